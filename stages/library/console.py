@@ -1,0 +1,42 @@
+"""What a person sees of a stage: errors in one line, progress bars, and a closing line."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+
+class UserError(Exception):
+    """Something the user can mend; shown as one line, without a traceback."""
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a script's main function; a UserError becomes one line on stderr and exit status 1."""
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+def progress(items: Iterable[T], description: str, unit: str, total: int | None = None) -> Iterable[T]:
+    """Yields the items under a progress bar; silent where stderr is not a terminal, as in CI logs."""
+    return tqdm(items, desc=description, unit=f" {unit}", total=total, disable=None, mininterval=0.2, leave=False)
+
+
+class Stopwatch:
+    """Seconds since its making, for the closing line of a stage."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    def seconds(self) -> float:
+        return time.monotonic() - self._start
+
+    def close(self, stage: str, what: str, count: int, unit: str = "images") -> None:
+        """Prints "stage: what; 2.1 s, 850 images/s"."""
+        seconds = self.seconds()
+        print(f"{stage}: {what}; {seconds:.1f} s, {count / max(seconds, 1e-9):,.0f} {unit}/s", flush=True)
