@@ -1,12 +1,12 @@
 """The parquet feature cache: one file per TFRecord shard, rows in the shard's order.
 
 Columns: `key` (string), `label` (int32), `bottleneck` (fixed-size list of float16), `logits` (fixed-size list of
-float16, before softmax). The schema's metadata names the backbone, its fingerprint and the sorted classes.
+float16, before softmax). The schema's metadata says what made them.
 """
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.library.console import UserError
+
+METADATA_KEY = "decant"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What made a shard's features: it stands in the schema's metadata and travels with every head.
+
+    Attributes:
+      backbone: name of the backbone.
+      input_size_px: side of its square input.
+      fingerprint: sha256 hex over all that the features depend on beside the pictures.
+      classes: class names, in the order of the labels.
+    """
+
+    backbone: str
+    input_size_px: int
+    fingerprint: str
+    classes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -24,13 +43,13 @@ class Features:
       keys: sha256 hex of each picture, object (n,).
       labels: int64 (n,).
       values: (n, dim), float16 as cached ("bottleneck", "logits") or float32 ("probabilities").
-      classes: class names, in the order of the labels.
+      source: what made them.
     """
 
     keys: np.ndarray
     labels: np.ndarray
     values: np.ndarray
-    classes: tuple[str, ...]
+    source: Source
 
 
 class ShardWriter:
@@ -38,11 +57,11 @@ class ShardWriter:
 
     Args:
       path: the file to write; it is whole only after `close`.
-      metadata: "backbone", "fingerprint" and "classes" (see `metadata`).
+      source: what made the features.
       feature_width, num_logits: numbers of columns, so that a shard without rows has its schema too.
     """
 
-    def __init__(self, path: Path, metadata: dict[str, str], feature_width: int, num_logits: int):
+    def __init__(self, path: Path, source: Source, feature_width: int, num_logits: int):
         self._schema = pa.schema(
             [
                 ("key", pa.string()),
@@ -50,7 +69,7 @@ class ShardWriter:
                 ("bottleneck", pa.list_(pa.float16(), feature_width)),
                 ("logits", pa.list_(pa.float16(), num_logits)),
             ],
-            metadata=metadata,
+            metadata={METADATA_KEY: json.dumps(asdict(source), ensure_ascii=False)},
         )
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd", use_dictionary=False)
 
@@ -67,11 +86,6 @@ class ShardWriter:
     def close(self) -> None:
         """Ends the file."""
         self._writer.close()
-
-
-def metadata(backbone: str, fingerprint: str, classes: tuple[str, ...]) -> dict[str, str]:
-    """Returns the metadata of a shard's schema."""
-    return {"backbone": backbone, "fingerprint": fingerprint, "classes": json.dumps(classes, ensure_ascii=False)}
 
 
 def quantize(values: np.ndarray) -> np.ndarray:
@@ -99,7 +113,7 @@ def load(folder: Path, splits: Iterable[str], kind: str) -> Features:
       UserError: a file is missing or damaged.
     """
     column = "logits" if kind == "probabilities" else kind
-    keys, labels, blocks, classes = [], [], [], ()
+    keys, labels, blocks, sources = [], [], [], set()
     for split in splits:
         paths = sorted(folder.glob(f"{split}-*-of-*.parquet"))
         if not paths or len(paths) != int(paths[0].stem.rsplit("-", 1)[1]):
@@ -107,16 +121,23 @@ def load(folder: Path, splits: Iterable[str], kind: str) -> Features:
         for path in paths:
             try:
                 table = pq.read_table(path, columns=["key", "label", column])
-            except (OSError, pa.ArrowException) as error:
+                sources.add(_source(table.schema))
+            except (OSError, KeyError, pa.ArrowException) as error:
                 raise UserError(f"{path} can't be read ({error}). Run: dvc repro -f bottleneck-extract") from error
-            classes = tuple(json.loads(table.schema.metadata[b"classes"]))
             keys.append(table["key"].to_numpy())
             labels.append(table["label"].to_numpy().astype(np.int64))
             blocks.append(_matrix(table[column]))
+    if len(sources) != 1:
+        raise UserError(f"{folder}: shards of different backbones or classes. Run: dvc repro -f bottleneck-extract")
     values = np.concatenate(blocks)
     if kind == "probabilities":
         values = softmax(values)
-    return Features(np.concatenate(keys), np.concatenate(labels), values, classes)
+    return Features(np.concatenate(keys), np.concatenate(labels), values, sources.pop())
+
+
+def _source(schema: pa.Schema) -> Source:
+    content = json.loads((schema.metadata or {})[METADATA_KEY.encode()])
+    return Source(**content | {"classes": tuple(content["classes"])})
 
 
 def _fixed_size_lists(values: np.ndarray) -> pa.Array:
