@@ -1,0 +1,29 @@
+"""Gets the data set that `dataset` names and puts it, verified, into one folder.
+
+Reads params.yaml, the download cache ($DECANT_CACHE, or the user's cache folder) and, where a file is not there yet,
+the network. Writes `data/raw`: archives as published (never unpacked), arrays, or a note of the folder that is used.
+Costs the download once for all checkouts; afterwards a checksum.
+"""
+
+import argparse
+from pathlib import Path
+
+from stages.library import artifacts, console, datasets, downloads, params
+
+
+def main() -> None:
+    """Runs the stage."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--out", type=Path, default=Path("data/raw"))
+    arguments = parser.parse_args()
+    stopwatch = console.Stopwatch()
+    dataset = params.load(arguments.params)["dataset"]
+    with artifacts.new_folder(arguments.out) as raw:
+        what = datasets.lookup(dataset.name).fetch(dataset, raw, downloads.cache_folder() / "downloads")
+        size_bytes = sum(path.stat().st_size for path in raw.iterdir())
+    stopwatch.close("fetch", f"{dataset.name}: {what}", size_bytes, "bytes")
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,73 @@
+"""Members of tar.gz archives, one after the other and without unpacking anything to disk."""
+
+import gzip
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from stages.library.console import UserError
+
+MAX_MEMBER_BYTES = 256 << 20
+BLOCK_BYTES = 1 << 20
+
+DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file in an archive.
+
+    Attributes:
+      name: its path there, with forward slashes.
+      content: its bytes, or None where `refused` says why they were not read.
+    """
+
+    name: str
+    content: bytes | None
+    refused: str = ""
+
+
+def tar_gz_members(file: BinaryIO, source: str, max_member_bytes: int = MAX_MEMBER_BYTES) -> Iterator[Member]:
+    """Yields every member of a tar.gz but its folders, in order; memory is that of one member.
+
+    Names are what the archive says: they are safe to compare and to print, never to open.
+
+    Args:
+      file: open for reading; need not be seekable, so that an archive within an archive is read in place.
+      source: what to call it in errors.
+      max_member_bytes: larger members are yielded without their content.
+
+    Raises:
+      UserError: the archive is damaged or truncated; raised at the latest after the last member.
+    """
+    try:
+        # gzip's own reader, for tarfile's checks neither the checksum nor that the stream is complete.
+        with gzip.GzipFile(fileobj=file) as plain, tarfile.open(fileobj=plain, mode="r|") as tar:
+            for info in tar:
+                if not info.isdir():
+                    yield _member(tar, info, max_member_bytes)
+            _check_end(tar)
+    except DAMAGE as error:
+        raise UserError(
+            f"{source} is damaged or truncated ({' '.join(str(error).split()) or type(error).__name__}). "
+            "Fetch it again: dvc repro -f fetch"
+        ) from error
+
+
+def _member(tar: tarfile.TarFile, info: tarfile.TarInfo, max_member_bytes: int) -> Member:
+    if not info.isfile():
+        return Member(info.name, None, "a link or device in the archive, not a file")
+    if info.size > max_member_bytes:
+        return Member(info.name, None, f"larger than {max_member_bytes / (1 << 20):g} MiB")
+    reader = tar.extractfile(info)
+    return Member(info.name, reader.read() if reader else b"")
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    # tarfile takes a damaged header for the end. After the true end there are only zeros.
+    while tail := tar.fileobj.read(BLOCK_BYTES):
+        if tail.strip(b"\0"):
+            raise tarfile.ReadError("a header is damaged")

@@ -1,0 +1,69 @@
+"""Caltech-101: 9,145 pictures of about 300 x 200 pixels in 102 classes (BACKGROUND_Google is one); no official split.
+
+L. Fei-Fei, R. Fergus and P. Perona, Learning Generative Visual Models from Few Training Examples, CVPR 2004 workshop.
+https://data.caltech.edu/records/mzrjq-6wc02, CC BY 4.0. The zip holds a tar.gz, which is read in place.
+"""
+
+import contextlib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from stages.library import downloads
+from stages.library.archives import tar_gz_members
+from stages.library.console import UserError
+from stages.library.datasets import Params, Picture, Stray
+from stages.library.downloads import RemoteFile
+
+ARCHIVE = RemoteFile(
+    filename="caltech-101.zip",
+    urls=("https://data.caltech.edu/records/mzrjq-6wc02/files/caltech-101.zip",),
+    size_bytes=137414764,
+    sha256="331234750fc7f77520e50d9565e8b6907b03565e30320da1401130db08c61f91",
+)
+PICTURES = "101_ObjectCategories"
+
+
+def fetch(params: Params, raw: Path, cache: Path) -> str:
+    """Puts the zip into `raw`, or the tar.gz from within it where `dataset.archive` is that."""
+    if params.archive is None:
+        remedy = "or give its path as `dataset.archive`, with `dataset.archive_sha256`"
+        downloads.link(downloads.obtain(ARCHIVE, cache, remedy), raw / ARCHIVE.filename)
+        return ARCHIVE.filename
+    archive = downloads.verified_local(params.archive, params.archive_sha256 or "")
+    name = ARCHIVE.filename if zipfile.is_zipfile(archive) else f"{PICTURES}.tar.gz"
+    downloads.link(archive, raw / name)
+    return f"{name} from `dataset.archive`"
+
+
+def read(params: Params, raw: Path) -> Iterator[Picture | Stray]:
+    """Yields every file of 101_ObjectCategories; one has no suffix (BACKGROUND_Google/tmp), and is a picture too."""
+    with _open_pictures(raw) as file:
+        for member in tar_gz_members(file, f"{raw}: {PICTURES}.tar.gz"):
+            folders = PurePosixPath(member.name).parts
+            if member.content is None:
+                yield Stray(member.name, member.refused)
+            elif folders[-1].startswith("."):
+                yield Stray(member.name, "hidden file")
+            elif len(folders) != 3 or folders[0] != PICTURES:
+                yield Stray(member.name, f"not {PICTURES}/CLASS/PICTURE")
+            else:
+                yield Picture("/".join(folders[1:]), folders[1], None, member.content)
+
+
+@contextlib.contextmanager
+def _open_pictures(raw: Path) -> Iterator[BinaryIO]:
+    bare = raw / f"{PICTURES}.tar.gz"
+    if bare.exists():
+        with bare.open("rb") as file:
+            yield file
+        return
+    path = raw / ARCHIVE.filename
+    try:
+        archive = zipfile.ZipFile(path)
+        inner = archive.open(f"caltech-101/{PICTURES}.tar.gz")
+    except (OSError, zipfile.BadZipFile, KeyError) as error:
+        raise UserError(f"{path} must be a zip with caltech-101/{PICTURES}.tar.gz in it ({error})") from error
+    with archive, inner:
+        yield inner  # type: ignore[misc]

@@ -1,0 +1,30 @@
+"""Digits: 1,797 real grey pictures of 8 x 8 pixels in 10 classes, carried by scikit-learn, so without any download.
+
+No official split. E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from stages.library.datasets import Params, Picture, Stray
+
+MAX_VALUE = 16
+
+
+def fetch(params: Params, raw: Path, cache: Path) -> str:
+    """Writes the pictures and labels as .npy files, so that reading them needs no scikit-learn."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    np.save(raw / "images.npy", np.rint(digits.images * 255 / MAX_VALUE).astype(np.uint8))
+    np.save(raw / "labels.npy", digits.target.astype(np.uint8))
+    return f"{len(digits.target):,} pictures from scikit-learn"
+
+
+def read(params: Params, raw: Path) -> Iterator[Picture | Stray]:
+    """Yields the pictures; their names are their ranks."""
+    images, labels = np.load(raw / "images.npy"), np.load(raw / "labels.npy")
+    for index, (pixels, label) in enumerate(zip(images, labels, strict=True)):
+        yield Picture(f"{index:04d}", str(label), None, pixels)

@@ -1,0 +1,194 @@
+"""Pictures of any format as upright 8-bit grey or RGB, in JPEG or PNG bytes that every decoder reads.
+
+Plain JPEG and PNG files keep their bytes: encoding them again would cost time and, for JPEG, quality.
+"""
+
+import io
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from stages.library.artifacts import sha256_bytes
+
+MAX_PIXELS = 100_000_000
+
+# EPS is a program that Pillow hands to Ghostscript: not for files of unknown origin.
+Image.init()
+FORMATS = tuple(sorted(set(Image.OPEN) - {"EPS"}))
+
+# Odd metadata must not fill the terminal. A lasting filter, for `catch_warnings` is not safe in threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+EXIF_ORIENTATION = 0x0112
+UPRIGHT_BY = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Baseline, extended and progressive Huffman coding. Decoders differ on the rest (lossless, arithmetic).
+COMMON_JPEG_FRAMES = {0xC0, 0xC1, 0xC2}
+
+
+class PictureError(Exception):
+    """A picture can't be used; `str(error)` is the reason, in one line and the same on every run."""
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """A picture that was decoded once in full.
+
+    Attributes:
+      encoded: JPEG or PNG bytes, 8 bits a channel, grey or RGB, upright.
+      format: "jpeg" or "png".
+      height, width: pixels.
+      key: hex sha256 of the source: a file's bytes, or an array's shape and pixels.
+      pixels: uint8, (height, width, 1) or (height, width, 3).
+    """
+
+    encoded: bytes
+    format: str
+    height: int
+    width: int
+    key: str
+    pixels: np.ndarray
+
+
+def normalise(content: bytes | np.ndarray) -> Normalised:
+    """Decodes a picture and gives it back as upright 8-bit grey or RGB, encoded.
+
+    JPEG and PNG files that are so already keep their bytes. All else becomes PNG: of animations the first frame;
+    transparency on white; 16 bits by their upper 8; CMYK and palettes as RGB; turned as EXIF says.
+
+    Args:
+      content: a file's bytes in any format that Pillow reads, or uint8 (height, width), (height, width, 1) or
+        (height, width, 3).
+
+    Raises:
+      PictureError: the bytes are no picture, are damaged or truncated, or hold more than 100 megapixels (found from
+        the header, before anything is decoded).
+      ValueError: an array of another dtype or shape.
+    """
+    return _from_array(content) if isinstance(content, np.ndarray) else _from_file(content)
+
+
+def decode(encoded: bytes) -> np.ndarray:
+    """Returns uint8 (height, width, 3) of a picture that `normalise` gave."""
+    with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG")) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def _from_array(pixels: np.ndarray) -> Normalised:
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (1,), (3,)):
+        raise ValueError(f"pixels must be uint8 (height, width[, 1 or 3]). Received: {pixels.dtype} {pixels.shape}")
+    pixels = np.ascontiguousarray(pixels.reshape(*pixels.shape[:2], -1))
+    return _as_png(pixels, sha256_bytes(f"{pixels.shape}".encode() + pixels.tobytes()))
+
+
+def _from_file(content: bytes) -> Normalised:
+    if not content:
+        raise PictureError("empty file")
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            _check_size(image)
+            image.load()
+            kept = _kept_format(image, content)
+            pixels = np.asarray(image) if kept else _to_8_bit(_upright(image))
+    except PictureError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise PictureError("more than 100 megapixels") from error
+    except UnidentifiedImageError as error:
+        raise PictureError(_what_else(content)) from error
+    except Exception as error:  # damaged files make Pillow raise anything, from struct.error to KeyError
+        raise PictureError(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    key = sha256_bytes(content)
+    if not kept:
+        return _as_png(pixels, key)
+    return Normalised(content, kept, image.height, image.width, key, pixels)
+
+
+def _check_size(image: Image.Image) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise PictureError(f"more than 100 megapixels: {image.width} x {image.height} px")
+    if image.width * image.height == 0:
+        raise PictureError("no pixels")
+
+
+def _kept_format(image: Image.Image, content: bytes) -> str:
+    """Returns "jpeg" or "png" where the file is upright 8-bit grey or RGB as it stands, else ""."""
+    if image.mode not in ("L", "RGB") or _orientation(image) in UPRIGHT_BY:
+        return ""
+    if image.format in ("JPEG", "MPO"):  # MPO: a JPEG with further pictures after its end, as phones write
+        return "jpeg" if _jpeg_frame(content) in COMMON_JPEG_FRAMES else ""
+    if image.format == "PNG" and "transparency" not in image.info and _has_plain_header(content):
+        return "png"
+    return ""
+
+
+def _jpeg_frame(content: bytes) -> int | None:
+    """Returns the marker that says how a JPEG is coded (SOF0 to SOF15), walking its segments from the start."""
+    position = 2
+    while position + 4 <= len(content) and content[position] == 0xFF:
+        marker = content[position + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return marker
+        # A marker may be preceded by any number of fill bytes 0xFF.
+        position += 1 if marker == 0xFF else 2 + int.from_bytes(content[position + 2 : position + 4])
+    return None
+
+
+def _has_plain_header(content: bytes) -> bool:
+    """Whether a PNG starts with a header of 8 bits a channel and colour type grey (0) or RGB (2)."""
+    return content[12:16] == b"IHDR" and content[24] == 8 and content[25] in (0, 2)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(EXIF_ORIENTATION, 1))
+    except Exception:  # noqa: BLE001 - a broken EXIF block raises anything, and is no reason to lose the picture
+        return 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    turn = UPRIGHT_BY.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def _to_8_bit(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I"):
+        return _upper_bits(np.asarray(image))
+    if image.mode == "F":
+        raise PictureError("floating-point pixels, which have no agreed range")
+    mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    return np.asarray(image.convert(mode))
+
+
+def _upper_bits(pixels: np.ndarray) -> np.ndarray:
+    if pixels.min() < 0 or pixels.max() > 0xFFFF:
+        raise PictureError("32-bit pixels, which have no agreed range")
+    return (pixels >> 8).astype(np.uint8)
+
+
+def _as_png(pixels: np.ndarray, key: str) -> Normalised:
+    height, width, channels = pixels.shape
+    if not height * width:
+        raise PictureError("no pixels")
+    encoded = io.BytesIO()
+    # Level 1: several times as fast as the default, and a tenth larger.
+    Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(encoded, "PNG", compress_level=1)
+    return Normalised(encoded.getvalue(), "png", height, width, key, pixels)
+
+
+def _what_else(content: bytes) -> str:
+    start = content[:512].lstrip().lower()
+    return "HTML, not a picture" if start.startswith((b"<!doctype html", b"<html")) else "not a picture"
