@@ -73,10 +73,10 @@ def find_shards(folder: Path, split: str) -> list[Path]:
     return found
 
 
-def write_shard(path: Path, records: Iterable[Record]) -> int:
-    """Writes records to a new TFRecord file and returns how many."""
+def write_shard(path: Path, records: Iterable[Record], append: bool = False) -> int:
+    """Writes records to a TFRecord file, a new one or after what it holds, and returns how many."""
     count = 0
-    with path.open("wb") as file:
+    with path.open("ab" if append else "wb") as file:
         for record in records:
             _write_frame(file, _serialize(record))
             count += 1

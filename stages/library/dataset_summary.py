@@ -1,0 +1,126 @@
+"""What is known of a data set after one pass over its pictures: counts, sizes, pixel statistics, duplicates, rejects."""
+
+import csv
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.library.console import UserError
+from stages.library.records import SPLITS, Record
+
+
+class Summary:
+    """Collects, picture by picture, what dataset.json and rejected.csv say."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
+        self._sizes: set[tuple[int, int]] = set()
+        self._minimum, self._maximum, self._sum, self._values = 255, 0, 0, 0
+        self._places: dict[str, set[tuple[str, str]]] = defaultdict(set)
+        self._lines: list[str] = []
+        self._rejected: list[tuple[str, str]] = []
+        self._unreadable: Counter[str] = Counter()
+
+    def add(self, split: str, record: Record, pixels: np.ndarray) -> None:
+        """Counts a picture; `pixels` is uint8, (height, width) or (height, width, channels)."""
+        self._counts[split][record.text] += 1
+        self._sizes.add((record.height, record.width))
+        self._minimum = min(self._minimum, int(pixels.min()))
+        self._maximum = max(self._maximum, int(pixels.max()))
+        self._sum += int(pixels.sum(dtype=np.int64))
+        self._values += pixels.size
+        self._places[record.key].add((split, record.text))
+        self._lines.append(f"{split} {record.key} {record.text}")
+
+    def reject(self, name: str, reason: str, text: str | None = None) -> None:
+        """Notes an entry that is left out; `text` is its class if it should have been a picture."""
+        self._rejected.append((name, reason))
+        if text is not None:
+            self._unreadable[text] += 1
+
+    @property
+    def images(self) -> int:
+        return len(self._lines)
+
+    @property
+    def rejected(self) -> int:
+        return len(self._rejected)
+
+    def classes(self) -> list[str]:
+        """Returns the sorted names of all classes, those without a readable picture included."""
+        return sorted({text for counts in self._counts.values() for text in counts} | set(self._unreadable))
+
+    def check(self, max_rejected: float) -> None:
+        """Raises UserError where the data set can't be trained and tested on.
+
+        Args:
+          max_rejected: fraction of unreadable pictures that is tolerated.
+        """
+        if len(self.classes()) < 2:
+            raise UserError(f"the data set needs pictures of at least 2 classes. Received: {self.classes()}")
+        unreadable = sum(self._unreadable.values())
+        if unreadable > max_rejected * (self.images + unreadable):
+            name, reason = next(item for item in sorted(self._rejected))
+            raise UserError(
+                f"{unreadable} of {self.images + unreadable} pictures can't be read, more than `tfrecord.max_rejected` "
+                f"= {max_rejected} allows; the first is {name!r}: {reason}. Mend or remove them, or raise the limit"
+            )
+        if empty := [text for text in self.classes() if not any(self._counts[split][text] for split in SPLITS)]:
+            raise UserError(f"no picture of these classes can be read: {', '.join(empty)}. Mend or remove their folders")
+        if empty := [split for split in SPLITS if not self._counts[split]]:
+            raise UserError(
+                f"no picture fell into: {', '.join(empty)}. Received: {self.images} pictures; add some, or raise `split`"
+            )
+
+    def untrained_classes(self) -> list[str]:
+        """Returns the classes without a picture in the training split."""
+        return [text for text in self.classes() if not self._counts["train"][text]]
+
+    def content(self, name: str) -> dict[str, Any]:
+        """Returns what dataset.json says; sizes in pixels, pixel values in [0, 255].
+
+        "content_sha256" is over the split, key and class of every picture: two data sets agree in it if and only if
+        they hold the same pictures in the same splits and classes.
+        """
+        heights, widths = zip(*self._sizes, strict=True)
+        return {
+            "name": name,
+            "images": self.images,
+            "classes": self.classes(),
+            "counts": {split: {text: counts[text] for text in self.classes()} for split, counts in self._counts.items()},
+            "shape": {"height_px": [min(heights), max(heights)], "width_px": [min(widths), max(widths)]},
+            "pixels": {
+                "minimum": self._minimum,
+                "maximum": self._maximum,
+                "mean": round(self._sum / self._values, 6),
+            },
+            "duplicates": self._duplicates(),
+            "rejected": self.rejected,
+            "content_sha256": hashlib.sha256("\n".join(sorted(self._lines)).encode("utf-8", "replace")).hexdigest(),
+        }
+
+    def _duplicates(self) -> dict[str, int]:
+        splits = [{split for split, _ in places} for places in self._places.values()]
+        texts = [{text for _, text in places} for places in self._places.values()]
+        return {
+            "pictures": self.images - len(self._places),
+            "across_official_split": sum("test" in found and len(found) > 1 for found in splits),
+            "in_several_classes": sum(len(found) > 1 for found in texts),
+        }
+
+    def write_rejected(self, path: Path) -> None:
+        """Writes rejected.csv: name, reason; sorted. Bytes of a name that are no UTF-8 are shown as escapes."""
+        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(("name", "reason"))
+            writer.writerows(sorted(self._rejected))
+
+
+def write_labels(path: Path, classes: Sequence[str]) -> None:
+    """Writes labels.txt, a line `0:airplane` a class, as the classic image pipelines do."""
+    lines = (f"{label}:{text}\n" for label, text in enumerate(classes))
+    path.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")

@@ -1,0 +1,121 @@
+"""Turns the pictures of a data set into TFRecord shards.
+
+Reads `data/raw` (and `dataset.folder` for the data set `folder`). Writes a folder of `SPLIT-00000-of-00004.tfrecord`,
+`labels.txt`, `dataset.json` (counts, sizes, pixel statistics, duplicates) and `rejected.csv` (what was left out, and
+why), and a picture of ten random images of each class. Costs one decoding of every picture.
+"""
+
+import argparse
+import heapq
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from stages.library import artifacts, console, dataset_summary, datasets, mosaics, params, pictures, splits
+from stages.library.datasets import Picture, Stray
+from stages.library.pictures import Normalised, PictureError
+from stages.library.records import Record
+from stages.library.sharding import Spool
+
+SAMPLES = 10
+CHUNK = 256
+
+
+class Samples:
+    """Ten random pictures of each class, the same ones in whatever order pictures arrive."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, list[tuple[float, str, bytes]]] = {}
+
+    def add(self, record: Record) -> None:
+        heap = self._kept.setdefault(record.text, [])
+        heapq.heappush(heap, (-splits.uniform(record.key, "sample", 0), record.filename, record.encoded))
+        if len(heap) > SAMPLES:
+            heapq.heappop(heap)
+
+    def decoded(self) -> dict[str, list[np.ndarray]]:
+        return {
+            text: [pictures.decode(encoded) for _, _, encoded in sorted(heap, reverse=True)]
+            for text, heap in sorted(self._kept.items())
+        }
+
+
+def main() -> None:
+    """Runs the stage."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--raw", type=Path, default=Path("data/raw"))
+    parser.add_argument("--out", type=Path, default=Path("data/tfrecord"))
+    parser.add_argument("--examples", type=Path, default=Path("data/examples.png"))
+    arguments = parser.parse_args()
+    stopwatch = console.Stopwatch()
+    settings = params.load(arguments.params)
+    dataset, tfrecord = settings["dataset"], settings["tfrecord"]
+    summary, samples = dataset_summary.Summary(), Samples()
+    with artifacts.new_folder(arguments.out) as folder:
+        spool = Spool(folder, tfrecord.shards)
+        found = datasets.lookup(dataset.name).read(dataset, arguments.raw)
+        for item, outcome in console.progress(normalise_all(found), "tfrecord", "images"):
+            if isinstance(item, Stray):
+                summary.reject(item.name, item.reason)
+            elif isinstance(outcome, PictureError):
+                summary.reject(item.name, str(outcome), item.text)
+            elif outcome is not None:
+                split = splits.split_of(outcome.key, item.split, settings["split"])
+                record = to_record(item, outcome)
+                spool.add(split, record)
+                summary.add(split, record, outcome.pixels)
+                samples.add(record)
+        summary.check(tfrecord.max_rejected)
+        counts = dict.fromkeys(("train", "validation", "test"), 0)
+        for split, count in spool.write_shards(summary.classes()):
+            counts[split] += count
+        dataset_summary.write_labels(folder / "labels.txt", summary.classes())
+        artifacts.write_json(folder / "dataset.json", summary.content(dataset.name))
+        summary.write_rejected(folder / "rejected.csv")
+    mosaics.write_samples(arguments.examples, samples.decoded())
+    if untrained := summary.untrained_classes():
+        print(f"tfrecord: no training picture of: {', '.join(untrained)}")
+    shown = ", ".join(f"{count:,} {split}" for split, count in counts.items())
+    stopwatch.close("tfrecord", f"{shown}; {len(summary.classes())} classes, {summary.rejected} left out", summary.images)
+
+
+def normalise_all(
+    found: Iterable[Picture | Stray],
+) -> Iterator[tuple[Picture | Stray, Normalised | PictureError | None]]:
+    """Yields each item in order with its normalised picture, or the error; decoded on all cores, a chunk at a time."""
+    items = iter(found)
+    with ThreadPoolExecutor() as executor:
+        while chunk := list(islice(items, CHUNK)):
+            yield from zip(chunk, executor.map(normalise, chunk), strict=True)
+
+
+def normalise(item: Picture | Stray) -> Normalised | PictureError | None:
+    """Returns the normalised picture, the error that prevents it, or None for what is no picture."""
+    if isinstance(item, Stray):
+        return None
+    try:
+        return pictures.normalise(item.content)
+    except PictureError as error:
+        return error
+
+
+def to_record(picture: Picture, normalised: Normalised) -> Record:
+    """Returns the record of a picture; the label is filled in when all classes are known."""
+    return Record(
+        key=normalised.key,
+        encoded=normalised.encoded,
+        format=normalised.format,
+        height=normalised.height,
+        width=normalised.width,
+        label=0,
+        text=picture.text,
+        filename=picture.name,
+    )
+
+
+if __name__ == "__main__":
+    console.run(main)
