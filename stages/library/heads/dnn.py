@@ -1,0 +1,107 @@
+"""DNN head: fully connected, ReLU and dropout after each hidden layer, Adam; trained in Keras, used in NumPy.
+
+Features are standardized; the standardization is folded into the first layer afterwards. Training runs on the CPU with
+deterministic ops, so that the same arguments give the same bits.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pydantic
+
+from stages.library import learning_curves
+from stages.library.console import progress
+from stages.library.dense import Dense, DenseNetwork, standardization
+from stages.library.heads import CrossValidation, CurvePoint, Features
+from stages.library.params import CONFIG
+
+
+@pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIG)
+class Params:
+    """Section `dnn` of params.yaml."""
+
+    features: Annotated[Features, pydantic.Field(description="what the head is trained on")]
+    hidden_units: Annotated[
+        tuple[Annotated[int, pydantic.Field(ge=1)], ...], pydantic.Field(description="width of each hidden layer")
+    ]
+    dropout: Annotated[float, pydantic.Field(ge=0, lt=1, description="fraction dropped after each hidden layer")]
+    learning_rate: Annotated[float, pydantic.Field(gt=0, description="of Adam")]
+    batch_size: Annotated[int, pydantic.Field(ge=1, le=65536, description="examples")]
+    epochs: Annotated[int, pydantic.Field(ge=1, le=10_000, description="passes over the data")]
+
+
+def cross_validate(
+    features: np.ndarray, labels: np.ndarray, num_classes: int, folds: np.ndarray, params: Params, seed: int
+) -> CrossValidation:
+    """Trains a head for each fold; the curve has a point per epoch."""
+    logits = np.empty((len(labels), num_classes), np.float32)
+    curves = []
+    for fold in progress(range(folds.max() + 1), "cross-validation", "folds"):
+        held_out = folds == fold
+        network, curve = _train(features, labels, num_classes, ~held_out, held_out, params, seed)
+        logits[held_out] = network.logits(features[held_out])
+        curves.append(curve)
+    return CrossValidation(logits, learning_curves.average(curves))
+
+
+def fit(
+    features: np.ndarray, labels: np.ndarray, num_classes: int, params: Params, seed: int, chosen: dict[str, Any]
+) -> DenseNetwork:
+    """Trains on all rows; cross-validation chose nothing."""
+    everything = np.ones(len(labels), bool)
+    return _train(features, labels, num_classes, everything, ~everything, params, seed)[0]
+
+
+def load(folder: Path) -> DenseNetwork:
+    """Reads a saved head."""
+    return DenseNetwork.load(folder)
+
+
+def _train(
+    features: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    training: np.ndarray,
+    held_out: np.ndarray,
+    params: Params,
+    seed: int,
+) -> tuple[DenseNetwork, list[CurvePoint]]:
+    """Trains on the rows `training` (bool (n,)); scores the rows `held_out` after every epoch, if there are any.
+
+    Training accuracy and loss are means over the epoch's steps, with dropout.
+    """
+    import keras
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(seed % 2**32)
+    tf.config.experimental.enable_op_determinism()
+    standardize = standardization(features, np.flatnonzero(training))
+    with tf.device("CPU"):
+        model = keras.Sequential([keras.Input((features.shape[1],))])
+        for units in params.hidden_units:
+            model.add(keras.layers.Dense(units, "relu"))
+            model.add(keras.layers.Dropout(params.dropout))
+        model.add(keras.layers.Dense(num_classes))
+        model.compile(
+            keras.optimizers.Adam(params.learning_rate),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+        )
+        history = model.fit(
+            standardize(features[training]),
+            labels[training],
+            batch_size=params.batch_size,
+            epochs=params.epochs,
+            validation_data=(standardize(features[held_out]), labels[held_out]) if held_out.any() else None,
+            verbose=0,
+        ).history
+    series = {"training": "", "held-out": "val_"} if held_out.any() else {"training": ""}
+    curve = [
+        CurvePoint(epoch + 1, name, history[f"{prefix}accuracy"][epoch], history[f"{prefix}loss"][epoch])
+        for epoch in range(params.epochs)
+        for name, prefix in series.items()
+    ]
+    layers = [Dense(*layer.get_weights()) for layer in model.layers if layer.weights]
+    layers[0] = standardize.folded_into(layers[0])
+    return DenseNetwork(tuple(layers)), curve

@@ -1,0 +1,148 @@
+"""XGBoost head: gradient-boosted trees by the histogram method; the margins are the logits.
+
+The folds are trained side by side, for boosting on some thousand rows doesn't fill the cores; the trees do not depend
+on the number of threads.
+
+Reference: Chen and Guestrin, XGBoost: A Scalable Tree Boosting System, 2016, arXiv:1603.02754.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import pydantic
+
+from stages.library import artifacts, learning_curves
+from stages.library.console import progress
+from stages.library.heads import CrossValidation, CurvePoint, Features, batches
+from stages.library.params import CONFIG
+
+if TYPE_CHECKING:
+    import xgboost
+
+BLOCK_ROWS = 4096
+MODEL = "model.ubj"
+
+
+@pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIG)
+class Params:
+    """Section `xgboost` of params.yaml."""
+
+    features: Annotated[Features, pydantic.Field(description="what the head is trained on")]
+    learning_rate: Annotated[float, pydantic.Field(gt=0, le=1, description="shrinkage of each tree")]
+    num_trees: Annotated[int, pydantic.Field(ge=1, le=100_000, description="boosting rounds, one tree a class each")]
+    max_depth: Annotated[int, pydantic.Field(ge=1, le=20, description="levels of a tree")]
+    max_bin: Annotated[int, pydantic.Field(ge=2, le=65536, description="histogram bins per feature")]
+
+
+@dataclass(frozen=True)
+class BoostedTrees:
+    """A fitted head.
+
+    Attributes:
+      booster: the trees.
+      num_classes: number of logits.
+    """
+
+    booster: "xgboost.Booster"
+    num_classes: int
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """Returns the margins, float32 (n, num_classes), for features (n, dim)."""
+        out = np.empty((len(features), self.num_classes), np.float32)
+        for rows in batches(len(features), BLOCK_ROWS):
+            out[rows] = self.booster.inplace_predict(features[rows].astype(np.float32), predict_type="margin")
+        return out
+
+    def save(self, folder: Path) -> None:
+        """Writes model.ubj and config.json."""
+        self.booster.save_model(folder / MODEL)
+        artifacts.write_json(folder / "config.json", {"num_classes": self.num_classes})
+
+
+def cross_validate(
+    features: np.ndarray, labels: np.ndarray, num_classes: int, folds: np.ndarray, params: Params, seed: int
+) -> CrossValidation:
+    """Trains a head for each fold; the curve has a point per boosting round."""
+    count = int(folds.max()) + 1
+    workers = min(count, os.cpu_count() or 1)
+    threads = (os.cpu_count() or 1) // workers
+    logits = np.empty((len(labels), num_classes), np.float32)
+
+    def run(fold: int) -> list[CurvePoint]:
+        held_out = folds == fold
+        head, curve = _train(features, labels, num_classes, ~held_out, held_out, params, seed, threads)
+        logits[held_out] = head.logits(features[held_out])
+        return curve
+
+    with ThreadPoolExecutor(workers) as pool:
+        curves = list(progress(pool.map(run, range(count)), "cross-validation", "folds", total=count))
+    return CrossValidation(logits, learning_curves.average(curves))
+
+
+def fit(
+    features: np.ndarray, labels: np.ndarray, num_classes: int, params: Params, seed: int, chosen: dict[str, Any]
+) -> BoostedTrees:
+    """Trains on all rows; cross-validation chose nothing."""
+    everything = np.ones(len(labels), bool)
+    return _train(features, labels, num_classes, everything, ~everything, params, seed, 0)[0]
+
+
+def load(folder: Path) -> BoostedTrees:
+    """Reads a saved head."""
+    import xgboost
+
+    return BoostedTrees(
+        xgboost.Booster(model_file=folder / MODEL), artifacts.read_json(folder / "config.json")["num_classes"]
+    )
+
+
+def _train(
+    features: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    training: np.ndarray,
+    held_out: np.ndarray,
+    params: Params,
+    seed: int,
+    threads: int,
+) -> tuple[BoostedTrees, list[CurvePoint]]:
+    """Boosts on the rows `training` (bool (n,)); scores the rows `held_out` after every round, if there are any."""
+    import xgboost
+
+    def matrix(rows: np.ndarray, reference: xgboost.QuantileDMatrix | None) -> xgboost.QuantileDMatrix:
+        values = features[rows].astype(np.float32)
+        return xgboost.QuantileDMatrix(values, labels[rows], max_bin=params.max_bin, ref=reference, nthread=threads)
+
+    matrices = {"training": matrix(training, None)}
+    if held_out.any():
+        matrices["held-out"] = matrix(held_out, matrices["training"])
+    history: dict[str, dict[str, list[float]]] = {}
+    booster = xgboost.train(
+        {
+            "objective": "multi:softprob",
+            "num_class": num_classes,
+            "tree_method": "hist",
+            "device": "cpu",
+            "learning_rate": params.learning_rate,
+            "max_depth": params.max_depth,
+            "max_bin": params.max_bin,
+            "eval_metric": ["merror", "mlogloss"],
+            "seed": seed,
+            "nthread": threads,
+        },
+        matrices["training"],
+        params.num_trees,
+        evals=[(data, series) for series, data in matrices.items()],
+        evals_result=history,
+        verbose_eval=False,
+    )
+    curve = [
+        CurvePoint(step + 1, series, 1 - history[series]["merror"][step], history[series]["mlogloss"][step])
+        for step in range(params.num_trees)
+        for series in matrices
+    ]
+    return BoostedTrees(booster, num_classes), curve
