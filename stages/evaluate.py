@@ -1,0 +1,72 @@
+"""Measures a trained model on the test split.
+
+Reads the TFRecord shards and either a head with its backbone's cached features, or a trained network. Writes a metrics
+file (nested numbers) and a folder: predictions.parquet, confusion.csv, per_class.csv, reliability.csv, curve.csv,
+predictions.png, mistakes.png and evaluation.json. Costs seconds for a head, which needs no TensorFlow; one forward pass
+per test picture for a network.
+"""
+
+import argparse
+from pathlib import Path
+
+from stages.library import artifacts, bottlenecks, console, evaluation, params, trained_head
+from stages.library.console import UserError
+from stages.library.evaluation import Model, Predictions
+
+
+def main() -> None:
+    """Runs the stage."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--records", type=Path, default=Path("data/tfrecord"))
+    model = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("--head", type=Path, help="folder of a trained head; needs --bottlenecks")
+    model.add_argument("--network", type=Path, help="folder of a trained network")
+    parser.add_argument("--bottlenecks", type=Path, help="folder of the features that the head reads")
+    parser.add_argument("--metrics", type=Path, required=True)
+    parser.add_argument("--figures", type=Path, required=True)
+    arguments = parser.parse_args()
+    if (arguments.head is None) != (arguments.bottlenecks is None):
+        parser.error("--head and --bottlenecks go together")
+    stopwatch = console.Stopwatch()
+    settings: evaluation.Params = params.load(arguments.params)["evaluate"]
+    if arguments.head:
+        evaluated, predictions = predict_by_head(arguments.head, arguments.bottlenecks)
+    else:
+        evaluated, predictions = predict_by_network(arguments.network, arguments.records)
+    numbers = evaluation.write_evaluation(
+        evaluated, predictions, arguments.records, settings, arguments.metrics, arguments.figures
+    )
+    interval = numbers["top1_accuracy_interval"]
+    stopwatch.close(
+        "evaluate",
+        f"{evaluated}: top-1 {numbers['top1_accuracy']:.4f} [{interval['low']:.4f}, {interval['high']:.4f}] "
+        f"on {numbers['num_examples']:,} test pictures",
+        numbers["num_examples"],
+    )
+
+
+def predict_by_head(folder: Path, features_folder: Path) -> tuple[Model, Predictions]:
+    """Returns a head's logits on the cached features of the test split."""
+    trained = trained_head.load(folder)
+    features = bottlenecks.load(features_folder, ["test"], trained.features)
+    if features.source != trained.source:
+        raise UserError(f"{folder} was trained on other features than {features_folder} holds. Run: dvc repro")
+    logits = trained.head.logits(features.values)
+    model = Model(folder.name, "head", features.source.backbone, folder)
+    return model, Predictions(features.keys, features.labels, logits, features.source.classes)
+
+
+def predict_by_network(folder: Path, shards: Path) -> tuple[Model, Predictions]:
+    """Returns a network's logits on the test pictures."""
+    from stages.library import networks, records  # TensorFlow: heads do without it
+
+    network = networks.load(folder)
+    keys, labels, logits = network.predict_shards(records.find_shards(shards, "test"))
+    name = "fine-tuned" if network.kind == "finetuned" else network.kind
+    backbone = artifacts.read_json(folder / "config.json").get("backbone")
+    return Model(name, network.kind, backbone, folder), Predictions(keys, labels, logits, network.classes)
+
+
+if __name__ == "__main__":
+    console.run(main)

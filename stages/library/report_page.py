@@ -1,0 +1,124 @@
+"""The report as one self-contained HTML page: pictures inside, no script, nothing loaded from anywhere."""
+
+import base64
+import csv
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from stages.library import leaderboard, plots
+from stages.library.leaderboard import Result
+
+CONFUSIONS = 10
+CSS = """
+:root { color-scheme: light; --ink: #1f2933; --soft: #5b6770; --line: #d9dee3; }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); margin: 0 auto; padding: 1rem; max-width: 70rem; }
+h1 { font-size: 1.6rem; margin: .5rem 0; }
+h2 { margin: 3rem 0 .5rem; padding-top: 1rem; border-top: 1px solid var(--line); }
+h3 { font-size: 1rem; margin: 1rem 0 .3rem; } p, li { max-width: 45rem; } .soft { color: var(--soft); }
+.scroll { overflow-x: auto; } .grid { display: flex; flex-wrap: wrap; gap: 0 2rem; align-items: flex-start; }
+.grid > figure, .grid > div { max-width: 100%; } figure { margin: 0; } img { max-width: 100%; height: auto; }
+.scroll img { max-width: none; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .8rem .3rem 0; text-align: left; border-bottom: 1px solid var(--line); white-space: nowrap; }
+tbody tr:first-child td { font-weight: 600; } .plain tbody tr:first-child td { font-weight: inherit; }
+"""
+
+
+def render(dataset: dict[str, Any], results: Sequence[Result], left_out: Sequence[str]) -> str:
+    """Returns the page.
+
+    Args:
+      dataset: content of dataset.json.
+      results: best first.
+      left_out: a sentence on each result that is not shown.
+    """
+    title = f"Decant: {dataset['name']}"
+    links = [f'<a href="#{escape(result.name)}">{escape(result.model)}</a>' for result in results]
+    rows = [(link, *map(escape, leaderboard.cells(result)[1:])) for link, result in zip(links, results, strict=True)]
+    notes = "".join(f"<li>{escape(sentence)}</li>" for sentence in left_out)
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title>
+<style>{CSS}</style>
+</head>
+<body>
+<h1>{escape(title)}</h1>
+<p>{escape(facts(dataset))}</p>
+<div class="scroll">{_table(leaderboard.HEADINGS, rows)}</div>
+<p class="soft">Measured on the test split. Intervals are 95% bootstrap intervals; cross-validation is the mean and
+standard deviation over the folds of training and validation data; ECE is the expected calibration error; n counts test
+pictures.</p>
+<ul class="soft">{notes}</ul>
+{"".join(map(_section, results))}
+</body>
+</html>
+"""
+
+
+def facts(dataset: dict[str, Any]) -> str:
+    """Returns two sentences on the data set: classes, pictures per split, sizes in pixels, what was left out."""
+    counts = {split: sum(classes.values()) for split, classes in dataset["counts"].items()}
+    splits = ", ".join(f"{counts[split]:,} {split}" for split in ("train", "validation", "test"))
+    height, width = (_range(*dataset["shape"][side]) for side in ("height_px", "width_px"))
+    return (
+        f"{len(dataset['classes']):,} classes, {dataset['images']:,} pictures ({splits}), {width} by {height} px "
+        f"(width by height). {dataset['rejected']:,} entries of the source were left out as unreadable."
+    )
+
+
+def _section(result: Result) -> str:
+    def table(name: str) -> list[dict[str, str]]:
+        return _read_csv(result.figures / f"{name}.csv")
+
+    def picture(name: str) -> bytes:
+        return (result.figures / f"{name}.png").read_bytes()
+
+    name = f"{result.model} on {result.backbone}" if result.backbone else result.model
+    confusions = table("confusion")
+    return f"""
+<section id="{escape(result.name)}">
+<h2>{escape(name)}</h2>
+{_figure("Random test pictures", picture("predictions"))}
+{_figure("Most confident mistakes", picture("mistakes"))}
+<div class="grid">
+{_figure("Accuracy of each class", plots.per_class(table("per_class")))}
+{_figure("Reliability", plots.reliability(table("reliability")))}
+{_figure("Learning curve (step: epoch, boosting round or log10 of the penalty)", plots.learning_curve(table("curve")))}
+<div><h3>Most frequent confusions</h3>{_most_frequent(confusions)}</div>
+</div>
+<div class="scroll">{_figure("Confusion matrix", plots.confusion(confusions))}</div>
+</section>"""
+
+
+def _most_frequent(confusions: Iterable[dict[str, str]]) -> str:
+    wrong = [row for row in confusions if row["actual"] != row["predicted"]]
+    wrong.sort(key=lambda row: (-int(row["count"]), row["actual"], row["predicted"]))
+    if not wrong:
+        return "<p>None.</p>"
+    rows = [(escape(row["actual"]), escape(row["predicted"]), row["count"]) for row in wrong[:CONFUSIONS]]
+    return _table(("actual", "predicted", "pictures"), rows, "plain")
+
+
+def _figure(title: str, png: bytes) -> str:
+    source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return f'<figure><h3>{escape(title)}</h3><img alt="{escape(title)}" src="{source}"></figure>'
+
+
+def _table(headings: Iterable[str], rows: Iterable[Iterable[str]], kind: str = "") -> str:
+    """Returns a table; the headings are escaped here, the cells are HTML."""
+    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    return f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _range(low: int, high: int) -> str:
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
