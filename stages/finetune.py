@@ -1,0 +1,95 @@
+"""Fine-tunes a backbone: a new head, started from a linear head on the cached features, and the last blocks trained.
+
+Reads the TFRecord shards, the cached features and the backbone's weights. Writes a folder of `best.weights.h5`,
+`last.weights.h5`, `config.json`, `curve.csv`, `variables.csv` (each variable frozen or trained, restored or fresh) and
+DVCLive's `dvclive/`. Costs about three forward passes a picture and epoch; killed, it goes on after the last epoch.
+"""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from stages.library import (
+    artifacts,
+    bottlenecks,
+    checkpoints,
+    console,
+    downloads,
+    finetuning,
+    params,
+    training,
+    weights,
+)
+from stages.library.heads import softmax
+
+
+def main() -> None:
+    """Runs the stage."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--backbone", required=True)
+    parser.add_argument("--records", type=Path, default=Path("data/tfrecord"))
+    parser.add_argument("--bottlenecks", type=Path, required=True)
+    parser.add_argument("--tensorboard", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    stopwatch = console.Stopwatch()
+    settings = params.load(arguments.params)
+    finetune: finetuning.Params = settings["finetune"]
+    features = bottlenecks.load(arguments.bottlenecks, ["train"], "bottleneck")
+    source = features.source
+    linear = softmax.train(
+        features.values, features.labels, len(source.classes), head_params(finetune), seed=finetune.seed
+    )
+    training.prepare(finetune.seed)
+    pretrained, backbone, _ = weights.build_with_weights(
+        arguments.backbone, source.input_size_px, settings["extract"].weights
+    )
+    model = finetuning.build(pretrained, len(source.classes))
+    model.get_layer(finetuning.CLASSIFIER).set_weights([linear.kernel, linear.bias])
+    finetuning.freeze(model, backbone, finetune)
+    dataset = artifacts.read_json(arguments.records / "dataset.json")
+    identity = checkpoints.fingerprint("finetune", asdict(source), asdict(finetune), dataset)
+    with artifacts.new_folder(arguments.out) as folder:
+        counts = finetuning.write_variables(folder / "variables.csv", model)
+        state = training.train(
+            model,
+            arguments.records,
+            source.input_size_px,
+            finetune,
+            downloads.cache_folder() / "checkpoints" / identity,
+            folder,
+            arguments.tensorboard,
+        )
+        config = {
+            "kind": "finetuned",
+            "backbone": backbone.name,
+            "classes": source.classes,
+            "input_size_px": source.input_size_px,
+            "finetune": asdict(finetune),
+        }
+        artifacts.write_json(folder / "config.json", config)
+    state.remove()
+    best = state.progress.history[state.progress.best]
+    stopwatch.close(
+        f"finetune {backbone.name}",
+        f"{counts.get('trained', 0)} variables trained, {counts.get('frozen', 0)} frozen; best epoch "
+        f"{state.progress.best + 1} of {finetune.epochs}, validation accuracy {best['val_accuracy']:.4f}",
+        len(features.labels) * finetune.epochs,
+    )
+
+
+def head_params(finetune: finetuning.Params) -> softmax.Params:
+    """Returns the linear head's hyperparameters: those of the published bottleneck transfer."""
+    return softmax.Params(
+        features="bottleneck",
+        learning_rate=0.1,
+        momentum=0.9,
+        weight_decay=0.0,
+        batch_size=128,
+        epochs=finetune.head_epochs,
+    )
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,105 @@
+"""Training that survives a kill: after every epoch its whole state is on disk, and the next run goes on from there.
+
+Checkpoints stand in the user's cache folder, not among the outs, for DVC deletes a stage's outs before it runs it. The
+folder's name is a fingerprint of all that the training depends on, so a changed parameter or data set starts anew.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.library import artifacts
+
+if TYPE_CHECKING:
+    import keras
+
+Logs = dict[str, float]
+
+
+def fingerprint(*content: Any) -> str:
+    """Returns a sha256 over some JSON values, all code of the pipeline, and the versions that the state depends on."""
+    root = Path(__file__).parents[1]
+    code = {str(path.relative_to(root)): artifacts.sha256_file(path) for path in sorted(root.rglob("*.py"))}
+    versions = {package: version(package) for package in ("keras", "tensorflow")}
+    return artifacts.sha256_bytes(artifacts.canonical_json([*content, code, versions]).encode())
+
+
+@dataclass
+class Progress:
+    """How far a training has come.
+
+    Attributes:
+      history: one dict of metrics per finished epoch: "loss", "accuracy", "val_loss", "val_accuracy".
+      best: index of the epoch with the highest validation accuracy; among equals the one with the lowest loss.
+    """
+
+    history: list[Logs] = field(default_factory=list)
+
+    @property
+    def best(self) -> int:
+        scores = [(logs["val_accuracy"], -logs["val_loss"]) for logs in self.history]
+        return scores.index(max(scores))
+
+
+class Checkpoints:
+    """The checkpoint folder of one training.
+
+    A kill at any instant leaves `state.json` pointing at whole files: new files are written before it, and old ones
+    are removed after it.
+
+    Args:
+      folder: made where it is missing.
+      model: the network that is saved for use, without an optimizer.
+      trainer: the compiled network that shares its layers; saved with its optimizer to go on from.
+    """
+
+    def __init__(self, folder: Path, model: "keras.Model", trainer: "keras.Model"):
+        self.folder, self._model, self._trainer = folder, model, trainer
+        self.progress = Progress()
+
+    def restore(self) -> int:
+        """Brings the training to where it was left and returns the number of finished epochs."""
+        state = self.folder / "state.json"
+        if state.exists():
+            self.progress = Progress(json.loads(state.read_text(encoding="utf-8"))["history"])
+            self._trainer.optimizer.build(self._trainer.trainable_variables)
+            self._trainer.load_weights(self._path("last", len(self.progress.history) - 1))
+        return len(self.progress.history)
+
+    def save(self, logs: Logs) -> None:
+        """Keeps the state at the end of an epoch."""
+        self.progress.history.append({name: float(value) for name, value in sorted(logs.items())})
+        epoch, best = len(self.progress.history) - 1, self.progress.best
+        self._save(self._trainer, self._path("last", epoch))
+        if best == epoch:
+            self._save(self._model, self._path("best", epoch))
+        artifacts.write_json(self.folder / "state.json", {"history": self.progress.history})
+        kept = {"state.json", self._path("last", epoch).name, self._path("best", best).name}
+        for path in self.folder.iterdir():
+            if path.name not in kept:
+                path.unlink()
+
+    def export(self, folder: Path) -> None:
+        """Writes `last.weights.h5` and `best.weights.h5` into a folder and leaves the network with the best ones."""
+        self._model.save_weights(folder / "last.weights.h5")
+        best = self._path("best", self.progress.best)
+        shutil.copyfile(best, folder / "best.weights.h5")
+        self._model.load_weights(best)
+
+    def remove(self) -> None:
+        """Deletes the folder, when the outs are written."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, kind: str, epoch: int) -> Path:
+        return self.folder / f"{kind}-{epoch:05d}.weights.h5"
+
+    @staticmethod
+    def _save(model: "keras.Model", path: Path) -> None:
+        # Keras insists on the suffix, so the partial file keeps it and starts with another name.
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"partial-{path.name}")
+        model.save_weights(partial, overwrite=True)
+        partial.replace(path)

@@ -1,0 +1,161 @@
+"""Training of networks on pictures: what fine-tuning and training from scratch have in common."""
+
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import pandas as pd
+import pydantic
+
+from stages.library import records, tensorflow_runtime, training_data
+from stages.library.augmentation import Augmentation
+from stages.library.checkpoints import Checkpoints, Logs
+from stages.library.console import UserError
+from stages.library.params import CONFIG
+
+if TYPE_CHECKING:
+    import keras
+
+
+@pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIG)
+class Params:
+    """Keys that the sections `finetune` and `scratch` of params.yaml share."""
+
+    epochs: Annotated[int, pydantic.Field(ge=1, le=10_000, description="passes over the training split")]
+    batch_size: Annotated[int, pydantic.Field(ge=1, le=65_536, description="examples per step")]
+    learning_rate: Annotated[float, pydantic.Field(gt=0, description="at its peak")]
+    warmup_epochs: Annotated[float, pydantic.Field(ge=0, description="of linear rise; then a cosine falls to zero")]
+    weight_decay: Annotated[float, pydantic.Field(ge=0, description="decoupled, as in AdamW; kernels only")]
+    label_smoothing: Annotated[float, pydantic.Field(ge=0, lt=1, description="share of the target spread evenly")]
+    flip: Annotated[bool, pydantic.Field(description="mirror half of the pictures left to right")]
+    shift: Annotated[float, pydantic.Field(ge=0, le=1, description="fraction of the side, at most")]
+    zoom: Annotated[float, pydantic.Field(ge=0, lt=1, description="relative change of scale, at most")]
+    rotation_degrees: Annotated[float, pydantic.Field(ge=0, le=180, description="at most")]
+    seed: Annotated[int, pydantic.Field(ge=0, description="of order, augmentation, dropout and fresh weights")]
+
+    @pydantic.model_validator(mode="after")
+    def _warms_up_in_time(self) -> "Params":
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError("`warmup_epochs` must be < `epochs`")
+        return self
+
+    @property
+    def augmentation(self) -> Augmentation:
+        return Augmentation(self.flip, self.shift, self.zoom, self.rotation_degrees)
+
+
+def prepare(seed: int) -> None:
+    """Makes TensorFlow repeatable, gentle with a GPU's memory, and on a GPU quick (float16 with float32 weights)."""
+    tensorflow_runtime.start()
+    import keras
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(seed)
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    keras.mixed_precision.set_global_policy("mixed_float16" if gpus else "float32")
+
+
+def compile_trainer(model: "keras.Model", steps_per_epoch: int, params: Params) -> "keras.Model":
+    """Returns a compiled network that shares the layers of `model`, whose outputs are logits.
+
+    AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) with linear warm-up and a cosine fall to zero.
+    """
+    import keras
+
+    trainer = keras.Model(model.inputs, model.outputs)
+    warmup = round(params.warmup_epochs * steps_per_epoch)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup else params.learning_rate,
+        max(params.epochs * steps_per_epoch - warmup, 1),
+        warmup_target=params.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=params.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=params.label_smoothing)
+    trainer.compile(optimizer, loss, metrics=["accuracy"])
+    return trainer
+
+
+def train(
+    model: "keras.Model",
+    shards: Path,
+    size_px: int,
+    params: Params,
+    checkpoints: Path,
+    out: Path,
+    tensorboard: Path,
+) -> Checkpoints:
+    """Trains a network, or goes on with a training that was killed; writes weights and curves into `out`.
+
+    Args:
+      model: float32 pixels in [0, 255], (batch, size_px, size_px, 3), to logits.
+      shards: the folder of TFRecord shards; `train` is trained on, `validation` chooses the best epoch.
+      checkpoints: a folder for this very training (see `checkpoints.fingerprint`).
+      out: existing folder; receives `best.weights.h5`, `last.weights.h5`, `curve.csv` and DVCLive's `dvclive/`.
+      tensorboard: folder of TensorBoard's event files, which carry times and so are no out.
+
+    Returns:
+      The checkpoints, whose `progress` has every epoch; to be removed when the outs are complete. `model` has the best
+      weights.
+    """
+    import keras
+    from dvclive import Live
+    from dvclive.keras import DVCLiveCallback
+
+    train_paths = records.find_shards(shards, "train")
+    validation_paths = records.find_shards(shards, "validation")
+    num_examples = training_data.count_examples(train_paths)
+    batch_size = min(params.batch_size, num_examples)
+    steps_per_epoch = num_examples // batch_size
+    trainer = compile_trainer(model, steps_per_epoch, params)
+    state = Checkpoints(checkpoints, model, trainer)
+    first_epoch = state.restore()
+    if first_epoch:
+        print(f"resuming after epoch {first_epoch} of {params.epochs}", flush=True)
+    stream = training_data.Stream(
+        train_paths, size_px, model.output_shape[-1], batch_size, params.augmentation, params.seed
+    )
+    with Live(str(out / "dvclive"), dvcyaml=False, save_dvc_exp=False) as live:
+        curves = DVCLiveCallback(live=live)
+        for epoch, logs in enumerate(state.progress.history):
+            curves.on_epoch_end(epoch, logs)
+        if first_epoch < params.epochs:
+            trainer.fit(
+                stream.epochs(first_epoch, params.epochs),
+                validation_data=training_data.held_out(validation_paths, size_px, stream.num_classes, batch_size),
+                initial_epoch=first_epoch,
+                epochs=params.epochs,
+                steps_per_epoch=steps_per_epoch,
+                callbacks=[save_each_epoch(state), curves, keras.callbacks.TensorBoard(tensorboard, write_graph=False)],
+                verbose=1 if sys.stdout.isatty() else 2,
+            )
+    state.export(out)
+    write_curve(out / "curve.csv", state.progress.history)
+    return state
+
+
+def save_each_epoch(state: Checkpoints) -> "keras.callbacks.Callback":
+    """Returns a callback that keeps a checkpoint after every epoch and stops where the loss is no longer a number."""
+    import keras
+
+    def save(epoch: int, logs: Logs) -> None:
+        if not all(math.isfinite(value) for value in logs.values()):
+            raise UserError(f"the loss is {logs['loss']} in epoch {epoch + 1}. Lower the learning rate")
+        state.save(logs)
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=save)
+
+
+def write_curve(path: Path, history: Sequence[Logs]) -> None:
+    """Writes curve.csv: step (epoch, from 1), series ("training", "held-out"), accuracy, loss."""
+    rows = [
+        {"step": step, "series": series, "accuracy": logs[f"{prefix}accuracy"], "loss": logs[f"{prefix}loss"]}
+        for series, prefix in (("training", ""), ("held-out", "val_"))
+        for step, logs in enumerate(history, start=1)
+    ]
+    pd.DataFrame(rows).round(6).to_csv(path, index=False, lineterminator="\n")

@@ -1,0 +1,92 @@
+"""Batches of pictures for training: shuffled and augmented, or as they are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.library import preprocessing, records
+from stages.library.augmentation import Augmentation, augment
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+# Records are shuffled within windows, and the shards before. Shards are filled by content, so a window is random already.
+SHUFFLED_RECORDS = 4096
+
+
+def count_examples(paths: Sequence[Path]) -> int:
+    """Returns the number of records in some shards."""
+    return sum(1 for path in paths for _ in records.read_shard(path))
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Augmented batches of the training split.
+
+    Order and augmentation of an epoch depend on the seed and the epoch's number alone, so a resumed training sees the
+    batches that an undisturbed one would have seen. The incomplete batch at an epoch's end is left out; which examples
+    stand in it changes with the order.
+
+    Attributes:
+      paths: shards; size_px: side of the pictures; num_classes: width of the one-hot targets.
+      batch_size: at most the number of examples.
+    """
+
+    paths: Sequence[Path]
+    size_px: int
+    num_classes: int
+    batch_size: int
+    augmentation: Augmentation
+    seed: int
+
+    def epochs(self, first: int, end: int) -> "tf.data.Dataset":
+        """Streams the epochs `first` to `end` - 1.
+
+        Yields:
+          (images, targets): float32 (batch, size_px, size_px, 3) in [0, 255]; float32 one-hot (batch, num_classes).
+        """
+        import tensorflow as tf
+
+        return tf.data.Dataset.range(first, end).flat_map(self._epoch).prefetch(tf.data.AUTOTUNE)
+
+    def _epoch(self, epoch: "tf.Tensor") -> "tf.data.Dataset":
+        import tensorflow as tf
+
+        def example(position: "tf.Tensor", serialized: "tf.Tensor") -> Any:
+            image, target = _example(serialized, self.size_px, self.num_classes)
+            # Two pictures never share a seed as long as an epoch has under 2^40 of them.
+            seed = tf.stack([tf.constant(self.seed, tf.int64), epoch * 2**40 + position])
+            return augment(image, seed, self.augmentation), target
+
+        def shuffled(items: "tf.Tensor") -> "tf.Tensor":
+            # Dataset.shuffle takes no seed that changes with the epoch; a seed of its own is what makes it resumable.
+            return tf.random.experimental.stateless_shuffle(items, tf.stack([self.seed, epoch]))
+
+        paths = shuffled(tf.constant([str(path) for path in self.paths]))
+        windows = tf.data.TFRecordDataset(paths).batch(SHUFFLED_RECORDS).map(shuffled)
+        return (
+            windows.unbatch()
+            .enumerate()
+            .map(example, num_parallel_calls=tf.data.AUTOTUNE)
+            .batch(self.batch_size, drop_remainder=True)
+        )
+
+
+def held_out(paths: Sequence[Path], size_px: int, num_classes: int, batch_size: int) -> "tf.data.Dataset":
+    """Streams some shards once, in order, as they are; yields what `Stream.epochs` does."""
+    import tensorflow as tf
+
+    return (
+        tf.data.TFRecordDataset([str(path) for path in paths])
+        .map(lambda serialized: _example(serialized, size_px, num_classes), num_parallel_calls=tf.data.AUTOTUNE)
+        .batch(batch_size)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def _example(serialized: "tf.Tensor", size_px: int, num_classes: int) -> Any:
+    import tensorflow as tf
+
+    parsed = preprocessing.parse(serialized, size_px)
+    return parsed["image"], tf.one_hot(parsed["label"], num_classes)

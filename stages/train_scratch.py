@@ -1,0 +1,56 @@
+"""Trains the small convolutional network from scratch, the baseline without a backbone.
+
+Reads the TFRecord shards. Writes a folder of `best.weights.h5`, `last.weights.h5`, `config.json`, `curve.csv` and
+DVCLive's `dvclive/`. Killed, it goes on after the last epoch.
+"""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from stages.library import artifacts, checkpoints, console, downloads, params, scratch, training
+
+
+def main() -> None:
+    """Runs the stage."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--records", type=Path, default=Path("data/tfrecord"))
+    parser.add_argument("--tensorboard", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    stopwatch = console.Stopwatch()
+    settings: scratch.Params = params.load(arguments.params)["scratch"]
+    dataset = artifacts.read_json(arguments.records / "dataset.json")
+    training.prepare(settings.seed)
+    model = scratch.build(len(dataset["classes"]), settings)
+    identity = checkpoints.fingerprint("scratch", asdict(settings), dataset)
+    with artifacts.new_folder(arguments.out) as folder:
+        state = training.train(
+            model,
+            arguments.records,
+            settings.input_size_px,
+            settings,
+            downloads.cache_folder() / "checkpoints" / identity,
+            folder,
+            arguments.tensorboard,
+        )
+        config = {
+            "kind": "scratch",
+            "classes": dataset["classes"],
+            "input_size_px": settings.input_size_px,
+            "scratch": asdict(settings),
+        }
+        artifacts.write_json(folder / "config.json", config)
+    state.remove()
+    best = state.progress.history[state.progress.best]
+    stopwatch.close(
+        "train-scratch",
+        f"{model.count_params():,} parameters; best epoch {state.progress.best + 1} of {settings.epochs}, "
+        f"validation accuracy {best['val_accuracy']:.4f}",
+        sum(dataset["counts"]["train"].values()) * settings.epochs,
+    )
+
+
+if __name__ == "__main__":
+    console.run(main)
