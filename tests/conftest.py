@@ -1,0 +1,75 @@
+"""What the tests share: a small data set on disk, params.yaml with changes, stages run as a user runs them."""
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before the first import of TensorFlow, or it is too late
+
+import numpy as np
+import pytest
+from PIL import Image
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+
+
+def change(content, changes):
+    """Sets dotted keys, e.g. {"dataset.name": "folder"}, in a nested dict."""
+    for dotted, value in changes.items():
+        *parents, key = dotted.split(".")
+        section = content
+        for parent in parents:
+            section = section[parent]
+        section[key] = value
+    return content
+
+
+@pytest.fixture
+def default_params():
+    """The content of the project's params.yaml."""
+    return YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def write_params(tmp_path, default_params):
+    """Writes a params.yaml with changed keys and returns its path."""
+
+    def write(**changes):
+        path = tmp_path / "params.yaml"
+        content = change(default_params, {key.replace("__", "."): value for key, value in changes.items()})
+        with path.open("w", encoding="utf-8") as file:
+            YAML(typ="safe", pure=True).dump(content, file)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def run_stage(monkeypatch):
+    """Runs a stage's main function with command-line arguments."""
+
+    def run(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [f"stages.{name}", *map(str, arguments)])
+        importlib.import_module(f"stages.{name}").main()
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch, tmp_path_factory):
+    """Keeps tests out of the user's cache folder."""
+    monkeypatch.setenv("DECANT_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+def write_pictures(folder, per_class=12, classes=("cat", "dog", "emu"), size_px=24, seed=0):
+    """Writes a folder of small PNG pictures by class, each class with a colour of its own under noise."""
+    rng = np.random.default_rng(seed)
+    for label, name in enumerate(classes):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for index in range(per_class):
+            pixels = rng.integers(0, 128, (size_px, size_px, 3))
+            pixels[..., label % 3] += 110
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{index}.png")
+    return folder

@@ -1,0 +1,45 @@
+import hashlib
+
+import pytest
+
+from stages.library import artifacts
+
+
+def test_hashes_of_bytes_and_files_agree(tmp_path):
+    content = b"x" * 3_000_000
+    (tmp_path / "file").write_bytes(content)
+    expected = hashlib.sha256(content).hexdigest()
+    assert artifacts.sha256_bytes(content) == artifacts.sha256_file(tmp_path / "file") == expected
+
+
+def test_canonical_json_ignores_the_order_of_keys_and_refuses_nan():
+    assert artifacts.canonical_json({"b": 1, "a": "ü"}) == '{\n  "a": "ü",\n  "b": 1\n}\n'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        artifacts.canonical_json({"a": float("nan")})
+
+
+def test_a_file_is_whole_or_absent(tmp_path):
+    path = tmp_path / "deep" / "file.json"
+    with pytest.raises(RuntimeError), artifacts.new_file(path) as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    assert list(tmp_path.rglob("*.*")) == []
+    artifacts.write_json(path, [1])
+    assert artifacts.read_json(path) == [1]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_folder_is_whole_or_what_it_was(tmp_path):
+    folder = tmp_path / "out"
+    with artifacts.new_folder(folder) as partial:
+        (partial / "a").write_text("1")
+    with pytest.raises(RuntimeError), artifacts.new_folder(folder) as partial:
+        (partial / "b").write_text("2")
+        raise RuntimeError
+    assert [path.name for path in folder.iterdir()] == ["a"]
+    (tmp_path / ".out.partial").mkdir()  # as a killed run leaves it
+    (tmp_path / ".out.partial" / "stale").write_text("x")
+    with artifacts.new_folder(folder) as partial:
+        (partial / "c").write_text("3")
+    assert [path.name for path in folder.iterdir()] == ["c"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

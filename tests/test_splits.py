@@ -1,0 +1,56 @@
+import hashlib
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages.library import folds, splits
+
+PARAMS = splits.Params(validation=0.2, test=0.3, seed=0)
+KEYS = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(20_000)]
+
+
+def test_uniform_is_the_first_seven_bytes_of_a_hash():
+    digest = hashlib.sha256(b"3:split:abc").digest()
+    assert splits.uniform("abc", "split", 3) == int.from_bytes(digest[:7], "big") / 2**56
+
+
+def test_fractions_hold():
+    counts = Counter(splits.split_of(key, None, PARAMS) for key in KEYS)
+    # Five standard deviations of a binomial with n = 20,000.
+    assert counts["validation"] == pytest.approx(4000, abs=283)
+    assert counts["test"] == pytest.approx(6000, abs=324)
+    assert counts["train"] == 20_000 - counts["validation"] - counts["test"]
+
+
+def test_an_official_test_split_is_kept_and_the_rest_is_divided():
+    assert {splits.split_of(key, "test", PARAMS) for key in KEYS[:100]} == {"test"}
+    counts = Counter(splits.split_of(key, "train", PARAMS) for key in KEYS)
+    assert counts["test"] == 0
+    assert counts["validation"] == pytest.approx(4000, abs=283)
+
+
+def test_another_seed_gives_another_split():
+    other = splits.Params(validation=0.2, test=0.3, seed=1)
+    moved = sum(splits.split_of(key, None, PARAMS) != splits.split_of(key, None, other) for key in KEYS)
+    # Independent splits differ with probability 1 - (0.5² + 0.2² + 0.3²) = 0.62.
+    assert moved / len(KEYS) == pytest.approx(0.62, abs=0.02)
+
+
+@given(st.text(min_size=1), st.floats(0.01, 0.4), st.floats(0.01, 0.4), st.integers(0, 9))
+def test_a_split_depends_on_the_key_alone_and_growing_test_never_moves_validation(key, validation, test, seed):
+    params = splits.Params(validation=validation, test=test, seed=seed)
+    first = splits.split_of(key, None, params)
+    assert first == splits.split_of(key, None, params)
+    larger = splits.Params(validation=validation, test=test + 0.1, seed=seed)
+    assert splits.split_of(key, None, larger) in ({first} if first != "train" else {"train", "test"})
+
+
+def test_folds_are_even_and_independent_of_the_split_and_of_order():
+    params = folds.Params(folds=5, seed=0)
+    assigned = folds.assign(KEYS, params)
+    assert all(count == pytest.approx(4000, abs=283) for count in Counter(assigned.tolist()).values())
+    assert folds.assign(KEYS[::-1], params).tolist() == assigned[::-1].tolist()
+    inside = [fold for key, fold in zip(KEYS, assigned, strict=True) if splits.split_of(key, None, PARAMS) == "train"]
+    assert min(Counter(inside).values()) > 1700
