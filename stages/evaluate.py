@@ -53,8 +53,8 @@ def predict_by_head(folder: Path, features_folder: Path) -> tuple[Model, Predict
     if features.source != trained.source:
         raise UserError(f"{folder} was trained on other features than {features_folder} holds. Run: dvc repro")
     logits = trained.head.logits(features.values)
-    model = Model(folder.name, "head", features.source.backbone, folder)
-    return model, Predictions(features.keys, features.labels, logits, features.source.classes)
+    model = Model(trained.name, "head", trained.source.backbone, folder)
+    return model, Predictions(features.keys, features.labels, logits, trained.source.classes)
 
 
 def predict_by_network(folder: Path, shards: Path) -> tuple[Model, Predictions]:

@@ -28,7 +28,7 @@ def main() -> None:
         artifacts.write_bytes(folder / "leaderboard.md", table.encode())
         artifacts.write_bytes(folder / "index.html", page.encode())
     print(table, *left_out, sep="\n")
-    stopwatch.close("report", f"{len(results)} models, {len(left_out)} left out", len(results), "models")
+    print(f"report: {len(results)} models, {len(left_out)} left out, {arguments.out}; {stopwatch.seconds():.1f} s")
 
 
 if __name__ == "__main__":

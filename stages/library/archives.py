@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import IO
 
 from stages.library.console import UserError
 
@@ -30,7 +30,7 @@ class Member:
     refused: str = ""
 
 
-def tar_gz_members(file: BinaryIO, source: str, max_member_bytes: int = MAX_MEMBER_BYTES) -> Iterator[Member]:
+def tar_gz_members(file: IO[bytes], source: str, max_member_bytes: int = MAX_MEMBER_BYTES) -> Iterator[Member]:
     """Yields every member of a tar.gz but its folders, in order; memory is that of one member.
 
     Names are what the archive says: they are safe to compare and to print, never to open.

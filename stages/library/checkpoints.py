@@ -4,7 +4,6 @@ Checkpoints stand in the user's cache folder, not among the outs, for DVC delete
 folder's name is a fingerprint of all that the training depends on, so a changed parameter or data set starts anew.
 """
 
-import json
 import shutil
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -62,11 +61,14 @@ class Checkpoints:
 
     def restore(self) -> int:
         """Brings the training to where it was left and returns the number of finished epochs."""
-        state = self.folder / "state.json"
-        if state.exists():
-            self.progress = Progress(json.loads(state.read_text(encoding="utf-8"))["history"])
+        path = self.folder / "state.json"
+        if path.exists():
+            state = artifacts.read_json(path)
+            self.progress = Progress(state["history"])
             self._trainer.optimizer.build(self._trainer.trainable_variables)
             self._trainer.load_weights(self._path("last", len(self.progress.history) - 1))
+            for variable, value in zip(self._random_states(), state["random_states"], strict=True):
+                variable.assign(value)
         return len(self.progress.history)
 
     def save(self, logs: Logs) -> None:
@@ -76,7 +78,10 @@ class Checkpoints:
         self._save(self._trainer, self._path("last", epoch))
         if best == epoch:
             self._save(self._model, self._path("best", epoch))
-        artifacts.write_json(self.folder / "state.json", {"history": self.progress.history})
+        random_states = [variable.numpy().tolist() for variable in self._random_states()]
+        artifacts.write_json(
+            self.folder / "state.json", {"history": self.progress.history, "random_states": random_states}
+        )
         kept = {"state.json", self._path("last", epoch).name, self._path("best", best).name}
         for path in self.folder.iterdir():
             if path.name not in kept:
@@ -92,6 +97,10 @@ class Checkpoints:
     def remove(self) -> None:
         """Deletes the folder, when the outs are written."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _random_states(self) -> list[Any]:
+        """Returns the variables of dropout's random numbers, which Keras leaves out of its weight files."""
+        return [variable for variable in self._trainer.variables if variable.path.endswith("seed_generator_state")]
 
     def _path(self, kind: str, epoch: int) -> Path:
         return self.folder / f"{kind}-{epoch:05d}.weights.h5"

@@ -21,7 +21,7 @@ class Dense:
     bias: np.ndarray
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        return np.add(x @ self.kernel, self.bias)
+        return np.asarray(x @ self.kernel + self.bias)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class DenseNetwork:
 
 @dataclass(frozen=True)
 class Standardization:
-    """Per-column shift and scale that bring features to mean 0 and variance of about 1.
+    """Per-column shift and scale that bring features to mean 0 and equal deviation.
 
     Attributes:
       mean, scale: float64 (dim,).
@@ -77,7 +77,7 @@ class Standardization:
         return Dense(kernel.astype(np.float32), bias.astype(np.float32))
 
 
-def standardization(features: np.ndarray, rows: np.ndarray) -> Standardization:
+def standardization(features: np.ndarray, rows: np.ndarray, deviation: float = 1.0) -> Standardization:
     """Measures the columns of some rows, in blocks.
 
     A column that is nearly constant keeps a small scale out of the denominator: to every variance a hundredth of the
@@ -86,6 +86,7 @@ def standardization(features: np.ndarray, rows: np.ndarray) -> Standardization:
     Args:
       features: float16 or float32 (n, dim).
       rows: int64, the rows to measure, at least one.
+      deviation: standard deviation to which columns are brought.
     """
     total = np.zeros(features.shape[1])
     squares = np.zeros(features.shape[1])
@@ -97,4 +98,5 @@ def standardization(features: np.ndarray, rows: np.ndarray) -> Standardization:
     mean = total / len(rows)
     variance = np.maximum(squares / len(rows) - mean**2, 0)
     floor = 0.01 * variance.mean()
-    return Standardization(origin + mean, np.sqrt(variance + floor) if floor > 0 else np.ones_like(mean))
+    scale = np.sqrt(variance + floor) if floor > 0 else np.ones_like(mean)
+    return Standardization(origin + mean, scale / deviation)

@@ -1,7 +1,5 @@
 """Runs a pretrained network over every picture once and keeps its pooled features and logits."""
 
-import os
-import struct
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -97,7 +95,7 @@ def extract(name: str, params: Params, shards: Path, classes: tuple[str, ...], o
     """
     size_px = input_size_px(backbones.lookup(name).BACKBONE, params)
     paths = [path for split in records.SPLITS for path in records.find_shards(shards, split)]
-    counts = [count_records(path) for path in paths]
+    counts = [records.count([path]) for path in paths]
     tensorflow_runtime.start()
     from stages.library.bottlenecks import ShardWriter, Source
     from stages.library.weights import build_with_weights
@@ -119,7 +117,7 @@ def extract(name: str, params: Params, shards: Path, classes: tuple[str, ...], o
 
 
 def freeze(model: "keras.Model", size_px: int, batch_size: int) -> Forward:
-    """Returns the network as one graph of constants, which runs 1.3 times as fast as with variables on a CPU.
+    """Returns the network as one graph of constants: on a CPU measured 1.1 to 1.3 times as fast as `predict`.
 
     Args:
       model: a backbone's model.
@@ -133,14 +131,13 @@ def freeze(model: "keras.Model", size_px: int, batch_size: int) -> Forward:
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    signature = [tf.TensorSpec((batch_size, size_px, size_px, 3), tf.float32)]
-
-    @tf.function(input_signature=signature, autograph=False)
     def tapped(images: tf.Tensor) -> tuple[tf.Tensor, ...]:
         outputs = model(images, training=False)
         return tuple(outputs[name] for name in TAPPED)
 
-    graph = convert_variables_to_constants_v2(tapped.get_concrete_function())
+    signature = [tf.TensorSpec((batch_size, size_px, size_px, 3), tf.float32)]
+    function = tf.function(tapped, input_signature=signature, autograph=False)
+    graph = convert_variables_to_constants_v2(function.get_concrete_function())
 
     def forward(images: tf.Tensor) -> tuple[np.ndarray, np.ndarray]:
         n = len(images)
@@ -148,23 +145,6 @@ def freeze(model: "keras.Model", size_px: int, batch_size: int) -> Forward:
         return bottleneck.numpy()[:n], logits.numpy()[:n]
 
     return forward
-
-
-def count_records(path: Path) -> int:
-    """Returns the number of records of a TFRecord file from the frames' lengths alone.
-
-    Raises:
-      UserError: the file is cut short.
-    """
-    count = 0
-    with path.open("rb") as file:
-        while len(header := file.read(12)) == 12:
-            (content_bytes,) = struct.unpack("<Q4x", header)
-            end = file.seek(content_bytes + 4, os.SEEK_CUR)
-            count += 1
-        if header or (count and end != path.stat().st_size):
-            raise UserError(f"{path} is cut short. Run: dvc repro -f tfrecord")
-    return count
 
 
 def _features(batches: Iterable[Batch], forward: Forward) -> Iterator[Row]:

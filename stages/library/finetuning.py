@@ -34,7 +34,7 @@ def build(backbone_model: "keras.Model", num_classes: int) -> "keras.Model":
 
     # float32 also under mixed precision, for a softmax of float16 logits loses accuracy.
     head = keras.layers.Dense(num_classes, name=CLASSIFIER, dtype="float32")
-    return keras.Model(backbone_model.input, head(backbone_model.output["bottleneck"]))
+    return keras.Model(backbone_model.input, head(backbone_model.output["bottleneck"]), name="finetuned")
 
 
 def freeze(model: "keras.Model", backbone: "Backbone", params: Params) -> None:

@@ -18,6 +18,15 @@ COLUMNS = {
     "log_loss": "log loss",
     "expected_calibration_error": "ECE",
 }
+METRICS = (
+    "top1_accuracy",
+    "top1_accuracy_interval.low",
+    "top1_accuracy_interval.high",
+    *COLUMNS,
+    "cross_validation.top1_accuracy.mean",
+    "cross_validation.top1_accuracy.std",
+    "num_examples",
+)
 HEADINGS = ("model", "backbone", "top-1 [95% interval]", *COLUMNS.values(), "cross-validation", "n")
 
 
@@ -96,13 +105,13 @@ def as_markdown(results: Sequence[Result]) -> str:
 
 
 def as_csv(results: Sequence[Result]) -> str:
-    """Returns the table as CSV in full precision; nested metrics keys are joined by dots."""
-    rows = [{"model": result.model, "backbone": result.backbone, **_flat(result.metrics)} for result in results]
-    header = dict.fromkeys(key for row in rows for key in row)
+    """Returns the table as CSV in full precision; a metric's column is its path in the metrics file, with dots."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, header, restval="", lineterminator="\n")
+    writer = csv.DictWriter(text, ("model", "backbone", *METRICS), restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(
+        {"model": result.model, "backbone": result.backbone, **_flat(result.metrics)} for result in results
+    )
     return text.getvalue()
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from stages.library import bitstreams
 from stages.library.artifacts import sha256_bytes
 
 MAX_PIXELS = 100_000_000
@@ -31,8 +32,6 @@ UPRIGHT_BY = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Baseline, extended and progressive Huffman coding. Decoders differ on the rest (lossless, arithmetic).
-COMMON_JPEG_FRAMES = {0xC0, 0xC1, 0xC2}
 
 
 class PictureError(Exception):
@@ -86,6 +85,8 @@ def decode(encoded: bytes) -> np.ndarray:
 def _from_array(pixels: np.ndarray) -> Normalised:
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (1,), (3,)):
         raise ValueError(f"pixels must be uint8 (height, width[, 1 or 3]). Received: {pixels.dtype} {pixels.shape}")
+    if not pixels.size:
+        raise PictureError("no pixels")
     pixels = np.ascontiguousarray(pixels.reshape(*pixels.shape[:2], -1))
     return _as_png(pixels, sha256_bytes(f"{pixels.shape}".encode() + pixels.tobytes()))
 
@@ -126,27 +127,10 @@ def _kept_format(image: Image.Image, content: bytes) -> str:
     if image.mode not in ("L", "RGB") or _orientation(image) in UPRIGHT_BY:
         return ""
     if image.format in ("JPEG", "MPO"):  # MPO: a JPEG with further pictures after its end, as phones write
-        return "jpeg" if _jpeg_frame(content) in COMMON_JPEG_FRAMES else ""
-    if image.format == "PNG" and "transparency" not in image.info and _has_plain_header(content):
-        return "png"
+        return "jpeg" if bitstreams.is_common_jpeg(content) else ""
+    if image.format == "PNG" and "transparency" not in image.info:
+        return "png" if bitstreams.is_plain_png(content) else ""
     return ""
-
-
-def _jpeg_frame(content: bytes) -> int | None:
-    """Returns the marker that says how a JPEG is coded (SOF0 to SOF15), walking its segments from the start."""
-    position = 2
-    while position + 4 <= len(content) and content[position] == 0xFF:
-        marker = content[position + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return marker
-        # A marker may be preceded by any number of fill bytes 0xFF.
-        position += 1 if marker == 0xFF else 2 + int.from_bytes(content[position + 2 : position + 4])
-    return None
-
-
-def _has_plain_header(content: bytes) -> bool:
-    """Whether a PNG starts with a header of 8 bits a channel and colour type grey (0) or RGB (2)."""
-    return content[12:16] == b"IHDR" and content[24] == 8 and content[25] in (0, 2)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -181,8 +165,6 @@ def _upper_bits(pixels: np.ndarray) -> np.ndarray:
 
 def _as_png(pixels: np.ndarray, key: str) -> Normalised:
     height, width, channels = pixels.shape
-    if not height * width:
-        raise PictureError("no pixels")
     encoded = io.BytesIO()
     # Level 1: several times as fast as the default, and a tenth larger.
     Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(encoded, "PNG", compress_level=1)

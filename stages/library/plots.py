@@ -136,14 +136,14 @@ def reliability(rows: Rows) -> bytes:
         np.array([float(row[key]) for row in rows]) for key in ("confidence", "accuracy", "examples")
     )
     with style():
-        figure = Figure(figsize=(4, 4), layout="constrained")
+        figure = Figure(figsize=(4, 4.2), layout="constrained")
         axes = figure.add_subplot()
         axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1.2, label="perfectly calibrated")
         axes.plot(confidence, accuracy, color=BLUE, linewidth=1)
-        axes.scatter(confidence, accuracy, s=12 + 500 * examples / examples.sum(), color=BLUE, alpha=0.7)
+        axes.scatter(confidence, accuracy, s=12 + 400 * examples / examples.sum(), color=BLUE, alpha=0.7, clip_on=False)
         axes.scatter([], [], s=40, color=BLUE, alpha=0.7, label="bin; area: share of images")
-        axes.set(xlim=(0, 1.03), ylim=(0, 1.03), xlabel="confidence", ylabel="accuracy", aspect="equal")
-        axes.legend(loc="upper left", fontsize=8)
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="accuracy", aspect="equal")
+        figure.legend(loc="outside lower center", ncols=2, fontsize=8)
         return png(figure)
 
 

@@ -1,9 +1,9 @@
 """From encoded pictures to pixels in TensorFlow: the same ops for training, extraction and prediction.
 
 A picture is squashed to the square as a whole: its aspect ratio is not kept, but nothing is cropped away, so objects at
-the border count. Shrinking is antialiased, or thin structures would come and go with the picture's size; where pixels
-are few it costs up to half the speed of decoding (2 cores: 2,100 in place of 4,400 images/s from 300x200 to 96 px),
-still many times what a backbone takes in. Enlarging is plain bilinear either way.
+the border count. Shrinking is antialiased, or thin structures would come and go with the picture's size. From 300x200
+pixels that adds 0.6 ms of CPU time an image at 96 px and 1.2 ms at 224 px, where EfficientNet-Lite0 takes 7 and 26 ms.
+Enlarging is plain bilinear either way.
 """
 
 from collections.abc import Sequence

@@ -4,6 +4,7 @@ Layout (https://www.tensorflow.org/tutorials/load_data/tfrecord): per record a l
 CRC-32C, the serialized tf.train.Example, its masked CRC-32C. The keys are those of the classic image pipelines.
 """
 
+import os
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -94,6 +95,27 @@ def read_shard(path: Path) -> Iterator[Record]:
             length = _checked(path, header, 8)
             (size,) = struct.unpack("<Q", length)
             yield _parse(path, _checked(path, file.read(size + 4), size))
+
+
+def count(paths: Iterable[Path]) -> int:
+    """Returns the number of records in some shards, from the frames' lengths alone.
+
+    Raises:
+      UserError: a file is cut short.
+    """
+    total = 0
+    for path in paths:
+        end, size = 0, path.stat().st_size
+        with path.open("rb") as file:
+            while end < size:
+                header = file.read(12)
+                if len(header) < 12:
+                    break
+                end = file.seek(struct.unpack("<Q4x", header)[0] + 4, os.SEEK_CUR)
+                total += 1
+        if end != size:
+            raise UserError(f"{path} is cut short. Run: dvc repro -f tfrecord")
+    return total
 
 
 def _masked_crc(content: bytes) -> bytes:

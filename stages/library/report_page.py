@@ -13,7 +13,7 @@ from stages.library.leaderboard import Result
 CONFUSIONS = 10
 CSS = """
 :root { color-scheme: light; --ink: #1f2933; --soft: #5b6770; --line: #d9dee3; }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); margin: 0 auto; padding: 1rem; max-width: 70rem; }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); margin: 0 auto; padding: 1rem; max-width: 80rem; }
 h1 { font-size: 1.6rem; margin: .5rem 0; }
 h2 { margin: 3rem 0 .5rem; padding-top: 1rem; border-top: 1px solid var(--line); }
 h3 { font-size: 1rem; margin: 1rem 0 .3rem; } p, li { max-width: 45rem; } .soft { color: var(--soft); }
@@ -82,8 +82,8 @@ def _section(result: Result) -> str:
     return f"""
 <section id="{escape(result.name)}">
 <h2>{escape(name)}</h2>
-{_figure("Random test pictures", picture("predictions"))}
-{_figure("Most confident mistakes", picture("mistakes"))}
+<div class="scroll">{_figure("Random test pictures", picture("predictions"))}</div>
+<div class="scroll">{_figure("Most confident mistakes", picture("mistakes"))}</div>
 <div class="grid">
 {_figure("Accuracy of each class", plots.per_class(table("per_class")))}
 {_figure("Reliability", plots.reliability(table("reliability")))}

@@ -26,7 +26,7 @@ def origin_of(features: np.ndarray) -> np.ndarray:
 
     Any origin gives the same fit; one near the mean loses no digits in centring.
     """
-    return np.mean(features[:BLOCK_ROWS], axis=0, dtype=np.float64)
+    return np.asarray(features[:BLOCK_ROWS].mean(axis=0, dtype=np.float64))
 
 
 def fold_moments(

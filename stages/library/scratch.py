@@ -68,4 +68,4 @@ def build(num_classes: int, params: Params) -> "keras.Model":
     x = dense(1024, params.activation, "dense_1")(x)
     x = layers.Dropout(params.dropout, seed=next(seeds), name="dropout_2")(x)
     x = dense(128, params.activation, "dense_2")(x)
-    return keras.Model(inputs, dense(num_classes, "linear", "logits", dtype="float32")(x))
+    return keras.Model(inputs, dense(num_classes, "linear", "logits", dtype="float32")(x), name="scratch")

@@ -49,8 +49,10 @@ def read(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         return _parse(io.BytesIO(path.read_bytes()))
-    except _Refused as error:
-        raise UserError(f"{path} asks for {error}, which no weight file needs: refused. Use the published file") from error
+    except _RefusedError as error:
+        raise UserError(
+            f"{path} asks for {error}, which no weight file needs: refused. Use the published file"
+        ) from error
     except (
         OSError,
         pickle.UnpicklingError,
@@ -68,14 +70,13 @@ def read(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path} is no weight file of torch's old format, or is damaged: {reason}") from error
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """The pickle names a global that is not let in; the message is its name."""
 
 
 class _Storage(NamedTuple):
     key: str
     dtype: np.dtype
-    count: int
 
 
 class _Tensor(NamedTuple):
@@ -85,7 +86,9 @@ class _Tensor(NamedTuple):
     strides: tuple[int, ...]
 
 
-def _rebuild_tensor(storage: _Storage, offset: int, size: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> _Tensor:
+def _rebuild_tensor(
+    storage: _Storage, offset: int, size: tuple[int, ...], strides: tuple[int, ...], *_: Any
+) -> _Tensor:
     """Stands in for torch._utils._rebuild_tensor_v2, whose other arguments concern training."""
     return _Tensor(storage, offset, size, strides)
 
@@ -100,14 +103,14 @@ _GLOBALS: dict[tuple[str, str], Any] = {
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _GLOBALS:
-            raise _Refused(f"{module}.{name}")
+            raise _RefusedError(f"{module}.{name}")
         return _GLOBALS[module, name]
 
     def persistent_load(self, pid: Any) -> _Storage:
-        kind, dtype, key, _location, count, view = pid
+        kind, dtype, key, _location, _count, view = pid
         if kind != "storage" or view is not None:
             raise ValueError(f"unknown persistent id {pid!r}")
-        return _Storage(key, dtype, count)
+        return _Storage(key, dtype)
 
 
 def _parse(file: io.BytesIO) -> dict[str, np.ndarray]:

@@ -66,7 +66,7 @@ def compile_trainer(model: "keras.Model", steps_per_epoch: int, params: Params) 
     """
     import keras
 
-    trainer = keras.Model(model.inputs, model.outputs)
+    trainer = keras.Model(model.input, model.output, name="trainer")
     warmup = round(params.warmup_epochs * steps_per_epoch)
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else params.learning_rate,
@@ -109,7 +109,7 @@ def train(
 
     train_paths = records.find_shards(shards, "train")
     validation_paths = records.find_shards(shards, "validation")
-    num_examples = training_data.count_examples(train_paths)
+    num_examples = records.count(train_paths)
     batch_size = min(params.batch_size, num_examples)
     steps_per_epoch = num_examples // batch_size
     trainer = compile_trainer(model, steps_per_epoch, params)
@@ -131,6 +131,7 @@ def train(
                 initial_epoch=first_epoch,
                 epochs=params.epochs,
                 steps_per_epoch=steps_per_epoch,
+                shuffle=False,  # the stream does
                 callbacks=[save_each_epoch(state), curves, keras.callbacks.TensorBoard(tensorboard, write_graph=False)],
                 verbose=1 if sys.stdout.isatty() else 2,
             )

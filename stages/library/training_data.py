@@ -15,11 +15,6 @@ if TYPE_CHECKING:
 SHUFFLED_RECORDS = 4096
 
 
-def count_examples(paths: Sequence[Path]) -> int:
-    """Returns the number of records in some shards."""
-    return sum(1 for path in paths for _ in records.read_shard(path))
-
-
 @dataclass(frozen=True)
 class Stream:
     """Augmented batches of the training split.
@@ -81,6 +76,8 @@ def held_out(paths: Sequence[Path], size_px: int, num_classes: int, batch_size: 
         tf.data.TFRecordDataset([str(path) for path in paths])
         .map(lambda serialized: _example(serialized, size_px, num_classes), num_parallel_calls=tf.data.AUTOTUNE)
         .batch(batch_size)
+        # Keras warns of running out of data where it is not told how much there is.
+        .apply(tf.data.experimental.assert_cardinality(-(-records.count(paths) // batch_size)))
         .prefetch(tf.data.AUTOTUNE)
     )
 

@@ -50,7 +50,10 @@ def locate(backbone: Backbone, override: str | None) -> Path:
         path = Path(override)
         if not path.is_file():
             key = f"extract.weights.{backbone.name}"
-            raise UserError(f"`{key}` must be the path of a weight file. Received: {override!r}. Remove the key to use the published weights")
+            raise UserError(
+                f"`{key}` must be the path of a weight file. Received: {override!r}. "
+                "Without the key the published weights are used"
+            )
         return path
     weights = backbone.weights
     if weights.package is not None:

@@ -83,9 +83,7 @@ def build(input_size_px: int) -> "keras.Model":
         return layers.ReLU(max_value=6, name=f"{name}_relu6")(normalized(x, name))
 
     def convolved(x: Any, channels: int, kernel_px: int, stride: int, name: str) -> Any:
-        convolution = layers.Conv2D(
-            channels, kernel_px, stride, padding="same", use_bias=False, name=f"{name}_conv"
-        )
+        convolution = layers.Conv2D(channels, kernel_px, stride, padding="same", use_bias=False, name=f"{name}_conv")
         return convolution(x)
 
     def inverted_residual(x: Any, stage: Stage, stride: int, name: str) -> Any:
@@ -131,7 +129,9 @@ def load_weights(model: "keras.Model", path: Path) -> None:
     for name, (layer, variable) in variables.items():
         value = _from_torch(state[name], depthwise=layer.name.endswith("_depthwise_conv"))
         if value.shape != tuple(variable.shape):
-            raise UserError(f"{path}: {name} must have the shape {tuple(variable.shape)} in Keras. Received: {value.shape}")
+            raise UserError(
+                f"{path}: {name} must have the shape {tuple(variable.shape)} in Keras. Received: {value.shape}"
+            )
         variable.assign(value)
 
 
@@ -155,7 +155,13 @@ def _blocks() -> Iterator[tuple[str, Stage, int]]:
 
 def _published_names() -> dict[str, str]:
     """Returns layer -> its name in the published file, which numbers all blocks through from 0."""
-    names = {"stem_conv": "_conv_stem", "stem_bn": "_bn0", "head_conv": "_conv_head", "head_bn": "_bn1", "logits": "_fc"}
+    names = {
+        "stem_conv": "_conv_stem",
+        "stem_bn": "_bn0",
+        "head_conv": "_conv_head",
+        "head_bn": "_bn1",
+        "logits": "_fc",
+    }
     for index, (block, _, _) in enumerate(_blocks()):
         for order, part in enumerate(("expand", "depthwise", "project")):
             names[f"{block}_{part}_conv"] = f"_blocks.{index}._{part}_conv"
@@ -164,7 +170,7 @@ def _published_names() -> dict[str, str]:
 
 
 def _from_torch(value: np.ndarray, depthwise: bool) -> np.ndarray:
-    """Turns OIHW kernels into HWIO, depthwise ones (C, 1, H, W) into (H, W, C, 1), dense ones (out, in) into (in, out)."""
+    """Turns OIHW kernels into HWIO, depthwise ones (C, 1, H, W) into (H, W, C, 1), and transposes dense ones."""
     if value.ndim == 4:
         return value.transpose(2, 3, 0, 1) if depthwise else value.transpose(2, 3, 1, 0)
     return value.T

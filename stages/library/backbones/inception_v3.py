@@ -34,12 +34,13 @@ BACKBONE = Backbone(
     blocks={
         "stem": "max_pooling2d_1",
         **{f"mixed_{number}": f"mixed{number}" for number in range(11)},
-        "head": "avg_pool",
     },
     top1=0.779,
 )
 
-AUTOMATIC_NAME = re.compile(r"(conv2d|batch_normalization|activation|max_pooling2d|average_pooling2d|concatenate)(?:_(\d+))?")
+AUTOMATIC_NAME = re.compile(
+    r"(conv2d|batch_normalization|activation|max_pooling2d|average_pooling2d|concatenate)(?:_(\d+))?"
+)
 
 
 def build(input_size_px: int) -> "keras.Model":

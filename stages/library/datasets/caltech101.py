@@ -8,7 +8,7 @@ import contextlib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import IO
 
 from stages.library import downloads
 from stages.library.archives import tar_gz_members
@@ -53,17 +53,17 @@ def read(params: Params, raw: Path) -> Iterator[Picture | Stray]:
 
 
 @contextlib.contextmanager
-def _open_pictures(raw: Path) -> Iterator[BinaryIO]:
+def _open_pictures(raw: Path) -> Iterator[IO[bytes]]:
     bare = raw / f"{PICTURES}.tar.gz"
     if bare.exists():
         with bare.open("rb") as file:
             yield file
         return
     path = raw / ARCHIVE.filename
-    try:
-        archive = zipfile.ZipFile(path)
-        inner = archive.open(f"caltech-101/{PICTURES}.tar.gz")
-    except (OSError, zipfile.BadZipFile, KeyError) as error:
-        raise UserError(f"{path} must be a zip with caltech-101/{PICTURES}.tar.gz in it ({error})") from error
-    with archive, inner:
-        yield inner  # type: ignore[misc]
+    with contextlib.ExitStack() as stack:
+        try:
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            inner = stack.enter_context(archive.open(f"caltech-101/{PICTURES}.tar.gz"))
+        except (OSError, zipfile.BadZipFile, KeyError, RuntimeError) as error:  # RuntimeError: it is encrypted
+            raise UserError(f"{path} must be a zip with caltech-101/{PICTURES}.tar.gz in it ({error})") from error
+        yield inner

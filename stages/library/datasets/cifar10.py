@@ -61,6 +61,8 @@ def read(params: Params, raw: Path) -> Iterator[Picture | Stray]:
 
 def _members(raw: Path) -> Iterator[Member]:
     path = raw / ARCHIVE.filename
+    if not path.exists():
+        raise UserError(f"{path} is missing. Run: dvc repro fetch")
     with path.open("rb") as file:
         yield from tar_gz_members(file, str(path))
 
@@ -80,7 +82,7 @@ def _pictures(member: str, content: bytes, classes: list[str]) -> Iterator[Pictu
     batch = restricted_pickle.load(content, member)
     data, labels = _entry(batch, b"data"), _entry(batch, b"labels")
     _check(member, data, labels)
-    images = data.reshape(-1, 3, SIZE_PX, SIZE_PX).transpose(0, 2, 3, 1)  # channel planes to pixels
+    images = np.asarray(data).reshape(-1, 3, SIZE_PX, SIZE_PX).transpose(0, 2, 3, 1)  # channel planes to pixels
     names = batch.get(b"filenames", batch.get("filenames"))
     if not isinstance(names, list) or len(set(names)) != len(labels):
         names = [f"{index:05d}" for index in range(len(labels))]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.library.console import UserError
 from stages.library.datasets import Params, Picture, Stray
 
 MAX_VALUE = 16
@@ -25,6 +26,8 @@ def fetch(params: Params, raw: Path, cache: Path) -> str:
 
 def read(params: Params, raw: Path) -> Iterator[Picture | Stray]:
     """Yields the pictures; their names are their ranks."""
+    if not (raw / "images.npy").exists():
+        raise UserError(f"{raw / 'images.npy'} is missing. Run: dvc repro fetch")
     images, labels = np.load(raw / "images.npy"), np.load(raw / "labels.npy")
     for index, (pixels, label) in enumerate(zip(images, labels, strict=True)):
         yield Picture(f"{index:04d}", str(label), None, pixels)

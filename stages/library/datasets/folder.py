@@ -3,7 +3,6 @@
 Whatever the suffix, every file is taken for a picture until decoding says otherwise.
 """
 
-import os
 import stat
 import unicodedata
 from collections import Counter, deque
@@ -44,8 +43,7 @@ def fetch(params: Params, raw: Path, cache: Path) -> str:
         )
     if {item.split for item in found} in ({"train"}, {"test"}):
         raise UserError(f"`dataset.folder`: both train and test must hold pictures. Received: {params.folder}")
-    name = os.fsencode(Path(params.folder).resolve().name).decode("utf-8", "replace")
-    artifacts.write_json(raw / "source.json", {"folder": name})
+    artifacts.write_json(raw / "source.json", {"folder": Path(params.folder).name})
     return f"{len(found):,} files in {len(classes):,} classes, read where they are"
 
 
@@ -66,7 +64,7 @@ def _entries(folder: str) -> Iterator[_Found | Stray]:
     try:
         root = Path(folder).resolve()
         next(root.iterdir(), None)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a link to itself
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"`dataset.folder` must be a readable folder ({reason}). Received: {folder}") from error
     top = list(_listed(root, root))

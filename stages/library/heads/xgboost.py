@@ -60,7 +60,8 @@ class BoostedTrees:
     def save(self, folder: Path) -> None:
         """Writes model.ubj and config.json."""
         self.booster.save_model(folder / MODEL)
-        artifacts.write_json(folder / "config.json", {"num_classes": self.num_classes})
+        config = {"num_classes": self.num_classes, "sha256": artifacts.sha256_file(folder / MODEL)}
+        artifacts.write_json(folder / "config.json", config)
 
 
 def cross_validate(
@@ -92,12 +93,17 @@ def fit(
 
 
 def load(folder: Path) -> BoostedTrees:
-    """Reads a saved head."""
+    """Reads a saved head.
+
+    Raises:
+      ValueError: the model isn't what was saved. XGBoost crashes the process on a truncated file, so it never sees one.
+    """
     import xgboost
 
-    return BoostedTrees(
-        xgboost.Booster(model_file=folder / MODEL), artifacts.read_json(folder / "config.json")["num_classes"]
-    )
+    config = artifacts.read_json(folder / "config.json")
+    if artifacts.sha256_file(folder / MODEL) != config["sha256"]:
+        raise ValueError(f"{MODEL} does not have the sha256 in config.json")
+    return BoostedTrees(xgboost.Booster(model_file=folder / MODEL), config["num_classes"])
 
 
 def _train(
@@ -136,13 +142,13 @@ def _train(
         },
         matrices["training"],
         params.num_trees,
-        evals=[(data, series) for series, data in matrices.items()],
+        evals=[(data, series.replace("-", "_")) for series, data in matrices.items()],
         evals_result=history,
         verbose_eval=False,
     )
     curve = [
-        CurvePoint(step + 1, series, 1 - history[series]["merror"][step], history[series]["mlogloss"][step])
+        CurvePoint(step + 1, series, 1 - values["merror"][step], values["mlogloss"][step])
         for step in range(params.num_trees)
-        for series in matrices
+        for series, values in zip(matrices, history.values(), strict=True)
     ]
     return BoostedTrees(booster, num_classes), curve

@@ -1,0 +1,81 @@
+"""Shards and predictions made by hand, for the tests of evaluation and report."""
+
+import csv
+import io
+import json
+
+import numpy as np
+from PIL import Image
+
+from stages.library import artifacts, evaluation, records
+from stages.library.evaluation import Model, Predictions
+
+PARAMS = evaluation.Params(bootstrap_samples=1000, calibration_bins=10, pictures=4, seed=0)
+
+
+def write_shards(folder, classes, labels, seed=0):
+    """Writes a test split of noise in two shards with dataset.json; returns the keys in order."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for index, label in enumerate(labels):
+        buffer = io.BytesIO()
+        Image.fromarray(rng.integers(0, 256, (12, 9 + index % 5, 3), np.uint8)).save(buffer, "PNG")
+        encoded = buffer.getvalue()
+        name = f"{index}.png"
+        key = artifacts.sha256_bytes(encoded)
+        found.append(records.Record(key, encoded, "png", 12, 9, int(label), classes[label], name))
+    folder.mkdir(parents=True, exist_ok=True)
+    half = len(found) // 2
+    for path, part in zip(records.shard_paths(folder, "test", 2), (found[:half], found[half:]), strict=True):
+        records.write_shard(path, part)
+    counts = {name: int(np.sum(np.asarray(labels) == label)) for label, name in enumerate(classes)}
+    content = {
+        "name": "noise",
+        "images": len(found),
+        "classes": list(classes),
+        "counts": {"train": dict.fromkeys(classes, 0), "validation": dict.fromkeys(classes, 0), "test": counts},
+        "shape": {"height_px": [12, 12], "width_px": [9, 13]},
+        "rejected": 3,
+        "seed": seed,
+    }
+    artifacts.write_json(folder / "dataset.json", content)
+    return np.array([record.key for record in found], object)
+
+
+def write_model(folder, kind="head"):
+    """Writes what an evaluation copies from a trained model's folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "curve.csv").open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("step", "series", "accuracy", "loss"))
+        writer.writerows(
+            (step, series, accuracy + step / 10, 1 / step / accuracy)
+            for series, accuracy in (("training", 0.6), ("held-out", 0.5))
+            for step in (1, 2, 3)
+        )
+    if kind == "head":
+        content = {"top1_accuracy": {"mean": 0.91234567, "std": 0.01}}
+        (folder / "cross_validation.json").write_text(json.dumps(content))
+    return folder
+
+
+def noisy_logits(labels, num_classes, accuracy, seed=0):
+    """Returns random logits of which about the fraction `accuracy` is right."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 1, (len(labels), num_classes)).astype(np.float32)
+    right = rng.random(len(labels)) < accuracy
+    logits[np.arange(len(labels)), np.where(right, labels, rng.integers(0, num_classes, len(labels)))] += 5
+    return logits
+
+
+def evaluate(root, name, classes, labels, logits, model="ridge", kind="head", backbone="efficientnet_lite0", seed=0):
+    """Evaluates given logits on hand-made shards; returns the metrics. Writes root/{metrics,evaluation}/NAME."""
+    keys = write_shards(root / "tfrecord", classes, labels, seed)
+    return evaluation.write_evaluation(
+        Model(model, kind, backbone, write_model(root / "models" / name, kind)),
+        Predictions(keys, np.asarray(labels), np.asarray(logits, np.float32), tuple(classes)),
+        root / "tfrecord",
+        PARAMS,
+        root / "metrics" / f"{name}.json",
+        root / "evaluation" / name,
+    )

@@ -1,0 +1,69 @@
+"""The assembled model against the cached features: what is evaluated is what predicts."""
+
+import numpy as np
+import pytest
+from conftest import write_pictures
+
+from stages.library import artifacts, bottlenecks, classifier, preprocessing, records, trained_head
+from stages.library.console import UserError
+
+pytestmark = pytest.mark.slow
+
+HEADS = ("ridge", "softmax", "dnn", "xgboost")
+
+
+@pytest.fixture
+def trained(tmp_path, write_params, run_stage):
+    """Shards, features and heads of a small folder of pictures."""
+
+    def train(kind):
+        pictures = write_pictures(tmp_path / "pictures", per_class=20, size_px=40)
+        changes = {f"{head}__features": kind for head in HEADS}
+        path = write_params(
+            dataset__name="folder",
+            dataset__folder=str(pictures),
+            extract__input_size_px=64,
+            dnn__hidden_units=[32],
+            xgboost__num_trees=10,
+            softmax__learning_rate=0.01,
+            **changes,
+        )
+        common = ("--params", path)
+        run_stage("fetch", *common, "--out", tmp_path / "raw")
+        shards, features = tmp_path / "tfrecord", tmp_path / "bottlenecks"
+        run_stage(
+            "tfrecord", *common, "--raw", tmp_path / "raw", "--out", shards, "--examples", tmp_path / "examples.png"
+        )
+        run_stage("bottleneck_extract", *common, "--backbone", "efficientnet_lite0", "--records", shards, "--out", features)
+        for head in HEADS:
+            run_stage("train_heads", *common, "--head", head, "--bottlenecks", features, "--out", tmp_path / head)
+        return shards, features
+
+    return train
+
+
+@pytest.mark.parametrize("kind", ["bottleneck", "logits", "probabilities"])
+def test_pixels_give_the_probabilities_of_the_cached_features(trained, tmp_path, kind):
+    shards, features_folder = trained(kind)
+    paths = records.find_shards(shards, "test")
+    for head in HEADS:
+        assembled = classifier.load(tmp_path / head, {})
+        fitted = trained_head.load(tmp_path / head)
+        assert fitted.features == kind
+        features = bottlenecks.load(features_folder, ["test"], kind)
+        cached = bottlenecks.softmax(fitted.head.logits(features.values))
+        batches = preprocessing.dataset(paths, 64, 7)
+        predicted = np.concatenate([assembled.probabilities(batch["image"].numpy()) for batch in batches])
+        assert len(cached) > 5
+        np.testing.assert_allclose(predicted, cached, atol=1e-3)
+        assert np.ptp(cached) > 0.1
+
+
+def test_a_head_of_other_weights_is_refused(trained, tmp_path):
+    trained("bottleneck")
+    path = tmp_path / "ridge" / "head.json"
+    content = artifacts.read_json(path)
+    content["source"]["fingerprint"] = "0" * 64
+    artifacts.write_json(path, content)
+    with pytest.raises(UserError, match="other weights or preprocessing"):
+        classifier.load(tmp_path / "ridge", {})

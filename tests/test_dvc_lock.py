@@ -1,0 +1,35 @@
+"""dvc.lock and metrics/ in git against the code and params.yaml in git: they were made by this very commit."""
+
+import hashlib
+import json
+
+import pytest
+from conftest import ROOT
+from ruamel.yaml import YAML
+
+LOCK = YAML(typ="safe", pure=True).load((ROOT / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+
+
+@pytest.mark.parametrize("stage", LOCK)
+def test_the_lock_was_made_with_this_code(stage):
+    code = [dep for dep in LOCK[stage]["deps"] if dep["path"].startswith("stages/")]
+    assert code
+    for dep in code:
+        assert hashlib.md5((ROOT / dep["path"]).read_bytes()).hexdigest() == dep["md5"], f"{dep['path']}: run dvc repro"
+
+
+@pytest.mark.parametrize("stage", LOCK)
+def test_the_lock_was_made_with_these_params(stage, default_params):
+    for key, locked in LOCK[stage].get("params", {}).get("params.yaml", {}).items():
+        value = default_params
+        for part in key.split("."):
+            value = value[part]
+        assert value == locked, f"{key}: run dvc repro"
+
+
+@pytest.mark.parametrize("stage", [stage for stage in LOCK if stage.startswith("evaluate")])
+def test_the_metrics_in_git_are_those_of_the_lock(stage):
+    [metrics] = [out for out in LOCK[stage]["outs"] if out["path"].startswith("metrics/")]
+    content = (ROOT / metrics["path"]).read_bytes()
+    assert hashlib.md5(content).hexdigest() == metrics["md5"]
+    assert json.loads(content)["num_examples"] > 300

@@ -1,0 +1,109 @@
+"""The stage as a user runs it: a head without TensorFlow, and what it refuses."""
+
+import json
+import subprocess
+import sys
+
+import evaluated
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from stages.library import bottlenecks, heads, params
+from stages.library.bottlenecks import ShardWriter, Source
+from stages.library.console import UserError
+from stages.library.trained_head import TrainedHead
+
+CLASSES = ("cat", "dog", "emu")
+SOURCE = Source("efficientnet_lite0", 96, "f" * 64, CLASSES)
+
+
+def features_of(labels, seed):
+    rng = np.random.default_rng(seed)
+    return bottlenecks.quantize(np.eye(3)[labels] * 3 + rng.normal(0, 0.3, (len(labels), 3)))
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """Trains a head on three features that tell the classes apart, and caches those of 12 test pictures."""
+    labels = np.arange(12) % 3
+    keys = evaluated.write_shards(tmp_path / "tfrecord", CLASSES, labels)
+    (tmp_path / "bottlenecks").mkdir()
+    writer = ShardWriter(tmp_path / "bottlenecks" / "test-00000-of-00001.parquet", SOURCE, 3, 3)
+    writer.write(list(keys), labels, features_of(labels, 1), features_of(labels, 1))
+    writer.close()
+
+    def train(name):
+        settings = params.load(ROOT / "params.yaml")[name]
+        labels = np.arange(90) % 3
+        given = features_of(labels, 0), labels, 3
+        chosen = heads.lookup(name).cross_validate(*given, np.arange(90) // 45, settings, 0).chosen
+        head = heads.lookup(name).fit(*given, settings, 0, chosen)
+        folder = evaluated.write_model(tmp_path / name)
+        TrainedHead(name, head, settings.features, 3, SOURCE, chosen).save(folder)
+        return folder
+
+    return train
+
+
+def arguments(tmp_path, *model):
+    outs = ["--metrics", tmp_path / "metrics.json", "--figures", tmp_path / "figures"]
+    return list(map(str, ["--params", ROOT / "params.yaml", "--records", tmp_path / "tfrecord", *model, *outs]))
+
+
+@pytest.mark.parametrize("name", ["ridge", "xgboost"])
+def test_a_head_is_evaluated_without_tensorflow(trained, tmp_path, name):
+    folder = trained(name)
+    given = arguments(tmp_path, "--head", folder, "--bottlenecks", tmp_path / "bottlenecks")
+    code = (
+        "import sys; from stages import evaluate; sys.argv[1:] = " + repr(given) + "; evaluate.main();"
+        "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"evaluate: {name} on efficientnet_lite0: top-1 1.0000 [1.0000, 1.0000] on 12 test pictures" in done.stdout
+    assert json.loads((tmp_path / "metrics.json").read_text())["top1_accuracy"] == 1
+    assert json.loads((tmp_path / "figures" / "evaluation.json").read_text())["model"] == name
+
+
+def test_a_head_of_other_features_is_refused(trained, tmp_path, run_stage):
+    folder = trained("ridge")
+    content = json.loads((folder / "head.json").read_text())
+    content["source"]["fingerprint"] = "0" * 64
+    (folder / "head.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="was trained on other features"):
+        run_stage("evaluate", *arguments(tmp_path, "--head", folder, "--bottlenecks", tmp_path / "bottlenecks"))
+
+
+@pytest.mark.parametrize(
+    "model", [[], ["--head", "a"], ["--network", "a", "--bottlenecks", "b"], ["--head", "a", "--network", "b"]]
+)
+def test_the_command_line_names_one_model(tmp_path, run_stage, capsys, model):
+    with pytest.raises(SystemExit):
+        run_stage("evaluate", *arguments(tmp_path, *model))
+    assert "--head" in capsys.readouterr().err
+
+
+def test_a_network_is_evaluated_on_the_shards(trained, tmp_path, run_stage, monkeypatch):
+    networks = pytest.importorskip("stages.library.networks")
+    folder = evaluated.write_model(tmp_path / "finetuned", "finetuned")
+    (folder / "config.json").write_text(json.dumps({"backbone": "efficientnet_lite0"}))
+
+    class Perfect:
+        kind, classes = "finetuned", CLASSES
+
+        @staticmethod
+        def predict_shards(paths):
+            from stages.library import records
+
+            found = [record for path in paths for record in records.read_shard(path)]
+            labels = np.array([record.label for record in found])
+            return np.array([record.key for record in found], object), labels, np.eye(3, dtype=np.float32)[labels]
+
+    monkeypatch.setattr(networks, "load", lambda path: Perfect)
+    run_stage("evaluate", *arguments(tmp_path, "--network", folder))
+    numbers = json.loads((tmp_path / "metrics.json").read_text())
+    assert numbers["top1_accuracy"] == 1
+    assert "cross_validation" not in numbers
+    about = json.loads((tmp_path / "figures" / "evaluation.json").read_text())
+    assert (about["model"], about["kind"], about["backbone"]) == ("fine-tuned", "finetuned", "efficientnet_lite0")

@@ -1,0 +1,112 @@
+"""Decoding, resizing and streaming, against Pillow and values worked out by hand."""
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from stages.library import preprocessing, records
+from stages.library.records import Record
+
+RNG = np.random.default_rng(0)
+
+
+def encode(pixels, kind="png", **options):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind, **options)
+    return file.getvalue()
+
+
+def test_png_pixels_come_back_exactly():
+    pixels = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    decoded = preprocessing.decode(encode(pixels))
+    assert decoded.dtype == tf.uint8
+    np.testing.assert_array_equal(decoded, pixels)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
+def test_grey_is_replicated(kind):
+    pixels = np.full((9, 4), 77, np.uint8)
+    np.testing.assert_array_equal(preprocessing.decode(encode(pixels, kind)), np.full((9, 4, 3), 77))
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+def test_jpeg_is_decoded_as_pillow_does(subsampling):
+    smooth = Image.fromarray(RNG.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize((53, 37))
+    encoded = encode(np.asarray(smooth), "jpeg", quality=80, subsampling=subsampling)
+    np.testing.assert_array_equal(preprocessing.decode(encoded), np.asarray(Image.open(io.BytesIO(encoded))))
+
+
+def test_enlarging_is_bilinear_between_pixel_centres():
+    row = np.array([0, 100], np.float32)
+    image = np.broadcast_to(row[None, :, None], (2, 2, 3))
+    # Output centres lie at -0.25, 0.25, 0.75, 1.25 of the input's pixel grid; the border pixel goes on outwards.
+    expected = np.broadcast_to(np.array([0, 25, 75, 100], np.float32)[None, :, None], (4, 4, 3))
+    np.testing.assert_allclose(preprocessing.resize(image, 4), expected, atol=1e-4)
+
+
+def test_shrinking_averages_under_a_triangle():
+    row = np.array([10, 20, 40, 80], np.float32)
+    image = np.broadcast_to(row[None, :, None], (4, 4, 3))
+    # A triangle of half-width 2 around 1 and 3: centres 0.5, 1.5, 2.5 weigh 3/4, 3/4, 1/4.
+    left = (0.75 * 10 + 0.75 * 20 + 0.25 * 40) / 1.75
+    right = (0.25 * 20 + 0.75 * 40 + 0.75 * 80) / 1.75
+    expected = np.broadcast_to(np.array([left, right], np.float32)[None, :, None], (2, 2, 3))
+    resized = preprocessing.resize(image, 2)
+    assert resized.dtype == tf.float32
+    np.testing.assert_allclose(resized, expected, rtol=1e-6)
+
+
+def test_the_whole_picture_is_squashed_to_the_square():
+    image = np.zeros((40, 10, 3), np.uint8)
+    image[:20] = 200
+    resized = preprocessing.resize(image, 20).numpy()
+    assert resized.shape == (20, 20, 3)
+    np.testing.assert_allclose(resized[:9], 200, rtol=1e-6)
+    np.testing.assert_allclose(resized[11:], 0, atol=1e-4)
+
+
+def test_resizing_to_its_own_size_changes_nothing():
+    image = RNG.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(preprocessing.resize(image, 6), image)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shards")
+    paths = records.shard_paths(folder, "train", 3)
+    written: list[Record] = []
+    for path, count in zip(paths, (5, 0, 4), strict=True):
+        batch = [
+            Record(f"{len(written) + i:064x}", encode(np.full((3, 4 + i, 3), len(written) + i, np.uint8)), "png",
+                   3, 4 + i, i % 3, "abc"[i % 3], f"{i}.png")
+            for i in range(count)
+        ]  # fmt: skip
+        records.write_shard(path, batch)
+        written += batch
+    return paths, written
+
+
+def test_records_stream_in_order_over_the_borders_of_shards(shards):
+    paths, written = shards
+    batches = list(preprocessing.dataset(paths, 8, 4).as_numpy_iterator())
+    assert [len(batch["key"]) for batch in batches] == [4, 4, 1]
+    keys = [key.decode() for batch in batches for key in batch["key"]]
+    labels = [label for batch in batches for label in batch["label"]]
+    images = np.concatenate([batch["image"] for batch in batches])
+    assert keys == [record.key for record in written]
+    assert labels == [record.label for record in written]
+    assert images.shape == (9, 8, 8, 3)
+    assert images.dtype == np.float32
+    np.testing.assert_allclose(images.mean(axis=(1, 2, 3)), np.arange(9), atol=1e-5)
+
+
+def test_one_record_is_parsed_alike(shards):
+    paths, written = shards
+    (serialized,) = tf.data.TFRecordDataset(str(paths[0])).take(1)
+    parsed = preprocessing.parse(serialized, 8)
+    assert parsed["key"].numpy().decode() == written[0].key
+    assert parsed["label"] == written[0].label
+    np.testing.assert_allclose(parsed["image"], np.zeros((8, 8, 3)), atol=1e-5)

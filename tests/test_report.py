@@ -1,0 +1,147 @@
+"""The report of hand-made evaluations: whole, self-contained, safe against names."""
+
+import csv
+import json
+import shutil
+from html.parser import HTMLParser
+
+import evaluated
+import numpy as np
+import pytest
+from conftest import ROOT
+from dvc_render import VegaRenderer  # type: ignore[import-untyped]
+
+HOSTILE = '<script>alert(1)</script>"&'
+CLASSES = sorted([HOSTILE, "cat", "猫"])
+LABELS = np.arange(24) % 3
+VOID = {"meta", "img", "br", "hr"}
+
+
+class Page(HTMLParser):
+    """Checks that every element is closed, and collects what the page refers to."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.sources: list[str] = []
+        self.links: list[str] = []
+        self.ids: set[str | None] = set()
+        self.text: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        self.tags.append(tag)
+        self.ids.add(given.get("id"))
+        self.sources += [given["src"]] if "src" in given else []
+        self.links += [given["href"]] if "href" in given else []
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def evaluations(tmp_path_factory):
+    root = tmp_path_factory.mktemp("evaluated")
+    for seed, (name, model, kind, backbone) in enumerate(
+        [
+            ("efficientnet_lite0/ridge", "ridge", "head", "efficientnet_lite0"),
+            ("efficientnet_lite0/finetuned", "fine-tuned", "finetuned", "efficientnet_lite0"),
+            ("scratch", "scratch", "scratch", None),
+        ]
+    ):
+        logits = evaluated.noisy_logits(LABELS, 3, 0.6, seed)
+        evaluated.evaluate(root, name, CLASSES, LABELS, logits, model, kind, backbone)
+    return root
+
+
+@pytest.fixture
+def report(evaluations, tmp_path, run_stage):
+    shutil.copytree(evaluations, tmp_path, dirs_exist_ok=True)
+
+    def run(out="report"):
+        folders = {"records": "tfrecord", "metrics": "metrics", "evaluations": "evaluation", "out": out}
+        run_stage("report", *(part for key, name in folders.items() for part in (f"--{key}", tmp_path / name)))
+        return tmp_path / out
+
+    return run
+
+
+def test_the_page_is_whole_and_self_contained(report):
+    text = (report() / "index.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert len(page.sources) == 3 * 6  # six pictures a model
+    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+    assert sorted(page.links) == ["#efficientnet_lite0/finetuned", "#efficientnet_lite0/ridge", "#scratch"]
+    assert {link[1:] for link in page.links} <= page.ids
+    assert "http:" not in text
+    assert "https:" not in text
+    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+
+
+def test_names_are_escaped_and_still_read_the_same(report):
+    text = (report() / "index.html").read_text(encoding="utf-8")
+    assert "<script" not in text
+    assert HOSTILE in Page(text).text  # in the table of the most frequent confusions
+
+
+def test_the_data_set_is_described(report):
+    text = " ".join(Page((report() / "index.html").read_text(encoding="utf-8")).text)
+    assert "Decant: noise" in text
+    assert "3 classes, 24 pictures (0 train, 0 validation, 24 test), 9 to 13 by 12 px" in text
+    assert "3 entries of the source were left out" in text
+
+
+def test_the_table_is_printed_and_is_that_of_the_files(report, capsys):
+    out = report()
+    printed = capsys.readouterr().out
+    assert (out / "leaderboard.md").read_text(encoding="utf-8") in printed
+    assert printed.splitlines()[-1].startswith("report: 3 models, 0 left out")
+    assert len((out / "leaderboard.csv").read_text(encoding="utf-8").splitlines()) == 4
+
+
+def test_stale_results_are_left_out_and_named(report, tmp_path, capsys):
+    path = tmp_path / "evaluation" / "scratch" / "evaluation.json"
+    content = json.loads(path.read_text())
+    content["dataset"]["sha256"] = "0" * 64
+    path.write_text(json.dumps(content))
+    out = report()
+    page = Page((out / "index.html").read_text(encoding="utf-8"))
+    assert "scratch" not in page.ids
+    assert "scratch" not in (out / "leaderboard.csv").read_text()
+    assert any("scratch.json is left out" in text for text in page.text)
+    assert "scratch.json is left out" in capsys.readouterr().out
+
+
+def test_two_runs_give_the_same_bytes(report):
+    first, second = report("one"), report("two")
+    names = ["index.html", "leaderboard.csv", "leaderboard.md"]
+    assert sorted(path.name for path in first.iterdir()) == names
+    assert all((first / name).read_bytes() == (second / name).read_bytes() for name in names)
+
+
+def test_dvc_templates_are_filled_by_our_tables(evaluations):
+    """Each template renders with the columns of its table: DVC fills it, and no anchor is left."""
+    figures = evaluations / "evaluation" / "scratch"
+    for template, table, x, y in (
+        ("confusion_counts", "confusion", "predicted", "actual"),
+        ("per_class", "per_class", "accuracy", "class"),
+        ("reliability", "reliability", "confidence", "accuracy"),
+        ("learning_curve", "curve", "step", "accuracy"),
+    ):
+        with (figures / f"{table}.csv").open(encoding="utf-8", newline="") as file:
+            rows = [row | {"rev": "workspace"} for row in csv.DictReader(file)]
+        properties = {"template": template, "template_dir": ROOT / ".dvc" / "plots", "x": x, "y": y, "title": "t"}
+        spec = VegaRenderer(rows, "plot", **properties).partial_html()
+        assert "<DVC_METRIC" not in spec
+        assert json.loads(spec)["data"]["values"] == rows
+        fields = {column for column in rows[0] if f'"{column}"' in spec.replace(json.dumps(rows), "")}
+        assert {x, y} <= fields

