@@ -80,7 +80,9 @@ def main() -> None:
     if untrained := summary.untrained_classes():
         print(f"tfrecord: no training picture of: {', '.join(untrained)}")
     shown = ", ".join(f"{count:,} {split}" for split, count in counts.items())
-    stopwatch.close("tfrecord", f"{shown}; {len(summary.classes())} classes, {summary.rejected} left out", summary.images)
+    stopwatch.close(
+        "tfrecord", f"{shown}; {len(summary.classes())} classes, {summary.rejected} left out", summary.images
+    )
 
 
 def normalise_all(

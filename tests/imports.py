@@ -54,7 +54,6 @@ def closure(path):
         visitor.visit(ast.parse(current.read_text(encoding="utf-8")))
         for name in visitor.names:
             parts = name.split(".")
-            for end in range(1, len(parts) + 1):
-                if file := _file(".".join(parts[:end])):
-                    waiting.append(file)
+            packages = (_file(".".join(parts[:end])) for end in range(1, len(parts) + 1))
+            waiting.extend(file for file in packages if file)
     return {str(file.relative_to(ROOT)) for file in found if not _is_empty(file)}

@@ -18,11 +18,19 @@ def test_canonical_json_ignores_the_order_of_keys_and_refuses_nan():
         artifacts.canonical_json({"a": float("nan")})
 
 
+def fail_within(context, write):
+    def fail():
+        with context as partial:
+            write(partial)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+
+
 def test_a_file_is_whole_or_absent(tmp_path):
     path = tmp_path / "deep" / "file.json"
-    with pytest.raises(RuntimeError), artifacts.new_file(path) as partial:
-        partial.write_text("half")
-        raise RuntimeError
+    fail_within(artifacts.new_file(path), lambda partial: partial.write_text("half"))
     assert list(tmp_path.rglob("*.*")) == []
     artifacts.write_json(path, [1])
     assert artifacts.read_json(path) == [1]
@@ -33,9 +41,7 @@ def test_a_folder_is_whole_or_what_it_was(tmp_path):
     folder = tmp_path / "out"
     with artifacts.new_folder(folder) as partial:
         (partial / "a").write_text("1")
-    with pytest.raises(RuntimeError), artifacts.new_folder(folder) as partial:
-        (partial / "b").write_text("2")
-        raise RuntimeError
+    fail_within(artifacts.new_folder(folder), lambda partial: (partial / "b").write_text("2"))
     assert [path.name for path in folder.iterdir()] == ["a"]
     (tmp_path / ".out.partial").mkdir()  # as a killed run leaves it
     (tmp_path / ".out.partial" / "stale").write_text("x")

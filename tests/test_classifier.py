@@ -34,7 +34,9 @@ def trained(tmp_path, write_params, run_stage):
         run_stage(
             "tfrecord", *common, "--raw", tmp_path / "raw", "--out", shards, "--examples", tmp_path / "examples.png"
         )
-        run_stage("bottleneck_extract", *common, "--backbone", "efficientnet_lite0", "--records", shards, "--out", features)
+        run_stage(
+            "bottleneck_extract", *common, "--backbone", "efficientnet_lite0", "--records", shards, "--out", features
+        )
         for head in HEADS:
             run_stage("train_heads", *common, "--head", head, "--bottlenecks", features, "--out", tmp_path / head)
         return shards, features

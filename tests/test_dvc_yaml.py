@@ -82,4 +82,4 @@ def test_stages_that_run_no_network_name_no_tensorflow(stage):
             if isinstance(node, ast.Import):
                 assert not {"tensorflow", "keras"} & {alias.name.split(".")[0] for alias in node.names}, name
             if isinstance(node, ast.ImportFrom):
-                assert node.module.split(".")[0] not in {"tensorflow", "keras"}, name
+                assert str(node.module).split(".")[0] not in {"tensorflow", "keras"}, name

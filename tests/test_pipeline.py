@@ -50,7 +50,16 @@ class Project:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        for name in ("stages", ".dvc/config", ".dvc/.gitignore", ".dvc/plots", ".dvcignore", "dvc.yaml", "params.yaml", ".gitignore"):
+        for name in (
+            "stages",
+            ".dvc/config",
+            ".dvc/.gitignore",
+            ".dvc/plots",
+            ".dvcignore",
+            "dvc.yaml",
+            "params.yaml",
+            ".gitignore",
+        ):
             source, target = ROOT / name, folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir():

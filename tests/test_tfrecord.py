@@ -19,7 +19,7 @@ def run(tmp_path, write_params, run_stage, monkeypatch):
     """Runs the stage on given items, in place of a data set, and returns its out."""
 
     class Given:
-        items: list = []
+        items = ()
 
         @classmethod
         def read(cls, params, raw):
@@ -55,7 +55,9 @@ def test_every_picture_is_in_one_split_with_its_class(run):
     items = pictures(300)
     folder = run(items)
     found = read_all(folder)
-    assert sorted(record.filename for split in found.values() for record in split) == sorted(item.name for item in items)
+    assert sorted(record.filename for split in found.values() for record in split) == sorted(
+        item.name for item in items
+    )
     for record in found["train"] + found["validation"] + found["test"]:
         assert record.text == record.filename[0]
         assert record.label == {"a": 0, "b": 1}[record.text]
@@ -101,7 +103,11 @@ def test_dataset_json_says_what_the_pictures_are(run):
 
 
 def test_pictures_that_cannot_be_read_are_listed_and_left_out(run):
-    items = [*pictures(100), Picture("a/broken.jpg", "a", None, b"<html>"), Stray("notes\n.txt", "not in a class folder")]
+    items = [
+        *pictures(100),
+        Picture("a/broken.jpg", "a", None, b"<html>"),
+        Stray("notes\n.txt", "not in a class folder"),
+    ]
     folder = run(items)
     with (folder / "rejected.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -129,7 +135,7 @@ def test_fewer_than_two_classes_are_an_error(run, number):
 
 
 def test_a_split_without_pictures_is_an_error(run):
-    with pytest.raises(UserError, match="no picture fell into: (validation|test)"):
+    with pytest.raises(UserError, match=r"no picture fell into: (validation|test)"):
         run(pictures(2))
 
 

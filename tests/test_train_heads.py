@@ -13,7 +13,8 @@ from stages.library.console import UserError
 SOURCE = Source(backbone="tiny", input_size_px=32, fingerprint="f" * 64, classes=("Ameise", "Bär", "none", "犬"))
 QUICK = {
     "softmax__epochs": 3,
-    "dnn__epochs": 2,
+    "dnn__epochs": 8,
+    "dnn__learning_rate": 0.01,
     "dnn__hidden_units": [16],
     "xgboost__num_trees": 3,
 }
@@ -47,7 +48,12 @@ def train(tmp_path, run_stage, write_params):
 
 @pytest.mark.parametrize(
     ("head", "kind"),
-    [("ridge", "bottleneck"), ("softmax", "logits"), ("dnn", "bottleneck"), ("xgboost", "probabilities")],
+    [
+        ("ridge", "bottleneck"),
+        ("softmax", "logits"),
+        ("xgboost", "probabilities"),
+        pytest.param("dnn", "bottleneck", marks=pytest.mark.slow),
+    ],
 )
 def test_outs_agree_with_each_other(tmp_path, train, capsys, head, kind):
     source = write_bottlenecks(tmp_path / "features")
@@ -76,7 +82,7 @@ def test_outs_agree_with_each_other(tmp_path, train, capsys, head, kind):
     assert f"cross-validated top-1 {np.mean(accuracies):.4f} ± " in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("head", ["ridge", "softmax", "dnn", "xgboost"])
+@pytest.mark.parametrize("head", ["ridge", "softmax", "xgboost", pytest.param("dnn", marks=pytest.mark.slow)])
 def test_a_second_run_writes_the_same_bytes(tmp_path, train, head):
     source = write_bottlenecks(tmp_path / "features")
     first, second = train(head, source, "first"), train(head, source, "second")

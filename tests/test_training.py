@@ -24,34 +24,38 @@ SMALL = {
 }
 
 
+class Project:
+    """A folder of pictures that went through fetch and tfrecord; called, it runs a stage on it and returns the out."""
+
+    def __init__(self, params_path, shards, run_stage):
+        self.params, self.shards, self._run_stage = params_path, shards, run_stage
+
+    def __call__(self, name, out, *arguments):
+        folder = self.shards.parent
+        common = ("--params", self.params, "--records", self.shards, "--out", folder / out)
+        self._run_stage(name, *common, "--tensorboard", folder / "tensorboard" / out, *arguments)
+        return folder / out
+
+
 @pytest.fixture
 def project(tmp_path, write_params, run_stage):
-    """A folder of pictures that went through fetch and tfrecord; returns a function that runs a stage on it."""
     pictures = write_pictures(tmp_path / "pictures", per_class=30)
     path = write_params(dataset__name="folder", dataset__folder=str(pictures), **SMALL)
     shards = tmp_path / "tfrecord"
     run_stage("fetch", "--params", path, "--out", tmp_path / "raw")
     run_stage(
-        "tfrecord", "--params", path, "--raw", tmp_path / "raw", "--out", shards, "--examples", tmp_path / "examples.png"
+        "tfrecord",
+        "--params",
+        path,
+        "--raw",
+        tmp_path / "raw",
+        "--out",
+        shards,
+        "--examples",
+        tmp_path / "examples.png",
     )
 
-    def run(name, out, *arguments):
-        run_stage(
-            name,
-            "--params",
-            path,
-            "--records",
-            shards,
-            "--out",
-            tmp_path / out,
-            "--tensorboard",
-            tmp_path / "tensorboard" / out,
-            *arguments,
-        )
-        return tmp_path / out
-
-    run.shards, run.params = shards, path
-    return run
+    return Project(path, shards, run_stage)
 
 
 def contents(folder):
@@ -73,7 +77,10 @@ def shards(tmp_path):
         found = [pictures.normalise(pixels) for pixels in rng.integers(0, 256, (10, 4, 4, 3), np.uint8)]
         records.write_shard(
             path,
-            (records.Record(f.key, f.encoded, f.format, 4, 4, (shard + i) % 2, "x", f"{i}") for i, f in enumerate(found)),
+            (
+                records.Record(f.key, f.encoded, f.format, 4, 4, (shard + i) % 2, "x", f"{i}")
+                for i, f in enumerate(found)
+            ),
         )
     return paths
 
@@ -99,7 +106,11 @@ def test_pixels_and_targets_keep_together(shards):
     stream = Stream(shards, 4, 2, 4, Augmentation(False, 0.0, 0.0, 0.0), seed=0)
 
     def pairs(batches):
-        return {(i.tobytes(), t.tobytes()) for images, targets in batches for i, t in zip(images.numpy(), targets.numpy(), strict=True)}
+        return {
+            (image.tobytes(), target.tobytes())
+            for images, targets in batches
+            for image, target in zip(images.numpy(), targets.numpy(), strict=True)
+        }
 
     assert pairs(stream.epochs(0, 2)) == pairs(held_out(shards, 4, 2, 3))
 
@@ -129,13 +140,14 @@ def test_the_published_network_has_the_published_shape():
     spread = float(np.std(model.get_layer("dense_1").kernel))
     # A normal distribution cut at two standard deviations has 0.88 of its spread.
     assert spread == pytest.approx(0.05 * 0.8796, rel=0.01)
-    linear = model.predict(np.zeros((1, 32, 32, 3)), verbose=0), model.predict(np.full((1, 32, 32, 3), 255.0), verbose=0)
-    assert np.abs(linear[1] - linear[0]).max() > 0.01
+    black, white = (model.predict(np.full((1, 32, 32, 3), value), verbose=0) for value in (0.0, 255.0))
+    assert np.abs(white - black).max() > 0.01
 
 
 def test_the_best_epoch_is_the_most_accurate_and_then_the_surest():
     history = [
-        {"val_accuracy": accuracy, "val_loss": loss} for accuracy, loss in ((0.5, 1.0), (0.9, 0.5), (0.9, 0.4), (0.8, 0.1))
+        {"val_accuracy": accuracy, "val_loss": loss}
+        for accuracy, loss in ((0.5, 1.0), (0.9, 0.5), (0.9, 0.4), (0.8, 0.1))
     ]
     assert Progress(history).best == 2
 

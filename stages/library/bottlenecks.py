@@ -91,14 +91,16 @@ class ShardWriter:
 def quantize(values: np.ndarray) -> np.ndarray:
     """Rounds to float16 as the cache does; values beyond its range saturate in place of becoming infinite."""
     limit = float(np.finfo(np.float16).max)
-    return np.clip(values, -limit, limit).astype(np.float16)
+    rounded: np.ndarray = np.clip(values, -limit, limit).astype(np.float16)
+    return rounded
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Returns float32 probabilities (n, classes) of logits (n, classes)."""
     shifted = logits.astype(np.float32) - logits.max(axis=1, keepdims=True).astype(np.float32)
-    exponentials = np.exp(shifted)
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
+    probabilities: np.ndarray = np.exp(shifted)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 def load(folder: Path, splits: Iterable[str], kind: str) -> Features:

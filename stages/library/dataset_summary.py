@@ -1,4 +1,4 @@
-"""What is known of a data set after one pass over its pictures: counts, sizes, pixel statistics, duplicates, rejects."""
+"""What one pass over a data set's pictures tells: counts, sizes, pixel statistics, duplicates, rejects."""
 
 import csv
 import hashlib
@@ -70,10 +70,13 @@ class Summary:
                 f"= {max_rejected} allows; the first is {name!r}: {reason}. Mend or remove them, or raise the limit"
             )
         if empty := [text for text in self.classes() if not any(self._counts[split][text] for split in SPLITS)]:
-            raise UserError(f"no picture of these classes can be read: {', '.join(empty)}. Mend or remove their folders")
+            raise UserError(
+                f"no picture of these classes can be read: {', '.join(empty)}. Mend or remove their folders"
+            )
         if empty := [split for split in SPLITS if not self._counts[split]]:
             raise UserError(
-                f"no picture fell into: {', '.join(empty)}. Received: {self.images} pictures; add some, or raise `split`"
+                f"no picture fell into: {', '.join(empty)}. Received: {self.images} pictures. "
+                f"Add some, or change `split`"
             )
 
     def untrained_classes(self) -> list[str]:
@@ -91,7 +94,9 @@ class Summary:
             "name": name,
             "images": self.images,
             "classes": self.classes(),
-            "counts": {split: {text: counts[text] for text in self.classes()} for split, counts in self._counts.items()},
+            "counts": {
+                split: {text: counts[text] for text in self.classes()} for split, counts in self._counts.items()
+            },
             "shape": {"height_px": [min(heights), max(heights)], "width_px": [min(widths), max(widths)]},
             "pixels": {
                 "minimum": self._minimum,

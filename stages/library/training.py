@@ -95,6 +95,8 @@ def train(
     Args:
       model: float32 pixels in [0, 255], (batch, size_px, size_px, 3), to logits.
       shards: the folder of TFRecord shards; `train` is trained on, `validation` chooses the best epoch.
+      size_px: side of the square input.
+      params: of the training.
       checkpoints: a folder for this very training (see `checkpoints.fingerprint`).
       out: existing folder; receives `best.weights.h5`, `last.weights.h5`, `curve.csv` and DVCLive's `dvclive/`.
       tensorboard: folder of TensorBoard's event files, which carry times and so are no out.

@@ -11,7 +11,7 @@ from stages.library.augmentation import Augmentation, augment
 if TYPE_CHECKING:
     import tensorflow as tf
 
-# Records are shuffled within windows, and the shards before. Shards are filled by content, so a window is random already.
+# Shards are shuffled, then records within windows. Shards are filled by content, so a window is a random sample.
 SHUFFLED_RECORDS = 4096
 
 

@@ -73,4 +73,4 @@ class BackboneModule(Protocol):
 
 def lookup(name: str) -> BackboneModule:
     """Returns the module of a backbone."""
-    return importlib.import_module(f"{__name__}.{name}")  # type: ignore[return-value]
+    return importlib.import_module(f"{__name__}.{name}")

@@ -82,4 +82,4 @@ class Dataset(Protocol):
 
 def lookup(name: str) -> Dataset:
     """Returns the module of a data set; `name` is validated by `Params`."""
-    return importlib.import_module(f"{__name__}.{name}")  # type: ignore[return-value]
+    return importlib.import_module(f"{__name__}.{name}")

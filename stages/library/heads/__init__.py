@@ -83,7 +83,7 @@ class HeadModule(Protocol):
 
 def lookup(name: str) -> HeadModule:
     """Returns the module of a head."""
-    return importlib.import_module(f"{__name__}.{name}")  # type: ignore[return-value]
+    return importlib.import_module(f"{__name__}.{name}")
 
 
 def batches(n: int, batch_size: int) -> Iterator[slice]:
