@@ -164,4 +164,5 @@ def test_the_folder_data_set_runs_through_fetch_and_tfrecord(tmp_path, write_par
     assert content["classes"] == ["cat", "dog", "emu"]
     assert content["images"] == 92
     assert content["duplicates"]["pictures"] == 1
-    assert Image.open(examples).width > 300
+    with Image.open(examples) as picture:
+        assert picture.width > 300
