@@ -5,7 +5,7 @@ Reads the parquet files of training and validation under --bottlenecks. Writes a
   cross_validation.json: top-1 accuracy, mean and sample standard deviation over the folds;
   curve.csv: step, series, accuracy, loss, averaged over the folds;
   out_of_fold.parquet: key, label and logits of each example by the head that did not see its fold.
-Costs on digits (1,400 x 1,280 features) and 2 cores: seconds for ridge and softmax, half a minute for dnn and xgboost.
+Costs on digits (1,400 x 1,280 features) and 2 cores: seconds for ridge and softmax, about a minute for dnn or xgboost.
 """
 
 import argparse

@@ -50,7 +50,7 @@ def test_digits_scale_exactly(tmp_path):
     assert [each.name for each in found] == [f"{index:04d}" for index in range(1797)]
     assert [each.text for each in found] == [str(label) for label in expected.target]
     assert {each.split for each in found} == {None}
-    table = np.array([round(value * 255 / 16) for value in range(17)], np.uint8)
+    table = np.array([round(255 - value * 255 / 16) for value in range(17)], np.uint8)
     for picture, image in zip(found, expected.images, strict=True):
         assert picture.content.dtype == np.uint8
         np.testing.assert_array_equal(picture.content, table[image.astype(int)])

@@ -3,6 +3,8 @@ import sys
 
 import numpy as np
 import pytest
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge, RidgeClassifier
@@ -11,7 +13,7 @@ from stages.library import ridge_solver
 from stages.library.bottlenecks import softmax
 from stages.library.heads import ridge
 
-PARAMS = ridge.Params(features="bottleneck", penalties=(0.01, 1.0, 100.0, 1e4))
+PARAMS = ridge.Params(features="bottleneck", power=1.0, penalties=(0.01, 1.0, 100.0, 1e4))
 
 
 def problem(n=300, dim=24, classes=4, seed=0, dtype=np.float16):
@@ -125,3 +127,20 @@ def test_heads_without_a_network_import_no_tensorflow():
         "assert not {'tensorflow', 'keras', 'xgboost', 'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_power_is_that_of_the_features_sign_kept(tmp_path):
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(60, 5)).astype(np.float32)
+    labels = np.arange(60) % 3
+    halved = replace(PARAMS, power=0.5)
+    chosen = {"penalty": 1.0, "logit_scale": 2.0}
+    head = ridge.fit(features, labels, 3, halved, 0, chosen)
+    roots = np.sign(features) * np.sqrt(np.abs(features))
+    plain = ridge.fit(roots, labels, 3, PARAMS, 0, chosen)
+    np.testing.assert_allclose(head.logits(features), plain.logits(roots), atol=1e-5)
+    assert (
+        np.abs(head.logits(features) - ridge.fit(features, labels, 3, PARAMS, 0, chosen).logits(features)).max() > 0.01
+    )
+    head.save(tmp_path)
+    np.testing.assert_array_equal(ridge.load(tmp_path).logits(features), head.logits(features))

@@ -9,7 +9,9 @@ from stages.library import metrics
 from stages.library.bottlenecks import softmax
 from stages.library.heads import xgboost
 
-PARAMS = xgboost.Params(features="bottleneck", learning_rate=0.3, num_trees=8, max_depth=3, max_bin=64)
+PARAMS = xgboost.Params(
+    features="bottleneck", learning_rate=0.3, num_trees=8, max_depth=3, colsample_bytree=1.0, max_bin=64
+)
 
 
 def problem(n=300, dim=12, classes=3, seed=0):

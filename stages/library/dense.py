@@ -26,15 +26,21 @@ class Dense:
 
 @dataclass(frozen=True)
 class DenseNetwork:
-    """Layers with ReLU between them; the last one gives logits. A `Fitted` head."""
+    """Layers with ReLU between them; the last one gives logits. A `Fitted` head.
+
+    Attributes:
+      layers: in order.
+      power: to which features are raised before the first layer (see `power_normalise`).
+    """
 
     layers: tuple[Dense, ...]
+    power: float = 1.0
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Returns float32 (n, num_classes) for features (n, dim), in blocks of rows: float16 is never widened whole."""
         out = np.empty((len(features), len(self.layers[-1].bias)), np.float32)
         for rows in batches(len(features), BLOCK_ROWS):
-            x = features[rows].astype(np.float32)
+            x = power_normalise(features[rows], self.power).astype(np.float32)
             for layer in self.layers[:-1]:
                 x = np.maximum(layer(x), 0)
             out[rows] = self.layers[-1](x)
@@ -46,13 +52,35 @@ class DenseNetwork:
         tensors |= {f"bias_{i}": layer.bias for i, layer in enumerate(self.layers)}
         save_file(tensors, folder / WEIGHTS)
         units = [len(self.layers[0].kernel), *(len(layer.bias) for layer in self.layers)]
-        artifacts.write_json(folder / "config.json", {"activation": "relu", "units": units})
+        artifacts.write_json(folder / "config.json", {"activation": "relu", "power": self.power, "units": units})
 
     @classmethod
     def load(cls, folder: Path) -> "DenseNetwork":
         """Reads what `save` wrote."""
         tensors = load_file(folder / WEIGHTS)
-        return cls(tuple(Dense(tensors[f"kernel_{i}"], tensors[f"bias_{i}"]) for i in range(len(tensors) // 2)))
+        layers = tuple(Dense(tensors[f"kernel_{i}"], tensors[f"bias_{i}"]) for i in range(len(tensors) // 2))
+        return cls(layers, artifacts.read_json(folder / "config.json")["power"])
+
+
+def power_normalise(features: np.ndarray, power: float) -> np.ndarray:
+    """Raises features to a power, keeping their signs; 0.5 evens out columns of which a few values are very large.
+
+    Args:
+      features: float16 or float32 (n, dim).
+      power: in (0, 1]; 1 returns the features themselves.
+
+    Returns:
+      Same shape and dtype.
+
+    Reference: Perronnin, Sánchez and Mensink, Improving the Fisher Kernel for Large-Scale Image Classification, 2010.
+    """
+    if power == 1:
+        return features
+    out = np.empty_like(features)
+    for rows in batches(len(features), BLOCK_ROWS):
+        block = features[rows].astype(np.float32)
+        out[rows] = np.sign(block) * np.abs(block) ** np.float32(power)
+    return out
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,9 @@
 """Digits: 1,797 real grey pictures of 8 x 8 pixels in 10 classes, carried by scikit-learn, so without any download.
 
+The values count the ink in a patch of the scanned form, 0 to 16. They are drawn as on the form, dark on white: networks
+trained on photographs tell dark strokes on paper apart better than white ones on black (ridge on EfficientNet-Lite0's
+features at 96 px, cross-validated on training + validation: 0.969 against 0.958).
+
 No official split. E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
 """
 
@@ -19,7 +23,7 @@ def fetch(params: Params, raw: Path, cache: Path) -> str:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    np.save(raw / "images.npy", np.rint(digits.images * 255 / MAX_VALUE).astype(np.uint8))
+    np.save(raw / "images.npy", np.rint(255 - digits.images * 255 / MAX_VALUE).astype(np.uint8))
     np.save(raw / "labels.npy", digits.target.astype(np.uint8))
     return f"{len(digits.target):,} pictures from scikit-learn"
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 import pydantic
 
-from stages.library import learning_curves
+from stages.library import learning_curves, tensorflow_runtime
 from stages.library.console import progress
 from stages.library.dense import Dense, DenseNetwork, standardization
 from stages.library.heads import CrossValidation, CurvePoint, Features
@@ -26,7 +26,7 @@ class Params:
         tuple[Annotated[int, pydantic.Field(ge=1)], ...], pydantic.Field(description="width of each hidden layer")
     ]
     dropout: Annotated[float, pydantic.Field(ge=0, lt=1, description="fraction dropped after each hidden layer")]
-    learning_rate: Annotated[float, pydantic.Field(gt=0, description="of Adam")]
+    learning_rate: Annotated[float, pydantic.Field(gt=0, description="of Adam, at the start; half a cosine to zero")]
     batch_size: Annotated[int, pydantic.Field(ge=1, le=65536, description="examples")]
     epochs: Annotated[int, pydantic.Field(ge=1, le=10_000, description="passes over the data")]
 
@@ -71,11 +71,11 @@ def _train(
 
     Training accuracy and loss are means over the epoch's steps, with dropout.
     """
+    tensorflow_runtime.start()
     import keras
     import tensorflow as tf
 
     keras.utils.set_random_seed(seed % 2**32)
-    tf.config.experimental.enable_op_determinism()
     standardize = standardization(features, np.flatnonzero(training))
     with tf.device("CPU"):
         model = keras.Sequential([keras.Input((features.shape[1],))])
@@ -83,8 +83,9 @@ def _train(
             model.add(keras.layers.Dense(units, "relu"))
             model.add(keras.layers.Dropout(params.dropout))
         model.add(keras.layers.Dense(num_classes))
+        steps = params.epochs * -(-int(training.sum()) // params.batch_size)
         model.compile(
-            keras.optimizers.Adam(params.learning_rate),
+            keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(params.learning_rate, steps)),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
         )

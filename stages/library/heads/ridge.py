@@ -14,7 +14,7 @@ import pydantic
 from stages.library import ridge_solver
 from stages.library.bottlenecks import softmax
 from stages.library.console import progress
-from stages.library.dense import BLOCK_ROWS, Dense, DenseNetwork
+from stages.library.dense import BLOCK_ROWS, Dense, DenseNetwork, power_normalise
 from stages.library.heads import CrossValidation, CurvePoint, Features, batches
 from stages.library.params import CONFIG
 
@@ -26,6 +26,7 @@ class Params:
     """Section `ridge` of params.yaml."""
 
     features: Annotated[Features, pydantic.Field(description="what the head is trained on")]
+    power: Annotated[float, pydantic.Field(gt=0, le=1, description="to which features are raised, sign kept")]
     penalties: Annotated[
         tuple[Annotated[float, pydantic.Field(gt=0)], ...],
         pydantic.Field(min_length=1, description="candidates, added to the Gram matrix's diagonal"),
@@ -37,6 +38,7 @@ def cross_validate(
 ) -> CrossValidation:
     """Chooses the penalty and the logits' scale; nothing is random, so `seed` isn't used."""
     penalties = params.penalties
+    features = power_normalise(features, params.power)
     origin = ridge_solver.origin_of(features)
     moments = ridge_solver.fold_moments(features, labels, num_classes, folds, origin)
     total = moments.sum(axis=0)
@@ -70,11 +72,12 @@ def fit(
     features: np.ndarray, labels: np.ndarray, num_classes: int, params: Params, seed: int, chosen: dict[str, Any]
 ) -> DenseNetwork:
     """Fits the chosen penalty; kernel and bias carry the chosen scale."""
+    features = power_normalise(features, params.power)
     origin = ridge_solver.origin_of(features)
     (moments,) = ridge_solver.fold_moments(features, labels, num_classes, np.zeros_like(labels), origin)
     kernels, biases = ridge_solver.solve(moments, num_classes, [chosen["penalty"]])
     scale = chosen["logit_scale"]
-    return DenseNetwork((_on_raw_features(scale * kernels[0], scale * biases[0], origin),))
+    return DenseNetwork((_on_raw_features(scale * kernels[0], scale * biases[0], origin),), params.power)
 
 
 def load(folder: Path) -> DenseNetwork:

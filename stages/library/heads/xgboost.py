@@ -35,6 +35,7 @@ class Params:
     learning_rate: Annotated[float, pydantic.Field(gt=0, le=1, description="shrinkage of each tree")]
     num_trees: Annotated[int, pydantic.Field(ge=1, le=100_000, description="boosting rounds, one tree a class each")]
     max_depth: Annotated[int, pydantic.Field(ge=1, le=20, description="levels of a tree")]
+    colsample_bytree: Annotated[float, pydantic.Field(gt=0, le=1, description="fraction of the features a tree sees")]
     max_bin: Annotated[int, pydantic.Field(ge=2, le=65536, description="histogram bins per feature")]
 
 
@@ -135,6 +136,7 @@ def _train(
             "device": "cpu",
             "learning_rate": params.learning_rate,
             "max_depth": params.max_depth,
+            "colsample_bytree": params.colsample_bytree,
             "max_bin": params.max_bin,
             "eval_metric": ["merror", "mlogloss"],
             "seed": seed,
