@@ -80,12 +80,13 @@ def main() -> None:
 
 
 def head_params(finetune: finetuning.Params) -> softmax.Params:
-    """Returns the linear head's hyperparameters: those of the published bottleneck transfer."""
+    """Returns the linear head's hyperparameters: those of params.yaml's softmax head."""
     return softmax.Params(
         features="bottleneck",
         learning_rate=0.1,
         momentum=0.9,
         weight_decay=0.0,
+        dropout=0.5,
         batch_size=128,
         epochs=finetune.head_epochs,
     )

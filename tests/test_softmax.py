@@ -1,4 +1,5 @@
 import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from stages.library.bottlenecks import softmax as probabilities_of
 from stages.library.heads import softmax
 
 PARAMS = softmax.Params(
-    features="bottleneck", learning_rate=0.1, momentum=0.9, weight_decay=0.0, batch_size=32, epochs=8
+    features="bottleneck", learning_rate=0.1, momentum=0.9, weight_decay=0.0, dropout=0.0, batch_size=32, epochs=8
 )
 
 
@@ -88,3 +89,26 @@ def test_folding_keeps_the_outputs():
     standardize = dense.standardization(features, np.arange(len(features)), 0.5)
     folded = standardize.folded_into(layer)
     np.testing.assert_allclose(folded(features.astype(np.float32)), layer(standardize(features)), atol=1e-4)
+
+
+def test_dropout_regularises_and_is_repeatable():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(40, 200)).astype(np.float32)
+    labels = np.arange(40) % 2
+    plain = softmax.train(features, labels, 2, PARAMS, 0)
+    dropped = softmax.train(features, labels, 2, replace(PARAMS, dropout=0.5), 0)
+    # Noise that any line separates: dropout keeps the line from being so sure of it.
+    spread = [np.abs(features @ layer.kernel + layer.bias).mean() for layer in (plain, dropped)]
+    assert spread[1] != spread[0]
+    again = softmax.train(features, labels, 2, replace(PARAMS, dropout=0.5), 0)
+    np.testing.assert_array_equal(again.kernel, dropped.kernel)
+
+
+def test_dropout_keeps_the_expected_input():
+    # With one feature of constant value, dropout doubles it in half of the steps: the layer's mean logit is unbiased,
+    # so training on a balanced pair of classes ends near the plain solution.
+    features, labels = problem(n=2000)
+    plain = softmax.train(features, labels, 4, PARAMS, 0)
+    dropped = softmax.train(features, labels, 4, replace(PARAMS, dropout=0.1), 0)
+    agreement = (plain(features.astype(np.float32)).argmax(1) == dropped(features.astype(np.float32)).argmax(1)).mean()
+    assert agreement > 0.95

@@ -1,10 +1,10 @@
 """Softmax head: one linear layer, softmax cross-entropy, mini-batch SGD with momentum, in NumPy.
 
 Features are standardized (folded into kernel and bias afterwards) and the learning rate decays to zero along half a
-cosine. The kernel starts at zero, for the problem is convex. Early stopping along this path is all the regularisation
-that there is, so the features' deviation matters: on Caltech-101 with EfficientNet-Lite0 the test log loss was 0.34 at
-deviation 1, 0.22 at 1/3, 0.23 at 1/6 and 0.46 at 1/18 (learning rate 0.1, 50 epochs), and digits put them in the same
-order.
+cosine. The kernel starts at zero, for the problem is convex. What regularises is the end of that path, the features'
+deviation (cross-validated log loss on Caltech-101 with EfficientNet-Lite0, learning rate 0.1, 50 epochs: 0.33 at
+deviation 1, 0.22 at 1/3, 0.29 at 1/10) and dropout of features (Wager et al. 2013, arXiv:1307.1493; at 0.5 the
+cross-validated accuracy rose from 0.9395 to 0.9411 there, and from 0.947 to 0.951 on digits).
 """
 
 from collections import deque
@@ -35,6 +35,7 @@ class Params:
     learning_rate: Annotated[float, pydantic.Field(gt=0, description="at the start")]
     momentum: Annotated[float, pydantic.Field(ge=0, lt=1, description="of SGD")]
     weight_decay: Annotated[float, pydantic.Field(ge=0, description="on the kernel")]
+    dropout: Annotated[float, pydantic.Field(ge=0, lt=1, description="fraction of the features dropped in training")]
     batch_size: Annotated[int, pydantic.Field(ge=1, le=65536, description="examples")]
     epochs: Annotated[int, pydantic.Field(ge=1, le=10_000, description="passes over the data")]
 
@@ -105,6 +106,8 @@ def _epochs(
         correct = loss = 0.0
         for batch in batches(len(order), params.batch_size):
             x, targets = standardize(features[order[batch]]), labels[order[batch]]
+            if params.dropout:
+                x *= (rng.random(x.shape, np.float32) >= params.dropout) / np.float32(1 - params.dropout)
             probabilities = softmax(layer(x))
             correct += len(x) * metrics.top1_accuracy(probabilities, targets)
             loss += len(x) * metrics.log_loss(probabilities, targets)
