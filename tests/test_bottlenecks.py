@@ -1,0 +1,109 @@
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from stages.library import bottlenecks
+from stages.library.bottlenecks import ShardWriter, Source
+from stages.library.console import UserError
+
+SOURCE = Source("tiny", 32, "f" * 64, ("Bär", "犬"))
+FLOAT16_MAX = 65504
+
+
+def write(folder, split, shards, source=SOURCE, seed=0):
+    """Writes shards of 0, 1, 2, ... rows in blocks of two; returns keys, labels, features and logits of all."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(exist_ok=True)
+    everything = []
+    for shard in range(shards):
+        writer = ShardWriter(folder / f"{split}-{shard:05d}-of-{shards:05d}.parquet", source, 3, 2)
+        for start in range(0, shard, 2):
+            n = min(2, shard - start)
+            block = (
+                [f"{shard}{i}" for i in range(n)],
+                rng.integers(0, 2, n),
+                rng.normal(size=(n, 3)),
+                rng.normal(size=(n, 2)),
+            )
+            writer.write(*block)
+            everything.append(block)
+        writer.close()
+    return [np.concatenate(column) for column in zip(*everything, strict=True)]
+
+
+@pytest.mark.parametrize(("kind", "column"), [("bottleneck", 2), ("logits", 3)])
+def test_a_round_trip_keeps_rows_in_order_and_rounds_to_float16(tmp_path, kind, column):
+    written = write(tmp_path / "b", "train", 6)
+    features = bottlenecks.load(tmp_path / "b", ["train"], kind)
+    assert features.keys.tolist() == written[0].tolist()
+    assert features.labels.tolist() == written[1].tolist()
+    assert features.values.dtype == np.float16
+    np.testing.assert_array_equal(features.values, written[column].astype(np.float16))
+    assert features.source == SOURCE
+
+
+def test_splits_come_in_the_order_asked_for(tmp_path):
+    first, second = write(tmp_path / "b", "train", 4), write(tmp_path / "b", "validation", 3, seed=1)
+    features = bottlenecks.load(tmp_path / "b", ["validation", "train"], "bottleneck")
+    assert features.keys.tolist() == [*second[0], *first[0]]
+
+
+def test_probabilities_are_the_softmax_of_the_cached_logits(tmp_path):
+    logits = write(tmp_path / "b", "train", 4)[3].astype(np.float16).astype(np.float64)
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    values = bottlenecks.load(tmp_path / "b", ["train"], "probabilities").values
+    np.testing.assert_allclose(values, expected, rtol=1e-5)
+
+
+def test_the_same_rows_give_the_same_bytes(tmp_path):
+    for name in ("first", "second"):
+        write(tmp_path / name, "train", 3)
+    for path in (tmp_path / "first").iterdir():
+        assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes()
+
+
+def test_the_schema_is_what_the_design_says(tmp_path):
+    write(tmp_path / "b", "train", 2)
+    schema = pq.read_schema(tmp_path / "b" / "train-00000-of-00002.parquet")
+    assert [(field.name, str(field.type)) for field in schema] == [
+        ("key", "string"),
+        ("label", "int32"),
+        ("bottleneck", "fixed_size_list<element: halffloat>[3]"),
+        ("logits", "fixed_size_list<element: halffloat>[2]"),
+    ]
+
+
+@settings(max_examples=50)
+@given(arrays.arrays(np.float32, (4,), elements=st.floats(-1e9, 1e9, width=32)))
+def test_values_beyond_float16_saturate(values):
+    rounded = bottlenecks.quantize(values)
+    assert np.isfinite(rounded).all()
+    inside = np.abs(values) < FLOAT16_MAX
+    np.testing.assert_allclose(rounded[inside], values[inside], rtol=1e-3, atol=1e-7)
+    assert (np.abs(rounded[~inside]) == FLOAT16_MAX).all()
+
+
+@settings(max_examples=50)
+@given(arrays.arrays(np.float16, (3, 4), elements=st.floats(-60000, 60000, width=16)))
+def test_softmax_of_any_logits_is_a_distribution(logits):
+    np.testing.assert_allclose(bottlenecks.softmax(logits).sum(axis=1), 1, rtol=1e-5)
+
+
+def test_missing_damaged_and_mixed_shards_are_errors(tmp_path):
+    folder = tmp_path / "b"
+    write(folder, "train", 3)
+    with pytest.raises(UserError, match="shards of 'test' are missing"):
+        bottlenecks.load(folder, ["test"], "logits")
+    write(folder, "validation", 2, source=Source("other", 32, "e" * 64, SOURCE.classes))
+    with pytest.raises(UserError, match="different backbones or classes"):
+        bottlenecks.load(folder, ["train", "validation"], "logits")
+    path = folder / "train-00001-of-00003.parquet"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(UserError, match=r"train-00001-of-00003\.parquet can't be read"):
+        bottlenecks.load(folder, ["train"], "logits")
+    path.unlink()
+    with pytest.raises(UserError, match="shards of 'train' are missing"):
+        bottlenecks.load(folder, ["train"], "logits")

@@ -1,0 +1,32 @@
+import pytest
+
+from stages.library import console
+from stages.library.console import UserError
+
+
+def test_a_user_error_is_one_line_and_exit_status_1(capsys):
+    def main():
+        raise UserError("`split.seed` must be >= 0. Received: -1")
+
+    with pytest.raises(SystemExit) as caught:
+        console.run(main)
+    assert caught.value.code == "error: `split.seed` must be >= 0. Received: -1"
+
+
+def test_a_defect_keeps_its_traceback():
+    def main():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        console.run(main)
+
+
+def test_the_closing_line_says_what_how_long_and_how_fast(capsys, monkeypatch):
+    stopwatch = console.Stopwatch()
+    monkeypatch.setattr(stopwatch, "seconds", lambda: 2.0)
+    stopwatch.close("fetch", "2,000 pictures", 2000)
+    assert capsys.readouterr().out == "fetch: 2,000 pictures; 2.0 s, 1,000 images/s\n"
+
+
+def test_progress_yields_everything():
+    assert list(console.progress(range(5), "work", "items")) == [0, 1, 2, 3, 4]
