@@ -38,7 +38,8 @@ def add(tmp_path):
 
 
 def collect(tmp_path):
-    return leaderboard.collect(tmp_path / "metrics", tmp_path / "evaluation", "d")
+    listed = {"a/ridge", "a/softmax", "a/old", "a/lost", "b/ridge", "b/finetuned", "scratch"}
+    return leaderboard.collect(tmp_path / "metrics", tmp_path / "evaluation", "d", listed)
 
 
 def test_the_best_model_comes_first_and_ties_go_by_name(add, tmp_path):
@@ -57,6 +58,15 @@ def test_stale_results_are_left_out_and_named(add, tmp_path):
     assert [result.name for result in results] == ["a/ridge"]
     assert ["lost.json" in left_out[0], "missing" in left_out[0]] == [True, True]
     assert ["old.json" in left_out[1], "another data set" in left_out[1]] == [True, True]
+
+
+def test_a_model_that_params_no_longer_list_is_left_out_and_named(add, tmp_path):
+    add("a/ridge", 0.8)
+    add("a/dnn", 0.9)
+    results, left_out = collect(tmp_path)
+    assert [result.name for result in results] == ["a/ridge"]
+    assert len(left_out) == 1
+    assert "dnn.json" in left_out[0]
 
 
 def test_nothing_to_compare_is_an_error(add, tmp_path):

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,13 +48,16 @@ class Result:
     figures: Path
 
 
-def collect(metrics: Path, evaluations: Path, dataset_sha256: str) -> tuple[list[Result], list[str]]:
-    """Reads all results on one data set.
+def collect(
+    metrics: Path, evaluations: Path, dataset_sha256: str, listed: Container[str]
+) -> tuple[list[Result], list[str]]:
+    """Reads the results of the listed models on one data set.
 
     Args:
       metrics: folder of metrics files, such as `BACKBONE/HEAD.json`.
       evaluations: folder of the evaluation folders, such as `BACKBONE/HEAD`.
       dataset_sha256: of the data set's dataset.json; results on another data set are left out.
+      listed: names of the models that params.yaml asks for, such as "BACKBONE/HEAD"; earlier ones are left out.
 
     Returns:
       The results, highest top-1 accuracy first, and a sentence on each result that is left out.
@@ -66,6 +69,9 @@ def collect(metrics: Path, evaluations: Path, dataset_sha256: str) -> tuple[list
     for path in sorted(metrics.rglob("*.json")):
         name = path.relative_to(metrics).with_suffix("")
         figures = evaluations / name
+        if name.as_posix() not in listed:
+            left_out.append(f"{path} is left out: params.yaml no longer lists it")
+            continue
         if not (figures / "evaluation.json").is_file():
             left_out.append(f"{path} is left out: {figures} is missing")
             continue
