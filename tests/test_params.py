@@ -64,6 +64,13 @@ def test_a_broken_rule_names_key_rule_and_value(default_params, key, value, rule
     assert "Received: " in message or "x.zip" in message
 
 
+def test_a_bad_item_is_named_once(default_params):
+    with pytest.raises(ParamsError) as caught:
+        Params(change(default_params, {"ridge.penalties": [-1]}))
+    assert str(caught.value).endswith("`ridge.penalties.0`: input should be greater than 0. Received: -1")
+    assert "tuple" not in str(caught.value)
+
+
 def test_unknown_and_missing_keys_are_errors_and_all_are_named(default_params):
     del default_params["ridge"]["penalties"]
     default_params["ridge"]["penalty"] = 1.0

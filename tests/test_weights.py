@@ -58,18 +58,19 @@ def test_a_missing_package_says_what_to_run():
 def test_all_else_is_downloaded_with_the_published_hash(monkeypatch, tmp_path):
     asked = []
 
-    def obtain(remote, cache):
-        asked.append((remote, cache))
+    def obtain(remote, cache, alternative):
+        asked.append((remote, cache, alternative))
         return tmp_path / remote.filename
 
     monkeypatch.setattr(downloads, "obtain", obtain)
     path = weights.locate(inception_v3.BACKBONE, None)
-    ((remote, cache),) = asked
+    ((remote, cache, alternative),) = asked
     assert path == tmp_path / "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"
     assert remote.md5 == "9a0d58056eeedaa3f26cb7ebd46da564"
     assert remote.sha256 is None
     assert remote.urls[0].startswith("https://")
-    assert cache == downloads.cache_folder()
+    assert cache == downloads.cache_folder() / "downloads"
+    assert "`extract.weights`: {inception_v3: PATH}" in alternative
 
 
 def test_build_with_weights_gives_the_hash_of_the_file_it_used():

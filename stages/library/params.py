@@ -94,7 +94,11 @@ def parse(section: str, content: object, kind: type[T]) -> T:
         # JSON, for pydantic's strict mode takes a list for a tuple there, and nothing is converted silently.
         return pydantic.TypeAdapter(kind).validate_json(json.dumps(content, default=str), strict=True)
     except pydantic.ValidationError as error:
-        raise ParamsError("; ".join(_explain(section, item) for item in error.errors())) from error
+        found = error.errors()
+        # A list with a bad item is also reported as too short, for what is left of it.
+        inner = {item["loc"][:-1] for item in found if len(item["loc"]) > 1}
+        problems = [_explain(section, item) for item in found if item["loc"] not in inner]
+        raise ParamsError("; ".join(problems)) from error
 
 
 def _explain(section: str, item: Any) -> str:

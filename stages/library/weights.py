@@ -59,7 +59,8 @@ def locate(backbone: Backbone, override: str | None) -> Path:
     if weights.package is not None:
         return _in_package(weights, weights.package)
     remote = RemoteFile(weights.filename, weights.urls, sha256=weights.sha256, md5=weights.md5)
-    return downloads.obtain(remote, downloads.cache_folder() / "downloads")
+    alternative = f"or give its path as `extract.weights`: {{{backbone.name}: PATH}}"
+    return downloads.obtain(remote, downloads.cache_folder() / "downloads", alternative)
 
 
 def _in_package(weights: Weights, location: str) -> Path:
