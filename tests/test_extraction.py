@@ -227,7 +227,7 @@ def stage(tmp_path, shards, out):
 @pytest.mark.slow
 def test_the_stage_runs_in_any_folder_in_silence(tmp_path, shards, extracted):
     text = (ROOT / "params.yaml").read_text()
-    changed = text.replace("input_size_px: 96", "input_size_px: 32").replace("batch_size: 64  ", "batch_size: 5  ")
+    changed = text.replace("input_size_px: 128", "input_size_px: 32").replace("batch_size: 64  ", "batch_size: 5  ")
     (tmp_path / "params.yaml").write_text(changed)
     done = stage(tmp_path, shards, tmp_path / "out")
     assert (done.returncode, done.stderr) == (0, "")

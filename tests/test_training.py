@@ -118,7 +118,8 @@ def test_pixels_and_targets_keep_together(shards):
 def test_the_learning_rate_rises_and_falls():
     import keras
 
-    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2)])
+    inputs = keras.Input((1,))
+    model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
     settings = parse_scratch(epochs=11, warmup_epochs=1.0, learning_rate=0.1)
     schedule = training.compile_trainer(model, steps_per_epoch=10, params=settings).optimizer._learning_rate
     rates = [float(schedule(step)) for step in (0, 5, 10, 60, 110)]
