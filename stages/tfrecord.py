@@ -16,6 +16,7 @@ import numpy as np
 
 from stages.library import artifacts, console, dataset_summary, datasets, mosaics, params, pictures, splits
 from stages.library.datasets import Picture, Stray
+from stages.library.inclusion import Inclusion
 from stages.library.pictures import Normalised, PictureError
 from stages.library.records import Record
 from stages.library.sharding import Spool
@@ -36,9 +37,9 @@ class Samples:
         if len(heap) > SAMPLES:
             heapq.heappop(heap)
 
-    def decoded(self) -> dict[str, list[np.ndarray]]:
+    def decoded(self) -> dict[str, Iterator[np.ndarray]]:
         return {
-            text: [pictures.decode(encoded) for _, _, encoded in sorted(heap, reverse=True)]
+            text: (pictures.decode(encoded) for _, _, encoded in sorted(heap, reverse=True))
             for text, heap in sorted(self._kept.items())
         }
 
@@ -57,24 +58,26 @@ def main() -> None:
     summary, samples = dataset_summary.Summary(), Samples()
     with artifacts.new_folder(arguments.out) as folder:
         spool = Spool(folder, tfrecord.shards)
-        found = datasets.lookup(dataset.name).read(dataset, arguments.raw)
+        inclusion = Inclusion(tfrecord.include)
+        found = included(datasets.lookup(dataset.name).read(dataset, arguments.raw), inclusion)
         for item, outcome in console.progress(normalise_all(found), "tfrecord", "images"):
             if isinstance(item, Stray):
                 summary.reject(item.name, item.reason)
             elif isinstance(outcome, PictureError):
                 summary.reject(item.name, str(outcome), item.text)
             elif outcome is not None:
-                split = splits.split_of(outcome.key, item.split, settings["split"])
+                split = splits.split_of(outcome.key, item.split, settings["split"], item.place)
                 record = to_record(item, outcome)
                 spool.add(split, record)
-                summary.add(split, record, outcome.pixels)
+                summary.add(split, record, outcome.pixels, item.place.file if item.place else None)
                 samples.add(record)
+        inclusion.check()
         summary.check(tfrecord.max_rejected)
         counts = dict.fromkeys(("train", "validation", "test"), 0)
         for split, count in spool.write_shards(summary.classes()):
             counts[split] += count
         dataset_summary.write_labels(folder / "labels.txt", summary.classes())
-        artifacts.write_json(folder / "dataset.json", summary.content(dataset.name))
+        artifacts.write_json(folder / "dataset.json", summary.content(dataset.name, inclusion.skipped))
         summary.write_rejected(folder / "rejected.csv")
     mosaics.write_samples(arguments.examples, samples.decoded())
     if untrained := summary.untrained_classes():
@@ -83,6 +86,11 @@ def main() -> None:
     stopwatch.close(
         "tfrecord", f"{shown}; {len(summary.classes())} classes, {summary.rejected} left out", summary.images
     )
+
+
+def included(found: Iterable[Picture | Stray], inclusion: Inclusion) -> Iterator[Picture | Stray]:
+    """Yields the pictures that are used, and all strays."""
+    return (item for item in found if isinstance(item, Stray) or inclusion.takes(item.name))
 
 
 def normalise_all(

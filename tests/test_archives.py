@@ -8,28 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.library.archives import Member, tar_gz_members
+from stages.library.archives import Member, tar_gz_members, tar_members
 from stages.library.console import UserError
+from tests.layouts import special, tar_bytes
 
 FILES = [("a/1.jpg", b"one"), ("a/2.jpg", b"x" * 5000), ("b/3", b""), ("b/4.jpg", bytes(range(256)) * 80)]
-
-
-def tar_bytes(files, extra=()):
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        for name, content in files:
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-        for info in extra:
-            tar.addfile(info)
-    return out.getvalue()
-
-
-def special(name, kind, target=""):
-    info = tarfile.TarInfo(name)
-    info.type, info.linkname = kind, target
-    return info
 
 
 def members(content, **options):
@@ -117,3 +100,47 @@ def test_a_damaged_header_is_not_taken_for_the_end():
 def test_what_is_no_archive_is_a_users_error(content):
     with pytest.raises(UserError, match="damaged or truncated"):
         members(content)
+
+
+# Plain tar, which has no checksum of its content
+
+PLAIN = tar_bytes(FILES)
+
+
+def plain_members(content, **options):
+    return list(tar_members(io.BytesIO(content), "pictures.tar", **options))
+
+
+def test_a_plain_tar_is_read_forwards_only_with_its_folders():
+    stream = io.BufferedReader(Unseekable(tar_bytes([("a", None), *FILES, ("c/d", None)])))
+    folders = [Member(name, None, "a folder", is_folder=True) for name in ("a", "c/d")]
+    files = [Member(name, content) for name, content in FILES]
+    assert list(tar_members(stream, "x")) == [folders[0], *files, folders[1]]
+
+
+END = 512 * (4 + 1 + 10 + 40)  # headers, and blocks of content
+
+
+@pytest.mark.parametrize("size", [*range(0, END, 1009), *range(0, END + 1, 512), END + 100])
+def test_truncation_of_a_plain_tar_is_found_at_the_borders_of_members_too(size):
+    assert any(PLAIN[END - 512 : END])
+    assert not any(PLAIN[END:])
+    with pytest.raises(UserError, match=r"pictures.tar is damaged or truncated \(.+\). Fetch it again"):
+        plain_members(PLAIN[:size])
+
+
+def test_a_plain_tar_may_end_after_its_first_block_of_zeros():
+    assert len(plain_members(PLAIN[: END + 512])) == len(FILES)
+
+
+def test_a_damaged_header_in_a_plain_tar_is_found():
+    damaged = bytearray(PLAIN)
+    damaged[1024 + 10] ^= 1
+    with pytest.raises(UserError, match="a header is damaged"):
+        plain_members(bytes(damaged))
+
+
+@pytest.mark.parametrize("content", [b"", b"not an archive", gzip.compress(PLAIN)])
+def test_what_is_no_plain_tar_is_a_users_error(content):
+    with pytest.raises(UserError, match="damaged or truncated"):
+        plain_members(content)

@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import struct
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ from numpy._core.multiarray import _reconstruct
 
 from stages.library.console import UserError
 from stages.library.restricted_pickle import load
+from tests.layouts import python2_pickle
 
 
 class Calls:
@@ -22,26 +22,19 @@ class Calls:
         return self.call
 
 
-def python2_array(pixels):
-    """What Python 2 and NumPy 1 wrote for a uint8 array in protocol 2, opcode by opcode."""
-
-    def text(value):
-        return b"U" + bytes([len(value)]) + value
-
-    shape = b"(" + b"".join(b"J" + struct.pack("<i", side) for side in pixels.shape) + b"t"
-    dtype = (
-        b"cnumpy\ndtype\n(" + text(b"u1") + b"K\0K\1tR(K\3" + text(b"|") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb"
-    )
-    content = b"T" + struct.pack("<i", pixels.nbytes) + pixels.tobytes()
-    start = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\0t" + text(b"b") + b"tR"
-    return b"\x80\2" + start + b"(K\1" + shape + dtype + b"\x89" + content + b"tb."
-
-
-def test_an_array_of_python_2_is_read():
-    pixels = np.arange(600, dtype=np.uint8).reshape(3, 200)
-    read = load(python2_array(pixels), "test")
-    assert read.dtype == np.uint8
+@pytest.mark.parametrize("dtype", ["|u1", "<i8", ">i4"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_an_array_of_python_2_is_read(dtype, order):
+    pixels = np.arange(600).astype(dtype).reshape((3, 200), order=order)
+    read = load(python2_pickle({"data": pixels}), "test")[b"data"]
+    assert read.dtype == np.dtype(dtype).newbyteorder("=")
     np.testing.assert_array_equal(read, pixels)
+
+
+def test_the_writer_of_python_2_writes_what_a_batch_of_cifar_10_begins_with():
+    batch = {"num_cases_per_batch": 10000, "label_names": ["airplane", "automobile"]}
+    head = b"\x80\2}q\1(U\x13num_cases_per_batchq\2M\x10'U\x0blabel_namesq\3]q\4(U\x08airplaneq\5U\nautomobileq\6eu."
+    assert python2_pickle(batch) == head
 
 
 def test_strings_of_python_2_are_bytes():
@@ -78,6 +71,29 @@ def test_anything_else_is_refused_by_name(content, named, protocol, tmp_path, mo
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("opcodes", "named"),
+    [
+        (b"(S'touch PROOF'\nios\nsystem\n.", r"os\.system"),  # INST
+        (b"(cos\nsystem\nS'touch PROOF'\no.", r"os\.system"),  # OBJ
+        (b"c__builtin__\neval\n(S'1'\ntR.", r"__builtin__\.eval"),
+        (b"cbuiltins\ngetattr\n(cnumpy\nndarray\nS'tofile'\ntR.", r"builtins\.getattr"),
+        # Dotted names reach into what is allowed, in protocol 4.
+        (b"\x80\4\x8c\5numpy\x8c\x0endarray.tofile\x93.", r"numpy\.ndarray\.tofile"),
+        (
+            b"\x80\4\x8c\x15numpy.core.multiarray\x8c\x18_reconstruct.__globals__\x93.",
+            r"numpy\.core\.multiarray\._reconstruct\.__globals__",
+        ),
+        (b"\x80\4\x8c\7_codecs\x8c\x0fencode.__self__\x93.", r"_codecs\.encode\.__self__"),
+    ],
+)
+def test_no_opcode_reaches_further(opcodes, named, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"batch 1 is refused: its pickle calls {named},"):
+        load(opcodes, "batch 1")
+    assert not list(tmp_path.iterdir())
+
+
 def test_other_codecs_are_refused():
     with pytest.raises(UserError, match=r"_codecs\.encode with 'zlib_codec'"):
         load(b"\x80\2c_codecs\nencode\n(X\1\0\0\0aX\n\0\0\0zlib_codectR.", "test")
@@ -96,9 +112,9 @@ def test_damage_is_one_line(content):
 
 def test_flags_that_turn_bytes_into_pointers_are_not_taken_over():
     flags = b"J\xff\xff\xff\xffJ\xff\xff\xff\xffK"
-    whole = python2_array(np.arange(16, dtype=np.uint8))
-    assert flags + b"\0tb" in whole
-    read = load(whole.replace(flags + b"\0tb", flags + b"\x3ftb"), "test")
+    whole = python2_pickle(np.arange(16, dtype=np.uint8))
+    assert flags + b"\0t" in whole
+    read = load(whole.replace(flags + b"\0t", flags + b"\x3ft"), "test")
     assert not read.dtype.hasobject
     np.testing.assert_array_equal(read, np.arange(16))
 
@@ -114,6 +130,7 @@ def test_shapes_that_do_not_fit_the_content_are_damage(shape):
 
 
 def test_an_array_whose_content_is_too_short_is_damaged():
-    whole = python2_array(np.zeros((4, 4), np.uint8))
-    with pytest.raises(UserError, match="damaged"):
-        load(whole.replace(b"J\4\0\0\0", b"J\5\0\0\0", 1), "test")
+    whole = python2_pickle(np.zeros((4, 4), np.uint8))
+    assert b"(K\4K\4t" in whole
+    with pytest.raises(UserError, match=r"an array of shape \(5, 4\) does not have 16 bytes"):
+        load(whole.replace(b"(K\4K\4t", b"(K\5K\4t"), "test")

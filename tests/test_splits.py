@@ -6,8 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.library import folds, splits
+from stages.library.console import UserError
+from stages.library.datasets import Place
+from stages.library.params import ParamsError, parse
 
-PARAMS = splits.Params(validation=0.2, test=0.3, seed=0)
+PARAMS = splits.Params(method="hash", validation=0.2, test=0.3, seed=0)
 KEYS = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(20_000)]
 
 
@@ -32,7 +35,7 @@ def test_an_official_test_split_is_kept_and_the_rest_is_divided():
 
 
 def test_another_seed_gives_another_split():
-    other = splits.Params(validation=0.2, test=0.3, seed=1)
+    other = splits.Params(method="hash", validation=0.2, test=0.3, seed=1)
     moved = sum(splits.split_of(key, None, PARAMS) != splits.split_of(key, None, other) for key in KEYS)
     # Independent splits differ with probability 1 - (0.5² + 0.2² + 0.3²) = 0.62.
     assert moved / len(KEYS) == pytest.approx(0.62, abs=0.02)
@@ -40,17 +43,59 @@ def test_another_seed_gives_another_split():
 
 @given(st.text(min_size=1), st.floats(0.01, 0.4), st.floats(0.01, 0.4), st.integers(0, 9))
 def test_a_split_depends_on_the_key_alone_and_growing_test_never_moves_validation(key, validation, test, seed):
-    params = splits.Params(validation=validation, test=test, seed=seed)
+    params = splits.Params(method="hash", validation=validation, test=test, seed=seed)
     first = splits.split_of(key, None, params)
     assert first == splits.split_of(key, None, params)
-    larger = splits.Params(validation=validation, test=test + 0.1, seed=seed)
+    larger = splits.Params(method="hash", validation=validation, test=test + 0.1, seed=seed)
     assert splits.split_of(key, None, larger) in ({first} if first != "train" else {"train", "test"})
 
 
 def test_folds_are_even_and_independent_of_the_split_and_of_order():
-    params = folds.Params(folds=5, seed=0)
+    params = folds.Params(folds=5, seed=0, temperature_scaling=True)
     assigned = folds.assign(KEYS, params)
     assert all(count == pytest.approx(4000, abs=283) for count in Counter(assigned.tolist()).values())
     assert folds.assign(KEYS[::-1], params).tolist() == assigned[::-1].tolist()
     inside = [fold for key, fold in zip(KEYS, assigned, strict=True) if splits.split_of(key, None, PARAMS) == "train"]
     assert min(Counter(inside).values()) > 1700
+
+
+def tail(validation):
+    return splits.Params(method="tail", validation=validation, test=0.001, seed=0)
+
+
+@pytest.mark.parametrize(("validation", "first"), [(0.1, 9000), (0.43, 5700), (0.29, 7100), (0.00004, 10_000)])
+def test_the_tail_of_each_file_validates(validation, first):
+    # 1 - 0.43 and 100 * 0.29 are not exact in binary; a fraction of less than half a picture is none.
+    split = [
+        splits.split_of("any", "train", tail(validation), Place("batch", index, 10_000)) for index in range(10_000)
+    ]
+    assert split == ["train"] * first + ["validation"] * (10_000 - first)
+
+
+@given(st.integers(1, 500), st.floats(0.001, 0.99))
+def test_the_tail_has_the_fraction_to_half_a_picture(count, validation):
+    split = [splits.split_of("any", "train", tail(validation), Place("x", index, count)) for index in range(count)]
+    assert abs(split.count("validation") - count * validation) <= 0.5
+    assert split == sorted(split)
+
+
+def test_official_test_pictures_stay_test_wherever_they_stand():
+    assert {splits.split_of(key, "test", tail(0.1), Place("test", 9, 10)) for key in KEYS[:10]} == {"test"}
+
+
+@pytest.mark.parametrize(
+    ("official", "place"), [(None, None), ("train", None), ("test", None), (None, Place("x", 0, 1))]
+)
+def test_a_tail_needs_files_with_an_order_and_an_official_test_split(official, place):
+    with pytest.raises(UserError, match=r"`split.method` must be hash for data sets without.*Received: tail"):
+        splits.split_of(KEYS[0], official, tail(0.1), place)
+
+
+def test_a_hash_does_not_look_at_the_place():
+    for key in KEYS[:100]:
+        assert splits.split_of(key, "train", PARAMS, Place("x", 99, 100)) == splits.split_of(key, "train", PARAMS)
+
+
+def test_another_method_is_named_with_its_rule():
+    with pytest.raises(ParamsError, match=r"`split.method`: input should be 'hash' or 'tail'. Received: 'head'"):
+        parse("split", {"method": "head", "validation": 0.1, "test": 0.1, "seed": 0}, splits.Params)

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import hashlib
 import json
 import random
@@ -11,7 +12,7 @@ from PIL import Image
 
 from stages.library import artifacts, datasets, records
 from stages.library.console import UserError
-from stages.library.datasets import Picture, Stray
+from stages.library.datasets import Picture, Place, Stray
 
 
 @pytest.fixture
@@ -99,7 +100,57 @@ def test_dataset_json_says_what_the_pictures_are(run):
     assert content["shape"] == {"height_px": [3, 3], "width_px": [2, 2]}
     assert content["pixels"] == {"minimum": 0, "maximum": 39, "mean": round((sum(range(40)) + 3) / 42, 6)}
     # Pictures 1 and 2 are in both official splits; picture 1 under two classes.
-    assert content["duplicates"] == {"pictures": 2, "across_official_split": 2, "in_several_classes": 1}
+    duplicates = {"pictures": 2, "across_official_split": 2, "across_validation": 0, "in_several_classes": 1}
+    assert content["duplicates"] == duplicates
+    assert (content["files"], content["skipped"]) == ({}, 0)
+
+
+def ordered(number, file, split, seed=0):
+    """Pictures of two classes with their places in a file."""
+    return [
+        dataclasses.replace(item, name=f"{file}/{index}", split=split, place=Place(file, index, number))
+        for index, item in enumerate(pictures(number, seed=seed))
+    ]
+
+
+def test_with_the_tail_identical_pictures_may_stand_on_both_sides_and_are_counted(run):
+    train, test = ordered(20, "batch", "train"), ordered(10, "test", "test", seed=1)
+    train[19] = dataclasses.replace(train[19], content=train[0].content)  # training and validation
+    train[18] = dataclasses.replace(train[18], content=test[0].content)  # validation and test
+    folder = run(train + test, split__method="tail", split__validation=0.1)
+    found = read_all(folder)
+    assert [len(found[split]) for split in records.SPLITS] == [18, 2, 10]
+    assert {record.filename for record in found["validation"]} == {"batch/18", "batch/19"}
+    content = json.loads((folder / "dataset.json").read_text())
+    duplicates = {"pictures": 2, "across_official_split": 1, "across_validation": 1, "in_several_classes": 1}
+    assert content["duplicates"] == duplicates
+    assert content["files"] == {"batch": {"a": 10, "b": 10}, "test": {"a": 5, "b": 5}}
+
+
+def test_the_tail_of_a_data_set_without_order_is_an_error(run):
+    with pytest.raises(UserError, match=r"`split.method` must be hash"):
+        run(pictures(100), split__method="tail")
+
+
+def test_what_is_not_included_is_neither_rejected_nor_counted(run):
+    broken = [Picture(f"c/{index}.jpg", "c", None, b"<html>") for index in range(50)]
+    folder = run([*pictures(200), *broken, Stray("notes.txt", "no picture")], tfrecord__include=["a/*", "b/1*"])
+    names = sorted(record.filename for found in read_all(folder).values() for record in found)
+    assert names == sorted(item.name for item in pictures(200) if item.name.startswith(("a/", "b/1")))
+    content = json.loads((folder / "dataset.json").read_text())
+    assert (content["images"], content["skipped"], content["rejected"]) == (len(names), 250 - len(names), 1)
+    assert content["classes"] == ["a", "b"]
+
+
+def test_a_pattern_that_matches_no_picture_is_an_error(run, tmp_path):
+    with pytest.raises(UserError, match=r"`tfrecord.include`.*as in 'a/1'\. Received: c/\*$"):
+        run(pictures(100), tfrecord__include=["a/*", "c/*"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_list_of_patterns_is_an_error(run):
+    with pytest.raises(UserError, match=r"`tfrecord.include`: .*at least 1"):
+        run(pictures(100), tfrecord__include=[])
 
 
 def test_pictures_that_cannot_be_read_are_listed_and_left_out(run):

@@ -1,5 +1,6 @@
-"""Members of tar.gz archives, one after the other and without unpacking anything to disk."""
+"""Members of tar archives, one after the other and without unpacking anything to disk."""
 
+import contextlib
 import gzip
 import tarfile
 import zipfile
@@ -23,11 +24,13 @@ class Member:
     Attributes:
       name: its path there, with forward slashes.
       content: its bytes, or None where `refused` says why they were not read.
+      is_folder: it is no file but a folder, which has no content.
     """
 
     name: str
     content: bytes | None
     refused: str = ""
+    is_folder: bool = False
 
 
 def tar_gz_members(file: IO[bytes], source: str, max_member_bytes: int = MAX_MEMBER_BYTES) -> Iterator[Member]:
@@ -43,13 +46,29 @@ def tar_gz_members(file: IO[bytes], source: str, max_member_bytes: int = MAX_MEM
     Raises:
       UserError: the archive is damaged or truncated; raised at the latest after the last member.
     """
+    # gzip's own reader, for tarfile's checks neither the checksum nor that the stream is complete.
+    with _damage_named(source), gzip.GzipFile(fileobj=file) as plain, tarfile.open(fileobj=plain, mode="r|") as tar:
+        for info in tar:
+            if not info.isdir():
+                yield _member(tar, info, max_member_bytes)
+        _check_end(tar)
+
+
+def tar_members(file: IO[bytes], source: str, max_member_bytes: int = MAX_MEMBER_BYTES) -> Iterator[Member]:
+    """Yields every member of a plain tar, its folders too; otherwise as `tar_gz_members`."""
+    with _damage_named(source), tarfile.open(fileobj=file, mode="r|") as tar:
+        for info in tar:
+            yield _member(tar, info, max_member_bytes)
+        # No checksum tells that a plain tar is complete: the block of zeros that ends it must be there.
+        if tar.fileobj.tell() < tar.offset + tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("its end is missing")
+        _check_end(tar)
+
+
+@contextlib.contextmanager
+def _damage_named(source: str) -> Iterator[None]:
     try:
-        # gzip's own reader, for tarfile's checks neither the checksum nor that the stream is complete.
-        with gzip.GzipFile(fileobj=file) as plain, tarfile.open(fileobj=plain, mode="r|") as tar:
-            for info in tar:
-                if not info.isdir():
-                    yield _member(tar, info, max_member_bytes)
-            _check_end(tar)
+        yield
     except DAMAGE as error:
         raise UserError(
             f"{source} is damaged or truncated ({' '.join(str(error).split()) or type(error).__name__}). "
@@ -58,6 +77,8 @@ def tar_gz_members(file: IO[bytes], source: str, max_member_bytes: int = MAX_MEM
 
 
 def _member(tar: tarfile.TarFile, info: tarfile.TarInfo, max_member_bytes: int) -> Member:
+    if info.isdir():
+        return Member(info.name, None, "a folder", is_folder=True)
     if not info.isfile():
         return Member(info.name, None, "a link or device in the archive, not a file")
     if info.size > max_member_bytes:

@@ -3,7 +3,7 @@
 import csv
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,23 @@ class Summary:
         self._sizes: set[tuple[int, int]] = set()
         self._minimum, self._maximum, self._sum, self._values = 255, 0, 0, 0
         self._places: dict[str, set[tuple[str, str]]] = defaultdict(set)
+        self._files: dict[str, Counter[str]] = defaultdict(Counter)
         self._lines: list[str] = []
         self._rejected: list[tuple[str, str]] = []
         self._unreadable: Counter[str] = Counter()
 
-    def add(self, split: str, record: Record, pixels: np.ndarray) -> None:
-        """Counts a picture; `pixels` is uint8, (height, width) or (height, width, channels)."""
+    def add(self, split: str, record: Record, pixels: np.ndarray, file: str | None = None) -> None:
+        """Counts a picture.
+
+        Args:
+          split: "train", "validation" or "test".
+          record: its label is not looked at.
+          pixels: uint8, (height, width) or (height, width, channels).
+          file: the published file that it stands in, where that holds many.
+        """
         self._counts[split][record.text] += 1
+        if file is not None:
+            self._files[file][record.text] += 1
         self._sizes.add((record.height, record.width))
         self._minimum = min(self._minimum, int(pixels.min()))
         self._maximum = max(self._maximum, int(pixels.max()))
@@ -83,8 +93,12 @@ class Summary:
         """Returns the classes without a picture in the training split."""
         return [text for text in self.classes() if not self._counts["train"][text]]
 
-    def content(self, name: str) -> dict[str, Any]:
+    def content(self, name: str, skipped: int = 0) -> dict[str, Any]:
         """Returns what dataset.json says; sizes in pixels, pixel values in [0, 255].
+
+        Args:
+          name: of the data set.
+          skipped: pictures that `tfrecord.include` leaves out.
 
         "content_sha256" is over the split, key and class of every picture: two data sets agree in it if and only if
         they hold the same pictures in the same splits and classes.
@@ -94,9 +108,8 @@ class Summary:
             "name": name,
             "images": self.images,
             "classes": self.classes(),
-            "counts": {
-                split: {text: counts[text] for text in self.classes()} for split, counts in self._counts.items()
-            },
+            "counts": self._by_class(self._counts),
+            "files": self._by_class(self._files),
             "shape": {"height_px": [min(heights), max(heights)], "width_px": [min(widths), max(widths)]},
             "pixels": {
                 "minimum": self._minimum,
@@ -105,8 +118,12 @@ class Summary:
             },
             "duplicates": self._duplicates(),
             "rejected": self.rejected,
+            "skipped": skipped,
             "content_sha256": hashlib.sha256("\n".join(sorted(self._lines)).encode("utf-8", "replace")).hexdigest(),
         }
+
+    def _by_class(self, counts: Mapping[str, Counter[str]]) -> dict[str, dict[str, int]]:
+        return {group: {text: counted[text] for text in self.classes()} for group, counted in counts.items()}
 
     def _duplicates(self) -> dict[str, int]:
         splits = [{split for split, _ in places} for places in self._places.values()]
@@ -114,6 +131,7 @@ class Summary:
         return {
             "pictures": self.images - len(self._places),
             "across_official_split": sum("test" in found and len(found) > 1 for found in splits),
+            "across_validation": sum({"train", "validation"} <= found for found in splits),
             "in_several_classes": sum(len(found) > 1 for found in texts),
         }
 

@@ -27,6 +27,9 @@ class Params:
 
     shards: Annotated[int, pydantic.Field(ge=1, le=10_000, description="shards per split")]
     max_rejected: Annotated[float, pydantic.Field(ge=0, lt=1, description="fraction of unreadable pictures allowed")]
+    include: Annotated[
+        tuple[str, ...], pydantic.Field(min_length=1, description="glob patterns of the names of the pictures used")
+    ]
 
 
 @dataclass(frozen=True)

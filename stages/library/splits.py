@@ -1,11 +1,15 @@
-"""Which split a picture belongs to: decided by its content, never by its order or path."""
+"""Which split a picture belongs to: decided by its content, or by its place in the published files, never by a path."""
 
 import hashlib
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import pydantic
 
+from stages.library.console import UserError
 from stages.library.params import CONFIG
+
+if TYPE_CHECKING:
+    from stages.library.datasets import Place
 
 Fraction = Annotated[float, pydantic.Field(gt=0, lt=1)]
 
@@ -14,6 +18,7 @@ Fraction = Annotated[float, pydantic.Field(gt=0, lt=1)]
 class Params:
     """Section `split` of params.yaml."""
 
+    method: Annotated[Literal["hash", "tail"], pydantic.Field(description="by content, or by place")]
     validation: Annotated[Fraction, pydantic.Field(description="fraction of all pictures, for choosing")]
     test: Annotated[Fraction, pydantic.Field(description="fraction of all pictures, where no test split is official")]
     seed: Annotated[int, pydantic.Field(ge=0, description="another seed gives another split")]
@@ -31,14 +36,23 @@ def uniform(key: str, purpose: str, seed: int) -> float:
     return int.from_bytes(digest[:7]) / 2**56
 
 
-def split_of(key: str, official: str | None, params: Params) -> str:
+def split_of(key: str, official: str | None, params: Params, place: "Place | None" = None) -> str:
     """Returns "train", "validation" or "test".
 
+    `hash` decides by content, so that identical pictures share a split. `tail` decides by the order of publication, as
+    many published figures were measured: the last part of each file of training pictures validates.
+
     Args:
-      key: hex sha256 of the picture's source bytes, so that identical pictures share a split.
+      key: hex sha256 of the picture's source bytes.
       official: "test" stays test; "train" is divided into training and validation; None is divided into all three.
-      params: the fractions. `validation` is a fraction of what is not official test data.
+      params: the method and the fractions. `validation` is a fraction of what is not official test data.
+      place: where the picture stands in the file that it was published in; needed for `tail`.
+
+    Raises:
+      UserError: the method is `tail`, and the data set has no official test split or no files with an order.
     """
+    if params.method == "tail":
+        return _tail(official, params.validation, place)
     if official == "test":
         return "test"
     number = uniform(key, "split", params.seed)
@@ -47,3 +61,14 @@ def split_of(key: str, official: str | None, params: Params) -> str:
     if official is None and number < params.validation + params.test:
         return "test"
     return "train"
+
+
+def _tail(official: str | None, validation: float, place: "Place | None") -> str:
+    if official is None or place is None:
+        raise UserError(
+            "`split.method` must be hash for data sets without an official test split in files that have an order "
+            "(cifar10, cifar100 and fashion_mnist have). Received: tail"
+        )
+    if official == "test":
+        return "test"
+    return "validation" if place.index >= place.count - round(place.count * validation) else "train"

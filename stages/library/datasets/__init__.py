@@ -48,6 +48,21 @@ class Params:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a picture stands in the file that its data set is published in.
+
+    Attributes:
+      file: name of the file, as in "data_batch_1".
+      index: pictures before it there.
+      count: pictures in the file, all of the same official split.
+    """
+
+    file: str
+    index: int
+    count: int
+
+
+@dataclass(frozen=True)
 class Picture:
     """A picture as its data set has it.
 
@@ -56,12 +71,14 @@ class Picture:
       text: class name.
       split: "train" or "test" where the data set has an official test split, else None.
       content: a picture file's bytes, or uint8 pixels of shape (height, width) or (height, width, 3).
+      place: where it stands, if the data set is published as files of many pictures whose order means something.
     """
 
     name: str
     text: str
     split: str | None
     content: bytes | np.ndarray
+    place: Place | None = None
 
 
 @dataclass(frozen=True)

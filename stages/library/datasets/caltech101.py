@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from stages.library import downloads
+from stages.library import downloads, published_archive
 from stages.library.archives import tar_gz_members
 from stages.library.console import UserError
 from stages.library.datasets import Params, Picture, Stray
@@ -21,20 +21,17 @@ ARCHIVE = RemoteFile(
     urls=("https://data.caltech.edu/records/mzrjq-6wc02/files/caltech-101.zip",),
     size_bytes=137414764,
     sha256="331234750fc7f77520e50d9565e8b6907b03565e30320da1401130db08c61f91",
+    md5="3138e1922a9193bfa496528edbbc45d0",
 )
 PICTURES = "101_ObjectCategories"
 
 
 def fetch(params: Params, raw: Path, cache: Path) -> str:
     """Puts the zip into `raw`, or the tar.gz from within it where `dataset.archive` is that."""
-    if params.archive is None:
-        remedy = "or give its path as `dataset.archive`, with `dataset.archive_sha256`"
-        downloads.link(downloads.obtain(ARCHIVE, cache, remedy), raw / ARCHIVE.filename)
-        return ARCHIVE.filename
-    archive = downloads.verified_local(params.archive, params.archive_sha256 or "")
+    archive = published_archive.obtain(ARCHIVE, params, cache)
     name = ARCHIVE.filename if zipfile.is_zipfile(archive) else f"{PICTURES}.tar.gz"
     downloads.link(archive, raw / name)
-    return f"{name} from `dataset.archive`"
+    return published_archive.phrase(name, params)
 
 
 def read(params: Params, raw: Path) -> Iterator[Picture | Stray]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from stages.library import downloads
 from stages.library.console import UserError
-from stages.library.datasets import Params, Picture, Stray
+from stages.library.datasets import Params, Picture, Place, Stray
 from stages.library.downloads import RemoteFile
 
 # Of the package dataset-fashion-mnist, which compresses the files anew.
@@ -78,7 +78,7 @@ def read(params: Params, raw: Path) -> Iterator[Picture | Stray]:
         if len(images) != len(labels) or labels.max(initial=0) >= len(CLASSES):
             raise UserError(f"{raw}: {prefix} has {len(images)} pictures and {len(labels)} labels up to {labels.max()}")
         for index, (pixels, label) in enumerate(zip(images, labels, strict=True)):
-            yield Picture(f"{split}/{index:05d}", CLASSES[label], split, pixels)
+            yield Picture(f"{split}/{index:05d}", CLASSES[label], split, pixels, Place(split, index, len(labels)))
 
 
 def read_idx(path: Path, rank: int) -> np.ndarray:
