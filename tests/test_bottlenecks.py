@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -9,7 +11,15 @@ from stages.library import bottlenecks
 from stages.library.bottlenecks import ShardWriter, Source
 from stages.library.console import UserError
 
-SOURCE = Source("tiny", 32, "f" * 64, ("Bär", "犬"))
+SOURCE = Source(
+    backbone="tiny",
+    input_size_px=32,
+    central_crop=0.875,
+    resize="bicubic",
+    flip=True,
+    fingerprint="f" * 64,
+    classes=("Bär", "犬"),
+)
 FLOAT16_MAX = 65504
 
 
@@ -58,6 +68,15 @@ def test_probabilities_are_the_softmax_of_the_cached_logits(tmp_path):
     np.testing.assert_allclose(values, expected, rtol=1e-5)
 
 
+def test_joined_are_pooled_features_and_logits_side_by_side(tmp_path):
+    write(tmp_path / "b", "train", 4)
+    joined, bottleneck, logits = (
+        bottlenecks.load(tmp_path / "b", ["train"], kind).values for kind in ("joined", "bottleneck", "logits")
+    )
+    assert joined.dtype == np.float16
+    np.testing.assert_array_equal(joined, np.hstack([bottleneck, logits]))
+
+
 def test_the_same_rows_give_the_same_bytes(tmp_path):
     for name in ("first", "second"):
         write(tmp_path / name, "train", 3)
@@ -97,7 +116,7 @@ def test_missing_damaged_and_mixed_shards_are_errors(tmp_path):
     write(folder, "train", 3)
     with pytest.raises(UserError, match="shards of 'test' are missing"):
         bottlenecks.load(folder, ["test"], "logits")
-    write(folder, "validation", 2, source=Source("other", 32, "e" * 64, SOURCE.classes))
+    write(folder, "validation", 2, source=replace(SOURCE, backbone="other", fingerprint="e" * 64))
     with pytest.raises(UserError, match="different backbones or classes"):
         bottlenecks.load(folder, ["train", "validation"], "logits")
     path = folder / "train-00001-of-00003.parquet"

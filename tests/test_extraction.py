@@ -26,6 +26,7 @@ from stages.library import (
 from stages.library.backbones import efficientnet_lite0, inception_v3
 from stages.library.console import UserError
 from stages.library.extraction import Params
+from stages.library.preprocessing import Preprocessing
 from stages.library.records import SPLITS, Record
 
 SIZE_PX = 32
@@ -63,8 +64,12 @@ def lite0():
     return model
 
 
-def options(batch_size):
-    return Params(input_size_px=SIZE_PX, batch_size=batch_size, weights={})
+def options(batch_size, **changes):
+    """Section `extract` with the defaults that most tests have in common."""
+    default = Params(
+        input_size_px=SIZE_PX, central_crop=1.0, resize="bilinear", flip=False, batch_size=batch_size, weights={}
+    )
+    return dataclasses.replace(default, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +104,7 @@ def test_features_are_those_of_the_model(shards, extracted, lite0):
             expected = []
             for path in records.find_shards(shards, split):
                 for record in records.read_shard(path):
-                    image = preprocessing.resize(preprocessing.decode(record.encoded), SIZE_PX)
+                    image = preprocessing.fit(preprocessing.decode(record.encoded), Preprocessing(SIZE_PX))
                     expected.append(lite0(image[None], training=False)[kind][0])
             assert cached.values.dtype == np.float16
             np.testing.assert_allclose(cached.values.astype(np.float32), np.stack(expected), rtol=1e-3, atol=1e-3)
@@ -107,10 +112,24 @@ def test_features_are_those_of_the_model(shards, extracted, lite0):
 
 def test_the_source_travels_with_the_features(extracted):
     source = bottlenecks.load(extracted, ["test"], "logits").source
-    sha256 = efficientnet_lite0.BACKBONE.weights.sha256
+    sha256 = efficientnet_lite0.BACKBONE.weights["pytorch"].sha256
     assert sha256 is not None
-    identity = extraction.fingerprint(efficientnet_lite0.BACKBONE, sha256, SIZE_PX)
-    assert source == bottlenecks.Source("efficientnet_lite0", SIZE_PX, identity, CLASSES)
+    identity = extraction.fingerprint(efficientnet_lite0.BACKBONE, sha256, Preprocessing(SIZE_PX), False)
+    assert source == bottlenecks.Source("efficientnet_lite0", SIZE_PX, 1.0, "bilinear", False, identity, CLASSES)
+
+
+def test_crop_and_flip_reach_the_features(shards, lite0, tmp_path):
+    changes = {"central_crop": 0.5, "resize": "bicubic", "flip": True}
+    extraction.extract("efficientnet_lite0", options(5, **changes), shards, CLASSES, tmp_path)
+    cached = bottlenecks.load(tmp_path, ["train"], "bottleneck")
+    assert (cached.source.central_crop, cached.source.resize, cached.source.flip) == (0.5, "bicubic", True)
+    expected = []
+    for path in records.find_shards(shards, "train"):
+        for record in records.read_shard(path):
+            image = preprocessing.fit(preprocessing.decode(record.encoded), Preprocessing(SIZE_PX, 0.5, "bicubic"))
+            views = np.stack([image, np.asarray(image)[:, ::-1]])
+            expected.append(np.mean(lite0(views, training=False)["bottleneck"], axis=0))
+    np.testing.assert_allclose(cached.values.astype(np.float32), np.stack(expected), rtol=1e-3, atol=1e-3)
 
 
 def test_a_rerun_gives_the_same_bytes(shards, extracted, tmp_path):
@@ -166,33 +185,41 @@ def test_damaged_shards_are_refused(shards, tmp_path):
 
 def test_the_fingerprint_changes_with_all_that_it_covers_and_with_nothing_else(monkeypatch):
     backbone = efficientnet_lite0.BACKBONE
-    reference = extraction.fingerprint(backbone, "a" * 64, 96)
+    plain = Preprocessing(96)
+
+    def identity(backbone=backbone, weights="a" * 64, preparation=plain, flip=False):
+        return extraction.fingerprint(backbone, weights, preparation, flip)
+
+    reference = identity()
     assert len(reference) == 64
-    assert extraction.fingerprint(dataclasses.replace(backbone, top1=0.1), "a" * 64, 96) == reference
+    assert identity(dataclasses.replace(backbone, top1=0.1)) == reference
     others = {
-        extraction.fingerprint(inception_v3.BACKBONE, "a" * 64, 96),
-        extraction.fingerprint(backbone, "b" * 64, 96),
-        extraction.fingerprint(backbone, "a" * 64, 97),
+        identity(inception_v3.BACKBONE),
+        identity(weights="b" * 64),
+        identity(preparation=Preprocessing(97)),
+        identity(preparation=Preprocessing(96, central_crop=0.875)),
+        identity(preparation=Preprocessing(96, resize="bicubic")),
+        identity(flip=True),
     }
     for module, name in ((preprocessing, "DESCRIPTION"), (extraction, "TAPPED"), (extraction, "DTYPE")):
         with monkeypatch.context() as changed:
             changed.setattr(module, name, "other")
-            others.add(extraction.fingerprint(backbone, "a" * 64, 96))
-    assert len(others | {reference}) == 7
-    assert extraction.fingerprint(backbone, "a" * 64, 96) == reference
+            others.add(identity())
+    assert len(others | {reference}) == 10
+    assert identity() == reference
 
 
 def test_the_input_size_has_a_default_and_a_minimum():
-    unset = Params(input_size_px=None, batch_size=1, weights={})
+    unset = options(1, input_size_px=None)
     assert extraction.input_size_px(inception_v3.BACKBONE, unset) == 299
     assert extraction.input_size_px(efficientnet_lite0.BACKBONE, unset) == 224
-    small = Params(input_size_px=74, batch_size=1, weights={})
+    small = options(1, input_size_px=74)
     assert extraction.input_size_px(efficientnet_lite0.BACKBONE, small) == 74
     with pytest.raises(UserError, match=r"`extract\.input_size_px` must be at least 75 for inception_v3.*Received: 74"):
         extraction.input_size_px(inception_v3.BACKBONE, small)
 
 
-GOOD = {"input_size_px": 96, "batch_size": 64, "weights": {}}
+GOOD = {"input_size_px": 96, "central_crop": 1.0, "resize": "bilinear", "flip": False, "batch_size": 64, "weights": {}}
 
 
 @pytest.mark.parametrize(
@@ -201,9 +228,16 @@ GOOD = {"input_size_px": 96, "batch_size": 64, "weights": {}}
         ({"input_size_px": 31}, r"`extract\.input_size_px`.*32.*Received: 31"),
         ({"input_size_px": 1025}, r"`extract\.input_size_px`.*1024.*Received: 1025"),
         ({"input_size_px": 96.5}, r"`extract\.input_size_px`"),
+        ({"central_crop": 0}, r"`extract\.central_crop`.*greater than 0.*Received: 0"),
+        ({"central_crop": 1.1}, r"`extract\.central_crop`.*Received: 1.1"),
+        ({"resize": "area"}, r"`extract\.resize`.*bilinear_tf1.*Received: 'area'"),
+        ({"flip": "yes"}, r"`extract\.flip`"),
         ({"batch_size": 0}, r"`extract\.batch_size`.*Received: 0"),
         ({"batch_size": 4097}, r"`extract\.batch_size`.*4096.*Received: 4097"),
-        ({"weights": {"vgg": "x"}}, r"`extract\.weights`: keys must be among efficientnet_lite0, inception_v3.*vgg"),
+        (
+            {"weights": {"vgg": "x"}},
+            r"`extract\.weights`: keys must be among .*efficientnet_lite0, .*inception_v3.*vgg",
+        ),
         ({"weights": {"inception_v3": 3}}, r"`extract\.weights\.inception_v3`"),
         ({"color": 1}, r"`extract\.color` is unknown"),
     ],
@@ -215,7 +249,7 @@ def test_parameters_are_validated(change, message):
 
 def test_good_parameters_pass():
     parsed = params.parse("extract", GOOD | {"input_size_px": None, "weights": {"inception_v3": "w.h5"}}, Params)
-    assert parsed == Params(input_size_px=None, batch_size=64, weights={"inception_v3": "w.h5"})
+    assert parsed == options(64, input_size_px=None, weights={"inception_v3": "w.h5"})
 
 
 def stage(tmp_path, shards, out):

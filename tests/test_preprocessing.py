@@ -8,6 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from stages.library import preprocessing, records
+from stages.library.preprocessing import Preprocessing
 from stages.library.records import Record
 
 RNG = np.random.default_rng(0)
@@ -44,7 +45,7 @@ def test_enlarging_is_bilinear_between_pixel_centres():
     image = np.broadcast_to(row[None, :, None], (2, 2, 3))
     # Output centres lie at -0.25, 0.25, 0.75, 1.25 of the input's pixel grid; the border pixel goes on outwards.
     expected = np.broadcast_to(np.array([0, 25, 75, 100], np.float32)[None, :, None], (4, 4, 3))
-    np.testing.assert_allclose(preprocessing.resize(image, 4), expected, atol=1e-4)
+    np.testing.assert_allclose(preprocessing.fit(image, Preprocessing(4)), expected, atol=1e-4)
 
 
 def test_shrinking_averages_under_a_triangle():
@@ -54,7 +55,7 @@ def test_shrinking_averages_under_a_triangle():
     left = (0.75 * 10 + 0.75 * 20 + 0.25 * 40) / 1.75
     right = (0.25 * 20 + 0.75 * 40 + 0.75 * 80) / 1.75
     expected = np.broadcast_to(np.array([left, right], np.float32)[None, :, None], (2, 2, 3))
-    resized = preprocessing.resize(image, 2)
+    resized = preprocessing.fit(image, Preprocessing(2))
     assert resized.dtype == tf.float32
     np.testing.assert_allclose(resized, expected, rtol=1e-6)
 
@@ -62,7 +63,7 @@ def test_shrinking_averages_under_a_triangle():
 def test_the_whole_picture_is_squashed_to_the_square():
     image = np.zeros((40, 10, 3), np.uint8)
     image[:20] = 200
-    resized = preprocessing.resize(image, 20).numpy()
+    resized = preprocessing.fit(image, Preprocessing(20)).numpy()
     assert resized.shape == (20, 20, 3)
     np.testing.assert_allclose(resized[:9], 200, rtol=1e-6)
     np.testing.assert_allclose(resized[11:], 0, atol=1e-4)
@@ -70,7 +71,55 @@ def test_the_whole_picture_is_squashed_to_the_square():
 
 def test_resizing_to_its_own_size_changes_nothing():
     image = RNG.integers(0, 256, (6, 6, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(preprocessing.resize(image, 6), image)
+    np.testing.assert_array_equal(preprocessing.fit(image, Preprocessing(6)), image)
+
+
+def test_tf1s_corners_put_pixel_centres_at_whole_numbers():
+    row = np.array([0, 100, 40], np.float32)
+    image = np.broadcast_to(row[None, :, None], (3, 3, 3))
+    # Output pixel i shows the input at i * 3 / 6; beyond the last centre its value goes on.
+    expected = np.broadcast_to(np.array([0, 50, 100, 70, 40, 40], np.float32)[None, :, None], (6, 6, 3))
+    resized = preprocessing.fit(image, Preprocessing(6, resize="bilinear_tf1"))
+    assert resized.dtype == tf.float32
+    np.testing.assert_allclose(resized, expected, atol=1e-4)
+    np.testing.assert_allclose(
+        preprocessing.fit(np.stack([image, image]), Preprocessing(6, resize="bilinear_tf1")), [expected] * 2, atol=1e-4
+    )
+
+
+def test_tf1s_shrinking_takes_single_pixels():
+    row = np.array([10, 20, 40, 80], np.float32)
+    image = np.broadcast_to(row[None, :, None], (4, 4, 3))
+    expected = np.broadcast_to(np.array([10, 40], np.float32)[None, :, None], (2, 2, 3))
+    np.testing.assert_allclose(preprocessing.fit(image, Preprocessing(2, resize="bilinear_tf1")), expected)
+
+
+def test_bicubic_follows_keys_kernel_and_stays_in_range():
+    row = np.array([0, 0, 255, 255], np.float32)
+    image = np.broadcast_to(row[None, :, None], (4, 4, 3))
+    resized = preprocessing.fit(image, Preprocessing(8, resize="bicubic")).numpy()
+    assert resized.min() >= 0
+    assert resized.max() <= 255
+    # Output centre 3 lies at 1.25 of the input grid: Keys' kernel (a = -1/2) at the distances 1.25, 0.25, 0.75, 1.75.
+    near, far = lambda d: 1.5 * d**3 - 2.5 * d**2 + 1, lambda d: -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2
+    assert near(0.25) + near(0.75) + far(1.25) + far(1.75) == pytest.approx(1)
+    np.testing.assert_allclose(resized[4, 3], 255 * (near(0.75) + far(1.75)), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 47), (7, 100)])
+def test_the_central_crop_is_that_of_tensorflow(height, width):
+    image = RNG.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    cropped = preprocessing.central_crop(image, 0.875)
+    np.testing.assert_array_equal(cropped, tf.image.central_crop(image, 0.875))
+    np.testing.assert_array_equal(preprocessing.central_crop(image[None], 0.875)[0], cropped)
+    assert cropped.shape == (height - 2 * int(height / 16), width - 2 * int(width / 16), 3)
+
+
+def test_the_crop_comes_before_the_resizing():
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[2:30, 2:30] = 99
+    np.testing.assert_allclose(preprocessing.fit(image, Preprocessing(16, central_crop=0.875)), 99, rtol=1e-6)
+    assert preprocessing.fit(image, Preprocessing(16)).numpy().min() < 3
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +140,7 @@ def shards(tmp_path_factory):
 
 def test_records_stream_in_order_over_the_borders_of_shards(shards):
     paths, written = shards
-    batches = list(preprocessing.dataset(paths, 8, 4).as_numpy_iterator())
+    batches = list(preprocessing.dataset(paths, Preprocessing(8), 4).as_numpy_iterator())
     assert [len(batch["key"]) for batch in batches] == [4, 4, 1]
     keys = [key.decode() for batch in batches for key in batch["key"]]
     labels = [label for batch in batches for label in batch["label"]]
@@ -106,7 +155,7 @@ def test_records_stream_in_order_over_the_borders_of_shards(shards):
 def test_one_record_is_parsed_alike(shards):
     paths, written = shards
     (serialized,) = tf.data.TFRecordDataset(str(paths[0])).take(1)
-    parsed = preprocessing.parse(serialized, 8)
+    parsed = preprocessing.parse(serialized, Preprocessing(8))
     assert parsed["key"].numpy().decode() == written[0].key
     assert parsed["label"] == written[0].label
     np.testing.assert_allclose(parsed["image"], np.zeros((8, 8, 3)), atol=1e-5)

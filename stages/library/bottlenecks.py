@@ -16,6 +16,13 @@ import pyarrow.parquet as pq
 from stages.library.console import UserError
 
 METADATA_KEY = "decant"
+# What features of each kind are made of.
+COLUMNS = {
+    "bottleneck": ("bottleneck",),
+    "logits": ("logits",),
+    "probabilities": ("logits",),
+    "joined": ("bottleneck", "logits"),
+}
 
 
 @dataclass(frozen=True)
@@ -24,13 +31,17 @@ class Source:
 
     Attributes:
       backbone: name of the backbone.
-      input_size_px: side of its square input.
+      input_size_px, central_crop, resize: how a picture became its input (see `preprocessing.Preprocessing`).
+      flip: whether the features are means over the picture and its mirror image.
       fingerprint: sha256 hex over all that the features depend on beside the pictures.
       classes: class names, in the order of the labels.
     """
 
     backbone: str
     input_size_px: int
+    central_crop: float
+    resize: str
+    flip: bool
     fingerprint: str
     classes: tuple[str, ...]
 
@@ -42,7 +53,7 @@ class Features:
     Attributes:
       keys: sha256 hex of each picture, object (n,).
       labels: int64 (n,).
-      values: (n, dim), float16 as cached ("bottleneck", "logits") or float32 ("probabilities").
+      values: (n, dim), float16 as cached ("bottleneck", "logits", "joined") or float32 ("probabilities").
       source: what made them.
     """
 
@@ -109,12 +120,12 @@ def load(folder: Path, splits: Iterable[str], kind: str) -> Features:
     Args:
       folder: the out of bottleneck-extract for one backbone.
       splits: "train", "validation" and "test", in the order of the result's rows.
-      kind: "bottleneck", "logits" or "probabilities" (softmax of the logits).
+      kind: "bottleneck", "logits", "joined" (both side by side) or "probabilities" (softmax of the logits).
 
     Raises:
       UserError: a file is missing or damaged.
     """
-    column = "logits" if kind == "probabilities" else kind
+    columns = COLUMNS[kind]
     keys, labels, blocks, sources = [], [], [], set()
     for split in splits:
         paths = sorted(folder.glob(f"{split}-*-of-*.parquet"))
@@ -122,13 +133,13 @@ def load(folder: Path, splits: Iterable[str], kind: str) -> Features:
             raise UserError(f"{folder}: shards of {split!r} are missing. Run: dvc repro bottleneck-extract")
         for path in paths:
             try:
-                table = pq.read_table(path, columns=["key", "label", column])
+                table = pq.read_table(path, columns=["key", "label", *columns])
                 sources.add(_source(table.schema))
             except (OSError, KeyError, pa.ArrowException) as error:
                 raise UserError(f"{path} can't be read ({error}). Run: dvc repro -f bottleneck-extract") from error
             keys.append(table["key"].to_numpy())
             labels.append(table["label"].to_numpy().astype(np.int64))
-            blocks.append(_matrix(table[column]))
+            blocks.append(np.hstack([_matrix(table[column]) for column in columns]))
     if len(sources) != 1:
         raise UserError(f"{folder}: shards of different backbones or classes. Run: dvc repro -f bottleneck-extract")
     values = np.concatenate(blocks)
