@@ -1,9 +1,7 @@
 """Backbones: their contract, and their weights against values computed another way."""
 
 import io
-import shutil
 
-import h5py
 import keras
 import numpy as np
 import pytest
@@ -12,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from stages.library import backbones, preprocessing, torch_weights, weights
-from stages.library.backbones import efficientnet_lite0, inception_v3
+from stages.library.backbones import efficientnet_lite0
 from stages.library.console import UserError
 from stages.library.params import PLUGINS, plugin_names
 
@@ -52,8 +50,6 @@ def test_blocks_are_layers_in_topological_order(built):
 
 def test_published_parameter_counts():
     assert efficientnet_lite0.BACKBONE.num_parameters == 4_652_008
-    moving_statistics = 2 * 17_216
-    assert inception_v3.BACKBONE.num_parameters + moving_statistics == 23_851_784
 
 
 # EfficientNet-Lite0, forward in NumPy alone from the published state dict.
@@ -148,7 +144,7 @@ def test_lite0_knows_a_cat_and_a_coffee():
     ):
         file = io.BytesIO()
         Image.fromarray(picture).save(file, "png")
-        image = preprocessing.resize(preprocessing.decode(file.getvalue()), 224)
+        image = preprocessing.fit(preprocessing.decode(file.getvalue()), preprocessing.Preprocessing(224))
         probabilities = tf.nn.softmax(model(image[None])["logits"][0]).numpy()
         assert probabilities.argmax() == expected
         assert probabilities.max() > least
@@ -168,87 +164,3 @@ def test_lite0_refuses_other_names_and_shapes(monkeypatch, tmp_path, lite0, lite
     monkeypatch.setattr(torch_weights, "read", lambda path: state)
     with pytest.raises(UserError, match=message):
         efficientnet_lite0.load_weights(lite0, tmp_path / "weights.pth")
-
-
-# InceptionV3: the published file can't be had offline, so a file of its layout is written here.
-
-
-@pytest.fixture(scope="module")
-def keras_inception():
-    """The network of keras.applications with random weights and, for variances' sake, positive ones."""
-    model = keras.applications.InceptionV3(weights=None, classifier_activation=None, input_shape=(75, 75, 3))
-    rng = np.random.default_rng(0)
-    for layer in model.layers:
-        for variable in layer.weights:
-            if "moving_variance" in variable.name:
-                variable.assign(rng.uniform(0.5, 1.5, variable.shape))
-            elif variable.ndim == 1:
-                variable.assign(rng.normal(0, 0.1, variable.shape))
-    return model
-
-
-@pytest.fixture(scope="module")
-def legacy_h5(keras_inception, tmp_path_factory):
-    """The layout that Keras 2 wrote: layers in topological order, numbered from wherever its process had got to."""
-    path = tmp_path_factory.mktemp("weights") / "inception.h5"
-    suffixes = {"kernel": "kernel:0", "bias": "bias:0", "beta": "beta:0"}
-    suffixes |= {"moving_mean": "moving_mean:0", "moving_variance": "moving_variance:0"}
-    with h5py.File(path, "w") as file:
-        names = []
-        for number, layer in enumerate(keras_inception.layers):
-            name = f"{type(layer).__name__.lower()}_{900 - number}"
-            group = file.create_group(name)
-            weight_names = [f"{name}/{suffixes[variable.name]}" for variable in layer.weights]
-            for weight_name, variable in zip(weight_names, layer.weights, strict=True):
-                group.create_dataset(weight_name, data=variable.numpy())
-            group.attrs["weight_names"] = [weight_name.encode() for weight_name in weight_names]
-            names.append(name.encode())
-        file.attrs["layer_names"] = names
-        file.attrs["backend"] = b"tensorflow"
-        file.attrs["keras_version"] = b"2.0.2"
-    return path
-
-
-@pytest.fixture(scope="module")
-def inception():
-    return inception_v3.build(75)
-
-
-def test_inception_loads_the_legacy_format_whatever_was_built_before(keras_inception, legacy_h5, inception):
-    spoil(inception)
-    inception_v3.load_weights(inception, legacy_h5)
-    pixels = np.random.default_rng(1).uniform(0, 255, (2, 75, 75, 3)).astype(np.float32)
-    expected = keras_inception(pixels / 127.5 - 1)
-    outputs = inception(pixels)
-    np.testing.assert_allclose(outputs["logits"], expected, atol=1e-4 * np.abs(expected).max())
-    pooled = keras.Model(keras_inception.input, keras_inception.get_layer("avg_pool").output)(pixels / 127.5 - 1)
-    np.testing.assert_allclose(outputs["bottleneck"], pooled, atol=1e-4 * np.abs(pooled).max())
-
-
-def test_inceptions_layer_names_do_not_depend_on_the_process(inception):
-    names = {layer.name for layer in inception.layers}
-    assert {"conv2d", "conv2d_93", "batch_normalization_93", "max_pooling2d_1", "mixed0", "mixed10"} <= names
-    assert "conv2d_94" not in names
-
-
-def test_inception_refuses_wrong_shapes_and_missing_layers(legacy_h5, inception, tmp_path):
-    path = tmp_path / "altered.h5"
-    shutil.copy(legacy_h5, path)
-    with h5py.File(path, "a") as file:
-        last = file.attrs["layer_names"][-1]
-        del file[last][f"{last}/bias:0"]
-        file[last].create_dataset(f"{last}/bias:0", data=np.zeros(1001, np.float32))
-    with pytest.raises(UserError, match=r"altered\.h5 must be an \.h5 weight file of inception_v3 .*1001"):
-        inception_v3.load_weights(inception, path)
-    with h5py.File(path, "a") as file:
-        file.attrs["layer_names"] = file.attrs["layer_names"][:-1]
-    with pytest.raises(UserError, match="Layer count mismatch"):
-        inception_v3.load_weights(inception, path)
-
-
-@pytest.mark.parametrize("name", ["garbage.h5", "garbage.bin", "absent.h5"])
-def test_inception_refuses_other_files(inception, tmp_path, name):
-    if name.startswith("garbage"):
-        (tmp_path / name).write_bytes(b"no weights at all")
-    with pytest.raises(UserError, match=name):
-        inception_v3.load_weights(inception, tmp_path / name)

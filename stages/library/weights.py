@@ -22,7 +22,7 @@ def build_with_weights(
     Args:
       name: of the backbone.
       input_size_px: side of its square input.
-      overrides: `extract.weights` of params.yaml, backbone -> path of a local weight file.
+      overrides: `extract.weights` of params.yaml, backbone -> a published variant or the path of a local file.
 
     Returns:
       The model (see `backbones`), what is known of it, and the hex sha256 of its weight file.
@@ -37,25 +37,27 @@ def build_with_weights(
     return model, module.BACKBONE, artifacts.sha256_file(path)
 
 
-def locate(backbone: Backbone, override: str | None) -> Path:
-    """Returns the path of a backbone's weight file: the override, a package's file, or a verified download.
+def locate(backbone: Backbone, choice: str | None) -> Path:
+    """Returns the path of a backbone's weight file: a package's file, a verified download, or a local file.
 
-    An override is not compared with the published hash: it may be the user's own training. Its own hash enters the
+    A local file is not compared with the published hash: it may be the user's own training. Its own hash enters the
     fingerprint of the features.
+
+    Args:
+      backbone: whose weights.
+      choice: name of a published variant, path of a local file, or None for the first variant.
 
     Raises:
       UserError: there is no such file, or it is not the published one.
     """
-    if override is not None:
-        path = Path(override)
-        if not path.is_file():
-            key = f"extract.weights.{backbone.name}"
+    if choice is not None and choice not in backbone.weights:
+        if not Path(choice).is_file():
             raise UserError(
-                f"`{key}` must be the path of a weight file. Received: {override!r}. "
-                "Without the key the published weights are used"
+                f"`extract.weights.{backbone.name}` must be the path of a weight file or one of "
+                f"{', '.join(backbone.weights)}. Received: {choice!r}. Without the key the first of these is used"
             )
-        return path
-    weights = backbone.weights
+        return Path(choice)
+    weights = backbone.weights[choice] if choice else next(iter(backbone.weights.values()))
     if weights.package is not None:
         return _in_package(weights, weights.package)
     remote = RemoteFile(weights.filename, weights.urls, sha256=weights.sha256, md5=weights.md5)

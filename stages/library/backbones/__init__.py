@@ -5,7 +5,8 @@ A backbone's module has a constant `BACKBONE` (a `Backbone`) and two functions:
   build(input_size_px): returns a keras.Model with random weights. Input: float32 pixels in [0, 255], RGB, shape
     (batch, input_size_px, input_size_px, 3); the network's own scaling is its first layer. Outputs, a dict:
     "bottleneck" (batch, feature_width), the pooled features, and "logits" (batch, num_logits), before any softmax.
-  load_weights(model, path): fills the model from a weight file in its published format; every variable exactly once.
+  load_weights(model, path): fills the model from a weight file in any of its published formats, told apart by their
+    content or name; every variable exactly once.
 """
 
 import importlib
@@ -42,6 +43,7 @@ class Backbone:
     """What is known of a backbone without building it.
 
     Attributes:
+      weights: variant ("keras", "slim", ...) -> its published file; the first one is the default.
       input_size_px: side of the square input, by default; min_input_px: the smallest that it takes.
       feature_width: number of pooled features; num_logits: number of ImageNet classes it tells apart.
       blocks: ordered; block name -> name of its last layer. Fine-tuning starts at a block: all that comes after the
@@ -51,7 +53,7 @@ class Backbone:
 
     name: str
     paper: str
-    weights: Weights
+    weights: dict[str, Weights]
     input_size_px: int
     min_input_px: int
     feature_width: int

