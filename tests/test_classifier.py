@@ -9,7 +9,7 @@ from stages.library.console import UserError
 
 pytestmark = pytest.mark.slow
 
-HEADS = ("ridge", "softmax", "dnn", "xgboost")
+HEADS = ("ridge", "logistic", "softmax", "dnn", "xgboost")
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def trained(tmp_path, write_params, run_stage):
     return train
 
 
-@pytest.mark.parametrize("kind", ["bottleneck", "logits", "probabilities"])
+@pytest.mark.parametrize("kind", ["bottleneck", "logits", "probabilities", "joined"])
 def test_pixels_give_the_probabilities_of_the_cached_features(trained, tmp_path, kind):
     shards, features_folder = trained(kind)
     paths = records.find_shards(shards, "test")
@@ -53,8 +53,8 @@ def test_pixels_give_the_probabilities_of_the_cached_features(trained, tmp_path,
         fitted = trained_head.load(tmp_path / head)
         assert fitted.features == kind
         features = bottlenecks.load(features_folder, ["test"], kind)
-        cached = bottlenecks.softmax(fitted.head.logits(features.values))
-        batches = preprocessing.dataset(paths, 64, 7)
+        cached = bottlenecks.softmax(fitted.logits(features.values))
+        batches = preprocessing.dataset(paths, preprocessing.Preprocessing(64), 7)
         predicted = np.concatenate([assembled.probabilities(batch["image"].numpy()) for batch in batches])
         assert len(cached) > 5
         np.testing.assert_allclose(predicted, cached, atol=1e-3)

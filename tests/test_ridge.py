@@ -8,11 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge, RidgeClassifier
 
-from stages.library import ridge_solver
-from stages.library.bottlenecks import softmax
+from stages.library import feature_scaling, ridge_solver
 from stages.library.heads import ridge
 
-PARAMS = ridge.Params(features="bottleneck", power=1.0, penalties=(0.01, 1.0, 100.0, 1e4))
+PARAMS = ridge.Params(features="bottleneck", scaling="none", power=1.0, penalties=(0.01, 1.0, 100.0, 1e4))
 
 
 def problem(n=300, dim=24, classes=4, seed=0, dtype=np.float16):
@@ -28,9 +27,9 @@ def problem(n=300, dim=24, classes=4, seed=0, dtype=np.float16):
 def test_agrees_with_scikit_learn(n, dim, dtype):
     features, labels = problem(n, dim, dtype=dtype)
     for penalty in (0.1, 10.0):
-        head = ridge.fit(features, labels, 4, PARAMS, 0, {"penalty": penalty, "logit_scale": 1.0})
+        head = ridge.fit(features, labels, 4, PARAMS, 0, {"penalty": penalty})
         expected = RidgeClassifier(alpha=penalty).fit(features.astype(np.float64), labels)
-        scores = head.logits(features)
+        scores = head.logits(features) / ridge.LOGITS_PER_SCORE
         np.testing.assert_allclose(scores, expected.decision_function(features.astype(np.float64)), atol=1e-4)
 
 
@@ -45,19 +44,19 @@ def test_cross_validation_is_refitting_without_each_fold():
         scores, parts = np.empty_like(targets), []
         for fold in range(5):
             training, held_out = folds != fold, folds == fold
+            following = folds == (fold + 1) % 5
             model = Ridge(alpha=penalty).fit(wide[training], targets[training])
             scores[held_out] = model.predict(wide[held_out])
-            for name, rows in (("training", training), ("held-out", held_out)):
-                predicted = model.predict(wide[rows])
-                hits = (predicted.argmax(axis=1) == labels[rows]).mean()
-                parts.append((name, hits, ((predicted - targets[rows]) ** 2).mean()))
+            for name, rows, scored in (("training", training, following), ("held-out", held_out, held_out)):
+                hits = (model.predict(wide[scored]).argmax(axis=1) == labels[scored]).mean()
+                parts.append((name, hits, ((model.predict(wide[rows]) - targets[rows]) ** 2).mean()))
         accuracies[penalty] = (scores.argmax(axis=1) == labels).mean()
         for series in ("training", "held-out"):
             point = points[np.log10(penalty), series]
             assert point.accuracy == pytest.approx(np.mean([a for name, a, _ in parts if name == series]))
-            assert point.loss == pytest.approx(np.mean([loss for name, _, loss in parts if name == series]), rel=1e-6)
+            assert point.loss == pytest.approx(np.mean([loss for name, _, loss in parts if name == series]), rel=1e-5)
         if penalty == result.chosen["penalty"]:
-            np.testing.assert_allclose(result.logits, scores * result.chosen["logit_scale"], atol=1e-3)
+            np.testing.assert_allclose(result.logits, scores * ridge.LOGITS_PER_SCORE, atol=1e-3)
     assert accuracies[result.chosen["penalty"]] == max(accuracies.values())
 
 
@@ -69,7 +68,7 @@ def test_moments_of_folds_add_up(seed):
     origin = ridge_solver.origin_of(features)
     by_fold = ridge_solver.fold_moments(features, labels, 4, folds, origin)
     (whole,) = ridge_solver.fold_moments(features, labels, 4, np.zeros_like(folds), origin)
-    np.testing.assert_allclose(by_fold.sum(axis=0), whole, atol=1e-10)
+    np.testing.assert_allclose(by_fold.sum(axis=0), whole, rtol=1e-5, atol=1e-4)
     np.testing.assert_array_equal(by_fold[:, -1, -1], np.bincount(folds, minlength=len(by_fold)))
 
 
@@ -81,26 +80,20 @@ def test_equal_accuracy_and_loss_choose_the_larger_penalty():
     assert ridge._choose(accuracy, loss + np.array([0, 1, 0]), counts, (1.0, 10.0, 100.0)) == 0
 
 
-@pytest.mark.parametrize("factor", [0.2, 1, 7.5])
-def test_logit_scale_recovers_the_factor(factor):
-    rng = np.random.default_rng(0)
-    logits = rng.normal(scale=2, size=(40_000, 5)).astype(np.float32)
-    labels = (softmax(logits).cumsum(axis=1) < rng.random((len(logits), 1))).sum(axis=1).clip(0, 4)
-    assert ridge.logit_scale(logits / np.float32(factor), labels) == pytest.approx(factor, rel=0.03)
-
-
-def test_logit_scale_is_bounded_for_separable_and_inverted_scores():
-    scores = np.eye(3, dtype=np.float32)
-    assert ridge.logit_scale(scores, np.arange(3)) == pytest.approx(1e3)
-    assert ridge.logit_scale(-scores, np.arange(3)) == pytest.approx(1e-2)
-
-
-def test_probabilities_are_meaningful():
-    features, labels = problem(n=4000)
-    result = ridge.cross_validate(features, labels, 4, np.arange(4000) % 5, PARAMS, 0)
-    probabilities = softmax(result.logits)
-    accuracy = (probabilities.argmax(axis=1) == labels).mean()
-    assert abs(probabilities.max(axis=1).mean() - accuracy) < 0.03
+def test_standardized_is_fitting_on_standardized_columns():
+    features, labels = problem()
+    features[:, :5] *= 40
+    standardized = replace(PARAMS, scaling="standardized")
+    scaled = feature_scaling.standardization(features, np.arange(len(labels)))(features)
+    for penalty in (1.0, 300.0):
+        logits = ridge.fit(features, labels, 4, standardized, 0, {"penalty": penalty}).logits(features)
+        expected = ridge.fit(scaled, labels, 4, PARAMS, 0, {"penalty": penalty}).logits(scaled)
+        np.testing.assert_allclose(logits, expected, atol=1e-3)
+    folds = np.arange(len(labels)) % 5
+    one = replace(standardized, penalties=(300.0,))
+    result = ridge.cross_validate(features, labels, 4, folds, one, 0)
+    head = ridge.fit(features[folds != 2], labels[folds != 2], 4, one, 0, {"penalty": 300.0})
+    np.testing.assert_allclose(result.logits[folds == 2], head.logits(features[folds == 2]), atol=1e-3)
 
 
 def test_missing_class_and_constant_column():
@@ -114,7 +107,7 @@ def test_missing_class_and_constant_column():
 
 def test_loaded_head_gives_the_same_bits(tmp_path):
     features, labels = problem()
-    head = ridge.fit(features, labels, 4, PARAMS, 0, {"penalty": 1.0, "logit_scale": 3.0})
+    head = ridge.fit(features, labels, 4, PARAMS, 0, {"penalty": 1.0})
     head.save(tmp_path)
     np.testing.assert_array_equal(ridge.load(tmp_path).logits(features), head.logits(features))
 
@@ -122,7 +115,7 @@ def test_loaded_head_gives_the_same_bits(tmp_path):
 def test_heads_without_a_network_import_no_tensorflow():
     code = (
         "import sys; from stages.library import heads, trained_head; import stages.train_heads;"
-        "[heads.lookup(name) for name in ('ridge', 'softmax', 'dnn', 'xgboost')];"
+        "[heads.lookup(name) for name in ('ridge', 'logistic', 'softmax', 'dnn', 'xgboost')];"
         "assert not {'tensorflow', 'keras', 'xgboost', 'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -133,7 +126,7 @@ def test_a_power_is_that_of_the_features_sign_kept(tmp_path):
     features = rng.normal(size=(60, 5)).astype(np.float32)
     labels = np.arange(60) % 3
     halved = replace(PARAMS, power=0.5)
-    chosen = {"penalty": 1.0, "logit_scale": 2.0}
+    chosen = {"penalty": 1.0}
     head = ridge.fit(features, labels, 3, halved, 0, chosen)
     roots = np.sign(features) * np.sqrt(np.abs(features))
     plain = ridge.fit(roots, labels, 3, PARAMS, 0, chosen)

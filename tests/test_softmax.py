@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from stages.library import dense, metrics
+from stages.library import dense, feature_scaling, metrics
 from stages.library.bottlenecks import softmax as probabilities_of
 from stages.library.heads import softmax
 
@@ -26,7 +26,7 @@ def test_reaches_the_optimum_of_regularised_logistic_regression():
     decay = 0.01
     params = dataclasses.replace(PARAMS, weight_decay=decay, epochs=150, batch_size=len(labels), learning_rate=1.0)
     layer = softmax.train(features, labels, 4, params, 0)
-    standardized = dense.standardization(features, np.arange(len(labels)), softmax.DEVIATION)(features)
+    standardized = feature_scaling.standardization(features, np.arange(len(labels)), softmax.DEVIATION)(features)
     # scikit-learn minimises C * sum of losses + |W|^2 / 2; here it is the mean of losses + decay * |W|^2 / 2.
     reference = LogisticRegression(C=1 / (decay * len(labels)), tol=1e-8, max_iter=1000).fit(standardized, labels)
     expected = reference.predict_proba(standardized)
@@ -37,7 +37,7 @@ def test_one_step_by_hand():
     features, labels = problem(n=8)
     params = dataclasses.replace(PARAMS, epochs=1, batch_size=8)
     layer = softmax.train(features, labels, 4, params, 0)
-    x = dense.standardization(features, np.arange(8), softmax.DEVIATION)(features).astype(np.float64)
+    x = feature_scaling.standardization(features, np.arange(8), softmax.DEVIATION)(features).astype(np.float64)
     onehot = np.eye(4)[labels]
     kernel, bias = -0.1 * x.T @ (0.25 - onehot) / 8, -0.1 * (0.25 - onehot).mean(axis=0)
     np.testing.assert_allclose(layer(features.astype(np.float32)), x @ kernel + bias, atol=1e-5)
@@ -69,26 +69,6 @@ def test_the_same_seed_gives_the_same_bits_and_loading_too(tmp_path):
     np.testing.assert_array_equal(softmax.fit(features, labels, 6, PARAMS, 3, {}).logits(features), logits)
     assert (softmax.fit(features, labels, 6, PARAMS, 4, {}).logits(features) != logits).any()
     assert logits.argmax(axis=1).max() < 4, "classes 4 and 5 have no example"
-
-
-def test_standardization_survives_constant_columns_and_offsets():
-    rng = np.random.default_rng(0)
-    features = (rng.normal(size=(9000, 3)) * [1, 2, 0] + [1000, -3, 7]).astype(np.float32)
-    rows = np.arange(0, 9000, 2)
-    measured = dense.standardization(features, rows)
-    np.testing.assert_allclose(measured.mean, features[rows].mean(axis=0, dtype=np.float64), rtol=1e-9)
-    deviation = features[rows].std(axis=0, dtype=np.float64)
-    np.testing.assert_allclose(measured.scale**2, deviation**2 + 0.01 * (deviation**2).mean(), rtol=1e-6)
-    assert (dense.standardization(np.full((4, 2), 5, np.float16), np.arange(4)).scale == 1).all()
-
-
-def test_folding_keeps_the_outputs():
-    features, _ = problem()
-    rng = np.random.default_rng(1)
-    layer = dense.Dense(rng.normal(size=(20, 4)).astype(np.float32), rng.normal(size=4).astype(np.float32))
-    standardize = dense.standardization(features, np.arange(len(features)), 0.5)
-    folded = standardize.folded_into(layer)
-    np.testing.assert_allclose(folded(features.astype(np.float32)), layer(standardize(features)), atol=1e-4)
 
 
 def test_dropout_leaves_every_feature_its_mean():

@@ -6,11 +6,19 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from stages.library import bottlenecks, folds, metrics, trained_head
+from stages.library import bottlenecks, calibration, folds, heads, metrics, params, trained_head
 from stages.library.bottlenecks import Source
 from stages.library.console import UserError
 
-SOURCE = Source(backbone="tiny", input_size_px=32, fingerprint="f" * 64, classes=("Ameise", "Bär", "none", "犬"))
+SOURCE = Source(
+    backbone="tiny",
+    input_size_px=32,
+    central_crop=1.0,
+    resize="bilinear",
+    flip=False,
+    fingerprint="f" * 64,
+    classes=("Ameise", "Bär", "none", "犬"),
+)
 QUICK = {
     "softmax__epochs": 3,
     "dnn__epochs": 8,
@@ -51,6 +59,7 @@ def train(tmp_path, run_stage, write_params):
     ("head", "kind"),
     [
         ("ridge", "bottleneck"),
+        ("logistic", "joined"),
         ("softmax", "logits"),
         ("xgboost", "probabilities"),
         pytest.param("dnn", "bottleneck", marks=pytest.mark.slow),
@@ -63,19 +72,24 @@ def test_outs_agree_with_each_other(tmp_path, train, capsys, head, kind):
     assert (trained.name, trained.features, trained.source) == (head, kind, SOURCE)
     features = bottlenecks.load(source, ("train", "validation"), kind)
     assert trained.dim == features.values.shape[1]
-    assert metrics.top1_accuracy(trained.head.logits(features.values), features.labels) > 0.8
+    assert metrics.top1_accuracy(trained.logits(features.values), features.labels) > 0.8
 
     table = pq.read_table(out / "out_of_fold.parquet")
     assert table["key"].to_pylist() == list(features.keys)
     assert table["label"].to_pylist() == list(features.labels)
-    logits = np.array(table["logits"].to_pylist())
+    logits, labels = np.array(table["logits"].to_pylist(), np.float32), features.labels
     assert logits.shape == (360, 4)
-    fold_of = folds.assign(features.keys, folds.Params(folds=5, seed=0))
+    fold_of = folds.assign(features.keys, folds.Params(folds=5, seed=0, temperature_scaling=True))
     accuracies = [metrics.top1_accuracy(logits[fold_of == f], features.labels[fold_of == f]) for f in range(5)]
     validation = json.loads((out / "cross_validation.json").read_text())
     assert validation == {
-        "top1_accuracy": {"mean": pytest.approx(np.mean(accuracies)), "std": pytest.approx(np.std(accuracies, ddof=1))}
+        "top1_accuracy": {"mean": pytest.approx(np.mean(accuracies)), "std": pytest.approx(np.std(accuracies, ddof=1))},
+        "expected_calibration_error": {
+            "before": pytest.approx(calibration.expected_calibration_error(logits * trained.temperature, labels)),
+            "after": pytest.approx(calibration.expected_calibration_error(logits, labels)),
+        },
     }
+    assert calibration.fit_temperature(logits, labels) == pytest.approx(1, abs=1e-3), "they are calibrated"
     with (out / "curve.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["series"] for row in rows} == {"training", "held-out"}
@@ -83,7 +97,9 @@ def test_outs_agree_with_each_other(tmp_path, train, capsys, head, kind):
     assert f"cross-validated top-1 {np.mean(accuracies):.4f} ± " in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("head", ["ridge", "softmax", "xgboost", pytest.param("dnn", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "head", ["ridge", "logistic", "softmax", "xgboost", pytest.param("dnn", marks=pytest.mark.slow)]
+)
 def test_a_second_run_writes_the_same_bytes(tmp_path, train, head):
     source = write_bottlenecks(tmp_path / "features")
     first, second = train(head, source, "first"), train(head, source, "second")
@@ -92,6 +108,37 @@ def test_a_second_run_writes_the_same_bytes(tmp_path, train, head):
     assert len(files) == 6
     for name in files:
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+def test_without_temperature_scaling_logits_stay_as_they_are(tmp_path, train):
+    source = write_bottlenecks(tmp_path / "features")
+    scaled, plain = (
+        train("ridge", source, name, cross_validation__temperature_scaling=name == "scaled")
+        for name in ("scaled", "plain")
+    )
+    first, second = trained_head.load(scaled), trained_head.load(plain)
+    assert (second.temperature, first.temperature != 1) == (1, True)
+    features = bottlenecks.load(source, ["train"], "bottleneck").values
+    np.testing.assert_array_equal(second.logits(features), second.head.logits(features))
+    np.testing.assert_array_equal(first.logits(features), second.logits(features) / np.float32(first.temperature))
+    tables = [np.array(pq.read_table(out / "out_of_fold.parquet")["logits"].to_pylist()) for out in (scaled, plain)]
+    np.testing.assert_allclose(tables[0] * first.temperature, tables[1], rtol=1e-5, atol=1e-6)
+    before_and_after = json.loads((plain / "cross_validation.json").read_text())["expected_calibration_error"]
+    assert before_and_after["before"] == before_and_after["after"]
+
+
+@pytest.mark.parametrize(
+    "head", ["ridge", "logistic", "softmax", "xgboost", pytest.param("dnn", marks=pytest.mark.slow)]
+)
+def test_a_head_says_whether_it_chooses(default_params, head):
+    module, quick = heads.lookup(head), {"epochs": 1, "num_trees": 1, "hidden_units": [4]}
+    section = default_params[head] | {key: value for key, value in quick.items() if key in default_params[head]}
+    rng = np.random.default_rng(0)
+    labels = np.arange(30) % 2
+    features = (rng.normal(size=(30, 3)) + labels[:, None]).astype(np.float16)
+    settings: object = params.parse(head, section, module.Params)
+    result = module.cross_validate(features, labels, 2, np.arange(30) % 3, settings, 0)
+    assert bool(result.chosen) == module.CHOOSES
 
 
 def test_one_class_is_an_error(tmp_path, train):

@@ -9,7 +9,8 @@ import numpy as np
 
 from stages.library import bottlenecks, trained_head, weights
 from stages.library.console import UserError
-from stages.library.extraction import fingerprint
+from stages.library.extraction import TAPPED, fingerprint, tap
+from stages.library.preprocessing import Preprocessing
 from stages.library.trained_head import TrainedHead
 
 if TYPE_CHECKING:
@@ -34,11 +35,12 @@ class Classifier:
         Features are rounded to float16 in between, as in the cache that the head was trained and evaluated on.
         """
         kind = self.trained.features
-        outputs = self.backbone(images, training=False)
-        values = bottlenecks.quantize(np.asarray(outputs["bottleneck" if kind == "bottleneck" else "logits"]))
+        outputs = dict(zip(TAPPED, tap(self.backbone, images, self.trained.source.flip), strict=True))
+        columns = [np.asarray(outputs[column]) for column in bottlenecks.COLUMNS[kind]]
+        values = bottlenecks.quantize(np.hstack(columns))
         if kind == "probabilities":
             values = bottlenecks.softmax(values)
-        return bottlenecks.softmax(self.trained.head.logits(values))
+        return bottlenecks.softmax(self.trained.logits(values))
 
 
 def load(folder: Path, weight_files: Mapping[str, str]) -> Classifier:
@@ -54,6 +56,7 @@ def load(folder: Path, weight_files: Mapping[str, str]) -> Classifier:
     trained = trained_head.load(folder)
     source = trained.source
     model, backbone, weights_sha256 = weights.build_with_weights(source.backbone, source.input_size_px, weight_files)
-    if fingerprint(backbone, weights_sha256, source.input_size_px) != source.fingerprint:
+    preparation = Preprocessing(source.input_size_px, source.central_crop, source.resize)
+    if fingerprint(backbone, weights_sha256, preparation, source.flip) != source.fingerprint:
         raise UserError(f"{folder} was trained on features of other weights or preprocessing. Run: dvc repro")
     return Classifier(model, trained)

@@ -16,6 +16,9 @@ class Params:
 
     folds: Annotated[int, pydantic.Field(ge=2, le=50, description="number of folds")]
     seed: Annotated[int, pydantic.Field(ge=0, description="seed of the folds and of every head's training")]
+    temperature_scaling: Annotated[
+        bool, pydantic.Field(description="whether heads are calibrated on what they predict")
+    ]
 
 
 def assign(keys: Iterable[str], params: Params) -> np.ndarray:

@@ -5,8 +5,9 @@ which holds the Gram matrix, the products with the targets, all sums and the row
 are the total minus those of the held-out fold, so k-fold cross-validation costs one pass over the features and one
 eigendecomposition per fold, whatever the number of penalties; k (dim + num_classes + 1)^2 float64 are held.
 
-All is float64: a product of two float16 features is exact in it and their sum nearly so. float32 sums would be off by
-about 1e-7 of the largest eigenvalue, which exceeds small penalties on some thousand rows.
+Sums over blocks are float64. Products within a block are float32, at half the cost, where rows are FULL_RANK times as
+many as columns: the Gram matrix's small eigenvalues are then far above its rounding errors, about 1e-7 of the largest.
+With fewer rows they are not, and the errors would exceed small penalties, so all is float64 there.
 
 Reference: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 3.4.1.
 """
@@ -16,17 +17,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from stages.library.console import progress
+from stages.library.feature_scaling import column_scale
 from stages.library.heads import batches
 
 BLOCK_ROWS = 4096
+FULL_RANK = 4
 
 
 def origin_of(features: np.ndarray) -> np.ndarray:
-    """Returns the mean of the first block, float64 (dim,).
+    """Returns the mean of the first block, float64 (dim,), rounded to float32, so that both precisions subtract it.
 
     Any origin gives the same fit; one near the mean loses no digits in centring.
     """
-    return np.asarray(features[:BLOCK_ROWS].mean(axis=0, dtype=np.float64))
+    return np.asarray(features[:BLOCK_ROWS].mean(axis=0, dtype=np.float64).astype(np.float32).astype(np.float64))
 
 
 def fold_moments(
@@ -45,11 +48,13 @@ def fold_moments(
       float64 (max(folds) + 1, dim + num_classes + 1, dim + num_classes + 1).
     """
     dim = features.shape[1]
+    dtype = np.float32 if len(features) >= FULL_RANK * dim else np.float64
+    origin = origin.astype(dtype)
     moments = np.zeros((folds.max() + 1, dim + num_classes + 1, dim + num_classes + 1))
     for fold in progress(range(len(moments)), "Gram matrices", "folds", total=len(moments)):
         rows = np.flatnonzero(folds == fold)
         for block in batches(len(rows), BLOCK_ROWS):
-            z = np.full((block.stop - block.start, len(moments[fold])), -1.0)
+            z = np.full((block.stop - block.start, len(moments[fold])), -1, dtype)
             z[:, :dim] = features[rows[block]] - origin
             z[np.arange(len(z)), dim + labels[rows[block]]] = 1
             z[:, -1] = 1
@@ -57,13 +62,16 @@ def fold_moments(
     return moments
 
 
-def solve(moments: np.ndarray, num_classes: int, penalties: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+def solve(
+    moments: np.ndarray, num_classes: int, penalties: Sequence[float], standardized: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Minimises the sum of |W' x + b - t|^2 + penalty |W|^2 for each penalty; the intercept b is not penalised.
 
     Args:
       moments: of the training rows, float64 (dim + num_classes + 1, dim + num_classes + 1).
       num_classes: number of targets.
       penalties: added to the diagonal of the centred Gram matrix (not divided by n), each > 0.
+      standardized: whether columns are divided by their deviation first (`feature_scaling.column_scale`).
 
     Returns:
       Kernels (len(penalties), dim, num_classes) and biases (len(penalties), num_classes), float64, for features less
@@ -72,11 +80,12 @@ def solve(moments: np.ndarray, num_classes: int, penalties: Sequence[float]) -> 
     dim = len(moments) - num_classes - 1
     means = moments[:-1, -1] / moments[-1, -1]
     centred = moments[:dim, :-1] - np.outer(moments[:dim, -1], means)
-    eigenvalues, basis = np.linalg.eigh(centred[:, :dim])
-    projected = basis.T @ centred[:, dim:]
+    scale = column_scale(centred.diagonal() / moments[-1, -1]) if standardized else np.ones(dim)
+    eigenvalues, basis = np.linalg.eigh(centred[:, :dim] / np.outer(scale, scale))
+    projected = basis.T @ (centred[:, dim:] / scale[:, None])
     # Rounding leaves tiny negative eigenvalues where the Gram matrix is singular (dim > n).
     shrinkage = 1 / (np.maximum(eigenvalues, 0) + np.array(penalties)[:, None])
-    kernels = basis @ (shrinkage[:, :, None] * projected)
+    kernels = basis @ (shrinkage[:, :, None] * projected) / scale[:, None]
     return kernels, means[dim:] - means[:dim] @ kernels
 
 

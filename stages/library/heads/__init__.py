@@ -1,7 +1,9 @@
 """Heads: classifiers on cached features, one module each, looked up by the names in `heads`.
 
 A head's module has
-  Params: its section of params.yaml; `features` says what it is trained on ("bottleneck", "logits", "probabilities").
+  Params: its section of params.yaml; `features` says what it is trained on ("bottleneck", "logits", "probabilities" or
+    "joined": the first two side by side, whose columns differ in scale, so that standardizing heads fit them best).
+  CHOOSES: whether its cross_validate decides hyperparameters.
   fit(...), cross_validate(...): see `HeadModule`.
   load(folder): gives back what `Fitted.save(folder)` wrote; the loaded head's logits equal the fitted one's exactly.
 Heavy imports (tensorflow, xgboost) stand inside the functions, for every stage reads every `Params`.
@@ -15,7 +17,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-Features = Literal["bottleneck", "logits", "probabilities"]
+Features = Literal["bottleneck", "logits", "probabilities", "joined"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Fitted(Protocol):
     """A fitted head."""
 
     def logits(self, features: np.ndarray) -> np.ndarray:
-        """Returns float32 (n, num_classes) for features (n, dim) of float16 or float32; softmax gives probabilities."""
+        """Returns float32 (n, num_classes) for features (n, dim) of float16 or float32, as they are."""
         ...
 
     def save(self, folder: Path) -> None:
@@ -51,7 +53,7 @@ class CrossValidation:
     """Result of k-fold cross-validation.
 
     Attributes:
-      logits: float32 (n, num_classes), each row by the head that did not see its fold.
+      logits: float32 (n, num_classes), each row by the head that did not see its fold; not yet calibrated.
       curve: averaged over the folds.
       chosen: hyperparameters that cross-validation decided, JSON values; `fit` receives them.
     """
@@ -69,6 +71,7 @@ class HeadModule(Protocol):
     """
 
     Params: type
+    CHOOSES: bool
 
     def cross_validate(
         self, features: np.ndarray, labels: np.ndarray, num_classes: int, folds: np.ndarray, params: Any, seed: int

@@ -12,9 +12,12 @@ import pydantic
 
 from stages.library import learning_curves, tensorflow_runtime
 from stages.library.console import progress
-from stages.library.dense import Dense, DenseNetwork, standardization
+from stages.library.dense import Dense, DenseNetwork
+from stages.library.feature_scaling import standardization
 from stages.library.heads import CrossValidation, CurvePoint, Features
 from stages.library.params import CONFIG
+
+CHOOSES = False
 
 
 @pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIG)
@@ -104,5 +107,5 @@ def _train(
         for name, prefix in series.items()
     ]
     layers = [Dense(*layer.get_weights()) for layer in model.layers if layer.weights]
-    layers[0] = standardize.folded_into(layers[0])
+    layers[0] = Dense(*standardize.fold_into(layers[0].kernel, layers[0].bias))
     return DenseNetwork(tuple(layers)), curve

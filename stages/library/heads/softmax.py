@@ -19,10 +19,12 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from stages.library import learning_curves, metrics
 from stages.library.bottlenecks import softmax
 from stages.library.console import progress
-from stages.library.dense import Dense, DenseNetwork, standardization
+from stages.library.dense import Dense, DenseNetwork
+from stages.library.feature_scaling import standardization
 from stages.library.heads import CrossValidation, CurvePoint, Features, batches
 from stages.library.params import CONFIG
 
+CHOOSES = False
 DEVIATION = 1 / 3
 BLAS_THREADS = 1  # a batch's products are too small to share out: threads that wait for each other made it slower
 
@@ -119,4 +121,4 @@ def _epochs(
             layer = Dense(layer.kernel + kernel_velocity, layer.bias + bias_velocity)
             step += 1
         point = CurvePoint(epoch, "training", correct / len(rows), loss / len(rows))
-        yield standardize.folded_into(layer), point
+        yield Dense(*standardize.fold_into(layer.kernel, layer.bias)), point

@@ -23,6 +23,7 @@ from stages.library.params import CONFIG
 if TYPE_CHECKING:
     import xgboost
 
+CHOOSES = False
 BLOCK_ROWS = 4096
 MODEL = "model.ubj"
 

@@ -1,0 +1,1 @@
+"""Measurements behind choices: what costs how much, as ratios."""

@@ -1,0 +1,69 @@
+"""What the rounding of cached features to float16 costs: every head's accuracy with and without it.
+
+Runs a backbone on pictures of a data set's TFRecord shards and keeps its features in float32; half of the pictures
+train each head, with its section of params.yaml, and half test it. Features are pooled ones and logits, side by side.
+Run: python -m benchmarks.float16_features --records data/tfrecord [--backbone efficientnet_lite0] [--images 2000]
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from stages.library import backbones, bottlenecks, extraction, heads, metrics, params, preprocessing, records
+
+FOLDS = 3
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", type=Path, required=True, help="out of the tfrecord stage")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--backbone", default="efficientnet_lite0")
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--heads", nargs="+", help="those of params.yaml by default")
+    arguments = parser.parse_args()
+    settings = params.load(arguments.params)
+    features, labels = float32_features(arguments.records, arguments.backbone, settings["extract"], arguments.images)
+    rounded = bottlenecks.quantize(features)
+    error = np.abs(rounded.astype(np.float32) - features).max() / np.abs(features).max()
+    print(f"{arguments.backbone}: {len(labels):,} x {features.shape[1]:,}, rounding error {error:.1e} of the largest")
+    print(f"{'':12s} float32   float16   same predictions")
+    for name in arguments.heads or settings["heads"]:
+        exact, quantized = (predictions(name, settings[name], x, labels) for x in (features, rounded))
+        truth = labels[len(labels) // 2 :]
+        first, second = (metrics.top1_accuracy(logits, truth) for logits in (exact, quantized))
+        same = (exact.argmax(axis=1) == quantized.argmax(axis=1)).mean()
+        print(f"{name:12s} {first:.4f}    {second:.4f}    {same:.4f}", flush=True)
+
+
+def predictions(name: str, section: object, features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Trains a head on the first half of the rows and returns its logits on the second."""
+    half = len(labels) // 2
+    module, num_classes = heads.lookup(name), int(labels.max()) + 1
+    data = features[:half], labels[:half], num_classes
+    chosen = {}
+    if module.CHOOSES:
+        chosen = module.cross_validate(*data, np.arange(half) % FOLDS, section, 0).chosen
+    return module.fit(*data, section, 0, chosen).logits(features[half:])
+
+
+def float32_features(shards: Path, name: str, section: extraction.Params, images: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns pooled features and logits side by side, float32 (n, dim), of the first training pictures; and labels."""
+    from stages.library.weights import build_with_weights
+
+    size_px = extraction.input_size_px(backbones.lookup(name).BACKBONE, section)
+    model, _, _ = build_with_weights(name, size_px, section.weights)
+    forward = extraction.freeze(model, size_px, section.batch_size, section.flip)
+    preparation = preprocessing.Preprocessing(size_px, section.central_crop, section.resize)
+    pictures = preprocessing.dataset(records.find_shards(shards, "train"), preparation, section.batch_size)
+    blocks, labels = [], []
+    for batch in pictures.take(-(-images // section.batch_size)):
+        blocks.append(np.hstack(forward(batch["image"])))
+        labels.append(batch["label"].numpy())
+    return np.concatenate(blocks)[:images], np.concatenate(labels)[:images]
+
+
+if __name__ == "__main__":
+    main()
