@@ -3,7 +3,8 @@
 Reads the TFRecord shards and either a head with its backbone's cached features, or a trained network. Writes a metrics
 file (nested numbers) and a folder: predictions.parquet, confusion.csv, per_class.csv, reliability.csv, curve.csv,
 predictions.png, mistakes.png and evaluation.json. Costs seconds for a head, which needs no TensorFlow; one forward pass
-per test picture for a network.
+per test picture for a network, two where fine-tuning trained BatchNorm: one in training mode, as the published system
+was evaluated, by mistake.
 """
 
 import argparse
@@ -47,25 +48,28 @@ def main() -> None:
 
 
 def predict_by_head(folder: Path, features_folder: Path) -> tuple[Model, Predictions]:
-    """Returns a head's logits on the cached features of the test split."""
+    """Returns a head's calibrated logits on the cached features of the test split."""
     trained = trained_head.load(folder)
     features = bottlenecks.load(features_folder, ["test"], trained.features)
     if features.source != trained.source:
         raise UserError(f"{folder} was trained on other features than {features_folder} holds. Run: dvc repro")
-    logits = trained.head.logits(features.values)
+    logits = trained.logits(features.values)
     model = Model(trained.name, "head", trained.source.backbone, folder)
-    return model, Predictions(features.keys, features.labels, logits, trained.source.classes)
+    classes, temperature = trained.source.classes, trained.temperature
+    return model, Predictions(features.keys, features.labels, logits, classes, temperature=temperature)
 
 
 def predict_by_network(folder: Path, shards: Path) -> tuple[Model, Predictions]:
-    """Returns a network's logits on the test pictures."""
+    """Returns a network's logits on the test pictures, where BatchNorm was fine-tuned also those of training mode."""
     from stages.library import networks, records  # TensorFlow: heads do without it
 
     network = networks.load(folder)
-    keys, labels, logits = network.predict_shards(records.find_shards(shards, "test"))
+    paths = records.find_shards(shards, "test")
+    keys, labels, logits = network.predict_shards(paths)
+    mistaken = network.predict_shards(paths, training_mode=True)[2] if network.trained_batch_norm else None
     name = "fine-tuned" if network.kind == "finetuned" else network.kind
     backbone = artifacts.read_json(folder / "config.json").get("backbone")
-    return Model(name, network.kind, backbone, folder), Predictions(keys, labels, logits, network.classes)
+    return Model(name, network.kind, backbone, folder), Predictions(keys, labels, logits, network.classes, mistaken)
 
 
 if __name__ == "__main__":

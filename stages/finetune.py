@@ -1,11 +1,15 @@
 """Fine-tunes a backbone: a new head, started from a linear head on the cached features, and the last blocks trained.
 
+The published recipe (Kostadinov 2017-05-04: InceptionV3, 0.7985 on CIFAR-10) starts head and last blocks at random and
+trains everything: see `library/finetuning.py`.
+
 Reads the TFRecord shards, the cached features and the backbone's weights. Writes a folder of `best.weights.h5`,
 `last.weights.h5`, `config.json`, `curve.csv`, `variables.csv` (each variable frozen or trained, restored or fresh) and
 DVCLive's `dvclive/`. Costs about three forward passes a picture and epoch; killed, it goes on after the last epoch.
 """
 
 import argparse
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,6 +25,7 @@ from stages.library import (
     weights,
 )
 from stages.library.heads import softmax
+from stages.library.preprocessing import Preprocessing
 
 
 def main() -> None:
@@ -38,24 +43,29 @@ def main() -> None:
     finetune: finetuning.Params = settings["finetune"]
     features = bottlenecks.load(arguments.bottlenecks, ["train"], "bottleneck")
     source = features.source
-    linear = softmax.train(
-        features.values, features.labels, len(source.classes), head_params(finetune), seed=finetune.seed
-    )
+    preparation = Preprocessing(source.input_size_px, source.central_crop, source.resize)
+    linear = None
+    if finetune.head_epochs:
+        linear = softmax.train(
+            features.values, features.labels, len(source.classes), head_params(finetune), seed=finetune.seed
+        )
     training.prepare(finetune.seed)
     pretrained, backbone, _ = weights.build_with_weights(
         arguments.backbone, source.input_size_px, settings["extract"].weights
     )
-    model = finetuning.build(pretrained, len(source.classes))
-    model.get_layer(finetuning.CLASSIFIER).set_weights([linear.kernel, linear.bias])
+    model = finetuning.build(pretrained, len(source.classes), finetune)
+    if linear:
+        model.get_layer(finetuning.CLASSIFIER).set_weights([linear.kernel, linear.bias])
+    fresh = finetuning.restart(model, backbone, finetune)
     finetuning.freeze(model, backbone, finetune)
     dataset = artifacts.read_json(arguments.records / "dataset.json")
     identity = checkpoints.fingerprint("finetune", asdict(source), asdict(finetune), dataset)
     with artifacts.new_folder(arguments.out) as folder:
-        counts = finetuning.write_variables(folder / "variables.csv", model)
+        counts = finetuning.write_variables(folder / "variables.csv", model, fresh)
         state = training.train(
             model,
             arguments.records,
-            source.input_size_px,
+            preparation,
             finetune,
             downloads.cache_folder() / "checkpoints" / identity,
             folder,
@@ -65,7 +75,7 @@ def main() -> None:
             "kind": "finetuned",
             "backbone": backbone.name,
             "classes": source.classes,
-            "input_size_px": source.input_size_px,
+            "preprocessing": asdict(preparation),
             "finetune": asdict(finetune),
         }
         artifacts.write_json(folder / "config.json", config)
@@ -75,7 +85,7 @@ def main() -> None:
         f"finetune {backbone.name}",
         f"{counts.get('trained', 0)} variables trained, {counts.get('frozen', 0)} frozen; best epoch "
         f"{state.progress.best + 1} of {finetune.epochs}, validation accuracy {best['val_accuracy']:.4f}",
-        len(features.labels) * finetune.epochs,
+        math.prod(finetune.steps(len(features.labels))) * finetune.epochs,
     )
 
 

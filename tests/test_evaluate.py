@@ -15,7 +15,16 @@ from stages.library.console import UserError
 from stages.library.trained_head import TrainedHead
 
 CLASSES = ("cat", "dog", "emu")
-SOURCE = Source("efficientnet_lite0", 96, "f" * 64, CLASSES)
+SOURCE = Source(
+    backbone="efficientnet_lite0",
+    input_size_px=96,
+    central_crop=1.0,
+    resize="bilinear",
+    flip=False,
+    fingerprint="f" * 64,
+    classes=CLASSES,
+)
+TEMPERATURE = 0.25
 
 
 def features_of(labels, seed):
@@ -40,7 +49,7 @@ def trained(tmp_path):
         chosen = heads.lookup(name).cross_validate(*given, np.arange(90) // 45, settings, 0).chosen
         head = heads.lookup(name).fit(*given, settings, 0, chosen)
         folder = evaluated.write_model(tmp_path / name)
-        TrainedHead(name, head, settings.features, 3, SOURCE, chosen).save(folder)
+        TrainedHead(name, head, settings.features, 3, SOURCE, chosen, TEMPERATURE).save(folder)
         return folder
 
     return train
@@ -62,7 +71,11 @@ def test_a_head_is_evaluated_without_tensorflow(trained, tmp_path, name):
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert f"evaluate: {name} on efficientnet_lite0: top-1 1.0000 [1.0000, 1.0000] on 12 test pictures" in done.stdout
-    assert json.loads((tmp_path / "metrics.json").read_text())["top1_accuracy"] == 1
+    numbers = json.loads((tmp_path / "metrics.json").read_text())
+    assert numbers["top1_accuracy"] == 1
+    assert numbers["calibration"]["temperature"] == TEMPERATURE
+    # All are right, so the error is the mean doubt, which a temperature below 1 takes away.
+    assert numbers["calibration"]["expected_calibration_error_before"] > numbers["expected_calibration_error"]
     assert json.loads((tmp_path / "figures" / "evaluation.json").read_text())["model"] == name
 
 
@@ -84,26 +97,30 @@ def test_the_command_line_names_one_model(tmp_path, run_stage, capsys, model):
     assert "--head" in capsys.readouterr().err
 
 
-def test_a_network_is_evaluated_on_the_shards(trained, tmp_path, run_stage, monkeypatch):
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_a_network_is_evaluated_on_the_shards(trained, tmp_path, run_stage, monkeypatch, batch_norm):
     networks = pytest.importorskip("stages.library.networks")
     folder = evaluated.write_model(tmp_path / "finetuned", "finetuned")
     (folder / "config.json").write_text(json.dumps({"backbone": "efficientnet_lite0"}))
 
     class Perfect:
-        kind, classes = "finetuned", CLASSES
+        kind, classes, trained_batch_norm = "finetuned", CLASSES, batch_norm
 
         @staticmethod
-        def predict_shards(paths):
+        def predict_shards(paths, training_mode=False):
             from stages.library import records
 
             found = [record for path in paths for record in records.read_shard(path)]
             labels = np.array([record.label for record in found])
-            return np.array([record.key for record in found], object), labels, np.eye(3, dtype=np.float32)[labels]
+            right = np.eye(3, dtype=np.float32)[labels]
+            keys = np.array([record.key for record in found], object)
+            return keys, labels, np.roll(right, 1, axis=1) if training_mode else right
 
     monkeypatch.setattr(networks, "load", lambda path: Perfect)
     run_stage("evaluate", *arguments(tmp_path, "--network", folder))
     numbers = json.loads((tmp_path / "metrics.json").read_text())
     assert numbers["top1_accuracy"] == 1
-    assert "cross_validation" not in numbers
+    assert not {"cross_validation", "calibration"} & set(numbers)
+    assert numbers.get("training_mode") == ({"top1_accuracy": 0} if batch_norm else None)
     about = json.loads((tmp_path / "figures" / "evaluation.json").read_text())
     assert (about["model"], about["kind"], about["backbone"]) == ("fine-tuned", "finetuned", "efficientnet_lite0")

@@ -1,4 +1,4 @@
-"""Training from scratch and fine-tuning: order, resumption, what is trained and what lies on disk."""
+"""Training: order of the pictures, optimizers, resumption, and what lies on disk."""
 
 import csv
 
@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import write_pictures
+from section import section
 
-from stages.library import artifacts, backbones, checkpoints, finetuning, networks, params, records, scratch, training
-from stages.library.augmentation import Augmentation
+from stages.library import artifacts, checkpoints, networks, records, training
+from stages.library.augmentation import NONE, Augmentation
 from stages.library.checkpoints import Progress
 from stages.library.console import UserError
+from stages.library.preprocessing import Preprocessing
 from stages.library.training_data import Stream, held_out
 
 SMALL = {
@@ -62,8 +64,11 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+INPUT = Preprocessing(4)
+
+
 def batch_bytes(stream, first, end):
-    return [(images.numpy().tobytes(), targets.numpy().tobytes()) for images, targets in stream.epochs(first, end)]
+    return [(images.numpy().tobytes(), targets.numpy().tobytes()) for images, targets in stream.batches(first, end)]
 
 
 @pytest.fixture
@@ -85,25 +90,29 @@ def shards(tmp_path):
     return paths
 
 
-def test_an_epoch_has_every_example_once_in_an_order_of_its_own(shards):
-    stream = Stream(shards, 4, 2, 5, Augmentation(False, 0.0, 0.0, 0.0), seed=0)
-    originals = sorted(image.tobytes() for images, _ in held_out(shards, 4, 2, 7) for image in images.numpy())
-    epochs = [
-        [image.tobytes() for images, _ in stream.epochs(epoch, epoch + 1) for image in images.numpy()]
-        for epoch in range(3)
+def test_a_pass_has_every_example_once_in_an_order_of_its_own(shards):
+    stream = Stream(shards, INPUT, 2, 4, 5, NONE, seed=0)
+    originals = sorted(image.tobytes() for images, _ in held_out(shards, INPUT, 2, 7) for image in images.numpy())
+    passes = [
+        [image.tobytes() for images, _ in stream.batches(4 * number, 4 * number + 4) for image in images.numpy()]
+        for number in range(3)
     ]
-    assert all(sorted(epoch) == originals for epoch in epochs)
-    assert len({tuple(epoch) for epoch in epochs}) == 3
+    assert all(sorted(found) == originals for found in passes)
+    assert len({tuple(found) for found in passes}) == 3
 
 
-def test_the_stream_from_a_later_epoch_is_the_rest_of_the_whole_stream(shards):
-    stream = Stream(shards, 4, 2, 4, Augmentation(True, 0.1, 0.1, 10.0), seed=3)
-    assert batch_bytes(stream, 2, 4) == batch_bytes(stream, 0, 4)[10:]
-    assert batch_bytes(stream, 0, 1) != batch_bytes(Stream(shards, 4, 2, 4, stream.augmentation, seed=4), 0, 1)
+@pytest.mark.parametrize(("first", "end"), [(10, 20), (3, 4), (4, 12), (7, 18)])
+def test_a_later_part_of_the_stream_is_the_same_alone(shards, first, end):
+    stream = Stream(shards, INPUT, 2, 5, 4, Augmentation(True, 0.1, 0.1, 10.0), seed=3)
+    whole = batch_bytes(stream, 0, 20)
+    assert len(whole) == len(set(whole)) == 20
+    assert batch_bytes(stream, first, end) == whole[first:end]
+    other = Stream(shards, INPUT, 2, 5, 4, stream.augmentation, seed=4)
+    assert batch_bytes(other, 0, 5) != whole[:5]
 
 
 def test_pixels_and_targets_keep_together(shards):
-    stream = Stream(shards, 4, 2, 4, Augmentation(False, 0.0, 0.0, 0.0), seed=0)
+    stream = Stream(shards, INPUT, 2, 5, 4, NONE, seed=0)
 
     def pairs(batches):
         return {
@@ -112,37 +121,69 @@ def test_pixels_and_targets_keep_together(shards):
             for image, target in zip(images.numpy(), targets.numpy(), strict=True)
         }
 
-    assert pairs(stream.epochs(0, 2)) == pairs(held_out(shards, 4, 2, 3))
+    assert pairs(stream.batches(0, 10)) == pairs(held_out(shards, INPUT, 2, 3))
 
 
-def test_the_learning_rate_rises_and_falls():
+@pytest.fixture
+def line():
+    """A linear classifier of one feature into two classes: kernel [[2, 0]], bias [0, 0]."""
     import keras
 
     inputs = keras.Input((1,))
     model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
-    settings = parse_scratch(epochs=11, warmup_epochs=1.0, learning_rate=0.1)
-    schedule = training.compile_trainer(model, steps_per_epoch=10, params=settings).optimizer._learning_rate
-    rates = [float(schedule(step)) for step in (0, 5, 10, 60, 110)]
-    assert rates == pytest.approx([0, 0.05, 0.1, 0.05, 0], abs=1e-6)
+    model.set_weights([np.array([[2.0, 0.0]]), np.zeros(2)])
+    return model
 
 
-def parse_scratch(**changes):
-    from conftest import ROOT
+@pytest.mark.parametrize(
+    ("schedule", "warmup", "expected"),
+    [
+        ("cosine", 1.0, [0, 0.05, 0.1, 0.05, 0]),
+        ("constant", 1.0, [0, 0.05, 0.1, 0.1, 0.1]),
+        ("constant", 0.0, [0.1] * 5),
+    ],
+)
+def test_the_learning_rate_follows_the_schedule(line, schedule, warmup, expected):
+    settings = section("scratch", epochs=11, warmup_epochs=warmup, learning_rate=0.1, schedule=schedule)
+    rate = training.compile_trainer(line, steps_per_epoch=10, params=settings).optimizer._learning_rate
+    assert [float(rate(step)) for step in (0, 5, 10, 60, 110)] == pytest.approx(expected, abs=1e-6)
 
-    defaults = params.load(ROOT / "params.yaml")["scratch"]
-    return scratch.Params(**{**{name: getattr(defaults, name) for name in defaults.__dataclass_fields__}, **changes})
+
+def one_step(model, **changes):
+    """Trains one step on a picture of feature 0, so that the cross-entropy has no gradient by the kernel."""
+    given = {"schedule": "constant", "warmup_epochs": 0.0, "learning_rate": 0.1, "label_smoothing": 0.0} | changes
+    trainer = training.compile_trainer(model, 1, section("scratch", **given))
+    loss, _ = trainer.train_on_batch(np.zeros((1, 1)), np.array([[1.0, 0.0]]))
+    kernel, bias = model.get_weights()
+    return float(loss), kernel[0].tolist(), bias.tolist()
 
 
-def test_the_published_network_has_the_published_shape():
-    model = scratch.build(10, parse_scratch(activation="linear"))
-    # 7x7x3x32+32, 3x3x32x64+64, 2x2x64x128+128, 512x1024+1024, 1024x128+128, 128x10+10
-    assert model.count_params() == 4736 + 18496 + 32896 + 525312 + 131200 + 1290
-    assert model.get_layer("flatten").output.shape == (None, 512)
-    spread = float(np.std(model.get_layer("dense_1").kernel))
-    # A normal distribution cut at two standard deviations has 0.88 of its spread.
-    assert spread == pytest.approx(0.05 * 0.8796, rel=0.01)
-    black, white = (model.predict(np.full((1, 32, 32, 3), value), verbose=0) for value in (0.0, 255.0))
-    assert np.abs(white - black).max() > 0.01
+def test_adamw_shrinks_kernels_by_rate_times_decay(line):
+    loss, kernel, bias = one_step(line, optimizer="adamw", weight_decay=0.5)
+    assert loss == pytest.approx(np.log(2))
+    assert kernel == pytest.approx([2 * (1 - 0.1 * 0.5), 0], abs=1e-6)
+    assert bias == pytest.approx([0.1, -0.1], abs=1e-5)  # Adam's first step is the learning rate
+
+
+def test_adam_has_the_penalty_in_the_loss_and_scales_its_gradient(line):
+    loss, kernel, bias = one_step(line, optimizer="adam", weight_decay=0.5)
+    assert loss == pytest.approx(np.log(2) + 0.5 / 2 * 2**2)
+    assert kernel == pytest.approx([2 - 0.1, 0], abs=1e-5)
+    assert bias == pytest.approx([0.1, -0.1], abs=1e-5)
+
+
+def test_sgd_moves_against_the_gradient_of_loss_and_penalty_with_momentum(line):
+    loss, kernel, bias = one_step(line, optimizer="sgd", weight_decay=0.5)
+    assert loss == pytest.approx(np.log(2) + 1)
+    assert kernel == pytest.approx([2 - 0.1 * 0.5 * 2, 0])
+    assert bias == pytest.approx([0.05, -0.05])  # half of the probability is on the wrong class
+    assert training.compile_trainer(line, 1, section("scratch", optimizer="sgd")).optimizer.momentum == 0.9
+
+
+def test_without_weight_decay_the_loss_is_the_cross_entropy(line):
+    loss, kernel, _ = one_step(line, optimizer="adam", weight_decay=0.0)
+    assert loss == pytest.approx(np.log(2))
+    assert kernel == [2, 0]
 
 
 def test_the_best_epoch_is_the_most_accurate_and_then_the_surest():
@@ -172,8 +213,20 @@ class Killed(BaseException):
     """Stands for SIGKILL: no handler of an ordinary exception sees it."""
 
 
-@pytest.mark.parametrize("instant", ["before the checkpoint", "after the weights", "after the state"])
-def test_a_killed_training_resumes_to_the_same_bytes(project, monkeypatch, capsys, instant):
+PARTS_OF_PASSES = {"scratch__steps_per_epoch": 2, "scratch__batch_norm": True, "scratch__optimizer": "sgd"}
+
+
+@pytest.mark.parametrize(
+    ("instant", "changes"),
+    [
+        ("before the checkpoint", {}),
+        ("after the weights", {}),
+        ("after the state", {}),
+        ("after the state", PARTS_OF_PASSES),
+    ],
+)
+def test_a_killed_training_resumes_to_the_same_bytes(project, write_params, monkeypatch, capsys, instant, changes):
+    write_params(**changes)
     whole = contents(project("train_scratch", "whole"))
     save, write_json = checkpoints.Checkpoints.save, artifacts.write_json
 
@@ -221,75 +274,6 @@ def test_a_diverging_training_is_one_clear_error(project, write_params):
         project("train_scratch", "scratch")
 
 
-@pytest.fixture(scope="module")
-def built():
-    training.prepare(0)
-    return backbones.lookup("efficientnet_lite0").build(32)
-
-
-@pytest.fixture
-def lite0(built):
-    """The network with random weights, all of its layers trainable, and what is known of it."""
-    for layer in built.layers:
-        layer.trainable = True
-    return built, backbones.lookup("efficientnet_lite0").BACKBONE
-
-
-def parse_finetune(**changes):
-    from conftest import ROOT
-
-    defaults = params.load(ROOT / "params.yaml")["finetune"]
-    return finetuning.Params(**{**{name: getattr(defaults, name) for name in defaults.__dataclass_fields__}, **changes})
-
-
-@pytest.mark.parametrize(("blocks", "batch_norm"), [(0, True), (2, True), (2, False), (9, True), (9, False)])
-def test_freezing_leaves_the_last_blocks(lite0, blocks, batch_norm):
-    import keras
-
-    pretrained, backbone = lite0
-    model = finetuning.build(pretrained, 4)
-    finetuning.freeze(model, backbone, parse_finetune(trained_blocks=blocks, train_batch_norm=batch_norm))
-    trained = {layer.name for layer in model.layers if layer.trainable and layer.trainable_variables}
-    names = list(backbone.blocks)
-    if blocks < len(names):
-        boundary = backbone.blocks[names[len(names) - blocks - 1]]
-        below = {layer.name for layer in keras.Model(model.input, model.get_layer(boundary).output).layers}
-        assert not trained & below
-        assert trained == {
-            layer.name
-            for layer in model.layers
-            if layer.name not in below
-            and layer.variables
-            and (batch_norm or not isinstance(layer, keras.layers.BatchNormalization))
-        }
-    else:
-        assert "stem" in str(sorted(trained)) or len(trained) > 50
-    assert finetuning.CLASSIFIER in trained
-
-
-def test_a_frozen_batch_norm_keeps_its_statistics(lite0):
-    import keras
-
-    pretrained, backbone = lite0
-    model = finetuning.build(pretrained, 4)
-    finetuning.freeze(model, backbone, parse_finetune(trained_blocks=1, train_batch_norm=True))
-    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    before = [[array.copy() for array in layer.get_weights()] for layer in layers]
-    trainer = training.compile_trainer(model, 2, parse_finetune(warmup_epochs=0.0, learning_rate=0.01))
-    images = np.random.default_rng(0).uniform(0, 255, (8, 32, 32, 3)).astype(np.float32)
-    trainer.fit(images, np.eye(4)[[0, 1, 2, 3] * 2], epochs=1, verbose=0, shuffle=False)
-    for layer, old in zip(layers, before, strict=True):
-        unchanged = all(np.array_equal(a, b) for a, b in zip(old, layer.get_weights(), strict=True))
-        assert unchanged == (not layer.trainable), layer.name
-    assert any(layer.trainable for layer in layers)
-
-
-def test_too_many_blocks_are_an_error_that_names_them(lite0):
-    pretrained, backbone = lite0
-    with pytest.raises(UserError, match=r"`finetune.trained_blocks` must be at most 9.*stem.*Received: 10"):
-        finetuning.freeze(finetuning.build(pretrained, 4), backbone, parse_finetune(trained_blocks=10))
-
-
 @pytest.mark.slow
 def test_finetune_starts_from_the_head_and_says_what_it_trains(project, run_stage, tmp_path):
     features = tmp_path / "bottlenecks"
@@ -311,6 +295,8 @@ def test_finetune_starts_from_the_head_and_says_what_it_trains(project, run_stag
     assert {row["origin"] for row in rows if row["variable"].startswith("classifier/")} == {"fresh"}
     assert {row["origin"] for row in rows if not row["variable"].startswith("classifier/")} == {"restored"}
     assert {row["state"] for row in rows} == {"trained", "frozen"}
+    dropped = [row["variable"] for row in rows if row["variable"].startswith("dropout")]
+    assert not dropped  # seeds are no variables of the network
     config = artifacts.read_json(out / "config.json")
     assert config["backbone"] == "efficientnet_lite0"
     assert config["classes"] == ["cat", "dog", "emu"]
@@ -324,3 +310,14 @@ def test_finetune_starts_from_the_head_and_says_what_it_trains(project, run_stag
 def test_no_network_is_a_clear_error(tmp_path):
     with pytest.raises(UserError, match="holds no trained network"):
         networks.load(tmp_path)
+
+
+def test_every_kernel_decays_and_nothing_else_does():
+    import keras
+
+    layers = keras.layers
+    pixels = keras.Input((8, 8, 3))
+    x = layers.BatchNormalization(name="bn")(layers.SeparableConv2D(4, 3, name="separable")(pixels))
+    model = keras.Model(pixels, layers.Dense(2, name="dense")(layers.GlobalAveragePooling2D()(x)))
+    names = {variable.path for variable in model.variables if training.is_kernel(variable)}
+    assert names == {"separable/depthwise_kernel", "separable/pointwise_kernel", "dense/kernel"}

@@ -25,6 +25,9 @@ class Augmentation:
     rotation_degrees: float
 
 
+NONE = Augmentation(flip=False, shift=0.0, zoom=0.0, rotation_degrees=0.0)
+
+
 def transform(side_px: int, flip: float, shift: "tf.Tensor", scale: float, angle: float) -> "tf.Tensor":
     """Returns the projective transform, float32 (8,), that maps output pixels to the input pixels they show.
 
@@ -70,6 +73,8 @@ def augment(image: "tf.Tensor", seed: "tf.Tensor", limits: Augmentation) -> "tf.
     """
     import tensorflow as tf
 
+    if limits == NONE:
+        return image
     side_px = image.shape[0]
     draws = tf.random.stateless_uniform((5,), seed, -1.0, 1.0)
     flip = tf.where(draws[0] < 0, -1.0, 1.0) if limits.flip else tf.constant(1.0)

@@ -60,12 +60,16 @@ class Predictions:
       labels: int64 (n,).
       logits: float32 (n, classes), finite.
       classes: class names, in the order of the labels.
+      training_mode_logits: as `logits`, from the network in training mode (see `networks`), or None.
+      temperature: by which a head's logits are divided, or None for a network.
     """
 
     keys: np.ndarray
     labels: np.ndarray
     logits: np.ndarray
     classes: tuple[str, ...]
+    training_mode_logits: np.ndarray | None = None
+    temperature: float | None = None
 
 
 def write_evaluation(
@@ -90,8 +94,13 @@ def write_evaluation(
     dataset = artifacts.read_json(shards / "dataset.json")
     filenames = check(predictions, shards, dataset["classes"])
     numbers = measure(predictions, params)
+    if predictions.temperature is not None:
+        numbers["calibration"] = calibration_of(predictions, predictions.temperature, params)
     if model.kind == "head":
         numbers["cross_validation"] = rounded(artifacts.read_json(model.folder / "cross_validation.json"))
+    if predictions.training_mode_logits is not None:
+        accuracy = metrics.top1_accuracy(predictions.training_mode_logits, predictions.labels)
+        numbers["training_mode"] = rounded({"top1_accuracy": accuracy})
     about = {
         "model": model.name,
         "kind": model.kind,
@@ -141,6 +150,14 @@ def measure(predictions: Predictions, params: Params) -> dict[str, Any]:
             "num_examples": len(labels),
         }
     )
+    return numbers
+
+
+def calibration_of(predictions: Predictions, temperature: float, params: Params) -> dict[str, float]:
+    """Returns the temperature, and the expected calibration error that the logits would have without it."""
+    before = softmax(predictions.logits * np.float32(temperature))
+    error = metrics.expected_calibration_error(before, predictions.labels, params.calibration_bins)
+    numbers: dict[str, float] = rounded({"temperature": temperature, "expected_calibration_error_before": error})
     return numbers
 
 

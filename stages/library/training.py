@@ -4,7 +4,7 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import pandas as pd
 import pydantic
@@ -14,6 +14,7 @@ from stages.library.augmentation import Augmentation
 from stages.library.checkpoints import Checkpoints, Logs
 from stages.library.console import UserError
 from stages.library.params import CONFIG
+from stages.library.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import keras
@@ -23,11 +24,14 @@ if TYPE_CHECKING:
 class Params:
     """Keys that the sections `finetune` and `scratch` of params.yaml share."""
 
-    epochs: Annotated[int, pydantic.Field(ge=1, le=10_000, description="passes over the training split")]
+    epochs: Annotated[int, pydantic.Field(ge=1, le=10_000, description="each ends with validation and a checkpoint")]
+    steps_per_epoch: Annotated[int | None, pydantic.Field(ge=1, description="null: a pass over the training split")]
     batch_size: Annotated[int, pydantic.Field(ge=1, le=65_536, description="examples per step")]
+    optimizer: Annotated[Literal["adamw", "adam", "sgd"], pydantic.Field(description="sgd has a momentum of 0.9")]
     learning_rate: Annotated[float, pydantic.Field(gt=0, description="at its peak")]
-    warmup_epochs: Annotated[float, pydantic.Field(ge=0, description="of linear rise; then a cosine falls to zero")]
-    weight_decay: Annotated[float, pydantic.Field(ge=0, description="decoupled, as in AdamW; kernels only")]
+    schedule: Annotated[Literal["cosine", "constant"], pydantic.Field(description="after the warm-up")]
+    warmup_epochs: Annotated[float, pydantic.Field(ge=0, description="of linear rise")]
+    weight_decay: Annotated[float, pydantic.Field(ge=0, description="on kernels; see `regularize`")]
     label_smoothing: Annotated[float, pydantic.Field(ge=0, lt=1, description="share of the target spread evenly")]
     flip: Annotated[bool, pydantic.Field(description="mirror half of the pictures left to right")]
     shift: Annotated[float, pydantic.Field(ge=0, le=1, description="fraction of the side, at most")]
@@ -44,6 +48,11 @@ class Params:
     @property
     def augmentation(self) -> Augmentation:
         return Augmentation(self.flip, self.shift, self.zoom, self.rotation_degrees)
+
+    def steps(self, num_examples: int) -> tuple[int, int]:
+        """Returns the batch size and the steps per epoch on a training split of some size."""
+        batch_size = min(self.batch_size, num_examples)
+        return batch_size, self.steps_per_epoch or num_examples // batch_size
 
 
 def prepare(seed: int) -> None:
@@ -62,29 +71,55 @@ def prepare(seed: int) -> None:
 def compile_trainer(model: "keras.Model", steps_per_epoch: int, params: Params) -> "keras.Model":
     """Returns a compiled network that shares the layers of `model`, whose outputs are logits.
 
-    AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) with linear warm-up and a cosine fall to zero.
+    The learning rate rises linearly, then stays or falls to zero along half a cosine.
     """
     import keras
 
     trainer = keras.Model(model.input, model.output, name="trainer")
     warmup = round(params.warmup_epochs * steps_per_epoch)
-    schedule = keras.optimizers.schedules.CosineDecay(
+    learning_rate = keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else params.learning_rate,
         max(params.epochs * steps_per_epoch - warmup, 1),
+        alpha=1.0 if params.schedule == "constant" else 0.0,
         warmup_target=params.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=params.weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    optimizer: keras.optimizers.Optimizer
+    if params.optimizer == "adamw":
+        optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=params.weight_decay)
+        optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if not is_kernel(v)])
+    else:
+        regularize(model, params.weight_decay)
+        adam = params.optimizer == "adam"
+        optimizer = keras.optimizers.Adam(learning_rate) if adam else keras.optimizers.SGD(learning_rate, momentum=0.9)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=params.label_smoothing)
     trainer.compile(optimizer, loss, metrics=["accuracy"])
     return trainer
 
 
+def is_kernel(variable: "keras.Variable") -> bool:
+    """Tells kernels from biases, scales and statistics, which are vectors and don't decay."""
+    return len(variable.shape) > 1
+
+
+def regularize(model: "keras.Model", weight_decay: float) -> None:
+    """Adds `weight_decay` / 2 times the squared norm of every kernel to the loss, whose gradient is decay times weight.
+
+    That is the penalty of systems trained with Adam or SGD; Adam scales its gradient with the rest. AdamW subtracts
+    learning rate times decay times weight beside Adam's step (Loshchilov and Hutter 2019, arXiv:1711.05101), which is
+    another thing: a decay that suits one is too weak or too strong for the other.
+    """
+    import keras
+
+    for variable in model.variables:
+        if is_kernel(variable):
+            variable.regularizer = keras.regularizers.L2(weight_decay / 2) if weight_decay else None
+
+
 def train(
     model: "keras.Model",
     shards: Path,
-    size_px: int,
+    preprocessing: Preprocessing,
     params: Params,
     checkpoints: Path,
     out: Path,
@@ -93,9 +128,9 @@ def train(
     """Trains a network, or goes on with a training that was killed; writes weights and curves into `out`.
 
     Args:
-      model: float32 pixels in [0, 255], (batch, size_px, size_px, 3), to logits.
+      model: float32 pixels in [0, 255], (batch, side, side, 3), to logits.
       shards: the folder of TFRecord shards; `train` is trained on, `validation` chooses the best epoch.
-      size_px: side of the square input.
+      preprocessing: how a picture becomes the network's input.
       params: of the training.
       checkpoints: a folder for this very training (see `checkpoints.fingerprint`).
       out: existing folder; receives `best.weights.h5`, `last.weights.h5`, `curve.csv` and DVCLive's `dvclive/`.
@@ -112,15 +147,20 @@ def train(
     train_paths = records.find_shards(shards, "train")
     validation_paths = records.find_shards(shards, "validation")
     num_examples = records.count(train_paths)
-    batch_size = min(params.batch_size, num_examples)
-    steps_per_epoch = num_examples // batch_size
+    batch_size, steps_per_epoch = params.steps(num_examples)
     trainer = compile_trainer(model, steps_per_epoch, params)
     state = Checkpoints(checkpoints, model, trainer)
     first_epoch = state.restore()
     if first_epoch:
         print(f"resuming after epoch {first_epoch} of {params.epochs}", flush=True)
     stream = training_data.Stream(
-        train_paths, size_px, model.output_shape[-1], batch_size, params.augmentation, params.seed
+        train_paths,
+        preprocessing,
+        model.output_shape[-1],
+        num_examples // batch_size,
+        batch_size,
+        params.augmentation,
+        params.seed,
     )
     with Live(str(out / "dvclive"), dvcyaml=False, save_dvc_exp=False) as live:
         curves = DVCLiveCallback(live=live)
@@ -128,8 +168,8 @@ def train(
             curves.on_epoch_end(epoch, logs)
         if first_epoch < params.epochs:
             trainer.fit(
-                stream.epochs(first_epoch, params.epochs),
-                validation_data=training_data.held_out(validation_paths, size_px, stream.num_classes, batch_size),
+                stream.batches(first_epoch * steps_per_epoch, params.epochs * steps_per_epoch),
+                validation_data=training_data.held_out(validation_paths, preprocessing, stream.num_classes, batch_size),
                 initial_epoch=first_epoch,
                 epochs=params.epochs,
                 steps_per_epoch=steps_per_epoch,

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.library import preprocessing, records
+from stages.library import records
 from stages.library.augmentation import Augmentation, augment
+from stages.library.preprocessing import Preprocessing, parse
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -19,44 +20,47 @@ SHUFFLED_RECORDS = 4096
 class Stream:
     """Augmented batches of the training split.
 
-    Order and augmentation of an epoch depend on the seed and the epoch's number alone, so a resumed training sees the
-    batches that an undisturbed one would have seen. The incomplete batch at an epoch's end is left out; which examples
-    stand in it changes with the order.
+    Order and augmentation of a pass over the split depend on the seed and the pass's number alone, so a resumed
+    training sees the batches that an undisturbed one would have seen. The incomplete batch at a pass's end is left out;
+    which examples stand in it changes with the order.
 
     Attributes:
-      paths: shards; size_px: side of the pictures; num_classes: width of the one-hot targets.
-      batch_size: at most the number of examples.
+      paths: shards; preprocessing: how a picture becomes input; num_classes: width of the one-hot targets.
+      batches_per_pass: number of examples // batch_size, at least 1.
     """
 
     paths: Sequence[Path]
-    size_px: int
+    preprocessing: Preprocessing
     num_classes: int
+    batches_per_pass: int
     batch_size: int
     augmentation: Augmentation
     seed: int
 
-    def epochs(self, first: int, end: int) -> "tf.data.Dataset":
-        """Streams the epochs `first` to `end` - 1.
+    def batches(self, first: int, end: int) -> "tf.data.Dataset":
+        """Streams the batches `first` to `end` - 1, counted from the start of the training.
 
         Yields:
-          (images, targets): float32 (batch, size_px, size_px, 3) in [0, 255]; float32 one-hot (batch, num_classes).
+          (images, targets): float32 (batch, side, side, 3) in [0, 255]; float32 one-hot (batch, num_classes).
         """
         import tensorflow as tf
 
-        return tf.data.Dataset.range(first, end).flat_map(self._epoch).prefetch(tf.data.AUTOTUNE)
+        passes = tf.data.Dataset.range(first // self.batches_per_pass, -(-end // self.batches_per_pass))
+        rest = passes.flat_map(self._pass).skip(first % self.batches_per_pass)
+        return rest.take(end - first).prefetch(tf.data.AUTOTUNE)
 
-    def _epoch(self, epoch: "tf.Tensor") -> "tf.data.Dataset":
+    def _pass(self, number: "tf.Tensor") -> "tf.data.Dataset":
         import tensorflow as tf
 
         def example(position: "tf.Tensor", serialized: "tf.Tensor") -> Any:
-            image, target = _example(serialized, self.size_px, self.num_classes)
-            # Two pictures never share a seed as long as an epoch has under 2^40 of them.
-            seed = tf.stack([tf.constant(self.seed, tf.int64), epoch * 2**40 + position])
+            image, target = _example(serialized, self.preprocessing, self.num_classes)
+            # Two pictures never share a seed as long as a pass has under 2^40 of them.
+            seed = tf.stack([tf.constant(self.seed, tf.int64), number * 2**40 + position])
             return augment(image, seed, self.augmentation), target
 
         def shuffled(items: "tf.Tensor") -> "tf.Tensor":
-            # Dataset.shuffle takes no seed that changes with the epoch; a seed of its own is what makes it resumable.
-            return tf.random.experimental.stateless_shuffle(items, tf.stack([self.seed, epoch]))
+            # Dataset.shuffle takes no seed that changes with the pass; a seed of its own is what makes it resumable.
+            return tf.random.experimental.stateless_shuffle(items, tf.stack([self.seed, number]))
 
         paths = shuffled(tf.constant([str(path) for path in self.paths]))
         windows = tf.data.TFRecordDataset(paths).batch(SHUFFLED_RECORDS).map(shuffled)
@@ -68,13 +72,15 @@ class Stream:
         )
 
 
-def held_out(paths: Sequence[Path], size_px: int, num_classes: int, batch_size: int) -> "tf.data.Dataset":
-    """Streams some shards once, in order, as they are; yields what `Stream.epochs` does."""
+def held_out(
+    paths: Sequence[Path], preprocessing: Preprocessing, num_classes: int, batch_size: int
+) -> "tf.data.Dataset":
+    """Streams some shards once, in order, as they are; yields what `Stream.batches` does."""
     import tensorflow as tf
 
     return (
         tf.data.TFRecordDataset([str(path) for path in paths])
-        .map(lambda serialized: _example(serialized, size_px, num_classes), num_parallel_calls=tf.data.AUTOTUNE)
+        .map(lambda serialized: _example(serialized, preprocessing, num_classes), num_parallel_calls=tf.data.AUTOTUNE)
         .batch(batch_size)
         # Keras warns of running out of data where it is not told how much there is.
         .apply(tf.data.experimental.assert_cardinality(-(-records.count(paths) // batch_size)))
@@ -82,8 +88,8 @@ def held_out(paths: Sequence[Path], size_px: int, num_classes: int, batch_size: 
     )
 
 
-def _example(serialized: "tf.Tensor", size_px: int, num_classes: int) -> Any:
+def _example(serialized: "tf.Tensor", preprocessing: Preprocessing, num_classes: int) -> Any:
     import tensorflow as tf
 
-    parsed = preprocessing.parse(serialized, size_px)
+    parsed = parse(serialized, preprocessing)
     return parsed["image"], tf.one_hot(parsed["label"], num_classes)
