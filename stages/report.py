@@ -1,13 +1,15 @@
 """Compares all models: a leaderboard as CSV and Markdown, and one self-contained HTML page with the pictures.
 
-Reads the metrics files and evaluation folders of the models that params.yaml lists, and the data set's dataset.json.
-Results on another data set or split are left out, and named. Prints the leaderboard. Costs a second or two a model.
+Reads the metrics files and evaluation folders of the models that params.yaml lists, the few-shot results of its
+backbones where there are any, and the data set's dataset.json. Results on another data set or split are left out, and
+named. Where results on the data set are published, published.md sets ours beside them. Prints the tables. Costs a
+second or two a model.
 """
 
 import argparse
 from pathlib import Path
 
-from stages.library import artifacts, console, leaderboard, params, report_page
+from stages.library import artifacts, console, leaderboard, params, published, report_page
 
 
 def main() -> None:
@@ -27,13 +29,23 @@ def main() -> None:
     results, left_out = leaderboard.collect(
         arguments.metrics, arguments.evaluations, artifacts.sha256_file(dataset), listed
     )
-    page = report_page.render(artifacts.read_json(dataset), results, left_out)
-    table = leaderboard.as_markdown(results)
+    fewshots, also_left_out = leaderboard.collect_fewshot(
+        arguments.evaluations, artifacts.sha256_file(dataset), settings["backbones"]
+    )
+    left_out += also_left_out
+    about = artifacts.read_json(dataset)
+    features = {head: settings[head].features for head in settings["heads"]}
+    comparison = published.compare(published.load(about["name"]), leaderboard.measured(results, fewshots, features))
+    tables = {"leaderboard": leaderboard.as_markdown(leaderboard.HEADINGS, map(leaderboard.cells, results))}
+    if comparison:
+        tables["published"] = leaderboard.as_markdown(published.HEADINGS, comparison)
+    page = report_page.render(about, results, fewshots, comparison, left_out)
     with artifacts.new_folder(arguments.out) as folder:
         artifacts.write_bytes(folder / "leaderboard.csv", leaderboard.as_csv(results).encode())
-        artifacts.write_bytes(folder / "leaderboard.md", table.encode())
+        for name, table in tables.items():
+            artifacts.write_bytes(folder / f"{name}.md", table.encode())
         artifacts.write_bytes(folder / "index.html", page.encode())
-    print(table, *left_out, sep="\n")
+    print(*tables.values(), *left_out, sep="\n")
     print(f"report: {len(results)} models, {len(left_out)} left out, {arguments.out}; {stopwatch.seconds():.1f} s")
 
 

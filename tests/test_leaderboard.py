@@ -8,6 +8,7 @@ import pytest
 
 from stages.library import leaderboard
 from stages.library.console import UserError
+from stages.library.published import Measured
 
 METRICS = {
     "top1_accuracy": 0.9,
@@ -88,6 +89,7 @@ def test_cells_read_as_people_write_them(add, tmp_path):
         "0.8700",
         "0.3000",
         "0.0200",
+        "-",
         "0.9100 ± 0.0110",
         "1,234",
     )
@@ -98,7 +100,8 @@ def test_cells_read_as_people_write_them(add, tmp_path):
 def test_markdown_is_a_table_with_aligned_columns(add, tmp_path):
     add("a/ridge", 0.9, more=CROSS_VALIDATION)
     add("scratch", 0.8, model="scratch", backbone=None)
-    lines = leaderboard.as_markdown(collect(tmp_path)[0]).splitlines()
+    rows = map(leaderboard.cells, collect(tmp_path)[0])
+    lines = leaderboard.as_markdown(leaderboard.HEADINGS, rows).splitlines()
     bars = [[index for index, character in enumerate(line) if character == "|"] for line in lines]
     assert len(lines) == 4
     assert bars[0] == bars[1] == bars[2] == bars[3]
@@ -113,3 +116,65 @@ def test_csv_keeps_full_precision_and_empty_cells(add, tmp_path):
     assert head["top1_accuracy"] == "0.912345"
     assert (head["top1_accuracy_interval.low"], head["cross_validation.top1_accuracy.std"]) == ("0.85", "0.011")
     assert (scratch["backbone"], scratch["cross_validation.top1_accuracy.mean"]) == ("", "")
+
+
+def test_metrics_of_some_models_only_have_a_cell_or_a_column(add, tmp_path):
+    add("a/ridge", 0.9, more={"calibration": {"expected_calibration_error_before": 0.1234}})
+    add("b/finetuned", 0.8, more={"training_mode": {"top1_accuracy": 0.7}})
+    results = collect(tmp_path)[0]
+    at = leaderboard.HEADINGS.index("ECE before")
+    assert [leaderboard.cells(result)[at] for result in results] == ["0.1234", "-"]
+    ridge, finetuned = csv.DictReader(io.StringIO(leaderboard.as_csv(results)))
+    assert ridge["calibration.expected_calibration_error_before"] == "0.1234"
+    assert (ridge["training_mode.top1_accuracy"], finetuned["training_mode.top1_accuracy"]) == ("", "0.7")
+
+
+@pytest.fixture
+def add_fewshot(tmp_path):
+    def add(backbone, digest="d"):
+        figures = tmp_path / "evaluation" / backbone / "fewshot"
+        figures.mkdir(parents=True)
+        (figures / "fewshot.json").write_text(json.dumps({"backbone": backbone, "dataset": {"sha256": digest}}))
+        names = "head,features,train_per_class,background,draws,top1_accuracy_mean,top1_accuracy_std,"
+        names += "mean_class_accuracy_mean,mean_class_accuracy_std,n_train,n_test"
+        rows = ["ridge,bottleneck,15,with,5,0.9,0.01,0.8,0.02,150,1234", "ridge,bottleneck,15,without,5,0.95,0,0,0,1,2"]
+        (figures / "summary.csv").write_text("\n".join([names, *rows]) + "\n")
+        metrics = tmp_path / "metrics" / backbone / "fewshot.json"
+        metrics.parent.mkdir(parents=True, exist_ok=True)
+        metrics.write_text(json.dumps({"ridge": {"15_per_class": {"top1_accuracy": {"mean": 0.9, "std": 0.01}}}}))
+        return figures
+
+    return add
+
+
+def test_few_shot_metrics_are_no_model(add, add_fewshot, tmp_path):
+    add("a/ridge", 0.9)
+    add_fewshot("a")
+    results, left_out = collect(tmp_path)
+    assert ([result.name for result in results], left_out) == (["a/ridge"], [])
+
+
+def test_few_shot_results_of_this_data_set_are_read_in_the_order_of_the_backbones(add_fewshot, tmp_path):
+    for backbone, digest in (("a", "d"), ("b", "another"), ("c", "d"), ("unlisted", "d")):
+        add_fewshot(backbone, digest)
+    found, left_out = leaderboard.collect_fewshot(tmp_path / "evaluation", "d", ["c", "absent", "b", "a"])
+    assert [few.backbone for few in found] == ["c", "a"]
+    assert ["fewshot is left out" in left_out[0], "another data set" in left_out[0], len(left_out)] == [True, True, 1]
+    cells = leaderboard.fewshot_cells(found[0].rows[0])
+    assert cells == ("ridge", "15", "with", "0.9000 ± 0.0100", "0.8000 ± 0.0200", "5", "1,234")
+    assert len(cells) == len(leaderboard.FEWSHOT_HEADINGS)
+
+
+def test_what_published_figures_stand_against(add, add_fewshot, tmp_path):
+    add("a/ridge", 0.9, backbone="a", more=CROSS_VALIDATION)
+    add("b/finetuned", 0.8, model="fine-tuned", backbone="b", more={"training_mode": {"top1_accuracy": 0.7}})
+    add_fewshot("a")
+    few, _ = leaderboard.collect_fewshot(tmp_path / "evaluation", "d", ["a"])
+    ours = leaderboard.measured(collect(tmp_path)[0], few, {"ridge": "probabilities"})
+    assert ours == [
+        Measured("ridge", "a", "probabilities", None, "cross_validation.top1_accuracy.mean", 0.91),
+        Measured("ridge", "a", "probabilities", None, "top1_accuracy", 0.9),
+        Measured("finetuned", "b", "", None, "top1_accuracy", 0.8),
+        Measured("finetuned", "b", "", None, "training_mode.top1_accuracy", 0.7),
+        Measured("ridge", "a", "bottleneck", 15, "top1_accuracy", 0.9, 0.01),
+    ]

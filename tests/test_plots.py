@@ -21,11 +21,25 @@ CURVE = [
     for step in range(3)
     for series in ("training", "held-out")
 ]
+FEW_SHOT = [
+    {
+        "head": head,
+        "train_per_class": n,
+        "background": part,
+        "top1_accuracy_mean": 0.8 + n / 1000,
+        "top1_accuracy_std": 0.01,
+    }
+    for head in ("ridge", "softmax")
+    for n in (15, 30)
+    for part in ("with", "without")
+]
+PUBLISHED = [{"system": NAMES[1], "source": "s", "train_per_class": n, "value": 0.8, "std": None} for n in (15, 30)]
 CHARTS = {
     "confusion": lambda: plots.confusion(CONFUSION),
     "per_class": lambda: plots.per_class(PER_CLASS),
     "reliability": lambda: plots.reliability(RELIABILITY),
     "learning_curve": lambda: plots.learning_curve(CURVE),
+    "few_shot": lambda: plots.few_shot(FEW_SHOT, PUBLISHED),
 }
 
 
@@ -79,6 +93,16 @@ def test_only_the_hardest_of_many_classes_are_drawn():
         assert small.height < large.height
     # What is beyond the limit does not matter.
     assert few == plots.per_class([row | {"accuracy": "1"} if index >= 5 else row for index, row in enumerate(rows)], 5)
+
+
+def test_few_shot_has_a_panel_without_background_where_there_is_one_and_shows_published_points():
+    rows = [row for row in FEW_SHOT if row["background"] == "with"]
+    single, double = plots.few_shot(rows, PUBLISHED), plots.few_shot(FEW_SHOT, PUBLISHED)
+    with Image.open(io.BytesIO(single)) as one, Image.open(io.BytesIO(double)) as two:
+        assert two.width > 1.5 * one.width
+    assert plots.few_shot(rows, []) != single
+    assert plots.few_shot([row | {"top1_accuracy_std": 0.02} for row in rows], PUBLISHED) != single
+    plots.few_shot(rows[:1], [])  # a single point
 
 
 @given(st.text(max_size=80), st.integers(3, 40))

@@ -1,6 +1,7 @@
 """The report of hand-made evaluations: whole, self-contained, safe against names."""
 
 import csv
+import hashlib
 import json
 import shutil
 from html.parser import HTMLParser
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from dvc_render import VegaRenderer  # type: ignore[import-untyped]
+
+from stages.library import published
 
 HOSTILE = '<script>alert(1)</script>"&'
 CLASSES = sorted([HOSTILE, "cat", "猫"])
@@ -79,6 +82,7 @@ def test_the_page_is_whole_and_self_contained(report):
     text = (report() / "index.html").read_text(encoding="utf-8")
     page = Page(text)
     assert len(page.sources) == 3 * 6  # six pictures a model
+    assert not {"few-shot", "published"} & page.ids  # nothing is known of them here
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
     assert sorted(page.links) == ["#efficientnet_lite0/finetuned", "#efficientnet_lite0/ridge", "#scratch"]
     assert {link[1:] for link in page.links} <= page.ids
@@ -128,14 +132,67 @@ def test_two_runs_give_the_same_bytes(report):
     assert all((first / name).read_bytes() == (second / name).read_bytes() for name in names)
 
 
+def add_fewshot(root):
+    """Writes few-shot results beside the evaluations of the same data set."""
+    folder = root / "evaluation" / "efficientnet_lite0" / "fewshot"
+    folder.mkdir()
+    about = json.loads((root / "evaluation" / "scratch" / "evaluation.json").read_text())
+    (folder / "fewshot.json").write_text(json.dumps({"backbone": "efficientnet_lite0", "dataset": about["dataset"]}))
+    columns = ("head", "features", "train_per_class", "background", "draws", "n_test")
+    metrics = ("top1_accuracy_mean", "top1_accuracy_std", "mean_class_accuracy_mean", "mean_class_accuracy_std")
+    line = ("logistic", "bottleneck", "15", "with", "5", "100", "0.801", "0.01", "0.7", "0.02")
+    (folder / "summary.csv").write_text(f"{','.join(columns + metrics)}\n{','.join(line)}\n")
+    (folder / "learning_curve.png").write_bytes(b"\x89PNG")
+
+
+def test_few_shot_results_have_a_section_where_there_are_any(report, tmp_path):
+    add_fewshot(tmp_path)
+    page = Page((report() / "index.html").read_text(encoding="utf-8"))
+    assert "few-shot" in page.ids
+    assert len(page.sources) == 3 * 6 + 1
+    assert {"0.8010 ± 0.0100", "efficientnet_lite0: accuracy by images per class"} <= set(page.text)
+
+
+def test_published_results_stand_beside_ours(report, tmp_path, capsys):
+    add_fewshot(tmp_path)
+    dataset = tmp_path / "tfrecord" / "dataset.json"
+    dataset.write_text(json.dumps(json.loads(dataset.read_text()) | {"name": "caltech101"}))
+    digest = hashlib.sha256(dataset.read_bytes()).hexdigest()
+    for path in [*tmp_path.glob("evaluation/**/evaluation.json"), *tmp_path.glob("evaluation/**/fewshot.json")]:
+        content = json.loads(path.read_text())
+        content["dataset"]["sha256"] = digest
+        path.write_text(json.dumps(content))
+    out = report()
+    table = (out / "published.md").read_text(encoding="utf-8")
+    assert table in capsys.readouterr().out
+    page = Page((out / "index.html").read_text(encoding="utf-8"))
+    assert "published" in page.ids
+    rows = [tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in table.splitlines()]
+    assert (rows[0], len(rows)) == (published.HEADINGS, 2 + len(published.load("caltech101")))
+    (row,) = (row for row in rows if row[:2] == ("Inception v3 + softmax head", "15"))
+    best = "0.8010 (logistic on efficientnet_lite0)"
+    assert row[3:8] == (
+        "0.8750 ± 0.0050", "0.8010 ± 0.0100", "-7.40", best, "ours: efficientnet_lite0, logistic head",
+    )  # fmt: skip
+    assert set(row) <= set(page.text)
+
+
+def add_draws(folder):
+    """Writes the table of few-shot draws."""
+    lines = ["head,train_per_class,draw,background,top1_accuracy", "ridge,15,0,with,0.8", "ridge,15,1,with,0.9"]
+    (folder / "draws.csv").write_text("\n".join(lines) + "\n")
+
+
 def test_dvc_templates_are_filled_by_our_tables(evaluations):
     """Each template renders with the columns of its table: DVC fills it, and no anchor is left."""
     figures = evaluations / "evaluation" / "scratch"
+    add_draws(figures)
     for template, table, x, y in (
         ("confusion_counts", "confusion", "predicted", "actual"),
         ("per_class", "per_class", "accuracy", "class"),
         ("reliability", "reliability", "confidence", "accuracy"),
         ("learning_curve", "curve", "step", "accuracy"),
+        ("few_shot", "draws", "train_per_class", "top1_accuracy"),
     ):
         with (figures / f"{table}.csv").open(encoding="utf-8", newline="") as file:
             rows = [row | {"rev": "workspace"} for row in csv.DictReader(file)]
@@ -143,5 +200,6 @@ def test_dvc_templates_are_filled_by_our_tables(evaluations):
         spec = VegaRenderer(rows, "plot", **properties).partial_html()
         assert "<DVC_METRIC" not in spec
         assert json.loads(spec)["data"]["values"] == rows
-        fields = {column for column in rows[0] if f'"{column}"' in spec.replace(json.dumps(rows), "")}
+        text = spec.replace(json.dumps(rows), "").replace("'", '"')  # a field may stand in an expression
+        fields = {column for column in rows[0] if f'"{column}"' in text}
         assert {x, y} <= fields

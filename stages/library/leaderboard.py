@@ -1,13 +1,13 @@
-"""The table of all models, best first: from metrics files and evaluation folders to CSV, Markdown and text cells."""
+"""The tables of all models: from metrics files and evaluation folders to CSV, Markdown and text cells."""
 
 import csv
 import io
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.library import artifacts
+from stages.library import artifacts, published
 from stages.library.console import UserError
 
 # Metrics key -> column heading; in the order in which people read them.
@@ -17,7 +17,9 @@ COLUMNS = {
     "macro_f1": "macro F1",
     "log_loss": "log loss",
     "expected_calibration_error": "ECE",
+    "calibration.expected_calibration_error_before": "ECE before",
 }
+FEWSHOT = "fewshot"  # name of the few-shot results of a backbone, which have a table of their own
 METRICS = (
     "top1_accuracy",
     "top1_accuracy_interval.low",
@@ -28,6 +30,9 @@ METRICS = (
     "num_examples",
 )
 HEADINGS = ("model", "backbone", "top-1 [95% interval]", *COLUMNS.values(), "cross-validation", "n")
+
+
+FEWSHOT_HEADINGS = ("head", "images per class", "background", "top-1", "mean per class", "draws", "n")
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,21 @@ class Result:
     model: str
     backbone: str
     metrics: dict[str, Any]
+    figures: Path
+
+
+@dataclass(frozen=True)
+class FewShot:
+    """The few-shot results of a backbone.
+
+    Attributes:
+      backbone: its name.
+      rows: of summary.csv.
+      figures: its folder.
+    """
+
+    backbone: str
+    rows: list[dict[str, str]]
     figures: Path
 
 
@@ -67,6 +87,8 @@ def collect(
     """
     results, left_out = [], []
     for path in sorted(metrics.rglob("*.json")):
+        if path.stem == FEWSHOT:
+            continue
         name = path.relative_to(metrics).with_suffix("")
         figures = evaluations / name
         if name.as_posix() not in listed:
@@ -86,43 +108,112 @@ def collect(
     return sorted(results, key=lambda result: (-result.metrics["top1_accuracy"], result.name)), left_out
 
 
+def collect_fewshot(
+    evaluations: Path, dataset_sha256: str, backbones: Sequence[str]
+) -> tuple[list[FewShot], list[str]]:
+    """Reads the few-shot results of the listed backbones on one data set, where there are any.
+
+    Returns:
+      The results, in the order of the backbones, and a sentence on each result that is left out.
+    """
+    found, left_out = [], []
+    for backbone in backbones:
+        figures = evaluations / backbone / FEWSHOT
+        if not (figures / "fewshot.json").is_file():
+            continue
+        if artifacts.read_json(figures / "fewshot.json")["dataset"]["sha256"] != dataset_sha256:
+            left_out.append(f"{figures} is left out: it was measured on another data set or split")
+            continue
+        with (figures / "summary.csv").open(encoding="utf-8", newline="") as file:
+            if rows := list(csv.DictReader(file)):
+                found.append(FewShot(backbone, rows, figures))
+    return found, left_out
+
+
+def fewshot_cells(row: Mapping[str, str]) -> tuple[str, ...]:
+    """Returns a few-shot row as people read it, a cell for each of `FEWSHOT_HEADINGS`."""
+    accuracies = (
+        f"{float(row[f'{metric}_mean']):.4f} ± {float(row[f'{metric}_std']):.4f}"
+        for metric in ("top1_accuracy", "mean_class_accuracy")
+    )
+    return (
+        row["head"],
+        row["train_per_class"],
+        row["background"],
+        *accuracies,
+        row["draws"],
+        f"{int(row['n_test']):,}",
+    )
+
+
+def measured(
+    results: Iterable[Result], fewshots: Iterable[FewShot], features: Mapping[str, str]
+) -> list[published.Measured]:
+    """Returns all of our accuracies that a published one may stand against.
+
+    Args:
+      results: of the models.
+      fewshots: few-shot results; those with the background classes count, as published ones do.
+      features: what each head is trained on.
+    """
+    ours = []
+    for result in results:
+        model, numbers = result.name.rsplit("/", 1)[-1], flat(result.metrics)
+        for metric in sorted(set(published.METRICS.values()) & set(numbers)):
+            kind = features.get(model, "")
+            ours.append(published.Measured(model, result.backbone, kind, None, metric, numbers[metric]))
+    for few in fewshots:
+        for row in (row for row in few.rows if row["background"] == "with"):
+            size, mean, std = (
+                int(row["train_per_class"]),
+                float(row["top1_accuracy_mean"]),
+                float(row["top1_accuracy_std"]),
+            )
+            about = row["head"], few.backbone, row["features"], size, "top1_accuracy"
+            ours.append(published.Measured(*about, mean, std))
+    return ours
+
+
 def cells(result: Result) -> tuple[str, ...]:
     """Returns a result's row as people read it, a cell for each of `HEADINGS`."""
-    numbers = result.metrics
+    numbers, flattened = result.metrics, flat(result.metrics)
     interval = numbers["top1_accuracy_interval"]
     validation = numbers.get("cross_validation", {}).get("top1_accuracy")
     return (
         result.model,
         result.backbone or "-",
         f"{numbers['top1_accuracy']:.4f} [{interval['low']:.4f}, {interval['high']:.4f}]",
-        *(f"{numbers[key]:.4f}" for key in COLUMNS),
+        *(f"{flattened[key]:.4f}" if key in flattened else "-" for key in COLUMNS),
         f"{validation['mean']:.4f} ± {validation['std']:.4f}" if validation else "-",
         f"{numbers['num_examples']:,}",
     )
 
 
-def as_markdown(results: Sequence[Result]) -> str:
-    """Returns the table as GitHub-flavoured Markdown, aligned so that it also reads well in a terminal."""
-    rows = [HEADINGS, *map(cells, results)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
+def as_markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Returns a table as GitHub-flavoured Markdown, aligned so that it also reads well in a terminal."""
+    lines = [headings, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    texts = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
+    return "\n".join([texts[0], rule, *texts[1:]]) + "\n"
 
 
 def as_csv(results: Sequence[Result]) -> str:
     """Returns the table as CSV in full precision; a metric's column is its path in the metrics file, with dots."""
+    rows = [flat(result.metrics) for result in results]
+    others = sorted(set().union(*rows) - set(METRICS))
     text = io.StringIO()
-    writer = csv.DictWriter(text, ("model", "backbone", *METRICS), restval="", lineterminator="\n")
+    writer = csv.DictWriter(text, ("model", "backbone", *METRICS, *others), restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(
-        {"model": result.model, "backbone": result.backbone, **_flat(result.metrics)} for result in results
+        {"model": result.model, "backbone": result.backbone, **row} for result, row in zip(results, rows, strict=True)
     )
     return text.getvalue()
 
 
-def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested objects of numbers as one, whose keys are paths with dots."""
+    numbers: dict[str, Any] = {}
     for key, value in content.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
+        numbers |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return numbers

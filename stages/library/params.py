@@ -30,6 +30,7 @@ SECTIONS = {
     "cross_validation": "stages.library.folds",
     "finetune": "stages.library.finetuning",
     "scratch": "stages.library.scratch",
+    "fewshot": "stages.library.fewshot",
     "evaluate": "stages.library.evaluation",
 }
 PLUGINS = {"backbones": LIBRARY / "backbones", "heads": LIBRARY / "heads"}

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
 
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#B8BEC4"
+GREEN, PURPLE, ORANGE, DARK_GREY = "#009E73", "#CC79A7", "#E69F00", "#4B5563"
 DPI = 100
 STYLE = {
     "figure.dpi": DPI,
@@ -35,6 +36,8 @@ SERIES: dict[str, dict[str, Any]] = {
     "training": {"color": VERMILION, "linestyle": "--", "marker": "o"},
     "held-out": {"color": BLUE, "linestyle": "-", "marker": "s"},
 }
+HEADS = [(BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (PURPLE, "D"), (ORANGE, "v")]  # repeats beyond five
+PUBLISHED = "o", "^", "D", "s"  # hollow
 FIRST_FONT, LAST_FONT = "DejaVu Sans", "Last Resort High-Efficiency"  # matplotlib carries both
 
 Rows = Sequence[Mapping[str, Any]]  # as csv.DictReader gives them: values may be text
@@ -163,6 +166,55 @@ def learning_curve(rows: Rows) -> bytes:
                     axes.plot(*zip(*points, strict=True), **look | {"marker": marker}, markersize=4, label=series)
             axes.set(xlabel="step", title=quantity)
         figure.axes[0].legend(fontsize=8)
+        return png(figure)
+
+
+def few_shot(rows: Rows, published: Rows) -> bytes:
+    """Draws accuracy against training images per class, a line per head with the standard deviation over the draws.
+
+    Args:
+      rows: with "head", "train_per_class", "background" ("with" or "without", a panel each), "top1_accuracy_mean" and
+        "top1_accuracy_std".
+      published: results on all classes of the same data set, hollow markers without a line; with "system", "source",
+        "train_per_class", "value" and "std" (or None).
+    """
+    titles = {"with": "all classes", "without": "without background classes"}
+    panels = [title for title in titles if any(row["background"] == title for row in rows)] or ["with"]
+    heads = list(dict.fromkeys(row["head"] for row in rows))
+    systems = list(dict.fromkeys((row["system"], row["source"]) for row in published))
+    sizes = sorted({int(row["train_per_class"]) for row in [*rows, *published]}) or [0]
+    step = 0.012 * (sizes[-1] - sizes[0] or 1)  # between the series, so that error bars don't hide each other
+    with style():
+        figure = Figure(figsize=(1.2 + 4.3 * len(panels), 5), layout="constrained")
+        grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axes, panel in zip(grid, panels, strict=True):
+            for i, head in enumerate(heads):
+                own = [row for row in rows if (row["head"], row["background"]) == (head, panel)]
+                points = [[float(row[f"top1_accuracy_{part}"]) for row in own] for part in ("mean", "std")]
+                color, marker = HEADS[i % len(HEADS)]
+                x = [int(row["train_per_class"]) + (i - (len(heads) - 1) / 2) * step for row in own]
+                axes.errorbar(x, *points, color=color, marker=marker, markersize=5, capsize=3, label=head)
+            for i, system in enumerate(systems if panel == "with" else []):
+                own = [row for row in published if (row["system"], row["source"]) == system]
+                axes.errorbar(
+                    [int(row["train_per_class"]) - (i + 1 + len(heads) / 2) * step for row in own],
+                    [float(row["value"]) for row in own],
+                    [float(row["std"] or 0) for row in own],
+                    color=DARK_GREY,
+                    linestyle="",
+                    marker=PUBLISHED[i % len(PUBLISHED)],
+                    markersize=6,
+                    markerfacecolor="white",
+                    elinewidth=1,
+                    capsize=2,
+                    label=f"published: {system[0]}, {system[1]}",
+                )
+            axes.set_xticks(sizes)
+            axes.yaxis.set_major_formatter("{x:.1%}")
+            axes.grid(axis="y", color=GREY, linewidth=0.5, alpha=0.6)
+            axes.set(xlabel="training images per class", title=titles[panel] if len(panels) > 1 else "")
+        grid[0].set_ylabel("test top-1 accuracy ± 1 standard deviation")
+        figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(panels), fontsize=8)
         return png(figure)
 
 

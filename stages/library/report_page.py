@@ -7,8 +7,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from stages.library import leaderboard, plots
-from stages.library.leaderboard import Result
+from stages.library import leaderboard, plots, published
+from stages.library.leaderboard import FewShot, Result
 
 CONFUSIONS = 10
 CSS = """
@@ -25,12 +25,20 @@ tbody tr:first-child td { font-weight: 600; } .plain tbody tr:first-child td { f
 """
 
 
-def render(dataset: dict[str, Any], results: Sequence[Result], left_out: Sequence[str]) -> str:
+def render(
+    dataset: dict[str, Any],
+    results: Sequence[Result],
+    fewshots: Sequence[FewShot],
+    comparison: Sequence[tuple[str, ...]],
+    left_out: Sequence[str],
+) -> str:
     """Returns the page.
 
     Args:
       dataset: content of dataset.json.
       results: best first.
+      fewshots: few-shot results, one a backbone; without any there is no section on them.
+      comparison: lines of `published.HEADINGS`; without any there is no section on them.
       left_out: a sentence on each result that is not shown.
     """
     title = f"Decant: {dataset['name']}"
@@ -50,9 +58,11 @@ def render(dataset: dict[str, Any], results: Sequence[Result], left_out: Sequenc
 <p>{escape(facts(dataset))}</p>
 <div class="scroll">{_table(leaderboard.HEADINGS, rows)}</div>
 <p class="soft">Measured on the test split. Intervals are 95% bootstrap intervals; cross-validation is the mean and
-standard deviation over the folds of training and validation data; ECE is the expected calibration error; n counts test
-pictures.</p>
+standard deviation over the folds of training and validation data; ECE is the expected calibration error, "before" that
+of the logits as they were trained; n counts test pictures.</p>
 <ul class="soft">{notes}</ul>
+{_published(comparison)}
+{_fewshot(fewshots)}
 {"".join(map(_section, results))}
 </body>
 </html>
@@ -70,20 +80,48 @@ def facts(dataset: dict[str, Any]) -> str:
     )
 
 
+def _published(comparison: Sequence[tuple[str, ...]]) -> str:
+    if not comparison:
+        return ""
+    return f"""
+<section id="published">
+<h2>Published results</h2>
+<div class="scroll">{_table(published.HEADINGS, _escaped(comparison), "plain")}</div>
+<p class="soft">"Ours" is the model of the same kind, on the same kind of features; differences are ours less the
+published one, in percentage points. A published validation accuracy stands beside our cross-validated one. "In training
+mode" means with the batch's statistics and dropout on, as the published network was evaluated.</p>
+</section>"""
+
+
+def _fewshot(fewshots: Sequence[FewShot]) -> str:
+    if not fewshots:
+        return ""
+    parts = []
+    for few in fewshots:
+        title = f"{few.backbone}: accuracy by images per class"
+        table = _table(leaderboard.FEWSHOT_HEADINGS, _escaped(map(leaderboard.fewshot_cells, few.rows)), "plain")
+        parts.append(f'<div class="scroll">{_figure(title, _picture(few.figures, "learning_curve"))}{table}</div>')
+    return f"""
+<section id="few-shot">
+<h2>Few images per class</h2>
+{"".join(parts)}
+<p class="soft">The given number of random images of each class trains a head on cached features, all others test it;
+mean and standard deviation over random draws, the same for all heads and backbones; n counts test pictures.
+"Background" says whether the classes of clutter take part.</p>
+</section>"""
+
+
 def _section(result: Result) -> str:
     def table(name: str) -> list[dict[str, str]]:
         return _read_csv(result.figures / f"{name}.csv")
-
-    def picture(name: str) -> bytes:
-        return (result.figures / f"{name}.png").read_bytes()
 
     name = f"{result.model} on {result.backbone}" if result.backbone else result.model
     confusions = table("confusion")
     return f"""
 <section id="{escape(result.name)}">
 <h2>{escape(name)}</h2>
-<div class="scroll">{_figure("Random test pictures", picture("predictions"))}</div>
-<div class="scroll">{_figure("Most confident mistakes", picture("mistakes"))}</div>
+<div class="scroll">{_figure("Random test pictures", _picture(result.figures, "predictions"))}</div>
+<div class="scroll">{_figure("Most confident mistakes", _picture(result.figures, "mistakes"))}</div>
 <div class="grid">
 {_figure("Accuracy of each class", plots.per_class(table("per_class")))}
 {_figure("Reliability", plots.reliability(table("reliability")))}
@@ -113,6 +151,14 @@ def _table(headings: Iterable[str], rows: Iterable[Iterable[str]], kind: str = "
     head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _escaped(rows: Iterable[Iterable[str]]) -> Iterable[Iterable[str]]:
+    return (map(escape, row) for row in rows)
+
+
+def _picture(folder: Path, name: str) -> bytes:
+    return (folder / f"{name}.png").read_bytes()
 
 
 def _range(low: int, high: int) -> str:
