@@ -21,7 +21,7 @@ lint: $(BIN)/.installed-dev
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find stages tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find app stages tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/.installed: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Decant needs Python 3.11 or newer: make PYTHON=python3.12")'
