@@ -1,17 +1,20 @@
 """dvc.yaml against the code: what a stage depends on is what it imports, and what it reads of params.yaml exists."""
 
+from pathlib import Path
+
 import pytest
 from conftest import ROOT
 from imports import closure
 from ruamel.yaml import YAML
 
 LIBRARY = ROOT / "stages" / "library"
-# Stage -> families of plug-ins that it looks up by name, with the pattern that stands for the one looked up.
+# Stage -> families of plug-ins that it looks up by name, with the pattern that stands for the one looked up; *: all.
 FAMILIES = {
     "fetch": {"datasets": "${dataset.name}"},
     "tfrecord": {"datasets": "${dataset.name}"},
     "bottleneck-extract": {"backbones": "${item.backbone}"},
     "train-heads": {"heads": "${item.head}"},
+    "fewshot": {"heads": "*"},
     "finetune": {"backbones": "${item.backbone}"},
     "train-scratch": {},
     "evaluate": {"heads": "${item.head}"},
@@ -31,6 +34,12 @@ def imported_by_plugins(family):
     return set().union(*(closure(path) - {str(path.relative_to(ROOT))} for path in plugins(family)))
 
 
+def tables(modules):
+    """A module may read a table of the same name beside it."""
+    paths = (Path(name).with_suffix(".csv") for name in modules)
+    return {str(path) for path in paths if (ROOT / path).exists()}
+
+
 def script(stage):
     return ROOT / "stages" / f"{STAGES[stage]['cmd'].split()[2].removeprefix('stages.')}.py"
 
@@ -45,8 +54,9 @@ def test_deps_are_the_closure_of_imports(stage):
     declared = {dep for dep in STAGES[stage]["deps"] if dep.startswith("stages/")}
     expected = closure(script(stage))
     for family, pattern in FAMILIES[stage].items():
-        expected |= imported_by_plugins(family) | {f"stages/library/{family}/{pattern}.py"}
-    assert declared == expected
+        looked_up = [path.stem for path in plugins(family)] if pattern == "*" else [pattern]
+        expected |= imported_by_plugins(family) | {f"stages/library/{family}/{name}.py" for name in looked_up}
+    assert declared == expected | tables(expected)
 
 
 @pytest.mark.parametrize("family", ["datasets", "backbones", "heads"])
@@ -72,7 +82,13 @@ def test_params_exist(stage, default_params):
             section = section[part]
 
 
-@pytest.mark.parametrize("stage", ["train-heads", "evaluate", "report", "fetch", "tfrecord"])
+def test_stages_that_read_every_head_list_its_parameters():
+    heads = {path.stem for path in plugins("heads")}
+    assert heads < set(STAGES["fewshot"]["params"])
+    assert {f"{head}.features" for head in heads} < set(STAGES["report"]["params"])
+
+
+@pytest.mark.parametrize("stage", ["train-heads", "evaluate", "fewshot", "report", "fetch", "tfrecord"])
 def test_stages_that_run_no_network_name_no_tensorflow(stage):
     """TensorFlow may be imported in the functions that run a network, never when a module of theirs is imported."""
     import ast

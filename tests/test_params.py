@@ -37,7 +37,7 @@ def test_the_default_file_is_valid_and_frozen(default_params):
         ("extract.batch_size", "64", "valid integer"),
         ("extract.weights", {"alexnet": "x"}, "alexnet"),
         ("cross_validation.folds", 1, "greater than or equal to 2"),
-        ("ridge.features", "pixels", "'bottleneck', 'logits' or 'probabilities'"),
+        ("ridge.features", "pixels", "'bottleneck', 'logits', 'probabilities' or 'joined'"),
         ("ridge.penalties", [1.0, -1.0], "greater than 0"),
         ("ridge.penalties", [], "at least 1"),
         ("softmax.momentum", 1.0, "less than 1"),

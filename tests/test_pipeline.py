@@ -24,19 +24,22 @@ SMALL = {
     "softmax.epochs": 5,
     "xgboost.num_trees": 5,
     "cross_validation.folds": 3,
+    "fewshot.train_per_class": [5],
+    "fewshot.draws": 2,
     "finetune.epochs": 2,
     "finetune.trained_blocks": 2,
     "scratch.epochs": 2,
     "evaluate.bootstrap_samples": 1000,
 }
 BACKBONE = "efficientnet_lite0"
-HEADS = ("ridge", "softmax", "dnn", "xgboost")
+HEADS = ("ridge", "logistic", "softmax", "dnn", "xgboost")
 ALL_STAGES = {
     "fetch",
     "tfrecord",
     f"bottleneck-extract@{BACKBONE}",
     *(f"train-heads@{BACKBONE}-{head}" for head in HEADS),
     *(f"evaluate@{BACKBONE}-{head}" for head in HEADS),
+    f"fewshot@{BACKBONE}",
     f"finetune@{BACKBONE}",
     f"evaluate-finetuned@{BACKBONE}",
     "train-scratch",
@@ -137,14 +140,19 @@ def test_nothing_changed_runs_nothing(restored):
 
 def test_a_heads_parameter_reruns_that_head_its_evaluation_and_the_report(restored):
     restored.set({"ridge.penalties": [5.0]})
-    assert restored.repro() == {f"train-heads@{BACKBONE}-ridge", f"evaluate@{BACKBONE}-ridge", "report"}
+    assert restored.repro() == {
+        f"train-heads@{BACKBONE}-ridge",
+        f"evaluate@{BACKBONE}-ridge",
+        f"fewshot@{BACKBONE}",
+        "report",
+    }
 
 
 def test_a_new_head_reruns_nothing_but_itself_and_the_report(restored):
     heads = restored.folder / "stages" / "library" / "heads"
     shutil.copy(heads / "ridge.py", heads / "ridge_again.py")
     restored.set({"heads": [*HEADS, "ridge_again"]})
-    restored.set({"ridge_again": {"features": "logits", "power": 1.0, "penalties": [1.0, 10.0]}})
+    restored.set({"ridge_again": {"features": "logits", "scaling": "none", "power": 1.0, "penalties": [1.0, 10.0]}})
     assert restored.repro() == {f"train-heads@{BACKBONE}-ridge_again", f"evaluate@{BACKBONE}-ridge_again", "report"}
 
 
@@ -152,7 +160,11 @@ def test_editing_a_head_reruns_its_own_stages(restored):
     path = restored.folder / "stages" / "library" / "heads" / "xgboost.py"
     path.write_text(path.read_text() + "\n# edited\n")
     # The report does not run: the same code apart from a comment gives the same metrics.
-    assert restored.repro() == {f"train-heads@{BACKBONE}-xgboost", f"evaluate@{BACKBONE}-xgboost"}
+    assert restored.repro() == {
+        f"train-heads@{BACKBONE}-xgboost",
+        f"evaluate@{BACKBONE}-xgboost",
+        f"fewshot@{BACKBONE}",
+    }
 
 
 def test_editing_a_backbone_reruns_what_runs_it(restored):
