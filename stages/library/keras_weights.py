@@ -1,7 +1,7 @@
 """Networks of keras.applications and their published .h5 files."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,17 @@ if TYPE_CHECKING:
     import keras
 
 NUMBERED = re.compile(r"(.+?)(?:_(\d+))?")
+
+
+def build(application: Callable[..., "keras.Model"], input_size_px: int, name: str) -> "keras.Model":
+    """Returns a network of keras.applications as a backbone with random weights, for pixels scaled to [-1, 1]."""
+    import keras
+
+    pixels = keras.Input((input_size_px, input_size_px, 3), name="pixels")
+    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1, name="scaling")(pixels)
+    network = with_stable_names(application(weights=None, input_tensor=scaled, classifier_activation=None))
+    outputs = {"bottleneck": network.get_layer("avg_pool").output, "logits": network.get_layer("predictions").output}
+    return keras.Model(network.inputs[0], outputs, name=name)
 
 
 def load_h5(model: "keras.Model", path: Path, name: str) -> None:

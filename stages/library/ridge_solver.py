@@ -62,6 +62,18 @@ def fold_moments(
     return moments
 
 
+def row_space(features: np.ndarray) -> np.ndarray | None:
+    """Returns an orthonormal basis of the rows' span, float64 (dim, n), where there are fewer rows than columns.
+
+    No penalised kernel leaves that span, so fitting features @ basis is the same problem with n columns.
+
+    Args:
+      features: float16 or float32 (n, dim).
+    """
+    n, dim = features.shape
+    return np.linalg.qr(features.T.astype(np.float64))[0] if n < dim else None
+
+
 def solve(
     moments: np.ndarray, num_classes: int, penalties: Sequence[float], standardized: bool
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from stages.library import torch_weights
+from stages.library import named_weights, torch_weights
 from stages.library.backbones import Backbone, Weights
-from stages.library.console import UserError
 
 if TYPE_CHECKING:
     import keras
@@ -116,25 +115,17 @@ def load_weights(model: "keras.Model", path: Path) -> None:
     Raises:
       UserError: the file can't be read, or has other names or shapes than the network.
     """
-    state = torch_weights.read(path)
-    published = _published_names()
-    variables = {
-        f"{published[layer.name]}.{VARIABLES[variable.name]}": (layer, variable)
-        for layer in model.layers
-        for variable in layer.weights
+    state = {
+        name: value for name, value in torch_weights.read(path).items() if not name.endswith(".num_batches_tracked")
     }
-    unused = {name for name in state if not name.endswith(".num_batches_tracked")} - set(variables)
-    if missing := sorted(set(variables) - set(state)):
-        raise UserError(f"{path} lacks weights of {BACKBONE.name}: {', '.join(missing)}")
-    if unused:
-        raise UserError(f"{path} has weights that {BACKBONE.name} lacks: {', '.join(sorted(unused))}")
-    for name, (layer, variable) in variables.items():
-        value = _from_torch(state[name], depthwise=layer.name.endswith("_depthwise_conv"))
-        if value.shape != tuple(variable.shape):
-            raise UserError(
-                f"{path}: {name} must have the shape {tuple(variable.shape)} in Keras. Received: {value.shape}"
-            )
-        variable.assign(value)
+    published = _published_names()
+    named_weights.fill(
+        model,
+        state,
+        path,
+        lambda layer, variable: f"{published[layer.name]}.{VARIABLES[variable.name]}",
+        lambda value, layer: _from_torch(value, depthwise=layer.name.endswith("_depthwise_conv")),
+    )
 
 
 # Keras -> PyTorch; a kernel and the scale of a batch normalization are both "weight" there.

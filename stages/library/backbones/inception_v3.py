@@ -65,12 +65,7 @@ def build(input_size_px: int) -> "keras.Model":
     """Returns the network with random weights; see `backbones`."""
     import keras
 
-    pixels = keras.Input((input_size_px, input_size_px, 3), name="pixels")
-    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1, name="scaling")(pixels)
-    network = keras.applications.InceptionV3(weights=None, input_tensor=scaled, classifier_activation=None)
-    network = keras_weights.with_stable_names(network)
-    outputs = {"bottleneck": network.get_layer("avg_pool").output, "logits": network.get_layer("predictions").output}
-    return keras.Model(network.inputs[0], outputs, name=BACKBONE.name)
+    return keras_weights.build(keras.applications.InceptionV3, input_size_px, BACKBONE.name)
 
 
 def load_weights(model: "keras.Model", path: Path) -> None:

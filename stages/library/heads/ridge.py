@@ -48,7 +48,7 @@ def cross_validate(
     The curve's training accuracy is measured on a quarter or so of the training rows, those of the next fold.
     """
     penalties = params.penalties
-    features = params.row_scaling(features)
+    features, _ = _compact(features, params)
     origin = ridge_solver.origin_of(features)
     moments = ridge_solver.fold_moments(features, labels, num_classes, folds, origin)
     total = moments.sum(axis=0)
@@ -80,17 +80,30 @@ def fit(
     features: np.ndarray, labels: np.ndarray, num_classes: int, params: Params, seed: int, chosen: dict[str, Any]
 ) -> DenseNetwork:
     """Fits the chosen penalty."""
-    features = params.row_scaling(features)
+    features, basis = _compact(features, params)
     origin = ridge_solver.origin_of(features)
     (moments,) = ridge_solver.fold_moments(features, labels, num_classes, np.zeros_like(labels), origin)
     standardized = params.scaling == "standardized"
     (kernel,), (bias,) = ridge_solver.solve(moments, num_classes, [chosen["penalty"]], standardized)
-    return DenseNetwork((_on_raw_features(kernel, bias, origin),), params.row_scaling)
+    head = _on_raw_features(kernel, bias, origin)
+    if basis is not None:
+        head = Dense((basis @ head.kernel).astype(np.float32), head.bias)
+    return DenseNetwork((head,), params.row_scaling)
 
 
 def load(folder: Path) -> DenseNetwork:
     """Reads a saved head."""
     return DenseNetwork.load(folder)
+
+
+def _compact(features: np.ndarray, params: Params) -> tuple[np.ndarray, np.ndarray | None]:
+    """Returns scaled rows, in coordinates of their own span where that has fewer, and the basis of these coordinates.
+
+    Standardized columns are not among the same problems in other coordinates.
+    """
+    features = params.row_scaling(features)
+    basis = None if params.scaling == "standardized" else ridge_solver.row_space(features)
+    return (features if basis is None else (features @ basis).astype(np.float32)), basis
 
 
 def _on_raw_features(kernel: np.ndarray, bias: np.ndarray, origin: np.ndarray) -> Dense:
