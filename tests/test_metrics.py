@@ -14,7 +14,7 @@ def scores_and_labels(seed, n=200, classes=7):
 
 
 @given(st.integers(0, 10_000), st.integers(6, 12))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_agree_with_scikit_learn(seed, classes):
     probabilities, labels = scores_and_labels(seed, classes=classes)
     predictions, ids = probabilities.argmax(axis=1), np.arange(classes)

@@ -23,7 +23,7 @@ def shard(tmp_path, monkeypatch):
     return path
 
 
-def network(*layers):
+def network(*layers, **attributes):
     """Returns a network whose logits are the mean red, green and blue, passed through some layers."""
     import keras
 
@@ -31,7 +31,7 @@ def network(*layers):
     x = keras.layers.GlobalAveragePooling2D()(inputs)
     for layer in layers:
         x = layer(x)
-    return Network("finetuned", ("a", "b", "c"), Preprocessing(SIDE_PX), keras.Model(inputs, x))
+    return Network("finetuned", ("a", "b", "c"), Preprocessing(SIDE_PX), keras.Model(inputs, x), **attributes)
 
 
 def batch_norm(trainable):
@@ -83,3 +83,27 @@ def test_in_training_mode_dropout_works_by_its_seed(shard):
     np.testing.assert_allclose(dropped[kept], 2 * plain[kept], rtol=1e-5)
     np.testing.assert_array_equal(dropped, predictions(0, training_mode=True))
     assert not np.array_equal(dropped, predictions(1, training_mode=True))
+
+
+def left_minus_right(flip):
+    """Returns a network whose logits are the squared differences of the left column from the right one's double."""
+    import keras
+
+    inputs = keras.Input((SIDE_PX, SIDE_PX, 3))
+    outputs = keras.ops.square(keras.ops.mean(inputs[:, :, 0] - 2 * inputs[:, :, -1], axis=1))
+    return Network("scratch", ("a", "b", "c"), Preprocessing(SIDE_PX), keras.Model(inputs, outputs), flip)
+
+
+def test_flipped_predictions_are_means_over_both_views(shard):
+    left, right = PIXELS.astype(np.float64)[:, :, 0].mean(axis=1), PIXELS.astype(np.float64)[:, :, -1].mean(axis=1)
+    one, other = (left - 2 * right) ** 2, (right - 2 * left) ** 2
+    np.testing.assert_allclose(left_minus_right(False).predict_shards([shard])[2], one, rtol=1e-4)
+    flipping = left_minus_right(True)
+    np.testing.assert_allclose(flipping.predict_shards([shard])[2], (one + other) / 2, rtol=1e-4)
+    np.testing.assert_allclose(flipping.logits(PIXELS.astype(np.float32)), (one + other) / 2, rtol=1e-4)
+
+
+def test_training_mode_sees_each_picture_once_and_unmirrored(shard):
+    """As in the published evaluation."""
+    expected = left_minus_right(False).predict_shards([shard])[2]
+    np.testing.assert_array_equal(left_minus_right(True).predict_shards([shard], training_mode=True)[2], expected)

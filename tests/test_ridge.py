@@ -61,7 +61,7 @@ def test_cross_validation_is_refitting_without_each_fold():
 
 
 @given(st.integers(0, 1000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_moments_of_folds_add_up(seed):
     features, labels = problem(n=60, dim=5, seed=seed)
     folds = np.random.default_rng(seed).integers(0, 3, len(labels))

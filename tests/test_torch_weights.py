@@ -168,7 +168,7 @@ def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path):
             read(tmp_path, content[:end])
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damage_never_raises_anything_else(tmp_path, data):
     content = bytearray(sample())

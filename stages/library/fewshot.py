@@ -8,8 +8,9 @@ training pictures of a smaller n are among those of a larger one.
 "With" background, all classes train and are tested, as in published experiments on Caltech-101 and Caltech-256;
 "without", the pictures of the background classes are on neither side.
 
-What a head's cross-validation decides is decided within the training pictures: the i-th of each class is in fold i
-modulo the number of folds. Nothing is chosen by the test pictures.
+What a head's cross-validation decides is decided within the training pictures of all classes: the i-th of each class
+is in fold i modulo the number of folds. It holds without background, too, whose test pictures are among those of the
+same draw with it. Nothing is chosen by test pictures.
 """
 
 import json
@@ -167,7 +168,7 @@ def run(
 
     Args:
       values: features (rows, dim), float16 or float32, by kind; only the rows of a block or a training set are copied.
-      groups: the pictures, with and without background.
+      groups: all pictures, then those without background; what is chosen is chosen on the first.
       sizes: training pictures of each class.
       settings: section `fewshot`.
       head_params: sections of the heads, by name.
@@ -179,10 +180,11 @@ def run(
         section = head_params[name]
         features = values[section.features]
         for draw, places in enumerate(draws):
+            chosen = _choose(name, features, groups[0], places[0], size, section, settings)
             for group, place in zip(groups, places, strict=True):
                 training = place < size
-                folds = place[training] % min(settings.folds, size)
-                head, chosen = _fit(name, features, group, training, folds, section, settings.seed)
+                data = features[group.rows[training]], group.labels[training], len(group.classes)
+                head = heads.lookup(name).fit(*data, section, settings.seed, chosen)
                 confusion = _test(head, features, group, ~training)
                 yield Score(
                     name,
@@ -232,13 +234,15 @@ def as_metrics(summary: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return numbers
 
 
-def _fit(
-    name: str, features: np.ndarray, group: Pictures, training: np.ndarray, folds: np.ndarray, section: Any, seed: int
-) -> tuple[heads.Fitted, dict[str, Any]]:
-    module = heads.lookup(name)
+def _choose(
+    name: str, features: np.ndarray, group: Pictures, place: np.ndarray, size: int, section: Any, settings: Params
+) -> dict[str, Any]:
+    """Returns what a head's cross-validation on the training pictures of a draw decides."""
+    module, training = heads.lookup(name), place < size
+    if not module.CHOOSES:
+        return {}
     data = features[group.rows[training]], group.labels[training], len(group.classes)
-    chosen = module.cross_validate(*data, folds, section, seed).chosen if module.CHOOSES else {}
-    return module.fit(*data, section, seed, chosen), chosen
+    return module.cross_validate(*data, place[training] % min(settings.folds, size), section, settings.seed).chosen
 
 
 def _test(head: heads.Fitted, features: np.ndarray, group: Pictures, tested: np.ndarray) -> np.ndarray:

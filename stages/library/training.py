@@ -34,6 +34,7 @@ class Params:
     weight_decay: Annotated[float, pydantic.Field(ge=0, description="on kernels; see `regularize`")]
     label_smoothing: Annotated[float, pydantic.Field(ge=0, lt=1, description="share of the target spread evenly")]
     flip: Annotated[bool, pydantic.Field(description="mirror half of the pictures left to right")]
+    flip_predictions: Annotated[bool, pydantic.Field(description="average logits with those of the mirror image")]
     shift: Annotated[float, pydantic.Field(ge=0, le=1, description="fraction of the side, at most")]
     zoom: Annotated[float, pydantic.Field(ge=0, lt=1, description="relative change of scale, at most")]
     rotation_degrees: Annotated[float, pydantic.Field(ge=0, le=180, description="at most")]
