@@ -212,7 +212,7 @@ def test_without_background_the_other_classes_train_with_the_same_pictures(recor
         assert set(others[0]) == set(everything[0]) - background
         np.testing.assert_array_equal(np.unique(others[1]), [0, 1])
     assert not background & set(recorders["ridge"].tested[1])
-    # What a draw chose on all classes holds without background: half of the cost, and no other test pictures than these.
+    # What a draw chose on all classes holds without background, whose test pictures are among the same draw's.
     assert [score.chosen for score in scores[:8]] == [f'{{"penalty": {draw}}}' for draw in (1, 1, 2, 2, 3, 3, 4, 4)]
     for (validated, _, _), (fitted, _, _) in zip(
         recorders["ridge"].validated, recorders["ridge"].fitted[::2], strict=True
