@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.library import backbones, console, extraction, imagenet, params, pictures, preprocessing, tensorflow_runtime
+from stages.library import (
+    backbones,
+    console,
+    extraction,
+    imagenet,
+    params,
+    pictures,
+    preprocessing,
+    runtimes,
+    tensorflow_runtime,
+)
 from stages.library.backbones import Backbone
 from stages.library.pictures import PictureError
 from stages.library.preprocessing import Preprocessing
@@ -112,7 +122,7 @@ def pretrained(name: str, extract: extraction.Params, size_px: int) -> Labeller:
     model, _, _ = weights.build_with_weights(name, size_px, extract.weights)
 
     def probabilities(images: "tf.Tensor") -> np.ndarray:
-        _, logits = extraction.tap(model, images, extract.flip)
+        _, logits = runtimes.tap(model, images, extract.flip)
         return bottlenecks.softmax(logits.numpy())
 
     return Labeller(imagenet.class_names(), Preprocessing(size_px, extract.central_crop, extract.resize), probabilities)

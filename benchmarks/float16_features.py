@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.library import backbones, bottlenecks, extraction, heads, metrics, params, preprocessing, records
+from stages.library import backbones, bottlenecks, extraction, heads, metrics, params, preprocessing, records, runtimes
+from stages.library.runtimes import Plan
 
 FOLDS = 3
 
@@ -55,14 +56,15 @@ def float32_features(shards: Path, name: str, section: extraction.Params, images
 
     size_px = extraction.input_size_px(backbones.lookup(name).BACKBONE, section)
     model, _, _ = build_with_weights(name, size_px, section.weights)
-    forward = extraction.freeze(model, size_px, section.batch_size, section.flip)
+    plan = Plan(size_px, section.batch_size, section.flip, section.precision, xla=False)
+    forward = runtimes.lookup("tensorflow").compile(model, plan, ()).forward
     preparation = preprocessing.Preprocessing(size_px, section.central_crop, section.resize)
     pictures = preprocessing.dataset(records.find_shards(shards, "train"), preparation, section.batch_size)
     blocks, labels = [], []
-    for batch in pictures.take(-(-images // section.batch_size)):
+    for batch in pictures.take(images // section.batch_size):  # whole batches, which the graph is made for
         blocks.append(np.hstack(forward(batch["image"])))
         labels.append(batch["label"].numpy())
-    return np.concatenate(blocks)[:images], np.concatenate(labels)[:images]
+    return np.concatenate(blocks), np.concatenate(labels)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Runs a pretrained network over every picture and caches its pooled features and logits.
 
-Reads the TFRecord shards of all splits and the backbone's weights. Writes a folder of parquet files, one per shard:
-`key`, `label`, `bottleneck`, `logits` (float16, before softmax). Costs one forward pass a picture; the only stage
-before fine-tuning that runs a pretrained network.
+Reads the TFRecord shards of all splits, the backbone's weights and the feature store (`python -m app.store`), which
+it adds to. Writes a folder of parquet files, one per shard: `key`, `label`, `bottleneck`, `logits` (float16, before
+softmax). Costs one forward pass for each picture that the store lacks; killed, it goes on where it was.
 """
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from stages.library import artifacts, console, extraction, params
 from stages.library.console import UserError
@@ -22,17 +23,19 @@ def main() -> None:
     arguments = parser.parse_args()
     stopwatch = console.Stopwatch()
     extract: extraction.Params = params.load(arguments.params)["extract"]
-    classes = read_classes(arguments.records / "dataset.json")
+    dataset = read_dataset(arguments.records / "dataset.json")
     with artifacts.new_folder(arguments.out) as folder:
-        count, size_px = extraction.extract(arguments.backbone, extract, arguments.records, classes, folder)
-    stopwatch.close(f"bottleneck-extract {arguments.backbone}", f"{count:,} images at {size_px} px", count)
+        done = extraction.extract(arguments.backbone, extract, arguments.records, dataset, folder)
+    what = f"{done.images:,} images at {done.size_px} px, {done.computed:,} computed"
+    stopwatch.close(f"bottleneck-extract {arguments.backbone}", what, done.images)
 
 
-def read_classes(path: Path) -> tuple[str, ...]:
-    """Returns the class names that the tfrecord stage wrote, in the order of the labels."""
+def read_dataset(path: Path) -> dict[str, Any]:
+    """Returns what the tfrecord stage wrote: "name", "classes" in the order of the labels, and more."""
     try:
-        return tuple(artifacts.read_json(path)["classes"])
-    except (OSError, ValueError, KeyError) as error:
+        content: dict[str, Any] = artifacts.read_json(path)
+        return content | {"name": str(content["name"]), "classes": list(content["classes"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} can't be read ({error}). Run: dvc repro tfrecord") from error
 
 

@@ -17,6 +17,7 @@ SOURCE = Source(
     central_crop=0.875,
     resize="bicubic",
     flip=True,
+    weights_sha256="a" * 64,
     fingerprint="f" * 64,
     classes=("Bär", "犬"),
 )

@@ -65,7 +65,7 @@ def test_a_head_of_other_weights_is_refused(trained, tmp_path):
     trained("bottleneck")
     path = tmp_path / "ridge" / "head.json"
     content = artifacts.read_json(path)
-    content["source"]["fingerprint"] = "0" * 64
+    content["source"]["weights_sha256"] = "0" * 64
     artifacts.write_json(path, content)
-    with pytest.raises(UserError, match="other weights or preprocessing"):
+    with pytest.raises(UserError, match="other weights"):
         classifier.load(tmp_path / "ridge", {})

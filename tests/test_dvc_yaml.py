@@ -12,7 +12,11 @@ LIBRARY = ROOT / "stages" / "library"
 FAMILIES = {
     "fetch": {"datasets": "${dataset.name}"},
     "tfrecord": {"datasets": "${dataset.name}"},
-    "bottleneck-extract": {"backbones": "${item.backbone}"},
+    "bottleneck-extract": {
+        "backbones": "${item.backbone}",
+        "runtimes": "${extract.runtime}",
+        "engines": "${extract.engine}",
+    },
     "train-heads": {"heads": "${item.head}"},
     "fewshot": {"heads": "*"},
     "finetune": {"backbones": "${item.backbone}"},

@@ -21,6 +21,7 @@ SOURCE = Source(
     central_crop=1.0,
     resize="bilinear",
     flip=False,
+    weights_sha256="a" * 64,
     fingerprint="f" * 64,
     classes=CLASSES,
 )

@@ -17,20 +17,26 @@ from stages.library import (
     artifacts,
     bottlenecks,
     extraction,
+    feature_store,
+    feature_table,
     params,
     preprocessing,
     records,
+    runtimes,
     tensorflow_runtime,
     weights,
 )
 from stages.library.backbones import efficientnet_lite0, inception_v3
 from stages.library.console import UserError
-from stages.library.extraction import Params
+from stages.library.extraction import Extracted, Params
+from stages.library.feature_store import FeatureStore
 from stages.library.preprocessing import Preprocessing
 from stages.library.records import SPLITS, Record
+from stages.library.runtimes import Plan
 
 SIZE_PX = 32
 CLASSES = ("ant", "bee", "cat")
+DATASET = {"name": "insects", "classes": CLASSES}
 COUNTS = {"train": (7, 0, 4), "validation": (1, 2, 0), "test": (0, 0, 3)}
 ROOT = Path(__file__).parents[1]
 
@@ -53,7 +59,7 @@ def shards(tmp_path_factory):
     for split, counts in COUNTS.items():
         for path, count in zip(records.shard_paths(folder, split, 3), counts, strict=True):
             records.write_shard(path, [record(int(rng.integers(3))) for _ in range(count)])
-    artifacts.write_json(folder / "dataset.json", {"classes": CLASSES})
+    artifacts.write_json(folder / "dataset.json", DATASET)
     return folder
 
 
@@ -64,19 +70,39 @@ def lite0():
     return model
 
 
+def plan(batch_size):
+    return Plan(SIZE_PX, batch_size, flip=False, precision="float32", xla=False)
+
+
 def options(batch_size, **changes):
     """Section `extract` with the defaults that most tests have in common."""
     default = Params(
-        input_size_px=SIZE_PX, central_crop=1.0, resize="bilinear", flip=False, batch_size=batch_size, weights={}
+        input_size_px=SIZE_PX,
+        central_crop=1.0,
+        resize="bilinear",
+        flip=False,
+        batch_size=batch_size,
+        weights={},
+        runtime="tensorflow",
+        precision="float32",
+        xla=False,
+        engine="local",
     )
     return dataclasses.replace(default, **changes)
 
 
+def extract(params, shards, out):
+    out.mkdir(exist_ok=True)
+    return extraction.extract("efficientnet_lite0", params, shards, DATASET, out)
+
+
 @pytest.fixture(scope="module")
 def extracted(shards, tmp_path_factory):
-    """Batches of 5: 17 pictures leave an incomplete one, and batches cross the borders of shards and splits."""
+    """Batches of 5 cross the borders of shards and splits."""
     out = tmp_path_factory.mktemp("bottlenecks")
-    assert extraction.extract("efficientnet_lite0", options(5), shards, CLASSES, out) == (17, SIZE_PX)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DECANT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        assert extract(options(5), shards, out) == Extracted(images=17, computed=17, size_px=SIZE_PX)
     return out
 
 
@@ -114,13 +140,16 @@ def test_the_source_travels_with_the_features(extracted):
     source = bottlenecks.load(extracted, ["test"], "logits").source
     sha256 = efficientnet_lite0.BACKBONE.weights["pytorch"].sha256
     assert sha256 is not None
-    identity = extraction.fingerprint(efficientnet_lite0.BACKBONE, sha256, Preprocessing(SIZE_PX), False)
-    assert source == bottlenecks.Source("efficientnet_lite0", SIZE_PX, 1.0, "bilinear", False, identity, CLASSES)
+    content = extraction.covered(efficientnet_lite0.BACKBONE, sha256, Preprocessing(SIZE_PX), plan(5), "tensorflow")
+    identity = extraction.fingerprint(content)
+    assert source == bottlenecks.Source(
+        "efficientnet_lite0", SIZE_PX, 1.0, "bilinear", False, sha256, identity, CLASSES
+    )
 
 
 def test_crop_and_flip_reach_the_features(shards, lite0, tmp_path):
     changes = {"central_crop": 0.5, "resize": "bicubic", "flip": True}
-    extraction.extract("efficientnet_lite0", options(5, **changes), shards, CLASSES, tmp_path)
+    extract(options(5, **changes), shards, tmp_path)
     cached = bottlenecks.load(tmp_path, ["train"], "bottleneck")
     assert (cached.source.central_crop, cached.source.resize, cached.source.flip) == (0.5, "bicubic", True)
     expected = []
@@ -132,14 +161,9 @@ def test_crop_and_flip_reach_the_features(shards, lite0, tmp_path):
     np.testing.assert_allclose(cached.values.astype(np.float32), np.stack(expected), rtol=1e-3, atol=1e-3)
 
 
-def test_a_rerun_gives_the_same_bytes(shards, extracted, tmp_path):
-    extraction.extract("efficientnet_lite0", options(5), shards, CLASSES, tmp_path)
-    assert content(tmp_path) == content(extracted)
-
-
 @pytest.mark.parametrize("batch_size", [1, 64])
-def test_features_do_not_depend_on_the_batch(shards, extracted, tmp_path, batch_size):
-    extraction.extract("efficientnet_lite0", options(batch_size), shards, CLASSES, tmp_path)
+def test_features_hardly_depend_on_the_batch_size(shards, extracted, tmp_path, batch_size):
+    extract(options(batch_size), shards, tmp_path)
     for kind in ("bottleneck", "logits"):
         ours, others = (bottlenecks.load(folder, SPLITS, kind) for folder in (tmp_path, extracted))
         np.testing.assert_array_equal(ours.keys, others.keys)
@@ -147,21 +171,83 @@ def test_features_do_not_depend_on_the_batch(shards, extracted, tmp_path, batch_
         assert np.all(np.abs(ours.values - others.values) <= spacing)
 
 
-def test_a_row_does_not_depend_on_its_place_or_on_the_padding(lite0):
-    images = np.random.default_rng(1).uniform(0, 255, (6, SIZE_PX, SIZE_PX, 3)).astype(np.float32)
-    forward = extraction.freeze(lite0, SIZE_PX, 6)
-    whole, turned, alone = forward(images), forward(images[::-1]), forward(images[:1])
-    for index in range(2):
-        assert turned[index].shape == whole[index].shape
-        np.testing.assert_array_equal(turned[index][::-1], whole[index])
-        np.testing.assert_array_equal(alone[index], whole[index][:1])
-
-
 def test_blocks_of_rows_do_not_follow_the_batches(shards, tmp_path, monkeypatch):
-    monkeypatch.setattr(extraction, "ROWS_PER_BLOCK", 3)
-    extraction.extract("efficientnet_lite0", options(5), shards, CLASSES, tmp_path)
+    monkeypatch.setattr(feature_table, "ROWS_PER_BLOCK", 3)
+    extract(options(5), shards, tmp_path)
     metadata = pq.ParquetFile(tmp_path / "train-00000-of-00003.parquet").metadata
     assert [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)] == [3, 3, 1]
+
+
+def test_a_second_run_computes_nothing_and_gives_the_same_bytes(shards, extracted, tmp_path):
+    assert extract(options(5), shards, tmp_path / "first").computed == 17
+    assert extract(options(5), shards, tmp_path / "second").computed == 0
+    shutil.rmtree(feature_store.root())
+    assert extract(options(5), shards, tmp_path / "third").computed == 17
+    for name in ("first", "second", "third"):
+        assert content(tmp_path / name) == content(extracted)
+
+
+@pytest.mark.parametrize("rows_per_part", [1, 4, 1000])
+def test_a_killed_run_goes_on_where_it_was_with_the_bytes_of_an_undisturbed_one(
+    shards, extracted, tmp_path, monkeypatch, rows_per_part
+):
+    monkeypatch.setattr(extraction, "ROWS_PER_PART", rows_per_part)
+    put, left = FeatureStore.put, 2
+
+    def killed(self, rows, dataset):
+        nonlocal left
+        if not left:
+            raise KeyboardInterrupt
+        left -= 1
+        put(self, rows, dataset)
+
+    monkeypatch.setattr(FeatureStore, "put", killed)
+    computed = 17
+    for _ in range(20):
+        left = 2
+        try:
+            computed = extract(options(5), shards, tmp_path / "out").computed
+            break
+        except KeyboardInterrupt:
+            assert list((tmp_path / "out").iterdir()) == []
+    assert computed < 17 or rows_per_part == 1000
+    assert content(tmp_path / "out") == content(extracted)
+
+
+@pytest.mark.parametrize("place", [0.5, -1])  # within the features, and at the end, so that no key can be read
+def test_a_damaged_part_is_computed_again(shards, extracted, tmp_path, monkeypatch, place):
+    monkeypatch.setattr(extraction, "ROWS_PER_PART", 5)
+    extract(options(5), shards, tmp_path / "first")
+    part = sorted(feature_store.root().glob("*/*.parquet"))[1]
+    damaged = bytearray(part.read_bytes())
+    damaged[int(place * len(damaged)) if place > 0 else place] ^= 1
+    part.write_bytes(damaged)
+    assert 0 < extract(options(5), shards, tmp_path / "second").computed < 17
+    assert content(tmp_path / "second") == content(extracted)
+    assert extract(options(5), shards, tmp_path / "third").computed == 0
+
+
+def test_other_splits_and_other_classes_compute_nothing(shards, extracted, tmp_path):
+    extract(options(5), shards, tmp_path / "first")
+    (tmp_path / "shuffled").mkdir()
+    everything = [
+        r for split in SPLITS for path in records.find_shards(shards, split) for r in records.read_shard(path)
+    ]
+    everything.sort(key=lambda record: record.key[::-1])
+    for split, some in zip(SPLITS, (everything[:9], everything[9:12], everything[12:]), strict=True):
+        (path,) = records.shard_paths(tmp_path / "shuffled", split, 1)
+        records.write_shard(path, [dataclasses.replace(record, label=0) for record in some])
+    assert extract(options(5), tmp_path / "shuffled", tmp_path / "second").computed == 0
+    ours, others = (bottlenecks.load(folder, SPLITS, "joined") for folder in (tmp_path / "second", extracted))
+    order = [others.keys.tolist().index(key) for key in ours.keys]
+    np.testing.assert_array_equal(ours.values, others.values[order])
+    assert set(ours.labels) == {0}
+
+
+def test_a_store_that_loses_everything_is_an_error_not_a_loop(shards, tmp_path, monkeypatch):
+    monkeypatch.setattr(FeatureStore, "put", lambda self, rows, dataset: None)
+    with pytest.raises(UserError, match="Set DECANT_CACHE to another folder"):
+        extract(options(5), shards, tmp_path)
 
 
 def damaged(shards, folder, change):
@@ -180,15 +266,18 @@ def test_damaged_shards_are_refused(shards, tmp_path):
     for name, change in (("flipped", flipped), ("cut", lambda content: content[:-5]), ("more", lambda c: c + b"123")):
         folder = damaged(shards, tmp_path / name, change)
         with pytest.raises(UserError, match="dvc repro -f tfrecord"):
-            extraction.extract("efficientnet_lite0", options(5), folder, CLASSES, tmp_path / "out")
+            extract(options(5), folder, tmp_path / "out")
 
 
 def test_the_fingerprint_changes_with_all_that_it_covers_and_with_nothing_else(monkeypatch):
     backbone = efficientnet_lite0.BACKBONE
     plain = Preprocessing(96)
 
-    def identity(backbone=backbone, weights="a" * 64, preparation=plain, flip=False):
-        return extraction.fingerprint(backbone, weights, preparation, flip)
+    def identity(
+        backbone=backbone, weights="a" * 64, preparation=plain, runtime="tensorflow", calibration="", **changes
+    ):
+        changed = dataclasses.replace(plan(8), **changes)
+        return extraction.fingerprint(extraction.covered(backbone, weights, preparation, changed, runtime, calibration))
 
     reference = identity()
     assert len(reference) == 64
@@ -200,12 +289,17 @@ def test_the_fingerprint_changes_with_all_that_it_covers_and_with_nothing_else(m
         identity(preparation=Preprocessing(96, central_crop=0.875)),
         identity(preparation=Preprocessing(96, resize="bicubic")),
         identity(flip=True),
+        identity(batch_size=9),
+        identity(precision="float16"),
+        identity(xla=True),
+        identity(runtime="other"),
+        identity(calibration="c"),
     }
-    for module, name in ((preprocessing, "DESCRIPTION"), (extraction, "TAPPED"), (extraction, "DTYPE")):
+    for module, name in ((preprocessing, "DESCRIPTION"), (runtimes, "TAPPED"), (bottlenecks, "DTYPE")):
         with monkeypatch.context() as changed:
             changed.setattr(module, name, "other")
             others.add(identity())
-    assert len(others | {reference}) == 10
+    assert len(others | {reference}) == 15
     assert identity() == reference
 
 
@@ -219,7 +313,7 @@ def test_the_input_size_has_a_default_and_a_minimum():
         extraction.input_size_px(inception_v3.BACKBONE, small)
 
 
-GOOD = {"input_size_px": 96, "central_crop": 1.0, "resize": "bilinear", "flip": False, "batch_size": 64, "weights": {}}
+GOOD = dataclasses.asdict(options(64, input_size_px=96))
 
 
 @pytest.mark.parametrize(
@@ -238,6 +332,10 @@ GOOD = {"input_size_px": 96, "central_crop": 1.0, "resize": "bilinear", "flip": 
             {"weights": {"vgg": "x"}},
             r"`extract\.weights`: keys must be among .*efficientnet_lite0, .*inception_v3.*vgg",
         ),
+        ({"runtime": "torch"}, r"`extract\.runtime`.*'tensorflow'.*Received: 'torch'"),
+        ({"precision": "float8"}, r"`extract\.precision`.*'float32'.*Received: 'float8'"),
+        ({"xla": "on a GPU"}, r"`extract\.xla`"),
+        ({"engine": "spark"}, r"`extract\.engine`.*'local'.*Received: 'spark'"),
         ({"weights": {"inception_v3": 3}}, r"`extract\.weights\.inception_v3`"),
         ({"color": 1}, r"`extract\.color` is unknown"),
     ],
@@ -261,11 +359,11 @@ def stage(tmp_path, shards, out):
 @pytest.mark.slow
 def test_the_stage_runs_in_any_folder_in_silence(tmp_path, shards, extracted):
     text = (ROOT / "params.yaml").read_text()
-    changed = text.replace("input_size_px: 128", "input_size_px: 32").replace("batch_size: 64  ", "batch_size: 5  ")
+    changed = text.replace("input_size_px: 128", "input_size_px: 32").replace("batch_size: 8 ", "batch_size: 5 ", 1)
     (tmp_path / "params.yaml").write_text(changed)
     done = stage(tmp_path, shards, tmp_path / "out")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("bottleneck-extract efficientnet_lite0: 17 images at 32 px; ")
+    assert done.stdout.startswith("bottleneck-extract efficientnet_lite0: 17 images at 32 px, 17 computed; ")
     assert done.stdout.count("\n") == 1
     assert content(tmp_path / "out") == content(extracted)
     failed = stage(tmp_path, tmp_path, tmp_path / "none")

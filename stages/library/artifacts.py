@@ -1,6 +1,7 @@
 """Files that are whole or absent, and that are the same bytes for the same content."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -47,17 +48,37 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Gives a path to write to; the file appears under its own name only when the block ends without an error."""
+    """Gives a path to write to; the file appears under its own name only when the block ends without an error.
+
+    What killed writers left in the folder is removed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".partial")
-    os.close(handle)
-    partial = Path(name)
+    _remove_abandoned(path.parent)
+    handle, partial = _locked_file(path)
     try:
         yield partial
         partial.chmod(0o644)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _locked_file(path: Path) -> tuple[int, Path]:
+    """Makes a partial file and locks it, which tells others that its writer lives: a kill gives the lock back."""
+    while True:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".partial")
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:  # else another process took it for abandoned before it was locked
+            return handle, Path(name)
+        os.close(handle)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    for partial in folder.glob(".*.partial"):
+        with contextlib.suppress(OSError), partial.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            partial.unlink()
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from stages.library.console import UserError
 
 METADATA_KEY = "decant"
+DTYPE = "float16"
 # What features of each kind are made of.
 COLUMNS = {
     "bottleneck": ("bottleneck",),
@@ -33,6 +34,7 @@ class Source:
       backbone: name of the backbone.
       input_size_px, central_crop, resize: how a picture became its input (see `preprocessing.Preprocessing`).
       flip: whether the features are means over the picture and its mirror image.
+      weights_sha256: hex, of the backbone's weight file.
       fingerprint: sha256 hex over all that the features depend on beside the pictures.
       classes: class names, in the order of the labels.
     """
@@ -42,6 +44,7 @@ class Source:
     central_crop: float
     resize: str
     flip: bool
+    weights_sha256: str
     fingerprint: str
     classes: tuple[str, ...]
 
@@ -89,8 +92,8 @@ class ShardWriter:
         columns = [
             pa.array(keys, pa.string()),
             pa.array(labels, pa.int32()),
-            _fixed_size_lists(quantize(bottleneck)),
-            _fixed_size_lists(quantize(logits)),
+            fixed_size_lists(quantize(bottleneck)),
+            fixed_size_lists(quantize(logits)),
         ]
         self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
 
@@ -139,7 +142,7 @@ def load(folder: Path, splits: Iterable[str], kind: str) -> Features:
                 raise UserError(f"{path} can't be read ({error}). Run: dvc repro -f bottleneck-extract") from error
             keys.append(table["key"].to_numpy())
             labels.append(table["label"].to_numpy().astype(np.int64))
-            blocks.append(np.hstack([_matrix(table[column]) for column in columns]))
+            blocks.append(np.hstack([matrix(table[column]) for column in columns]))
     if len(sources) != 1:
         raise UserError(f"{folder}: shards of different backbones or classes. Run: dvc repro -f bottleneck-extract")
     values = np.concatenate(blocks)
@@ -153,11 +156,13 @@ def _source(schema: pa.Schema) -> Source:
     return Source(**content | {"classes": tuple(content["classes"])})
 
 
-def _fixed_size_lists(values: np.ndarray) -> pa.Array:
+def fixed_size_lists(values: np.ndarray) -> pa.Array:
+    """Returns an Arrow column of the rows of a float16 matrix (n, width)."""
     return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1), pa.float16()), values.shape[1])
 
 
-def _matrix(column: pa.ChunkedArray) -> np.ndarray:
+def matrix(column: pa.ChunkedArray) -> np.ndarray:
+    """Returns the float16 matrix (n, width) of an Arrow column of fixed-size lists."""
     width = column.type.list_size
     chunks = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
     return np.concatenate(chunks or [np.empty(0, np.float16)]).reshape(-1, width)

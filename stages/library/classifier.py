@@ -9,8 +9,7 @@ import numpy as np
 
 from stages.library import bottlenecks, trained_head, weights
 from stages.library.console import UserError
-from stages.library.extraction import TAPPED, fingerprint, tap
-from stages.library.preprocessing import Preprocessing
+from stages.library.runtimes import TAPPED, tap
 from stages.library.trained_head import TrainedHead
 
 if TYPE_CHECKING:
@@ -55,8 +54,7 @@ def load(folder: Path, weight_files: Mapping[str, str]) -> Classifier:
     """
     trained = trained_head.load(folder)
     source = trained.source
-    model, backbone, weights_sha256 = weights.build_with_weights(source.backbone, source.input_size_px, weight_files)
-    preparation = Preprocessing(source.input_size_px, source.central_crop, source.resize)
-    if fingerprint(backbone, weights_sha256, preparation, source.flip) != source.fingerprint:
-        raise UserError(f"{folder} was trained on features of other weights or preprocessing. Run: dvc repro")
+    model, _, weights_sha256 = weights.build_with_weights(source.backbone, source.input_size_px, weight_files)
+    if weights_sha256 != source.weights_sha256:
+        raise UserError(f"{folder} was trained on features of other weights. Run: dvc repro")
     return Classifier(model, trained)

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from tqdm import tqdm
 
@@ -25,6 +25,11 @@ def run(main: Callable[[], None]) -> None:
 def progress(items: Iterable[T], description: str, unit: str, total: int | None = None) -> Iterable[T]:
     """Yields the items under a progress bar; silent where stderr is not a terminal, as in CI logs."""
     return tqdm(items, desc=description, unit=f" {unit}", total=total, disable=None, mininterval=0.2, leave=False)
+
+
+def progress_bar(description: str, unit: str, total: int) -> "tqdm[NoReturn]":
+    """Returns a progress bar to be updated by hand, as `progress` shows one."""
+    return tqdm(desc=description, unit=f" {unit}", total=total, disable=None, mininterval=0.2, leave=False)
 
 
 class Stopwatch:

@@ -1,35 +1,41 @@
-"""Runs a pretrained network over every picture once and keeps its pooled features and logits."""
+"""Features of every picture by a pretrained network: taken from the feature store, and computed where it has none."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
-from itertools import islice
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated, Any
 
 import numpy as np
 import pydantic
 
-from stages.library import artifacts, backbones, console, preprocessing, records, tensorflow_runtime
+from stages.library import (
+    artifacts,
+    backbones,
+    bottlenecks,
+    console,
+    engines,
+    feature_store,
+    preprocessing,
+    record_index,
+    records,
+    runtimes,
+    slots,
+    weights,
+)
 from stages.library.backbones import Backbone
+from stages.library.bottlenecks import Source
 from stages.library.console import UserError
+from stages.library.extraction_worker import Job
+from stages.library.feature_store import FeatureStore, Rows
+from stages.library.feature_table import FeatureTable
 from stages.library.params import CONFIG, PLUGINS, plugin_names
 from stages.library.preprocessing import Preprocessing, ResizeMethod
+from stages.library.runtimes import Plan
 
-if TYPE_CHECKING:
-    import keras
-    import tensorflow as tf
-
-T = TypeVar("T")
-R = TypeVar("R")
-Batch = dict[str, "tf.Tensor"]
-Row = tuple[bytes, int, np.ndarray, np.ndarray]
-Forward = Callable[["tf.Tensor"], tuple[np.ndarray, np.ndarray]]
-
-TAPPED = ("bottleneck", "logits")
-DTYPE = "float16"
-ROWS_PER_BLOCK = 1024
+ROWS_PER_PART = 1024
+SECONDS_PER_PART = 15.0
+ATTEMPTS = 3
 
 
 @pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIG)
@@ -42,14 +48,27 @@ class Params:
     flip: Annotated[bool, pydantic.Field(description="average the features with those of the mirror image")]
     batch_size: Annotated[int, pydantic.Field(ge=1, le=4096, description="images per forward pass")]
     weights: Annotated[dict[str, str], pydantic.Field(description="backbone -> published variant or path of a file")]
+    runtime: Annotated[runtimes.Name, pydantic.Field(description="what runs the network")]
+    precision: Annotated[runtimes.Precision, pydantic.Field(description="of the network's arithmetic")]
+    xla: Annotated[bool, pydantic.Field(description="compile the graph by XLA, on a GPU")]
+    engine: Annotated[engines.Name, pydantic.Field(description="where the batches are computed")]
 
     @pydantic.field_validator("weights")
     @classmethod
-    def _known(cls, weights: dict[str, str]) -> dict[str, str]:
+    def _known(cls, chosen: dict[str, str]) -> dict[str, str]:
         known = plugin_names(PLUGINS["backbones"])
-        if not set(weights) <= set(known):
+        if not set(chosen) <= set(known):
             raise ValueError(f"keys must be among {', '.join(known)}")
-        return weights
+        return chosen
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What `extract` did: numbers of pictures, how many of them were computed, side of the input in pixels."""
+
+    images: int
+    computed: int
+    size_px: int
 
 
 def input_size_px(backbone: Backbone, params: Params) -> int:
@@ -67,125 +86,117 @@ def input_size_px(backbone: Backbone, params: Params) -> int:
     return size_px
 
 
-def fingerprint(backbone: Backbone, weights_sha256: str, preparation: Preprocessing, flip: bool) -> str:
-    """Returns the hex sha256 over all that a picture's cached features depend on beside the picture."""
-    content = {
+def covered(
+    backbone: Backbone, weights_sha256: str, preparation: Preprocessing, plan: Plan, runtime: str, calibration: str = ""
+) -> dict[str, Any]:
+    """Returns all that a picture's features depend on beside the picture; its hash is their fingerprint.
+
+    Args:
+      backbone: the network.
+      weights_sha256: hex, of its weight file.
+      preparation: how a picture becomes its input.
+      plan: what it is compiled for.
+      runtime: name of what runs it.
+      calibration: hash over the pictures that int8 is calibrated on, or "".
+    """
+    return {
         "backbone": backbone.name,
         "weights_sha256": weights_sha256,
         "preprocessing": {"description": preprocessing.DESCRIPTION, **asdict(preparation)},
-        "flip": flip,
-        "tapped": TAPPED,
-        "dtype": DTYPE,
+        "runtime": runtime,
+        "plan": asdict(plan),
+        "calibration": calibration,
+        "tapped": runtimes.TAPPED,
+        "dtype": bottlenecks.DTYPE,
     }
+
+
+def fingerprint(content: dict[str, Any]) -> str:
+    """Returns the hex sha256 over what `covered` returns."""
     return artifacts.sha256_bytes(artifacts.canonical_json(content).encode())
 
 
-def extract(name: str, params: Params, shards: Path, classes: tuple[str, ...], out: Path) -> tuple[int, int]:
+def extract(name: str, params: Params, shards: Path, dataset: dict[str, Any], out: Path) -> Extracted:
     """Writes the features of every picture: `out/SPLIT-00000-of-00004.parquet`, one file per TFRecord shard.
 
-    Decoding, the network and writing overlap, in memory independent of the number of pictures.
+    They come from the feature store; what it lacks is computed and added first, part by part, so that a killed run goes
+    on where it was. The files are the same bytes whatever the store held. Memory is independent of the number of
+    pictures, but for some 150 bytes each.
 
     Args:
       name: of the backbone.
       params: section `extract`.
       shards: folder of TFRecord shards, all splits.
-      classes: class names, in the order of the labels.
+      dataset: content of its dataset.json: "name", "classes" in the order of the labels.
       out: existing folder.
 
-    Returns:
-      The number of pictures, and the side of the square input in pixels.
-
     Raises:
-      UserError: shards or weights are missing or damaged, or the input size is too small.
+      UserError: shards or weights are missing or damaged, the input size is too small, or the disk is full.
     """
-    size_px = input_size_px(backbones.lookup(name).BACKBONE, params)
-    paths = [path for split in records.SPLITS for path in records.find_shards(shards, split)]
-    counts = [records.count([path]) for path in paths]
-    tensorflow_runtime.start()
-    from stages.library.bottlenecks import ShardWriter, Source
-    from stages.library.weights import build_with_weights
-
-    model, backbone, weights_sha256 = build_with_weights(name, size_px, params.weights)
+    backbone: Backbone = backbones.lookup(name).BACKBONE
+    size_px = input_size_px(backbone, params)
     preparation = Preprocessing(size_px, params.central_crop, params.resize)
-    identity = fingerprint(backbone, weights_sha256, preparation, params.flip)
-    source = Source(name, size_px, params.central_crop, params.resize, params.flip, identity, classes)
-    # Batches cross the borders of shards and splits: one incomplete batch in all, not one a shard.
-    batches = preprocessing.dataset(paths, preparation, params.batch_size)
-    features = _features(batches, freeze(model, size_px, params.batch_size, params.flip))
-    rows = iter(console.progress(features, f"bottleneck-extract {name}", "images", sum(counts)))
-    for path, count in zip(paths, counts, strict=True):
-        writer = ShardWriter(out / f"{path.stem}.parquet", source, backbone.feature_width, backbone.num_logits)
-        for start in range(0, count, ROWS_PER_BLOCK):
-            block = islice(rows, min(ROWS_PER_BLOCK, count - start))
-            keys, labels, bottleneck, logits = zip(*block, strict=True)
-            writer.write([key.decode() for key in keys], np.array(labels), np.stack(bottleneck), np.stack(logits))
-        writer.close()
-    return sum(counts), size_px
-
-
-def tap(model: "keras.Model", images: "tf.Tensor", flip: bool) -> tuple["tf.Tensor", ...]:
-    """Returns a backbone's outputs of `TAPPED` for float32 pixels (n, side, side, 3); with `flip`, means of two views.
-
-    The mean of logits is the logarithm of the geometric mean of the views' probabilities, up to a constant.
-    """
-    views = [images, images[:, :, ::-1]] if flip else [images]
-    outputs = [model(view, training=False) for view in views]
-    return tuple(sum(output[name] for output in outputs) / len(outputs) for name in TAPPED)
-
-
-def freeze(model: "keras.Model", size_px: int, batch_size: int, flip: bool = False) -> Forward:
-    """Returns the network as one graph of constants: on a CPU measured 1.1 to 1.3 times as fast as `predict`.
-
-    Args:
-      model: a backbone's model.
-      size_px: side of the square input.
-      batch_size: the graph's own; fewer images are filled up with black ones, whose rows are dropped.
-      flip: whether the outputs are means over each image and its mirror image.
-
-    Returns:
-      A function from float32 pixels (n, size_px, size_px, 3) of [0, 255], n <= batch_size, to bottleneck
-      (n, feature_width) and logits (n, num_logits), float32.
-    """
-    import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    def tapped(images: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        return tap(model, images, flip)
-
-    signature = [tf.TensorSpec((batch_size, size_px, size_px, 3), tf.float32)]
-    function = tf.function(tapped, input_signature=signature, autograph=False)
-    graph = convert_variables_to_constants_v2(function.get_concrete_function())
-
-    def forward(images: tf.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        n = len(images)
-        bottleneck, logits = graph(tf.pad(images, [[0, batch_size - n], [0, 0], [0, 0], [0, 0]]))
-        return bottleneck.numpy()[:n], logits.numpy()[:n]
-
-    return forward
-
-
-def _features(batches: Iterable[Batch], forward: Forward) -> Iterator[Row]:
-    """Yields key, label, bottleneck and logits of each picture."""
-    import tensorflow as tf
-
-    def run(batch: Batch) -> Iterator[Row]:
-        bottleneck, logits = forward(batch["image"])
-        return zip(batch["key"].numpy(), batch["label"].numpy(), bottleneck, logits, strict=True)
-
+    plan = Plan(size_px, params.batch_size, params.flip, params.precision, params.xla)
+    paths = [path for split in records.SPLITS for path in records.find_shards(shards, split)]
+    index = record_index.build(console.progress(paths, "read shards", "shards"))
+    weights_sha256 = artifacts.sha256_file(weights.locate(backbone, params.weights.get(name)))
+    content = covered(backbone, weights_sha256, preparation, plan, params.runtime)
+    identity = fingerprint(content)
+    widths = backbone.feature_width, backbone.num_logits
+    store = FeatureStore(feature_store.root() / identity, content, *widths)
+    table = FeatureTable(out / "rows.partial", index, *widths)
     try:
-        for rows in _one_ahead(run, batches):
-            yield from rows
-    except tf.errors.DataLossError as error:
-        raise UserError(f"a shard is damaged ({error.message}). Run: dvc repro -f tfrecord") from error
+        computed = 0
+        for _ in range(ATTEMPTS):  # a part that is damaged or vanishes between is computed again
+            missing = table.missing(store.keys(store.parts()))
+            if len(missing):
+                job = Job(name, params.weights, preparation, params.runtime, plan, index)
+                computed += _compute(job, params.engine, missing, store, dataset["name"])
+            table.fill(store.read(store.parts()))
+            if table.complete:
+                break
+        else:
+            raise UserError(f"{feature_store.root()} loses what is written to it. Set DECANT_CACHE to another folder")
+        classes = tuple(dataset["classes"])
+        described = (name, size_px, params.central_crop, params.resize, params.flip, weights_sha256)
+        table.write_shards(out, Source(*described, identity, classes))
+    finally:
+        table.close()
+    return Extracted(len(index.keys), computed, size_px)
 
 
-def _one_ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Yields function(item) of each item; a thread computes the next one while the caller deals with the last."""
-    pending: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(max_workers=1) as worker:
-        for item in items:
-            pending.append(worker.submit(function, item))
-            if len(pending) > 1:
-                yield pending.popleft().result()
-        for last in pending:
-            yield last.result()
+def _compute(job: Job, engine: str, missing: np.ndarray, store: FeatureStore, dataset: str) -> int:
+    """Adds the features of some rows of the index to the store, part by part; returns their number."""
+    schedule = slots.schedule(job.index.keys[missing], job.plan.batch_size)
+    batches = np.where(schedule >= 0, missing[schedule], -1)
+    rows = engines.lookup(engine).run(job, batches)
+    for part in _parts(_counted(rows, f"bottleneck-extract {job.backbone}", len(missing))):
+        store.put(part, dataset)
+    return len(missing)
+
+
+def _counted(rows: Iterator[Rows], description: str, total: int) -> Iterator[Rows]:
+    """Yields the rows under a progress bar that counts pictures."""
+    with console.progress_bar(description, "images", total) as bar:
+        for some in rows:
+            bar.update(len(some.keys))
+            yield some
+
+
+def _parts(rows: Iterator[Rows]) -> Iterator[Rows]:
+    """Joins batches to parts: of ROWS_PER_PART pictures or, of a slow network, of SECONDS_PER_PART."""
+    waiting: list[Rows] = []
+    started = time.monotonic()
+    for some in rows:
+        waiting.append(some)
+        full = sum(len(each.keys) for each in waiting) >= ROWS_PER_PART
+        if full or time.monotonic() - started >= SECONDS_PER_PART:
+            yield _joined(waiting)
+            waiting, started = [], time.monotonic()
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(rows: list[Rows]) -> Rows:
+    columns = zip(*((each.keys, each.bottleneck, each.logits) for each in rows), strict=True)
+    return Rows(*(np.concatenate(column) for column in columns))

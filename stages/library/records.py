@@ -93,11 +93,21 @@ def read_shard(path: Path) -> Iterator[Record]:
     Raises:
       UserError: the file is damaged.
     """
+    for _, serialized in frames(path):
+        yield parse(path, serialized)
+
+
+def frames(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yields where each serialized tf.train.Example of a shard begins, in bytes, and itself, verified.
+
+    Raises:
+      UserError: the file is damaged.
+    """
     with path.open("rb") as file:
         while header := file.read(12):
             length = _checked(path, header, 8)
             (size,) = struct.unpack("<Q", length)
-            yield _parse(path, _checked(path, file.read(size + 4), size))
+            yield file.tell(), _checked(path, file.read(size + 4), size)
 
 
 def count(paths: Iterable[Path]) -> int:
@@ -208,7 +218,8 @@ def _serialize(record: Record) -> bytes:
     return bytes(example.SerializeToString(deterministic=True))
 
 
-def _parse(path: Path, content: bytes) -> Record:
+def parse(path: Path, content: bytes) -> Record:
+    """Returns the record that a tf.train.Example of a shard holds; `path` is for the error."""
     example = _Example()
     example.ParseFromString(content)
     feature = example.features.feature

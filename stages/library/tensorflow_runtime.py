@@ -20,6 +20,28 @@ def start() -> None:
     tf.config.experimental.enable_op_determinism()
 
 
+def one_core_for_each_op() -> None:
+    """Keeps the ops of one call on one core; must come before the first op, later it changes nothing."""
+    import tensorflow as tf
+
+    with contextlib.suppress(RuntimeError):  # TensorFlow has its threads
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(cores())
+
+
+def grow_memory() -> None:
+    """Takes a GPU's memory as it is needed, not all at once; must come before the first op."""
+    import tensorflow as tf
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def cores() -> int:
+    """Returns the number of CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextlib.contextmanager
 def _stderr_unless_error() -> Iterator[None]:
     """Holds back what is written to file descriptor 2, and shows it only where the block fails.

@@ -64,8 +64,7 @@ def prepare(seed: int) -> None:
 
     keras.utils.set_random_seed(seed)
     gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
+    tensorflow_runtime.grow_memory()
     keras.mixed_precision.set_global_policy("mixed_float16" if gpus else "float32")
 
 

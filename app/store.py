@@ -1,0 +1,181 @@
+"""Shows, verifies and prunes the feature store, where bottleneck-extract keeps what networks said of pictures.
+
+It lies in the user's cache folder, or under $DECANT_CACHE, and can be removed at any time: what is missing is computed
+again when it is needed.
+
+examples: python -m app.store
+          python -m app.store verify
+          python -m app.store prune --unused-for 30
+"""
+
+import argparse
+import shutil
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.library import artifacts, console, feature_store
+
+DAY_SECONDS = 86_400
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The features of one fingerprint.
+
+    Attributes:
+      path: its folder.
+      source: what the features depend on beside the pictures, {} where that can't be read.
+      used: when it was last read or made, seconds since the epoch.
+      pictures, sizes: pictures and bytes by data set; a picture in two parts counts twice.
+      unreadable: parts whose rows can't be counted.
+    """
+
+    path: Path
+    source: dict[str, Any]
+    used: float
+    pictures: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    sizes: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    unreadable: list[Path] = field(default_factory=list)
+
+    @property
+    def backbone(self) -> str:
+        """Name of the network."""
+        return str(self.source.get("backbone", "?"))
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all parts."""
+        return sum(self.sizes.values())
+
+    def description(self) -> str:
+        """What distinguishes it from others of the same backbone, in short."""
+        preprocessing, plan = self.source.get("preprocessing", {}), self.source.get("plan", {})
+        words = [f"{preprocessing.get('input_size_px', '?')} px", str(preprocessing.get("resize", "?"))]
+        if preprocessing.get("central_crop", 1) != 1:
+            words.append(f"crop {preprocessing['central_crop']}")
+        words += ["flip"] if plan.get("flip") else []
+        return " ".join([*words, str(self.source.get("runtime", "?")), str(plan.get("precision", "?"))])
+
+
+def main() -> None:
+    """Runs the program; exit status 1 where `verify` found damage."""
+    arguments = parse_arguments()
+    root = feature_store.root()
+    folders = [read(path) for path in sorted(root.glob("*/")) if path.is_dir()]
+    if arguments.command == "verify":
+        sys.exit(1 if verify(folders) else 0)
+    elif arguments.command == "prune":
+        prune(chosen(folders, arguments), arguments.dry_run)
+    else:
+        show(root, folders)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Reads and checks the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m app.store", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser("show", help="list what there is, by backbone and data set (default)")
+    commands.add_parser("verify", help="compare every part with its hash and remove what is damaged")
+    pruning = commands.add_parser("prune", help="remove features; what is needed again is computed again")
+    pruning.add_argument("--backbone", metavar="NAME", help="only those of this network")
+    pruning.add_argument("--unused-for", type=float, metavar="DAYS", help="only those not read for so long")
+    pruning.add_argument("--all", action="store_true", help="everything")
+    pruning.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    arguments = parser.parse_args()
+    if arguments.command == "prune":
+        if not arguments.all and arguments.backbone is None and arguments.unused_for is None:
+            pruning.error("one of --backbone, --unused-for and --all is needed")
+        if arguments.unused_for is not None and not arguments.unused_for >= 0:
+            pruning.error(f"--unused-for must be >= 0. Received: {arguments.unused_for}")
+    return arguments
+
+
+def read(path: Path) -> Folder:
+    """Returns what one folder of the store holds; reads the footers of its parts, not their features."""
+    try:
+        source = artifacts.read_json(path / feature_store.SOURCE)
+        used = (path / feature_store.SOURCE).stat().st_mtime
+    except (OSError, ValueError):
+        source, used = {}, path.stat().st_mtime
+    folder = Folder(path, source if isinstance(source, dict) else {}, used)
+    for part in sorted(path.glob("*.parquet")):
+        try:
+            metadata = pq.read_metadata(part)
+            dataset = (metadata.metadata or {})[feature_store.DATASET].decode()
+            folder.pictures[dataset] += metadata.num_rows
+            folder.sizes[dataset] += part.stat().st_size
+        except (OSError, KeyError, UnicodeDecodeError, pa.ArrowException):
+            folder.unreadable.append(part)
+    return folder
+
+
+def show(root: Path, folders: Sequence[Folder]) -> None:
+    """Prints a line for each backbone and data set, largest first."""
+    rows = [
+        (folder.sizes[dataset], folder.backbone, folder.description(), dataset, count, folder)
+        for folder in folders
+        for dataset, count in sorted(folder.pictures.items())
+    ]
+    print(f"{'backbone':<22} {'features':<38} {'data set':<14} {'pictures':>10} {'size':>10}  last used")
+    for size, backbone, description, dataset, count, folder in sorted(rows, key=lambda row: (-row[0], *row[1:4])):
+        print(f"{backbone:<22} {description:<38} {dataset:<14} {count:>10,} {_megabytes(size):>10}  {_age(folder)}")
+    total = sum(folder.size_bytes for folder in folders)
+    print(f"{root}: {sum(sum(f.pictures.values()) for f in folders):,} pictures, {_megabytes(total)}")
+    if damaged := sum(len(folder.unreadable) for folder in folders):
+        print(f"{damaged} unreadable parts. Run: python -m app.store verify")
+
+
+def verify(folders: Sequence[Folder]) -> int:
+    """Removes every part that is not what its name says, and returns how many."""
+    parts = [part for folder in folders for part in sorted(folder.path.glob("*.parquet"))]
+    damaged = 0
+    for part in console.progress(parts, "verify", "parts"):
+        if artifacts.sha256_file(part) != part.stem:
+            print(f"removed {part}: damaged")
+            part.unlink(missing_ok=True)
+            damaged += 1
+    print(f"{len(parts):,} parts, {damaged} damaged" + (". Lost features are computed again" if damaged else ""))
+    return damaged
+
+
+def chosen(folders: Sequence[Folder], arguments: argparse.Namespace) -> list[Folder]:
+    """Returns the folders that all given conditions hold for."""
+    age = 0.0 if arguments.unused_for is None else arguments.unused_for * DAY_SECONDS
+    return [
+        folder
+        for folder in folders
+        if arguments.backbone in (None, folder.backbone) and time.time() - folder.used >= age
+    ]
+
+
+def prune(folders: Sequence[Folder], dry_run: bool) -> None:
+    """Removes folders of the store."""
+    for folder in folders:
+        print(f"{'would remove' if dry_run else 'removed'} {folder.backbone} {folder.description()}: {_age(folder)}")
+        if not dry_run:
+            shutil.rmtree(folder.path)
+    freed = sum(folder.size_bytes for folder in folders)
+    print(f"{_megabytes(freed)} {'would be' if dry_run else 'are'} free")
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
+def _age(folder: Folder) -> str:
+    days = max(time.time() - folder.used, 0) / DAY_SECONDS
+    return "today" if days < 1 else f"{days:.0f} days ago"
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,139 @@
+"""Features by (fingerprint, sha256 of the picture), outside DVC's outs, shared by all checkouts of a user.
+
+    CACHE/features/FINGERPRINT/source.json      what the fingerprint is over
+    CACHE/features/FINGERPRINT/SHA256.parquet   a part: key, bottleneck and logits of some pictures
+
+A part is named by the hash of its bytes, appears whole or not at all and never changes. So writers need no lock: two
+that compute the same picture at once write equal rows. A kill loses the pictures since the last part. A part that does
+not hash to its name is removed, and its pictures are computed again; the whole folder can be removed at any time.
+"""
+
+import io
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.library import artifacts, bottlenecks
+from stages.library.downloads import cache_folder
+
+SOURCE = "source.json"
+DATASET = b"dataset"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Features of some pictures.
+
+    Attributes:
+      keys: their sha256 hex, bytes "S64" (n,).
+      bottleneck: float16 (n, feature_width).
+      logits: float16 (n, num_logits), before softmax.
+    """
+
+    keys: np.ndarray
+    bottleneck: np.ndarray
+    logits: np.ndarray
+
+
+def root() -> Path:
+    """Returns the folder of all stores of this user."""
+    return cache_folder() / "features"
+
+
+class FeatureStore:
+    """The features that one network with one preprocessing gave.
+
+    Args:
+      folder: its folder, made with the first part.
+      source: what the features depend on beside the pictures; shown by `app.store`.
+      feature_width, num_logits: of every row; a part of other widths counts as damaged.
+    """
+
+    def __init__(self, folder: Path, source: Mapping[str, Any], feature_width: int, num_logits: int):
+        self._folder = folder
+        self._source = source
+        self._schema = pa.schema(
+            [
+                ("key", pa.string()),
+                ("bottleneck", pa.list_(pa.float16(), feature_width)),
+                ("logits", pa.list_(pa.float16(), num_logits)),
+            ]
+        )
+
+    def put(self, rows: Rows, dataset: str) -> None:
+        """Adds a part.
+
+        Args:
+          rows: at least one.
+          dataset: name of the data set that they were computed for.
+
+        Raises:
+          OSError: the folder can't be written to, or the disk is full.
+        """
+        if not (self._folder / SOURCE).exists():
+            artifacts.write_json(self._folder / SOURCE, self._source)
+        columns = [
+            pa.array(rows.keys.astype(str).tolist(), pa.string()),
+            bottlenecks.fixed_size_lists(rows.bottleneck),
+            bottlenecks.fixed_size_lists(rows.logits),
+        ]
+        table = pa.Table.from_arrays(columns, schema=self._schema.with_metadata({DATASET: dataset}))
+        content = io.BytesIO()
+        pq.write_table(table, content, compression="zstd", use_dictionary=False)
+        encoded = content.getvalue()
+        artifacts.write_bytes(self._folder / f"{artifacts.sha256_bytes(encoded)}.parquet", encoded)
+
+    def parts(self) -> list[Path]:
+        """Returns the paths of all parts, sorted."""
+        return sorted(self._folder.glob("*.parquet"))
+
+    def keys(self, parts: Sequence[Path]) -> np.ndarray:
+        """Returns the keys in some parts, "S64" (n,); nothing is verified, and what can't be read is passed over."""
+        found = [np.empty(0, "S64")]
+        for part in parts:
+            try:
+                column = pq.read_table(part, columns=["key"])["key"]
+            except (OSError, KeyError, pa.ArrowException):
+                continue
+            found.append(np.array(column.to_pylist(), "S64"))
+        return np.concatenate(found)
+
+    def read(self, parts: Sequence[Path]) -> Iterator[Rows]:
+        """Yields the rows of each part that is what its name says; damaged ones are removed, vanished ones left out."""
+        for part in parts:
+            rows = self._verified(part)
+            if rows is not None:
+                yield rows
+            elif part.exists():
+                print(f"{part} is damaged: removed, its pictures are computed again", flush=True)
+                part.unlink(missing_ok=True)
+        if (self._folder / SOURCE).exists():
+            self._mark_as_used()
+
+    def _verified(self, part: Path) -> Rows | None:
+        try:
+            content = part.read_bytes()
+            if artifacts.sha256_bytes(content) != part.stem:
+                return None
+            table = pq.read_table(pa.BufferReader(content))
+        except (OSError, pa.ArrowException):
+            return None
+        if not table.schema.equals(self._schema):
+            return None
+        return Rows(
+            np.array(table["key"].to_pylist(), "S64"),
+            bottlenecks.matrix(table["bottleneck"]),
+            bottlenecks.matrix(table["logits"]),
+        )
+
+    def _mark_as_used(self) -> None:
+        try:
+            os.utime(self._folder / SOURCE)
+        except OSError:  # a store that others own can be read all the same
+            return

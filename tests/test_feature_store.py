@@ -1,0 +1,151 @@
+"""The feature store: parts that are whole or absent, and never trusted blindly."""
+
+import multiprocessing
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from stages.library import artifacts
+from stages.library.feature_store import FeatureStore, Rows, root
+
+WIDTHS = 5, 3
+
+
+def key(number):
+    return f"{number:064x}".encode()
+
+
+def rows(*numbers):
+    """Features that follow from the key."""
+    values = np.array(numbers, np.float16)[:, None]
+    return Rows(
+        np.array([key(number) for number in numbers], "S64"),
+        values + np.arange(5, dtype=np.float16),
+        -values * 2 ** np.arange(3, dtype=np.float16),
+    )
+
+
+@pytest.fixture
+def store(tmp_path):
+    return FeatureStore(tmp_path / "store", {"backbone": "tiny"}, *WIDTHS)
+
+
+def content(store):
+    """Everything that can be read, by key."""
+    return {
+        k: (tuple(bottleneck.tolist()), tuple(logits.tolist()))
+        for part in store.read(store.parts())
+        for k, bottleneck, logits in zip(part.keys.tolist(), part.bottleneck, part.logits, strict=True)
+    }
+
+
+def expected(*numbers):
+    some = rows(*numbers)
+    return {
+        k: (tuple(bottleneck.tolist()), tuple(logits.tolist()))
+        for k, bottleneck, logits in zip(some.keys.tolist(), some.bottleneck, some.logits, strict=True)
+    }
+
+
+def test_what_is_put_is_read(store):
+    assert store.parts() == []
+    assert len(store.keys([])) == 0
+    store.put(rows(1, 2), "digits")
+    store.put(rows(3), "digits")
+    assert sorted(store.keys(store.parts()).tolist()) == [key(1), key(2), key(3)]
+    assert content(store) == expected(1, 2, 3)
+
+
+def test_a_part_is_named_by_its_hash_and_says_what_made_it(store, tmp_path):
+    store.put(rows(1), "digits")
+    (part,) = store.parts()
+    assert artifacts.sha256_file(part) == part.stem
+    assert artifacts.read_json(tmp_path / "store" / "source.json") == {"backbone": "tiny"}
+    store.put(rows(1), "digits")
+    assert store.parts() == [part]
+    assert {path.name for path in part.parent.iterdir()} == {part.name, "source.json"}
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "other"])
+def test_a_damaged_part_is_removed_and_the_others_are_read(store, damage, capsys):
+    store.put(rows(1), "digits")
+    (part,) = store.parts()
+    store.put(rows(2), "digits")
+    whole = part.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    part.write_bytes(
+        {"flip": bytes(flipped), "cut": whole[:-3], "empty": b"", "other": b"PAR1 no parquet PAR1"}[damage]
+    )
+    store.keys(store.parts())
+    assert content(store) == expected(2)
+    assert f"{part} is damaged" in capsys.readouterr().out
+    assert not part.exists()
+
+
+def test_a_part_of_other_widths_is_damaged(store, tmp_path):
+    other = FeatureStore(tmp_path / "store", {"backbone": "tiny"}, 4, 3)
+    some = rows(1)
+    other.put(Rows(some.keys, some.bottleneck[:, :4], some.logits), "digits")
+    assert content(store) == {}
+
+
+def test_a_part_that_vanishes_is_left_out_in_silence(store, capsys):
+    store.put(rows(1), "digits")
+    parts = store.parts()
+    parts[0].unlink()
+    assert list(store.read(parts)) == []
+    assert len(store.keys(parts)) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_reading_marks_the_store_as_used(store, tmp_path):
+    store.put(rows(1), "digits")
+    source = tmp_path / "store" / "source.json"
+    os.utime(source, (0, 0))
+    list(store.read(store.parts()))
+    assert time.time() - source.stat().st_mtime < 1000
+
+
+def test_the_store_is_in_the_cache_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("DECANT_CACHE", str(tmp_path / "x"))
+    assert root() == tmp_path / "x" / "features"
+
+
+def _put_many(folder, start, parts):
+    store = FeatureStore(folder, {"backbone": "tiny"}, *WIDTHS)
+    for number in range(start, start + parts):
+        store.put(rows(number, number + 1), "digits")
+
+
+def test_several_processes_write_at_once(store, tmp_path):
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=_put_many, args=(tmp_path / "store", start, 20)) for start in (0, 10, 20)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+        assert writer.exitcode == 0
+    assert content(store) == expected(*range(41))
+
+
+def test_a_killed_writer_leaves_whole_parts_only(store, tmp_path, capsys):
+    context = multiprocessing.get_context("spawn")
+    for wait_seconds in (0.0, 0.01, 0.03):
+        writer = context.Process(target=_put_many, args=(tmp_path / "store", 0, 10_000))
+        writer.start()
+        before = len(store.parts())
+        while len(store.parts()) == before and writer.is_alive():
+            time.sleep(0.001)
+        time.sleep(wait_seconds)
+        assert writer.pid
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.join()
+        found = content(store)
+        assert found == expected(*range(len(found)))
+    assert "damaged" not in capsys.readouterr().out
+    store.put(rows(1), "digits")
+    assert [path.name for path in (tmp_path / "store").iterdir() if path.name.endswith(".partial")] == []

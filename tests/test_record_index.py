@@ -1,0 +1,57 @@
+"""Records read in any order."""
+
+import numpy as np
+import pytest
+
+from stages.library import record_index, records
+from stages.library.console import UserError
+from stages.library.records import Record
+
+
+@pytest.fixture
+def shards(tmp_path):
+    paths = records.shard_paths(tmp_path, "train", 3)
+    written: list[Record] = []
+    for path, count in zip(paths, (3, 0, 2), strict=True):
+        some = [
+            Record(f"{len(written) + i:064x}", bytes(10 * i + 1), "png", 1, 1, i, "x", f"{i}.png") for i in range(count)
+        ]
+        records.write_shard(path, some)
+        written += some
+    return paths, written
+
+
+def test_the_index_has_what_the_shards_have(shards):
+    paths, written = shards
+    index = record_index.build(paths)
+    assert (index.paths, index.counts) == (tuple(paths), (3, 0, 2))
+    assert index.keys.astype(str).tolist() == [record.key for record in written]
+    assert index.labels.tolist() == [record.label for record in written]
+    order = [4, 0, 3, 1, 1, 2]
+    found = [records.parse(paths[0], serialized) for serialized in index.serialized(order)]
+    assert found == [written[row] for row in order]
+
+
+def test_more_shards_than_files_may_be_open(shards, monkeypatch):
+    monkeypatch.setattr(record_index, "OPEN_FILES", 1)
+    paths, written = shards
+    found = record_index.build(paths).serialized([0, 4, 0, 4])
+    assert [records.parse(paths[0], serialized) for serialized in found] == [written[row] for row in (0, 4, 0, 4)]
+
+
+def test_no_records_at_all(tmp_path):
+    (path,) = records.shard_paths(tmp_path, "test", 1)
+    records.write_shard(path, [])
+    index = record_index.build([path])
+    assert (index.counts, index.keys.shape, index.labels.shape) == ((0,), (0,), (0,))
+    assert list(index.serialized([])) == []
+
+
+def test_a_flipped_bit_is_found(shards):
+    paths, _ = shards
+    content = bytearray(paths[2].read_bytes())
+    content[-20] ^= 1
+    paths[2].write_bytes(content)
+    with pytest.raises(UserError, match=r"train-00002-of-00003\.tfrecord is damaged"):
+        record_index.build(paths)
+    np.testing.assert_array_equal(record_index.build(paths[:2]).counts, (3, 0))

@@ -1,0 +1,135 @@
+"""`python -m app.store`, on stores that the tests fill."""
+
+import os
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from app import store
+from stages.library import artifacts, feature_store
+from stages.library.feature_store import FeatureStore, Rows
+
+
+def source(backbone="tiny", **changes):
+    plan = {"size_px": 96, "batch_size": 8, "flip": False, "precision": "float32", "xla": False}
+    preprocessing = {"input_size_px": 96, "central_crop": 1.0, "resize": "bilinear"}
+    return {"backbone": backbone, "plan": plan, "preprocessing": preprocessing, "runtime": "tensorflow"} | changes
+
+
+def put(name, content, count, dataset):
+    keys = np.array([f"{number:064x}" for number in range(count)], "S64")
+    made = FeatureStore(feature_store.root() / name, content, 4, 2)
+    made.put(Rows(keys, np.zeros((count, 4), np.float16), np.zeros((count, 2), np.float16)), dataset)
+    return made
+
+
+@pytest.fixture
+def filled():
+    tiny = put("a" * 64, source(), 3, "digits")
+    put("a" * 64, source(), 5, "flowers")
+    plan = {"size_px": 96, "batch_size": 8, "flip": True, "precision": "float32", "xla": False}
+    put(
+        "b" * 64,
+        source("large", plan=plan, preprocessing={"input_size_px": 299, "central_crop": 0.875, "resize": "bicubic"}),
+        7,
+        "digits",
+    )
+    return tiny
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["app.store", *arguments])
+        status = 0
+        try:
+            store.main()
+        except SystemExit as end:
+            status = int(str(end.code))
+        return status, capsys.readouterr()
+
+    return run
+
+
+def test_an_empty_store(run):
+    status, printed = run()
+    assert status == 0
+    assert f"{feature_store.root()}: 0 pictures, 0.0 MB" in printed.out
+    assert run("verify")[1].out == "0 parts, 0 damaged\n"
+    assert run("prune", "--all")[0] == 0
+
+
+def test_it_shows_pictures_and_sizes_by_backbone_and_data_set(filled, run):
+    lines = run("show")[1].out.splitlines()
+    cells = [line.split() for line in lines[1:-1]]
+    assert sorted((line[0], line[-5]) for line in cells) == [
+        ("large", "digits"),
+        ("tiny", "digits"),
+        ("tiny", "flowers"),
+    ]
+    assert {line[0] + line[-5]: line[-4] for line in cells} == {
+        "largedigits": "7",
+        "tinydigits": "3",
+        "tinyflowers": "5",
+    }
+    assert "299 px bicubic crop 0.875 flip tensorflow float32" in run()[1].out
+    size = sum(path.stat().st_size for path in feature_store.root().glob("*/*.parquet"))
+    assert lines[-1] == f"{feature_store.root()}: 15 pictures, {size / 1e6:,.1f} MB"
+
+
+def test_verify_removes_what_is_damaged_and_says_so(filled, run):
+    assert run("verify")[0] == 0
+    part = filled.parts()[0]
+    part.write_bytes(part.read_bytes() + b"x")
+    assert "1 unreadable parts" in run()[1].out
+    status, printed = run("verify")
+    assert status == 1
+    assert f"removed {part}: damaged\n3 parts, 1 damaged" in printed.out
+    assert not part.exists()
+    assert run("verify")[0] == 0
+
+
+def names():
+    return sorted(path.name[0] for path in feature_store.root().iterdir())
+
+
+def test_prune_by_backbone_and_by_age(filled, run):
+    assert "would remove large 299 px" in run("prune", "--backbone", "large", "--dry-run")[1].out
+    assert names() == ["a", "b"]
+    long_ago = time.time() - 40 * 86_400
+    os.utime(feature_store.root() / ("a" * 64) / "source.json", (long_ago, long_ago))
+    assert "40 days ago" in run()[1].out
+    run("prune", "--backbone", "large", "--unused-for", "30")
+    assert names() == ["a", "b"]
+    assert "removed tiny 96 px bilinear tensorflow float32: 40 days ago" in run("prune", "--unused-for", "30")[1].out
+    assert names() == ["b"]
+    run("prune", "--all")
+    assert names() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["prune"], "one of --backbone, --unused-for and --all is needed"),
+        (["prune", "--unused-for", "-1"], "--unused-for must be >= 0. Received: -1.0"),
+        (["prune", "--unused-for", "nan"], "--unused-for must be >= 0. Received: nan"),
+        (["clean"], "invalid choice: 'clean'"),
+    ],
+)
+def test_nothing_is_removed_by_mistake(filled, run, arguments, message):
+    status, printed = run(*arguments)
+    assert status == 2
+    assert message in printed.err
+    assert names() == ["a", "b"]
+
+
+def test_a_source_that_cannot_be_read_is_shown_as_unknown(filled, run):
+    path = feature_store.root() / ("a" * 64) / "source.json"
+    path.write_text("{")
+    assert "\n? " in run()[1].out
+    artifacts.write_json(path, [1])
+    assert run()[0] == 0
+    run("prune", "--all")
+    assert names() == []
