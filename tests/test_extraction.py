@@ -21,6 +21,7 @@ from stages.library import (
     feature_table,
     params,
     preprocessing,
+    record_index,
     records,
     runtimes,
     tensorflow_runtime,
@@ -86,6 +87,8 @@ def options(batch_size, **changes):
         runtime="tensorflow",
         precision="float32",
         xla=False,
+        calibration_images=4,
+        seed=0,
         engine="local",
     )
     return dataclasses.replace(default, **changes)
@@ -244,6 +247,33 @@ def test_other_splits_and_other_classes_compute_nothing(shards, extracted, tmp_p
     assert set(ours.labels) == {0}
 
 
+def test_int8_is_calibrated_on_training_pictures_in_whatever_order(shards):
+    paths = [path for split in SPLITS for path in records.find_shards(shards, split)]
+    index = record_index.build(paths)
+    training = set(index.keys[:11].tolist())
+    chosen = {
+        seed: index.keys[list(extraction.calibration_rows(index, options(5, seed=seed)))].tolist() for seed in range(9)
+    }
+    assert all(len(some) == 4 and set(some) <= training for some in chosen.values())
+    assert set().union(*chosen.values()) == training
+    turned = record_index.build(paths[2::-1])
+    rows = extraction.calibration_rows(turned, options(5, seed=3))
+    assert turned.keys[list(rows)].tolist() == chosen[3]
+    assert len(extraction.calibration_rows(index, options(5, calibration_images=99))) == 11
+
+
+@pytest.mark.slow
+def test_int8_features_are_features_of_their_own(shards, extracted, tmp_path):
+    params = options(5, runtime="openvino", precision="int8")
+    assert extract(params, shards, tmp_path / "first").computed == 17
+    assert extract(params, shards, tmp_path / "second").computed == 0
+    assert content(tmp_path / "first") == content(tmp_path / "second")
+    ours, others = (bottlenecks.load(folder, SPLITS, "logits") for folder in (tmp_path / "first", extracted))
+    assert ours.source.fingerprint != others.source.fingerprint
+    correlation = np.corrcoef(ours.values.ravel().astype(float), others.values.ravel().astype(float))[0, 1]
+    assert 0.7 < correlation < 1  # four pictures of 32 px are few to calibrate on
+
+
 def test_a_store_that_loses_everything_is_an_error_not_a_loop(shards, tmp_path, monkeypatch):
     monkeypatch.setattr(FeatureStore, "put", lambda self, rows, dataset: None)
     with pytest.raises(UserError, match="Set DECANT_CACHE to another folder"):
@@ -333,6 +363,10 @@ GOOD = dataclasses.asdict(options(64, input_size_px=96))
             r"`extract\.weights`: keys must be among .*efficientnet_lite0, .*inception_v3.*vgg",
         ),
         ({"runtime": "torch"}, r"`extract\.runtime`.*'tensorflow'.*Received: 'torch'"),
+        ({"precision": "int8"}, r"`extract`.*`precision` must be float32 or float16 with `runtime` tensorflow"),
+        ({"runtime": "openvino", "xla": True}, r"`extract`.*`xla` must be false with `runtime` openvino"),
+        ({"calibration_images": 0}, r"`extract\.calibration_images`.*Received: 0"),
+        ({"seed": -1}, r"`extract\.seed`.*Received: -1"),
         ({"precision": "float8"}, r"`extract\.precision`.*'float32'.*Received: 'float8'"),
         ({"xla": "on a GPU"}, r"`extract\.xla`"),
         ({"engine": "spark"}, r"`extract\.engine`.*'local'.*Received: 'spark'"),

@@ -1,6 +1,7 @@
 """Runtimes, against the model called directly; they run on the cores of one process."""
 
 import dataclasses
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,6 +14,7 @@ from stages.library.runtimes import Plan
 SIZE_PX = 64
 PLAN = Plan(SIZE_PX, batch_size=4, flip=False, precision="float32", xla=False)
 IMAGES = np.random.default_rng(1).uniform(0, 255, (4, SIZE_PX, SIZE_PX, 3)).astype(np.float32)
+NAMES = ("tensorflow", "openvino")
 
 
 @pytest.fixture(scope="module")
@@ -22,34 +24,65 @@ def lite0():
     return model
 
 
-@pytest.mark.parametrize("flip", [False, True])
-def test_tensorflow_gives_the_outputs_of_the_model(lite0, flip):
-    compiled = runtimes.lookup("tensorflow").compile(lite0, dataclasses.replace(PLAN, flip=flip), ())
-    views = [IMAGES, IMAGES[:, :, ::-1]] if flip else [IMAGES]
-    for output, name in zip(compiled.forward(IMAGES), runtimes.TAPPED, strict=True):
-        expected = np.mean([lite0(view, training=False)[name] for view in views], axis=0)
+@pytest.fixture(scope="module")
+def compiled(lite0):
+    for name in NAMES:
+        runtimes.lookup(name).prepare("float32")
+    return {name: runtimes.lookup(name).compile(lite0, PLAN, ()) for name in NAMES}
+
+
+def expected(model, views):
+    return [np.mean([model(view, training=False)[name] for view in views], axis=0) for name in runtimes.TAPPED]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_outputs_are_those_of_the_model(lite0, compiled, name):
+    for output, wanted in zip(compiled[name].forward(IMAGES), expected(lite0, [IMAGES]), strict=True):
         assert output.dtype == np.float32
-        np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-4)
+        assert np.abs(output - wanted).max() <= 1e-4 * np.abs(wanted).max()
 
 
-def test_a_row_depends_on_its_place_and_itself_alone(lite0):
-    forward = runtimes.lookup("tensorflow").compile(lite0, PLAN, ()).forward
-    whole = forward(IMAGES)
+@pytest.mark.parametrize("name", NAMES)
+def test_flipped_outputs_are_means_over_both_views(lite0, name):
+    flipping = runtimes.lookup(name).compile(lite0, dataclasses.replace(PLAN, flip=True), ())
+    for output, wanted in zip(flipping.forward(IMAGES), expected(lite0, [IMAGES, IMAGES[:, :, ::-1]]), strict=True):
+        assert np.abs(output - wanted).max() <= 1e-4 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_row_depends_on_its_place_and_itself_alone(compiled, name):
+    whole = compiled[name].forward(IMAGES)
     for place in range(4):
         others = np.random.default_rng(place).uniform(0, 255, IMAGES.shape).astype(np.float32)
         others[place] = IMAGES[place]
-        for output, expected in zip(forward(others), whole, strict=True):
-            np.testing.assert_array_equal(output[place], expected[place])
+        for output, wanted in zip(compiled[name].forward(others), whole, strict=True):
+            np.testing.assert_array_equal(output[place], wanted[place])
 
 
-def test_threads_may_call_at_once(lite0):
-    compiled = runtimes.lookup("tensorflow").compile(lite0, PLAN, ())
-    assert compiled.callers >= 1
-    expected = compiled.forward(IMAGES)
+@pytest.mark.parametrize("name", NAMES)
+def test_threads_may_call_at_once(compiled, name):
+    assert compiled[name].callers >= 1
+    batches = [IMAGES[np.roll(np.arange(4), shift)] for shift in range(4)]
+    alone = [compiled[name].forward(batch) for batch in batches]
     with ThreadPoolExecutor(4) as pool:
-        for outputs in pool.map(compiled.forward, [IMAGES] * 12):
-            for output, alone in zip(outputs, expected, strict=True):
-                np.testing.assert_array_equal(output, alone)
+        for outputs, wanted in zip(pool.map(compiled[name].forward, batches * 4), alone * 4, strict=True):
+            for output, one in zip(outputs, wanted, strict=True):
+                np.testing.assert_array_equal(output, one)
+
+
+@pytest.mark.slow
+def test_int8_is_near_float32_and_the_same_each_time(lite0, compiled):
+    runtime = runtimes.lookup("openvino")
+    runtime.prepare("int8")
+    plan = dataclasses.replace(PLAN, precision="int8")
+    first, second = (runtime.compile(lite0, plan, (image[None] for image in IMAGES)) for _ in range(2))
+    for one, other, exact in zip(
+        *(each.forward(IMAGES) for each in (first, second, compiled["openvino"])), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+        assert np.abs(one - exact).max() > 0
+        correlation = np.corrcoef(one.ravel(), exact.ravel())[0, 1]
+        assert correlation > 0.95
 
 
 def test_what_needs_a_gpu_says_so(lite0):
@@ -58,3 +91,10 @@ def test_what_needs_a_gpu_says_so(lite0):
         runtime.prepare("float16")
     with pytest.raises(UserError, match=r"`extract\.xla` must be false without a GPU.*Received: true"):
         runtime.compile(lite0, dataclasses.replace(PLAN, xla=True), ())
+
+
+@pytest.mark.parametrize(("precision", "package"), [("float32", "openvino"), ("int8", "nncf")])
+def test_a_missing_requirement_is_named(monkeypatch, precision, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=rf"{package}.*pip install -r requirements-openvino.txt"):
+        runtimes.lookup("openvino").prepare(precision)

@@ -21,6 +21,7 @@ from stages.library import (
     records,
     runtimes,
     slots,
+    splits,
     weights,
 )
 from stages.library.backbones import Backbone
@@ -31,6 +32,7 @@ from stages.library.feature_store import FeatureStore, Rows
 from stages.library.feature_table import FeatureTable
 from stages.library.params import CONFIG, PLUGINS, plugin_names
 from stages.library.preprocessing import Preprocessing, ResizeMethod
+from stages.library.record_index import RecordIndex
 from stages.library.runtimes import Plan
 
 ROWS_PER_PART = 1024
@@ -51,6 +53,8 @@ class Params:
     runtime: Annotated[runtimes.Name, pydantic.Field(description="what runs the network")]
     precision: Annotated[runtimes.Precision, pydantic.Field(description="of the network's arithmetic")]
     xla: Annotated[bool, pydantic.Field(description="compile the graph by XLA, on a GPU")]
+    calibration_images: Annotated[int, pydantic.Field(ge=1, le=100_000, description="training pictures, for int8")]
+    seed: Annotated[int, pydantic.Field(ge=0, description="chooses the pictures for int8")]
     engine: Annotated[engines.Name, pydantic.Field(description="where the batches are computed")]
 
     @pydantic.field_validator("weights")
@@ -60,6 +64,15 @@ class Params:
         if not set(chosen) <= set(known):
             raise ValueError(f"keys must be among {', '.join(known)}")
         return chosen
+
+    @pydantic.model_validator(mode="after")
+    def _suits_the_runtime(self) -> "Params":
+        possible = {"tensorflow": ("float32", "float16"), "openvino": ("float32", "int8")}[self.runtime]
+        if self.precision not in possible:
+            raise ValueError(f"`precision` must be {' or '.join(possible)} with `runtime` {self.runtime}")
+        if self.xla and self.runtime != "tensorflow":
+            raise ValueError(f"`xla` must be false with `runtime` {self.runtime}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -116,6 +129,20 @@ def fingerprint(content: dict[str, Any]) -> str:
     return artifacts.sha256_bytes(artifacts.canonical_json(content).encode())
 
 
+def calibration_rows(index: RecordIndex, params: Params) -> tuple[int, ...]:
+    """Returns the rows of the training pictures that int8 is calibrated on, the same ones in whatever order they stand.
+
+    Args:
+      index: of all splits.
+      params: `calibration_images` of them are chosen by `seed`, or all where there are fewer.
+    """
+    training = [name.name.startswith("train-") for name in index.paths]
+    rows = np.flatnonzero(np.repeat(training, index.counts))
+    rows = rows[np.unique(index.keys[rows], return_index=True)[1]]
+    numbers = [splits.uniform(key.decode(), "calibration", params.seed) for key in index.keys[rows].tolist()]
+    return tuple(rows[np.argsort(numbers)[: params.calibration_images]].tolist())
+
+
 def extract(name: str, params: Params, shards: Path, dataset: dict[str, Any], out: Path) -> Extracted:
     """Writes the features of every picture: `out/SPLIT-00000-of-00004.parquet`, one file per TFRecord shard.
 
@@ -140,7 +167,9 @@ def extract(name: str, params: Params, shards: Path, dataset: dict[str, Any], ou
     paths = [path for split in records.SPLITS for path in records.find_shards(shards, split)]
     index = record_index.build(console.progress(paths, "read shards", "shards"))
     weights_sha256 = artifacts.sha256_file(weights.locate(backbone, params.weights.get(name)))
-    content = covered(backbone, weights_sha256, preparation, plan, params.runtime)
+    calibration = calibration_rows(index, params) if params.precision == "int8" else ()
+    sample = artifacts.sha256_bytes(b"".join(index.keys[list(calibration)])) if calibration else ""
+    content = covered(backbone, weights_sha256, preparation, plan, params.runtime, sample)
     identity = fingerprint(content)
     widths = backbone.feature_width, backbone.num_logits
     store = FeatureStore(feature_store.root() / identity, content, *widths)
@@ -150,7 +179,7 @@ def extract(name: str, params: Params, shards: Path, dataset: dict[str, Any], ou
         for _ in range(ATTEMPTS):  # a part that is damaged or vanishes between is computed again
             missing = table.missing(store.keys(store.parts()))
             if len(missing):
-                job = Job(name, params.weights, preparation, params.runtime, plan, index)
+                job = Job(name, params.weights, preparation, params.runtime, plan, index, calibration)
                 computed += _compute(job, params.engine, missing, store, dataset["name"])
             table.fill(store.read(store.parts()))
             if table.complete:

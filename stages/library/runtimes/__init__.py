@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-Name = Literal["tensorflow"]
-Precision = Literal["float32", "float16"]
+Name = Literal["tensorflow", "openvino"]
+Precision = Literal["float32", "float16", "int8"]
 TAPPED = ("bottleneck", "logits")
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.library import tensorflow_runtime
+from stages.library import frozen_graph, tensorflow_runtime
 from stages.library.console import UserError
-from stages.library.runtimes import Compiled, Plan, tap
+from stages.library.runtimes import Compiled, Plan
 
 if TYPE_CHECKING:
     import keras
@@ -48,20 +48,13 @@ def compile(model: "keras.Model", plan: Plan, calibration: Iterable["tf.Tensor"]
       UserError: XLA without a GPU.
     """
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
     if plan.xla and not on_gpu:
         raise UserError("`extract.xla` must be false without a GPU: on a CPU XLA is many times slower. Received: true")
-
-    def tapped(images: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        return tuple(tf.cast(output, tf.float32) for output in tap(model, images, plan.flip))
-
-    signature = [tf.TensorSpec((plan.batch_size, plan.size_px, plan.size_px, 3), tf.float32)]
-    function = tf.function(tapped, input_signature=signature, autograph=False, jit_compile=plan.xla or None)
-    concrete = function.get_concrete_function()
+    concrete = frozen_graph.function(model, plan, plan.batch_size)
     # XLA compiles functions, not frozen graphs, and folds the constants itself.
-    graph = concrete if plan.xla else convert_variables_to_constants_v2(concrete)
+    graph = concrete if plan.xla else frozen_graph.freeze(concrete)
 
     def forward(images: "tf.Tensor") -> tuple[np.ndarray, np.ndarray]:
         bottleneck, logits = graph(tf.convert_to_tensor(images))
