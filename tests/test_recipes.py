@@ -34,6 +34,15 @@ def test_a_recipe_adds_no_key_but_weights(path):
     assert all(word.startswith("+extract.weights.") for word in added)
 
 
+@pytest.mark.parametrize("section", ["scratch", "finetune"])
+def test_what_one_recipe_sets_the_others_set_too(section):
+    """`dvc exp run` leaves its changes in params.yaml, so a recipe may start from another one's."""
+    keys = [{word.split("=")[0] for word in overrides(path) if word.startswith(section)} for path in RECIPES]
+    using = [found for found in keys if found]
+    assert len(using) > 1
+    assert all(found == using[0] for found in using)
+
+
 def test_each_recipe_is_documented():
     text = (ROOT / "docs" / "systems.md").read_text(encoding="utf-8")
     assert RECIPES
