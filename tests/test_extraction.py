@@ -1,22 +1,21 @@
 """Extraction, end to end on small shards, against the model called directly."""
 
 import dataclasses
-import hashlib
-import io
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import insects
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from stages.library import (
     artifacts,
     bottlenecks,
     extraction,
+    feature_parts,
     feature_store,
     feature_table,
     params,
@@ -32,12 +31,10 @@ from stages.library.console import UserError
 from stages.library.extraction import Extracted, Params
 from stages.library.feature_store import FeatureStore
 from stages.library.preprocessing import Preprocessing
-from stages.library.records import SPLITS, Record
+from stages.library.records import SPLITS
 from stages.library.runtimes import Plan
 
 SIZE_PX = 32
-CLASSES = ("ant", "bee", "cat")
-DATASET = {"name": "insects", "classes": CLASSES}
 COUNTS = {"train": (7, 0, 4), "validation": (1, 2, 0), "test": (0, 0, 3)}
 ROOT = Path(__file__).parents[1]
 
@@ -47,20 +44,10 @@ def shards(tmp_path_factory):
     """Seventeen pictures in nine shards, some of them empty; JPEG and PNG, colour and grey, of several sizes."""
     folder = tmp_path_factory.mktemp("tfrecord")
     rng = np.random.default_rng(0)
-
-    def record(label):
-        shape = (int(rng.integers(20, 50)), int(rng.integers(20, 50))) + ((3,) if label else ())
-        small = Image.fromarray(rng.integers(0, 256, (4, 4, *shape[2:]), dtype=np.uint8))
-        file, kind = io.BytesIO(), "jpeg" if label == 1 else "png"
-        small.resize((shape[1], shape[0])).save(file, kind)
-        encoded = file.getvalue()
-        key = hashlib.sha256(encoded).hexdigest()
-        return Record(key, encoded, kind, shape[0], shape[1], label, CLASSES[label], f"{key}.{kind}")
-
     for split, counts in COUNTS.items():
         for path, count in zip(records.shard_paths(folder, split, 3), counts, strict=True):
-            records.write_shard(path, [record(int(rng.integers(3))) for _ in range(count)])
-    artifacts.write_json(folder / "dataset.json", DATASET)
+            records.write_shard(path, [insects.record(rng) for _ in range(count)])
+    artifacts.write_json(folder / "dataset.json", insects.DATASET)
     return folder
 
 
@@ -90,13 +77,16 @@ def options(batch_size, **changes):
         calibration_images=4,
         seed=0,
         engine="local",
+        ray_actors=None,
+        ray_cpus=1,
+        ray_gpus=0.0,
     )
     return dataclasses.replace(default, **changes)
 
 
 def extract(params, shards, out):
     out.mkdir(exist_ok=True)
-    return extraction.extract("efficientnet_lite0", params, shards, DATASET, out)
+    return extraction.extract("efficientnet_lite0", params, shards, insects.DATASET, out)
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +136,7 @@ def test_the_source_travels_with_the_features(extracted):
     content = extraction.covered(efficientnet_lite0.BACKBONE, sha256, Preprocessing(SIZE_PX), plan(5), "tensorflow")
     identity = extraction.fingerprint(content)
     assert source == bottlenecks.Source(
-        "efficientnet_lite0", SIZE_PX, 1.0, "bilinear", False, sha256, identity, CLASSES
+        "efficientnet_lite0", SIZE_PX, 1.0, "bilinear", False, sha256, identity, insects.CLASSES
     )
 
 
@@ -194,7 +184,7 @@ def test_a_second_run_computes_nothing_and_gives_the_same_bytes(shards, extracte
 def test_a_killed_run_goes_on_where_it_was_with_the_bytes_of_an_undisturbed_one(
     shards, extracted, tmp_path, monkeypatch, rows_per_part
 ):
-    monkeypatch.setattr(extraction, "ROWS_PER_PART", rows_per_part)
+    monkeypatch.setattr(feature_parts, "ROWS_PER_PART", rows_per_part)
     put, left = FeatureStore.put, 2
 
     def killed(self, rows, dataset):
@@ -219,7 +209,7 @@ def test_a_killed_run_goes_on_where_it_was_with_the_bytes_of_an_undisturbed_one(
 
 @pytest.mark.parametrize("place", [0.5, -1])  # within the features, and at the end, so that no key can be read
 def test_a_damaged_part_is_computed_again(shards, extracted, tmp_path, monkeypatch, place):
-    monkeypatch.setattr(extraction, "ROWS_PER_PART", 5)
+    monkeypatch.setattr(feature_parts, "ROWS_PER_PART", 5)
     extract(options(5), shards, tmp_path / "first")
     part = sorted(feature_store.root().glob("*/*.parquet"))[1]
     damaged = bytearray(part.read_bytes())

@@ -1,7 +1,5 @@
 """Features of every picture by a pretrained network: taken from the feature store, and computed where it has none."""
 
-import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,16 +25,15 @@ from stages.library import (
 from stages.library.backbones import Backbone
 from stages.library.bottlenecks import Source
 from stages.library.console import UserError
+from stages.library.engines import Resources
 from stages.library.extraction_worker import Job
-from stages.library.feature_store import FeatureStore, Rows
+from stages.library.feature_store import FeatureStore
 from stages.library.feature_table import FeatureTable
 from stages.library.params import CONFIG, PLUGINS, plugin_names
 from stages.library.preprocessing import Preprocessing, ResizeMethod
 from stages.library.record_index import RecordIndex
 from stages.library.runtimes import Plan
 
-ROWS_PER_PART = 1024
-SECONDS_PER_PART = 15.0
 ATTEMPTS = 3
 
 
@@ -56,6 +53,9 @@ class Params:
     calibration_images: Annotated[int, pydantic.Field(ge=1, le=100_000, description="training pictures, for int8")]
     seed: Annotated[int, pydantic.Field(ge=0, description="chooses the pictures for int8")]
     engine: Annotated[engines.Name, pydantic.Field(description="where the batches are computed")]
+    ray_actors: Annotated[int | None, pydantic.Field(ge=1, description="null: as many as there is room for")]
+    ray_cpus: Annotated[int, pydantic.Field(ge=1, description="cores of each actor")]
+    ray_gpus: Annotated[float, pydantic.Field(ge=0, description="GPUs of each actor, e.g. 0.5")]
 
     @pydantic.field_validator("weights")
     @classmethod
@@ -180,7 +180,7 @@ def extract(name: str, params: Params, shards: Path, dataset: dict[str, Any], ou
             missing = table.missing(store.keys(store.parts()))
             if len(missing):
                 job = Job(name, params.weights, preparation, params.runtime, plan, index, calibration)
-                computed += _compute(job, params.engine, missing, store, dataset["name"])
+                computed += _compute(job, params, missing, store, dataset["name"])
             table.fill(store.read(store.parts()))
             if table.complete:
                 break
@@ -194,38 +194,12 @@ def extract(name: str, params: Params, shards: Path, dataset: dict[str, Any], ou
     return Extracted(len(index.keys), computed, size_px)
 
 
-def _compute(job: Job, engine: str, missing: np.ndarray, store: FeatureStore, dataset: str) -> int:
-    """Adds the features of some rows of the index to the store, part by part; returns their number."""
+def _compute(job: Job, params: Params, missing: np.ndarray, store: FeatureStore, dataset: str) -> int:
+    """Adds the features of some rows of the index to the store; returns their number."""
     schedule = slots.schedule(job.index.keys[missing], job.plan.batch_size)
     batches = np.where(schedule >= 0, missing[schedule], -1)
-    rows = engines.lookup(engine).run(job, batches)
-    for part in _parts(_counted(rows, f"bottleneck-extract {job.backbone}", len(missing))):
-        store.put(part, dataset)
+    resources = Resources(params.ray_actors, params.ray_cpus, params.ray_gpus)
+    with console.progress_bar(f"bottleneck-extract {job.backbone}", "images", len(missing)) as bar:
+        for count in engines.lookup(params.engine).run(job, batches, store, dataset, resources):
+            bar.update(count)
     return len(missing)
-
-
-def _counted(rows: Iterator[Rows], description: str, total: int) -> Iterator[Rows]:
-    """Yields the rows under a progress bar that counts pictures."""
-    with console.progress_bar(description, "images", total) as bar:
-        for some in rows:
-            bar.update(len(some.keys))
-            yield some
-
-
-def _parts(rows: Iterator[Rows]) -> Iterator[Rows]:
-    """Joins batches to parts: of ROWS_PER_PART pictures or, of a slow network, of SECONDS_PER_PART."""
-    waiting: list[Rows] = []
-    started = time.monotonic()
-    for some in rows:
-        waiting.append(some)
-        full = sum(len(each.keys) for each in waiting) >= ROWS_PER_PART
-        if full or time.monotonic() - started >= SECONDS_PER_PART:
-            yield _joined(waiting)
-            waiting, started = [], time.monotonic()
-    if waiting:
-        yield _joined(waiting)
-
-
-def _joined(rows: list[Rows]) -> Rows:
-    columns = zip(*((each.keys, each.bottleneck, each.logits) for each in rows), strict=True)
-    return Rows(*(np.concatenate(column) for column in columns))

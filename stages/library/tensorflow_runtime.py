@@ -38,7 +38,9 @@ def grow_memory() -> None:
 
 
 def cores() -> int:
-    """Returns the number of CPU cores that this process may use."""
+    """Returns the number of CPU cores that this process may use; OMP_NUM_THREADS, which Ray sets, limits it."""
+    if os.environ.get("OMP_NUM_THREADS", "").isdecimal():
+        return max(int(os.environ["OMP_NUM_THREADS"]), 1)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,25 +1,49 @@
 """Engines: where the batches of an extraction are computed, one module each, looked up by the name in `extract.engine`.
 
-An engine's module has `run(job, batches, parallel)`, see `EngineModule`.
+An engine's module has `run(...)`, see `EngineModule`. All give the same bytes.
 """
 
 import importlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
 
 from stages.library.extraction_worker import Job
-from stages.library.feature_store import Rows
+from stages.library.feature_store import FeatureStore
 
-Name = Literal["local"]
+Name = Literal["local", "ray"]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a pool of actors takes of a cluster; the local engine takes this machine as it is.
+
+    Attributes:
+      actors: their number, or None for as many as the cluster has room for.
+      cpus, gpus: of each.
+    """
+
+    actors: int | None
+    cpus: int
+    gpus: float
 
 
 class EngineModule(Protocol):
     """What an engine's module offers."""
 
-    def run(self, job: Job, batches: np.ndarray) -> Iterator[Rows]:
-        """Yields the features of some batches (see `slots.schedule`) as they come, batch by batch, in any order."""
+    def run(
+        self, job: Job, batches: np.ndarray, store: FeatureStore, dataset: str, resources: Resources
+    ) -> Iterator[int]:
+        """Computes some batches (see `slots.schedule`) and adds their features to the store.
+
+        Yields:
+          Numbers of pictures, as they are done; at the end all are in the store.
+
+        Raises:
+          UserError: the engine, the runtime or the weights can't be had; what was computed is kept.
+        """
         ...
 
 
