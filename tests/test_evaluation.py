@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 
+import contents
 import evaluated
 import numpy as np
 import pyarrow.parquet as pq
@@ -143,9 +144,9 @@ def test_the_evaluation_names_its_model_and_data_set(known, tmp_path):
 
 def test_evaluating_twice_gives_the_same_bytes(known, tmp_path):
     _, figures = known
-    before = {path.name: path.read_bytes() for path in figures.iterdir()}
+    before = contents.of(figures)
     evaluated.evaluate(tmp_path, NAME, CLASSES, LABELS, sure_logits(PREDICTED))
-    assert {path.name: path.read_bytes() for path in figures.iterdir()} == before
+    assert contents.of(figures) == before
 
 
 def test_pictures_exist_with_and_without_mistakes(known, tmp_path):

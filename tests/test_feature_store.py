@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stages.library import artifacts
-from stages.library.feature_store import FeatureStore, Rows, root
+from stages.library.feature_store import FeatureStore, Rows
 
 WIDTHS = 5, 3
 
@@ -108,11 +108,6 @@ def test_reading_marks_the_store_as_used(store, tmp_path):
     os.utime(source, (0, 0))
     list(store.read(store.parts()))
     assert time.time() - source.stat().st_mtime < 1000
-
-
-def test_the_store_is_in_the_cache_folder(monkeypatch, tmp_path):
-    monkeypatch.setenv("DECANT_CACHE", str(tmp_path / "x"))
-    assert root() == tmp_path / "x" / "features"
 
 
 def _put_many(folder, start, parts):

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import contents
 import numpy as np
 import pytest
 
@@ -26,13 +27,13 @@ def dataset(monkeypatch):
 
 def test_digits_are_the_same_bytes_on_every_run(dataset, run_stage, tmp_path, capsys):
     dataset()
-    contents = []
+    runs = []
     for _ in range(2):
         run_stage("fetch", "--out", tmp_path / "raw")
-        contents.append({path.name: path.read_bytes() for path in sorted((tmp_path / "raw").iterdir())})
+        runs.append(contents.of(tmp_path / "raw"))
         assert capsys.readouterr().out.startswith("fetch: digits: 1,797 pictures from scikit-learn; ")
-    assert contents[0] == contents[1]
-    assert list(contents[0]) == ["images.npy", "labels.npy"]
+    assert runs[0] == runs[1]
+    assert list(runs[0]) == ["images.npy", "labels.npy"]
     assert np.load(tmp_path / "raw" / "images.npy").shape == (1797, 8, 8)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from app import store
-from stages.library import artifacts, feature_store
+from stages.library import artifacts, store_location
 from stages.library.feature_store import FeatureStore, Rows
 
 
@@ -20,7 +20,7 @@ def source(backbone="tiny", **changes):
 
 def put(name, content, count, dataset):
     keys = np.array([f"{number:064x}" for number in range(count)], "S64")
-    made = FeatureStore(feature_store.root() / name, content, 4, 2)
+    made = FeatureStore(store_location.root() / name, content, 4, 2)
     made.put(Rows(keys, np.zeros((count, 4), np.float16), np.zeros((count, 2), np.float16)), dataset)
     return made
 
@@ -56,7 +56,7 @@ def run(monkeypatch, capsys):
 def test_an_empty_store(run):
     status, printed = run()
     assert status == 0
-    assert f"{feature_store.root()}: 0 pictures, 0.0 MB" in printed.out
+    assert f"{store_location.root()}: 0 pictures, 0.0 MB" in printed.out
     assert run("verify")[1].out == "0 parts, 0 damaged\n"
     assert run("prune", "--all")[0] == 0
 
@@ -75,8 +75,8 @@ def test_it_shows_pictures_and_sizes_by_backbone_and_data_set(filled, run):
         "tinyflowers": "5",
     }
     assert "299 px bicubic crop 0.875 flip tensorflow float32" in run()[1].out
-    size = sum(path.stat().st_size for path in feature_store.root().glob("*/*.parquet"))
-    assert lines[-1] == f"{feature_store.root()}: 15 pictures, {size / 1e6:,.1f} MB"
+    size = sum(path.stat().st_size for path in store_location.root().glob("*/*.parquet"))
+    assert lines[-1] == f"{store_location.root()}: 15 pictures, {size / 1e6:,.1f} MB"
 
 
 def test_verify_removes_what_is_damaged_and_says_so(filled, run):
@@ -92,14 +92,14 @@ def test_verify_removes_what_is_damaged_and_says_so(filled, run):
 
 
 def names():
-    return sorted(path.name[0] for path in feature_store.root().iterdir())
+    return sorted(path.name[0] for path in store_location.root().iterdir())
 
 
 def test_prune_by_backbone_and_by_age(filled, run):
     assert "would remove large 299 px" in run("prune", "--backbone", "large", "--dry-run")[1].out
     assert names() == ["a", "b"]
     long_ago = time.time() - 40 * 86_400
-    os.utime(feature_store.root() / ("a" * 64) / "source.json", (long_ago, long_ago))
+    os.utime(store_location.root() / ("a" * 64) / "source.json", (long_ago, long_ago))
     assert "40 days ago" in run()[1].out
     run("prune", "--backbone", "large", "--unused-for", "30")
     assert names() == ["a", "b"]
@@ -126,7 +126,7 @@ def test_nothing_is_removed_by_mistake(filled, run, arguments, message):
 
 
 def test_a_source_that_cannot_be_read_is_shown_as_unknown(filled, run):
-    path = feature_store.root() / ("a" * 64) / "source.json"
+    path = store_location.root() / ("a" * 64) / "source.json"
     path.write_text("{")
     assert "\n? " in run()[1].out
     artifacts.write_json(path, [1])

@@ -2,6 +2,7 @@
 
 import csv
 
+import contents
 import numpy as np
 import pandas as pd
 import pytest
@@ -58,10 +59,6 @@ def project(tmp_path, write_params, run_stage):
     )
 
     return Project(path, shards, run_stage)
-
-
-def contents(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 INPUT = Preprocessing(4)
@@ -227,7 +224,7 @@ PARTS_OF_PASSES = {"scratch__steps_per_epoch": 2, "scratch__batch_norm": True, "
 )
 def test_a_killed_training_resumes_to_the_same_bytes(project, write_params, monkeypatch, capsys, instant, changes):
     write_params(**changes)
-    whole = contents(project("train_scratch", "whole"))
+    whole = contents.of(project("train_scratch", "whole"))
     save, write_json = checkpoints.Checkpoints.save, artifacts.write_json
 
     def killed_save(self, logs):
@@ -248,7 +245,7 @@ def test_a_killed_training_resumes_to_the_same_bytes(project, write_params, monk
         with pytest.raises(Killed):
             project("train_scratch", "resumed")
     assert not (project.shards.parent / "resumed").exists()
-    assert contents(project("train_scratch", "resumed")) == whole
+    assert contents.of(project("train_scratch", "resumed")) == whole
     finished = 2 if instant == "after the state" else 1
     assert f"resuming after epoch {finished} of 3" in capsys.readouterr().out
 
@@ -304,7 +301,7 @@ def test_finetune_starts_from_the_head_and_says_what_it_trains(project, run_stag
     assert np.isfinite(logits).all()
     assert len(set(keys)) == len(labels)
     again = project("finetune", "again", *arguments)
-    assert contents(out) == contents(again)
+    assert contents.of(out) == contents.of(again)
 
 
 def test_no_network_is_a_clear_error(tmp_path):
