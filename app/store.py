@@ -1,7 +1,7 @@
 """Shows, verifies and prunes the feature store, where bottleneck-extract keeps what networks said of pictures.
 
-It lies in the user's cache folder, or under $DECANT_CACHE, and can be removed at any time: what is missing is computed
-again when it is needed.
+It lies in the user's cache folder, under $DECANT_CACHE, or at $DECANT_STORE (a path or URL), and can be removed at any
+time: what is missing is computed again when it is needed.
 
 examples: python -m app.store
           python -m app.store verify
@@ -9,7 +9,6 @@ examples: python -m app.store
 """
 
 import argparse
-import shutil
 import sys
 import time
 from collections import defaultdict
@@ -21,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.library import artifacts, console, feature_store
+from stages.library import artifacts, console, feature_store, store_location
 
 DAY_SECONDS = 86_400
 
@@ -33,7 +32,7 @@ class Folder:
     Attributes:
       path: its folder.
       source: what the features depend on beside the pictures, {} where that can't be read.
-      used: when it was last read or made, seconds since the epoch.
+      used: when it was last read or made, seconds since the epoch; 0 where its file system doesn't say.
       pictures, sizes: pictures and bytes by data set; a picture in two parts counts twice.
       unreadable: parts whose rows can't be counted.
     """
@@ -68,8 +67,8 @@ class Folder:
 def main() -> None:
     """Runs the program; exit status 1 where `verify` found damage."""
     arguments = parse_arguments()
-    root = feature_store.root()
-    folders = [read(path) for path in sorted(root.glob("*/")) if path.is_dir()]
+    root = store_location.root()
+    folders = [read(path) for path in sorted(root.glob("*"), key=str) if path.is_dir()]
     if arguments.command == "verify":
         sys.exit(1 if verify(folders) else 0)
     elif arguments.command == "prune":
@@ -106,11 +105,12 @@ def read(path: Path) -> Folder:
         source = artifacts.read_json(path / feature_store.SOURCE)
         used = (path / feature_store.SOURCE).stat().st_mtime
     except (OSError, ValueError):
-        source, used = {}, path.stat().st_mtime
+        source, used = {}, 0.0
     folder = Folder(path, source if isinstance(source, dict) else {}, used)
-    for part in sorted(path.glob("*.parquet")):
+    for part in sorted(path.glob("*.parquet"), key=str):
         try:
-            metadata = pq.read_metadata(part)
+            with part.open("rb") as file:
+                metadata = pq.read_metadata(file)
             dataset = (metadata.metadata or {})[feature_store.DATASET].decode()
             folder.pictures[dataset] += metadata.num_rows
             folder.sizes[dataset] += part.stat().st_size
@@ -137,7 +137,7 @@ def show(root: Path, folders: Sequence[Folder]) -> None:
 
 def verify(folders: Sequence[Folder]) -> int:
     """Removes every part that is not what its name says, and returns how many."""
-    parts = [part for folder in folders for part in sorted(folder.path.glob("*.parquet"))]
+    parts = [part for folder in folders for part in sorted(folder.path.glob("*.parquet"), key=str)]
     damaged = 0
     for part in console.progress(parts, "verify", "parts"):
         if artifacts.sha256_file(part) != part.stem:
@@ -154,7 +154,8 @@ def chosen(folders: Sequence[Folder], arguments: argparse.Namespace) -> list[Fol
     return [
         folder
         for folder in folders
-        if arguments.backbone in (None, folder.backbone) and time.time() - folder.used >= age
+        if arguments.backbone in (None, folder.backbone)
+        and (not age or (folder.used and time.time() - folder.used >= age))
     ]
 
 
@@ -163,7 +164,7 @@ def prune(folders: Sequence[Folder], dry_run: bool) -> None:
     for folder in folders:
         print(f"{'would remove' if dry_run else 'removed'} {folder.backbone} {folder.description()}: {_age(folder)}")
         if not dry_run:
-            shutil.rmtree(folder.path)
+            store_location.remove(folder.path)
     freed = sum(folder.size_bytes for folder in folders)
     print(f"{_megabytes(freed)} {'would be' if dry_run else 'are'} free")
 
@@ -173,6 +174,8 @@ def _megabytes(size: int) -> str:
 
 
 def _age(folder: Folder) -> str:
+    if not folder.used:
+        return "unknown"
     days = max(time.time() - folder.used, 0) / DAY_SECONDS
     return "today" if days < 1 else f"{days:.0f} days ago"
 

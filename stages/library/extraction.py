@@ -13,13 +13,13 @@ from stages.library import (
     bottlenecks,
     console,
     engines,
-    feature_store,
     preprocessing,
     record_index,
     records,
     runtimes,
     slots,
     splits,
+    store_location,
     weights,
 )
 from stages.library.backbones import Backbone
@@ -172,7 +172,7 @@ def extract(name: str, params: Params, shards: Path, dataset: dict[str, Any], ou
     content = covered(backbone, weights_sha256, preparation, plan, params.runtime, sample)
     identity = fingerprint(content)
     widths = backbone.feature_width, backbone.num_logits
-    store = FeatureStore(feature_store.root() / identity, content, *widths)
+    store = FeatureStore(store_location.root() / identity, content, *widths)
     table = FeatureTable(out / "rows.partial", index, *widths)
     try:
         computed = 0
@@ -185,7 +185,7 @@ def extract(name: str, params: Params, shards: Path, dataset: dict[str, Any], ou
             if table.complete:
                 break
         else:
-            raise UserError(f"{feature_store.root()} loses what is written to it. Set DECANT_CACHE to another folder")
+            raise UserError(f"{store_location.root()} loses what is written to it. Set DECANT_STORE to another folder")
         classes = tuple(dataset["classes"])
         described = (name, size_px, params.central_crop, params.resize, params.flip, weights_sha256)
         table.write_shards(out, Source(*described, identity, classes))

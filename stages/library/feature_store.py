@@ -1,7 +1,7 @@
-"""Features by (fingerprint, sha256 of the picture), outside DVC's outs, shared by all checkouts of a user.
+"""Features by (fingerprint, sha256 of the picture), outside DVC's outs, shared by checkouts and, at a URL, machines.
 
-    CACHE/features/FINGERPRINT/source.json      what the fingerprint is over
-    CACHE/features/FINGERPRINT/SHA256.parquet   a part: key, bottleneck and logits of some pictures
+    ROOT/FINGERPRINT/source.json      what the fingerprint is over (ROOT: see `store_location`)
+    ROOT/FINGERPRINT/SHA256.parquet   a part: key, bottleneck and logits of some pictures
 
 A part is named by the hash of its bytes, appears whole or not at all and never changes. So writers need no lock: two
 that compute the same picture at once write equal rows. A kill loses the pictures since the last part. A part that does
@@ -9,7 +9,6 @@ not hash to its name is removed, and its pictures are computed again; the whole 
 """
 
 import io
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.library import artifacts, bottlenecks
-from stages.library.downloads import cache_folder
+from stages.library import artifacts, bottlenecks, store_location
 
 SOURCE = "source.json"
 DATASET = b"dataset"
@@ -39,11 +37,6 @@ class Rows:
     keys: np.ndarray
     bottleneck: np.ndarray
     logits: np.ndarray
-
-
-def root() -> Path:
-    """Returns the folder of all stores of this user."""
-    return cache_folder() / "features"
 
 
 class FeatureStore:
@@ -77,7 +70,7 @@ class FeatureStore:
           OSError: the folder can't be written to, or the disk is full.
         """
         if not (self._folder / SOURCE).exists():
-            artifacts.write_json(self._folder / SOURCE, self._source)
+            store_location.write(self._folder / SOURCE, artifacts.canonical_json(self._source).encode())
         columns = [
             pa.array(rows.keys.astype(str).tolist(), pa.string()),
             bottlenecks.fixed_size_lists(rows.bottleneck),
@@ -87,18 +80,19 @@ class FeatureStore:
         content = io.BytesIO()
         pq.write_table(table, content, compression="zstd", use_dictionary=False)
         encoded = content.getvalue()
-        artifacts.write_bytes(self._folder / f"{artifacts.sha256_bytes(encoded)}.parquet", encoded)
+        store_location.write(self._folder / f"{artifacts.sha256_bytes(encoded)}.parquet", encoded)
 
     def parts(self) -> list[Path]:
         """Returns the paths of all parts, sorted."""
-        return sorted(self._folder.glob("*.parquet"))
+        return sorted(self._folder.glob("*.parquet"), key=str)
 
     def keys(self, parts: Sequence[Path]) -> np.ndarray:
         """Returns the keys in some parts, "S64" (n,); nothing is verified, and what can't be read is passed over."""
         found = [np.empty(0, "S64")]
         for part in parts:
             try:
-                column = pq.read_table(part, columns=["key"])["key"]
+                with part.open("rb") as file:
+                    column = pq.read_table(file, columns=["key"])["key"]
             except (OSError, KeyError, pa.ArrowException):
                 continue
             found.append(np.array(column.to_pylist(), "S64"))
@@ -114,7 +108,7 @@ class FeatureStore:
                 print(f"{part} is damaged: removed, its pictures are computed again", flush=True)
                 part.unlink(missing_ok=True)
         if (self._folder / SOURCE).exists():
-            self._mark_as_used()
+            store_location.touch(self._folder / SOURCE)
 
     def _verified(self, part: Path) -> Rows | None:
         try:
@@ -131,9 +125,3 @@ class FeatureStore:
             bottlenecks.matrix(table["bottleneck"]),
             bottlenecks.matrix(table["logits"]),
         )
-
-    def _mark_as_used(self) -> None:
-        try:
-            os.utime(self._folder / SOURCE)
-        except OSError:  # a store that others own can be read all the same
-            return

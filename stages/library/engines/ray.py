@@ -1,7 +1,7 @@
 """Ray, an optional requirement: a pool of actors on one machine or many, each with the network in its memory.
 
 RAY_ADDRESS says where the cluster is; without it Ray starts on this machine alone. All nodes need to see the shards and
-the feature store under the same paths (or the store at a URL, see `feature_store.root`), and the weights. A task is a
+the weights under the same paths, and the feature store under one path or URL (DECANT_STORE). A task is a
 thousand pictures or so, whose features the actor itself adds to the store. A task whose actor dies is done again by
 another or by a restarted one; what the store has is never lost.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.library import feature_parts
+from stages.library import feature_parts, store_location
 from stages.library.console import UserError
 from stages.library.engines import Resources
 from stages.library.extraction_worker import Job, Worker
@@ -47,7 +47,11 @@ def run(job: Job, batches: np.ndarray, store: FeatureStore, dataset: str, resour
         raise UserError("`extract.engine: ray` needs Ray. Run: pip install -r requirements-ray.txt") from error
 
     if not ray.is_initialized():
-        passed_on = {name: os.environ[name] for name in ("DECANT_CACHE", "TF_CPP_MIN_LOG_LEVEL") if name in os.environ}
+        passed_on = {
+            name: os.environ[name]
+            for name in ("DECANT_CACHE", store_location.VARIABLE, "TF_CPP_MIN_LOG_LEVEL")
+            if name in os.environ
+        }
         environment = {"env_vars": {"PYTHONPATH": str(PROJECT), **passed_on}}
         ray.init(runtime_env=environment, log_to_driver=False, include_dashboard=False, logging_level="error")
     options = {"num_cpus": resources.cpus, "num_gpus": resources.gpus}
