@@ -1,4 +1,6 @@
 import hashlib
+import multiprocessing
+import time
 
 import pytest
 
@@ -49,3 +51,30 @@ def test_a_folder_is_whole_or_what_it_was(tmp_path):
         (partial / "c").write_text("3")
     assert [path.name for path in folder.iterdir()] == ["c"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def _hold_scratch(parent, ready):
+    with artifacts.scratch_folder(parent) as folder:
+        (folder / "page").write_bytes(b"x")
+        ready.set()
+        time.sleep(600)
+
+
+def test_a_scratch_folder_vanishes_with_its_block_or_after_a_kill(tmp_path):
+    with artifacts.scratch_folder(tmp_path) as first, artifacts.scratch_folder(tmp_path) as second:
+        assert first != second
+        assert first.is_dir()
+        assert second.is_dir()
+    assert list(tmp_path.iterdir()) == []
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    writer = context.Process(target=_hold_scratch, args=(tmp_path, ready))
+    writer.start()
+    assert ready.wait(60)
+    with artifacts.scratch_folder(tmp_path):
+        assert len(list(tmp_path.glob(".*.scratch/page"))) == 1  # it lives
+    writer.kill()
+    writer.join()
+    with artifacts.scratch_folder(tmp_path):
+        assert not list(tmp_path.glob(".*.scratch/page"))
+    assert list(tmp_path.iterdir()) == []

@@ -51,7 +51,7 @@ def test_threads_do_not_change_the_trees(tmp_path):
     everything = np.ones(len(labels), bool)
     digests = set()
     for threads in (1, 2, 3):
-        head, _ = xgboost._train(features, labels, 3, everything, ~everything, PARAMS, 0, threads)
+        head, _ = xgboost._train(features, labels, 3, everything, ~everything, PARAMS, 0, threads, tmp_path)
         digests.add(saved(tmp_path, head))
     assert len(digests) == 1
 

@@ -82,6 +82,25 @@ def _remove_abandoned(folder: Path) -> None:
 
 
 @contextlib.contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """Gives an empty folder in `parent` that vanishes at the block's end; those of killed processes are removed."""
+    parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(parent)
+    for folder in parent.glob(".*.scratch"):
+        if not folder.with_suffix(".partial").exists():  # its lock: made before it, removed after it
+            shutil.rmtree(folder, ignore_errors=True)
+    handle, lock = _locked_file(parent / "folder")
+    folder = lock.with_suffix(".scratch")
+    try:
+        folder.mkdir()
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.unlink(missing_ok=True)
+        os.close(handle)
+
+
+@contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Gives a folder to fill; it replaces `path` only when the block ends without an error.
 

@@ -4,8 +4,9 @@ Columns: `key` (string), `label` (int32), `bottleneck` (fixed-size list of float
 float16, before softmax). The schema's metadata says what made them.
 """
 
+import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,10 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stages.library import disk_arrays
 from stages.library.console import UserError
 
 METADATA_KEY = "decant"
 DTYPE = "float16"
+ROWS_PER_BATCH = 4096  # in memory while shards are read
 # What features of each kind are made of.
 COLUMNS = {
     "bottleneck": ("bottleneck",),
@@ -56,7 +59,8 @@ class Features:
     Attributes:
       keys: sha256 hex of each picture, object (n,).
       labels: int64 (n,).
-      values: (n, dim), float16 as cached ("bottleneck", "logits", "joined") or float32 ("probabilities").
+      values: (n, dim), float16 as cached ("bottleneck", "logits", "joined") or float32 ("probabilities"); on disk where
+        they are many (library/disk_arrays.py).
       source: what made them.
     """
 
@@ -128,27 +132,52 @@ def load(folder: Path, splits: Iterable[str], kind: str) -> Features:
     Raises:
       UserError: a file is missing or damaged.
     """
-    columns = COLUMNS[kind]
-    keys, labels, blocks, sources = [], [], [], set()
-    for split in splits:
-        paths = sorted(folder.glob(f"{split}-*-of-*.parquet"))
-        if not paths or len(paths) != int(paths[0].stem.rsplit("-", 1)[1]):
-            raise UserError(f"{folder}: shards of {split!r} are missing. Run: dvc repro bottleneck-extract")
-        for path in paths:
-            try:
-                table = pq.read_table(path, columns=["key", "label", *columns])
-                sources.add(_source(table.schema))
-            except (OSError, KeyError, pa.ArrowException) as error:
-                raise UserError(f"{path} can't be read ({error}). Run: dvc repro -f bottleneck-extract") from error
-            keys.append(table["key"].to_numpy())
-            labels.append(table["label"].to_numpy().astype(np.int64))
-            blocks.append(np.hstack([matrix(table[column]) for column in columns]))
-    if len(sources) != 1:
+    paths = [path for split in splits for path in _shards(folder, split)]
+    schemas, counts = zip(*(_footer(path) for path in paths), strict=True)
+    if len({_source(schema) for schema in schemas}) != 1:
         raise UserError(f"{folder}: shards of different backbones or classes. Run: dvc repro -f bottleneck-extract")
-    values = np.concatenate(blocks)
-    if kind == "probabilities":
-        values = softmax(values)
-    return Features(np.concatenate(keys), np.concatenate(labels), values, sources.pop())
+    dim = sum(schemas[0].field(column).type.list_size for column in COLUMNS[kind])
+    values = disk_arrays.empty((sum(counts), dim), np.float32 if kind == "probabilities" else DTYPE)
+    keys, labels, start = [], [], 0
+    for path in paths:
+        for batch in _batches(path, COLUMNS[kind]):
+            keys.append(batch["key"].to_numpy(zero_copy_only=False))
+            labels.append(batch["label"].to_numpy().astype(np.int64))
+            block = np.hstack([matrix(pa.chunked_array([batch[column]])) for column in COLUMNS[kind]])
+            values[start : start + len(block)] = softmax(block) if kind == "probabilities" else block
+            start += len(block)
+    no_keys, no_labels = np.empty(0, object), np.empty(0, np.int64)
+    return Features(np.concatenate([no_keys, *keys]), np.concatenate([no_labels, *labels]), values, _source(schemas[0]))
+
+
+def _shards(folder: Path, split: str) -> list[Path]:
+    paths = sorted(folder.glob(f"{split}-*-of-*.parquet"))
+    if not paths or len(paths) != int(paths[0].stem.rsplit("-", 1)[1]):
+        raise UserError(f"{folder}: shards of {split!r} are missing. Run: dvc repro bottleneck-extract")
+    return paths
+
+
+def _footer(path: Path) -> tuple[pa.Schema, int]:
+    """Returns the schema of a shard and its number of rows."""
+    with _readable(path):
+        metadata = pq.read_metadata(path)
+        schema = metadata.schema.to_arrow_schema()
+        _source(schema)
+        return schema, metadata.num_rows
+
+
+def _batches(path: Path, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
+    """Yields the rows of a shard in order, some of them at a time."""
+    with _readable(path), pq.ParquetFile(path) as file:
+        yield from file.iter_batches(ROWS_PER_BATCH, columns=["key", "label", *columns])
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        raise UserError(f"{path} can't be read ({error}). Run: dvc repro -f bottleneck-extract") from error
 
 
 def _source(schema: pa.Schema) -> Source:

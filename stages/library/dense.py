@@ -38,12 +38,16 @@ class DenseNetwork:
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Returns float32 (n, num_classes) for features (n, dim), in blocks of rows: float16 is never widened whole."""
-        out = np.empty((len(features), len(self.layers[-1].bias)), np.float32)
-        for rows in batches(len(features), BLOCK_ROWS):
-            x = self.row_scaling(features[rows]).astype(np.float32)
+        return self.logits_of_rows(features, np.arange(len(features)))
+
+    def logits_of_rows(self, features: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Returns the logits of some rows (int64 ids), float32 (len(rows), num_classes), copying only blocks."""
+        out = np.empty((len(rows), len(self.layers[-1].bias)), np.float32)
+        for block in batches(len(rows), BLOCK_ROWS):
+            x = self.row_scaling(features[rows[block]]).astype(np.float32)
             for layer in self.layers[:-1]:
                 x = np.maximum(layer(x), 0)
-            out[rows] = self.layers[-1](x)
+            out[block] = self.layers[-1](x)
         return out
 
     def save(self, folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from stages.library import disk_arrays
 from stages.library.heads import batches
 
 BLOCK_ROWS = 4096
@@ -32,10 +33,13 @@ class RowScaling:
     unit_length: bool = False
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
-        """Returns features (n, dim) of the same dtype, float16 or float32; a row of zeros stays one."""
+        """Returns features (n, dim) of the same dtype, float16 or float32, on disk where they are many.
+
+        A row of zeros stays one.
+        """
         if self.power == 1 and not self.unit_length:
             return features
-        out = np.empty_like(features)
+        out = disk_arrays.empty(features.shape, features.dtype)
         for rows in batches(len(features), BLOCK_ROWS):
             block = features[rows].astype(np.float32)
             if self.power != 1:
@@ -64,8 +68,8 @@ class Standardization:
         return (features.astype(np.float32) - self.mean.astype(np.float32)) / self.scale.astype(np.float32)
 
     def of_rows(self, features: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Returns the rows (int64 ids) standardized, float32 (len(rows), dim), in blocks: one copy, no more."""
-        out = np.empty((len(rows), features.shape[1]), np.float32)
+        """Returns the rows (int64 ids) standardized, float32 (len(rows), dim), on disk where they are many."""
+        out = disk_arrays.empty((len(rows), features.shape[1]), np.float32)
         for block in batches(len(rows), BLOCK_ROWS):
             out[block] = self(features[rows[block]])
         return out

@@ -4,6 +4,7 @@ Features are standardized; the standardization is folded into the first layer af
 deterministic ops, so that the same arguments give the same bits.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ from stages.library import learning_curves, tensorflow_runtime
 from stages.library.console import progress
 from stages.library.dense import Dense, DenseNetwork
 from stages.library.feature_scaling import standardization
-from stages.library.heads import CrossValidation, CurvePoint, Features
+from stages.library.heads import CrossValidation, CurvePoint, Features, batches
 from stages.library.params import CONFIG
 
 CHOOSES = False
@@ -43,7 +44,7 @@ def cross_validate(
     for fold in progress(range(folds.max() + 1), "cross-validation", "folds"):
         held_out = folds == fold
         network, curve = _train(features, labels, num_classes, ~held_out, held_out, params, seed)
-        logits[held_out] = network.logits(features[held_out])
+        logits[held_out] = network.logits_of_rows(features, np.flatnonzero(held_out))
         curves.append(curve)
     return CrossValidation(logits, learning_curves.average(curves))
 
@@ -92,12 +93,24 @@ def _train(
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
         )
+        rng = np.random.default_rng(seed)
+
+        def examples(rows: np.ndarray, shuffled: bool) -> "tf.data.Dataset":
+            def generate() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+                order = rng.permutation(rows) if shuffled else rows
+                for batch in batches(len(order), params.batch_size):
+                    yield standardize(features[order[batch]]), labels[order[batch]]
+
+            signature = tf.TensorSpec((None, features.shape[1]), tf.float32), tf.TensorSpec((None,), tf.int64)
+            dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
+            cardinality = tf.data.experimental.assert_cardinality(-(-len(rows) // params.batch_size))
+            return dataset.apply(cardinality).prefetch(2)
+
         history = model.fit(
-            standardize(features[training]),
-            labels[training],
-            batch_size=params.batch_size,
+            examples(np.flatnonzero(training), shuffled=True),
             epochs=params.epochs,
-            validation_data=(standardize(features[held_out]), labels[held_out]) if held_out.any() else None,
+            shuffle=False,  # the generator does that
+            validation_data=examples(np.flatnonzero(held_out), shuffled=False) if held_out.any() else None,
             verbose=0,
         ).history
     series = {"training": "", "held-out": "val_"} if held_out.any() else {"training": ""}

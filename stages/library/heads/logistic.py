@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import numpy as np
 import pydantic
 
-from stages.library import feature_scaling, learning_curves, logistic_solver, metrics
+from stages.library import disk_arrays, feature_scaling, learning_curves, logistic_solver, metrics
 from stages.library.bottlenecks import softmax
 from stages.library.console import progress
 from stages.library.dense import Dense, DenseNetwork
@@ -54,7 +54,7 @@ def cross_validate(
     features = params.row_scaling(features)
     spectrum = _spectrum(features, params)
     penalties = sorted(set(params.penalties), reverse=True)
-    logits = np.empty((len(penalties), len(labels), num_classes), np.float32)
+    logits = disk_arrays.empty((len(penalties), len(labels), num_classes), np.float32)
     curves = []
     for fold in progress(range(folds.max() + 1), "cross-validation", "folds"):
         training, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
@@ -80,7 +80,7 @@ def cross_validate(
     losses = [metrics.log_loss(softmax(scores), labels) for scores in logits[: reached // 2]]
     best = int(np.argmin(losses))
     curve = learning_curves.average([curve[:reached] for curve in curves])
-    return CrossValidation(logits[best], curve, {"penalty": penalties[best]})
+    return CrossValidation(np.array(logits[best]), curve, {"penalty": penalties[best]})
 
 
 def fit(

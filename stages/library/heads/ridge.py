@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 import pydantic
 
-from stages.library import ridge_solver
+from stages.library import disk_arrays, ridge_solver
 from stages.library.console import progress
 from stages.library.dense import Dense, DenseNetwork
 from stages.library.feature_scaling import BLOCK_ROWS, RowScaling, Scaling
@@ -52,7 +52,7 @@ def cross_validate(
     origin = ridge_solver.origin_of(features)
     moments = ridge_solver.fold_moments(features, labels, num_classes, folds, origin)
     total = moments.sum(axis=0)
-    logits = np.empty((len(penalties), len(labels), num_classes), np.float32)
+    logits = disk_arrays.empty((len(penalties), len(labels), num_classes), np.float32)
     accuracy, loss = np.empty((2, len(moments), len(penalties), 2))  # last axis: training, held-out
     for fold, held_out in enumerate(progress(moments, "eigendecompositions", "folds", total=len(moments))):
         parts = total - held_out, held_out
@@ -63,9 +63,8 @@ def cross_validate(
         ]
         heads = [_on_raw_features(*pair, origin) for pair in zip(kernels, biases, strict=True)]
         rows, sample = (np.flatnonzero(folds == f) for f in (fold, (fold + 1) % len(moments)))
-        logits[:, rows] = _logits_of_all(heads, features[rows])
-        accuracy[fold, :, 0] = _accuracy(_logits_of_all(heads, features[sample]), labels[sample])
-        accuracy[fold, :, 1] = _accuracy(logits[:, rows], labels[rows])
+        accuracy[fold, :, 0] = _correct(heads, features, labels, sample) / len(sample)
+        accuracy[fold, :, 1] = _correct(heads, features, labels, rows, logits) / len(rows)
 
     best = _choose(accuracy[:, :, 1], loss[:, :, 1], np.bincount(folds), penalties)
     curve = [
@@ -73,7 +72,7 @@ def cross_validate(
         for i, penalty in enumerate(penalties)
         for part, series in enumerate(("training", "held-out"))
     ]
-    return CrossValidation(logits[best], curve, {"penalty": penalties[best]})
+    return CrossValidation(np.array(logits[best]), curve, {"penalty": penalties[best]})
 
 
 def fit(
@@ -111,19 +110,27 @@ def _on_raw_features(kernel: np.ndarray, bias: np.ndarray, origin: np.ndarray) -
     return Dense(kernel.astype(np.float32), bias.astype(np.float32))
 
 
-def _logits_of_all(heads: list[Dense], features: np.ndarray) -> np.ndarray:
-    """Returns every head's logits, float32 (heads, n, num_classes), from one product with each block of rows."""
+def _correct(
+    heads: list[Dense], features: np.ndarray, labels: np.ndarray, rows: np.ndarray, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Returns how many of some rows each head classifies rightly, (heads,), from one product with each block of rows.
+
+    Args:
+      heads: one layer each.
+      features: (n, dim).
+      labels: int64 (n,).
+      rows: int64 ids.
+      out: float32 (heads, n, num_classes), whose rows are set to the logits.
+    """
     side_by_side = Dense(np.hstack([head.kernel for head in heads]), np.hstack([head.bias for head in heads]))
-    out = np.empty((len(heads), len(features), len(heads[0].bias)), np.float32)
-    for rows in batches(len(features), BLOCK_ROWS):
-        logits = side_by_side(features[rows].astype(np.float32))
-        out[:, rows] = logits.reshape(len(logits), len(heads), -1).swapaxes(0, 1)
-    return out
-
-
-def _accuracy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Returns the accuracy of each head, (heads,), from logits (heads, n, num_classes)."""
-    return np.asarray((logits.argmax(axis=2) == labels).mean(axis=1))
+    correct = np.zeros(len(heads), np.int64)
+    for block in batches(len(rows), BLOCK_ROWS):
+        logits = side_by_side(features[rows[block]].astype(np.float32))
+        logits = logits.reshape(len(logits), len(heads), -1).swapaxes(0, 1)
+        correct += (logits.argmax(axis=2) == labels[rows[block]]).sum(axis=1)
+        if out is not None:
+            out[:, rows[block]] = logits
+    return correct
 
 
 def _choose(accuracy: np.ndarray, loss: np.ndarray, counts: np.ndarray, penalties: tuple[float, ...]) -> int:

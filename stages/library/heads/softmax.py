@@ -69,11 +69,10 @@ def cross_validate(
     curves = []
     for fold in progress(range(folds.max() + 1), "cross-validation", "folds"):
         training, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        held_out_features = features[held_out]
         curve = []
         with threadpool_limits(BLAS_THREADS):
             for layer, point in _epochs(features, labels, num_classes, params, seed, training):
-                logits[held_out] = scores = DenseNetwork((layer,)).logits(held_out_features)
+                logits[held_out] = scores = DenseNetwork((layer,)).logits_of_rows(features, held_out)
                 accuracy = metrics.top1_accuracy(scores, labels[held_out])
                 loss = metrics.log_loss(softmax(scores), labels[held_out])
                 curve += [point, CurvePoint(point.step, "held-out", accuracy, loss)]

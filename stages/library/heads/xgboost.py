@@ -16,7 +16,9 @@ import numpy as np
 import pydantic
 
 from stages.library import artifacts, learning_curves
+from stages.library.boosting_data import Quantiles
 from stages.library.console import progress
+from stages.library.downloads import cache_folder
 from stages.library.heads import CrossValidation, CurvePoint, Features, batches
 from stages.library.params import CONFIG
 
@@ -77,8 +79,11 @@ def cross_validate(
 
     def run(fold: int) -> list[CurvePoint]:
         held_out = folds == fold
-        head, curve = _train(features, labels, num_classes, ~held_out, held_out, params, seed, threads)
-        logits[held_out] = head.logits(features[held_out])
+        with artifacts.scratch_folder(cache_folder() / "scratch") as scratch:
+            head, curve = _train(features, labels, num_classes, ~held_out, held_out, params, seed, threads, scratch)
+        for rows in batches(len(labels), BLOCK_ROWS):
+            scored = rows.start + np.flatnonzero(held_out[rows])
+            logits[scored] = head.logits(features[scored])
         return curve
 
     with ThreadPoolExecutor(workers) as pool:
@@ -91,7 +96,8 @@ def fit(
 ) -> BoostedTrees:
     """Trains on all rows; cross-validation chose nothing."""
     everything = np.ones(len(labels), bool)
-    return _train(features, labels, num_classes, everything, ~everything, params, seed, 0)[0]
+    with artifacts.scratch_folder(cache_folder() / "scratch") as scratch:
+        return _train(features, labels, num_classes, everything, ~everything, params, seed, 0, scratch)[0]
 
 
 def load(folder: Path) -> BoostedTrees:
@@ -117,17 +123,15 @@ def _train(
     params: Params,
     seed: int,
     threads: int,
+    scratch: Path,
 ) -> tuple[BoostedTrees, list[CurvePoint]]:
     """Boosts on the rows `training` (bool (n,)); scores the rows `held_out` after every round, if there are any."""
     import xgboost
 
-    def matrix(rows: np.ndarray, reference: xgboost.QuantileDMatrix | None) -> xgboost.QuantileDMatrix:
-        values = features[rows].astype(np.float32)
-        return xgboost.QuantileDMatrix(values, labels[rows], max_bin=params.max_bin, ref=reference, nthread=threads)
-
-    matrices = {"training": matrix(training, None)}
+    quantiles = Quantiles(features, labels, params.max_bin, threads, scratch)
+    matrices = {"training": quantiles.of(np.flatnonzero(training))}
     if held_out.any():
-        matrices["held-out"] = matrix(held_out, matrices["training"])
+        matrices["held-out"] = quantiles.of(np.flatnonzero(held_out), matrices["training"])
     history: dict[str, dict[str, list[float]]] = {}
     booster = xgboost.train(
         {

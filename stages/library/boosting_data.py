@@ -1,0 +1,72 @@
+"""Features as XGBoost's quantiles, handed over block by block: one byte a value in place of four, in memory or on disk.
+
+The trees are the same bits however the rows come.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import xgboost
+
+BYTES_PER_BLOCK = 1 << 26
+BYTES_IN_MEMORY = 1 << 30
+
+
+@dataclass(frozen=True)
+class Quantiles:
+    """How rows become XGBoost's matrices.
+
+    Attributes:
+      features: float16 or float32 (n, dim).
+      labels: int64 (n,).
+      max_bin: quantiles per column.
+      threads: of XGBoost; 0: all cores.
+      scratch: an empty folder, for matrices of more than BYTES_IN_MEMORY.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    max_bin: int
+    threads: int
+    scratch: Path
+
+    def of(self, rows: np.ndarray, reference: "xgboost.DMatrix | None" = None) -> "xgboost.DMatrix":
+        """Returns the matrix of some rows, int64 ids, with the quantiles of `reference`, where that is given."""
+        import xgboost
+
+        dim = self.features.shape[1]
+        blocks = _blocks(self.features, self.labels, rows, max(BYTES_PER_BLOCK // (4 * dim), 1))
+        options = {"max_bin": self.max_bin, "ref": reference, "nthread": self.threads}
+        if len(rows) * dim <= BYTES_IN_MEMORY:
+            return xgboost.QuantileDMatrix(blocks(None), **options)
+        return xgboost.ExtMemQuantileDMatrix(blocks(f"{self.scratch}/{len(rows)}"), **options)
+
+
+def _blocks(
+    features: np.ndarray, labels: np.ndarray, rows: np.ndarray, block_rows: int
+) -> "Callable[[str | None], xgboost.DataIter]":
+    import xgboost
+
+    class Blocks(xgboost.DataIter):  # type: ignore[misc]
+        """Hands over the rows in order."""
+
+        def __init__(self, cache_prefix: str | None):
+            self._start = 0
+            super().__init__(cache_prefix=cache_prefix, release_data=True)
+
+        def reset(self) -> None:
+            self._start = 0
+
+        def next(self, input_data: Callable[..., Any]) -> bool:
+            block = rows[self._start : self._start + block_rows]
+            self._start += len(block)
+            if len(block):
+                input_data(data=features[block].astype(np.float32), label=labels[block])
+            return len(block) > 0
+
+    return Blocks
