@@ -32,7 +32,13 @@ def main() -> None:
     num_classes = int(labels.max()) + 1
     folds = np.arange(len(labels[train])) % FOLDS
     section = params.load(arguments.params)["xgboost"]
-    base = {"features": "probabilities", "learning_rate": 0.1, "num_trees": arguments.trees, "max_depth": 4}
+    base = {
+        "features": "probabilities",
+        "learning_rate": 0.1,
+        "num_trees": arguments.trees,
+        "max_depth": 4,
+        "workers": 0,
+    }
     settings = {
         "params.yaml": xgboost.Params(**base, colsample_bytree=section.colsample_bytree, max_bin=section.max_bin),
         "64 bins, all columns": xgboost.Params(**base, colsample_bytree=1.0, max_bin=64),

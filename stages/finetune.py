@@ -49,18 +49,17 @@ def main() -> None:
         linear = softmax.train(
             features.values, features.labels, len(source.classes), head_params(finetune), seed=finetune.seed
         )
-    training.prepare(finetune.seed)
-    pretrained, backbone, _ = weights.build_with_weights(
-        arguments.backbone, source.input_size_px, settings["extract"].weights
-    )
-    model = finetuning.build(pretrained, len(source.classes), finetune)
-    if linear:
-        model.get_layer(finetuning.CLASSIFIER).set_weights([linear.kernel, linear.bias])
-    fresh = finetuning.restart(model, backbone, finetune)
-    finetuning.freeze(model, backbone, finetune)
     dataset = artifacts.read_json(arguments.records / "dataset.json")
     identity = checkpoints.fingerprint("finetune", asdict(source), asdict(finetune), dataset)
-    with artifacts.new_folder(arguments.out) as folder:
+    with training.prepare(finetune.seed), artifacts.new_folder(arguments.out) as folder:
+        pretrained, backbone, _ = weights.build_with_weights(
+            arguments.backbone, source.input_size_px, settings["extract"].weights
+        )
+        model = finetuning.build(pretrained, len(source.classes), finetune)
+        if linear:
+            model.get_layer(finetuning.CLASSIFIER).set_weights([linear.kernel, linear.bias])
+        fresh = finetuning.restart(model, backbone, finetune)
+        finetuning.freeze(model, backbone, finetune)
         counts = finetuning.write_variables(folder / "variables.csv", model, fresh)
         state = training.train(
             model,

@@ -26,10 +26,9 @@ def main() -> None:
     settings: scratch.Params = params.load(arguments.params)["scratch"]
     preparation = Preprocessing(settings.input_size_px)
     dataset = artifacts.read_json(arguments.records / "dataset.json")
-    training.prepare(settings.seed)
-    model = scratch.build(len(dataset["classes"]), settings)
     identity = checkpoints.fingerprint("scratch", asdict(settings), dataset)
-    with artifacts.new_folder(arguments.out) as folder:
+    with training.prepare(settings.seed), artifacts.new_folder(arguments.out) as folder:
+        model = scratch.build(len(dataset["classes"]), settings)
         state = training.train(
             model,
             arguments.records,

@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import subprocess
 import sys
@@ -7,10 +8,11 @@ import pytest
 from safetensors.numpy import load_file
 
 from stages.library import metrics
+from stages.library.console import UserError
 from stages.library.heads import dnn
 
 PARAMS = dnn.Params(
-    features="bottleneck", hidden_units=(32, 16), dropout=0.2, learning_rate=0.01, batch_size=32, epochs=5
+    features="bottleneck", hidden_units=(32, 16), dropout=0.2, learning_rate=0.01, batch_size=32, epochs=5, device="cpu"
 )
 
 
@@ -70,6 +72,14 @@ def test_cross_validation_learns_and_its_curve_ends_at_the_held_out_scores():
 
 
 def test_without_hidden_layers_it_is_linear():
-    params = dnn.Params(features="logits", hidden_units=(), dropout=0.0, learning_rate=0.01, batch_size=32, epochs=1)
+    params = dnn.Params(
+        features="logits", hidden_units=(), dropout=0.0, learning_rate=0.01, batch_size=32, epochs=1, device="cpu"
+    )
     features, labels = problem()
     assert len(dnn.fit(features, labels, 3, params, 0, {}).layers) == 1
+
+
+def test_without_a_gpu_it_is_refused():
+    features, labels = problem()
+    with pytest.raises(UserError, match=r"`dnn.device` must be cpu where TensorFlow sees no GPU. Received: 'gpu'"):
+        dnn.fit(features, labels, 3, dataclasses.replace(PARAMS, device="gpu"), 0, {})

@@ -10,7 +10,7 @@ from stages.library.bottlenecks import softmax
 from stages.library.heads import xgboost
 
 PARAMS = xgboost.Params(
-    features="bottleneck", learning_rate=0.3, num_trees=8, max_depth=3, colsample_bytree=1.0, max_bin=64
+    features="bottleneck", learning_rate=0.3, num_trees=8, max_depth=3, colsample_bytree=1.0, max_bin=64, workers=0
 )
 
 

@@ -5,6 +5,10 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tensorflow
 
 
 def start() -> None:
@@ -35,6 +39,24 @@ def grow_memory() -> None:
 
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def accelerators() -> list[str]:
+    """Returns the names of the GPUs that training uses, all that CUDA_VISIBLE_DEVICES leaves."""
+    import tensorflow as tf
+
+    return [f"GPU:{number}" for number in range(len(tf.config.list_physical_devices("GPU")))]
+
+
+def strategy() -> "tensorflow.distribute.Strategy":
+    """Returns how training is shared out: each of several GPUs takes a part of every batch, and gradients are summed.
+
+    Keras 3 trains on the GPUs of one machine so; over several machines it can't (keras-team/keras issue 20585).
+    """
+    import tensorflow as tf
+
+    devices = accelerators()
+    return tf.distribute.MirroredStrategy(devices) if len(devices) > 1 else tf.distribute.get_strategy()
 
 
 def cores() -> int:

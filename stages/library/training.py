@@ -1,5 +1,6 @@
 """Training of networks on pictures: what fine-tuning and training from scratch have in common."""
 
+import contextlib
 import math
 import sys
 from collections.abc import Sequence
@@ -56,8 +57,12 @@ class Params:
         return batch_size, self.steps_per_epoch or num_examples // batch_size
 
 
-def prepare(seed: int) -> None:
-    """Makes TensorFlow repeatable, gentle with a GPU's memory, and on a GPU quick (float16 with float32 weights)."""
+def prepare(seed: int) -> "contextlib.AbstractContextManager[object]":
+    """Makes TensorFlow repeatable, gentle with a GPU's memory, and on a GPU quick (float16 with float32 weights).
+
+    Returns:
+      A context in which networks are built and trained: on all GPUs of this machine, where there are several.
+    """
     tensorflow_runtime.start()
     import keras
     import tensorflow as tf
@@ -66,6 +71,8 @@ def prepare(seed: int) -> None:
     gpus = tf.config.list_physical_devices("GPU")
     tensorflow_runtime.grow_memory()
     keras.mixed_precision.set_global_policy("mixed_float16" if gpus else "float32")
+    scope: contextlib.AbstractContextManager[object] = tensorflow_runtime.strategy().scope()
+    return scope
 
 
 def compile_trainer(model: "keras.Model", steps_per_epoch: int, params: Params) -> "keras.Model":

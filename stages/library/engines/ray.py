@@ -7,20 +7,17 @@ another or by a restarted one; what the store has is never lost.
 """
 
 import math
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
-from stages.library import feature_parts, store_location
+from stages.library import feature_parts, ray_cluster
 from stages.library.console import UserError
 from stages.library.engines import Resources
 from stages.library.extraction_worker import Job, Worker
 from stages.library.feature_store import FeatureStore
 
 RETRIES = 3
-PROJECT = Path(__file__).parents[3]
 
 
 class Actor:
@@ -40,20 +37,9 @@ def run(job: Job, batches: np.ndarray, store: FeatureStore, dataset: str, resour
     Raises:
       UserError: Ray is missing, the cluster has no room for an actor, or a task failed RETRIES times.
     """
-    try:
-        import ray
-        from ray.util import ActorPool
-    except ImportError as error:
-        raise UserError("`extract.engine: ray` needs Ray. Run: pip install -r requirements-ray.txt") from error
+    ray = ray_cluster.start()
+    from ray.util import ActorPool
 
-    if not ray.is_initialized():
-        passed_on = {
-            name: os.environ[name]
-            for name in ("DECANT_CACHE", store_location.VARIABLE, "TF_CPP_MIN_LOG_LEVEL")
-            if name in os.environ
-        }
-        environment = {"env_vars": {"PYTHONPATH": str(PROJECT), **passed_on}}
-        ray.init(runtime_env=environment, log_to_driver=False, include_dashboard=False, logging_level="error")
     options = {"num_cpus": resources.cpus, "num_gpus": resources.gpus}
     actor_class = ray.remote(**options, max_restarts=RETRIES, max_task_retries=RETRIES)(Actor)
     shared = ray.put(job)

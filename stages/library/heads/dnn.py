@@ -6,13 +6,13 @@ deterministic ops, so that the same arguments give the same bits.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pydantic
 
 from stages.library import learning_curves, tensorflow_runtime
-from stages.library.console import progress
+from stages.library.console import UserError, progress
 from stages.library.dense import Dense, DenseNetwork
 from stages.library.feature_scaling import standardization
 from stages.library.heads import CrossValidation, CurvePoint, Features, batches
@@ -33,6 +33,7 @@ class Params:
     learning_rate: Annotated[float, pydantic.Field(gt=0, description="of Adam, at the start; half a cosine to zero")]
     batch_size: Annotated[int, pydantic.Field(ge=1, le=65536, description="examples")]
     epochs: Annotated[int, pydantic.Field(ge=1, le=10_000, description="passes over the data")]
+    device: Annotated[Literal["cpu", "gpu"], pydantic.Field(description="gpu: all GPUs of this machine share batches")]
 
 
 def cross_validate(
@@ -81,7 +82,9 @@ def _train(
 
     keras.utils.set_random_seed(seed % 2**32)
     standardize = standardization(features, np.flatnonzero(training))
-    with tf.device("CPU"):
+    if params.device == "gpu" and not tensorflow_runtime.accelerators():
+        raise UserError("`dnn.device` must be cpu where TensorFlow sees no GPU. Received: 'gpu'")
+    with tf.device("CPU") if params.device == "cpu" else tensorflow_runtime.strategy().scope():
         model = keras.Sequential([keras.Input((features.shape[1],))])
         for units in params.hidden_units:
             model.add(keras.layers.Dense(units, "relu"))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import pydantic
 
-from stages.library import artifacts, learning_curves
+from stages.library import artifacts, boosting_workers, learning_curves
 from stages.library.boosting_data import Quantiles
 from stages.library.console import progress
 from stages.library.downloads import cache_folder
@@ -40,6 +40,7 @@ class Params:
     max_depth: Annotated[int, pydantic.Field(ge=1, le=20, description="levels of a tree")]
     colsample_bytree: Annotated[float, pydantic.Field(gt=0, le=1, description="fraction of the features a tree sees")]
     max_bin: Annotated[int, pydantic.Field(ge=2, le=65536, description="histogram bins per feature")]
+    workers: Annotated[int, pydantic.Field(ge=0, le=10_000, description="Ray processes; 0: this process alone")]
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def cross_validate(
 ) -> CrossValidation:
     """Trains a head for each fold; the curve has a point per boosting round."""
     count = int(folds.max()) + 1
-    workers = min(count, os.cpu_count() or 1)
+    workers = 1 if params.workers else min(count, os.cpu_count() or 1)
     threads = (os.cpu_count() or 1) // workers
     logits = np.empty((len(labels), num_classes), np.float32)
 
@@ -126,36 +127,51 @@ def _train(
     scratch: Path,
 ) -> tuple[BoostedTrees, list[CurvePoint]]:
     """Boosts on the rows `training` (bool (n,)); scores the rows `held_out` after every round, if there are any."""
+    parameters = {
+        "objective": "multi:softprob",
+        "num_class": num_classes,
+        "tree_method": "hist",
+        "device": "cpu",
+        "learning_rate": params.learning_rate,
+        "max_depth": params.max_depth,
+        "colsample_bytree": params.colsample_bytree,
+        "max_bin": params.max_bin,
+        "eval_metric": ["merror", "mlogloss"],
+        "seed": seed,
+        "nthread": threads,
+    }
+    rows = {"training": np.flatnonzero(training)}
+    if held_out.any():
+        rows["held_out"] = np.flatnonzero(held_out)
+    if params.workers:
+        parts = {series: (features[some], labels[some]) for series, some in rows.items()}
+        booster, history = boosting_workers.train(parameters, params.num_trees, parts, params.max_bin, params.workers)
+    else:
+        quantiles = Quantiles(features, labels, params.max_bin, threads, scratch)
+        booster, history = _boost(parameters, params.num_trees, quantiles, rows)
+    curve = [
+        CurvePoint(step + 1, series.replace("_", "-"), 1 - values["merror"][step], values["mlogloss"][step])
+        for step in range(params.num_trees)
+        for series, values in history.items()
+    ]
+    return BoostedTrees(booster, num_classes), curve
+
+
+def _boost(
+    parameters: dict[str, Any], num_trees: int, quantiles: Quantiles, rows: dict[str, np.ndarray]
+) -> "tuple[xgboost.Booster, boosting_workers.History]":
     import xgboost
 
-    quantiles = Quantiles(features, labels, params.max_bin, threads, scratch)
-    matrices = {"training": quantiles.of(np.flatnonzero(training))}
-    if held_out.any():
-        matrices["held-out"] = quantiles.of(np.flatnonzero(held_out), matrices["training"])
-    history: dict[str, dict[str, list[float]]] = {}
+    matrices: dict[str, xgboost.DMatrix] = {}
+    for series, some in rows.items():
+        matrices[series] = quantiles.of(some, matrices.get("training"))
+    history: boosting_workers.History = {}
     booster = xgboost.train(
-        {
-            "objective": "multi:softprob",
-            "num_class": num_classes,
-            "tree_method": "hist",
-            "device": "cpu",
-            "learning_rate": params.learning_rate,
-            "max_depth": params.max_depth,
-            "colsample_bytree": params.colsample_bytree,
-            "max_bin": params.max_bin,
-            "eval_metric": ["merror", "mlogloss"],
-            "seed": seed,
-            "nthread": threads,
-        },
+        parameters,
         matrices["training"],
-        params.num_trees,
-        evals=[(data, series.replace("-", "_")) for series, data in matrices.items()],
+        num_trees,
+        evals=[(data, series) for series, data in matrices.items()],
         evals_result=history,
         verbose_eval=False,
     )
-    curve = [
-        CurvePoint(step + 1, series, 1 - values["merror"][step], values["mlogloss"][step])
-        for step in range(params.num_trees)
-        for series, values in zip(matrices, history.values(), strict=True)
-    ]
-    return BoostedTrees(booster, num_classes), curve
+    return booster, history

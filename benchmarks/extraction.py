@@ -1,0 +1,132 @@
+"""Extraction against the raw forward of its runtime and against other libraries, as ratios of speed.
+
+Each pair runs one way after the other, each in a process of its own (benchmarks/extraction_ways.py), and which goes
+first alternates; above 1 ours is faster. Without --folder pictures are generated, JPEG files of photo size.
+
+One command for everything: python -m benchmarks.extraction --peers PEERS/bin/python
+where PEERS is an environment with benchmarks/requirements-peers.txt; without it timm, ONNX Runtime and OpenVINO are
+left out.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from ruamel.yaml import YAML
+
+from benchmarks import photos
+
+ROOT = Path(__file__).parents[1]
+FEW = 32
+# (ours, the other): the raw forwards compare what comes from TFRecords, the libraries what comes from files.
+PAIRS = [
+    ("tensorflow", "raw-tensorflow"),
+    ("openvino", "raw-openvino"),
+    ("openvino-int8", "raw-openvino-int8"),
+    ("openvino-int8", "tensorflow"),
+    ("files-tensorflow", "keras"),
+    ("files-tensorflow", "timm"),
+    ("files-openvino", "keras"),
+    ("files-openvino", "timm"),
+    ("files-openvino", "onnxruntime"),
+    ("files-openvino", "openvino-peer"),
+]
+PEERS = {"timm", "onnxruntime", "openvino-peer"}
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", default="efficientnet_lite0", choices=["efficientnet_lite0", "inception_v3"])
+    parser.add_argument("--size", type=int, default=96, help="side of the input in pixels")
+    parser.add_argument("--folder", type=Path, help="CLASS/picture files")
+    parser.add_argument("--images", type=int, default=3000, help="generated pictures")
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--only", nargs="*", default=[], help="names of ways; pairs without them are left out")
+    parser.add_argument("--peers", type=Path, help="the Python of an environment with requirements-peers.txt")
+    parser.add_argument("--batch-size", type=int, default=8, help="`extract.batch_size`")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        count = prepare(work, arguments)
+        print(f"{count:,} pictures, {arguments.backbone} at {arguments.size} px, {arguments.pairs} pairs each")
+        print(f"{'ours':18s} {'the other':18s} ratio  (pairs)                         images/s, medians", flush=True)
+        for ours, other in PAIRS:
+            if other in PEERS and arguments.peers is None:
+                continue
+            if arguments.only and not {ours, other} & set(arguments.only):
+                continue
+            speeds: dict[str, list[float]] = {ours: [], other: []}
+            for pair in range(arguments.pairs):
+                for way in (ours, other) if pair % 2 == 0 else (other, ours):
+                    speeds[way].append(speed(way, work, arguments, count))
+            ratios = np.array(speeds[ours]) / np.array(speeds[other])
+            each = " ".join(f"{ratio:.2f}" for ratio in ratios)
+            medians = ", ".join(f"{np.median(speeds[way]):.1f}" for way in (ours, other))
+            print(f"{ours:18s} {other:18s} {np.median(ratios):5.2f}  ({each:29s}) {medians}", flush=True)
+
+
+def prepare(work: Path, arguments: argparse.Namespace) -> int:
+    """Makes the pictures, params.yaml, weights and TFRecords that all ways share; returns the number of pictures."""
+    pictures = work / "pictures"
+    if arguments.folder:
+        pictures.symlink_to(arguments.folder.resolve())
+    else:
+        photos.write(pictures, arguments.images)
+    photos.write(work / "few-pictures", FEW, seed=1)
+    write_params(work / "params.yaml", work, pictures, arguments)
+    write_params(work / "few.yaml", work, work / "few-pictures", arguments)
+    for file, raw, shards in (("params.yaml", "raw", "tfrecord"), ("few.yaml", "few-raw", "few")):
+        run_stage("fetch", "--params", work / file, "--out", work / raw)
+        examples = ("--examples", work / "examples.png")
+        run_stage("tfrecord", "--params", work / file, "--raw", work / raw, "--out", work / shards, *examples)
+    return int(json.loads((work / "tfrecord" / "dataset.json").read_text())["images"])
+
+
+def write_params(path: Path, work: Path, pictures: Path, arguments: argparse.Namespace) -> None:
+    """Writes params.yaml with the benchmark's changes; a network without embedded weights gets random ones."""
+    yaml = YAML()
+    content = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    content["dataset"] |= {"name": "folder", "folder": str(pictures)}
+    content["extract"] |= {"input_size_px": arguments.size, "batch_size": arguments.batch_size}
+    if arguments.backbone != "efficientnet_lite0":
+        weights = work / "random.weights.h5"
+        if not weights.exists():
+            code = "import sys; from stages.library import backbones, tensorflow_runtime as t; t.start();"
+            code += "backbones.lookup(sys.argv[1]).build(int(sys.argv[2])).save_weights(sys.argv[3])"
+            command = [sys.executable, "-c", code, arguments.backbone, str(arguments.size), str(weights)]
+            subprocess.run(command, cwd=ROOT, check=True)
+        content["extract"]["weights"] = {arguments.backbone: str(weights)}
+    with path.open("w", encoding="utf-8") as file:
+        yaml.dump(content, file)
+
+
+def run_stage(name: str, *options: str | Path) -> None:
+    """Runs a stage in silence."""
+    command = [sys.executable, "-m", f"stages.{name}", *map(str, options)]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+
+def speed(way: str, work: Path, arguments: argparse.Namespace, count: int) -> float:
+    """Returns a way's images a second, in a process of its own."""
+    scratch = work / "scratch"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    options = [way, "--work", str(work), "--scratch", str(scratch), "--backbone", arguments.backbone]
+    if way in PEERS:
+        command = [str(arguments.peers), str(ROOT / "benchmarks" / "extraction_peers.py"), *options]
+        command += ["--size", str(arguments.size)]
+    else:
+        command = [sys.executable, "-m", "benchmarks.extraction_ways", *options, "--images", str(count)]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    result = json.loads(done.stdout.splitlines()[-1])
+    return float(result["images"] / result["seconds"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""One way of turning pictures into features, timed in a process of its own; `benchmarks.extraction` compares them.
+
+Prints the seconds and the number of pictures as JSON. What is paid once (imports, building and compiling the network,
+the first batch) isn't counted: ours runs on a few pictures first, and their time is subtracted.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FORWARD_BATCHES = 8  # kept in memory for the raw forward, used over and over
+
+
+def main() -> None:
+    """Runs one way."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("way", choices=WAYS)
+    parser.add_argument("--work", type=Path, required=True, help="made by benchmarks.extraction")
+    parser.add_argument("--scratch", type=Path, required=True, help="empty folder")
+    parser.add_argument("--backbone", required=True)
+    parser.add_argument("--images", type=int, required=True)
+    arguments = parser.parse_args()
+    os.environ["DECANT_CACHE"] = str(arguments.scratch / "cache")
+    seconds, images = WAYS[arguments.way](arguments)
+    print(json.dumps({"seconds": seconds, "images": images}))
+
+
+def settings(work: Path, runtime: str, precision: str) -> Any:
+    """Returns section `extract` of the benchmark's params.yaml for a runtime."""
+    from stages.library import params
+
+    return replace(params.load(work / "params.yaml")["extract"], runtime=runtime, precision=precision)
+
+
+def extraction_of(runtime: str, precision: str = "float32", from_files: bool = False) -> Callable[..., Any]:
+    """Our extraction from TFRecords or, with `from_files`, from the files that they are made of."""
+
+    def run(arguments: argparse.Namespace) -> tuple[float, int]:
+        from stages import tfrecord
+        from stages.library import artifacts, extraction
+
+        section = settings(arguments.work, runtime, precision)
+
+        def extract(shards: Path, name: str) -> tuple[float, int]:
+            out = arguments.scratch / name
+            out.mkdir()
+            start = time.perf_counter()
+            dataset = artifacts.read_json(shards / "dataset.json")
+            done = extraction.extract(arguments.backbone, section, shards, dataset, out)
+            return time.perf_counter() - start, done.computed
+
+        extract(arguments.work / "few", "first")  # pays the imports
+        os.environ["DECANT_CACHE"] = str(arguments.scratch / "other")
+        few_seconds, few = extract(arguments.work / "few", "few")
+        os.environ["DECANT_CACHE"] = str(arguments.scratch / "another")
+        shards, seconds = arguments.work / "tfrecord", 0.0
+        if from_files:
+            shards = arguments.scratch / "tfrecord"
+            options = {"--params": arguments.work / "params.yaml", "--raw": arguments.work / "raw", "--out": shards}
+            options["--examples"] = arguments.scratch / "examples.png"
+            sys.argv = ["stages.tfrecord", *(str(word) for option in options.items() for word in option)]
+            start = time.perf_counter()
+            tfrecord.main()
+            seconds = time.perf_counter() - start
+        all_seconds, everything = extract(shards, "out")
+        return seconds + all_seconds - few_seconds, everything - few
+
+    return run
+
+
+def forward_of(runtime: str, precision: str = "float32") -> Callable[..., Any]:
+    """The network alone, on random batches in memory, as many calls at once as extraction makes."""
+
+    def run(arguments: argparse.Namespace) -> tuple[float, int]:
+        from stages.library import runtimes
+        from stages.library.extraction_worker import ahead
+        from stages.library.runtimes import Plan
+        from stages.library.weights import build_with_weights
+
+        section = settings(arguments.work, runtime, precision)
+        module = runtimes.lookup(runtime)
+        module.prepare(precision)
+        size_px = section.input_size_px
+        model, _, _ = build_with_weights(arguments.backbone, size_px, section.weights)
+        rng = np.random.default_rng(0)
+        shape = section.batch_size, size_px, size_px, 3
+        batches = [rng.uniform(0, 255, shape).astype(np.float32) for _ in range(FORWARD_BATCHES)]
+        plan = Plan(size_px, section.batch_size, section.flip, precision, section.xla)
+        compiled = module.compile(model, plan, (batch[:1] for batch in batches))
+
+        def repeated(count: int) -> Iterator[np.ndarray]:
+            return (batches[number % FORWARD_BATCHES] for number in range(count))
+
+        for _ in ahead(compiled.forward, repeated(2 * compiled.callers), compiled.callers):
+            pass
+        count = -(-arguments.images // section.batch_size)
+        start = time.perf_counter()
+        for _ in ahead(compiled.forward, repeated(count), compiled.callers):
+            pass
+        return time.perf_counter() - start, count * section.batch_size
+
+    return run
+
+
+def keras_predict(arguments: argparse.Namespace) -> tuple[float, int]:
+    """Keras' own way: image_dataset_from_directory and predict, in batches of 32 as is its default."""
+    import keras
+
+    from stages.library.weights import build_with_weights
+
+    section = settings(arguments.work, "tensorflow", "float32")
+    size_px = section.input_size_px
+    network, _, _ = build_with_weights(arguments.backbone, size_px, section.weights)
+    model = keras.Model(network.inputs, network.outputs[0])
+    model.predict(np.zeros((32, size_px, size_px, 3), np.float32), verbose=0)
+    start = time.perf_counter()
+    dataset = keras.utils.image_dataset_from_directory(
+        str(arguments.work / "pictures"), labels=None, image_size=(size_px, size_px), shuffle=False, verbose=False
+    )
+    features = model.predict(dataset, verbose=0)
+    np.save(arguments.scratch / "features.npy", features)
+    return time.perf_counter() - start, len(features)
+
+
+WAYS: dict[str, Callable[[argparse.Namespace], tuple[float, int]]] = {
+    "tensorflow": extraction_of("tensorflow"),
+    "openvino": extraction_of("openvino"),
+    "openvino-int8": extraction_of("openvino", "int8"),
+    "files-tensorflow": extraction_of("tensorflow", from_files=True),
+    "files-openvino": extraction_of("openvino", from_files=True),
+    "raw-tensorflow": forward_of("tensorflow"),
+    "raw-openvino": forward_of("openvino"),
+    "raw-openvino-int8": forward_of("openvino", "int8"),
+    "keras": keras_predict,
+}
+
+
+if __name__ == "__main__":
+    main()
