@@ -1,0 +1,101 @@
+"""SIGKILL at random moments of a stage, then a plain rerun: the outs are those of an undisturbed run, byte for byte.
+
+DECANT_KILLS sets how many times each stage is killed, e.g. DECANT_KILLS=20 pytest tests/test_kills.py
+"""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import contents
+import pytest
+from conftest import ROOT, write_pictures
+
+KILLS = int(os.environ.get("DECANT_KILLS", "2"))
+SEED = int(os.environ.get("DECANT_KILLS_SEED", "0"))
+
+
+class Project:
+    """A small data set as TFRecords, and stages on it as commands, each with a cache folder of its choice."""
+
+    def __init__(self, folder, params, run_stage):
+        self._folder, self._params = folder, params
+        run_stage("fetch", "--params", params, "--out", folder / "raw")
+        options = ["--params", params, "--raw", folder / "raw", "--out", folder / "tfrecord"]
+        run_stage("tfrecord", *options, "--examples", folder / "examples.png")
+
+    def start(self, stage, out, cache, *options):
+        common = ["--params", self._params, "--records", self._folder / "tfrecord", "--out", out]
+        command = [sys.executable, "-m", f"stages.{stage}", "--backbone", "efficientnet_lite0", *common, *options]
+        environment = os.environ | {"DECANT_CACHE": str(cache)}
+        return subprocess.Popen(list(map(str, command)), cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+
+    def run(self, *arguments):
+        """Runs a stage to its end and returns how many seconds it took."""
+        started = time.monotonic()
+        assert self.start(*arguments).wait() == 0
+        return time.monotonic() - started
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A hundred and eighty pictures of three classes."""
+    import importlib
+
+    from ruamel.yaml import YAML
+
+    folder = tmp_path_factory.mktemp("project")
+    yaml = YAML(typ="safe", pure=True)
+    content = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    pictures = write_pictures(folder / "pictures", per_class=60)
+    content["dataset"] |= {"name": "folder", "folder": str(pictures)}
+    content["extract"] |= {"input_size_px": 64}
+    content["finetune"] |= {"epochs": 3, "head_epochs": 2, "batch_size": 16, "trained_blocks": 2}
+    with (folder / "params.yaml").open("w", encoding="utf-8") as file:
+        yaml.dump(content, file)
+
+    def run_stage(name, *arguments):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", [name, *map(str, arguments)])
+            importlib.import_module(f"stages.{name}").main()
+
+    return Project(folder, folder / "params.yaml", run_stage)
+
+
+def killed_again_and_again(project, folder, stage, *options):
+    """Runs a stage undisturbed, then kills it and runs it again, KILLS times; returns how many kills hit it."""
+    seconds = project.run(stage, folder / "undisturbed", folder / "cache", *options)
+    expected = contents.of(folder / "undisturbed")
+    moments = random.Random(f"{stage} {SEED}")
+    hits = 0
+    for number in range(KILLS):
+        cache, out = folder / f"cache-{number}", folder / f"out-{number}"
+        process = project.start(stage, out, cache, *options)
+        time.sleep(moments.uniform(0.2, 1) * seconds)
+        process.send_signal(signal.SIGKILL)
+        hits += process.wait() == -signal.SIGKILL
+        project.run(stage, out, cache, *options)
+        assert contents.of(out) == expected
+        assert sorted(path.name for path in folder.iterdir() if path.name.startswith(".")) == []
+        left = [path for path in cache.rglob("*") if "partial" in path.name or path.parent.name == "checkpoints"]
+        assert left == []
+        shutil.rmtree(cache)
+        shutil.rmtree(out)
+    return hits
+
+
+@pytest.mark.slow
+def test_extraction_is_killed(project, tmp_path):
+    assert killed_again_and_again(project, tmp_path, "bottleneck_extract") > 0
+
+
+@pytest.mark.slow
+def test_finetuning_is_killed(project, tmp_path):
+    features = tmp_path / "features"
+    project.run("bottleneck_extract", features, tmp_path / "features-cache")
+    options = ["--bottlenecks", features, "--tensorboard", tmp_path / "tensorboard"]
+    assert killed_again_and_again(project, tmp_path, "finetune", *options) > 0
