@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--only", nargs="*", default=[], help="names of ways; pairs without them are left out")
     parser.add_argument("--peers", type=Path, help="the Python of an environment with requirements-peers.txt")
-    parser.add_argument("--batch-size", type=int, default=8, help="`extract.batch_size`")
+    parser.add_argument("--batch-size", type=int, help="`extract.batch_size`")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)

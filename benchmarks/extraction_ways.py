@@ -80,7 +80,7 @@ def forward_of(runtime: str, precision: str = "float32") -> Callable[..., Any]:
     """The network alone, on random batches in memory, as many calls at once as extraction makes."""
 
     def run(arguments: argparse.Namespace) -> tuple[float, int]:
-        from stages.library import runtimes
+        from stages.library import extraction, runtimes
         from stages.library.extraction_worker import ahead
         from stages.library.runtimes import Plan
         from stages.library.weights import build_with_weights
@@ -91,9 +91,10 @@ def forward_of(runtime: str, precision: str = "float32") -> Callable[..., Any]:
         size_px = section.input_size_px
         model, _, _ = build_with_weights(arguments.backbone, size_px, section.weights)
         rng = np.random.default_rng(0)
-        shape = section.batch_size, size_px, size_px, 3
+        batch_size = extraction.batch_size(section, size_px)
+        shape = batch_size, size_px, size_px, 3
         batches = [rng.uniform(0, 255, shape).astype(np.float32) for _ in range(FORWARD_BATCHES)]
-        plan = Plan(size_px, section.batch_size, section.flip, precision, section.xla)
+        plan = Plan(size_px, batch_size, section.flip, precision, section.xla)
         compiled = module.compile(model, plan, (batch[:1] for batch in batches))
 
         def repeated(count: int) -> Iterator[np.ndarray]:
@@ -101,11 +102,11 @@ def forward_of(runtime: str, precision: str = "float32") -> Callable[..., Any]:
 
         for _ in ahead(compiled.forward, repeated(2 * compiled.callers), compiled.callers):
             pass
-        count = -(-arguments.images // section.batch_size)
+        count = -(-arguments.images // batch_size)
         start = time.perf_counter()
         for _ in ahead(compiled.forward, repeated(count), compiled.callers):
             pass
-        return time.perf_counter() - start, count * section.batch_size
+        return time.perf_counter() - start, count * batch_size
 
     return run
 

@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=299)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--batch-size", type=int, help="`extract.batch_size`")
     parser.add_argument("--runtime", default="tensorflow", choices=["tensorflow", "openvino"])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

@@ -263,7 +263,7 @@ def test_int8_features_are_features_of_their_own(shards, extracted, tmp_path):
 
 def test_a_store_that_loses_everything_is_an_error_not_a_loop(shards, tmp_path, monkeypatch):
     monkeypatch.setattr(FeatureStore, "put", lambda self, rows, dataset: None)
-    with pytest.raises(UserError, match="Set DECANT_CACHE to another folder"):
+    with pytest.raises(UserError, match="Set DECANT_STORE to another folder"):
         extract(options(5), shards, tmp_path)
 
 
@@ -318,6 +318,12 @@ def test_the_fingerprint_changes_with_all_that_it_covers_and_with_nothing_else(m
             others.add(identity())
     assert len(others | {reference}) == 15
     assert identity() == reference
+
+
+@pytest.mark.parametrize(("size_px", "expected"), [(32, 8), (96, 8), (128, 8), (129, 4), (160, 4), (224, 2), (299, 2)])
+def test_batches_are_smaller_the_larger_the_pictures(size_px, expected):
+    assert extraction.batch_size(options(None), size_px) == expected
+    assert extraction.batch_size(options(64), size_px) == 64
 
 
 def test_the_input_size_has_a_default_and_a_minimum():
@@ -380,7 +386,7 @@ def stage(tmp_path, shards, out):
 @pytest.mark.slow
 def test_the_stage_runs_in_any_folder_in_silence(tmp_path, shards, extracted):
     text = (ROOT / "params.yaml").read_text()
-    changed = text.replace("input_size_px: 128", "input_size_px: 32").replace("batch_size: 8 ", "batch_size: 5 ", 1)
+    changed = text.replace("input_size_px: 128", "input_size_px: 32").replace("batch_size: null ", "batch_size: 5 ", 1)
     (tmp_path / "params.yaml").write_text(changed)
     done = stage(tmp_path, shards, tmp_path / "out")
     assert (done.returncode, done.stderr) == (0, "")
