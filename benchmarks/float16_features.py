@@ -56,12 +56,13 @@ def float32_features(shards: Path, name: str, section: extraction.Params, images
 
     size_px = extraction.input_size_px(backbones.lookup(name).BACKBONE, section)
     model, _, _ = build_with_weights(name, size_px, section.weights)
-    plan = Plan(size_px, section.batch_size, section.flip, section.precision, xla=False)
+    batch_size = extraction.batch_size(section, size_px)
+    plan = Plan(size_px, batch_size, section.flip, section.precision, xla=False)
     forward = runtimes.lookup("tensorflow").compile(model, plan, ()).forward
     preparation = preprocessing.Preprocessing(size_px, section.central_crop, section.resize)
-    pictures = preprocessing.dataset(records.find_shards(shards, "train"), preparation, section.batch_size)
+    pictures = preprocessing.dataset(records.find_shards(shards, "train"), preparation, batch_size)
     blocks, labels = [], []
-    for batch in pictures.take(images // section.batch_size):  # whole batches, which the graph is made for
+    for batch in pictures.take(images // batch_size):  # whole batches, which the graph is made for
         blocks.append(np.hstack(forward(batch["image"])))
         labels.append(batch["label"].numpy())
     return np.concatenate(blocks), np.concatenate(labels)

@@ -1,15 +1,19 @@
-"""Small pictures of three classes as records: JPEG and PNG, colour and grey, of several sizes."""
+"""Small pictures of three classes as records, JPEG and PNG, colour and grey, and how they are extracted."""
 
+import dataclasses
 import hashlib
 import io
 
 import numpy as np
 from PIL import Image
 
+from stages.library.extraction import Params
 from stages.library.records import Record
+from stages.library.runtimes import Plan
 
 CLASSES = ("ant", "bee", "cat")
 DATASET = {"name": "insects", "classes": CLASSES}
+SIZE_PX = 32
 
 
 def record(rng):
@@ -22,3 +26,29 @@ def record(rng):
     encoded = file.getvalue()
     key = hashlib.sha256(encoded).hexdigest()
     return Record(key, encoded, kind, shape[0], shape[1], label, CLASSES[label], f"{key}.{kind}")
+
+
+def plan(batch_size):
+    return Plan(SIZE_PX, batch_size, flip=False, precision="float32", xla=False)
+
+
+def options(batch_size, **changes):
+    """Section `extract` with the defaults that most tests have in common."""
+    default = Params(
+        input_size_px=SIZE_PX,
+        central_crop=1.0,
+        resize="bilinear",
+        flip=False,
+        batch_size=batch_size,
+        weights={},
+        runtime="tensorflow",
+        precision="float32",
+        xla=False,
+        calibration_images=4,
+        seed=0,
+        engine="local",
+        ray_actors=None,
+        ray_cpus=1,
+        ray_gpus=0.0,
+    )
+    return dataclasses.replace(default, **changes)

@@ -18,24 +18,20 @@ from stages.library import (
     extraction,
     feature_parts,
     feature_table,
-    params,
     preprocessing,
     record_index,
     records,
-    runtimes,
     store_location,
     tensorflow_runtime,
     weights,
 )
-from stages.library.backbones import efficientnet_lite0, inception_v3
+from stages.library.backbones import efficientnet_lite0
 from stages.library.console import UserError
-from stages.library.extraction import Extracted, Params
+from stages.library.extraction import Extracted
 from stages.library.feature_store import FeatureStore
 from stages.library.preprocessing import Preprocessing
 from stages.library.records import SPLITS
-from stages.library.runtimes import Plan
 
-SIZE_PX = 32
 COUNTS = {"train": (7, 0, 4), "validation": (1, 2, 0), "test": (0, 0, 3)}
 ROOT = Path(__file__).parents[1]
 
@@ -55,34 +51,8 @@ def shards(tmp_path_factory):
 @pytest.fixture(scope="module")
 def lite0():
     tensorflow_runtime.start()
-    model, _, _ = weights.build_with_weights("efficientnet_lite0", SIZE_PX, {})
+    model, _, _ = weights.build_with_weights("efficientnet_lite0", insects.SIZE_PX, {})
     return model
-
-
-def plan(batch_size):
-    return Plan(SIZE_PX, batch_size, flip=False, precision="float32", xla=False)
-
-
-def options(batch_size, **changes):
-    """Section `extract` with the defaults that most tests have in common."""
-    default = Params(
-        input_size_px=SIZE_PX,
-        central_crop=1.0,
-        resize="bilinear",
-        flip=False,
-        batch_size=batch_size,
-        weights={},
-        runtime="tensorflow",
-        precision="float32",
-        xla=False,
-        calibration_images=4,
-        seed=0,
-        engine="local",
-        ray_actors=None,
-        ray_cpus=1,
-        ray_gpus=0.0,
-    )
-    return dataclasses.replace(default, **changes)
 
 
 def extract(params, shards, out):
@@ -96,7 +66,7 @@ def extracted(shards, tmp_path_factory):
     out = tmp_path_factory.mktemp("bottlenecks")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DECANT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        assert extract(options(5), shards, out) == Extracted(images=17, computed=17, size_px=SIZE_PX)
+        assert extract(insects.options(5), shards, out) == Extracted(images=17, computed=17, size_px=insects.SIZE_PX)
     return out
 
 
@@ -120,7 +90,7 @@ def test_features_are_those_of_the_model(shards, extracted, lite0):
             expected = []
             for path in records.find_shards(shards, split):
                 for record in records.read_shard(path):
-                    image = preprocessing.fit(preprocessing.decode(record.encoded), Preprocessing(SIZE_PX))
+                    image = preprocessing.fit(preprocessing.decode(record.encoded), Preprocessing(insects.SIZE_PX))
                     expected.append(lite0(image[None], training=False)[kind][0])
             assert cached.values.dtype == np.float16
             np.testing.assert_allclose(cached.values.astype(np.float32), np.stack(expected), rtol=1e-3, atol=1e-3)
@@ -130,22 +100,26 @@ def test_the_source_travels_with_the_features(extracted):
     source = bottlenecks.load(extracted, ["test"], "logits").source
     sha256 = efficientnet_lite0.BACKBONE.weights["pytorch"].sha256
     assert sha256 is not None
-    content = extraction.covered(efficientnet_lite0.BACKBONE, sha256, Preprocessing(SIZE_PX), plan(5), "tensorflow")
+    content = extraction.covered(
+        efficientnet_lite0.BACKBONE, sha256, Preprocessing(insects.SIZE_PX), insects.plan(5), "tensorflow"
+    )
     identity = extraction.fingerprint(content)
     assert source == bottlenecks.Source(
-        "efficientnet_lite0", SIZE_PX, 1.0, "bilinear", False, sha256, identity, insects.CLASSES
+        "efficientnet_lite0", insects.SIZE_PX, 1.0, "bilinear", False, sha256, identity, insects.CLASSES
     )
 
 
 def test_crop_and_flip_reach_the_features(shards, lite0, tmp_path):
     changes = {"central_crop": 0.5, "resize": "bicubic", "flip": True}
-    extract(options(5, **changes), shards, tmp_path)
+    extract(insects.options(5, **changes), shards, tmp_path)
     cached = bottlenecks.load(tmp_path, ["train"], "bottleneck")
     assert (cached.source.central_crop, cached.source.resize, cached.source.flip) == (0.5, "bicubic", True)
     expected = []
     for path in records.find_shards(shards, "train"):
         for record in records.read_shard(path):
-            image = preprocessing.fit(preprocessing.decode(record.encoded), Preprocessing(SIZE_PX, 0.5, "bicubic"))
+            image = preprocessing.fit(
+                preprocessing.decode(record.encoded), Preprocessing(insects.SIZE_PX, 0.5, "bicubic")
+            )
             views = np.stack([image, np.asarray(image)[:, ::-1]])
             expected.append(np.mean(lite0(views, training=False)["bottleneck"], axis=0))
     np.testing.assert_allclose(cached.values.astype(np.float32), np.stack(expected), rtol=1e-3, atol=1e-3)
@@ -153,7 +127,7 @@ def test_crop_and_flip_reach_the_features(shards, lite0, tmp_path):
 
 @pytest.mark.parametrize("batch_size", [1, 64])
 def test_features_hardly_depend_on_the_batch_size(shards, extracted, tmp_path, batch_size):
-    extract(options(batch_size), shards, tmp_path)
+    extract(insects.options(batch_size), shards, tmp_path)
     for kind in ("bottleneck", "logits"):
         ours, others = (bottlenecks.load(folder, SPLITS, kind) for folder in (tmp_path, extracted))
         np.testing.assert_array_equal(ours.keys, others.keys)
@@ -163,16 +137,16 @@ def test_features_hardly_depend_on_the_batch_size(shards, extracted, tmp_path, b
 
 def test_blocks_of_rows_do_not_follow_the_batches(shards, tmp_path, monkeypatch):
     monkeypatch.setattr(feature_table, "ROWS_PER_BLOCK", 3)
-    extract(options(5), shards, tmp_path)
+    extract(insects.options(5), shards, tmp_path)
     metadata = pq.ParquetFile(tmp_path / "train-00000-of-00003.parquet").metadata
     assert [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)] == [3, 3, 1]
 
 
 def test_a_second_run_computes_nothing_and_gives_the_same_bytes(shards, extracted, tmp_path):
-    assert extract(options(5), shards, tmp_path / "first").computed == 17
-    assert extract(options(5), shards, tmp_path / "second").computed == 0
+    assert extract(insects.options(5), shards, tmp_path / "first").computed == 17
+    assert extract(insects.options(5), shards, tmp_path / "second").computed == 0
     shutil.rmtree(store_location.root())
-    assert extract(options(5), shards, tmp_path / "third").computed == 17
+    assert extract(insects.options(5), shards, tmp_path / "third").computed == 17
     for name in ("first", "second", "third"):
         assert contents.of(tmp_path / name) == contents.of(extracted)
 
@@ -196,7 +170,7 @@ def test_a_killed_run_goes_on_where_it_was_with_the_bytes_of_an_undisturbed_one(
     for _ in range(20):
         left = 2
         try:
-            computed = extract(options(5), shards, tmp_path / "out").computed
+            computed = extract(insects.options(5), shards, tmp_path / "out").computed
             break
         except KeyboardInterrupt:
             assert list((tmp_path / "out").iterdir()) == []
@@ -207,18 +181,18 @@ def test_a_killed_run_goes_on_where_it_was_with_the_bytes_of_an_undisturbed_one(
 @pytest.mark.parametrize("place", [0.5, -1])  # within the features, and at the end, so that no key can be read
 def test_a_damaged_part_is_computed_again(shards, extracted, tmp_path, monkeypatch, place):
     monkeypatch.setattr(feature_parts, "ROWS_PER_PART", 5)
-    extract(options(5), shards, tmp_path / "first")
+    extract(insects.options(5), shards, tmp_path / "first")
     part = sorted(store_location.root().glob("*/*.parquet"))[1]
     damaged = bytearray(part.read_bytes())
     damaged[int(place * len(damaged)) if place > 0 else place] ^= 1
     part.write_bytes(damaged)
-    assert 0 < extract(options(5), shards, tmp_path / "second").computed < 17
+    assert 0 < extract(insects.options(5), shards, tmp_path / "second").computed < 17
     assert contents.of(tmp_path / "second") == contents.of(extracted)
-    assert extract(options(5), shards, tmp_path / "third").computed == 0
+    assert extract(insects.options(5), shards, tmp_path / "third").computed == 0
 
 
 def test_other_splits_and_other_classes_compute_nothing(shards, extracted, tmp_path):
-    extract(options(5), shards, tmp_path / "first")
+    extract(insects.options(5), shards, tmp_path / "first")
     (tmp_path / "shuffled").mkdir()
     everything = [
         r for split in SPLITS for path in records.find_shards(shards, split) for r in records.read_shard(path)
@@ -227,7 +201,7 @@ def test_other_splits_and_other_classes_compute_nothing(shards, extracted, tmp_p
     for split, some in zip(SPLITS, (everything[:9], everything[9:12], everything[12:]), strict=True):
         (path,) = records.shard_paths(tmp_path / "shuffled", split, 1)
         records.write_shard(path, [dataclasses.replace(record, label=0) for record in some])
-    assert extract(options(5), tmp_path / "shuffled", tmp_path / "second").computed == 0
+    assert extract(insects.options(5), tmp_path / "shuffled", tmp_path / "second").computed == 0
     ours, others = (bottlenecks.load(folder, SPLITS, "joined") for folder in (tmp_path / "second", extracted))
     order = [others.keys.tolist().index(key) for key in ours.keys]
     np.testing.assert_array_equal(ours.values, others.values[order])
@@ -239,19 +213,20 @@ def test_int8_is_calibrated_on_training_pictures_in_whatever_order(shards):
     index = record_index.build(paths)
     training = set(index.keys[:11].tolist())
     chosen = {
-        seed: index.keys[list(extraction.calibration_rows(index, options(5, seed=seed)))].tolist() for seed in range(9)
+        seed: index.keys[list(extraction.calibration_rows(index, insects.options(5, seed=seed)))].tolist()
+        for seed in range(9)
     }
     assert all(len(some) == 4 and set(some) <= training for some in chosen.values())
     assert set().union(*chosen.values()) == training
     turned = record_index.build(paths[2::-1])
-    rows = extraction.calibration_rows(turned, options(5, seed=3))
+    rows = extraction.calibration_rows(turned, insects.options(5, seed=3))
     assert turned.keys[list(rows)].tolist() == chosen[3]
-    assert len(extraction.calibration_rows(index, options(5, calibration_images=99))) == 11
+    assert len(extraction.calibration_rows(index, insects.options(5, calibration_images=99))) == 11
 
 
 @pytest.mark.slow
 def test_int8_features_are_features_of_their_own(shards, extracted, tmp_path):
-    params = options(5, runtime="openvino", precision="int8")
+    params = insects.options(5, runtime="openvino", precision="int8")
     assert extract(params, shards, tmp_path / "first").computed == 17
     assert extract(params, shards, tmp_path / "second").computed == 0
     assert contents.of(tmp_path / "first") == contents.of(tmp_path / "second")
@@ -264,7 +239,7 @@ def test_int8_features_are_features_of_their_own(shards, extracted, tmp_path):
 def test_a_store_that_loses_everything_is_an_error_not_a_loop(shards, tmp_path, monkeypatch):
     monkeypatch.setattr(FeatureStore, "put", lambda self, rows, dataset: None)
     with pytest.raises(UserError, match="Set DECANT_STORE to another folder"):
-        extract(options(5), shards, tmp_path)
+        extract(insects.options(5), shards, tmp_path)
 
 
 def damaged(shards, folder, change):
@@ -283,98 +258,7 @@ def test_damaged_shards_are_refused(shards, tmp_path):
     for name, change in (("flipped", flipped), ("cut", lambda content: content[:-5]), ("more", lambda c: c + b"123")):
         folder = damaged(shards, tmp_path / name, change)
         with pytest.raises(UserError, match="dvc repro -f tfrecord"):
-            extract(options(5), folder, tmp_path / "out")
-
-
-def test_the_fingerprint_changes_with_all_that_it_covers_and_with_nothing_else(monkeypatch):
-    backbone = efficientnet_lite0.BACKBONE
-    plain = Preprocessing(96)
-
-    def identity(
-        backbone=backbone, weights="a" * 64, preparation=plain, runtime="tensorflow", calibration="", **changes
-    ):
-        changed = dataclasses.replace(plan(8), **changes)
-        return extraction.fingerprint(extraction.covered(backbone, weights, preparation, changed, runtime, calibration))
-
-    reference = identity()
-    assert len(reference) == 64
-    assert identity(dataclasses.replace(backbone, top1=0.1)) == reference
-    others = {
-        identity(inception_v3.BACKBONE),
-        identity(weights="b" * 64),
-        identity(preparation=Preprocessing(97)),
-        identity(preparation=Preprocessing(96, central_crop=0.875)),
-        identity(preparation=Preprocessing(96, resize="bicubic")),
-        identity(flip=True),
-        identity(batch_size=9),
-        identity(precision="float16"),
-        identity(xla=True),
-        identity(runtime="other"),
-        identity(calibration="c"),
-    }
-    for module, name in ((preprocessing, "DESCRIPTION"), (runtimes, "TAPPED"), (bottlenecks, "DTYPE")):
-        with monkeypatch.context() as changed:
-            changed.setattr(module, name, "other")
-            others.add(identity())
-    assert len(others | {reference}) == 15
-    assert identity() == reference
-
-
-@pytest.mark.parametrize(("size_px", "expected"), [(32, 8), (96, 8), (128, 8), (129, 4), (160, 4), (224, 2), (299, 2)])
-def test_batches_are_smaller_the_larger_the_pictures(size_px, expected):
-    assert extraction.batch_size(options(None), size_px) == expected
-    assert extraction.batch_size(options(64), size_px) == 64
-
-
-def test_the_input_size_has_a_default_and_a_minimum():
-    unset = options(1, input_size_px=None)
-    assert extraction.input_size_px(inception_v3.BACKBONE, unset) == 299
-    assert extraction.input_size_px(efficientnet_lite0.BACKBONE, unset) == 224
-    small = options(1, input_size_px=74)
-    assert extraction.input_size_px(efficientnet_lite0.BACKBONE, small) == 74
-    with pytest.raises(UserError, match=r"`extract\.input_size_px` must be at least 75 for inception_v3.*Received: 74"):
-        extraction.input_size_px(inception_v3.BACKBONE, small)
-
-
-GOOD = dataclasses.asdict(options(64, input_size_px=96))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"input_size_px": 31}, r"`extract\.input_size_px`.*32.*Received: 31"),
-        ({"input_size_px": 1025}, r"`extract\.input_size_px`.*1024.*Received: 1025"),
-        ({"input_size_px": 96.5}, r"`extract\.input_size_px`"),
-        ({"central_crop": 0}, r"`extract\.central_crop`.*greater than 0.*Received: 0"),
-        ({"central_crop": 1.1}, r"`extract\.central_crop`.*Received: 1.1"),
-        ({"resize": "area"}, r"`extract\.resize`.*bilinear_tf1.*Received: 'area'"),
-        ({"flip": "yes"}, r"`extract\.flip`"),
-        ({"batch_size": 0}, r"`extract\.batch_size`.*Received: 0"),
-        ({"batch_size": 4097}, r"`extract\.batch_size`.*4096.*Received: 4097"),
-        (
-            {"weights": {"vgg": "x"}},
-            r"`extract\.weights`: keys must be among .*efficientnet_lite0, .*inception_v3.*vgg",
-        ),
-        ({"runtime": "torch"}, r"`extract\.runtime`.*'tensorflow'.*Received: 'torch'"),
-        ({"precision": "int8"}, r"`extract`.*`precision` must be float32 or float16 with `runtime` tensorflow"),
-        ({"runtime": "openvino", "xla": True}, r"`extract`.*`xla` must be false with `runtime` openvino"),
-        ({"calibration_images": 0}, r"`extract\.calibration_images`.*Received: 0"),
-        ({"seed": -1}, r"`extract\.seed`.*Received: -1"),
-        ({"precision": "float8"}, r"`extract\.precision`.*'float32'.*Received: 'float8'"),
-        ({"xla": "on a GPU"}, r"`extract\.xla`"),
-        ({"engine": "spark"}, r"`extract\.engine`.*'local'.*Received: 'spark'"),
-        ({"weights": {"inception_v3": 3}}, r"`extract\.weights\.inception_v3`"),
-        ({"color": 1}, r"`extract\.color` is unknown"),
-    ],
-)
-def test_parameters_are_validated(change, message):
-    with pytest.raises(params.ParamsError, match=message):
-        params.parse("extract", GOOD | change, Params)
-
-
-def test_good_parameters_pass():
-    parsed = params.parse("extract", GOOD | {"input_size_px": None, "weights": {"inception_v3": "w.h5"}}, Params)
-    assert parsed == options(64, input_size_px=None, weights={"inception_v3": "w.h5"})
+            extract(insects.options(5), folder, tmp_path / "out")
 
 
 def stage(tmp_path, shards, out):

@@ -1,0 +1,48 @@
+"""Runs every benchmark, one after the other, each printing its table: python -m benchmarks [--peers PEERS/bin/python].
+
+PEERS is an environment with benchmarks/requirements-peers.txt, for timm, ONNX Runtime and OpenVINO as others use them.
+Costs hours on 2 cores; each module can be run alone, with smaller sizes, and has --help.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+
+from benchmarks.extraction import ROOT
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # for ratios of CPU time: threads that wait for each other would count as work
+RUNS = [
+    (["extraction"], {}),
+    (["extraction", "--size", "224", "--images", "1000"], {}),
+    (["extraction", "--backbone", "inception_v3", "--size", "299", "--images", "200"], {}),
+    (["feature_store"], {}),
+    (["memory"], {}),
+    (["nothing_to_do"], {}),
+    (["ridge_head"], ONE_THREAD),
+    (["heads"], ONE_THREAD),
+    (["xgboost_head"], ONE_THREAD),
+    (["float16_features", "--records", "data/tfrecord"], {}),
+]
+
+
+def main() -> None:
+    """Runs them; goes on after one that fails, and says so at the end."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--peers", help="the Python of an environment with requirements-peers.txt")
+    arguments = parser.parse_args()
+    failed = []
+    for (name, *options), environment in RUNS:
+        peers = ["--peers", arguments.peers] if name == "extraction" and arguments.peers else []
+        command = [sys.executable, "-m", f"benchmarks.{name}", *options, *peers]
+        print(f"\n$ {' '.join(['python', *command[1:]])}", flush=True)
+        if subprocess.run(command, cwd=ROOT, env=os.environ | environment, check=False).returncode:
+            failed.append(name)
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
