@@ -1,8 +1,8 @@
 """XGBoost on several processes or machines: each holds a part of the rows, and histograms are summed between them.
 
 Ray starts the workers, on the cluster that RAY_ADDRESS names or on this machine, and XGBoost's own collective connects
-them. Quantiles are merged and sums rounded in another order than in one process, so trees differ in the last bits; they
-depend on the number of workers, not on which machine has which part.
+them. Where no feature has more than `max_bin` values the trees are those of one process but for the rounding of sums.
+Else the workers' quantiles are merged, and cuts may be others. The same number of workers grows the same trees.
 """
 
 from typing import TYPE_CHECKING, Any
