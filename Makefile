@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test lint clean
+.PHONY: repro test lint pr-report clean
 
 repro: $(BIN)/.installed
 	dvc repro
@@ -18,6 +18,12 @@ lint: $(BIN)/.installed-dev
 	ruff format --check .
 	ruff check .
 	mypy
+
+# make pr-report BASE=main GATES='--max-drop top1_accuracy=0.01': docs/pull-requests.md
+BASE ?= main
+export BASE
+pr-report: $(BIN)/.installed
+	python -m app.pr_report --base "$$BASE" $(GATES)
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
