@@ -56,7 +56,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--max-drop", action="append", default=[], metavar="M=X", help="how far metric M may fall")
     parser.add_argument("--max-rise", action="append", default=[], metavar="M=X", help="how far metric M may rise")
-    parser.add_argument("--pictures", type=int, default=60, metavar="N", help="plots drawn at most (default: 60)")
+    parser.add_argument("--pictures", type=int, default=60, metavar="N", help="plots to draw at most (default: 60)")
     parser.add_argument("--link", metavar="URL", help="where readers of the comment find the folder")
     parser.add_argument("--pictures-url", metavar="URL", help="URL of the published folder, to show pictures")
     arguments = parser.parse_args()
@@ -96,10 +96,10 @@ def clear(folder: Path) -> None:
 
 def compare(arguments: argparse.Namespace) -> list[str]:
     """Writes the report and returns what breaks the gates."""
+    print(f"pr-report: reading {arguments.base} and {arguments.head}", flush=True)
     from app.pull_request import comment, gates, pictures, revisions
 
     limits = gates.parse(arguments.max_drop, arguments.max_rise)
-    print(f"pr-report: reading {arguments.base} and {arguments.head}", flush=True)
     repository = revisions.open_repository()
     commits = revisions.resolve(arguments.base), revisions.resolve(arguments.head)
     base, head = (
@@ -116,7 +116,7 @@ def compare(arguments: argparse.Namespace) -> list[str]:
         gates=limits,
         failures=failures,
         plots=changes,
-        page=plots_page(arguments, [change.file for change in changes]),
+        page=plots_page(arguments, [change.file for change in changes]) if arguments.pictures else None,
         behind=revisions.commits_only_in(*commits),
         link=arguments.link,
         pictures_url=arguments.pictures_url,

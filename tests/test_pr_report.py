@@ -41,10 +41,10 @@ def branches(two_branches, tmp_path, monkeypatch):
 
 @pytest.fixture
 def report(monkeypatch):
-    """Runs the program as `report(*arguments)`; returns the comment."""
+    """Runs the program as `report(*arguments)`, without pictures unless given a number; returns the comment."""
 
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["app.pr_report", *map(str, arguments)])
+    def run(*arguments, pictures=0):
+        monkeypatch.setattr(sys, "argv", ["app.pr_report", *map(str, arguments), f"--pictures={pictures}"])
         pr_report.main()
         return (pr_report.Path("pr-report") / "comment.md").read_text(encoding="utf-8")
 
@@ -88,7 +88,7 @@ def test_it_shows_what_differs_in_a_branch_or_the_workspace(branches, report, he
 
 
 def test_pictures_show_both_sides(branches, report):
-    report("--base", "main")
+    report("--base", "main", pictures=60)
     folder = branches.path / "pr-report"
     found = sorted(str(path.relative_to(folder)) for path in folder.glob("pictures/**/*.png"))
     assert [name.removeprefix("pictures/artifacts/evaluation/tiny/") for name in found] == [
@@ -101,9 +101,7 @@ def test_pictures_show_both_sides(branches, report):
 
 
 def test_pictures_are_limited_and_shown_where_they_are_published(branches, report):
-    text = report(
-        "--base", "main", "--pictures", 1, "--pictures-url", "https://example.org/r", "--link", "https://a.b/c"
-    )
+    text = report("--base", "main", "--pictures-url", "https://example.org/r", "--link", "https://a.b/c", pictures=1)
     name = "pictures/artifacts/evaluation/tiny/ridge/confusion.csv.png"
     assert [str(path) for path in branches.path.glob("pr-report/pictures/**/*.png")] == [
         str(branches.path / "pr-report" / name)
@@ -286,7 +284,6 @@ def test_gates_are_validated(branches, report, arguments, reason):
     [
         [],
         ["--base", "workspace"],
-        ["--base", "main", "--pictures", "-1"],
         ["--base", "main", "--link", "javascript:alert(1)"],
         ["--base", "main", "--pictures-url", "https://a.b/c) <img"],
     ],
@@ -295,6 +292,11 @@ def test_a_wrong_command_line_exits_2(branches, report, arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
         report(*arguments)
     assert not (branches.path / "pr-report").exists()
+
+
+def test_a_negative_number_of_pictures_is_refused(branches, report):
+    with pytest.raises(SystemExit, match="2"):
+        report("--base", "main", pictures=-1)
 
 
 def test_a_folder_of_somebody_else_is_left_alone(branches, report):
@@ -316,11 +318,11 @@ def test_what_files_say_is_shown_as_text(branches, report):
 
 
 def test_many_metrics_are_folded_and_limited_to_what_github_takes(branches, report):
-    branches.metrics(RIDGE, classes={f"class {number:05}": number for number in range(3000)})
-    branches.write("params.yaml", PARAMS + "".join(f"key{number}: {number}\n" for number in range(3000)))
+    branches.metrics(RIDGE, classes={f"class {number:05}": number for number in range(800)})
+    branches.write("params.yaml", PARAMS + "".join(f"key{number}: {number}\n" for number in range(800)))
     text = report("--base", "main", "--max-drop", "top1_accuracy=1")
     assert 20_000 < len(text) < 65_536
-    assert "<summary>3010 metrics changed</summary>" in text
+    assert "<summary>810 metrics changed</summary>" in text
     assert "more by `dvc metrics diff main`." in text
     assert "more by `dvc params diff main`." in text
 
