@@ -38,7 +38,8 @@ def main() -> None:
     for failure in failures:
         print(f"gate: {failure}", file=sys.stderr)
     if failures:
-        raise UserError(f"the gate failed {len(failures)} times. The comparison: {arguments.out / COMMENT}")
+        gates = "a gate was" if len(failures) == 1 else f"{len(failures)} gates were"
+        raise UserError(f"{gates} broken. The comparison: {arguments.out / COMMENT}")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -123,13 +124,14 @@ def compare(arguments: argparse.Namespace) -> list[str]:
     )
     artifacts.write_bytes(arguments.out / COMMENT, comment.render(report).encode())
     metrics = comment.differences(base.metrics, head.metrics)
-    print(f"pr-report: {len(metrics)} metrics and {len(changes)} plots differ, {len(failures)} gates failed")
+    print(f"pr-report: {len(metrics)} metrics and {len(changes)} plots differ, {len(failures)} gates broken")
     print(f"Read {arguments.out / COMMENT}, or post it: gh pr comment --body-file {arguments.out / COMMENT}")
     return failures
 
 
 def plots_page(arguments: argparse.Namespace, files: list[str]) -> str | None:
     """Writes the page of `dvc plots diff` for the plots that differ; returns its path in the output folder, or None."""
+    files = [file for file in files if not file.startswith("-")]  # the pull request named them
     if not files:
         return None
     revisions = [arguments.base] + ([] if arguments.head == "workspace" else [arguments.head])

@@ -55,6 +55,8 @@ def endpoint():
         stderr=subprocess.DEVNULL,
         text=True,
     ) as server:
+        assert server.stdin
+        assert server.stdout
         address = next(line.strip() for line in server.stdout if line.startswith("http://"))
         requests.put(f"{address}/bucket", timeout=30).raise_for_status()
         yield address

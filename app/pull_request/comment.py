@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
 from app.pull_request import gates
 from app.pull_request.gates import Gate
@@ -115,7 +116,7 @@ def _behind(report: Report) -> str:
 def _overview(report: Report) -> str:
     """One row for each model with a changed metric, one column for each metric that people look at first."""
     old, new = report.base.metrics, report.head.metrics
-    headings = {gate.key: gate.key for gate in report.gates} | OVERVIEW
+    headings = {gate.key: code(gate.key) for gate in report.gates} | OVERVIEW
     known = {key for side in (old, new) for metrics in side.values() for key in metrics}
     columns = {key: heading for key, heading in headings.items() if key in known}
     changed = sorted({path for path, *_ in differences(old, new)})
@@ -206,7 +207,7 @@ def _list(report: Report) -> str:
     for plot in report.plots:
         shown = code(plot.picture or plot.file, 200)
         if plot.picture and report.pictures_url:
-            shown += f"\n\n  ![{model(plot.file)}]({report.pictures_url.rstrip('/')}/{plot.picture})\n"
+            shown += f"\n\n  ![both sides]({report.pictures_url.rstrip('/')}/{quote(plot.picture)})\n"
         lines.append(f"- {plot.what}: {shown}")
     return _limited(lines, "in the files of this report")
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeGuard
 
 from app.pull_request.revisions import Revision
 from stages.library.console import UserError
@@ -80,7 +80,7 @@ def lower_is_better(key: str) -> bool | None:
     return bool(words & LOWER_IS_BETTER)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Tells whether a metric is a number; DVC takes text and truth values, too."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 

@@ -103,6 +103,6 @@ def _pair(title: str, sides: list[Image.Image | None], captions: list[str]) -> b
         figure.figimage(np.asarray(canvas))
         figure.text(8 / width_px, 1 - 12 / height_px, plots.shorten(title, 90), va="center", weight="bold", fontsize=9)
         for side, left, caption in zip(sides, lefts, captions, strict=True):
-            text = caption if side else f"{caption}: not there"
+            text = caption if side else f"{caption}: no picture"
             figure.text((left + 8) / width_px, 1 - 32 / height_px, text, va="center", fontsize=9)
         return plots.png(figure)
