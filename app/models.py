@@ -87,18 +87,14 @@ class Project:
         return cls(root, params.load(params_file or root / "params.yaml"))
 
     def results(self) -> list[leaderboard.Result]:
-        """Returns the evaluated models that can be loaded, best first by top-1 accuracy on test pictures.
-
-        None before the first `dvc repro`, whose results this does not need more of than metrics and evaluations.
-        """
+        """Returns the evaluated models that can be loaded, best first by top-1 accuracy; none before `dvc repro`."""
         dataset = self.root / "data" / "tfrecord" / "dataset.json"
         if not dataset.is_file():
             return []
-        heads = [*self.settings["heads"], "finetuned"]
-        listed = {"scratch", *(f"{backbone}/{head}" for backbone in self.settings["backbones"] for head in heads)}
+        names = leaderboard.listed(self.settings["heads"], self.settings["backbones"])
         evaluations = self.root / "artifacts" / "evaluation"
         try:
-            found, _ = leaderboard.collect(self.root / "metrics", evaluations, artifacts.sha256_file(dataset), listed)
+            found, _ = leaderboard.collect(self.root / "metrics", evaluations, artifacts.sha256_file(dataset), names)
         except UserError:  # nothing was evaluated on this data set yet
             return []
         return [result for result in found if self.folder(result.name).is_dir()]
