@@ -3,13 +3,21 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test lint ci-repro pr-report clean
+.PHONY: repro train test lint ci-repro pr-report clean
 
 repro: $(BIN)/.installed
 	dvc repro
 	@cat artifacts/report/leaderboard.md
 	@echo
 	@echo "Pictures and curves: artifacts/report/index.html and 'dvc plots show'. Compare runs: 'dvc metrics diff', 'dvc exp show'."
+
+# make train PICTURES=folder: all of the pipeline on one's own pictures, CLASS/picture.
+train: $(BIN)/.installed
+	@test -d "$(PICTURES)" || { echo "error: PICTURES must be a folder of CLASS/picture. Received: '$(PICTURES)'"; exit 1; }
+	dvc exp run -S dataset.name=folder -S "dataset.folder=$(abspath $(PICTURES))" -S extract.input_size_px=null
+	@cat artifacts/report/leaderboard.md
+	@echo
+	@echo "Pictures and curves: artifacts/report/index.html. Next: .venv/bin/python -m app.predict PICTURE, or app.web."
 
 test: $(BIN)/.installed-dev
 	pytest

@@ -1,144 +1,194 @@
-"""Names what is in pictures, by the 1,000 classes of ImageNet that a network was trained on.
+"""Names what is in pictures: by the best trained model, another one, or ImageNet's 1,000 classes.
 
-example: python -m app.predict cat.jpg coffee.png --top 3
+examples: python -m app.predict cat.jpg holiday/ 'scans/**/*.png' --top 3
+          python -m app.predict cat.jpg --model ridge --json
+          python -m app.predict cat.jpg --backbone efficientnet_lite0
 """
 
 import argparse
+import csv
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.library import (
-    backbones,
-    console,
-    extraction,
-    imagenet,
-    params,
-    pictures,
-    preprocessing,
-    runtimes,
-    tensorflow_runtime,
-)
+from app import inputs
+from app.inputs import Input
+from app.models import Model, Project
+from app.spinner import spinner
+from stages.library import backbones, console, params
 from stages.library.backbones import Backbone
-from stages.library.pictures import PictureError
-from stages.library.preprocessing import Preprocessing
 
-if TYPE_CHECKING:
-    import tensorflow as tf
-
-Ranking = list[dict[str, str | float]]
+BATCH = 16  # pictures in memory at once
 
 
 @dataclass(frozen=True)
-class Labeller:
-    """A network and what its outputs mean.
+class Prediction:
+    """What a model says of a picture.
 
     Attributes:
-      classes: names in the order of the outputs.
-      preprocessing: how a picture becomes the network's input.
-      probabilities: float32 pixels (n, side, side, 3) of [0, 255] to float32 (n, classes).
+      name: of the picture.
+      classes: the most probable ones with their probabilities, falling; empty where there is an error.
+      error: why the picture can't be used, or "".
     """
 
-    classes: tuple[str, ...]
-    preprocessing: Preprocessing
-    probabilities: Callable[["tf.Tensor"], np.ndarray]
-
-    def top(self, encoded: bytes, count: int) -> Ranking:
-        """Returns the most probable classes of a JPEG or PNG: {"class", "probability"}, falling."""
-        image = preprocessing.fit(preprocessing.decode(encoded), self.preprocessing)
-        probabilities = self.probabilities(image[None])[0]
-        order = np.argsort(-probabilities, kind="stable")[:count]
-        return [{"class": self.classes[label], "probability": round(float(probabilities[label]), 6)} for label in order]
+    name: str
+    classes: tuple[tuple[str, float], ...] = ()
+    error: str = ""
 
 
 def main() -> None:
     """Runs the program; exit status 1 where a picture could not be read, 2 where the command line is wrong."""
     arguments = parse_arguments()
-    # Before TensorFlow, whose start takes seconds, so that a typing error shows at once.
-    extract: extraction.Params = params.load(arguments.params)["extract"]
-    readable = list(read(arguments.images))
-    if readable:
-        labeller = pretrained(arguments.backbone, extract, arguments.size)
-        results = ((path, labeller.top(encoded, arguments.top)) for path, encoded in readable)
-        (print_json if arguments.json else print_text)(results)
-    elif arguments.json:
-        print_json(())
-    if len(readable) < len(arguments.images):
+    project = Project.open(arguments.project, arguments.params)
+    name = chosen(project, arguments)
+
+    def load() -> Model:
+        with spinner(f"loading {name}"):
+            return project.load(name, arguments.size)
+
+    pictures = inputs.find(arguments.pictures)
+    # Where the results run over the terminal themselves, a bar would only be in their way.
+    seen = pictures if sys.stdout.isatty() else console.progress(pictures, "predict", "pictures")
+    counts = [0, 0]
+    OUTPUTS[arguments.output](counted(classify(map(inputs.read, seen), load, arguments.top), counts))
+    readable, unreadable = counts
+    failures = f", {unreadable} could not be read" if unreadable else ""
+    print(f"predict: {readable} pictures by {name}{failures}. In a browser: python -m app.web", file=sys.stderr)
+    if unreadable:
         sys.exit(1)
 
 
 def parse_arguments() -> argparse.Namespace:
     """Reads and checks the command line."""
-    names = params.plugin_names(params.PLUGINS["backbones"])
     parser = argparse.ArgumentParser(
         prog="python -m app.predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="picture files of any format")
+    parser.add_argument("pictures", nargs="+", metavar="PATH", help="files, folders, quoted patterns, URLs")
+    parser.add_argument("--model", metavar="NAME", help="of the leaderboard, as in ridge (default: the best)")
+    parser.add_argument("--backbone", metavar="NAME", help="ImageNet's classes by this network instead")
+    parser.add_argument("--size", type=int, metavar="PX", help="with --backbone: side of its square input")
     parser.add_argument("--top", type=int, default=5, metavar="K", help="classes a picture (default: 5)")
-    parser.add_argument(
-        "--backbone",
-        default="efficientnet_lite0",
-        choices=names,
-        metavar="NAME",
-        help=f"network (default: efficientnet_lite0): {', '.join(names)}",
-    )
-    parser.add_argument("--size", type=int, metavar="PX", help="side of the square input (default: the network's own)")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="whose `extract` has weights and crop")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    formats = parser.add_mutually_exclusive_group()
+    formats.add_argument("--json", dest="output", action="store_const", const="json", help="print JSON")
+    formats.add_argument("--csv", dest="output", action="store_const", const="csv", help="print CSV")
+    parser.add_argument("--params", type=Path, metavar="FILE", help="params.yaml whose `extract` has weights")
+    parser.add_argument("--project", type=Path, default=Path(), metavar="FOLDER", help="checkout (default: here)")
+    parser.set_defaults(output="text")
     arguments = parser.parse_args()
-    if not 1 <= arguments.top <= imagenet.NUM_CLASSES:
-        parser.error(f"--top must be in 1 to {imagenet.NUM_CLASSES}. Received: {arguments.top}")
-    backbone: Backbone = backbones.lookup(arguments.backbone).BACKBONE
-    arguments.size = backbone.input_size_px if arguments.size is None else arguments.size
-    if arguments.size < backbone.min_input_px:
-        parser.error(f"--size must be at least {backbone.min_input_px} for {backbone.name}. Received: {arguments.size}")
+    if arguments.top < 1:
+        parser.error(f"--top must be at least 1. Received: {arguments.top}")
+    if arguments.model and arguments.backbone:
+        parser.error("--model and --backbone exclude each other")
+    if arguments.backbone:
+        _check_backbone(parser, arguments)
+    elif arguments.size is not None:
+        parser.error("--size needs --backbone; a trained model has its own input size")
     return arguments
 
 
-def read(paths: Sequence[Path]) -> Iterator[tuple[Path, bytes]]:
-    """Yields the pictures as JPEG or PNG bytes; a file that can't be used becomes a line on stderr."""
-    for path in paths:
-        try:
-            yield path, pictures.normalise(path.read_bytes()).encoded
-        except (OSError, PictureError) as error:
-            reason = getattr(error, "strerror", None) or error
-            print(f"error: {path}: {reason}", file=sys.stderr)
+def _check_backbone(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    names = params.plugin_names(params.PLUGINS["backbones"])
+    if arguments.backbone not in names:
+        parser.error(f"--backbone must be one of {', '.join(names)}. Received: {arguments.backbone}")
+    backbone: Backbone = backbones.lookup(arguments.backbone).BACKBONE
+    if arguments.size is not None and arguments.size < backbone.min_input_px:
+        parser.error(f"--size must be at least {backbone.min_input_px} for {backbone.name}. Received: {arguments.size}")
 
 
-def pretrained(name: str, extract: extraction.Params, size_px: int) -> Labeller:
-    """Returns a backbone with its own classifier, fed as in bottleneck-extract.
+def chosen(project: Project, arguments: argparse.Namespace) -> str:
+    """Returns the full name of the model to use; before the first training that is a pretrained network.
 
     Raises:
-      UserError: the weight file can't be had, or does not fit.
+      UserError: `--model` names none.
     """
-    tensorflow_runtime.start()
-    from stages.library import bottlenecks, weights
-
-    model, _, _ = weights.build_with_weights(name, size_px, extract.weights)
-
-    def probabilities(images: "tf.Tensor") -> np.ndarray:
-        _, logits = runtimes.tap(model, images, extract.flip)
-        return bottlenecks.softmax(logits.numpy())
-
-    return Labeller(imagenet.class_names(), Preprocessing(size_px, extract.central_crop, extract.resize), probabilities)
+    if arguments.backbone:
+        return f"imagenet/{arguments.backbone}"
+    if arguments.model is None and not project.results():
+        backbone = project.settings["backbones"][0]
+        print(f"note: no trained model yet (dvc repro makes them); ImageNet's classes by {backbone}", file=sys.stderr)
+        return f"imagenet/{backbone}"
+    return project.choose(arguments.model)
 
 
-def print_text(results: Iterable[tuple[Path, Ranking]]) -> None:
+def classify(pictures: Iterable[Input], load: Callable[[], Model], top: int) -> Iterator[Prediction]:
+    """Yields the most probable classes of each picture, in order.
+
+    Args:
+      pictures: read.
+      load: gives the model; called once, at the first picture that can be used.
+      top: classes a picture, at most.
+    """
+    model: Model | None = None
+    pictures = iter(pictures)
+    while batch := list(islice(pictures, BATCH)):
+        good = [picture.encoded for picture in batch if not picture.error]
+        if good:
+            model = model or load()
+            rows = iter(model.predict(good))
+        for picture in batch:
+            if picture.error:
+                yield Prediction(picture.name, error=picture.error)
+            elif model:
+                yield Prediction(picture.name, ranking(next(rows), model.classes, top))
+
+
+def ranking(probabilities: np.ndarray, classes: Sequence[str], top: int) -> tuple[tuple[str, float], ...]:
+    """Returns the `top` most probable classes, of equals the first, for probabilities (classes,)."""
+    order = np.argsort(-probabilities, kind="stable")[:top]
+    return tuple((classes[label], round(float(probabilities[label]), 6)) for label in order)
+
+
+def counted(predictions: Iterable[Prediction], counts: list[int]) -> Iterator[Prediction]:
+    """Passes predictions on and counts the good ones in counts[0], the others in counts[1]; errors go to stderr too."""
+    for prediction in predictions:
+        counts[bool(prediction.error)] += 1
+        if prediction.error:
+            print(f"error: {prediction.name}: {prediction.error}", file=sys.stderr)
+        yield prediction
+
+
+def print_text(predictions: Iterable[Prediction]) -> None:
     """Prints a picture's name and its classes below it."""
-    for path, classes in results:
-        print(path)
-        for item in classes:
-            print(f"  {item['probability']:.4f}  {item['class']}", flush=True)
+    for prediction in predictions:
+        if prediction.classes:
+            print(prediction.name)
+        for name, probability in prediction.classes:
+            print(f"  {probability:.4f}  {name}", flush=True)
 
 
-def print_json(results: Iterable[tuple[Path, Ranking]]) -> None:
-    """Prints a list of {"file", "classes": [{"class", "probability"}]}."""
-    print(json.dumps([{"file": str(path), "classes": classes} for path, classes in results], indent=2))
+def print_json(predictions: Iterable[Prediction]) -> None:
+    """Prints a list of {"file", "classes": [{"class", "probability"}]} or {"file", "error"}."""
+    content: list[dict[str, object]] = []
+    for prediction in predictions:
+        if prediction.error:
+            content.append({"file": prediction.name, "error": prediction.error})
+        else:
+            classes = [{"class": name, "probability": probability} for name, probability in prediction.classes]
+            content.append({"file": prediction.name, "classes": classes})
+    print(json.dumps(content, indent=2))
+
+
+def print_csv(predictions: Iterable[Prediction]) -> None:
+    """Prints a line for each class of each picture: file,rank,class,probability,error."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(("file", "rank", "class", "probability", "error"))
+    for prediction in predictions:
+        if prediction.error:
+            writer.writerow((prediction.name, "", "", "", prediction.error))
+        for rank, (name, probability) in enumerate(prediction.classes, start=1):
+            writer.writerow((prediction.name, rank, name, f"{probability:.6f}", ""))
+
+
+OUTPUTS: dict[str, Callable[[Iterable[Prediction]], None]] = {
+    "text": print_text,
+    "json": print_json,
+    "csv": print_csv,
+}
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ With OMP_NUM_THREADS=1 in the environment: threads that wait for each other woul
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,14 +32,32 @@ def data(folder: Path | None, kind: str, rows: int, dim: int) -> tuple[np.ndarra
     return bottlenecks.quantize(np.maximum(values, 0)), labels
 
 
+class Outcome(NamedTuple):
+    """What one way cost and gave."""
+
+    cpu_seconds: float
+    accuracy: float
+
+
+def timed(way: Callable[[], float]) -> Callable[[], Outcome]:
+    """Returns a function that does the work of `way`, which returns an accuracy, and times all of it."""
+
+    def run() -> Outcome:
+        start = time.process_time()
+        accuracy = way()
+        return Outcome(time.process_time() - start, accuracy)
+
+    return run
+
+
 def table(
-    ways: Mapping[str, Callable[[], float]], reference: Callable[[], float], count: int
+    ways: Mapping[str, Callable[[], Outcome]], reference: Callable[[], Outcome], count: int
 ) -> dict[str, tuple[float, float]]:
     """Prints and returns each way's time as a ratio to the reference's (median over pairs), and both accuracies.
 
     Args:
-      ways: name to a function that does the work and returns an accuracy.
-      reference: the same for what they are compared with.
+      ways: name to what does the work.
+      reference: what they are compared with.
       count: pairs for each way; which goes first alternates.
     """
     found = {}
@@ -47,16 +66,10 @@ def table(
         ratios = []
         for pair in range(count):
             order = (way, reference) if pair % 2 == 0 else (reference, way)
-            results = {function: _timed(function) for function in order}
-            ratios.append(results[way][0] / results[reference][0])
-        ratio, (accuracy, other) = float(np.median(ratios)), (results[way][1], results[reference][1])
+            results = {function: function() for function in order}
+            ratios.append(results[way].cpu_seconds / results[reference].cpu_seconds)
+        ratio, accuracy, other = float(np.median(ratios)), results[way].accuracy, results[reference].accuracy
         each = " ".join(f"{value:.2f}" for value in ratios)
         print(f"{name:30s} {ratio:5.2f}   ({each:18s})   {accuracy:.4f}     {other:.4f}", flush=True)
         found[name] = ratio, accuracy
     return found
-
-
-def _timed(function: Callable[[], float]) -> tuple[float, float]:
-    start = time.process_time()
-    accuracy = function()
-    return time.process_time() - start, accuracy

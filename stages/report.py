@@ -23,23 +23,22 @@ def main() -> None:
     arguments = parser.parse_args()
     stopwatch = console.Stopwatch()
     settings = params.load(arguments.params)
-    heads = [*settings["heads"], "finetuned"]
-    listed = {"scratch", *(f"{backbone}/{head}" for backbone in settings["backbones"] for head in heads)}
+    names = leaderboard.listed(settings["heads"], settings["backbones"])
     dataset = arguments.records / "dataset.json"
     results, left_out = leaderboard.collect(
-        arguments.metrics, arguments.evaluations, artifacts.sha256_file(dataset), listed
+        arguments.metrics, arguments.evaluations, artifacts.sha256_file(dataset), names
     )
-    fewshots, also_left_out = leaderboard.collect_fewshot(
-        arguments.evaluations, artifacts.sha256_file(dataset), settings["backbones"]
-    )
-    left_out += also_left_out
+    about_dataset = arguments.evaluations, artifacts.sha256_file(dataset), settings["backbones"]
+    fewshots, fewshots_left_out = leaderboard.collect_fewshot(*about_dataset)
+    audits, audits_left_out = leaderboard.collect_audits(*about_dataset)
+    left_out += fewshots_left_out + audits_left_out
     about = artifacts.read_json(dataset)
     features = {head: settings[head].features for head in settings["heads"]}
     comparison = published.compare(published.load(about["name"]), leaderboard.measured(results, fewshots, features))
     tables = {"leaderboard": leaderboard.as_markdown(leaderboard.HEADINGS, map(leaderboard.cells, results))}
     if comparison:
         tables["published"] = leaderboard.as_markdown(published.HEADINGS, comparison)
-    page = report_page.render(about, results, fewshots, comparison, left_out)
+    page = report_page.render(about, results, fewshots, audits, comparison, left_out)
     with artifacts.new_folder(arguments.out) as folder:
         artifacts.write_bytes(folder / "leaderboard.csv", leaderboard.as_csv(results).encode())
         for name, table in tables.items():

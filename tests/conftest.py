@@ -77,3 +77,11 @@ def write_pictures(folder, per_class=12, classes=("cat", "dog", "emu"), size_px=
             pixels[..., label % 3] += 110
             Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{index}.png")
     return folder
+
+
+@pytest.fixture(scope="session")
+def trained_project(tmp_path_factory):
+    """A project with a model of each kind, to be read only; see trained.py."""
+    import trained
+
+    return trained.build(tmp_path_factory.mktemp("project"))

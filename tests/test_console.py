@@ -1,3 +1,6 @@
+import errno
+import os
+
 import pytest
 
 from stages.library import console
@@ -11,6 +14,25 @@ def test_a_user_error_is_one_line_and_exit_status_1(capsys):
     with pytest.raises(SystemExit) as caught:
         console.run(main)
     assert caught.value.code == "error: `split.seed` must be >= 0. Received: -1"
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT])
+def test_what_the_machine_refuses_is_one_line_with_the_place_and_a_remedy(number):
+    def main():
+        raise OSError(number, os.strerror(number), "/cache/part")
+
+    with pytest.raises(SystemExit) as caught:
+        console.run(main)
+    assert str(caught.value.code).startswith(f"error: {os.strerror(number)}: /cache/part. ")
+    assert "DECANT_CACHE" in str(caught.value.code)
+
+
+def test_a_file_that_nobody_expected_to_be_missing_is_a_defect(tmp_path):
+    def main():
+        (tmp_path / "missing").read_bytes()
+
+    with pytest.raises(FileNotFoundError):
+        console.run(main)
 
 
 def test_a_defect_keeps_its_traceback():

@@ -22,6 +22,7 @@ FAMILIES = {
     "finetune": {"backbones": "${item.backbone}"},
     "train-scratch": {},
     "evaluate": {"heads": "${item.head}"},
+    "audit": {},
     "evaluate-finetuned": {"backbones": "${item.backbone}"},
     "evaluate-scratch": {},
     "report": {},
@@ -92,7 +93,7 @@ def test_stages_that_read_every_head_list_its_parameters():
     assert {f"{head}.features" for head in heads} < set(STAGES["report"]["params"])
 
 
-@pytest.mark.parametrize("stage", ["train-heads", "evaluate", "fewshot", "report", "fetch", "tfrecord"])
+@pytest.mark.parametrize("stage", ["train-heads", "evaluate", "audit", "fewshot", "report", "fetch", "tfrecord"])
 def test_stages_that_run_no_network_name_no_tensorflow(stage):
     """TensorFlow may be imported in the functions that run a network, never when a module of theirs is imported."""
     import ast

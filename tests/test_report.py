@@ -203,3 +203,29 @@ def test_dvc_templates_are_filled_by_our_tables(evaluations):
         text = spec.replace(json.dumps(rows), "").replace("'", '"')  # a field may stand in an expression
         fields = {column for column in rows[0] if f'"{column}"' in text}
         assert {x, y} <= fields
+
+
+def write_audit(folder, dataset):
+    folder.mkdir(parents=True)
+    numbers = {"pictures": 1000, "all_pictures": 2000, "label_issues": 17, "near_duplicate_pairs": 5}
+    numbers["near_duplicate_pairs_across_splits"] = 3
+    (folder / "audit.json").write_text(json.dumps({**numbers, "dataset": {"sha256": dataset}}))
+    for name in ("label_issues", "near_duplicates", "outliers"):
+        (folder / f"{name}.png").write_bytes(name.encode())
+
+
+def test_what_was_found_in_the_data_is_shown_and_that_of_other_data_is_named(report, tmp_path, capsys):
+    folder = tmp_path / "evaluation" / "efficientnet_lite0" / "audit"
+    write_audit(folder, hashlib.sha256((tmp_path / "tfrecord" / "dataset.json").read_bytes()).hexdigest())
+    page = Page((report() / "index.html").read_text(encoding="utf-8"))
+    assert "audit-efficientnet_lite0" in page.ids
+    text = " ".join("".join(page.text).split())
+    assert "17 likely label errors, 5 pairs of near-duplicates, 3 of them across splits" in text
+    assert "among 1,000 of 2,000 pictures" in text
+    assert len(page.sources) == 3 * 6 + 3
+
+    shutil.rmtree(folder)
+    write_audit(folder, "0" * 64)
+    page = Page((report("again") / "index.html").read_text(encoding="utf-8"))
+    assert "audit-efficientnet_lite0" not in page.ids
+    assert "audit is left out: it is about another data set or split" in capsys.readouterr().out

@@ -58,6 +58,31 @@ def test_what_is_put_is_read_and_what_is_damaged_is_removed(root, capsys):
     assert store.parts() == []
 
 
+@pytest.mark.parametrize("operation", [lambda store: store.parts(), lambda store: store.put(ROWS, "digits")])
+def test_what_a_remote_store_raises_becomes_one_line(monkeypatch, operation):
+    class NoCredentialsError(Exception):  # as of boto, whose errors are no OSError
+        pass
+
+    def refuse(*_, **__):
+        raise NoCredentialsError("Unable to locate credentials")
+
+    monkeypatch.setenv("DECANT_STORE", "memory://bucket/refused")
+    root = store_location.root()
+    monkeypatch.setattr(type(root), "glob", refuse)
+    monkeypatch.setattr(store_location, "write", refuse)
+    with pytest.raises(UserError, match=r"`DECANT_STORE` can't be used \(Unable to locate credentials\).*refused"):
+        operation(FeatureStore(root / "x", {}, 4, 2))
+
+
+def test_a_full_disk_is_no_matter_of_a_remote_store(monkeypatch, tmp_path):
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store_location, "write", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        FeatureStore(tmp_path / "x", {}, 4, 2).put(ROWS, "digits")
+
+
 def run(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["app.store", *arguments])
     program.main()

@@ -1,5 +1,6 @@
 """What a person sees of a stage: errors in one line, progress bars, and a closing line."""
 
+import errno
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -10,16 +11,31 @@ from tqdm import tqdm
 T = TypeVar("T")
 
 
+# What the machine refuses, and what its user can do; any other OSError is a defect and keeps its traceback.
+REMEDIES = {
+    errno.EACCES: "Make it writable, or set DECANT_CACHE to a folder that is",
+    errno.EPERM: "Make it writable, or set DECANT_CACHE to a folder that is",
+    errno.EROFS: "Set DECANT_CACHE to a folder that can be written to",
+    errno.ENOSPC: "Free some space, or set DECANT_CACHE to a folder on a larger disk. What is finished is kept",
+    errno.EDQUOT: "Free some space, or set DECANT_CACHE to a folder on a larger disk. What is finished is kept",
+}
+
+
 class UserError(Exception):
     """Something the user can mend; shown as one line, without a traceback."""
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs a script's main function; a UserError becomes one line on stderr and exit status 1."""
+    """Runs a script's main function; what the user can mend becomes one line on stderr and exit status 1."""
     try:
         main()
     except UserError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.errno not in REMEDIES:
+            raise
+        place = f": {error.filename}" if error.filename else ""
+        sys.exit(f"error: {error.strerror}{place}. {REMEDIES[error.errno]}")
 
 
 def progress(items: Iterable[T], description: str, unit: str, total: int | None = None) -> Iterable[T]:

@@ -68,9 +68,8 @@ class FeatureStore:
 
         Raises:
           OSError: the folder can't be written to, or the disk is full.
+          UserError: the remote store can't be used.
         """
-        if not (self._folder / SOURCE).exists():
-            store_location.write(self._folder / SOURCE, artifacts.canonical_json(self._source).encode())
         columns = [
             pa.array(rows.keys.astype(str).tolist(), pa.string()),
             bottlenecks.fixed_size_lists(rows.bottleneck),
@@ -80,11 +79,19 @@ class FeatureStore:
         content = io.BytesIO()
         pq.write_table(table, content, compression="zstd", use_dictionary=False)
         encoded = content.getvalue()
-        store_location.write(self._folder / f"{artifacts.sha256_bytes(encoded)}.parquet", encoded)
+        with store_location.reachable(self._folder):
+            if not (self._folder / SOURCE).exists():
+                store_location.write(self._folder / SOURCE, artifacts.canonical_json(self._source).encode())
+            store_location.write(self._folder / f"{artifacts.sha256_bytes(encoded)}.parquet", encoded)
 
     def parts(self) -> list[Path]:
-        """Returns the paths of all parts, sorted."""
-        return sorted(self._folder.glob("*.parquet"), key=str)
+        """Returns the paths of all parts, sorted.
+
+        Raises:
+          UserError: the remote store can't be used.
+        """
+        with store_location.reachable(self._folder):
+            return sorted(self._folder.glob("*.parquet"), key=str)
 
     def keys(self, parts: Sequence[Path]) -> np.ndarray:
         """Returns the keys in some parts, "S64" (n,); nothing is verified, and what can't be read is passed over."""

@@ -20,6 +20,7 @@ COLUMNS = {
     "calibration.expected_calibration_error_before": "ECE before",
 }
 FEWSHOT = "fewshot"  # name of the few-shot results of a backbone, which have a table of their own
+AUDIT = "audit"  # name of the folder of what was found in the data
 METRICS = (
     "top1_accuracy",
     "top1_accuracy_interval.low",
@@ -68,8 +69,29 @@ class FewShot:
     figures: Path
 
 
+@dataclass(frozen=True)
+class Audit:
+    """What may be wrong with the data, by the features of a backbone.
+
+    Attributes:
+      backbone: its name.
+      numbers: of audit.json.
+      figures: its folder.
+    """
+
+    backbone: str
+    numbers: dict[str, Any]
+    figures: Path
+
+
+def listed(heads: Iterable[str], backbones: Iterable[str]) -> set[str]:
+    """Returns the names of the models that params.yaml asks for, such as "BACKBONE/HEAD"."""
+    kinds = [*heads, "finetuned"]
+    return {"scratch", *(f"{backbone}/{kind}" for backbone in backbones for kind in kinds)}
+
+
 def collect(
-    metrics: Path, evaluations: Path, dataset_sha256: str, listed: Container[str]
+    metrics: Path, evaluations: Path, dataset_sha256: str, names: Container[str]
 ) -> tuple[list[Result], list[str]]:
     """Reads the results of the listed models on one data set.
 
@@ -77,7 +99,7 @@ def collect(
       metrics: folder of metrics files, such as `BACKBONE/HEAD.json`.
       evaluations: folder of the evaluation folders, such as `BACKBONE/HEAD`.
       dataset_sha256: of the data set's dataset.json; results on another data set are left out.
-      listed: names of the models that params.yaml asks for, such as "BACKBONE/HEAD"; earlier ones are left out.
+      names: as `listed` returns them; other models are left out.
 
     Returns:
       The results, highest top-1 accuracy first, and a sentence on each result that is left out.
@@ -91,7 +113,7 @@ def collect(
             continue
         name = path.relative_to(metrics).with_suffix("")
         figures = evaluations / name
-        if name.as_posix() not in listed:
+        if name.as_posix() not in names:
             left_out.append(f"{path} is left out: params.yaml no longer lists it")
             continue
         if not (figures / "evaluation.json").is_file():
@@ -127,6 +149,21 @@ def collect_fewshot(
         with (figures / "summary.csv").open(encoding="utf-8", newline="") as file:
             if rows := list(csv.DictReader(file)):
                 found.append(FewShot(backbone, rows, figures))
+    return found, left_out
+
+
+def collect_audits(evaluations: Path, dataset_sha256: str, backbones: Sequence[str]) -> tuple[list[Audit], list[str]]:
+    """Returns what was found in the data by the features of the listed backbones, and what is left out, as above."""
+    found, left_out = [], []
+    for backbone in backbones:
+        figures = evaluations / backbone / AUDIT
+        if not (figures / "audit.json").is_file():
+            continue
+        numbers = artifacts.read_json(figures / "audit.json")
+        if numbers["dataset"]["sha256"] == dataset_sha256:
+            found.append(Audit(backbone, numbers, figures))
+        else:
+            left_out.append(f"{figures} is left out: it is about another data set or split")
     return found, left_out
 
 

@@ -32,6 +32,7 @@ SECTIONS = {
     "scratch": "stages.library.scratch",
     "fewshot": "stages.library.fewshot",
     "evaluate": "stages.library.evaluation",
+    "audit": "stages.library.auditing",
 }
 PLUGINS = {"backbones": LIBRARY / "backbones", "heads": LIBRARY / "heads"}
 

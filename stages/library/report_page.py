@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from stages.library import leaderboard, plots, published
-from stages.library.leaderboard import FewShot, Result
+from stages.library.leaderboard import Audit, FewShot, Result
 
 CONFUSIONS = 10
+AUDITED = {"label_issues": "Likely label errors", "near_duplicates": "Near-duplicates", "outliers": "Outliers"}
 CSS = """
 :root { color-scheme: light; --ink: #1f2933; --soft: #5b6770; --line: #d9dee3; }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); margin: 0 auto; padding: 1rem; max-width: 80rem; }
@@ -29,6 +30,7 @@ def render(
     dataset: dict[str, Any],
     results: Sequence[Result],
     fewshots: Sequence[FewShot],
+    audits: Sequence[Audit],
     comparison: Sequence[tuple[str, ...]],
     left_out: Sequence[str],
 ) -> str:
@@ -38,6 +40,7 @@ def render(
       dataset: content of dataset.json.
       results: best first.
       fewshots: few-shot results, one a backbone; without any there is no section on them.
+      audits: what was found in the data, one a backbone; without any there is no section on them.
       comparison: lines of `published.HEADINGS`; without any there is no section on them.
       left_out: a sentence on each result that is not shown.
     """
@@ -64,6 +67,7 @@ of the logits as they were trained; n counts test pictures.</p>
 {_published(comparison)}
 {_fewshot(fewshots)}
 {"".join(map(_section, results))}
+{"".join(map(_audit, audits))}
 </body>
 </html>
 """
@@ -108,6 +112,23 @@ def _fewshot(fewshots: Sequence[FewShot]) -> str:
 <p class="soft">The given number of random images of each class trains a head on cached features, all others test it;
 mean and standard deviation over random draws, the same for all heads and backbones; n counts test pictures.
 "Background" says whether the classes of clutter take part.</p>
+</section>"""
+
+
+def _audit(audit: Audit) -> str:
+    numbers = audit.numbers
+    looked = f"{numbers['pictures']:,} of {numbers['all_pictures']:,} pictures"
+    shown = (_figure(title, _picture(audit.figures, name)) for name, title in AUDITED.items())
+    return f"""
+<section id="audit-{escape(audit.backbone)}">
+<h2>The data, as {escape(audit.backbone)} sees them</h2>
+<p>{numbers["label_issues"]:,} likely label errors, {numbers["near_duplicate_pairs"]:,} pairs of near-duplicates,
+{numbers["near_duplicate_pairs_across_splits"]:,} of them across splits, among {looked}. Nothing was changed or left
+out. All of them, with their files, stand in artifacts/evaluation/{escape(audit.backbone)}/audit/.</p>
+{"".join(f'<div class="scroll">{figure}</div>' for figure in shown)}
+<p class="soft">Label errors by confident learning on probabilities of models that did not see the picture; a
+near-duplicate is much nearer than a nearest neighbour usually is; outliers lie far from all others in the network's
+features.</p>
 </section>"""
 
 

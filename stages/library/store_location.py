@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from stages.library import artifacts
@@ -52,6 +53,25 @@ def write(path: Path, content: bytes) -> None:
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+
+
+@contextlib.contextmanager
+def reachable(path: Path) -> Iterator[None]:
+    """Turns what a remote store's library raises, whatever its kind, into a UserError; a folder's errors pass.
+
+    Raises:
+      UserError: the store refuses, its credentials are missing, or the connection broke.
+    """
+    try:
+        yield
+    except Exception as error:
+        if is_local(path) or isinstance(error, UserError):
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"`{VARIABLE}` can't be used ({reason}). Check the URL, its credentials and the network, or unset it. "
+            f"Received: {path}"
+        ) from error
 
 
 def touch(path: Path) -> None:

@@ -4,7 +4,9 @@ As many streams as there are cores, one core each, so the bits don't depend on t
 post-training quantization (Jacob et al. 2018, arXiv:1712.05877): ranges of activations are those on training pictures.
 """
 
+import contextlib
 import logging
+import sys
 import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -75,4 +77,5 @@ def _quantized(model: "openvino.Model", calibration: Iterable["tf.Tensor"]) -> "
     import nncf
 
     samples = [np.asarray(image) for image in calibration]
-    return nncf.quantize(model, nncf.Dataset(samples), subset_size=len(samples))
+    with contextlib.redirect_stdout(sys.stderr):  # its progress bars
+        return nncf.quantize(model, nncf.Dataset(samples), subset_size=len(samples))

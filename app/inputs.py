@@ -1,0 +1,129 @@
+"""Pictures named on a command line: files, folders, glob patterns and URLs, as JPEG or PNG bytes that decode."""
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import requests
+
+from stages.library import pictures
+from stages.library.pictures import PictureError
+
+MAX_BYTES = 256 << 20
+TIMEOUT_SECONDS = 30.0
+BLOCK_BYTES = 1 << 20
+
+
+class InputError(Exception):
+    """A word of the command line names nothing that can be read; `str(error)` is the reason in one line."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """A picture, or why it can't be used.
+
+    Attributes:
+      name: as it stood on the command line, or the path in the folder that stood there.
+      encoded: JPEG or PNG bytes; empty before it is read and where there is an error.
+      error: the reason in one line, or "".
+    """
+
+    name: str
+    encoded: bytes = b""
+    error: str = ""
+
+
+def find(words: Iterable[str]) -> list[Input]:
+    """Returns the pictures that the words name, in order and not yet read; a word that names none has its reason."""
+    found: list[Input] = []
+    for word in words:
+        try:
+            found += map(Input, names(word))
+        except InputError as error:
+            found.append(Input(word, error=str(error)))
+    return found
+
+
+def read(picture: Input) -> Input:
+    """Returns a picture with its bytes, or with the reason why it can't be used."""
+    if picture.error:
+        return picture
+    try:
+        content = _download(picture.name) if _is_url(picture.name) else _read_file(Path(picture.name))
+        return Input(picture.name, pictures.normalise(content).encoded)
+    except (InputError, PictureError) as error:
+        return Input(picture.name, error=str(error))
+
+
+def names(word: str) -> list[str]:
+    """Returns the files and URLs that a word names: itself, the files below a folder, or a pattern's matches.
+
+    Hidden files and links to folders, which may lead in circles, are passed over.
+
+    Raises:
+      InputError: a folder without files, or a pattern without matches.
+    """
+    if _is_url(word) and urlsplit(word).scheme != "file":
+        return [word]
+    path = _local(word)
+    try:
+        if path.is_dir():
+            found = sorted(_below(path))
+            if not found:
+                raise InputError("a folder without pictures")
+            return found
+        if path.exists() or not glob.has_magic(word):
+            return [str(path)]
+        matches = sorted(map(str, Path(path.anchor).glob(str(path.relative_to(path.anchor)))))
+    except (OSError, ValueError) as error:
+        raise InputError(getattr(error, "strerror", None) or str(error)) from error
+    if not matches:
+        raise InputError("no file matches the pattern")
+    return [name for match in matches for name in (sorted(_below(Path(match))) or [match])]
+
+
+def _below(folder: Path) -> Iterator[str]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (str(Path(parent, name)) for name in files if not name.startswith("."))
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        if path.is_dir():
+            raise InputError("Is a directory")
+        if path.exists() and not path.is_file():  # reading a pipe or a device could last for ever
+            raise InputError("not a regular file")
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"more than {MAX_BYTES >> 20} MiB")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise InputError(getattr(error, "strerror", None) or str(error)) from error
+
+
+def _download(url: str) -> bytes:
+    """Returns what a URL holds; the file is not kept."""
+    try:
+        with requests.get(url, timeout=TIMEOUT_SECONDS, stream=True) as response:
+            response.raise_for_status()
+            content = bytearray()
+            for block in response.iter_content(BLOCK_BYTES):
+                content += block
+                if len(content) > MAX_BYTES:
+                    raise InputError(f"more than {MAX_BYTES >> 20} MiB")
+            return bytes(content)
+    except requests.HTTPError as error:
+        raise InputError(f"the server answered {error.response.status_code}") from error
+    except (requests.RequestException, ValueError) as error:
+        raise InputError(f"can't be downloaded: {type(error).__name__}") from error
+
+
+def _is_url(word: str) -> bool:
+    return word.partition("://")[0] in ("http", "https", "file")
+
+
+def _local(word: str) -> Path:
+    return Path(unquote(urlsplit(word).path)) if _is_url(word) else Path(word)

@@ -1,0 +1,189 @@
+"""The models that can be used: those of the leaderboard, and each backbone with ImageNet's own classes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stages.library import (
+    artifacts,
+    backbones,
+    bottlenecks,
+    extraction,
+    imagenet,
+    leaderboard,
+    params,
+    preprocessing,
+    runtimes,
+    tensorflow_runtime,
+    trained_head,
+)
+from stages.library.console import UserError
+from stages.library.params import Params
+from stages.library.preprocessing import Preprocessing
+from stages.library.trained_head import TrainedHead
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from stages.library.networks import Network
+
+NEXT = "Run: dvc repro"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model ready to use.
+
+    Attributes:
+      name: "BACKBONE/HEAD", "BACKBONE/finetuned", "scratch" or "imagenet/BACKBONE".
+      classes: names in the order of the probabilities.
+      preprocessing: how a picture becomes its input.
+      probabilities: float32 pixels (n, side, side, 3) of [0, 255] to float32 (n, classes).
+      backbone: pixels to "bottleneck" and "logits"; None for a network.
+      trained: the head behind the backbone, if there is one.
+      network: the trained network, if it is one.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    probabilities: Callable[["tf.Tensor | np.ndarray"], np.ndarray]
+    backbone: "keras.Model | None" = None
+    trained: TrainedHead | None = None
+    network: "Network | None" = None
+
+    def pixels(self, encoded: bytes) -> "tf.Tensor":
+        """Returns float32 (side, side, 3) of [0, 255] for a JPEG or PNG that `pictures.normalise` gave."""
+        return preprocessing.fit(preprocessing.decode(encoded), self.preprocessing)
+
+    def predict(self, encoded: Sequence[bytes]) -> np.ndarray:
+        """Returns float32 (n, classes) for JPEG or PNG pictures, in one forward pass."""
+        return self.probabilities(np.stack([self.pixels(picture) for picture in encoded]))
+
+
+@dataclass(frozen=True)
+class Project:
+    """A checkout with what `dvc repro` made in it.
+
+    Attributes:
+      root: its folder.
+      settings: its params.yaml.
+    """
+
+    root: Path
+    settings: Params
+
+    @classmethod
+    def open(cls, root: Path, params_file: Path | None = None) -> "Project":
+        """Reads params.yaml.
+
+        Raises:
+          ParamsError: it can't be read or is wrong.
+        """
+        return cls(root, params.load(params_file or root / "params.yaml"))
+
+    def results(self) -> list[leaderboard.Result]:
+        """Returns the evaluated models that can be loaded, best first by top-1 accuracy; none before `dvc repro`."""
+        dataset = self.root / "data" / "tfrecord" / "dataset.json"
+        if not dataset.is_file():
+            return []
+        names = leaderboard.listed(self.settings["heads"], self.settings["backbones"])
+        evaluations = self.root / "artifacts" / "evaluation"
+        try:
+            found, _ = leaderboard.collect(self.root / "metrics", evaluations, artifacts.sha256_file(dataset), names)
+        except UserError:  # nothing was evaluated on this data set yet
+            return []
+        return [result for result in found if self.folder(result.name).is_dir()]
+
+    def folder(self, name: str) -> Path:
+        """Returns where a model of the leaderboard lies."""
+        if "/" not in name:
+            return self.root / "artifacts" / name
+        backbone, head = name.split("/")
+        if head == "finetuned":
+            return self.root / "artifacts" / "finetuned" / backbone
+        return self.root / "artifacts" / "heads" / backbone / head
+
+    def choose(self, name: str | None) -> str:
+        """Returns the full name of a model.
+
+        Args:
+          name: a full name; the part after its "/" where that is unique; or None for the best.
+
+        Raises:
+          UserError: there is none such.
+        """
+        names = [result.name for result in self.results()]
+        if name is None:
+            if not names:
+                raise UserError(f"{self.root / 'artifacts'} holds no trained model yet. {NEXT}")
+            return names[0]
+        pretrained = [f"imagenet/{backbone}" for backbone in params.plugin_names(params.PLUGINS["backbones"])]
+        if name in names or name in pretrained:
+            return name
+        matching = [candidate for candidate in names if candidate.rsplit("/", 1)[-1] == name]
+        if len(matching) == 1:
+            return matching[0]
+        known = ", ".join([*names, "imagenet/BACKBONE"])
+        rule = f"is ambiguous between {', '.join(matching)}" if matching else f"must be one of {known}"
+        raise UserError(f"--model {rule}. Received: {name!r}" + ("" if names else f". To train models, {NEXT.lower()}"))
+
+    def load(self, name: str, size_px: int | None = None) -> Model:
+        """Loads a model; starts TensorFlow.
+
+        Args:
+          name: as `choose` returns it.
+          size_px: side of the input, of a backbone with ImageNet's classes only; None for its own.
+
+        Raises:
+          UserError: a file is missing, damaged, or of another backbone's weights.
+        """
+        extract: extraction.Params = self.settings["extract"]
+        kind, _, backbone = name.partition("/")
+        if kind == "imagenet":
+            return _pretrained(name, backbone, extract, size_px)
+        folder = self.folder(name)
+        if name == "scratch" or name.endswith("/finetuned"):
+            return _network(name, folder)
+        return _head(name, folder, extract.weights)
+
+
+def _pretrained(name: str, backbone: str, extract: extraction.Params, size_px: int | None) -> Model:
+    tensorflow_runtime.start()
+    from stages.library import weights
+
+    side = size_px or backbones.lookup(backbone).BACKBONE.input_size_px
+    network, _, _ = weights.build_with_weights(backbone, side, extract.weights)
+
+    def probabilities(images: "tf.Tensor | np.ndarray") -> np.ndarray:
+        _, logits = runtimes.tap(network, images, extract.flip)
+        return bottlenecks.softmax(logits.numpy())
+
+    preparation = Preprocessing(side, extract.central_crop, extract.resize)
+    return Model(name, imagenet.class_names(), preparation, probabilities, network)
+
+
+def _head(name: str, folder: Path, weight_files: Mapping[str, str]) -> Model:
+    trained_head.load(folder)  # before TensorFlow, whose start takes seconds, so that a damaged file shows at once
+    tensorflow_runtime.start()
+    from stages.library import classifier
+
+    loaded = classifier.load(folder, weight_files)
+    source = loaded.trained.source
+    preparation = Preprocessing(source.input_size_px, source.central_crop, source.resize)
+    return Model(name, source.classes, preparation, loaded.probabilities, loaded.backbone, loaded.trained)
+
+
+def _network(name: str, folder: Path) -> Model:
+    from stages.library import networks
+
+    network = networks.load(folder)
+
+    def probabilities(images: "tf.Tensor | np.ndarray") -> np.ndarray:
+        return bottlenecks.softmax(network.logits(images))
+
+    return Model(name, network.classes, network.preprocessing, probabilities, network=network)

@@ -1,0 +1,109 @@
+"""Writes docs/params.md: every key of params.yaml with its rule, default, meaning and the stages that it reruns.
+
+The rules are those that `dvc repro` checks, read from the code. tests/test_reference.py fails where the page is old.
+
+example: python -m app.reference
+"""
+
+import argparse
+import importlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pydantic
+from ruamel.yaml import YAML
+
+from stages.library import artifacts, console, params
+
+ROOT = Path(__file__).parents[1]
+INTRODUCTION = """# params.yaml, key by key
+
+Made from the code by `python -m app.reference`. Vary one run with `dvc exp run -S SECTION.KEY=VALUE`; a list is written
+as `-S 'ridge.penalties=[1,10]'`, and a key that is not there yet is added with a plus, as in
+`-S '+extract.weights.inception_v3=PATH'`. Every stage checks the whole file before it starts, and names each key that
+breaks its rule. "Reruns" names the stages that depend on a section; what depends on their outs runs after them.
+"""
+
+
+def main() -> None:
+    """Runs the program."""
+    parser = argparse.ArgumentParser(
+        prog="python -m app.reference", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "params.md")
+    arguments = parser.parse_args()
+    artifacts.write_bytes(arguments.out, render().encode())
+    print(f"reference: {arguments.out}. Next: git diff {arguments.out}")
+
+
+def render() -> str:
+    """Returns the page as Markdown."""
+    defaults = _read("params.yaml")
+    reruns = stages_by_section(_read("dvc.yaml")["stages"])
+    heads = params.plugin_names(params.PLUGINS["heads"])
+    modules = params.SECTIONS | {head: f"stages.library.heads.{head}" for head in heads}
+    lists = "".join(
+        f"| `{name}` | a list of {', '.join(f'`{plugin}`' for plugin in params.plugin_names(folder))} "
+        f"| `{_value(defaults[name])}` |\n"
+        for name, folder in params.PLUGINS.items()
+    )
+    parts = [INTRODUCTION, f"## Lists\n\n| key | rule | default |\n|---|---|---|\n{lists}"]
+    for section in sorted(modules, key=list(defaults).index):
+        schema = pydantic.TypeAdapter(importlib.import_module(modules[section]).Params).json_schema()
+        rows = "".join(_row(key, rule, defaults[section][key]) for key, rule in schema["properties"].items())
+        names = ", ".join(f"`{stage}`" for stage in reruns[section])
+        parts.append(
+            f"## {section}\n\nReruns: {names}.\n\n| key | rule | default | meaning |\n|---|---|---|---|\n{rows}"
+        )
+    return "\n".join(parts)
+
+
+def stages_by_section(stages: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Returns the stages of dvc.yaml that depend on each section; `${item.head}` stands for every head's."""
+    found: dict[str, list[str]] = {}
+    heads = params.plugin_names(params.PLUGINS["heads"])
+    for stage, content in stages.items():
+        for name in content.get("params", ()):
+            section = name.split(".")[0]
+            for each in heads if section == "${item" else (section,):
+                if stage not in found.setdefault(each, []):
+                    found[each].append(stage)
+    return found
+
+
+def _read(name: str) -> Any:
+    return YAML(typ="safe", pure=True).load((ROOT / name).read_text(encoding="utf-8"))
+
+
+def _row(key: str, rule: Mapping[str, Any], default: object) -> str:
+    return f"| `{key}` | {', '.join(rules(rule))} | `{_value(default)}` | {rule.get('description', '')} |\n"
+
+
+def rules(schema: Mapping[str, Any]) -> Iterator[str]:
+    """Yields the rules of a JSON schema in words: its kind first, then its limits."""
+    if "anyOf" in schema:
+        yield " or ".join(", ".join(rules(option)) for option in schema["anyOf"])
+        return
+    if "enum" in schema or "const" in schema:
+        yield " or ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
+        return
+    kinds = {"boolean": "`true` or `false`", "null": "`null`", "array": "list", "object": "mapping", "string": "text"}
+    yield kinds.get(schema["type"], schema["type"])
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    yield from (f"{sign} {schema[key]}" for key, sign in signs.items() if key in schema)
+    if schema.get("minItems"):
+        yield f"at least {schema['minItems']}"
+    if "pattern" in schema:
+        yield f"matches `{schema['pattern']}`"
+    if "items" in schema:
+        yield "each " + ", ".join(rules(schema["items"]))
+
+
+def _value(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,10 @@
+"""What a person sees while something takes seconds that nobody can count."""
+
+from contextlib import AbstractContextManager
+
+from rich.console import Console
+
+
+def spinner(what: str) -> AbstractContextManager[object]:
+    """Shows a spinner and `what` on stderr as long as the context lasts; nothing where stderr is not a terminal."""
+    return Console(stderr=True).status(what)

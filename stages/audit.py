@@ -1,0 +1,192 @@
+"""Looks for what may be wrong with the data: likely label errors, near-duplicates (also across splits) and outliers.
+
+Reads the TFRecord shards, a backbone's cached features, a head's out-of-fold logits on training + validation and its
+predictions on the test split, so that every probability is that of a model which did not see the picture. Writes a
+folder, nothing in which changes the data:
+  label_issues.csv: key, filename, split, label, likely, label_probability, likely_probability; most doubtful first;
+  near_duplicates.csv: both pictures' key, filename, split and label, and their distance; nearest first;
+  outliers.csv: key, filename, split, label, typicality in [0, 1]; least typical first;
+  label_issues.png, near_duplicates.png, outliers.png: the first ones of each;
+  audit.json: numbers of each and of the pictures looked at, and the data set.
+Costs seconds for thousands of pictures; the time grows with the square of `audit.max_pictures`, some minutes at 50,000.
+"""
+
+import argparse
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.library import artifacts, auditing, bottlenecks, console, galleries, mosaics, params, pictures, records
+from stages.library.console import UserError
+
+LIKELIEST = 3
+
+
+@dataclass(frozen=True)
+class Looked:
+    """The pictures that are looked at, a row each.
+
+    Attributes:
+      table: key, filename, split, label (class name), row (number of the record over all shards).
+      classes: class names.
+      labels: int64 (n,).
+      probabilities: float32 (n, classes), by models that did not see the picture.
+      features: float16 (n, dim), pooled.
+    """
+
+    table: pd.DataFrame
+    classes: tuple[str, ...]
+    labels: np.ndarray
+    probabilities: np.ndarray
+    features: np.ndarray
+
+
+def main() -> None:
+    """Runs the stage."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--records", type=Path, default=Path("data/tfrecord"))
+    parser.add_argument("--bottlenecks", type=Path, required=True)
+    parser.add_argument("--out-of-fold", type=Path, required=True, help="parquet of train-heads")
+    parser.add_argument("--predictions", type=Path, required=True, help="parquet of evaluate")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    stopwatch = console.Stopwatch()
+    settings: auditing.Params = params.load(arguments.params)["audit"]
+    looked, total = load(arguments, settings)
+    issues = auditing.label_issues(looked.labels, looked.probabilities)
+    distances, neighbours = auditing.nearest(looked.features, settings.neighbours)
+    pairs, apart = auditing.near_duplicates(distances, neighbours, settings.near_duplicate)
+    scores = auditing.typicality(distances, neighbours)
+    outliers = auditing.outliers(scores, settings.pictures)
+    splits = looked.table["split"].to_numpy()
+    across = int((splits[pairs[:, 0]] != splits[pairs[:, 1]]).sum())
+    numbers = {
+        "pictures": len(looked.labels),
+        "all_pictures": total,
+        "label_issues": len(issues),
+        "near_duplicate_pairs": len(pairs),
+        "near_duplicate_pairs_across_splits": across,
+        "dataset": {"sha256": artifacts.sha256_file(arguments.records / "dataset.json")},
+    }
+    with artifacts.new_folder(arguments.out) as folder:
+        write_tables(folder, looked, issues, pairs, apart, scores)
+        shown = (rows[: settings.pictures] for rows in (issues, pairs, outliers))
+        write_pictures(folder, looked, arguments.records, *shown)
+        artifacts.write_json(folder / "audit.json", numbers)
+    what = f"{len(issues):,} likely label errors, {len(pairs):,} near-duplicates, {across:,} of them across splits"
+    stopwatch.close("audit", f"{what}; see {arguments.out}", len(looked.labels))
+
+
+def load(arguments: argparse.Namespace, settings: auditing.Params) -> tuple[Looked, int]:
+    """Returns the pictures to look at and the number of all.
+
+    Raises:
+      UserError: what the stages before wrote does not belong together.
+    """
+    parts = [bottlenecks.load(arguments.bottlenecks, [split], "bottleneck") for split in records.SPLITS]
+    keys, probabilities = zip(
+        read(arguments.out_of_fold, "logits"), read(arguments.predictions, "probabilities"), strict=True
+    )
+    rows = [(record.key, printable(record.filename)) for record in every_record(arguments.records)]
+    table = pd.DataFrame(rows, columns=["key", "filename"])
+    found = np.concatenate([part.keys for part in parts])
+    if not (table["key"].to_list() == found.tolist() == np.concatenate(keys).tolist()):
+        raise UserError(f"{arguments.out_of_fold} and {arguments.records} are of different pictures. Run: dvc repro")
+    classes = np.array(parts[0].source.classes, object)
+    labels = np.concatenate([part.labels for part in parts])
+    table["split"] = np.repeat(records.SPLITS, [len(part.keys) for part in parts])
+    table["label"] = classes[labels]
+    table["row"] = np.arange(len(table))
+    chosen = auditing.sample(found, settings)
+    features = np.concatenate([part.values for part in parts])[chosen]
+    by_row = np.concatenate([bottlenecks.softmax(probabilities[0]), probabilities[1]])[chosen]
+    return Looked(table.iloc[chosen], tuple(classes), labels[chosen], by_row, features), len(found)
+
+
+def read(path: Path, column: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the keys, object (n,), and a column of lists as float32 (n, classes)."""
+    try:
+        table = pq.read_table(path, columns=["key", column])
+        values = table[column].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
+        return np.array(table["key"].to_pylist(), object), values.astype(np.float32)
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        raise UserError(f"{path} can't be read ({error}). Run: dvc repro -f") from error
+
+
+def every_record(shards: Path) -> Iterator[records.Record]:
+    """Yields the records of all splits, in the order of the cached features."""
+    paths = [path for split in records.SPLITS for path in records.find_shards(shards, split)]
+    for path in console.progress(paths, "audit", "shards"):
+        yield from records.read_shard(path)
+
+
+def printable(filename: str) -> str:
+    """Returns a file name whose bytes that are no UTF-8 are shown as escapes."""
+    return filename.encode(errors="backslashreplace").decode()
+
+
+def write_tables(
+    folder: Path, looked: Looked, issues: np.ndarray, pairs: np.ndarray, distances: np.ndarray, scores: np.ndarray
+) -> None:
+    """Writes the three CSV files; `distances` are those of the pairs, float64 (pairs,)."""
+    names = np.array(looked.classes, object)
+    about = looked.table.drop(columns="row").reset_index(drop=True)
+    likely = looked.probabilities[issues].argmax(axis=1)
+    table = about.iloc[issues].assign(
+        likely=names[likely],
+        label_probability=looked.probabilities[issues, looked.labels[issues]],
+        likely_probability=looked.probabilities[issues, likely],
+    )
+    _write_csv(folder / "label_issues.csv", table)
+    both = [about.iloc[pairs[:, side]].add_suffix(f"_{side + 1}").reset_index(drop=True) for side in range(2)]
+    _write_csv(folder / "near_duplicates.csv", pd.concat(both, axis=1).assign(distance=distances))
+    order = auditing.outliers(scores, len(scores))
+    _write_csv(folder / "outliers.csv", about.iloc[order].assign(typicality=scores[order]))
+
+
+def write_pictures(
+    folder: Path, looked: Looked, shards: Path, issues: np.ndarray, pairs: np.ndarray, outliers: np.ndarray
+) -> None:
+    """Writes the three pictures of some rows each."""
+    wanted = looked.table["row"].to_numpy()[np.unique(np.concatenate([issues, pairs.ravel(), outliers]))]
+    pixels = thumbnails(shards, {int(row) for row in wanted})
+    names, table = looked.classes, looked.table.reset_index(drop=True)
+
+    def card(row: int) -> mosaics.Card:
+        likeliest = np.argsort(-looked.probabilities[row], kind="stable")[:LIKELIEST]
+        bars = [(names[label], float(looked.probabilities[row, label])) for label in likeliest]
+        return mosaics.Card(pixels[int(table["row"][row])], table["label"][row], bars)
+
+    def tile(row: int) -> galleries.Tile:
+        line = table.iloc[row]
+        return galleries.Tile(pixels[int(line["row"])], (line["label"], line["split"], line["filename"]))
+
+    title = "Likely label errors, most doubtful first: the given label, and the classes that the model finds likely"
+    mosaics.write_predictions(folder / "label_issues.png", title, [card(row) for row in issues])
+    title = "Near-duplicates, nearest first: label, split, file"
+    galleries.write(folder / "near_duplicates.png", title, [[tile(row) for row in pair] for pair in pairs])
+    title = "Outliers, least typical first: label, split, file"
+    galleries.write(folder / "outliers.png", title, [[tile(row)] for row in outliers])
+
+
+def thumbnails(shards: Path, rows: Container[int]) -> dict[int, np.ndarray]:
+    """Returns some pictures by the number of their record, uint8 (height, width, 3), small."""
+    return {
+        row: mosaics.fit(pictures.decode(record.encoded), mosaics.CARD_PX)
+        for row, record in enumerate(every_record(shards))
+        if row in rows
+    }
+
+
+def _write_csv(path: Path, table: pd.DataFrame) -> None:
+    table.to_csv(path, index=False, lineterminator="\n", float_format="%.6f")
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,115 @@
+"""What may be wrong with a data set: likely label errors, near-duplicates and outliers.
+
+Label errors by confident learning (Northcutt, Jiang and Chuang, 2021, arXiv:1911.00068) on probabilities of models that
+did not see the picture; outliers by the mean distance to the nearest neighbours (Kuan and Mueller, 2022,
+arXiv:2207.03061); both are cleanlab's. Near-duplicates are much nearer to each other than pictures usually are to their
+nearest neighbour.
+"""
+
+from typing import Annotated
+
+import numpy as np
+import pydantic
+
+from stages.library import splits
+from stages.library.params import CONFIG
+
+
+@pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIG)
+class Params:
+    """Section `audit` of params.yaml."""
+
+    neighbours: Annotated[int, pydantic.Field(ge=1, le=1000, description="nearest pictures that count")]
+    near_duplicate: Annotated[
+        float, pydantic.Field(ge=0, le=1, description="of the median distance to the nearest picture")
+    ]
+    max_pictures: Annotated[int, pydantic.Field(ge=100, le=10_000_000, description="that are compared, at random")]
+    pictures: Annotated[int, pydantic.Field(ge=1, le=100, description="shown of each kind")]
+    seed: Annotated[int, pydantic.Field(ge=0, description="chooses them where there are more")]
+
+
+def sample(keys: np.ndarray, params: Params) -> np.ndarray:
+    """Returns the rows to look at, int64, rising: all, or `max_pictures` by a hash of their keys, sha256 hex (n,)."""
+    if len(keys) <= params.max_pictures:
+        return np.arange(len(keys))
+    numbers = np.array([splits.uniform(key, "audit", params.seed) for key in keys])
+    return np.sort(np.argsort(numbers, kind="stable")[: params.max_pictures])
+
+
+def label_issues(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Returns the rows whose label is likely wrong, int64, the least probable label first.
+
+    Args:
+      labels: int64 (n,).
+      probabilities: float32 (n, classes), by models that were not trained on the row.
+    """
+    from cleanlab.filter import find_label_issues
+
+    rows = find_label_issues(
+        labels=labels,
+        pred_probs=probabilities.astype(np.float64),
+        return_indices_ranked_by="self_confidence",
+        n_jobs=1,  # its processes would be copies of this one, threads and all
+    )
+    return np.asarray(rows, np.int64)
+
+
+def nearest(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Finds the nearest other rows by angle.
+
+    Time grows with the square of n: 50,000 rows of 1,280 take some minutes on 2 cores.
+
+    Args:
+      features: (n, dim), n >= 2.
+      count: of neighbours; n - 1 where there are fewer.
+
+    Returns:
+      distances: float64 (n, k), of the rows brought to unit length, in [0, 2], rising: sqrt(2 - 2 cos).
+      neighbours: int64 (n, k), their rows.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    rows = features.astype(np.float32)
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    rows /= np.maximum(norms, np.finfo(np.float32).tiny)
+    search = NearestNeighbors(n_neighbors=min(count, len(rows) - 1), algorithm="brute").fit(rows)
+    distances, neighbours = search.kneighbors()
+    return distances.astype(np.float64), neighbours.astype(np.int64)
+
+
+def near_duplicates(distances: np.ndarray, neighbours: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
+    """Finds the pairs of rows that are nearer than `fraction` of the median distance to the nearest one.
+
+    Args:
+      distances: as `nearest` returns them.
+      neighbours: as `nearest` returns them.
+      fraction: in [0, 1]; pairs at distance 0 always count.
+
+    Returns:
+      int64 (pairs, 2), the lower row first, the nearest pairs first; and their distances, float64 (pairs,).
+    """
+    limit = fraction * np.median(distances[:, 0])
+    rows, columns = np.nonzero((distances < limit) | (distances == 0))
+    pairs = np.sort(np.stack([rows, neighbours[rows, columns]], axis=1), axis=1)
+    pairs, first = np.unique(pairs, axis=0, return_index=True)
+    apart = np.round(distances[rows, columns][first], 6)
+    order = np.argsort(apart, kind="stable")
+    return pairs[order], apart[order]
+
+
+def typicality(distances: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
+    """Returns float64 (n,) in [0, 1]: near 0 for pictures far from all others; arguments as `nearest` returns them."""
+    from cleanlab.outlier import OutOfDistribution
+    from scipy.sparse import csr_matrix
+    from sklearn.neighbors import NearestNeighbors
+
+    rows, count = distances.shape
+    graph = csr_matrix((distances.ravel(), neighbours.ravel(), np.arange(rows + 1) * count), shape=(rows, rows))
+    search = NearestNeighbors(n_neighbors=count, metric="precomputed").fit(graph)
+    scores: np.ndarray = OutOfDistribution({"knn": search}).score(features=graph)
+    return scores
+
+
+def outliers(scores: np.ndarray, count: int) -> np.ndarray:
+    """Returns the rows of the lowest scores (n,), int64, the lowest first."""
+    return np.argsort(np.round(scores, 6), kind="stable")[:count].astype(np.int64)

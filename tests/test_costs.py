@@ -1,0 +1,71 @@
+"""app.costs: what is measured, which models stand on the frontier, and the command."""
+
+import csv
+import sys
+import time
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app import costs
+from app.costs import Cost
+from app.models import Model
+
+
+def cost(model, accuracy, batch_ms):
+    return Cost(model, accuracy, 2 * batch_ms, batch_ms, 1_000_000)
+
+
+def test_the_frontier_by_hand():
+    slow_and_best, fast, beaten = cost("a", 0.9, 10), cost("b", 0.8, 1), cost("c", 0.7, 5)
+    equal_but_slower = cost("d", 0.8, 2)
+    assert costs.frontier([slow_and_best, beaten, fast, equal_but_slower]) == [fast, slow_and_best]
+    assert costs.frontier([beaten]) == [beaten]
+
+
+def test_times_are_medians_a_picture_without_the_first_call():
+    calls = []
+
+    def predict(batch):
+        calls.append(len(batch))
+        first = calls.count(len(batch)) == 1
+        time.sleep(0.3 if first else 0.002 * len(batch))
+
+    single, batch = costs.timed(cast(Model, SimpleNamespace(predict=predict)), [b""] * 64)
+    assert 2 <= single < 100
+    assert 2 <= batch < 100
+    assert calls == [1] * 65 + [costs.BATCH] * 5
+
+
+def test_any_number_of_models_can_be_drawn(tmp_path):
+    for count in (1, 2, 30):
+        models = [cost(f"backbone/{'x' * 60}{n}", 0.5 + n / 100, 1 + n) for n in range(count)]
+        path = tmp_path / f"{count}.png"
+        path.write_bytes(costs.draw(models))
+        with Image.open(path) as picture:
+            assert np.asarray(picture.convert("L")).std() > 5
+
+
+def test_a_wrong_number_of_pictures_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["app.costs", "--pictures", "15"])
+    with pytest.raises(SystemExit, match="2"):
+        costs.main()
+    assert "--pictures must be at least 16. Received: 15" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_program_measures_every_model(trained_project, tmp_path, monkeypatch, capsys):
+    options = ["--project", str(trained_project), "--out", str(tmp_path / "costs"), "--pictures", "16"]
+    monkeypatch.setattr(sys, "argv", ["app.costs", *options])
+    costs.main()
+    with (tmp_path / "costs" / "costs.csv").open(encoding="utf-8") as file:
+        rows = {row["model"].rsplit("/", 1)[-1]: row for row in csv.DictReader(file)}
+    assert set(rows) == {"ridge", "dnn", "xgboost", "finetuned", "scratch"}
+    assert all(float(row["single_ms"]) > 0 for row in rows.values())
+    # 3.4 million parameters of the backbone's features and 1.3 million of its classifier, 4 bytes each.
+    assert float(rows["ridge"]["size_bytes"]) == pytest.approx(18.7e6, rel=0.02)
+    assert float(rows["scratch"]["size_bytes"]) < 4e6
+    assert "costs: 5 models" in capsys.readouterr().out

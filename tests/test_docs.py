@@ -1,0 +1,99 @@
+"""The commands of README and docs: the tutorial's are run as they stand, the others are checked against the code."""
+
+import itertools
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from checkout import Project
+from conftest import ROOT, write_pictures
+from dvc.utils.hydra import apply_overrides  # type: ignore[import-untyped]
+
+from stages.library import params
+
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+
+
+def commands(path):
+    """Returns the commands of a page's shell blocks and those that stand in its text as code, without comments."""
+    text = path.read_text(encoding="utf-8")
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    outside = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    lines += [code for code in re.findall(r"`([^`]+)`", outside) if re.match(r"(dvc|python -m|make) ", code)]
+    return [line for line in (re.sub(r"(^|\s)#.*", "", line).strip() for line in lines) if line]
+
+
+EVERY = [pytest.param(line, id=f"{path.stem}: {line}"[:90]) for path in PAGES for line in commands(path)]
+
+
+@pytest.mark.parametrize("line", EVERY)
+def test_a_command_names_what_exists(line, tmp_path):
+    words = shlex.split(line.split("|")[-1].split(" > ")[0].split("<")[0].replace("...", ""), comments=True)
+    if "-S" in words:
+        overrides = [word for flag, word in itertools.pairwise(words) if flag == "-S" and "=" in word]
+        written = [word for word in overrides if not re.search(r"[A-Z]{3,}|=$", word)]  # PATH, HEX, KEY=VALUE
+        shutil.copy(ROOT / "params.yaml", tmp_path)
+        if written:
+            apply_overrides(tmp_path / "params.yaml", written)
+            if not any("archive" in word for word in overrides):
+                params.load(tmp_path / "params.yaml")
+    if "-m" in words and words[words.index("-m") - 1].endswith("python"):
+        module = words[words.index("-m") + 1]
+        assert (ROOT / Path(*module.split("."))).with_suffix(".py").is_file() or module in INSTALLED, module
+    if words[:1] == ["make"]:
+        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        assert {word for word in words[1:] if "=" not in word} <= set(targets)
+    if words[:2] == ["pip", "install"] and "-r" in words:
+        assert (ROOT / words[words.index("-r") + 1]).is_file()
+
+
+INSTALLED = {"venv", "pip", "benchmarks", "http.server"}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_links_lead_somewhere(path):
+    text = path.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        if not target.startswith(("http://", "https://", "#")):
+            assert (path.parent / target.partition("#")[0]).exists(), target
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs_as_it_stands(tmp_path):
+    project = Project(tmp_path / "project")
+    for name in ("app", "Makefile", "requirements.txt"):
+        source = ROOT / name
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, project.folder / name)
+    environment = Path(sys.executable).parent.parent
+    (project.folder / ".venv").symlink_to(environment, target_is_directory=True)
+    shutil.rmtree(project.folder / "data" / "pictures")
+    project.set({"extract.input_size_px": 32, "dataset.name": "digits"})
+    write_pictures(tmp_path / "home" / "pictures", per_class=25)
+    project.commit()
+    script = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8"), re.DOTALL)
+    # The environment that runs the tests has what it needs, and the network's own input size, 224 px, takes long.
+    makefile = project.folder / "Makefile"
+    text = makefile.read_text(encoding="utf-8").replace("train: $(BIN)/.installed", "train:")
+    makefile.write_text(text.replace("input_size_px=null", "input_size_px=32"), encoding="utf-8")
+    names = {f"GIT_{who}_{what}": "a@b" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    places = {"HOME": str(tmp_path / "home"), "DECANT_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "".join(script)],
+        cwd=project.folder,
+        env=os.environ | places | names | {"PATH": f"{environment / 'bin'}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "ridge" in done.stdout
+    assert "75 pictures by" in done.stderr
+    table = (project.folder / "predictions.csv").read_text(encoding="utf-8")
+    assert table.startswith("file,rank,class,probability,error\n")

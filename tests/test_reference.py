@@ -1,0 +1,57 @@
+"""docs/params.md is what the code says."""
+
+import json
+import sys
+from typing import Annotated
+
+import pydantic
+import pytest
+from conftest import ROOT
+
+from app import reference
+
+
+def test_the_page_is_current(default_params):
+    page = (ROOT / "docs" / "params.md").read_text(encoding="utf-8")
+    assert page == reference.render(), "run: python -m app.reference"
+    for section, keys in default_params.items():
+        if isinstance(keys, dict):
+            assert f"## {section}\n" in page
+            for key, value in keys.items():
+                assert f"| `{key}` |" in page
+                assert f"`{json.dumps(value)}`" in page
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (bool, "`true` or `false`"),
+        (int | None, "integer or `null`"),
+        (Annotated[int, pydantic.Field(ge=1, le=9)], "integer, ≥ 1, ≤ 9"),
+        (Annotated[float, pydantic.Field(gt=0, lt=1)], "number, > 0, < 1"),
+        (tuple[Annotated[int, pydantic.Field(ge=2)], ...], "list, each integer, ≥ 2"),
+        (dict[str, str], "mapping"),
+        (Annotated[str, pydantic.Field(pattern="^a$")], "text, matches `^a$`"),
+    ],
+)
+def test_rules_in_words(kind, words):
+    assert ", ".join(reference.rules(pydantic.TypeAdapter(kind).json_schema())) == words
+
+
+def test_a_section_names_the_stages_that_depend_on_it():
+    stages = {
+        "extract": {"params": ["extract"]},
+        "train": {"params": ["folds", "${item.head}"]},
+        "report": {"params": ["ridge.features", "ridge.power"]},
+        "plain": {},
+    }
+    found = reference.stages_by_section(stages)
+    assert (found["extract"], found["folds"], found["ridge"]) == (["extract"], ["train"], ["train", "report"])
+    assert found["dnn"] == ["train"]
+
+
+def test_the_program_writes_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["app.reference", "--out", str(tmp_path / "x.md")])
+    reference.main()
+    assert (tmp_path / "x.md").read_text(encoding="utf-8") == reference.render()
+    assert str(tmp_path) in capsys.readouterr().out

@@ -1,0 +1,64 @@
+"""A small project with one model of each kind, trained as dvc.yaml trains them."""
+
+import importlib
+import sys
+
+import pytest
+from conftest import ROOT, change, write_pictures
+from ruamel.yaml import YAML
+
+BACKBONE = "efficientnet_lite0"
+HEADS = ("ridge", "dnn", "xgboost")
+SIZE_PX = 64
+CHANGES = {
+    "dataset.name": "folder",
+    "extract.input_size_px": SIZE_PX,
+    "heads": list(HEADS),
+    "cross_validation.folds": 2,
+    "dnn.hidden_units": [32],
+    "dnn.epochs": 4,
+    "xgboost.num_trees": 10,
+    "finetune.trained_blocks": 1,
+    "finetune.epochs": 2,
+    "scratch.epochs": 2,
+    "evaluate.bootstrap_samples": 100,
+}
+
+
+def build(root):
+    """Writes params.yaml, data, artifacts and metrics of a project into a folder, as `dvc repro` does; returns it."""
+    pictures = write_pictures(root / "data" / "pictures", per_class=16, size_px=40)
+    content = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    with (root / "params.yaml").open("w", encoding="utf-8") as file:
+        YAML(typ="safe", pure=True).dump(change(content, CHANGES | {"dataset.folder": str(pictures)}), file)
+    artifacts, shards, tensorboard = root / "artifacts", root / "data" / "tfrecord", root / "tensorboard"
+    features = artifacts / "bottlenecks" / BACKBONE
+    records = ("--records", shards)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DECANT_CACHE", str(root / "cache"))
+
+        def run(name, *options):
+            arguments = [f"stages.{name}", "--params", root / "params.yaml", *options]
+            patch.setattr(sys, "argv", list(map(str, arguments)))
+            importlib.import_module(f"stages.{name}").main()
+
+        def evaluate(name, *options):
+            outs = "--metrics", root / "metrics" / f"{name}.json", "--figures", artifacts / "evaluation" / name
+            run("evaluate", *records, *options, *outs)
+
+        run("fetch", "--out", root / "data" / "raw")
+        run("tfrecord", "--raw", root / "data" / "raw", "--out", shards, "--examples", root / "data" / "examples.png")
+        run("bottleneck_extract", "--backbone", BACKBONE, *records, "--out", features)
+        for head in HEADS:
+            folder = artifacts / "heads" / BACKBONE / head
+            run("train_heads", "--head", head, "--bottlenecks", features, "--out", folder)
+            evaluate(f"{BACKBONE}/{head}", "--head", folder, "--bottlenecks", features)
+        boards = ("--tensorboard", tensorboard / "finetuned")
+        finetuned, scratch = artifacts / "finetuned" / BACKBONE, artifacts / "scratch"
+        run("finetune", "--backbone", BACKBONE, *records, "--bottlenecks", features, *boards, "--out", finetuned)
+        evaluate(f"{BACKBONE}/finetuned", "--network", finetuned)
+        run("train_scratch", *records, "--tensorboard", tensorboard / "scratch", "--out", scratch)
+        evaluate("scratch", "--network", scratch)
+        run("report", *records, "--metrics", root / "metrics", "--evaluations", artifacts / "evaluation",
+            "--out", artifacts / "report")  # fmt: skip
+    return root
