@@ -120,10 +120,8 @@ def _overview(report: Report) -> str:
     known = {key for side in (old, new) for metrics in side.values() for key in metrics}
     columns = {key: heading for key, heading in headings.items() if key in known}
     changed = sorted({path for path, *_ in differences(old, new)})
-    same = len(set(old) | set(new)) - len(changed)
     if not changed:
-        return f"All metrics of all {same} files are the same."
-    left_out = f"The metrics of {same} other files are the same." if same else ""
+        return f"All metrics of all {len(old)} files are the same."
     rows = []
     for path in changed:
         before, after = old.get(path), new.get(path)
@@ -132,10 +130,13 @@ def _overview(report: Report) -> str:
             name += " (no longer listed)" if gates.removed(path, report.base, report.head) else " **(gone)**"
         elif before is None:
             name += " (new)"
-        rows.append((name, *(_cell(key, before or {}, after or {}) for key in columns)))
-    rows = [row for row in rows if any(cell != "-" for cell in row[1:])]
-    if not rows:
-        return left_out
+        cells = [_cell(key, before or {}, after or {}) for key in columns]
+        if before is None or after is None or any("→" in cell for cell in cells):
+            rows.append((name, *cells))
+    same = len(set(old) | set(new)) - len(rows)
+    left_out = f"Files in which these metrics are the same to 4 decimals: {same}." if same else ""
+    if not rows or not columns:
+        return left_out if columns else ""
     table = _table(("model", *columns.values()), rows, "dvc metrics diff")
     legend = f"≈ is within the 95% interval, or the standard deviation over the folds, of {code(report.base.name)}."
     return "\n\n".join(filter(None, [table, legend if "≈" in table else "", left_out]))
@@ -147,8 +148,8 @@ def _cell(key: str, before: Any, after: Any) -> str:
         if old is None:
             return "-" if new is None else _short(new)
         return f"{_short(old)} → {'gone' if new is None else _short(new)}"
-    if old == new:
-        return _short(old)
+    if _short(old) == _short(new):
+        return _short(new)
     return f"{_short(old)} → {_short(new)} ({new - old:+.4f}{_judgement(key, before, old, new)})"
 
 

@@ -44,6 +44,8 @@ class Revision:
 
     def title(self) -> str:
         """Name and short hash."""
+        if self.commit.startswith(self.name):
+            return self.commit[:7]
         return f"{self.name} ({self.commit[:7]}{' and what changed since' if self.name == WORKSPACE else ''})"
 
 
