@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro train test lint clean
+.PHONY: repro train test lint ci-repro pr-report clean
 
 repro: $(BIN)/.installed
 	dvc repro
@@ -27,6 +27,17 @@ lint: $(BIN)/.installed-dev
 	ruff check .
 	mypy
 
+# repro on a machine that starts with nothing: docs/remotes.md.
+ci-repro: $(BIN)/.installed
+	$(if $(DVC_REMOTE_URL),pip install --quiet --disable-pip-version-check -r requirements-s3.txt)
+	.ci/repro
+
+# make pr-report BASE=main GATES='--max-drop top1_accuracy=0.01': docs/pull-requests.md
+BASE ?= main
+export BASE
+pr-report: $(BIN)/.installed
+	python -m app.pr_report --base "$$BASE" $(GATES)
+
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find app stages tests -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -37,6 +48,6 @@ $(BIN)/.installed: requirements.txt
 	pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-$(BIN)/.installed-dev: $(BIN)/.installed requirements-dev.txt requirements-openvino.txt requirements-ray.txt
+$(BIN)/.installed-dev: $(BIN)/.installed requirements-dev.txt requirements-openvino.txt requirements-ray.txt requirements-s3.txt
 	pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@

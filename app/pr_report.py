@@ -1,0 +1,145 @@
+"""Compares metrics, parameters and plots of two revisions for a pull request.
+
+Writes a comment and pictures. Exit status 1 where a revision can't be read or
+a gate fails: --max-drop for metrics of which more is better, --max-rise for
+log_loss and calibration errors. A model that vanishes breaks any gate, unless
+params.yaml no longer lists it.
+
+example: python -m app.pr_report --base main --max-drop top1_accuracy=0.01
+"""
+
+import argparse
+import contextlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from stages.library import artifacts, console
+from stages.library.console import UserError
+
+COMMENT = "comment.md"
+OURS = {COMMENT, "pictures", "plots"}  # all that is ever written to the output folder
+
+
+def main() -> None:
+    """Runs the program; exit status 1 where a gate fails, 2 where the command line is wrong."""
+    arguments = parse_arguments()
+    clear(arguments.out)
+    try:
+        failures = compare(arguments)
+    except UserError as error:
+        from app.pull_request import comment
+
+        text = comment.failed(arguments.base, arguments.head, str(error))
+        artifacts.write_bytes(arguments.out / COMMENT, text.encode())
+        raise
+    for failure in failures:
+        print(f"gate: {failure}", file=sys.stderr)
+    if failures:
+        gates = "a gate was" if len(failures) == 1 else f"{len(failures)} gates were"
+        raise UserError(f"{gates} broken. The comparison: {arguments.out / COMMENT}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Reads and checks the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m app.pr_report",
+        usage="%(prog)s --base REV [options]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--base", required=True, metavar="REV", help="branch, tag or commit to compare with")
+    parser.add_argument("--head", default="workspace", metavar="REV", help="what is compared (default: workspace)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("pr-report"), metavar="DIR", help="folder to write (default: pr-report)"
+    )
+    parser.add_argument("--max-drop", action="append", default=[], metavar="M=X", help="how far metric M may fall")
+    parser.add_argument("--max-rise", action="append", default=[], metavar="M=X", help="how far metric M may rise")
+    parser.add_argument("--pictures", type=int, default=60, metavar="N", help="plots to draw at most (default: 60)")
+    parser.add_argument("--link", metavar="URL", help="where readers of the comment find the folder")
+    parser.add_argument("--pictures-url", metavar="URL", help="URL of the published folder, to show pictures")
+    arguments = parser.parse_args()
+    if arguments.base == "workspace":
+        parser.error("--base must be a revision, and not the workspace")
+    if arguments.pictures < 0:
+        parser.error(f"--pictures must be >= 0. Received: {arguments.pictures}")
+    for option, url in (("--link", arguments.link), ("--pictures-url", arguments.pictures_url)):
+        if url is not None and not is_web_address(url):
+            parser.error(f"{option} must be a http or https URL without spaces and brackets. Received: {url!r}")
+    return arguments
+
+
+def is_web_address(url: str) -> bool:
+    """Tells whether a URL can stand in a link of Markdown."""
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.netloc) and not set(url) & set(" ()<>[]\"'\\\n\t`")
+    return False
+
+
+def clear(folder: Path) -> None:
+    """Makes the output folder, and removes what an earlier run left there.
+
+    Raises:
+      UserError: it holds anything else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out must be a folder. Received: {str(folder)!r}")
+    if folder.is_dir() and (foreign := sorted({path.name for path in folder.iterdir()} - OURS)):
+        raise UserError(f"--out must be new, or an earlier report. Received: {str(folder)!r}, which has {foreign[0]!r}")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in OURS:
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+
+
+def compare(arguments: argparse.Namespace) -> list[str]:
+    """Writes the report and returns what breaks the gates."""
+    print(f"pr-report: reading {arguments.base} and {arguments.head}", flush=True)
+    from app.pull_request import comment, gates, pictures, revisions
+
+    limits = gates.parse(arguments.max_drop, arguments.max_rise)
+    repository = revisions.open_repository()
+    commits = revisions.resolve(arguments.base), revisions.resolve(arguments.head)
+    base, head = (
+        revisions.read(repository, name, commit)
+        for name, commit in zip((arguments.base, arguments.head), commits, strict=True)
+    )
+    failures = gates.failures(base, head, limits)
+    found = pictures.changes(base, head)
+    drawn = pictures.draw(arguments.out, found, base, head, arguments.pictures)
+    changes = list(console.progress(drawn, "plots", "plots", len(found)))
+    report = comment.Report(
+        base=base,
+        head=head,
+        gates=limits,
+        failures=failures,
+        plots=changes,
+        page=plots_page(arguments, [change.file for change in changes]) if arguments.pictures else None,
+        behind=revisions.commits_only_in(*commits),
+        link=arguments.link,
+        pictures_url=arguments.pictures_url,
+    )
+    artifacts.write_bytes(arguments.out / COMMENT, comment.render(report).encode())
+    metrics = comment.differences(base.metrics, head.metrics)
+    print(f"pr-report: {len(metrics)} metrics and {len(changes)} plots differ, {len(failures)} gates broken")
+    print(f"Read {arguments.out / COMMENT}, or post it: gh pr comment --body-file {arguments.out / COMMENT}")
+    return failures
+
+
+def plots_page(arguments: argparse.Namespace, files: list[str]) -> str | None:
+    """Writes the page of `dvc plots diff` for the plots that differ; returns its path in the output folder, or None."""
+    files = [file for file in files if not file.startswith("-")]  # the pull request named them
+    if not files:
+        return None
+    revisions = [arguments.base] + ([] if arguments.head == "workspace" else [arguments.head])
+    command = ["plots", "diff", "--quiet", "--out", str(arguments.out / "plots"), *revisions, "--targets", *files]
+    subprocess.run([sys.executable, "-m", "dvc", *command], check=False)  # noqa: S603 - no shell, checked names
+    page = Path("plots/index.html")
+    return str(page) if (arguments.out / page).is_file() else None
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,126 @@
+"""Limits on how far a metric may fall or rise, and what breaks them."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, TypeGuard
+
+from app.pull_request.revisions import Revision
+from stages.library.console import UserError
+
+HIGHER_IS_BETTER = {"top1_accuracy", "top5_accuracy", "mean_class_accuracy", "macro_f1"}
+LOWER_IS_BETTER = {"log_loss", "expected_calibration_error", "expected_calibration_error_before"}
+TOLERANCE = 1e-9  # metrics are rounded to 6 decimals, so a difference of exactly the limit must not depend on floats
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A limit on one metric of every model.
+
+    Attributes:
+      key: dotted, as `dvc metrics diff` shows it.
+      limit: how far it may go in the bad direction, in its own unit; >= 0.
+      drop: True where falling is bad.
+    """
+
+    key: str
+    limit: float
+    drop: bool
+
+    def __str__(self) -> str:
+        return f"{self.key} may {'fall' if self.drop else 'rise'} by at most {self.limit:g}"
+
+
+def parse(drops: Sequence[str], rises: Sequence[str]) -> list[Gate]:
+    """Reads KEY=AMOUNT words.
+
+    Raises:
+      UserError: a word is no such pair, a key stands twice, or a known metric is limited in its good direction.
+    """
+    gates = [_gate("--max-drop", word) for word in drops] + [_gate("--max-rise", word) for word in rises]
+    keys = [gate.key for gate in gates]
+    if doubled := sorted({key for key in keys if keys.count(key) > 1}):
+        raise UserError(f"--max-drop and --max-rise must name each metric once. Received twice: {', '.join(doubled)}")
+    return gates
+
+
+def failures(base: Revision, head: Revision, gates: Sequence[Gate]) -> list[str]:
+    """Returns a sentence for each model that breaks a gate, and for each that vanished; without gates none.
+
+    Raises:
+      UserError: a key is no number in any metrics file of the base.
+    """
+    for gate in gates:
+        _check_known(gate, base)
+    if not gates:
+        return []
+    found = []
+    for path, old in base.metrics.items():
+        if path in head.metrics:
+            found += [sentence for gate in gates for sentence in _broken(gate, path, old, head.metrics[path])]
+        elif not removed(path, base, head):
+            found.append(
+                f"{path}: its metrics are gone, and params.yaml still lists the model. Run dvc repro, or take it "
+                "out of the lists of params.yaml"
+            )
+    return found
+
+
+def removed(path: str, base: Revision, head: Revision) -> bool:
+    """Tells whether params.yaml no longer lists the backbone or head that a metrics file is of."""
+    return bool((base.listed - head.listed) & set(PurePosixPath(path).with_suffix("").parts))
+
+
+def lower_is_better(key: str) -> bool | None:
+    """Tells which direction of a dotted key is good, None where that isn't known."""
+    words = set(key.split("."))
+    if "std" in words or not words & (HIGHER_IS_BETTER | LOWER_IS_BETTER):
+        return None
+    return bool(words & LOWER_IS_BETTER)
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Tells whether a metric is a number; DVC takes text and truth values, too."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _gate(option: str, word: str) -> Gate:
+    key, separator, amount = word.rpartition("=")
+    try:
+        limit = float(amount)
+    except ValueError:
+        limit = math.nan
+    if not separator or not key or not (math.isfinite(limit) and limit >= 0):
+        raise UserError(
+            f"{option} must be METRIC=AMOUNT with a finite amount >= 0, e.g. "
+            f"{option} {'top1_accuracy' if option == '--max-drop' else 'log_loss'}=0.01. Received: {word!r}"
+        )
+    drop = option == "--max-drop"
+    if lower_is_better(key) is drop:
+        other = "--max-rise" if drop else "--max-drop"
+        raise UserError(f"{option} would forbid that {key} gets better. Write: {other} {word}")
+    return Gate(key, limit, drop)
+
+
+def _check_known(gate: Gate, base: Revision) -> None:
+    keys = {key for metrics in base.metrics.values() for key, value in metrics.items() if is_number(value)}
+    if gate.key not in keys:
+        some = ", ".join(sorted(keys, key=lambda key: (key.count("."), key))[:8])
+        raise UserError(
+            f"a gate must name a numeric metric of {base.name}, as `dvc metrics diff` shows it. Received: "
+            f"{gate.key!r}. There are: {some}, ..."
+        )
+
+
+def _broken(gate: Gate, path: str, before: Any, after: Any) -> Iterator[str]:
+    old, new = before.get(gate.key), after.get(gate.key)
+    if not is_number(old) or math.isnan(old):
+        return
+    if not is_number(new):
+        yield f"{path}: {gate.key} was {old:.6g} and is gone"
+        return
+    change = (old - new) if gate.drop else (new - old)
+    if not change <= gate.limit + TOLERANCE:  # so that NaN breaks it, too
+        verb = "fell" if gate.drop else "rose"
+        yield f"{path}: {gate.key} {verb} from {old:.6g} to {new:.6g}, by {change:.6g}; allowed: {gate.limit:g}"
