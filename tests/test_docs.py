@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from checkout import Project
 from conftest import ROOT, write_pictures
-from dvc.utils.hydra import apply_overrides  # type: ignore[import-untyped]
+from dvc.utils.hydra import apply_overrides, get_hydra_sweeps  # type: ignore[import-untyped]
 
 from stages.library import params
 
@@ -34,13 +34,18 @@ EVERY = [pytest.param(line, id=f"{path.stem}: {line}"[:90]) for path in PAGES fo
 
 @pytest.mark.parametrize("line", EVERY)
 def test_a_command_names_what_exists(line, tmp_path):
-    words = shlex.split(line.split("|")[-1].split(" > ")[0].split("<")[0].replace("...", ""), comments=True)
+    lexer = shlex.shlex(line.replace("...", ""), posix=True, punctuation_chars="|<>")
+    lexer.whitespace_split = True
+    words = list(lexer)
+    words = words[words.index("|") + 1 :] if "|" in words else words
+    words = list(itertools.takewhile(lambda word: word not in ("<", ">"), words))
     if "-S" in words:
         overrides = [word for flag, word in itertools.pairwise(words) if flag == "-S" and "=" in word]
         written = [word for word in overrides if not re.search(r"[A-Z]{3,}|=$", word)]  # PATH, HEX, KEY=VALUE
         shutil.copy(ROOT / "params.yaml", tmp_path)
         if written:
-            apply_overrides(tmp_path / "params.yaml", written)
+            for point in get_hydra_sweeps({"params.yaml": written}):  # one, but for the grid of a --queue
+                apply_overrides(tmp_path / "params.yaml", point["params.yaml"])
             if not any("archive" in word for word in overrides):
                 params.load(tmp_path / "params.yaml")
     if "-m" in words and words[words.index("-m") - 1].endswith("python"):
