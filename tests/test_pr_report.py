@@ -254,6 +254,16 @@ def test_the_same_commit_under_two_names_has_no_difference(branches, report):
     assert "No plot changed." in text
 
 
+def test_a_change_in_the_last_digits_is_neither_better_nor_worse(branches, report):
+    branches.metrics(RIDGE, log_loss=0.050001)
+    text = report("--base", (commit := branches.git("rev-parse", "HEAD")))
+    assert f"against `{commit[:7]}`\n" in text
+    assert [RIDGE, "log_loss", "0.05", "0.050001", "+1e-06"] in tables(text)[0]
+    assert "better" not in text
+    assert "worse" not in text
+    assert "the same to 4 decimals: 2." in text
+
+
 def test_a_base_that_went_on_is_noted(branches, report):
     branches.git("checkout", "--quiet", "main")
     branches.commit("later")
