@@ -1,11 +1,14 @@
 import hashlib
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from stages.library import metrics
+from stages.library import boosting_data, column_groups, metrics
+from stages.library.boosting_data import Quantiles
 from stages.library.bottlenecks import softmax
 from stages.library.heads import xgboost
 
@@ -92,3 +95,61 @@ def test_classes_without_examples_and_two_classes():
     assert logits.shape == (len(labels), 6)
     assert logits.argmax(axis=1).max() < 3
     assert xgboost.fit(features, labels % 2, 2, PARAMS, 0, {}).logits(features[:5]).shape == (5, 2)
+
+
+@pytest.mark.parametrize(("dim", "fraction", "groups"), [(100, 0.1, 10), (7, 0.1, 7), (10, 0.34, 3), (5, 0.7, 1)])
+def test_every_deal_gives_each_column_to_one_group(dim, fraction, groups):
+    dealt = column_groups.deal(dim, fraction, 0)
+    deals = len(dealt) // groups
+    assert (deals, len(dealt) % groups) == (1 if groups == 1 else column_groups.DEALS, 0)
+    for start in range(0, len(dealt), groups):
+        hand = dealt[start : start + groups]
+        assert sorted(np.concatenate(hand).tolist()) == list(range(dim))
+        assert np.ptp([len(group) for group in hand]) <= 1
+    assert [group.tolist() for group in column_groups.deal(dim, fraction, 0)] == [group.tolist() for group in dealt]
+
+
+def test_joined_rounds_add_up_and_split_by_the_columns_of_their_group():
+    import xgboost as library
+
+    features, labels = problem(dim=9)
+    columns = [np.array([1, 4, 7]), np.array([0, 2, 8])]
+    quantiles = Quantiles(features, labels, 64, 1, Path())
+    parameters = {"objective": "multi:softprob", "num_class": 3, "max_depth": 3, "seed": 0, "learning_rate": 0.3}
+    parameters |= {"tree_method": "hist", "max_bin": 64}
+    everything = {"training": np.arange(len(labels))}
+    joined, history = column_groups.boost(parameters, 2, quantiles, everything, columns)
+    assert joined.num_features() == 9
+    assert joined.num_boosted_rounds() == 2
+    table = joined.trees_to_dataframe()
+    used = [set(table[(table["Tree"] // 3 == step) & (table["Feature"] != "Leaf")]["Feature"]) for step in (0, 1)]
+    assert {frozenset(names) for names in used} == {frozenset({"f1", "f4", "f7"}), frozenset({"f0", "f2", "f8"})}
+
+    # By hand: the second round is trained on the margins of the first one.
+    first, second = ((1, 4, 7), (0, 2, 8)) if "f1" in used[0] else ((0, 2, 8), (1, 4, 7))
+    margins = np.zeros((len(labels), 3), np.float32)
+    for group in (first, second):
+        data = library.QuantileDMatrix(features[:, group].astype(np.float32), labels, max_bin=64)
+        data.set_base_margin(margins)
+        booster = library.train(parameters | {"base_score": 0.0}, data, 1)
+        margins = booster.predict(data, output_margin=True)
+    predicted = joined.inplace_predict(features.astype(np.float32), predict_type="margin")
+    np.testing.assert_allclose(predicted, margins, atol=1e-5)
+    assert history["training"]["merror"][-1] == pytest.approx(np.mean(margins.argmax(axis=1) != labels))
+    assert history["training"]["mlogloss"][-1] == pytest.approx(metrics.log_loss(softmax(margins), labels), rel=1e-5)
+
+
+@pytest.mark.parametrize("limit", [1 << 30, 100])
+def test_groups_in_memory_and_on_disk_give_the_curve_and_logits_of_the_saved_head(limit, monkeypatch, tmp_path):
+    monkeypatch.setattr(boosting_data, "BYTES_IN_MEMORY", limit)
+    features, labels = problem(dim=40)
+    params = replace(PARAMS, colsample_bytree=0.2)
+    folds = np.arange(len(labels)) % 5
+    result = xgboost.cross_validate(features, labels, 3, folds, params, 0)
+    parts = [(result.logits[folds == fold], labels[folds == fold]) for fold in range(5)]
+    loss = np.mean([metrics.log_loss(softmax(logits), truth) for logits, truth in parts])
+    assert result.curve[-1].loss == pytest.approx(loss, rel=1e-4)
+    head = xgboost.fit(features, labels, 3, params, 0, {})
+    assert saved(tmp_path, head) == saved(tmp_path, xgboost.fit(features, labels, 3, params, 0, {}))
+    np.testing.assert_array_equal(xgboost.load(tmp_path).logits(features), head.logits(features))
+    assert metrics.top1_accuracy(head.logits(features), labels) > 0.9

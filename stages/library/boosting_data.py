@@ -3,6 +3,7 @@
 The trees are the same bits however the rows come.
 """
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,20 +36,30 @@ class Quantiles:
     threads: int
     scratch: Path
 
-    def of(self, rows: np.ndarray, reference: "xgboost.DMatrix | None" = None) -> "xgboost.DMatrix":
-        """Returns the matrix of some rows, int64 ids, with the quantiles of `reference`, where that is given."""
+    def of(
+        self, rows: np.ndarray, reference: "xgboost.DMatrix | None" = None, columns: np.ndarray | None = None
+    ) -> "xgboost.DMatrix":
+        """Returns the matrix of some rows and columns.
+
+        Args:
+          rows: int64 ids.
+          reference: whose quantiles it gets, where that is given.
+          columns: int64 ids, rising; None for all.
+        """
         import xgboost
 
-        dim = self.features.shape[1]
-        blocks = _blocks(self.features, self.labels, rows, max(BYTES_PER_BLOCK // (4 * dim), 1))
+        dim = self.features.shape[1] if columns is None else len(columns)
+        block_rows = max(BYTES_PER_BLOCK // (4 * self.features.shape[1]), 1)
+        blocks = _blocks(self.features, self.labels, rows, columns, block_rows)
         options = {"max_bin": self.max_bin, "ref": reference, "nthread": self.threads}
         if len(rows) * dim <= BYTES_IN_MEMORY:
             return xgboost.QuantileDMatrix(blocks(None), **options)
-        return xgboost.ExtMemQuantileDMatrix(blocks(f"{self.scratch}/{len(rows)}"), **options)
+        prefix = tempfile.mkdtemp(dir=self.scratch)
+        return xgboost.ExtMemQuantileDMatrix(blocks(f"{prefix}/part"), **options)
 
 
 def _blocks(
-    features: np.ndarray, labels: np.ndarray, rows: np.ndarray, block_rows: int
+    features: np.ndarray, labels: np.ndarray, rows: np.ndarray, columns: np.ndarray | None, block_rows: int
 ) -> "Callable[[str | None], xgboost.DataIter]":
     import xgboost
 
@@ -66,7 +77,8 @@ def _blocks(
             block = rows[self._start : self._start + block_rows]
             self._start += len(block)
             if len(block):
-                input_data(data=features[block].astype(np.float32), label=labels[block])
+                values = features[block] if columns is None else features[block][:, columns]
+                input_data(data=values.astype(np.float32), label=labels[block])
             return len(block) > 0
 
     return Blocks
