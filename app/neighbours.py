@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from stages.library import bottlenecks, record_index, records
 from stages.library.bottlenecks import Features
+from stages.library.console import UserError
 from stages.library.record_index import RecordIndex
+from stages.library.records import Record
 
 SPLIT = "train"
 ROWS_PER_BLOCK = 4096  # widened to float32 at once
@@ -64,14 +67,19 @@ class Neighbours:
         """Returns the training pictures most like one with the pooled features (dim,), the most similar first."""
         similarities = self.similarities(bottleneck)
         rows = np.argsort(-similarities, kind="stable")[:count]
-        found = []
-        for row in rows:
-            places = np.flatnonzero(self.index.keys == self.features.keys[row].encode())[:1]
+        found = [(self._record(self.features.keys[row]), float(similarities[row])) for row in rows]
+        return [Neighbour(record.encoded, record.text, similarity) for record, similarity in found if record]
+
+    def _record(self, key: str) -> Record | None:
+        """Returns a picture, or None where the shards are no longer those that were indexed."""
+        places = np.flatnonzero(self.index.keys == key.encode())[:1]
+        try:
             for serialized in self.index.serialized(places.tolist()):
                 record = records.parse(self.index.paths[0], serialized)
-                if record.key == self.features.keys[row]:
-                    found.append(Neighbour(record.encoded, record.text, float(similarities[row])))
-        return found
+                return record if record.key == key else None
+        except (OSError, UserError, DecodeError, UnicodeDecodeError):
+            pass
+        return None
 
     def similarities(self, bottleneck: np.ndarray) -> np.ndarray:
         """Returns float32 (n,), the cosine to each training picture."""

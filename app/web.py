@@ -1,12 +1,13 @@
-"""A page in the browser: what is in a picture, what the decision rests on, and how good each model is.
+"""A page in the browser: what is in a picture, why, and how good each model is.
 
-It is for this machine alone unless --host says otherwise: read docs/web.md before.
+For this machine alone, unless --host says otherwise: read docs/web.md before.
 
 example: python -m app.web --port 8000
 """
 
 import argparse
 import contextlib
+import os
 import socket
 import sys
 import webbrowser
@@ -19,6 +20,9 @@ from stages.library import console, pictures
 from stages.library.console import UserError
 
 if TYPE_CHECKING:
+    import uvicorn
+    from starlette.types import ASGIApp
+
     from app.model_cache import ModelCache
     from app.web_page import Pages
     from app.web_server import Server
@@ -41,9 +45,8 @@ def main() -> None:
         if sys.stdout.isatty() if arguments.open is None else arguments.open:
             webbrowser.open(url)
         print(f"web: open {url} in a browser; Ctrl+C ends it", flush=True)
-        serve(
-            server, listening, SPARE_CONNECTIONS + CONNECTIONS_PER_REQUEST * (arguments.queue + arguments.concurrency)
-        )
+        connections = SPARE_CONNECTIONS + CONNECTIONS_PER_REQUEST * (arguments.queue + arguments.concurrency)
+        run(configuration(server.app, connections), listening)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -92,7 +95,7 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
-        reason = error.strerror or "no such address"
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else "no such address"
         raise UserError(f"{host} port {port}: {reason}. Choose another by --port N or --host IP") from error
 
 
@@ -136,12 +139,20 @@ def warm_up(models: "ModelCache", pages: "Pages") -> None:
         explanation.explain(loaded, picture, None, deadline)
 
 
-def serve(server: "Server", listening: socket.socket, connections: int) -> None:
+def run(config: "uvicorn.Config", listening: socket.socket) -> None:
     """Answers requests until Ctrl+C or SIGTERM."""
     import uvicorn
 
-    config = uvicorn.Config(
-        server.app,
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def configuration(app: "ASGIApp", connections: int) -> "uvicorn.Config":
+    """Returns how the server treats connections, of which it takes so many at once."""
+    import uvicorn
+
+    return uvicorn.Config(
+        app,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -153,8 +164,6 @@ def serve(server: "Server", listening: socket.socket, connections: int) -> None:
         http="h11",
         loop="asyncio",
     )
-    with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listening])
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ class Pages:
         self.examples = read_examples(project.root / "data" / "tfrecord", EXAMPLES)
         self._results = project.results()
         self.trained = [
-            Choice(result.name, f"{result.metrics['top1_accuracy']:.1%}  {result.name}")
+            Choice(result.name, described(result))
             for result in self._results
             if result.model == "finetuned" or not result.backbone or weights_are_here(project, result.backbone)
         ]
@@ -136,6 +136,12 @@ class Pages:
     def message(self, text: str, root: str) -> str:
         """Returns a page that says what went wrong; `root` leads from its address to the first page's folder."""
         return self._environment.get_template("message.html").render(page="", text=text, root=root)
+
+
+def described(result: leaderboard.Result) -> str:
+    """Returns a model and its accuracy as a line to choose it by."""
+    network = f" on {result.backbone}" if result.backbone else ""
+    return f"{result.metrics['top1_accuracy']:.1%} {result.model}{network}"
 
 
 def read_examples(shards: Path, count: int) -> list[Example]:

@@ -1,0 +1,191 @@
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import trained
+from keras import layers
+
+from app import explanation, heat_map
+from app.heat_map import NoHeatMapError
+from app.model_cache import ModelCache
+from app.models import Model, Project
+from stages.library import backbones, pictures
+from stages.library.bottlenecks import Source
+from stages.library.dense import Dense, DenseNetwork
+from stages.library.networks import Network
+from stages.library.preprocessing import Preprocessing
+from stages.library.trained_head import TrainedHead
+
+SIDE = 4
+CLASSES = ("red", "green", "blue")
+# Map 0 is red, map 1 is green; the logits of the three classes by their means.
+MAPS = np.array([[1, 0], [0, 1], [0, 0]], np.float32)
+WEIGHTS = np.array([[2, -1, 0], [-1, 3, 0]], np.float32)
+
+
+def colours():
+    """Red on the left half, green on the lower right quarter, float32 (4, 4, 3)."""
+    pixels = np.zeros((SIDE, SIDE, 3), np.float32)
+    pixels[:, :2, 0] = 100
+    pixels[2:, 2:, 1] = 50
+    return pixels
+
+
+def tiny_network(pooling=False):
+    """A network whose maps and logits anyone can compute; returns inputs, pooled features and logits."""
+    inputs = keras.Input((SIDE, SIDE, 3))
+    maps = layers.Conv2D(2, 1, use_bias=False, name="maps")(inputs)
+    x = layers.MaxPooling2D(2)(maps) if pooling else maps
+    pooled = layers.GlobalAveragePooling2D(name="bottleneck")(x)
+    logits = layers.Dense(len(CLASSES), use_bias=False, name="logits")(pooled)
+    model = keras.Model(inputs, {"bottleneck": pooled, "logits": logits})
+    model.get_layer("maps").set_weights([MAPS[None, None]])
+    model.get_layer("logits").set_weights([WEIGHTS])
+    return model
+
+
+def as_network(model, flip=False):
+    network = Network("scratch", CLASSES, Preprocessing(SIDE), keras.Model(model.input, model.output["logits"]), flip)
+    return Model("scratch", CLASSES, network.preprocessing, network.logits, network=network)
+
+
+def with_head(features, *dense, flip=False, name="ridge", temperature=0.5):
+    model = tiny_network()
+    source = Source("tiny", SIDE, 1.0, "bilinear", flip, "", "", CLASSES)
+    head = DenseNetwork(
+        tuple(Dense(np.array(kernel, np.float32), np.array(bias, np.float32)) for kernel, bias in dense)
+    )
+    known = TrainedHead(name, head, features, 0, source, {}, temperature)
+    return Model("tiny/" + name, CLASSES, Preprocessing(SIDE), lambda images: images, model, known)
+
+
+def test_the_map_of_a_tiny_network_by_hand():
+    explain = heat_map.explainer(as_network(tiny_network()), flip=False)
+    # Red: 2 * 100 where red, -50 where green. Green: -100 where red, 3 * 50 where green. Each divided by its largest.
+    assert explain(colours(), 0).tolist() == [[1, 1, 0, 0]] * 4
+    assert explain(colours(), 1).tolist() == [[0, 0, 0, 0]] * 2 + [[0, 0, 1, 1]] * 2
+    # No map counts for blue.
+    assert explain(colours(), 2).tolist() == [[0] * 4] * 4
+
+
+def test_evidence_of_different_strength_by_hand():
+    pixels = colours()
+    pixels[0, 0, 0] = 200
+    expected = [[1, 0.5, 0, 0], *[[0.5, 0.5, 0, 0]] * 3]
+    assert heat_map.explainer(as_network(tiny_network()), flip=False)(pixels, 0).tolist() == expected
+
+
+def test_max_pooling_behind_the_last_convolution_is_passed_over():
+    explain = heat_map.explainer(as_network(tiny_network(pooling=True)), flip=False)
+    assert explain(colours(), 0).shape == (SIDE, SIDE)
+
+
+def test_mirrored_views_are_laid_back_upon_the_picture():
+    explain = heat_map.explainer(as_network(tiny_network(), flip=True), flip=False)
+    np.testing.assert_allclose(explain(colours(), 1), [[0, 0, 0, 0]] * 2 + [[0, 0, 1, 1]] * 2)
+    head = (WEIGHTS, np.zeros(3))
+    explain = heat_map.explainer(with_head("bottleneck", head, flip=True), flip=True)
+    np.testing.assert_allclose(explain(colours(), 1), [[0, 0, 0, 0]] * 2 + [[0, 0, 1, 1]] * 2, atol=1e-4)
+
+
+@pytest.mark.parametrize("features", ["bottleneck", "logits", "probabilities", "joined"])
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_head_on_frozen_features_as_if_it_were_part_of_the_network(features, hidden):
+    rng = np.random.default_rng(3)
+    width = {"bottleneck": 2, "joined": 5}.get(features, 3)
+    sizes = [width, 6, 3] if hidden else [width, 3]
+    dense = [(rng.normal(size=pair), rng.normal(size=pair[1])) for pair in itertools.pairwise(sizes)]
+    model = with_head(features, *dense)
+    pixels = rng.uniform(0, 2, (SIDE, SIDE, 3)).astype(np.float32)
+
+    def reference(label):
+        whole = keras.Model(model.backbone.input, [model.backbone.get_layer("maps").output, *model.backbone.outputs])
+        with tf.GradientTape() as tape:
+            maps, pooled, logits = whole(tf.constant(pixels[None]))
+            outputs = {
+                "bottleneck": pooled,
+                "logits": logits,
+                "probabilities": tf.nn.softmax(logits),
+                "joined": tf.concat([pooled, logits], axis=1),
+            }
+            x = outputs[features]
+            for kernel, bias in dense[:-1]:
+                x = tf.nn.relu(x @ kernel.astype(np.float32) + bias.astype(np.float32))
+            x = x @ dense[-1][0].astype(np.float32) + dense[-1][1].astype(np.float32)
+            score = x[0, label]
+        weights = tf.reduce_mean(tape.gradient(score, maps), axis=(1, 2))
+        return np.maximum(np.sum(maps.numpy() * weights.numpy()[:, None, None], axis=-1)[0], 0)
+
+    explain, labels = heat_map.explainer(model, flip=False), range(len(CLASSES))
+    expected = [reference(label) for label in labels]
+    assert any(values.any() for values in expected)
+    for label, values in zip(labels, expected, strict=True):
+        np.testing.assert_allclose(explain(pixels, label), values / (values.max() or 1), atol=0.01)
+
+
+def test_imagenets_classes_need_no_head():
+    model = Model("imagenet/tiny", CLASSES, Preprocessing(SIDE), lambda images: images, tiny_network())
+    assert heat_map.explainer(model, flip=False)(colours(), 0).tolist() == [[1, 1, 0, 0]] * 4
+
+
+def test_trees_have_no_heat_map():
+    with pytest.raises(NoHeatMapError, match="decision trees answer in steps"):
+        heat_map.explainer(with_head("bottleneck", (WEIGHTS, np.zeros(3)), name="xgboost"), flip=False)
+
+
+def test_a_network_without_maps_has_no_heat_map():
+    inputs = keras.Input((SIDE, SIDE, 3))
+    flat = layers.Dense(3)(layers.Flatten()(layers.Rescaling(1 / 255)(inputs)))
+    with pytest.raises(NoHeatMapError, match="no convolution maps"):
+        heat_map.explainer(as_network(keras.Model(inputs, {"logits": flat})), flip=False)
+
+
+def test_central_differences():
+    gradient = heat_map.central_differences(lambda rows: (rows**2).sum(axis=1), np.array([3.0, 0.0, -2.0]))
+    np.testing.assert_allclose(gradient, [6, 0, -4], atol=1e-3)
+    point = np.linspace(-1, 1, 700)  # more than one call
+    slopes = np.cos(np.arange(700)).astype(np.float32)
+    np.testing.assert_allclose(heat_map.central_differences(lambda rows: rows @ slopes, point), slopes, atol=1e-3)
+    zero = heat_map.central_differences(lambda rows: rows[:, 0] * 2, np.zeros(2))
+    np.testing.assert_allclose(zero, [2, 0], atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "cells"), [("efficientnet_lite0", 3), ("convnext_tiny", 3)])
+def test_the_last_maps_of_real_backbones(name, cells):
+    known = backbones.lookup(name)
+    maps = heat_map.last_maps(known.build(96))
+    assert maps.shape[1:] == (cells, cells, known.BACKBONE.feature_width)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ridge", "dnn", "finetuned"])
+def test_evidence_lies_where_the_colour_of_the_class_is(name, trained_project):
+    """Cats are red and emus blue there: what is red on one side and blue on the other must be told apart by side."""
+    model = ModelCache(Project.open(trained_project), 1).get(
+        f"{trained.BACKBONE}/{name}", explanation.Deadline.after(600)
+    )
+    pixels = np.random.default_rng(5).integers(0, 128, (64, 64, 3))
+    pixels[:, :32, 0] += 110
+    pixels[:, 32:, 2] += 110
+    encoded = pictures.normalise(pixels.astype(np.uint8)).encoded
+    assert model.grad_cam
+    seen = np.asarray(model.model.pixels(encoded))
+    cat, emu = (model.grad_cam(seen, model.model.classes.index(kind)) for kind in ("cat", "emu"))
+    left, right = np.array_split(np.arange(cat.shape[1]), 2)
+    assert cat[:, left].sum() > cat[:, right].sum()
+    assert emu[:, right].sum() > emu[:, left].sum()
+
+
+def test_overlay_colours_what_the_model_sees():
+    pixels = np.full((40, 80, 3), 100, np.uint8)
+    values = np.array([[0, 1]], np.float32)
+    shown = pictures.decode(explanation.overlay(pixels, values, central_crop=0.5))
+    assert shown.shape == (40, 80, 3)
+    assert (shown[:10] == 100).all()  # the border that is cropped away stays grey
+    assert (shown[:, :20] == 100).all()
+    # Viridis runs from (68, 1, 84) to (253, 231, 37), mixed 0.6 : 0.4 with the grey below.
+    np.testing.assert_allclose(shown[20, 21], [80.8, 40.6, 90.4], atol=1)
+    np.testing.assert_allclose(shown[20, 58], [191.8, 178.6, 62.2], atol=1)
