@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from app import compiled
 from app.models import Model
 from stages.library import bottlenecks
 from stages.library.trained_head import TrainedHead
@@ -37,13 +38,14 @@ class GradCam:
     """Makes heat maps of one model.
 
     Attributes:
-      network: float32 pixels (n, side, side, 3) of [0, 255] to a list: the last convolution maps (n, H, W, K), then the
-        outputs that `slopes` takes, (n, width) each.
+      lower: float32 pixels (n, side, side, 3) of [0, 255] to the last convolution maps (n, H, W, K).
+      upper: from there to the outputs that `slopes` takes, (n, width) each.
       slopes: of a class's logit.
       flip: whether the model sees the mean of the outputs for a picture and for its mirror image.
     """
 
-    network: "keras.Model"
+    lower: "keras.Model"
+    upper: "keras.Model"
     slopes: Slopes
     flip: bool = False
 
@@ -54,21 +56,23 @@ class GradCam:
           pixels: float32 (side, side, 3) of [0, 255], as `Model.pixels` gives them.
           label: id of the class.
         """
+        import keras
         import tensorflow as tf
 
         images = tf.convert_to_tensor(pixels)[None]
+        views = [images, images[:, :, ::-1]] if self.flip else [images]
+        maps = [self.lower(view, training=False) for view in views]
         with tf.GradientTape() as tape:
-            tape.watch(images)
-            views = [images, images[:, :, ::-1]] if self.flip else [images]
-            seen = [self.network(view, training=False) for view in views]
-            outputs = [sum(parts) / len(views) for parts in zip(*(rest for _, *rest in seen), strict=True)]
+            tape.watch(maps)
+            seen = [keras.tree.flatten(self.upper(view_maps, training=False)) for view_maps in maps]
+            outputs = [sum(parts) / len(views) for parts in zip(*seen, strict=True)]
             with tape.stop_recording():
                 slopes = self.slopes([output.numpy()[0] for output in outputs], label)
             logit = tf.add_n([tf.reduce_sum(o * s) for o, s in zip(outputs, slopes, strict=True)])
-        maps = [view_maps for view_maps, *_ in seen]
+        gradients = tape.gradient(logit, maps)
         total = sum(
             _weighted(view_maps, gradient)[:, ::direction]
-            for view_maps, gradient, direction in zip(maps, tape.gradient(logit, maps), (1, -1), strict=False)
+            for view_maps, gradient, direction in zip(maps, gradients, (1, -1), strict=False)
         )
         evidence = np.maximum(total, 0)
         largest = evidence.max()
@@ -100,7 +104,8 @@ def explainer(model: Model, flip: bool) -> GradCam:
         if model.trained:
             slopes = _slopes_of_head(model.trained)
             outputs = [source.output[column] for column in bottlenecks.COLUMNS[model.trained.features]]
-    return GradCam(keras.Model(source.input, [last_maps(source), *outputs]), slopes, flip)
+    maps = last_maps(source)
+    return GradCam(compiled.network(keras.Model(source.input, maps)), keras.Model(maps, outputs), slopes, flip)
 
 
 def last_maps(network: "keras.Model") -> Any:

@@ -4,7 +4,7 @@ import threading
 from collections import OrderedDict
 from pathlib import Path
 
-from app import heat_map
+from app import compiled, heat_map
 from app.explanation import Deadline, Explained, Relatives, TooSlowError
 from app.heat_map import GradCam, NoHeatMapError
 from app.models import Model, Project
@@ -57,7 +57,7 @@ class ModelCache:
             grad_cam = heat_map.explainer(model, flip)
         except NoHeatMapError as error:
             reason = str(error)
-        return Explained(model, grad_cam, reason, self._find_relatives(name, model))
+        return Explained(compiled.model(model, flip), grad_cam, reason, self._find_relatives(name, model))
 
     def _find_relatives(self, name: str, model: Model) -> Relatives | None:
         """Returns what compares by the model's own backbone, or by the first one for a network without any."""
@@ -80,7 +80,7 @@ def _relatives(project: Project, backbone: str, features: Path) -> Relatives | N
     if weights_sha256 != source.weights_sha256:
         return None
     preparation = Preprocessing(source.input_size_px, source.central_crop, source.resize)
-    return Relatives(backbone, network, preparation, neighbours)
+    return Relatives(backbone, compiled.network(network), preparation, neighbours)
 
 
 def weights_are_here(project: Project, backbone: str) -> bool:

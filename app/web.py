@@ -93,7 +93,7 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=128)
+        return socket.create_server((host, port), family=family, backlog=1024)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else "no such address"
         raise UserError(f"{host} port {port}: {reason}. Choose another by --port N or --host IP") from error

@@ -3,9 +3,10 @@ import itertools
 import keras
 import numpy as np
 import pytest
+import skimage.data
 import tensorflow as tf
-import trained
 from keras import layers
+from PIL import Image
 
 from app import explanation, heat_map
 from app.heat_map import NoHeatMapError
@@ -18,6 +19,7 @@ from stages.library.networks import Network
 from stages.library.preprocessing import Preprocessing
 from stages.library.trained_head import TrainedHead
 
+BACKBONE = "efficientnet_lite0"
 SIDE = 4
 CLASSES = ("red", "green", "blue")
 # Map 0 is red, map 1 is green; the logits of the three classes by their means.
@@ -161,22 +163,32 @@ def test_the_last_maps_of_real_backbones(name, cells):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ridge", "dnn", "finetuned"])
-def test_evidence_lies_where_the_colour_of_the_class_is(name, trained_project):
-    """Cats are red and emus blue there: what is red on one side and blue on the other must be told apart by side."""
-    model = ModelCache(Project.open(trained_project), 1).get(
-        f"{trained.BACKBONE}/{name}", explanation.Deadline.after(600)
-    )
-    pixels = np.random.default_rng(5).integers(0, 128, (64, 64, 3))
-    pixels[:, :32, 0] += 110
-    pixels[:, 32:, 2] += 110
-    encoded = pictures.normalise(pixels.astype(np.uint8)).encoded
-    assert model.grad_cam
-    seen = np.asarray(model.model.pixels(encoded))
-    cat, emu = (model.grad_cam(seen, model.model.classes.index(kind)) for kind in ("cat", "emu"))
-    left, right = np.array_split(np.arange(cat.shape[1]), 2)
-    assert cat[:, left].sum() > cat[:, right].sum()
-    assert emu[:, right].sum() > emu[:, left].sum()
+@pytest.mark.parametrize("cat_is_left", [True, False])
+def test_evidence_for_a_cat_lies_where_the_cat_is(cat_is_left, tmp_path, write_params):
+    """Two photographs side by side, a cat and a cup of coffee, before a network that knows cats and computer mice."""
+    write_params()
+    explained = ModelCache(Project.open(tmp_path), 1).get(f"imagenet/{BACKBONE}", explanation.Deadline.after(900))
+    photographs = [
+        np.asarray(Image.fromarray(p).resize((224, 224))) for p in (skimage.data.chelsea(), skimage.data.coffee())
+    ]
+    pixels = np.hstack(photographs if cat_is_left else photographs[::-1])
+    seen = np.asarray(explained.model.pixels(pictures.normalise(pixels).encoded))
+    assert explained.grad_cam
+    for name, left in (("Egyptian cat", cat_is_left), ("tiger cat", cat_is_left), ("mouse", not cat_is_left)):
+        values = explained.grad_cam(seen, explained.model.classes.index(name))
+        assert values.shape == (7, 7)
+        sides = values[:, :3].mean(), values[:, 4:].mean()
+        assert sides[0 if left else 1] > 1.5 * sides[1 if left else 0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ridge", "finetuned", "scratch", "imagenet"])
+def test_compiled_models_answer_the_same(name, trained_project):
+    project = Project.open(trained_project)
+    full = {"scratch": name, "imagenet": f"{name}/{BACKBONE}"}.get(name, f"{BACKBONE}/{name}")
+    encoded = (trained_project / "data" / "pictures" / "dog" / "1.png").read_bytes()
+    explained = ModelCache(project, 1).get(full, explanation.Deadline.after(900))
+    np.testing.assert_allclose(explained.model.predict([encoded]), project.load(full).predict([encoded]), atol=1e-4)
 
 
 def test_overlay_colours_what_the_model_sees():

@@ -1,4 +1,4 @@
-"""The web page as people use it: in Debian's chromium, driven by Playwright, against one server and a trained project."""
+"""The web page as people use it: in Debian's chromium, driven by Playwright, against one server."""
 
 import contextlib
 import io
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
+import skimage.data
 import trained
 from conftest import ROOT
 from PIL import Image
@@ -63,15 +64,19 @@ def browser():
 @contextlib.contextmanager
 def watched(browser, url, **options):
     """A page that must log no error and ask no other host."""
-    troubles = []
+    troubles: list[str] = []
+    own = (url, "data:", "blob:")
+
+    def note(trouble):
+        if trouble:
+            troubles.append(trouble)
+
     with contextlib.closing(browser.new_context(**options)) as context:
         page = context.new_page()
         page.set_default_timeout(WAIT_MS)
-        page.on("console", lambda message: message.type in ("error", "warning") and troubles.append(message.text))
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on(
-            "request", lambda request: request.url.startswith((url, "data:", "blob:")) or troubles.append(request.url)
-        )
+        page.on("console", lambda message: note(message.text if message.type in ("error", "warning") else ""))
+        page.on("pageerror", lambda error: note(str(error)))
+        page.on("request", lambda request: note("" if request.url.startswith(own) else request.url))
         page.goto(url)
         yield page
     assert troubles == []
@@ -121,14 +126,14 @@ def test_upload_answers_with_classes_heat_map_and_similar_pictures(page, emu):
 def test_the_model_can_be_changed_with_the_same_picture(page, emu):
     page.set_input_files("input[name=picture]", emu)
     settled(page)
-    for name, heat_map in (("ridge", True), ("xgboost", False), ("finetuned", True)):
+    for name in ("ridge", "xgboost", "finetuned"):
         page.select_option("select[name=model]", f"{trained.BACKBONE}/{name}")
         result = settled(page, f"#result:has-text('by {trained.BACKBONE}/{name}')")
-        assert result.locator("#heat-map").count() == heat_map
-        assert (result.locator("#no-heat-map").count(), result.locator(".bars button").count() > 0) == (
-            not heat_map,
-            heat_map,
-        )
+        assert (result.locator(".bars button").count() == 3) == (name != "xgboost")
+        # Trees have none, and the page says why. Of the others, tiny as they are, some find nothing to show.
+        reasons = {"xgboost": "decision trees answer in steps"}.get(name, "nothing in the picture speaks for")
+        assert result.locator("#heat-map").count() or reasons in result.locator("#no-heat-map").inner_text()
+        assert not (name == "xgboost" and result.locator("#heat-map").count())
     page.select_option("select[name=model]", "scratch")
     assert f"features by {trained.BACKBONE}" in settled(page, "#result:has-text('by scratch')").inner_text()
     page.select_option("select[name=model]", f"imagenet/{trained.BACKBONE}")
@@ -136,14 +141,13 @@ def test_the_model_can_be_changed_with_the_same_picture(page, emu):
 
 
 def test_another_class_has_another_heat_map(page, tmp_path):
-    pixels = np.random.default_rng(5).integers(0, 128, (64, 64, 3))
-    pixels[:, :32, 0] += 110  # cats are red there, emus blue
-    pixels[:, 32:, 2] += 110
-    Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "both.png")
-    page.select_option("select[name=model]", f"{trained.BACKBONE}/ridge")
+    photographs = [Image.fromarray(p).resize((224, 224)) for p in (skimage.data.chelsea(), skimage.data.coffee())]
+    Image.fromarray(np.hstack([np.asarray(photograph) for photograph in photographs])).save(tmp_path / "both.png")
+    page.select_option("select[name=model]", f"imagenet/{trained.BACKBONE}")
     page.set_input_files("input[name=picture]", tmp_path / "both.png")
     settled(page)
-    for name, brighter in (("cat", 0), ("emu", 1)):
+    # The picture has a cat on its left; to ImageNet's classes the cup on its right resembles a computer mouse.
+    for name, brighter in (("tiger cat", 0), ("mouse", 1)):
         page.get_by_title(f"Show where the evidence for {name} lies").click()
         settled(page, f"#heat-map[alt$='evidence for {name}']")
         assert page.locator(".bars [aria-pressed]").get_attribute("title").endswith(f"for {name} lies")

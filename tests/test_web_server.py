@@ -9,7 +9,9 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from PIL import Image
 
 from app import web
 from app.explanation import Explained
+from app.model_cache import ModelCache
 from app.models import Model, Project
 from app.web_page import Pages
 from app.web_server import HEADERS, Limits, Server
@@ -29,6 +32,7 @@ from stages.library.console import UserError
 from stages.library.preprocessing import Preprocessing
 
 UPLOAD_BYTES = 200_000
+LIMITS = Limits(upload_bytes=UPLOAD_BYTES, pixels=10_000, request_seconds=30, concurrency=2, queue=2)
 PATIENCE_SECONDS = 60
 
 
@@ -72,11 +76,10 @@ def png(value=255, size_px=(6, 4)):
 
 @contextlib.contextmanager
 def serving(project, **changes):
-    limits = {"upload_bytes": UPLOAD_BYTES, "pixels": 10_000, "request_seconds": 30.0, "concurrency": 2, "queue": 2}
-    limits |= changes
+    limits = replace(LIMITS, **changes)
     models, listening = Models(), web.listen("127.0.0.1", 0)
-    pages = Pages(project, limits["upload_bytes"], limits["pixels"])
-    app = Server(pages, models, Limits(**limits), web.LOCAL).app
+    pages = Pages(project, limits.upload_bytes, limits.pixels)
+    app = Server(pages, cast(ModelCache, models), limits, web.LOCAL).app
     server = uvicorn.Server(web.configuration(app, connections=200))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
