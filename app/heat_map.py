@@ -116,7 +116,7 @@ def last_maps(network: "keras.Model") -> Any:
     """
     from keras import layers
 
-    for layer in reversed(network.layers):
+    for layer in reversed(network.operations):  # additions in residual blocks are no layers
         if isinstance(layer, (layers.MaxPooling2D, layers.AveragePooling2D)):
             continue
         if isinstance(layer, (layers.InputLayer, layers.Rescaling)):

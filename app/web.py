@@ -153,7 +153,7 @@ def configuration(app: "ASGIApp", connections: int) -> "uvicorn.Config":
 
     return uvicorn.Config(
         app,
-        log_level="warning",
+        log_level="error",
         access_log=False,
         server_header=False,
         limit_concurrency=connections,

@@ -158,8 +158,13 @@ def test_central_differences():
 @pytest.mark.parametrize(("name", "cells"), [("efficientnet_lite0", 3), ("convnext_tiny", 3)])
 def test_the_last_maps_of_real_backbones(name, cells):
     known = backbones.lookup(name)
-    maps = heat_map.last_maps(known.build(96))
+    network = known.build(96)
+    maps = heat_map.last_maps(network)
     assert maps.shape[1:] == (cells, cells, known.BACKBONE.feature_width)
+    # All that the outputs depend on comes through the maps, and pixels give what the whole network gives.
+    lower, upper = keras.Model(network.input, maps), keras.Model(maps, network.output)
+    pixels = np.random.default_rng(0).uniform(0, 255, (1, 96, 96, 3)).astype(np.float32)
+    np.testing.assert_allclose(upper(lower(pixels))["logits"], network(pixels)["logits"], atol=1e-3)
 
 
 @pytest.mark.slow
