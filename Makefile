@@ -48,6 +48,6 @@ $(BIN)/.installed: requirements.txt
 	pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-$(BIN)/.installed-dev: $(BIN)/.installed requirements-dev.txt requirements-openvino.txt requirements-ray.txt requirements-s3.txt
+$(BIN)/.installed-dev: $(BIN)/.installed $(wildcard requirements-*.txt)
 	pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@

@@ -1,0 +1,54 @@
+"""Networks as TensorFlow graphs: an answer for one picture takes a seventh of the time, after a second of compilation.
+
+The code that computes is that of `models`; only the calls of the networks in it are replaced.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from app.models import Model
+from stages.library import bottlenecks, runtimes
+from stages.library.classifier import Classifier
+
+if TYPE_CHECKING:
+    import keras
+
+
+def network(source: "keras.Model") -> "keras.Model":
+    """Returns what can be called like a Keras network, compiled for any number of pictures."""
+    import tensorflow as tf
+
+    shape = (None, *source.inputs[0].shape[1:])
+    graph = tf.function(lambda images: source(images, training=False), autograph=False)
+    concrete = graph.get_concrete_function(tf.TensorSpec(shape, tf.float32))
+
+    def call(images: Any, training: bool = False) -> Any:
+        if training:
+            raise ValueError("`training` must be False: what was compiled predicts")
+        return concrete(tf.convert_to_tensor(images, tf.float32))
+
+    return cast("keras.Model", call)
+
+
+def model(source: Model, flip: bool) -> Model:
+    """Returns a model that answers faster.
+
+    Args:
+      source: loaded.
+      flip: whether a backbone with ImageNet's classes averages over mirror images.
+    """
+    return replace(source, probabilities=_probabilities(source, flip))
+
+
+def _probabilities(source: Model, flip: bool) -> Callable[[Any], np.ndarray]:
+    if source.network:
+        trained = replace(source.network, model=network(source.network.model))
+        return lambda images: bottlenecks.softmax(trained.logits(images))
+    assert source.backbone
+    backbone = network(source.backbone)
+    if source.trained:
+        return Classifier(backbone, source.trained).probabilities
+    return lambda images: bottlenecks.softmax(runtimes.tap(backbone, images, flip)[1].numpy())

@@ -1,0 +1,231 @@
+"""What the web page shows of one picture: the likeliest classes, where the evidence lies, what is similar."""
+
+import io
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import matplotlib
+import numpy as np
+from PIL import Image
+
+from app.heat_map import GradCam
+from app.models import Model
+from app.neighbours import Neighbour, Neighbours
+from stages.library import mosaics, pictures, preprocessing, runtimes
+from stages.library.pictures import Normalised, PictureError
+from stages.library.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+TOP, NEIGHBOURS = 5, 6
+SHOWN_PX, THUMBNAIL_PX = 480, 112  # longer side, as sent to the browser
+HEAT_OPACITY = 0.6
+COLOUR_MAP = "viridis"  # even in lightness, so it reads without colour vision, too
+
+
+class TooSlowError(Exception):
+    """A request took longer than it may."""
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """The moment by which an answer must be there; steps can't be interrupted, so it is looked at between them.
+
+    Attributes:
+      monotonic_seconds: of `time.monotonic()`.
+    """
+
+    monotonic_seconds: float
+
+    @classmethod
+    def after(cls, seconds: float) -> "Deadline":
+        return cls(time.monotonic() + seconds)
+
+    def left_seconds(self) -> float:
+        """Returns the time left, at least 0."""
+        return max(0.0, self.monotonic_seconds - time.monotonic())
+
+    def check(self) -> None:
+        """Raises TooSlowError when the time is up."""
+        if not self.left_seconds():
+            raise TooSlowError
+
+
+@dataclass(frozen=True)
+class Relatives:
+    """Finds similar training pictures.
+
+    Attributes:
+      backbone: name of the network whose pooled features are compared.
+      model: that network, pixels to "bottleneck" and "logits".
+      preparation: how a picture becomes its input.
+      neighbours: the training pictures.
+    """
+
+    backbone: str
+    model: "keras.Model"
+    preparation: Preprocessing
+    neighbours: Neighbours
+
+    def find(self, pixels: "tf.Tensor", count: int) -> list[Neighbour]:
+        """Returns the `count` training pictures most like pixels (side, side, 3), prepared as `preparation` says."""
+        bottleneck, _ = runtimes.tap(self.model, pixels[None], self.neighbours.features.source.flip)
+        return self.neighbours.nearest(bottleneck.numpy()[0], count)
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A model and what explains its answers.
+
+    Attributes:
+      model: loaded.
+      grad_cam: makes its heat maps; None where it has none.
+      no_heat_map: the reason, or "".
+      relatives: finds similar training pictures; None where no features of training pictures are cached.
+    """
+
+    model: Model
+    grad_cam: GradCam | None
+    no_heat_map: str
+    relatives: Relatives | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """All that is shown of one picture.
+
+    Attributes:
+      model: its name.
+      likeliest: (class id, name, probability), the likeliest first.
+      label, shown: id and name of the class that the heat map is for.
+      explainable: whether the model has heat maps.
+      picture: PNG, at most `SHOWN_PX` on the longer side.
+      width_px, height_px: of the picture as it came.
+      heat_map: PNG of the same size as `picture`; None where there is none.
+      no_heat_map: the reason, or "".
+      neighbours: (PNG, class, similarity) of training pictures, the most similar first.
+      compared_by: name of the backbone whose features say what is similar, or "".
+      seconds: that it took.
+    """
+
+    model: str
+    likeliest: list[tuple[int, str, float]]
+    label: int
+    shown: str
+    explainable: bool
+    picture: bytes
+    width_px: int
+    height_px: int
+    heat_map: bytes | None
+    no_heat_map: str
+    neighbours: list[tuple[bytes, str, float]]
+    compared_by: str
+    seconds: float
+
+
+def read(content: bytes, max_pixels: int) -> Normalised:
+    """Decodes an upload as training does.
+
+    Raises:
+      PictureError: it is no picture, is damaged, or has more than `max_pixels`, which its header tells before decoding.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=pictures.FORMATS) as image:
+            if image.width * image.height > max_pixels:
+                raise PictureError(
+                    f"{image.width:,} x {image.height:,} px are more than {max_pixels / 1e6:g} megapixels"
+                )
+    except PictureError:
+        raise
+    except Exception:  # noqa: BLE001, S110 - whatever Pillow raises on such bytes, `normalise` says it better
+        pass
+    return pictures.normalise(content)
+
+
+def explain(explained: Explained, picture: Normalised, label: int | None, deadline: Deadline) -> Answer:
+    """Answers for one picture.
+
+    Args:
+      explained: the model.
+      picture: decoded.
+      label: class id that the heat map is for; None or one that the model lacks: the likeliest.
+      deadline: after which there is no answer.
+
+    Raises:
+      TooSlowError: the deadline passed.
+    """
+    start = time.monotonic()
+    model = explained.model
+    deadline.check()
+    pixels = model.pixels(picture.encoded)
+    probabilities = model.probabilities(pixels[None])[0]
+    order = np.argsort(-probabilities, kind="stable")[:TOP].tolist()
+    if label is None or not 0 <= label < len(model.classes):
+        label = order[0]
+    deadline.check()
+    heat, reason = None, explained.no_heat_map
+    if explained.grad_cam:
+        values = explained.grad_cam(np.asarray(pixels), label)
+        if values.any():
+            heat = overlay(mosaics.fit(_rgb(picture.pixels), SHOWN_PX), values, model.preprocessing.central_crop)
+        else:
+            reason = "nothing in the picture speaks for this class"
+    deadline.check()
+    found: list[Neighbour] = []
+    if relatives := explained.relatives:
+        if relatives.preparation != model.preprocessing:
+            pixels = preprocessing.fit(preprocessing.decode(picture.encoded), relatives.preparation)
+        found = relatives.find(pixels, NEIGHBOURS)
+    return Answer(
+        model=model.name,
+        likeliest=[(index, model.classes[index], float(probabilities[index])) for index in order],
+        label=label,
+        shown=model.classes[label],
+        explainable=explained.grad_cam is not None,
+        picture=png(mosaics.fit(_rgb(picture.pixels), SHOWN_PX)),
+        width_px=picture.width,
+        height_px=picture.height,
+        heat_map=heat,
+        no_heat_map=reason,
+        neighbours=[(thumbnail(near.encoded), near.name, near.similarity) for near in found],
+        compared_by=explained.relatives.backbone if explained.relatives else "",
+        seconds=time.monotonic() - start,
+    )
+
+
+def overlay(pixels: np.ndarray, values: np.ndarray, central_crop: float) -> bytes:
+    """Returns a PNG of a grey picture under its heat map.
+
+    Args:
+      pixels: uint8 (height, width, 3).
+      values: float32 (H, W) of [0, 1], for the part of the picture that the model sees.
+      central_crop: fraction of each side that it sees; what lies outside stays grey.
+    """
+    height, width = pixels.shape[:2]
+    top, left = int((height - height * central_crop) / 2), int((width - width * central_crop) / 2)
+    seen = slice(top, height - top), slice(left, width - left)
+    size = (width - 2 * left, height - 2 * top)
+    smooth = np.asarray(Image.fromarray(values.astype(np.float32)).resize(size, Image.Resampling.BILINEAR))
+    colours = matplotlib.colormaps[COLOUR_MAP](np.clip(smooth, 0, 1))[..., :3] * 255
+    shown = np.repeat(np.asarray(Image.fromarray(pixels).convert("L"), np.float32)[..., None], 3, axis=2)
+    shown[seen] = HEAT_OPACITY * colours + (1 - HEAT_OPACITY) * shown[seen]
+    return png(np.rint(shown).astype(np.uint8))
+
+
+def thumbnail(encoded: bytes) -> bytes:
+    """Returns a PNG of at most `THUMBNAIL_PX` on the longer side for a picture that `pictures.normalise` gave."""
+    return png(mosaics.fit(pictures.decode(encoded), THUMBNAIL_PX))
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """Returns uint8 (height, width, 3) as PNG."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG", compress_level=3)
+    return out.getvalue()
+
+
+def _rgb(pixels: np.ndarray) -> np.ndarray:
+    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels

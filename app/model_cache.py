@@ -1,0 +1,93 @@
+"""The models in memory: loaded at first use, the one unused longest given up for the next."""
+
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+from app import compiled, heat_map
+from app.explanation import Deadline, Explained, Relatives, TooSlowError
+from app.heat_map import GradCam, NoHeatMapError
+from app.models import Model, Project
+from app.neighbours import Neighbours
+from stages.library import backbones, downloads, weights
+from stages.library.preprocessing import Preprocessing
+
+
+class ModelCache:
+    """Loads models one at a time, for building a Keras network is not safe in threads; using one is.
+
+    Args:
+      project: whose models.
+      capacity: models in memory at most; a model in use stays until its answer is there.
+    """
+
+    def __init__(self, project: Project, capacity: int):
+        self._project = project
+        self._capacity = capacity
+        self._lock = threading.Lock()
+        self._models: OrderedDict[str, Explained] = OrderedDict()
+        self._relatives: dict[str, Relatives | None] = {}
+
+    def get(self, name: str, deadline: Deadline) -> Explained:
+        """Returns a model; waits for one that is being loaded.
+
+        Raises:
+          TooSlowError: the deadline passed.
+          UserError: it can't be loaded; the message holds paths.
+        """
+        if not self._lock.acquire(timeout=deadline.left_seconds()):
+            raise TooSlowError
+        try:
+            if name not in self._models:
+                deadline.check()
+                while len(self._models) >= self._capacity:
+                    self._models.popitem(last=False)
+                self._models[name] = self._load(name)
+            self._models.move_to_end(name)
+            return self._models[name]
+        finally:
+            self._lock.release()
+
+    def _load(self, name: str) -> Explained:
+        model = self._project.load(name)
+        flip = model.trained.source.flip if model.trained else self._project.settings["extract"].flip
+        grad_cam: GradCam | None = None
+        reason = ""
+        try:
+            grad_cam = heat_map.explainer(model, flip)
+        except NoHeatMapError as error:
+            reason = str(error)
+        return Explained(compiled.model(model, flip), grad_cam, reason, self._find_relatives(name, model))
+
+    def _find_relatives(self, name: str, model: Model) -> Relatives | None:
+        """Returns what compares by the model's own backbone, or by the first one for a network without any."""
+        first, _, last = name.partition("/")
+        backbone = {"imagenet": last, "scratch": self._project.settings["backbones"][0]}.get(first, first)
+        features = self._project.root / "artifacts" / "bottlenecks" / backbone
+        if not features.is_dir() or not weights_are_here(self._project, backbone):
+            return None
+        if backbone not in self._relatives:
+            self._relatives[backbone] = _relatives(self._project, backbone, features)
+        return self._relatives[backbone]
+
+
+def _relatives(project: Project, backbone: str, features: Path) -> Relatives | None:
+    neighbours = Neighbours.open(features, project.root / "data" / "tfrecord")
+    source = neighbours.features.source
+    network, _, weights_sha256 = weights.build_with_weights(
+        backbone, source.input_size_px, project.settings["extract"].weights
+    )
+    if weights_sha256 != source.weights_sha256:
+        return None
+    preparation = Preprocessing(source.input_size_px, source.central_crop, source.resize)
+    return Relatives(backbone, compiled.network(network), preparation, neighbours)
+
+
+def weights_are_here(project: Project, backbone: str) -> bool:
+    """Tells whether a backbone's weight file is on this machine: the page downloads nothing."""
+    choice = project.settings["extract"].weights.get(backbone)
+    published = backbones.lookup(backbone).BACKBONE.weights
+    if choice is not None and choice not in published:
+        return Path(choice).is_file()
+    file = published[choice] if choice else next(iter(published.values()))
+    return file.package is not None or (downloads.cache_folder() / "downloads" / file.filename).is_file()

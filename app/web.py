@@ -1,0 +1,170 @@
+"""A page in the browser: what is in a picture, why, and how good each model is.
+
+For this machine alone, unless --host says otherwise: read docs/web.md before.
+
+example: python -m app.web --port 8000
+"""
+
+import argparse
+import contextlib
+import os
+import socket
+import sys
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.models import Project
+from app.spinner import spinner
+from stages.library import console, pictures
+from stages.library.console import UserError
+
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.types import ASGIApp
+
+    from app.model_cache import ModelCache
+    from app.web_page import Pages
+    from app.web_server import Server
+
+LOCAL = ["localhost", "127.0.0.1", "[::1]"]
+CONNECTIONS_PER_REQUEST, SPARE_CONNECTIONS = 4, 64  # beyond which the server answers 503 without reading
+FIRST_ANSWER_SECONDS = 600.0
+
+
+def main() -> None:
+    """Runs the program."""
+    arguments = parse_arguments()
+    listening = listen(arguments.host, arguments.port)
+    with listening:
+        with spinner("starting"):
+            server = prepare(arguments)
+        host, port = listening.getsockname()[:2]
+        shown = "localhost" if arguments.host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104
+        url = f"http://{shown}:{port}/"
+        if sys.stdout.isatty() if arguments.open is None else arguments.open:
+            webbrowser.open(url)
+        print(f"web: open {url} in a browser; Ctrl+C ends it", flush=True)
+        connections = SPARE_CONNECTIONS + CONNECTIONS_PER_REQUEST * (arguments.queue + arguments.concurrency)
+        run(configuration(server.app, connections), listening)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Reads and checks the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m app.web",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="%(prog)s [options]",
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", metavar="IP", help="address to listen on (default: this machine)"
+    )
+    parser.add_argument("--port", type=int, default=7860, metavar="N", help="default: 7860; 0: any free one")
+    parser.add_argument("--open", action=argparse.BooleanOptionalAction, help="start a browser (in a terminal: yes)")
+    parser.add_argument("--upload-mb", type=float, default=20, metavar="MB", help="largest file (default: 20)")
+    parser.add_argument("--megapixels", type=float, default=50, metavar="N", help="largest picture (default: 50)")
+    parser.add_argument("--request-seconds", type=float, default=60, metavar="S", help="for an answer (default: 60)")
+    parser.add_argument("--concurrency", type=int, default=2, metavar="N", help="pictures at once (default: 2)")
+    parser.add_argument("--queue", type=int, default=16, metavar="N", help="more that wait (default: 16)")
+    parser.add_argument("--models", type=int, default=3, metavar="N", help="in memory at most (default: 3)")
+    parser.add_argument("--project", type=Path, default=Path(), metavar="FOLDER", help="checkout (default: here)")
+    arguments = parser.parse_args()
+    for name, least, most in (
+        ("port", 0, 65_535),
+        ("upload_mb", 0.001, 1000),
+        ("megapixels", 0.001, pictures.MAX_PIXELS / 1e6),
+        ("request_seconds", 0.001, 86_400),
+        ("concurrency", 1, 256),
+        ("queue", 0, 10_000),
+        ("models", 1, 1000),
+    ):
+        if not least <= getattr(arguments, name) <= most:
+            option = name.replace("_", "-")
+            parser.error(f"--{option} must be {least:g} to {most:g}. Received: {getattr(arguments, name):g}")
+    return arguments
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Returns a listening socket, so that what is wrong with an address shows at once.
+
+    Raises:
+      UserError: the address can't be had.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else "no such address"
+        raise UserError(f"{host} port {port}: {reason}. Choose another by --port N or --host IP") from error
+
+
+def prepare(arguments: argparse.Namespace) -> "Server":
+    """Loads the best model and answers for one picture, so that the first visitor need not wait.
+
+    Raises:
+      UserError: there is no model at all, or what the web page needs is not installed.
+    """
+    try:
+        from app.web_page import Pages
+        from app.web_server import Limits, Server
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"the Python package {error.name} is missing. Run: pip install -r requirements-web.txt"
+        ) from error
+    from app.model_cache import ModelCache
+
+    upload_bytes, max_pixels = round(arguments.upload_mb * 1e6), round(arguments.megapixels * 1e6)
+    project = Project.open(arguments.project)
+    models = ModelCache(project, arguments.models)
+    pages = Pages(project, upload_bytes, max_pixels)
+    if not pages.models:
+        raise UserError("there is neither a trained model nor a backbone's weights on this machine. Run: dvc repro")
+    if not pages.trained:
+        print("note: no trained model yet (dvc repro makes them); ImageNet's classes only", file=sys.stderr)
+    warm_up(models, pages)
+    limits = Limits(upload_bytes, max_pixels, arguments.request_seconds, arguments.concurrency, arguments.queue)
+    hosts = ["*"] if arguments.host in ("0.0.0.0", "::") else [*LOCAL, arguments.host]  # noqa: S104
+    return Server(pages, models, limits, hosts)
+
+
+def warm_up(models: "ModelCache", pages: "Pages") -> None:
+    """Loads the default model and lets it answer once."""
+    from app import explanation
+
+    deadline = explanation.Deadline.after(FIRST_ANSWER_SECONDS)
+    loaded = models.get(pages.models[0], deadline)
+    if pages.examples:
+        picture = explanation.read(pages.examples[0].encoded, pictures.MAX_PIXELS)
+        explanation.explain(loaded, picture, None, deadline)
+
+
+def run(config: "uvicorn.Config", listening: socket.socket) -> None:
+    """Answers requests until Ctrl+C or SIGTERM."""
+    import uvicorn
+
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def configuration(app: "ASGIApp", connections: int) -> "uvicorn.Config":
+    """Returns how the server treats connections, of which it takes so many at once."""
+    import uvicorn
+
+    return uvicorn.Config(
+        app,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=connections,
+        timeout_keep_alive=10,
+        timeout_graceful_shutdown=3,
+        lifespan="off",
+        ws="none",
+        http="h11",
+        loop="asyncio",
+    )
+
+
+if __name__ == "__main__":
+    console.run(main)

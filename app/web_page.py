@@ -1,0 +1,177 @@
+"""The pages as HTML: what a template needs, put together; every value is escaped by Jinja2."""
+
+import base64
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import jinja2
+import numpy as np
+
+from app.explanation import Answer, thumbnail
+from app.model_cache import weights_are_here
+from app.models import Project
+from stages.library import artifacts, leaderboard, plots, record_index, records, report_page
+
+ASSETS = Path(__file__).parent / "web_assets"
+EXAMPLES = 12
+
+
+@dataclass(frozen=True)
+class Example:
+    """A test picture to try.
+
+    Attributes:
+      encoded: JPEG or PNG bytes.
+      thumbnail: PNG.
+      name: of its class.
+    """
+
+    encoded: bytes
+    thumbnail: bytes
+    name: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A model to choose.
+
+    Attributes:
+      name: as `Project.choose` returns it.
+      text: what a person reads.
+    """
+
+    name: str
+    text: str
+
+
+class Pages:
+    """Renders all pages of a project.
+
+    Args:
+      project: read when the server starts.
+      max_upload_bytes, max_pixels: limits, told to the person before an upload.
+    """
+
+    def __init__(self, project: Project, max_upload_bytes: int, max_pixels: int):
+        self.examples = read_examples(project.root / "data" / "tfrecord", EXAMPLES)
+        self._results = project.results()
+        self.trained = [
+            Choice(result.name, described(result))
+            for result in self._results
+            if result.model == "finetuned" or not result.backbone or weights_are_here(project, result.backbone)
+        ]
+        self.pretrained = [
+            Choice(f"imagenet/{name}", name)
+            for name in project.settings["backbones"]
+            if weights_are_here(project, name)
+        ]
+        dataset = project.root / "data" / "tfrecord" / "dataset.json"
+        about = artifacts.read_json(dataset) if dataset.is_file() else None
+        self._environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(ASSETS), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        )
+        self._environment.filters |= {"data_url": data_url, "percent": percent}
+        self._environment.globals.update(
+            root="",
+            title=f"Decant: {about['name']}" if about else "Decant",
+            facts=report_page.facts(about) if about else "",
+            limits=f"at most {max_upload_bytes / 1e6:g} MB and {max_pixels / 1e6:g} megapixels",
+            max_upload_bytes=max_upload_bytes,
+        )
+        self.assets = {
+            "page.css": (report_page.CSS + (ASSETS / "page.css").read_text(encoding="utf-8"), "text/css"),
+            "page.js": ((ASSETS / "page.js").read_text(encoding="utf-8"), "text/javascript"),
+        }
+        self._leaderboard = ""
+
+    @property
+    def models(self) -> list[str]:
+        """Names of all models that can be chosen, the default first."""
+        return [choice.name for choice in [*self.trained, *self.pretrained]]
+
+    def classify(
+        self, model: str, answer: Answer | None = None, error: str = "", example: int | None = None, source: str = ""
+    ) -> str:
+        """Returns the first page, with an answer or a message where there is one.
+
+        Args:
+          model: name of the chosen one.
+          answer: to show.
+          error: to show in its place.
+          example: index of the chosen example picture.
+          source: what the person gave, such as the name of the file.
+        """
+        return self._environment.get_template("classify.html").render(
+            page="classify",
+            model=model,
+            groups={
+                "Trained here, by accuracy on test pictures": self.trained,
+                "ImageNet's 1,000 classes": self.pretrained,
+            },
+            examples=self.examples,
+            example=example,
+            answer=answer,
+            error=error,
+            source=source,
+            actual=self.examples[example].name if example is not None else "",
+        )
+
+    def leaderboard(self) -> str:
+        """Returns the page with the table of all models and their confusion matrices; made once, in seconds."""
+        if not self._leaderboard:
+            matrices = [
+                (result, plots.confusion(_read_csv(result.figures / "confusion.csv"))) for result in self._results
+            ]
+            self._leaderboard = self._environment.get_template("leaderboard.html").render(
+                page="leaderboard",
+                headings=leaderboard.HEADINGS,
+                rows=[leaderboard.cells(result) for result in self._results],
+                matrices=matrices,
+            )
+        return self._leaderboard
+
+    def message(self, text: str, root: str) -> str:
+        """Returns a page that says what went wrong; `root` leads from its address to the first page's folder."""
+        return self._environment.get_template("message.html").render(page="", text=text, root=root)
+
+
+def described(result: leaderboard.Result) -> str:
+    """Returns a model and its accuracy as a line to choose it by."""
+    network = f" on {result.backbone}" if result.backbone else ""
+    return f"{result.metrics['top1_accuracy']:.1%} {result.model}{network}"
+
+
+def read_examples(shards: Path, count: int) -> list[Example]:
+    """Returns test pictures of as many classes as possible, spread evenly over the split; none before any training."""
+    if not (shards / "dataset.json").is_file():
+        return []
+    index = record_index.build(records.find_shards(shards, "test"))
+    by_rank: dict[int, list[int]] = {}
+    for label in np.unique(index.labels):
+        for rank, row in enumerate(islice(np.flatnonzero(index.labels == label), count)):
+            by_rank.setdefault(rank, []).append(int(row))
+    rows: list[int] = []
+    for _, candidates in sorted(by_rank.items()):
+        missing = count - len(rows)
+        places = np.linspace(0, len(candidates) - 1, min(missing, len(candidates))).round().astype(int)
+        rows += [candidates[place] for place in np.unique(places)]
+    found = [records.parse(index.paths[0], serialized) for serialized in index.serialized(rows)]
+    return [Example(record.encoded, thumbnail(record.encoded), record.text) for record in found]
+
+
+def percent(fraction: float) -> str:
+    """Returns a probability as people read it."""
+    return "<0.1%" if 0 < fraction < 0.001 else f"{fraction:.1%}"
+
+
+def data_url(png: bytes) -> str:
+    """Returns a PNG as a URL that holds it."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _read_csv(path: Path) -> Sequence[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

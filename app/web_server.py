@@ -1,0 +1,205 @@
+"""The routes of the web page, and what it refuses: see docs/web.md."""
+
+import asyncio
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app import explanation
+from app.explanation import Answer, Deadline, TooSlowError
+from app.model_cache import ModelCache
+from app.web_page import Pages
+from app.web_upload import Body, TooLargeError, Upload
+from stages.library.console import UserError
+from stages.library.pictures import PictureError
+
+HEADERS = {
+    # The browser itself refuses to load anything from elsewhere, and to show the page inside another one.
+    "Content-Security-Policy": "default-src 'none'; img-src 'self' data: blob:; style-src 'self'; script-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+MESSAGES = {
+    400: "The request is not one that this page sends.",
+    403: "Pictures are taken from this page's own form only.",
+    404: "There is no such page.",
+    405: "This page can't be used that way.",
+    500: "Something went wrong; the terminal of the server says what.",
+}
+DISCARD_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a server takes on.
+
+    Attributes:
+      upload_bytes: of a picture's file.
+      pixels: of a picture.
+      request_seconds: from the head of a request to its answer.
+      concurrency: pictures worked on at once.
+      queue: further requests that wait; all others are refused at once.
+    """
+
+    upload_bytes: int
+    pixels: int
+    request_seconds: float
+    concurrency: int
+    queue: int
+
+
+class Server:
+    """The web application over some pages and models.
+
+    Attributes:
+      app: the ASGI application.
+
+    Args:
+      pages: rendered for it.
+      models: loaded when they are asked for.
+      limits: beyond which it refuses.
+      hosts: names by which it may be called, lest a page elsewhere points its own name here; ["*"]: any.
+    """
+
+    def __init__(self, pages: Pages, models: ModelCache, limits: Limits, hosts: list[str]):
+        self._pages = pages
+        self._models = models
+        self._limits = limits
+        self._pool = ThreadPoolExecutor(limits.concurrency, "classify")
+        self._drawing = asyncio.Lock()
+        self._requests = 0
+        routes = [
+            Route("/", self._form, methods=["GET"]),
+            Route("/classify", self._classify, methods=["POST"]),
+            Route("/leaderboard", self._leaderboard, methods=["GET"]),
+            Route("/assets/{name}", self._asset, methods=["GET"]),
+        ]
+        named = [Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)]
+        handlers = {HTTPException: self._refused, 500: self._failed}
+        self.app = Headers(Starlette(routes=routes, middleware=named, exception_handlers=handlers))
+
+    async def _form(self, request: Request) -> Response:
+        return HTMLResponse(self._pages.classify(self._pages.models[0]))
+
+    async def _asset(self, request: Request) -> Response:
+        if request.path_params["name"] not in self._pages.assets:
+            raise HTTPException(404)
+        content, kind = self._pages.assets[request.path_params["name"]]
+        return Response(content, media_type=kind)
+
+    async def _leaderboard(self, request: Request) -> Response:
+        async with self._drawing:  # Matplotlib is not safe in threads
+            return HTMLResponse(await asyncio.to_thread(self._pages.leaderboard))
+
+    async def _classify(self, request: Request) -> Response:
+        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+            raise HTTPException(403)
+        body = Body(request, self._limits.upload_bytes)
+        if self._requests >= self._limits.concurrency + self._limits.queue:
+            await body.discard(DISCARD_SECONDS)
+            return self._refuse(request, 503, "Too many pictures at once. Please try again in a moment.", "5")
+        self._requests += 1
+        deadline = Deadline.after(self._limits.request_seconds)
+        upload: Upload | None = None
+        work: Future[Response] | None = None
+        try:
+            async with asyncio.timeout(self._limits.request_seconds):
+                upload = await body.read()
+                work = self._pool.submit(self._answer, upload, deadline)
+                return await asyncio.wrap_future(work)
+        except TooLargeError:
+            await body.discard(min(DISCARD_SECONDS, deadline.left_seconds()))
+            return self._refuse(
+                request, 413, f"This file is too large. At most {self._limits.upload_bytes / 1e6:g} MB, please."
+            )
+        except (TimeoutError, TooSlowError):
+            return self._refuse(
+                request, 503, f"Given up: this took more than {self._limits.request_seconds:g} seconds.", "30"
+            )
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody reads it
+        finally:
+            self._leave_after(work, upload)
+
+    def _leave_after(self, work: "Future[Response] | None", upload: Upload | None) -> None:
+        """Lets the next request in when the work of this one has ended, which nothing can interrupt."""
+        loop = asyncio.get_running_loop()
+
+        def leave() -> None:
+            self._requests -= 1
+            if upload:
+                upload.close()
+
+        if work is None or work.cancel() or work.done():
+            leave()
+        else:
+            work.add_done_callback(lambda _: loop.call_soon_threadsafe(leave))
+
+    def _answer(self, upload: Upload, deadline: Deadline) -> Response:
+        """Returns the page for a form; runs in a thread of its own."""
+        model = upload.model if upload.model in self._pages.models else self._pages.models[0]
+        examples, example = self._pages.examples, None
+        if not upload.name and upload.example is not None and upload.example < len(examples):
+            example = upload.example
+        answer: Answer | None = None
+        error = ""
+        try:
+            if example is not None:
+                content = examples[example].encoded
+            elif upload.file and upload.name:
+                content = upload.file.read()
+            else:
+                raise PictureError("choose, paste or drop one first")
+            picture = explanation.read(content, self._limits.pixels)
+            answer = explanation.explain(self._models.get(model, deadline), picture, upload.label, deadline)
+        except PictureError as reason:
+            error = f"No picture that can be used: {reason}."
+        except UserError as reason:
+            print(f"error: {reason}", file=sys.stderr, flush=True)  # it holds paths, which are not for strangers
+            error = "This model can't be loaded; the terminal of the server says why. Please choose another one."
+        return HTMLResponse(self._pages.classify(model, answer, error, example, upload.name))
+
+    def _refuse(self, request: Request, status: int, text: str, retry_after_seconds: str = "") -> Response:
+        headers = {"Retry-After": retry_after_seconds} if retry_after_seconds else {}
+        root = "../" * min(request.url.path.count("/") - 1, 9)
+        return HTMLResponse(self._pages.message(text, root), status, headers | {"Connection": "close"})
+
+    async def _refused(self, request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 400
+        return self._refuse(request, status, MESSAGES.get(status, MESSAGES[400]))
+
+    async def _failed(self, request: Request, error: Exception) -> Response:
+        return self._refuse(request, 500, MESSAGES[500])
+
+
+class Headers:
+    """Adds `HEADERS` to every answer.
+
+    Args:
+      app: that answers.
+    """
+
+    def __init__(self, app: ASGIApp):
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                added = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+                message = {**message, "headers": [*message["headers"], *added]}
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)

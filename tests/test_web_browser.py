@@ -1,0 +1,258 @@
+"""The web page as people use it: in Debian's chromium, driven by Playwright, against one server."""
+
+import contextlib
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+import skimage.data
+import trained
+from conftest import ROOT
+from PIL import Image
+
+CHROMIUM = Path(os.environ.get("DECANT_CHROMIUM", "/usr/bin/chromium"))
+# Without these, chromium itself looks for its maker's hosts.
+QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+START_SECONDS, WAIT_MS = 300, 120_000
+UPLOAD_MB = 20
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not CHROMIUM.is_file() and not os.environ.get("DECANT_REQUIRE_BROWSER"),
+        reason=f"no {CHROMIUM}: apt-get install chromium, or set DECANT_CHROMIUM to another one",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def url(trained_project, tmp_path_factory):
+    """Where `python -m app.web` answers, as a user starts it."""
+    log = tmp_path_factory.mktemp("web") / "log"
+    command = [sys.executable, "-m", "app.web", "--port", "0", "--no-open", "--project", str(trained_project)]
+    environment = os.environ | {"DECANT_CACHE": str(trained_project / "cache")}
+    with log.open("wb") as out, subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=out) as server:
+        end = time.monotonic() + START_SECONDS
+        while not (found := re.search(r"web: open (http://127\.0\.0\.1:\d+/) in a browser", log.read_text())):
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        yield found[1]
+        server.send_signal(signal.SIGINT)
+        assert server.wait(60) == 0
+    assert log.read_text().count("\n") == 1, log.read_text()  # no traceback, no error
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", *QUIET])
+        yield launched
+        launched.close()
+
+
+@contextlib.contextmanager
+def watched(browser, url, **options):
+    """A page that must log no error and ask no other host."""
+    troubles: list[str] = []
+    own = (url, "data:", "blob:")
+
+    def note(trouble):
+        if trouble:
+            troubles.append(trouble)
+
+    with contextlib.closing(browser.new_context(**options)) as context:
+        page = context.new_page()
+        page.set_default_timeout(WAIT_MS)
+        page.on("console", lambda message: note(message.text if message.type in ("error", "warning") else ""))
+        page.on("pageerror", lambda error: note(str(error)))
+        page.on("request", lambda request: note("" if request.url.startswith(own) else request.url))
+        page.goto(url)
+        yield page
+    assert troubles == []
+
+
+@pytest.fixture
+def page(browser, url):
+    with watched(browser, url, viewport={"width": 1280, "height": 900}) as opened:
+        yield opened
+
+
+def settled(page, selector="#result h2"):
+    page.wait_for_selector(selector)
+    page.wait_for_selector("#result:not(.waiting)")
+    return page.locator("#result")
+
+
+def colours(page, selector):
+    """Returns the mean of each channel on the left and on the right half of a picture on the page."""
+    encoded = page.locator(selector).screenshot()
+    with Image.open(io.BytesIO(encoded)) as image:
+        pixels = np.asarray(image.convert("RGB"), np.float32)
+    return [half.mean(axis=(0, 1)) for half in np.array_split(pixels, 2, axis=1)]
+
+
+@pytest.fixture
+def emu(trained_project):
+    return trained_project / "data" / "pictures" / "emu" / "0.png"
+
+
+def test_upload_answers_with_classes_heat_map_and_similar_pictures(page, emu):
+    page.set_input_files("input[name=picture]", emu)
+    result = settled(page)
+    assert result.locator("h2").inner_text().startswith("emu ")
+    assert "0.png, 40 x 40 px" in result.inner_text()
+    bars = result.locator(".bars li")
+    values = [float(bar.get_attribute("value")) for bar in bars.locator("progress").all()]
+    assert values == sorted(values, reverse=True)
+    assert sum(values) == pytest.approx(1, abs=1e-3)  # there are three classes
+    assert sorted(bars.locator(".name").all_inner_texts()) == ["cat", "dog", "emu"]
+    similar = result.locator(".neighbours figcaption").all_inner_texts()
+    assert len(similar) == 6
+    assert [text.split()[0] for text in similar].count("emu") >= 5
+    assert page.locator("#preview").is_visible()
+
+
+def test_the_model_can_be_changed_with_the_same_picture(page, emu):
+    page.set_input_files("input[name=picture]", emu)
+    settled(page)
+    for name in ("ridge", "xgboost", "finetuned"):
+        page.select_option("select[name=model]", f"{trained.BACKBONE}/{name}")
+        result = settled(page, f"#result:has-text('by {trained.BACKBONE}/{name}')")
+        assert (result.locator(".bars button").count() == 3) == (name != "xgboost")
+        # Trees have none, and the page says why. Of the others, tiny as they are, some find nothing to show.
+        reasons = {"xgboost": "decision trees answer in steps"}.get(name, "nothing in the picture speaks for")
+        assert result.locator("#heat-map").count() or reasons in result.locator("#no-heat-map").inner_text()
+        assert not (name == "xgboost" and result.locator("#heat-map").count())
+    page.select_option("select[name=model]", "scratch")
+    assert f"features by {trained.BACKBONE}" in settled(page, "#result:has-text('by scratch')").inner_text()
+    page.select_option("select[name=model]", f"imagenet/{trained.BACKBONE}")
+    assert settled(page, "#result:has-text('by imagenet')").locator(".bars li").count() == 5
+
+
+def test_another_class_has_another_heat_map(page, tmp_path):
+    photographs = [Image.fromarray(p).resize((224, 224)) for p in (skimage.data.chelsea(), skimage.data.coffee())]
+    Image.fromarray(np.hstack([np.asarray(photograph) for photograph in photographs])).save(tmp_path / "both.png")
+    page.select_option("select[name=model]", f"imagenet/{trained.BACKBONE}")
+    page.set_input_files("input[name=picture]", tmp_path / "both.png")
+    settled(page)
+    # The picture has a cat on its left; to ImageNet's classes the cup on its right resembles a computer mouse.
+    for name, brighter in (("tiger cat", 0), ("mouse", 1)):
+        page.get_by_title(f"Show where the evidence for {name} lies").click()
+        settled(page, f"#heat-map[alt$='evidence for {name}']")
+        assert page.locator(".bars [aria-pressed]").get_attribute("title").endswith(f"for {name} lies")
+        halves = colours(page, "#heat-map")
+        # The green of viridis grows from 1 to 231 with the evidence.
+        assert halves[brighter][1] > halves[1 - brighter][1] + 10
+
+
+def test_an_example_picture(page):
+    example = page.locator(".examples label").first
+    kind = example.locator("img").get_attribute("alt")
+    example.click()
+    assert f"A test picture of class {kind}, 40 x 40 px" in settled(page).inner_text()
+    assert not page.locator("#preview").is_visible()
+
+
+def test_paste_and_drop(page, emu):
+    give = """([kind, bytes]) => {
+        const holder = new DataTransfer();
+        holder.items.add(new File([new Uint8Array(bytes)], kind + ".png", { type: "image/png" }));
+        const event = kind === "paste"
+            ? new ClipboardEvent("paste", { clipboardData: holder, bubbles: true })
+            : new DragEvent("drop", { dataTransfer: holder, bubbles: true, cancelable: true });
+        document.body.dispatchEvent(event);
+    }"""
+    for kind in ("paste", "drop"):
+        page.evaluate(give, [kind, list(emu.read_bytes())])
+        assert settled(page, f"#result:has-text('{kind}.png')").locator("h2").inner_text().startswith("emu ")
+
+
+def test_a_text_named_jpg_is_refused_in_words(page, tmp_path):
+    (tmp_path / "holiday.jpg").write_text("not a picture at all")
+    page.set_input_files("input[name=picture]", tmp_path / "holiday.jpg")
+    result = settled(page, "#result [role=alert]")
+    assert "No picture that can be used: not a picture." in result.inner_text()
+    assert "holiday.jpg" in result.inner_text()
+    page.locator(".examples label").first.click()
+    settled(page)
+
+
+def test_a_picture_of_30_megabytes_is_refused_before_it_is_sent(page, tmp_path):
+    large = tmp_path / "large.png"
+    noise = np.random.default_rng(0).integers(0, 256, (2500, 4000, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(large, compress_level=0)
+    assert large.stat().st_size > 30e6
+    sent = []
+    page.on("request", lambda request: sent.append(request.url))
+    page.set_input_files("input[name=picture]", large)
+    result = settled(page, "#result [role=alert]")
+    assert result.inner_text() == f"This file is too large: 30 MB. At most {UPLOAD_MB} MB, please."
+    assert not [address for address in sent if not address.startswith("blob:")]
+
+
+def test_the_server_refuses_30_megabytes_by_itself(url):
+    files = {"picture": ("large.png", bytes(30_000_000))}
+    answer = requests.post(f"{url}classify", files=files, timeout=60)
+    assert answer.status_code == 413
+    assert f"This file is too large. At most {UPLOAD_MB} MB, please." in answer.text
+
+
+@pytest.mark.parametrize("width_px", [320, 360])
+def test_a_narrow_phone_needs_no_horizontal_scrolling(browser, url, width_px, tmp_path):
+    options = {"viewport": {"width": width_px, "height": 640}, "is_mobile": True, "has_touch": True}
+    with watched(browser, url, **options) as page:
+        page.locator(".examples label").first.tap()
+        settled(page)
+        page.screenshot(path=tmp_path / "phone.png", full_page=True)
+        with Image.open(tmp_path / "phone.png") as image:
+            assert image.width == width_px
+        for address in (url, f"{url}leaderboard"):
+            assert page.evaluate("document.documentElement.scrollWidth") == width_px
+            page.goto(address)
+        page.wait_for_function("scrollY === 0")
+        assert page.evaluate("document.documentElement.scrollWidth") == width_px
+
+
+def test_the_leaderboard_has_all_models_and_their_confusions(page):
+    page.get_by_role("link", name="Leaderboard").click()
+    page.wait_for_selector("table")
+    rows = page.locator("tbody tr").all_inner_texts()
+    assert sorted(row.split()[0] for row in rows) == ["dnn", "fine-tuned", "ridge", "scratch", "xgboost"]
+    images = page.locator("details img")
+    assert images.count() == 5
+    assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 100)")
+
+
+def test_without_scripts_the_form_works_by_plain_requests(browser, url, emu):
+    with watched(browser, url, java_script_enabled=False) as page:
+        page.set_input_files("input[name=picture]", emu)
+        page.get_by_role("button", name="Classify").click()
+        page.wait_for_url(f"{url}classify")
+        assert page.locator("#result h2").inner_text().startswith("emu ")
+        page.goto(url)
+        page.locator(".examples label").last.click()
+        page.get_by_role("button", name="Classify").click()
+        page.wait_for_selector("#result h2")
+        assert "A test picture of class" in page.locator("#result").inner_text()
+
+
+def test_a_server_that_is_gone_is_said(browser, url):
+    # Its own page, for the broken request itself is an error in the console.
+    with contextlib.closing(browser.new_context()) as context:
+        page = context.new_page()
+        page.goto(url)
+        page.route("**/classify", lambda route: route.abort())
+        page.locator(".examples label").first.click()
+        page.wait_for_selector("#result [role=alert]")
+        assert "The server can't be reached." in page.locator("#result").inner_text()
