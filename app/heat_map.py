@@ -112,7 +112,7 @@ def last_maps(network: "keras.Model") -> Any:
     """Returns the output (n, H, W, K) of the last layer before a network's final pooling.
 
     Raises:
-      NoHeatMapError: there are no maps of more than one cell.
+      NoHeatMapError: there are none, or they have one cell only.
     """
     from keras import layers
 
@@ -122,9 +122,11 @@ def last_maps(network: "keras.Model") -> Any:
         if isinstance(layer, (layers.InputLayer, layers.Rescaling)):
             break
         shape = layer.output.shape
-        if len(shape) == 4 and shape[1] * shape[2] > 1:
+        if len(shape) == 4:
+            if shape[1] * shape[2] == 1:
+                raise NoHeatMapError("at this input size the network's last convolution maps have a single cell")
             return layer.output
-    raise NoHeatMapError("the network has no convolution maps with more than one cell")
+    raise NoHeatMapError("the network has no convolution maps")
 
 
 def central_differences(function: Callable[[np.ndarray], np.ndarray], point: np.ndarray) -> np.ndarray:

@@ -144,6 +144,12 @@ def test_a_network_without_maps_has_no_heat_map():
         heat_map.explainer(as_network(keras.Model(inputs, {"logits": flat})), flip=False)
 
 
+def test_maps_of_one_cell_say_nothing():
+    network = backbones.lookup(BACKBONE).build(32)
+    with pytest.raises(NoHeatMapError, match="single cell"):
+        heat_map.last_maps(network)
+
+
 def test_central_differences():
     gradient = heat_map.central_differences(lambda rows: (rows**2).sum(axis=1), np.array([3.0, 0.0, -2.0]))
     np.testing.assert_allclose(gradient, [6, 0, -4], atol=1e-3)
