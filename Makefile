@@ -29,6 +29,6 @@ $(BIN)/.installed: requirements.txt
 	pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-$(BIN)/.installed-dev: $(BIN)/.installed requirements-dev.txt requirements-openvino.txt requirements-ray.txt
+$(BIN)/.installed-dev: $(BIN)/.installed requirements-dev.txt requirements-openvino.txt requirements-ray.txt requirements-export.txt
 	pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
