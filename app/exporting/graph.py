@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 FLOAT16_LIMIT = float(np.finfo(np.float16).max)
+FLOAT16_SMALLEST_NORMAL = float(np.finfo(np.float16).smallest_normal)
+FLOAT16_SPLIT = 2.0**13 + 1  # float32 has 13 more bits in its significand
+FLOAT16_SUBNORMALS = 2.0**24  # the inverse of their spacing
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,16 @@ def _scaled(features: "tf.Tensor", scaling: RowScaling, of_float16: bool) -> "tf
 
 
 def _quantized(values: "tf.Tensor") -> "tf.Tensor":
-    """Rounds to float16 as the cache does (`bottlenecks.quantize`)."""
+    """Rounds to float16 as the cache does (`bottlenecks.quantize`), but for ties, by float32 arithmetic.
+
+    A cast to float16 and back would not last: converters and runtimes take it for superfluous.
+
+    Reference: Dekker, A floating-point technique for extending the available precision, 1971 (Veltkamp's splitting).
+    """
     import tensorflow as tf
 
-    return tf.cast(tf.cast(tf.clip_by_value(values, -FLOAT16_LIMIT, FLOAT16_LIMIT), tf.float16), tf.float32)
+    values = tf.clip_by_value(values, -FLOAT16_LIMIT, FLOAT16_LIMIT)
+    shifted = values * FLOAT16_SPLIT
+    normal = shifted - (shifted - values)
+    subnormal = tf.round(values * FLOAT16_SUBNORMALS) / FLOAT16_SUBNORMALS
+    return tf.where(tf.abs(values) < FLOAT16_SMALLEST_NORMAL, subnormal, normal)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
 FOLDER = Path(__file__).parent
 LABELS = (FOLDER / "labels.txt").read_text(encoding="utf-8").split("\n")[:-1]
@@ -15,7 +15,7 @@ SESSION = onnxruntime.InferenceSession(FOLDER / "model.onnx", providers=["CPUExe
 def probabilities(path: str | Path) -> np.ndarray:
     """Returns the probabilities of all classes for a picture, float32 (classes,)."""
     with Image.open(path) as image:
-        pixels = np.asarray(image.convert("RGB"))  # uint8 (height, width, 3); the file resizes
+        pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))  # uint8 (height, width, 3), upright
     result: np.ndarray = SESSION.run(["probabilities"], {"pixels": pixels[np.newaxis]})[0][0]
     return result
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from PIL import Image
+from PIL import Image, ImageOps
 
 FOLDER = Path(__file__).parent
 LABELS = (FOLDER / "labels.txt").read_text(encoding="utf-8").split("\n")[:-1]
@@ -16,7 +16,7 @@ RUN = INTERPRETER.get_signature_runner()
 def probabilities(path: str | Path) -> np.ndarray:
     """Returns the probabilities of all classes for a picture, float32 (classes,)."""
     with Image.open(path) as image:
-        pixels = np.asarray(image.convert("RGB"))  # uint8 (height, width, 3); the file resizes
+        pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))  # uint8 (height, width, 3), upright
     result: np.ndarray = RUN(pixels=pixels[np.newaxis])["probabilities"][0]
     return result
 
