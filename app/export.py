@@ -1,8 +1,8 @@
-"""Writes a model with its preprocessing as a file that runs without this project.
+"""Writes a model, preprocessing inside, as a file that runs without this project.
 
 saved_model: TensorFlow; onnx: ONNX Runtime and others; tflite: phones. The file
 takes RGB pixels of any size; beside it lie labels, a description and the code to
-run it, and it is checked that it gives the model's probabilities.
+run it. A process of its own checks that it gives the model's probabilities.
 
 example: python -m app.export --model ridge --format onnx --out ridge-onnx
          python ridge-onnx/predict.py cat.jpg
@@ -13,7 +13,6 @@ from pathlib import Path
 
 from app import exporting
 from app.exporting import card, check
-from app.exporting.check import Agreement
 from app.models import Model, Project
 from app.spinner import spinner
 from stages.library import artifacts, backbones, console
@@ -40,7 +39,8 @@ def main() -> None:
             size_bytes = sum(path.stat().st_size for path in parts(folder / form.FILE))
         with spinner(f"comparing {form.FILE} with {name}"):
             agreement = check.compare(model, folder, check.find_pictures(project, arguments.check))
-        judge(agreement, model, out)
+        if fault := agreement.fault(check.has_trees(model)):
+            raise UserError(f"the exported file is not {name}: {fault}. {out} was not written")
     print(
         f"export: {out}: {form.FILE} of {size_bytes / MIB:.1f} MiB, {stopwatch.seconds():.0f} s; {agreement.pictures} "
         f"pictures checked, probabilities differ by {agreement.difference:.1e} at most, same class for "
@@ -102,17 +102,6 @@ def write(project: Project, model: Model, form: str, folder: Path) -> None:
 def parts(path: Path) -> list[Path]:
     """Returns a file itself, or all files below a folder."""
     return [path] if path.is_file() else sorted(part for part in path.rglob("*") if part.is_file())
-
-
-def judge(agreement: Agreement, model: Model, out: Path) -> None:
-    """Raises UserError where the file differs from the model by more than is allowed; see docs/export.md."""
-    if not agreement.differing:
-        return
-    raise UserError(
-        f"the exported file gives other probabilities than {model.name}: they differ by more than {check.TOLERANCE} on "
-        f"{agreement.differing} of {agreement.pictures} pictures, by {agreement.difference:.2g} at most. "
-        f"{out} was not written"
-    )
 
 
 if __name__ == "__main__":

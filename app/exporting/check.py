@@ -13,8 +13,11 @@ import numpy as np
 from app.models import Model, Project
 from stages.library import console, pictures, records
 from stages.library.console import UserError
+from stages.library.heads.xgboost import BoostedTrees
 
 TOLERANCE = 1e-3  # of a probability
+TREES_TOLERANCE = 0.05
+TREES_FRACTION = 0.05  # of the pictures, whose probabilities may differ by more than `TOLERANCE`
 BATCH = 16
 CODE = Path(__file__).parents[2]
 
@@ -37,6 +40,27 @@ class Agreement:
     difference: float
     same_class: int
     differing: int
+
+    def fault(self, trees: bool) -> str:
+        """Returns in what the file is not the model, or "".
+
+        Args:
+          trees: whether the model is made of trees, which jump: a feature that equals a threshold, as the values
+            rounded to float16 often do, takes the other branch where the last bit of the network's result differs.
+        """
+        tolerated = max(1, int(self.pictures * TREES_FRACTION)) if trees else 0
+        limit = TREES_TOLERANCE if trees else TOLERANCE
+        if self.differing <= tolerated and self.difference <= limit:
+            return ""
+        return (
+            f"its probabilities differ by more than {TOLERANCE} on {self.differing} of {self.pictures} pictures "
+            f"({tolerated} may), by {self.difference:.2g} at most ({limit} may be)"
+        )
+
+
+def has_trees(model: Model) -> bool:
+    """Returns whether a model is made of boosted trees."""
+    return model.trained is not None and isinstance(model.trained.head, BoostedTrees)
 
 
 def find_pictures(project: Project, count: int) -> list[bytes]:
