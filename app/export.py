@@ -1,0 +1,108 @@
+"""Writes a model, preprocessing inside, as a file that runs without this project.
+
+saved_model: TensorFlow; onnx: ONNX Runtime and others; tflite: phones. The file
+takes RGB pixels of any size; beside it lie labels, a description and the code to
+run it. A process of its own checks that it gives the model's probabilities.
+
+example: python -m app.export --model ridge --format onnx --out ridge-onnx
+         python ridge-onnx/predict.py cat.jpg
+"""
+
+import argparse
+from pathlib import Path
+
+from app import exporting
+from app.exporting import card, check
+from app.models import Model, Project
+from app.spinner import spinner
+from stages.library import artifacts, backbones, console
+from stages.library.console import UserError
+
+MIB = 1 << 20
+
+
+def main() -> None:
+    """Runs the program; exit status 1 where the file would not do the same, 2 where the command line is wrong."""
+    arguments = parse_arguments()
+    project = Project.open(arguments.project, arguments.params)
+    form = exporting.lookup(arguments.format)
+    name = project.choose(arguments.model)
+    check_size(name, arguments.size)
+    out = arguments.out or project.root / "artifacts" / "exported" / name / arguments.format
+    refuse_what_is_no_export(out)
+    stopwatch = console.Stopwatch()
+    with spinner(f"loading {name}"):
+        model = project.load(name, arguments.size)
+    with artifacts.new_folder(out) as folder:
+        with spinner(f"writing {form.FILE}"):
+            write(project, model, arguments.format, folder)
+            size_bytes = sum(path.stat().st_size for path in parts(folder / form.FILE))
+        with spinner(f"comparing {form.FILE} with {name}"):
+            agreement = check.compare(model, folder, check.find_pictures(project, arguments.check))
+        if fault := agreement.fault(check.has_trees(model)):
+            raise UserError(f"the exported file is not {name}: {fault}. {out} was not written")
+    print(
+        f"export: {out}: {form.FILE} of {size_bytes / MIB:.1f} MiB, {stopwatch.seconds():.0f} s; {agreement.pictures} "
+        f"pictures checked, probabilities differ by {agreement.difference:.1e} at most, same class for "
+        f"{agreement.same_class}. Try: python {out / exporting.PREDICT} PICTURE"
+    )
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Reads and checks the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m app.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", metavar="NAME", help="of the leaderboard (default: the best), or imagenet/BACKBONE")
+    parser.add_argument(
+        "--format", required=True, choices=exporting.FORMATS, metavar="FORMAT", help="saved_model, onnx or tflite"
+    )
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="(default: artifacts/exported/NAME/FORMAT)")
+    parser.add_argument("--check", type=int, default=100, metavar="N", help="test pictures compared (default: 100)")
+    parser.add_argument("--size", type=int, metavar="PX", help="with imagenet/BACKBONE: side of the network's input")
+    parser.add_argument("--params", type=Path, metavar="FILE", help="another params.yaml")
+    parser.add_argument("--project", type=Path, default=Path(), metavar="FOLDER", help="checkout (default: here)")
+    arguments = parser.parse_args()
+    if arguments.check < 0:
+        parser.error(f"--check must be at least 0. Received: {arguments.check}")
+    return arguments
+
+
+def check_size(name: str, size_px: int | None) -> None:
+    """Raises UserError where --size does not go with the model."""
+    if size_px is None:
+        return
+    kind, _, backbone = name.partition("/")
+    if kind != "imagenet":
+        raise UserError(f"--size needs --model imagenet/BACKBONE; a trained model has its own. Received: {size_px}")
+    least = backbones.lookup(backbone).BACKBONE.min_input_px
+    if size_px < least:
+        raise UserError(f"--size must be at least {least} for {backbone}. Received: {size_px}")
+
+
+def refuse_what_is_no_export(out: Path) -> None:
+    """Raises UserError where --out, which is replaced, is neither an earlier export nor an empty folder."""
+    if out.is_dir() and ((out / exporting.MODEL).is_file() or not any(out.iterdir())):
+        return
+    if out.exists() or out.is_symlink():
+        raise UserError(f"--out must be a new folder or an earlier export, which is replaced. Received: {str(out)!r}")
+
+
+def write(project: Project, model: Model, form: str, folder: Path) -> None:
+    """Writes the file and what lies beside it into an empty folder."""
+    from app.exporting import graph
+
+    module = exporting.lookup(form)
+    path = folder / module.FILE
+    module.write(graph.build(model, project.settings["extract"].flip), path)
+    hashes = {part.relative_to(folder).as_posix(): artifacts.sha256_file(part) for part in parts(path)}
+    card.write(folder, project, model, form, hashes)
+
+
+def parts(path: Path) -> list[Path]:
+    """Returns a file itself, or all files below a folder."""
+    return [path] if path.is_file() else sorted(part for part in path.rglob("*") if part.is_file())
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,132 @@
+"""The check of an export: a process of its own runs the file on pictures as its user would, and the model does, too."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from app.models import Model, Project
+from stages.library import console, pictures, records
+from stages.library.console import UserError
+from stages.library.heads.xgboost import BoostedTrees
+
+TOLERANCE = 1e-3  # of a probability
+TREES_TOLERANCE = 0.05
+TREES_FRACTION = 0.05  # of the pictures, whose probabilities may differ by more than `TOLERANCE`
+BATCH = 16
+CODE = Path(__file__).parents[2]
+
+# Height, width and channels in pixels: smaller and larger than any input, wide, tall, and grey.
+GENERATED = ((24, 32, 3), (300, 200, 3), (97, 640, 3), (480, 60, 3), (150, 150, 1))
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How an exported file compares with its model.
+
+    Attributes:
+      pictures: how many were compared.
+      difference: the largest one of any probability.
+      same_class: pictures whose most probable class is the same.
+      differing: pictures with a probability that differs by more than `TOLERANCE`.
+    """
+
+    pictures: int
+    difference: float
+    same_class: int
+    differing: int
+
+    def fault(self, trees: bool) -> str:
+        """Returns in what the file is not the model, or "".
+
+        Args:
+          trees: whether the model is made of trees, which jump: a feature that equals a threshold, as the values
+            rounded to float16 often do, takes the other branch where the last bit of the network's result differs.
+        """
+        tolerated = max(1, int(self.pictures * TREES_FRACTION)) if trees else 0
+        limit = TREES_TOLERANCE if trees else TOLERANCE
+        if self.differing <= tolerated and self.difference <= limit:
+            return ""
+        return (
+            f"its probabilities differ by more than {TOLERANCE} on {self.differing} of {self.pictures} pictures "
+            f"({tolerated} may), by {self.difference:.2g} at most ({limit} may be)"
+        )
+
+
+def has_trees(model: Model) -> bool:
+    """Returns whether a model is made of boosted trees."""
+    return model.trained is not None and isinstance(model.trained.head, BoostedTrees)
+
+
+def find_pictures(project: Project, count: int) -> list[bytes]:
+    """Returns JPEG or PNG files: at most `count` of the test pictures, evenly from all, then generated ones."""
+    try:
+        shards = records.find_shards(project.root / "data" / "tfrecord", "test")
+    except UserError:
+        shards = []  # a pretrained network needs no data set
+    total = records.count(shards)
+    wanted = set(np.linspace(0, total - 1, min(count, total)).astype(int).tolist())
+    every = (record for shard in shards for record in records.read_shard(shard))
+    return [record.encoded for index, record in enumerate(every) if index in wanted] + generate()
+
+
+def generate() -> list[bytes]:
+    """Returns PNG files of `GENERATED` sizes: smooth stains under noise, which show a resize that is a little wrong."""
+    rng = np.random.default_rng(0)
+    found = []
+    for height, width, channels in GENERATED:
+        coarse = rng.integers(0, 200, (-(-height // 12), -(-width // 12), channels))
+        stains = np.kron(coarse, np.ones((12, 12, 1), int))[:height, :width]
+        pixels = stains + rng.integers(0, 56, (height, width, channels))
+        found.append(pictures.normalise(pixels.astype(np.uint8)).encoded)
+    return found
+
+
+def compare(model: Model, folder: Path, encoded: Sequence[bytes]) -> Agreement:
+    """Compares an exported folder with the model it was written from.
+
+    Args:
+      model: loaded.
+      folder: of the export, whole.
+      encoded: JPEG or PNG files.
+
+    Raises:
+      UserError: the file can't be run, or its labels are not the model's classes.
+    """
+    batches = [encoded[start : start + BATCH] for start in range(0, len(encoded), BATCH)]
+    expected = np.concatenate([model.predict(batch) for batch in console.progress(batches, "compare", "batches")])
+    given = replay(folder, encoded)  # (ways, pictures, classes)
+    if given.shape[1:] != expected.shape:
+        raise UserError(f"the exported file gave probabilities {given.shape[1:]}, not {expected.shape}")
+    differences = np.abs(given - expected).max(axis=(0, 2), initial=0)
+    differences[~np.isfinite(given).all(axis=(0, 2))] = np.inf
+    same = (given.argmax(axis=2) == expected.argmax(axis=1)).all(axis=0)
+    return Agreement(
+        len(encoded), float(differences.max(initial=0)), int(same.sum()), int((differences > TOLERANCE).sum())
+    )
+
+
+def replay(folder: Path, encoded: Sequence[bytes]) -> np.ndarray:
+    """Returns what the folder's predict.py says of pictures in a new process: float32 (ways, pictures, classes).
+
+    Raises:
+      UserError: it fails.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        for index, content in enumerate(encoded):
+            (scratch / f"{index:06d}").write_bytes(content)
+        out = scratch / "probabilities.npy"
+        command = [sys.executable, "-m", "app.exporting.replay", str(folder.resolve()), str(scratch), str(out)]
+        quiet = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        result = subprocess.run(command, cwd=CODE, env=quiet, capture_output=True, text=True, check=False)  # noqa: S603
+        if result.returncode:
+            reason = (result.stderr.strip().splitlines() or [f"exit status {result.returncode}"])[-1]
+            raise UserError(f"the exported file can't be run: {reason}")
+        found: np.ndarray = np.load(out)
+        return found

@@ -1,0 +1,192 @@
+"""A model as one TensorFlow function, pixels in and probabilities out, which all formats are written from.
+
+It repeats in TensorFlow what `classifier.Classifier`, `dense.DenseNetwork` and `networks.Network` do in NumPy; the
+check of every export compares the two.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from app.exporting import resizing, trees
+from app.models import Model
+from stages.library import bottlenecks, frozen_graph, preprocessing
+from stages.library.dense import DenseNetwork
+from stages.library.feature_scaling import RowScaling
+from stages.library.heads.xgboost import BoostedTrees
+from stages.library.preprocessing import Preprocessing
+from stages.library.trained_head import TrainedHead
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+FLOAT16_LIMIT = float(np.finfo(np.float16).max)
+FLOAT16_SMALLEST_NORMAL = float(np.finfo(np.float16).smallest_normal)
+FLOAT16_SPLIT = 2.0**13 + 1  # float32 has 13 more bits in its significand
+FLOAT16_SUBNORMALS = 2.0**24  # the inverse of their spacing
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A model's parts in TensorFlow.
+
+    Attributes:
+      classify: float32 (n, side, side, 3) of [0, 255] to float32 (n, classes), a graph of constants.
+      preprocessing: how a picture becomes its input.
+    """
+
+    classify: Callable[["tf.Tensor"], "tf.Tensor"]
+    preprocessing: Preprocessing
+
+    def of_pixels(self, portable: bool) -> Any:
+        """Returns a tf.function from uint8 "pixels" (n, height, width, 3) to {"probabilities": float32 (n, classes)}.
+
+        Args:
+          portable: whether the resize is made of ops that ONNX and TFLite have; else it is TensorFlow's own.
+        """
+        import tensorflow as tf
+
+        fit = resizing.fit if portable else preprocessing.fit
+
+        def of_pixels(pixels: "tf.Tensor") -> "dict[str, tf.Tensor]":
+            return {"probabilities": self.classify(fit(pixels, self.preprocessing))}
+
+        signature = [tf.TensorSpec((None, None, None, 3), tf.uint8, name="pixels")]
+        return tf.function(of_pixels, input_signature=signature, autograph=False)
+
+    def of_encoded(self) -> Any:
+        """Returns a tf.function from "encoded", JPEG or PNG files (n,), to {"probabilities": float32 (n, classes)}."""
+        import tensorflow as tf
+
+        def input_of(encoded: "tf.Tensor") -> "tf.Tensor":
+            return preprocessing.fit(preprocessing.decode(encoded), self.preprocessing)
+
+        def of_encoded(encoded: "tf.Tensor") -> "dict[str, tf.Tensor]":
+            side = self.preprocessing.input_size_px
+            spec = tf.TensorSpec((side, side, 3), tf.float32)
+            return {"probabilities": self.classify(tf.map_fn(input_of, encoded, fn_output_signature=spec))}
+
+        signature = [tf.TensorSpec((None,), tf.string, name="encoded")]
+        return tf.function(of_encoded, input_signature=signature, autograph=False)
+
+
+def build(model: Model, flip: bool) -> Graph:
+    """Builds the graph of a model.
+
+    Args:
+      model: loaded.
+      flip: `extract.flip`, which decides for a backbone with ImageNet's classes; other models know their own.
+    """
+    import tensorflow as tf
+
+    logits = _logits_of(model, flip)
+    side = model.preprocessing.input_size_px
+
+    def probabilities(images: "tf.Tensor") -> "tf.Tensor":
+        return tf.nn.softmax(logits(images))
+
+    signature = [tf.TensorSpec((None, side, side, 3), tf.float32)]
+    traced = tf.function(probabilities, input_signature=signature, autograph=False)
+    frozen = frozen_graph.freeze(traced.get_concrete_function())
+
+    def classify(images: "tf.Tensor") -> "tf.Tensor":
+        result = frozen(images)
+        return result[0] if isinstance(result, list) else result
+
+    return Graph(classify, model.preprocessing)
+
+
+def _logits_of(model: Model, flip: bool) -> Callable[["tf.Tensor"], "tf.Tensor"]:
+    """Returns what gives logits (n, classes), float32, for pictures (n, side, side, 3)."""
+    if model.network is not None:
+        return _views(model.network.model, model.network.flip)
+    if model.trained is None:
+        return _views(_outputs(model, "logits"), flip)
+    trained = model.trained
+    features = _views(_outputs(model, *bottlenecks.COLUMNS[trained.features]), trained.source.flip)
+    head = _head(trained)
+
+    def logits(images: "tf.Tensor") -> "tf.Tensor":
+        import tensorflow as tf
+
+        values = _quantized(features(images))
+        if trained.features == "probabilities":
+            values = tf.nn.softmax(values)
+        return head(values) / trained.temperature
+
+    return logits
+
+
+def _outputs(model: Model, *names: str) -> "keras.Model":
+    """Returns the part of a backbone that gives some of its outputs, side by side."""
+    import keras
+
+    if model.backbone is None:
+        raise TypeError(f"{model.name} must have a backbone")
+    outputs = [model.backbone.output[name] for name in names]
+    return keras.Model(model.backbone.input, keras.layers.Concatenate()(outputs) if len(outputs) > 1 else outputs[0])
+
+
+def _views(network: "keras.Model", flip: bool) -> Callable[["tf.Tensor"], "tf.Tensor"]:
+    """Returns the network's inference; with `flip` the mean over each picture and its mirror image."""
+
+    def mean(images: "tf.Tensor") -> "tf.Tensor":
+        result = network(images, training=False)
+        return (result + network(images[:, :, ::-1], training=False)) / 2 if flip else result
+
+    return mean
+
+
+def _head(trained: TrainedHead) -> Callable[["tf.Tensor"], "tf.Tensor"]:
+    """Returns a head in TensorFlow: features, float32 (n, dim), to logits (n, classes)."""
+    import tensorflow as tf
+
+    head = trained.head
+    if isinstance(head, BoostedTrees):
+        return trees.read(head.booster, head.num_classes).logits
+    if not isinstance(head, DenseNetwork):
+        raise TypeError(f"a head must be a DenseNetwork or BoostedTrees. Received: {type(head).__name__}")
+    *hidden, last = head.layers
+
+    def logits(features: "tf.Tensor") -> "tf.Tensor":
+        x = _scaled(features, head.row_scaling, of_float16=trained.features != "probabilities")
+        for layer in hidden:
+            x = tf.nn.relu(tf.matmul(x, layer.kernel) + layer.bias)
+        return tf.matmul(x, last.kernel) + last.bias
+
+    return logits
+
+
+def _scaled(features: "tf.Tensor", scaling: RowScaling, of_float16: bool) -> "tf.Tensor":
+    """Returns `scaling` of float32 features (n, dim); those that were float16 are rounded to it afterwards."""
+    import tensorflow as tf
+
+    if scaling == RowScaling():
+        return features
+    if scaling.power != 1:
+        size = tf.abs(features)
+        root = tf.sqrt(size) if scaling.power == 0.5 else tf.pow(size, scaling.power)
+        features = tf.sign(features) * root
+    if scaling.unit_length:
+        length = tf.sqrt(tf.reduce_sum(tf.square(features), axis=1, keepdims=True))
+        features /= tf.maximum(length, np.finfo(np.float32).tiny)
+    return _quantized(features) if of_float16 else features
+
+
+def _quantized(values: "tf.Tensor") -> "tf.Tensor":
+    """Rounds to float16 as the cache does (`bottlenecks.quantize`), but for ties, by float32 arithmetic.
+
+    A cast to float16 and back would not last: converters and runtimes take it for superfluous.
+
+    Reference: Dekker, A floating-point technique for extending the available precision, 1971 (Veltkamp's splitting).
+    """
+    import tensorflow as tf
+
+    values = tf.clip_by_value(values, -FLOAT16_LIMIT, FLOAT16_LIMIT)
+    shifted = values * FLOAT16_SPLIT
+    normal = shifted - (shifted - values)
+    subnormal = tf.round(values * FLOAT16_SUBNORMALS) / FLOAT16_SUBNORMALS
+    return tf.where(tf.abs(values) < FLOAT16_SMALLEST_NORMAL, subnormal, normal)

@@ -1,0 +1,26 @@
+"""Names what is in pictures, as in: python predict.py PICTURE...   Needs: pip install onnxruntime pillow."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+
+FOLDER = Path(__file__).parent
+LABELS = (FOLDER / "labels.txt").read_text(encoding="utf-8").split("\n")[:-1]
+SESSION = onnxruntime.InferenceSession(FOLDER / "model.onnx", providers=["CPUExecutionProvider"])
+
+
+def probabilities(path: str | Path) -> np.ndarray:
+    """Returns the probabilities of all classes for a picture, float32 (classes,)."""
+    with Image.open(path) as image:
+        pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))  # uint8 (height, width, 3), upright
+    result: np.ndarray = SESSION.run(["probabilities"], {"pixels": pixels[np.newaxis]})[0][0]
+    return result
+
+
+if __name__ == "__main__":
+    for picture in sys.argv[1:]:
+        found = probabilities(picture)
+        print(picture, *(f"{found[label]:.4f}  {LABELS[label]}" for label in np.argsort(-found)[:5]), sep="\n  ")
