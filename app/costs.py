@@ -1,7 +1,8 @@
-"""Measures what each model of the leaderboard costs here: milliseconds a picture, bytes; and draws accuracy against it.
+"""Measures what each model of the leaderboard costs on this machine.
 
-Times are this machine's, now, so they stand in no out of the pipeline: two runs would differ. Writes costs.csv and
-costs.png, in which a line joins the models that no other one beats in both accuracy and time.
+That is milliseconds a picture and bytes. Writes costs.csv and costs.png, in
+which a line joins the models that no other one beats in both accuracy and time.
+It is no stage of the pipeline, whose outs are the same in every run.
 
 example: python -m app.costs
          python -m app.costs --pictures 200 --out costs

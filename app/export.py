@@ -1,8 +1,8 @@
 """Writes a model, preprocessing inside, as a file that runs without this project.
 
 saved_model: TensorFlow; onnx: ONNX Runtime and others; tflite: phones. The file
-takes RGB pixels of any size; beside it lie labels, a description and the code to
-run it. A process of its own checks that it gives the model's probabilities.
+takes RGB pixels of any size; beside it lie labels, a description and the code
+to run it. A process of its own checks that it gives the model's probabilities.
 
 example: python -m app.export --model ridge --format onnx --out ridge-onnx
          python ridge-onnx/predict.py cat.jpg

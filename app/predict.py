@@ -1,4 +1,4 @@
-"""Names what is in pictures: by the best trained model, another one, or ImageNet's 1,000 classes.
+"""Names what is in pictures, by the best model trained here or another one.
 
 examples: python -m app.predict cat.jpg holiday/ 'scans/**/*.png' --top 3
           python -m app.predict cat.jpg --model ridge --json

@@ -1,6 +1,7 @@
-"""Writes docs/params.md: every key of params.yaml with its rule, default, meaning and the stages that it reruns.
+"""Writes docs/params.md, the reference of params.yaml.
 
-The rules are those that `dvc repro` checks, read from the code. tests/test_reference.py fails where the page is old.
+It has each key's rule, default and meaning, and the stages that it reruns, as
+the code has them. tests/test_reference.py fails where the page is old.
 
 example: python -m app.reference
 """

@@ -1,7 +1,7 @@
-"""Shows, verifies and prunes the feature store, where bottleneck-extract keeps what networks said of pictures.
+"""Shows, verifies and prunes the store of what networks said of pictures.
 
-It lies in the user's cache folder, under $DECANT_CACHE, or at $DECANT_STORE (a path or URL), and can be removed at any
-time: what is missing is computed again when it is needed.
+It lies in the user's cache folder, under $DECANT_CACHE, or at $DECANT_STORE (a
+path or URL), and can be removed at any time: what is missing is computed again.
 
 examples: python -m app.store
           python -m app.store verify

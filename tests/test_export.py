@@ -1,5 +1,6 @@
 """app.export: each model in each format, what lies beside the file, and that a file that differs is not kept."""
 
+import importlib.util
 import io
 import json
 import subprocess
@@ -193,33 +194,18 @@ def test_a_wrong_command_line_ends_with_2(monkeypatch, capsys, arguments, messag
 
 @pytest.mark.parametrize("package", ["tf2onnx", "onnxruntime"])
 def test_a_missing_package_is_named(monkeypatch, write_params, package):
-    found = exporting.importlib.util.find_spec
-    monkeypatch.setattr(exporting.importlib.util, "find_spec", lambda name: None if name == package else found(name))
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else found(name))
     arguments = ["app.export", "--params", str(write_params()), "--format", "onnx"]
     monkeypatch.setattr(sys, "argv", arguments)
     with pytest.raises(console.UserError, match=rf"package {package}, .* pip install -r requirements-export\.txt"):
         export.main()
 
 
-def test_a_class_name_of_two_lines_is_refused(tmp_path):
+def test_a_class_name_of_two_lines_is_refused(tmp_path, write_params):
     from app.models import Model
     from stages.library.preprocessing import Preprocessing
 
     model = Model("scratch", ("cat\nfish", "dog"), Preprocessing(32), lambda _: np.empty(0))
     with pytest.raises(console.UserError, match=r"one line each .* Received: 'cat\\nfish'"):
-        card.write(tmp_path, None, model, "onnx", {})
-
-
-def test_help_fits_a_screen_and_starts_without_tensorflow():
-    code = "import sys, runpy; sys.argv[1:] = ['--help']\n"
-    code += "try: runpy.run_module('app.export', run_name='__main__')\n"
-    code += "except SystemExit: pass\n"
-    code += "print('tensorflow' in sys.modules, 'keras' in sys.modules)"
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env={"COLUMNS": "80"}, capture_output=True, text=True, check=True
-    )
-    *lines, last = result.stdout.splitlines()
-    assert last == "False False"
-    assert "python -m app.export --model ridge --format onnx" in result.stdout
-    assert len(lines) <= 24
-    assert max(map(len, lines)) <= 80
+        card.write(tmp_path, Project.open(tmp_path, write_params()), model, "onnx", {})

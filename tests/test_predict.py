@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 import skimage.data
 import trained
-from conftest import ROOT
 from PIL import Image
 
 from app import predict
@@ -198,17 +196,3 @@ def test_a_wrong_command_line_ends_with_2(run, arguments, message):
     status, out, err = run(*arguments)
     assert (status, out) == (2, "")
     assert message in " ".join(err.split())
-
-
-def test_help_fits_a_screen_and_starts_without_tensorflow():
-    code = "import sys, runpy; sys.argv[1:] = ['--help']\n"
-    code += "try: runpy.run_module('app.predict', run_name='__main__')\n"
-    code += "except SystemExit: pass\n"
-    code += "print('tensorflow' in sys.modules, 'keras' in sys.modules)"
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env={"COLUMNS": "80"}, capture_output=True, text=True, check=True
-    )
-    *lines, last = result.stdout.splitlines()
-    assert last == "False False"
-    assert "python -m app.predict cat.jpg" in result.stdout
-    assert len(lines) <= 24
