@@ -1,7 +1,8 @@
 """Extraction against the raw forward of its runtime and against other libraries, as ratios of speed.
 
-Each pair runs one way after the other, each in a process of its own (benchmarks/extraction_ways.py), and which goes
-first alternates; above 1 ours is faster. Without --folder pictures are generated, JPEG files of photo size.
+In each round every way runs once, in a process of its own (benchmarks/extraction_ways.py), and every other round goes
+backwards, so that which of a pair goes first alternates. Above 1 ours is faster. Without --folder pictures are
+generated, JPEG files of photo size.
 
 One command for everything: python -m benchmarks.extraction --peers PEERS/bin/python
 where PEERS is an environment with benchmarks/requirements-peers.txt; without it timm, ONNX Runtime and OpenVINO are
@@ -23,6 +24,7 @@ from benchmarks import photos
 
 ROOT = Path(__file__).parents[1]
 FEW = 32
+CALIBRATION_IMAGES = 16  # so few that the run over FEW pictures pays as much for int8 as the whole run
 # (ours, the other): the raw forwards compare what comes from TFRecords, the libraries what comes from files.
 PAIRS = [
     ("tensorflow", "raw-tensorflow"),
@@ -46,7 +48,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=96, help="side of the input in pixels")
     parser.add_argument("--folder", type=Path, help="CLASS/picture files")
     parser.add_argument("--images", type=int, default=3000, help="generated pictures")
-    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="*", default=[], help="names of ways; pairs without them are left out")
     parser.add_argument("--peers", type=Path, help="the Python of an environment with requirements-peers.txt")
     parser.add_argument("--batch-size", type=int, help="`extract.batch_size`")
@@ -54,21 +56,27 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         count = prepare(work, arguments)
-        print(f"{count:,} pictures, {arguments.backbone} at {arguments.size} px, {arguments.pairs} pairs each")
-        print(f"{'ours':18s} {'the other':18s} ratio  (pairs)                         images/s, medians", flush=True)
-        for ours, other in PAIRS:
-            if other in PEERS and arguments.peers is None:
-                continue
-            if arguments.only and not {ours, other} & set(arguments.only):
-                continue
-            speeds: dict[str, list[float]] = {ours: [], other: []}
-            for pair in range(arguments.pairs):
-                for way in (ours, other) if pair % 2 == 0 else (other, ours):
-                    speeds[way].append(speed(way, work, arguments, count))
-            ratios = np.array(speeds[ours]) / np.array(speeds[other])
-            each = " ".join(f"{ratio:.2f}" for ratio in ratios)
-            medians = ", ".join(f"{np.median(speeds[way]):.1f}" for way in (ours, other))
-            print(f"{ours:18s} {other:18s} {np.median(ratios):5.2f}  ({each:29s}) {medians}", flush=True)
+        pairs = [pair for pair in PAIRS if wanted(pair, arguments)]
+        ways = list(dict.fromkeys(way for pair in pairs for way in pair))
+        speeds: dict[str, list[float]] = {way: [] for way in ways}
+        for number in range(arguments.rounds):
+            for way in ways if number % 2 == 0 else reversed(ways):
+                speeds[way].append(speed(way, work, arguments, count))
+                print(f"round {number + 1}: {way} {speeds[way][-1]:.1f} images/s", file=sys.stderr, flush=True)
+    print(f"{count:,} pictures, {arguments.backbone} at {arguments.size} px, {arguments.rounds} rounds")
+    print(f"{'ours':18s} {'the other':18s} ratio  (rounds)                        images/s, medians")
+    for ours, other in pairs:
+        ratios = np.array(speeds[ours]) / np.array(speeds[other])
+        each = " ".join(f"{ratio:.2f}" for ratio in ratios)
+        medians = ", ".join(f"{np.median(speeds[way]):.1f}" for way in (ours, other))
+        print(f"{ours:18s} {other:18s} {np.median(ratios):5.2f}  ({each:29s}) {medians}")
+
+
+def wanted(pair: tuple[str, str], arguments: argparse.Namespace) -> bool:
+    """Whether a pair is compared: the peers need an environment of their own."""
+    if PEERS & set(pair) and arguments.peers is None:
+        return False
+    return not arguments.only or bool(set(pair) & set(arguments.only))
 
 
 def prepare(work: Path, arguments: argparse.Namespace) -> int:
@@ -94,6 +102,7 @@ def write_params(path: Path, work: Path, pictures: Path, arguments: argparse.Nam
     content = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     content["dataset"] |= {"name": "folder", "folder": str(pictures)}
     content["extract"] |= {"input_size_px": arguments.size, "batch_size": arguments.batch_size}
+    content["extract"]["calibration_images"] = CALIBRATION_IMAGES
     if arguments.backbone != "efficientnet_lite0":
         weights = work / "random.weights.h5"
         if not weights.exists():
