@@ -1,8 +1,8 @@
 """Extraction against the raw forward of its runtime and against other libraries, as ratios of speed.
 
 In each round every way runs once, in a process of its own (benchmarks/extraction_ways.py), and every other round goes
-backwards, so that which of a pair goes first alternates. Above 1 ours is faster. Without --folder pictures are
-generated, JPEG files of photo size.
+backwards, so that which of a pair goes first alternates. Above 1 ours is faster. Without --folder or --dataset pictures
+are generated, JPEG files of photo size. A data set has no files, so that only the raw forwards are compared with it.
 
 One command for everything: python -m benchmarks.extraction --peers PEERS/bin/python
 where PEERS is an environment with benchmarks/requirements-peers.txt; without it timm, ONNX Runtime and OpenVINO are
@@ -15,7 +15,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ruamel.yaml import YAML
@@ -47,6 +49,8 @@ def main() -> None:
     parser.add_argument("--backbone", default="efficientnet_lite0", choices=["efficientnet_lite0", "inception_v3"])
     parser.add_argument("--size", type=int, default=96, help="side of the input in pixels")
     parser.add_argument("--folder", type=Path, help="CLASS/picture files")
+    parser.add_argument("--dataset", choices=["digits", "fashion_mnist"], help="in place of files")
+    parser.add_argument("--include", nargs="+", default=["*"], help="`tfrecord.include`, e.g. train/0* test/*")
     parser.add_argument("--images", type=int, default=3000, help="generated pictures")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="*", default=[], help="names of ways; pairs without them are left out")
@@ -63,7 +67,8 @@ def main() -> None:
             for way in ways if number % 2 == 0 else reversed(ways):
                 speeds[way].append(speed(way, work, arguments, count))
                 print(f"round {number + 1}: {way} {speeds[way][-1]:.1f} images/s", file=sys.stderr, flush=True)
-    print(f"{count:,} pictures, {arguments.backbone} at {arguments.size} px, {arguments.rounds} rounds")
+    what = arguments.dataset or arguments.folder or "generated"
+    print(f"{count:,} pictures ({what}), {arguments.backbone} at {arguments.size} px, {arguments.rounds} rounds")
     print(f"{'ours':18s} {'the other':18s} ratio  (rounds)                        images/s, medians")
     for ours, other in pairs:
         ratios = np.array(speeds[ours]) / np.array(speeds[other])
@@ -73,8 +78,10 @@ def main() -> None:
 
 
 def wanted(pair: tuple[str, str], arguments: argparse.Namespace) -> bool:
-    """Whether a pair is compared: the peers need an environment of their own."""
+    """Whether a pair is compared: the peers need an environment of their own, what starts from files needs files."""
     if PEERS & set(pair) and arguments.peers is None:
+        return False
+    if arguments.dataset and pair[0].startswith("files-"):
         return False
     return not arguments.only or bool(set(pair) & set(arguments.only))
 
@@ -82,13 +89,17 @@ def wanted(pair: tuple[str, str], arguments: argparse.Namespace) -> bool:
 def prepare(work: Path, arguments: argparse.Namespace) -> int:
     """Makes the pictures, params.yaml, weights and TFRecords that all ways share; returns the number of pictures."""
     pictures = work / "pictures"
-    if arguments.folder:
+    dataset: dict[str, Any] = {"name": "folder", "folder": str(pictures)}
+    if arguments.dataset:
+        dataset = {"name": arguments.dataset}
+    elif arguments.folder:
         pictures.symlink_to(arguments.folder.resolve())
     else:
         photos.write(pictures, arguments.images)
     photos.write(work / "few-pictures", FEW, seed=1)
-    write_params(work / "params.yaml", work, pictures, arguments)
-    write_params(work / "few.yaml", work, work / "few-pictures", arguments)
+    few = {"name": "folder", "folder": str(work / "few-pictures")}
+    write_params(work / "params.yaml", work, dataset, arguments, arguments.include)
+    write_params(work / "few.yaml", work, few, arguments)
     for file, raw, shards in (("params.yaml", "raw", "tfrecord"), ("few.yaml", "few-raw", "few")):
         run_stage("fetch", "--params", work / file, "--out", work / raw)
         examples = ("--examples", work / "examples.png")
@@ -96,11 +107,14 @@ def prepare(work: Path, arguments: argparse.Namespace) -> int:
     return int(json.loads((work / "tfrecord" / "dataset.json").read_text())["images"])
 
 
-def write_params(path: Path, work: Path, pictures: Path, arguments: argparse.Namespace) -> None:
+def write_params(
+    path: Path, work: Path, dataset: dict[str, Any], arguments: argparse.Namespace, include: Sequence[str] = ("*",)
+) -> None:
     """Writes params.yaml with the benchmark's changes; a network without embedded weights gets random ones."""
     yaml = YAML()
     content = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    content["dataset"] |= {"name": "folder", "folder": str(pictures)}
+    content["dataset"] |= dataset
+    content["tfrecord"]["include"] = list(include)
     content["extract"] |= {"input_size_px": arguments.size, "batch_size": arguments.batch_size}
     content["extract"]["calibration_images"] = CALIBRATION_IMAGES
     if arguments.backbone != "efficientnet_lite0":
