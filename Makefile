@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 LOCKS := .ci/locks
 INSTALL := pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: repro train test lint ci-repro pr-report lock clean
+.PHONY: repro train test lint ci-repro pr-report lock audit sbom licences clean
 
 repro: $(BIN)/.installed
 	dvc repro
@@ -44,6 +44,19 @@ pr-report: $(BIN)/.installed
 # After a change of requirements*.txt; UPGRADE=--upgrade takes the newest release of what those leave open.
 lock: $(BIN)/.installed-dev
 	.ci/lock $(UPGRADE)
+
+# Known vulnerabilities of what is locked.
+audit: $(BIN)/.installed-dev
+	python .ci/audit.py
+
+# What the pipeline runs on, as CycloneDX: sbom.cdx.json. LOCK= another one for more: requirements-web.txt
+LOCK ?= requirements.txt
+sbom: $(BIN)/.installed-dev
+	python .ci/sbom.py --lock $(LOCKS)/$(LOCK)
+
+# Writes the table of requirements in docs/licences.md.
+licences: $(BIN)/.installed-dev
+	python .ci/licences.py
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
