@@ -58,7 +58,8 @@ def audit(tmp_path):
         (tmp_path / "ignored.txt").write_text("# why\n" + ignored)
         files = ["--lock", lock, "--ignored", tmp_path / "ignored.txt", "--cache-dir", tmp_path / "cache"]
         command = [sys.executable, ROOT / ".ci" / "audit.py", *files, *options]
-        return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+        environment = os.environ | {"NO_PROXY": "127.0.0.1"} | environment
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     return run
 
