@@ -22,8 +22,9 @@ train: $(BIN)/.installed
 	@echo
 	@echo "Pictures and curves: artifacts/report/index.html. Next: .venv/bin/python -m app.predict PICTURE, or app.web."
 
+# A file's tests stay in one process, which shares what they build.
 test: $(BIN)/.installed-dev
-	pytest
+	pytest --numprocesses auto --dist loadfile
 
 lint: $(BIN)/.installed-dev
 	ruff format --check .

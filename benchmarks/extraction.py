@@ -1,7 +1,8 @@
 """Extraction against the raw forward of its runtime and against other libraries, as ratios of speed.
 
-Each pair runs one way after the other, each in a process of its own (benchmarks/extraction_ways.py), and which goes
-first alternates; above 1 ours is faster. Without --folder pictures are generated, JPEG files of photo size.
+In each round every way runs once, in a process of its own (benchmarks/extraction_ways.py), and every other round goes
+backwards, so that which of a pair goes first alternates. Above 1 ours is faster. Without --folder or --dataset pictures
+are generated, JPEG files of photo size. A data set has no files, so that only the raw forwards are compared with it.
 
 One command for everything: python -m benchmarks.extraction --peers PEERS/bin/python
 where PEERS is an environment with benchmarks/requirements-peers.txt; without it timm, ONNX Runtime and OpenVINO are
@@ -14,7 +15,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ruamel.yaml import YAML
@@ -23,6 +26,7 @@ from benchmarks import photos
 
 ROOT = Path(__file__).parents[1]
 FEW = 32
+CALIBRATION_IMAGES = 16  # so few that the run over FEW pictures pays as much for int8 as the whole run
 # (ours, the other): the raw forwards compare what comes from TFRecords, the libraries what comes from files.
 PAIRS = [
     ("tensorflow", "raw-tensorflow"),
@@ -45,8 +49,10 @@ def main() -> None:
     parser.add_argument("--backbone", default="efficientnet_lite0", choices=["efficientnet_lite0", "inception_v3"])
     parser.add_argument("--size", type=int, default=96, help="side of the input in pixels")
     parser.add_argument("--folder", type=Path, help="CLASS/picture files")
+    parser.add_argument("--dataset", choices=["digits", "fashion_mnist"], help="in place of files")
+    parser.add_argument("--include", nargs="+", default=["*"], help="`tfrecord.include`, e.g. train/0* test/*")
     parser.add_argument("--images", type=int, default=3000, help="generated pictures")
-    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="*", default=[], help="names of ways; pairs without them are left out")
     parser.add_argument("--peers", type=Path, help="the Python of an environment with requirements-peers.txt")
     parser.add_argument("--batch-size", type=int, help="`extract.batch_size`")
@@ -54,33 +60,46 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         count = prepare(work, arguments)
-        print(f"{count:,} pictures, {arguments.backbone} at {arguments.size} px, {arguments.pairs} pairs each")
-        print(f"{'ours':18s} {'the other':18s} ratio  (pairs)                         images/s, medians", flush=True)
-        for ours, other in PAIRS:
-            if other in PEERS and arguments.peers is None:
-                continue
-            if arguments.only and not {ours, other} & set(arguments.only):
-                continue
-            speeds: dict[str, list[float]] = {ours: [], other: []}
-            for pair in range(arguments.pairs):
-                for way in (ours, other) if pair % 2 == 0 else (other, ours):
-                    speeds[way].append(speed(way, work, arguments, count))
-            ratios = np.array(speeds[ours]) / np.array(speeds[other])
-            each = " ".join(f"{ratio:.2f}" for ratio in ratios)
-            medians = ", ".join(f"{np.median(speeds[way]):.1f}" for way in (ours, other))
-            print(f"{ours:18s} {other:18s} {np.median(ratios):5.2f}  ({each:29s}) {medians}", flush=True)
+        pairs = [pair for pair in PAIRS if wanted(pair, arguments)]
+        ways = list(dict.fromkeys(way for pair in pairs for way in pair))
+        speeds: dict[str, list[float]] = {way: [] for way in ways}
+        for number in range(arguments.rounds):
+            for way in ways if number % 2 == 0 else reversed(ways):
+                speeds[way].append(speed(way, work, arguments, count))
+                print(f"round {number + 1}: {way} {speeds[way][-1]:.1f} images/s", file=sys.stderr, flush=True)
+    what = arguments.dataset or arguments.folder or "generated"
+    print(f"{count:,} pictures ({what}), {arguments.backbone} at {arguments.size} px, {arguments.rounds} rounds")
+    print(f"{'ours':18s} {'the other':18s} ratio  (rounds)                        images/s, medians")
+    for ours, other in pairs:
+        ratios = np.array(speeds[ours]) / np.array(speeds[other])
+        each = " ".join(f"{ratio:.2f}" for ratio in ratios)
+        medians = ", ".join(f"{np.median(speeds[way]):.1f}" for way in (ours, other))
+        print(f"{ours:18s} {other:18s} {np.median(ratios):5.2f}  ({each:29s}) {medians}")
+
+
+def wanted(pair: tuple[str, str], arguments: argparse.Namespace) -> bool:
+    """Whether a pair is compared: the peers need an environment of their own, what starts from files needs files."""
+    if PEERS & set(pair) and arguments.peers is None:
+        return False
+    if arguments.dataset and pair[0].startswith("files-"):
+        return False
+    return not arguments.only or bool(set(pair) & set(arguments.only))
 
 
 def prepare(work: Path, arguments: argparse.Namespace) -> int:
     """Makes the pictures, params.yaml, weights and TFRecords that all ways share; returns the number of pictures."""
     pictures = work / "pictures"
-    if arguments.folder:
+    dataset: dict[str, Any] = {"name": "folder", "folder": str(pictures)}
+    if arguments.dataset:
+        dataset = {"name": arguments.dataset}
+    elif arguments.folder:
         pictures.symlink_to(arguments.folder.resolve())
     else:
         photos.write(pictures, arguments.images)
     photos.write(work / "few-pictures", FEW, seed=1)
-    write_params(work / "params.yaml", work, pictures, arguments)
-    write_params(work / "few.yaml", work, work / "few-pictures", arguments)
+    few = {"name": "folder", "folder": str(work / "few-pictures")}
+    write_params(work / "params.yaml", work, dataset, arguments, arguments.include)
+    write_params(work / "few.yaml", work, few, arguments)
     for file, raw, shards in (("params.yaml", "raw", "tfrecord"), ("few.yaml", "few-raw", "few")):
         run_stage("fetch", "--params", work / file, "--out", work / raw)
         examples = ("--examples", work / "examples.png")
@@ -88,12 +107,16 @@ def prepare(work: Path, arguments: argparse.Namespace) -> int:
     return int(json.loads((work / "tfrecord" / "dataset.json").read_text())["images"])
 
 
-def write_params(path: Path, work: Path, pictures: Path, arguments: argparse.Namespace) -> None:
+def write_params(
+    path: Path, work: Path, dataset: dict[str, Any], arguments: argparse.Namespace, include: Sequence[str] = ("*",)
+) -> None:
     """Writes params.yaml with the benchmark's changes; a network without embedded weights gets random ones."""
     yaml = YAML()
     content = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    content["dataset"] |= {"name": "folder", "folder": str(pictures)}
+    content["dataset"] |= dataset
+    content["tfrecord"]["include"] = list(include)
     content["extract"] |= {"input_size_px": arguments.size, "batch_size": arguments.batch_size}
+    content["extract"]["calibration_images"] = CALIBRATION_IMAGES
     if arguments.backbone != "efficientnet_lite0":
         weights = work / "random.weights.h5"
         if not weights.exists():

@@ -67,7 +67,7 @@ def prepare(work: Path, arguments: argparse.Namespace) -> None:
         ("few", "few-pictures", 0),
     ):
         path = work / f"{name}.yaml"
-        write_params(path, work, work / pictures, arguments)
+        write_params(path, work, {"name": "folder", "folder": str(work / pictures)}, arguments)
         yaml = YAML()
         content = yaml.load(path.read_text(encoding="utf-8"))
         content["split"]["seed"] = seed

@@ -2,7 +2,8 @@
 
 Runs a backbone on pictures of a data set's TFRecord shards and keeps its features in float32; half of the pictures
 train each head, with its section of params.yaml, and half test it. Features are pooled ones and logits, side by side.
-Run: python -m benchmarks.float16_features --records data/tfrecord [--backbone efficientnet_lite0] [--images 2000]
+Where a last bit changes a fit (dnn, xgboost), one seed's difference is mostly chance: the mean over --seeds says more.
+Run: python -m benchmarks.float16_features --records data/tfrecord [--images 2000] [--seeds 3] [--heads xgboost]
 """
 
 import argparse
@@ -23,6 +24,7 @@ def main() -> None:
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--backbone", default="efficientnet_lite0")
     parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--heads", nargs="+", help="those of params.yaml by default")
     arguments = parser.parse_args()
     settings = params.load(arguments.params)
@@ -31,23 +33,26 @@ def main() -> None:
     error = np.abs(rounded.astype(np.float32) - features).max() / np.abs(features).max()
     print(f"{arguments.backbone}: {len(labels):,} x {features.shape[1]:,}, rounding error {error:.1e} of the largest")
     print(f"{'':12s} float32   float16   same predictions")
+    truth = labels[len(labels) // 2 :]
     for name in arguments.heads or settings["heads"]:
-        exact, quantized = (predictions(name, settings[name], x, labels) for x in (features, rounded))
-        truth = labels[len(labels) // 2 :]
-        first, second = (metrics.top1_accuracy(logits, truth) for logits in (exact, quantized))
-        same = (exact.argmax(axis=1) == quantized.argmax(axis=1)).mean()
-        print(f"{name:12s} {first:.4f}    {second:.4f}    {same:.4f}", flush=True)
+        accuracies, same = [], []
+        for seed in range(arguments.seeds):
+            exact, quantized = (predictions(name, settings[name], x, labels, seed) for x in (features, rounded))
+            accuracies.append([metrics.top1_accuracy(logits, truth) for logits in (exact, quantized)])
+            same.append((exact.argmax(axis=1) == quantized.argmax(axis=1)).mean())
+        first, second = np.mean(accuracies, axis=0)
+        print(f"{name:12s} {first:.4f}    {second:.4f}    {np.mean(same):.4f}", flush=True)
 
 
-def predictions(name: str, section: object, features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def predictions(name: str, section: object, features: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
     """Trains a head on the first half of the rows and returns its logits on the second."""
     half = len(labels) // 2
     module, num_classes = heads.lookup(name), int(labels.max()) + 1
     data = features[:half], labels[:half], num_classes
     chosen = {}
     if module.CHOOSES:
-        chosen = module.cross_validate(*data, np.arange(half) % FOLDS, section, 0).chosen
-    return module.fit(*data, section, 0, chosen).logits(features[half:])
+        chosen = module.cross_validate(*data, np.arange(half) % FOLDS, section, seed).chosen
+    return module.fit(*data, section, seed, chosen).logits(features[half:])
 
 
 def float32_features(shards: Path, name: str, section: extraction.Params, images: int) -> tuple[np.ndarray, np.ndarray]:

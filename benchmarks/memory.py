@@ -12,17 +12,14 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 from ruamel.yaml import YAML
 
-from benchmarks import photos
+from benchmarks import generated, photos
 from benchmarks.extraction import ROOT, run_stage
-from stages.library import artifacts, bottlenecks, params
-from stages.library.bottlenecks import ShardWriter, Source
+from stages.library import params
 
 HEADS = ["ridge", "logistic", "softmax", "dnn", "xgboost"]
-FEATURE_WIDTH, CLASSES, SHARDS = 1280, 10, 4
-BLOCK_ROWS = 1000
+FEATURE_WIDTH, CLASSES = 1280, 10
 
 
 def main() -> None:
@@ -63,22 +60,7 @@ def training(work: Path, head: str, count: int) -> list[str]:
     """Makes features; returns the command of train-heads, with few epochs and trees: memory doesn't grow with them."""
     few = {"ridge": {}, "logistic": {"penalties": [1000.0]}, "xgboost": {"num_trees": 3, "features": "bottleneck"}}
     write_params(work, {head: few.get(head, {"epochs": 1})})
-    rng = np.random.default_rng(0)
-    centres = rng.normal(size=(CLASSES, FEATURE_WIDTH)).astype(np.float32)
-    source = Source("generated", 96, 1.0, "bilinear", False, "", "", tuple("abcdefghij"))
-    (work / "features").mkdir()
-    for split, share in (("train", count - 2000), ("validation", 2000)):
-        for shard in range(SHARDS):
-            path = work / "features" / f"{split}-{shard:05d}-of-{SHARDS:05d}.parquet"
-            writer = ShardWriter(path, source, FEATURE_WIDTH, 2)
-            for start in range(0, share // SHARDS, BLOCK_ROWS):
-                rows = min(BLOCK_ROWS, share // SHARDS - start)
-                labels = rng.integers(0, CLASSES, rows)
-                keys = [artifacts.sha256_bytes(f"{path.name} {start + row}".encode()) for row in range(rows)]
-                noise = rng.normal(scale=4, size=(rows, FEATURE_WIDTH)).astype(np.float32)
-                values = np.maximum(centres[labels] + noise, 0)
-                writer.write(keys, labels, bottlenecks.quantize(values), np.zeros((rows, 2), np.float16))
-            writer.close()
+    generated.write_features(work / "features", {"train": count - 2000, "validation": 2000}, FEATURE_WIDTH, CLASSES)
     command = ["env", f"DECANT_CACHE={work / 'cache'}", sys.executable, "-m", "stages.train_heads", "--head", head]
     command += ["--params", str(work / "params.yaml"), "--bottlenecks", str(work / "features")]
     return [*command, "--out", str(work / "head")]

@@ -1,0 +1,56 @@
+"""The stage fewshot at the size of Caltech-256: seconds and accuracy of each head over all draws and sizes.
+
+Features are generated: 257 classes, 30,607 pictures, 2,048 numbers each, as Inception v3's would be. The accuracies say
+only that the problem is neither trivial nor hopeless.
+Run: python -m benchmarks.fewshot_stage [--heads ridge softmax logistic] [--draws 5]
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks import generated
+from benchmarks.extraction import ROOT
+from benchmarks.memory import write_params
+from stages.library import artifacts
+
+PICTURES, CLASSES, WIDTH = 30_607, 257, 2048
+SIZES = [15, 30, 45, 60]
+BACKGROUND = ["256"]
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--heads", nargs="+", default=["ridge", "softmax", "logistic"])
+    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--noise", type=float, default=1.2, help="of a picture about its class")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        half = PICTURES // 2
+        splits = {"train": half, "validation": 0, "test": PICTURES - half}
+        generated.write_features(work / "features", splits, WIDTH, CLASSES, arguments.noise)
+        artifacts.write_json(work / "dataset.json", {"name": "generated"})
+        print(f"{PICTURES:,} x {WIDTH:,}, {CLASSES} classes, {SIZES} of each, {arguments.draws} draws")
+        for head in arguments.heads:
+            fewshot = {"heads": [head], "train_per_class": SIZES, "draws": arguments.draws, "background": BACKGROUND}
+            write_params(work, {"fewshot": fewshot})
+            command = [sys.executable, "-m", "stages.fewshot", "--backbone", "inception_v3"]
+            for option in ("params", "bottlenecks", "records", "metrics", "out"):
+                paths = {"params": "params.yaml", "bottlenecks": "features", "records": "", "metrics": "metrics.json"}
+                command += [f"--{option}", str(work / paths.get(option, "out"))]
+            start = time.perf_counter()
+            subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+            seconds = time.perf_counter() - start
+            found = json.loads((work / "metrics.json").read_text(encoding="utf-8"))[head]
+            each = ", ".join(f"{found[f'{size}_per_class']['top1_accuracy']['mean']:.3f}" for size in SIZES)
+            print(f"{head:10s} {seconds:7.0f} s   top-1 {each}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
