@@ -56,23 +56,20 @@ def licence(name: str) -> str:
         about = importlib.metadata.metadata(name)
     except importlib.metadata.PackageNotFoundError:
         sys.exit(f"error: {name} isn't installed. Run `pip install -r requirements-dev.txt`")
-    field = (about.get("License") or "").strip()
+    field = "".join(about.get_all("License") or []).strip()
     classifiers = [
         each.split(" :: ")[-1] for each in about.get_all("Classifier") or [] if each.startswith("License ::")
     ]
     stated = [each for each in classifiers if each.endswith("License") or "(" in each]
-    if expression := about.get("License-Expression"):
-        return expression
+    if "License-Expression" in about:
+        return str(about["License-Expression"])
     if field and field != "UNKNOWN" and "\n" not in field:
         return field.replace("|", "or")
     if stated:
         return ", ".join(stated)
     for file in importlib.metadata.files(name) or []:
         if re.fullmatch(r"(LICEN[CS]E|COPYING)(\.\w+)?", file.name):
-            return (
-                "not stated; its licence file: "
-                + file.locate().read_text(encoding="utf-8").strip().splitlines()[0].strip()
-            )
+            return f"not stated; its licence file: {file.read_text().strip().splitlines()[0].strip()}"
     return "not stated"
 
 

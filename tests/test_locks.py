@@ -20,7 +20,7 @@ SOURCES = sorted(ROOT.glob("requirements*.txt"))
 
 def requirements(path):
     """Returns name -> specifier of a requirements file and of those that it includes."""
-    found = {}
+    found: dict[str, str] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         line = line.partition("#")[0].strip()
         if line.startswith("-r "):
@@ -64,7 +64,7 @@ def test_every_entry_is_one_version_with_hashes(source):
 
 
 def test_no_two_locks_disagree():
-    seen = {}
+    seen: dict[str, set[tuple[str, tuple[str, ...]]]] = {}
     for path in LOCKS.iterdir():
         for requirement, hashes in entries(path):
             seen.setdefault(requirement.name, set()).add((str(requirement.specifier), tuple(sorted(hashes))))
