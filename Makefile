@@ -2,8 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# From the locks: the versions and the bytes that were tested, of the whole tree. docs/supply-chain.md
+LOCKS := .ci/locks
+INSTALL := pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: repro train test lint ci-repro pr-report clean
+.PHONY: repro train test lint ci-repro pr-report lock audit sbom licences clean
 
 repro: $(BIN)/.installed
 	dvc repro
@@ -30,7 +33,7 @@ lint: $(BIN)/.installed-dev
 
 # repro on a machine that starts with nothing: docs/remotes.md.
 ci-repro: $(BIN)/.installed
-	$(if $(DVC_REMOTE_URL),pip install --quiet --disable-pip-version-check -r requirements-s3.txt)
+	$(if $(DVC_REMOTE_URL),$(INSTALL) -r $(LOCKS)/requirements-s3.txt)
 	.ci/repro
 
 # make pr-report BASE=main GATES='--max-drop top1_accuracy=0.01': docs/pull-requests.md
@@ -39,16 +42,33 @@ export BASE
 pr-report: $(BIN)/.installed
 	python -m app.pr_report --base "$$BASE" $(GATES)
 
+# After a change of requirements*.txt; UPGRADE=--upgrade takes the newest release of what those leave open.
+lock: $(BIN)/.installed-dev
+	.ci/lock $(UPGRADE)
+
+# Known vulnerabilities of what is locked.
+audit: $(BIN)/.installed-dev
+	python .ci/audit.py
+
+# What the pipeline runs on, as CycloneDX: sbom.cdx.json. LOCK= another one for more: requirements-web.txt
+LOCK ?= requirements.txt
+sbom: $(BIN)/.installed-dev
+	python .ci/sbom.py --lock $(LOCKS)/$(LOCK)
+
+# Writes the table of requirements in docs/licences.md.
+licences: $(BIN)/.installed-dev
+	python .ci/licences.py
+
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find app stages tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(BIN)/.installed: requirements.txt
+$(BIN)/.installed: $(LOCKS)/requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Decant needs Python 3.11 or newer: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
-	pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(INSTALL) -r $(LOCKS)/requirements.txt
 	touch $@
 
-$(BIN)/.installed-dev: $(BIN)/.installed $(wildcard requirements-*.txt)
-	pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+$(BIN)/.installed-dev: $(BIN)/.installed $(LOCKS)/requirements-dev.txt
+	$(INSTALL) -r $(LOCKS)/requirements-dev.txt
 	touch $@

@@ -1,0 +1,175 @@
+""".ci/locks: whole, hashed, agreeing with requirements*.txt and each other; `make lock` as it runs, without network."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+LOCKS = ROOT / ".ci" / "locks"
+BIN = Path(sys.executable).parent
+SOURCES = sorted(ROOT.glob("requirements*.txt"))
+
+
+def requirements(path):
+    """Returns name -> specifier of a requirements file and of those that it includes."""
+    found: dict[str, str] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        line = line.partition("#")[0].strip()
+        if line.startswith("-r "):
+            found |= requirements(path.parent / line.removeprefix("-r "))
+        elif line:
+            parsed = Requirement(line)
+            found[canonicalize_name(parsed.name)] = str(parsed.specifier)
+    return found
+
+
+def entries(path):
+    """Returns (requirement, its hashes) for each entry of a lock."""
+    text = re.sub(r"^ *#.*\n", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    found = []
+    for line in text.replace("\\\n", " ").splitlines():
+        requirement, *hashes = re.split(r"\s+--hash=", line.strip())
+        found.append((Requirement(requirement), hashes))
+    return found
+
+
+def test_each_requirements_file_has_its_lock_and_no_lock_is_left_over():
+    assert [path.name for path in sorted(LOCKS.iterdir())] == [path.name for path in SOURCES]
+    assert len(SOURCES) > 5
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_a_lock_holds_what_its_source_names(source):
+    locked = {canonicalize_name(each.name): str(each.specifier) for each, _ in entries(LOCKS / source.name)}
+    asked = requirements(source)
+    assert asked
+    wrong = {name: locked.get(name) for name, specifier in asked.items() if locked.get(name) != specifier}
+    assert wrong == {}, "make lock"
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_every_entry_is_one_version_with_hashes(source):
+    for requirement, hashes in entries(LOCKS / source.name):
+        assert re.fullmatch(r"==[^*,]+", str(requirement.specifier)), requirement
+        assert hashes, requirement
+        assert [each for each in hashes if not re.fullmatch(r"sha256:[0-9a-f]{64}", each)] == [], requirement
+
+
+def test_no_two_locks_disagree():
+    seen: dict[str, set[tuple[str, tuple[str, ...]]]] = {}
+    for path in LOCKS.iterdir():
+        for requirement, hashes in entries(path):
+            seen.setdefault(requirement.name, set()).add((str(requirement.specifier), tuple(sorted(hashes))))
+    assert {name: versions for name, versions in seen.items() if len(versions) > 1} == {}
+
+
+def names_a_place(text):
+    """Returns what stands in a lock of the machine or the registry that it was made with."""
+    return re.findall(r"\w+://\S+|(?:^|[ =])/\S+|^--?\w.*| @ \S+", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_a_lock_names_no_place(source):
+    assert names_a_place((LOCKS / source.name).read_text(encoding="utf-8")) == []
+
+
+def test_a_place_would_be_found():
+    lines = (
+        "--index-url https://a.example/simple\na==1 \\\n    # via -r /home/a/requirements.txt\nb @ file:///tmp/b.whl\n"
+    )
+    assert len(names_a_place(lines)) == 3
+
+
+@pytest.mark.parametrize(
+    ("target", "lock"),
+    [("repro", "requirements.txt"), ("test", "requirements-dev.txt"), ("ci-repro", "requirements-s3.txt")],
+)
+def test_make_installs_from_the_locks(target, lock, tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    shutil.copytree(LOCKS, tmp_path / ".ci" / "locks")
+    shown = subprocess.run(
+        ["make", "--dry-run", target, "DVC_REMOTE_URL=s3://bucket"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    installed = re.findall(r"^pip install .*", shown, re.MULTILINE)
+    assert all("--require-hashes" in line for line in installed)
+    assert installed[-1].endswith(f" -r .ci/locks/{lock}")
+
+
+def wheel(folder, name, version, requires=()):
+    """Writes a package that holds one module."""
+    about = f"{name}-{version}.dist-info"
+    needs = "".join(f"Requires-Dist: {each}\n" for each in requires)
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+        archive.writestr(f"{name}.py", f"version = {version!r}\n")
+        archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}")
+        archive.writestr(
+            f"{about}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{about}/RECORD", "")
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A project whose development pins what the others leave open, and the packages as files: there is no registry."""
+    (tmp_path / "wheels").mkdir()
+    for version in ("1.0", "2.0"):
+        wheel(tmp_path / "wheels", "child", version)
+    wheel(tmp_path / "wheels", "parent", "1.0", ["child"])
+    wheel(tmp_path / "wheels", "checker", "1.0", ["child<2"])
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "requirements.txt").write_text("parent==1.0  # why\n")
+    (project / "requirements-dev.txt").write_text("-r requirements.txt\nchecker==1.0\n")
+    (project / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "lock", project / ".ci")
+    return project
+
+
+def lock(project, *options):
+    environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}", "UV_CACHE_DIR": str(project.parent / "cache")}
+    environment |= {"UV_FIND_LINKS": str(project.parent / "wheels"), "UV_NO_INDEX": "1"}
+    subprocess.run([project / ".ci" / "lock", *options], env=environment, capture_output=True, text=True, check=True)
+    return {path.name: path.read_text(encoding="utf-8") for path in (project / ".ci" / "locks").iterdir()}
+
+
+def install(project, target):
+    command = [sys.executable, "-m", "pip", "install", "--no-index", "--find-links", project.parent / "wheels"]
+    options = ["--target", target, "--require-hashes", "-r", project / ".ci" / "locks" / "requirements.txt"]
+    return subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+
+
+def test_what_is_locked_is_what_is_installed_and_nothing_else_passes(project, tmp_path):
+    locks = lock(project)
+    assert locks.keys() == {"requirements.txt", "requirements-dev.txt"}
+    for text in locks.values():
+        assert "child==1.0 " in text  # the newest that development allows, for all
+        assert names_a_place(text) == []
+    assert lock(project) == locks
+    done = install(project, tmp_path / "good")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "good" / "child.py").read_text() == "version = '1.0'\n"
+
+    wheel(tmp_path / "wheels", "child", "1.0", ["checker"])  # another file under the same name
+    done = install(project, tmp_path / "bad")
+    assert done.returncode != 0
+    assert "child" in done.stderr
+    assert not (tmp_path / "bad" / "child.py").exists()
+
+
+def test_a_lock_moves_only_when_told_to(project, tmp_path):
+    before = lock(project)
+    wheel(tmp_path / "wheels", "child", "1.1")
+    assert lock(project) == before
+    assert "child==1.1 " in lock(project, "--upgrade")["requirements.txt"]
