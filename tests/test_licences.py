@@ -54,8 +54,10 @@ def as_locked():
     """Returns whether the environment holds the locked versions, as `make` installs them on Linux."""
     text = (ROOT / ".ci" / "locks" / "requirements-dev.txt").read_text(encoding="utf-8")
     versions = dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE))
-    installed = {name: {each.version for each in importlib.metadata.distributions(name=name)} for name in versions}
-    return sys.platform == "linux" and all(versions[name] in found for name, found in installed.items() if found)
+    installed = {
+        name: importlib.metadata.version(name) for name in versions if any(importlib.metadata.distributions(name=name))
+    }
+    return sys.platform == "linux" and all(versions[name] == version for name, version in installed.items())
 
 
 def test_the_direct_requirements_are_as_their_packages_say(tmp_path):
