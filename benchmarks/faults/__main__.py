@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--stages", nargs="+", default=NAMES, choices=NAMES, metavar="STAGE", help=", ".join(NAMES))
     parser.add_argument("--kinds", nargs="+", default=list(kinds.KINDS), choices=kinds.KINDS, metavar="KIND")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="after which no further one is injected")
     arguments = parser.parse_args()
     can_mount = own_mounts()
     if not can_mount:
@@ -74,8 +75,11 @@ def inject_all(work: Path, arguments: argparse.Namespace, can_mount: bool) -> li
         project.add(trial.disk / "outs")
         trial.close()
         print(f"{stage.name}: {found.seconds:.1f} s, {found.changes} changes of files undisturbed", flush=True)
-    outcomes = []
+    outcomes: list[Outcome] = []
+    end = time.monotonic() + 60 * arguments.minutes
     for stage, kind, number in plan(arguments, undisturbed, can_mount):
+        if time.monotonic() > end:
+            break
         outcome = Outcome(stage.name, kind, number)
         trial = Trial(project, stage, work / "trial", context, f"{arguments.seed} {stage.name} {kind} {number}")
         trial.undisturbed = undisturbed[stage.name]
@@ -97,11 +101,14 @@ def plan(
     while counts and sum(counts.values()) < arguments.faults:
         cheapest = min(counts, key=lambda name: (counts[name] >= 10, counts[name] * undisturbed[name].seconds))
         counts[cheapest] += 1
-    return [
-        (stage, possible[stage.name][index % len(possible[stage.name])], index // len(possible[stage.name]))
+    shares = [
+        (index / counts[stage.name], stage, possible[stage.name][index % len(possible[stage.name])], index)
         for stage in stages
         for index in range(counts.get(stage.name, 0))
     ]
+    # All stages side by side, so that a run that is cut short has met each.
+    shares.sort(key=lambda share: share[0])
+    return [(stage, kind, index // len(possible[stage.name])) for _, stage, kind, index in shares]
 
 
 def print_table(outcomes: list[Outcome]) -> None:
