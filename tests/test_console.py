@@ -31,6 +31,17 @@ def test_what_the_machine_refuses_is_one_line_with_the_place_and_a_remedy(number
     assert "DECANT_CACHE" in str(caught.value.code)
 
 
+def test_a_full_disk_is_one_line_whatever_the_library_makes_of_it():
+    def main():
+        raise RuntimeError(
+            f"Flushing failed: {os.strerror(errno.ENOSPC)}; logs/events [Op:FlushSummaryWriter]\nname: x"
+        )
+
+    with pytest.raises(SystemExit) as caught:
+        console.run(main)
+    assert caught.value.code == f"error: No space left on device. {console.REMEDIES[errno.ENOSPC]}"
+
+
 def test_a_file_that_nobody_expected_to_be_missing_is_a_defect(tmp_path):
     def main():
         (tmp_path / "missing").read_bytes()

@@ -22,6 +22,7 @@ REMEDIES = {
     errno.ENOSPC: "Free some space, or set DECANT_CACHE to a folder on a larger disk. What is finished is kept",
     errno.EDQUOT: "Free some space, or set DECANT_CACHE to a folder on a larger disk. What is finished is kept",
 }
+DISK = errno.ENOSPC, errno.EDQUOT, errno.EROFS
 
 
 class UserError(Exception):
@@ -47,11 +48,21 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(128 + number)
     except UserError as error:
         sys.exit(f"error: {error}")
-    except OSError as error:
-        if error.errno not in REMEDIES:
+    except Exception as error:
+        number = _refusal(error)
+        if number is None:
             raise
-        place = f": {error.filename}" if error.filename else ""
-        sys.exit(f"error: {os.strerror(error.errno)}{place}. {REMEDIES[error.errno]}")  # HDF5's own text has lines
+        filename = getattr(error, "filename", None)
+        place = f": {filename}" if filename else ""
+        sys.exit(f"error: {os.strerror(number)}{place}. {REMEDIES[number]}")  # HDF5's own text has several lines
+
+
+def _refusal(error: Exception) -> int | None:
+    """Returns the number of what the machine refused, if that is what an error is about."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno if error.errno in REMEDIES else None
+    # TensorFlow and h5py have errors of their own, with the operating system's words in their texts.
+    return next((number for number in DISK if os.strerror(number) in str(error)), None)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
