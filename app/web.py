@@ -143,7 +143,7 @@ def run(config: "uvicorn.Config", listening: socket.socket) -> None:
     """Answers requests until Ctrl+C or SIGTERM."""
     import uvicorn
 
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt, console.Stopped):  # uvicorn raises the signal again when it has ended
         uvicorn.Server(config).run(sockets=[listening])
 
 

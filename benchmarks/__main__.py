@@ -23,6 +23,7 @@ RUNS = [
     (["heads"], ONE_THREAD),
     (["xgboost_head"], ONE_THREAD),
     (["float16_features", "--records", "data/tfrecord"], {}),
+    (["faults"], {}),
 ]
 
 

@@ -51,34 +51,28 @@ def main() -> None:
         )
     dataset = artifacts.read_json(arguments.records / "dataset.json")
     identity = checkpoints.fingerprint("finetune", asdict(source), asdict(finetune), dataset)
-    with training.prepare(finetune.seed), artifacts.new_folder(arguments.out) as folder:
-        pretrained, backbone, _ = weights.build_with_weights(
-            arguments.backbone, source.input_size_px, settings["extract"].weights
-        )
-        model = finetuning.build(pretrained, len(source.classes), finetune)
-        if linear:
-            model.get_layer(finetuning.CLASSIFIER).set_weights([linear.kernel, linear.bias])
-        fresh = finetuning.restart(model, backbone, finetune)
-        finetuning.freeze(model, backbone, finetune)
-        counts = finetuning.write_variables(folder / "variables.csv", model, fresh)
-        state = training.train(
-            model,
-            arguments.records,
-            preparation,
-            finetune,
-            downloads.cache_folder() / "checkpoints" / identity,
-            folder,
-            arguments.tensorboard,
-        )
-        config = {
-            "kind": "finetuned",
-            "backbone": backbone.name,
-            "classes": source.classes,
-            "preprocessing": asdict(preparation),
-            "finetune": asdict(finetune),
-        }
-        artifacts.write_json(folder / "config.json", config)
-    state.remove()
+    kept = downloads.cache_folder() / "checkpoints" / identity
+    with checkpoints.alone(kept):
+        with training.prepare(finetune.seed), artifacts.new_folder(arguments.out) as folder:
+            pretrained, backbone, _ = weights.build_with_weights(
+                arguments.backbone, source.input_size_px, settings["extract"].weights
+            )
+            model = finetuning.build(pretrained, len(source.classes), finetune)
+            if linear:
+                model.get_layer(finetuning.CLASSIFIER).set_weights([linear.kernel, linear.bias])
+            fresh = finetuning.restart(model, backbone, finetune)
+            finetuning.freeze(model, backbone, finetune)
+            counts = finetuning.write_variables(folder / "variables.csv", model, fresh)
+            state = training.train(model, arguments.records, preparation, finetune, kept, folder, arguments.tensorboard)
+            config = {
+                "kind": "finetuned",
+                "backbone": backbone.name,
+                "classes": source.classes,
+                "preprocessing": asdict(preparation),
+                "finetune": asdict(finetune),
+            }
+            artifacts.write_json(folder / "config.json", config)
+        state.remove()
     best = state.progress.history[state.progress.best]
     stopwatch.close(
         f"finetune {backbone.name}",

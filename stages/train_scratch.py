@@ -27,25 +27,19 @@ def main() -> None:
     preparation = Preprocessing(settings.input_size_px)
     dataset = artifacts.read_json(arguments.records / "dataset.json")
     identity = checkpoints.fingerprint("scratch", asdict(settings), dataset)
-    with training.prepare(settings.seed), artifacts.new_folder(arguments.out) as folder:
-        model = scratch.build(len(dataset["classes"]), settings)
-        state = training.train(
-            model,
-            arguments.records,
-            preparation,
-            settings,
-            downloads.cache_folder() / "checkpoints" / identity,
-            folder,
-            arguments.tensorboard,
-        )
-        config = {
-            "kind": "scratch",
-            "classes": dataset["classes"],
-            "preprocessing": asdict(preparation),
-            "scratch": asdict(settings),
-        }
-        artifacts.write_json(folder / "config.json", config)
-    state.remove()
+    kept = downloads.cache_folder() / "checkpoints" / identity
+    with checkpoints.alone(kept):
+        with training.prepare(settings.seed), artifacts.new_folder(arguments.out) as folder:
+            model = scratch.build(len(dataset["classes"]), settings)
+            state = training.train(model, arguments.records, preparation, settings, kept, folder, arguments.tensorboard)
+            config = {
+                "kind": "scratch",
+                "classes": dataset["classes"],
+                "preprocessing": asdict(preparation),
+                "scratch": asdict(settings),
+            }
+            artifacts.write_json(folder / "config.json", config)
+        state.remove()
     best = state.progress.history[state.progress.best]
     stopwatch.close(
         "train-scratch",

@@ -1,6 +1,12 @@
+import errno
 import hashlib
 import multiprocessing
+import os
+import shutil
+import signal
+import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +57,65 @@ def test_a_folder_is_whole_or_what_it_was(tmp_path):
         (partial / "c").write_text("3")
     assert [path.name for path in folder.iterdir()] == ["c"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def _replace_and_die(path, victim):
+    rename = Path.rename
+
+    def rename_or_die(self, target):
+        if self.name == victim:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rename(self, target)
+
+    Path.rename = rename_or_die
+    shutil.rmtree = lambda folder, **_: os.kill(os.getpid(), signal.SIGKILL) if Path(folder) == path else None
+    with artifacts.new_folder(path) as partial:
+        (partial / "b").write_text("2")
+
+
+@pytest.mark.parametrize("victim", ["out", ".out.partial"])
+def test_a_folder_that_is_replaced_is_whole_or_absent_whenever_its_writer_is_killed(tmp_path, victim):
+    folder = tmp_path / "out"
+    with artifacts.new_folder(folder) as partial:
+        (partial / "a").write_text("1")
+    writer = multiprocessing.get_context("fork").Process(target=_replace_and_die, args=(folder, victim))
+    writer.start()
+    writer.join()
+    assert writer.exitcode == -signal.SIGKILL
+    assert not folder.exists() or [path.name for path in folder.iterdir()] == ["a"]
+    with artifacts.new_folder(folder) as partial:
+        (partial / "b").write_text("2")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert [path.name for path in folder.iterdir()] == ["b"]
+
+
+def _hold_lock(path, ready, release):
+    with artifacts.locked(path, "waits"):
+        ready.set()
+        release.wait(60)
+
+
+def test_a_lock_keeps_others_out_until_its_holder_ends_or_is_killed(tmp_path, capsys):
+    context = multiprocessing.get_context("fork")
+    for kill in (False, True):
+        ready, release = context.Event(), context.Event()
+        holder = context.Process(target=_hold_lock, args=(tmp_path / "lock", ready, release))
+        holder.start()
+        assert ready.wait(60)
+        started = time.monotonic()
+        threading.Timer(0.3, holder.kill if kill else release.set).start()
+        with artifacts.locked(tmp_path / "lock", "waits"):
+            assert time.monotonic() - started > 0.25
+            assert capsys.readouterr().out == "waits\n"
+        holder.join()
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_too_little_room_is_a_full_disk(tmp_path):
+    artifacts.require_room(tmp_path, 1)
+    with pytest.raises(OSError, match="No space left") as caught:
+        artifacts.require_room(tmp_path, 1 << 62)
+    assert caught.value.errno == errno.ENOSPC
 
 
 def _hold_scratch(parent, ready):

@@ -1,7 +1,11 @@
 import errno
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
+from conftest import ROOT
 
 from stages.library import console
 from stages.library.console import UserError
@@ -25,6 +29,17 @@ def test_what_the_machine_refuses_is_one_line_with_the_place_and_a_remedy(number
         console.run(main)
     assert str(caught.value.code).startswith(f"error: {os.strerror(number)}: /cache/part. ")
     assert "DECANT_CACHE" in str(caught.value.code)
+
+
+def test_a_full_disk_is_one_line_whatever_the_library_makes_of_it():
+    def main():
+        raise RuntimeError(
+            f"Flushing failed: {os.strerror(errno.ENOSPC)}; logs/events [Op:FlushSummaryWriter]\nname: x"
+        )
+
+    with pytest.raises(SystemExit) as caught:
+        console.run(main)
+    assert caught.value.code == f"error: No space left on device. {console.REMEDIES[errno.ENOSPC]}"
 
 
 def test_a_file_that_nobody_expected_to_be_missing_is_a_defect(tmp_path):
@@ -52,3 +67,38 @@ def test_the_closing_line_says_what_how_long_and_how_fast(capsys, monkeypatch):
 
 def test_progress_yields_everything():
     assert list(console.progress(range(5), "work", "items")) == [0, 1, 2, 3, 4]
+
+
+WAITS = """
+import sys, time
+from pathlib import Path
+from stages.library import artifacts, console
+
+def main():
+    with artifacts.new_folder(Path(sys.argv[1])):
+        print("begun", flush=True)
+        time.sleep(60)
+
+console.run(main)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_is_one_line_the_shells_exit_status_and_nothing_half_done(number, tmp_path):
+    command = [sys.executable, "-c", WAITS, str(tmp_path / "out")]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert errors == f"stopped by {number.name}. What is finished is kept; run it again to go on\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_library_s_lines_about_a_full_disk_stay_one_line():
+    def main():
+        raise OSError(errno.ENOSPC, "Can't write data (file write failed: time = now\n, filename = 'a', errno = 28")
+
+    with pytest.raises(SystemExit) as caught:
+        console.run(main)
+    assert caught.value.code == f"error: {os.strerror(errno.ENOSPC)}. {console.REMEDIES[errno.ENOSPC]}"

@@ -1,13 +1,15 @@
 """Decoding, resizing and streaming, against Pillow and values worked out by hand."""
 
 import io
+import tempfile
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from stages.library import preprocessing, records
+from stages.library import preprocessing, records, training_data
+from stages.library.augmentation import Augmentation
 from stages.library.preprocessing import Preprocessing
 from stages.library.records import Record
 
@@ -159,3 +161,13 @@ def test_one_record_is_parsed_alike(shards):
     assert parsed["key"].numpy().decode() == written[0].key
     assert parsed["label"] == written[0].label
     np.testing.assert_allclose(parsed["image"], np.zeros((8, 8, 3)), atol=1e-5)
+
+
+def test_streaming_leaves_the_folder_of_temporary_files_alone(shards, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # AutoGraph would write what it converts
+    paths, _ = shards
+    list(preprocessing.dataset(paths, Preprocessing(8), 2))
+    list(training_data.held_out(paths, Preprocessing(8), 3, 2))
+    stream = training_data.Stream(paths, Preprocessing(8), 3, 1, 2, Augmentation(True, 0.1, 0.1, 10.0), 0)
+    assert len(list(stream.batches(0, 2))) == 2
+    assert list(tmp_path.iterdir()) == []

@@ -29,6 +29,13 @@ def saved(folder, head):
     return hashlib.sha256((folder / "model.ubj").read_bytes()).hexdigest()
 
 
+def test_a_full_disk_is_an_error_of_the_operating_system(tmp_path):
+    (tmp_path / "model.ubj").symlink_to("/dev/full")
+    head = xgboost.fit(*problem(), 3, PARAMS, 0, {})
+    with pytest.raises(OSError, match="No space left"):
+        head.save(tmp_path)
+
+
 def test_margins_are_those_of_the_librarys_own_classifier():
     from xgboost import XGBClassifier
 

@@ -1,6 +1,7 @@
 """Files that are whole or absent, and that are the same bytes for the same content."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -46,6 +47,16 @@ def write_bytes(path: Path, content: bytes) -> None:
         partial.write_bytes(content)
 
 
+def require_room(folder: Path, size_bytes: int) -> None:
+    """Checks that a file system has room, for a library that can't be trusted to say so when it has not.
+
+    Raises:
+      OSError: ENOSPC, where less is free.
+    """
+    if shutil.disk_usage(folder).free < size_bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[Path]:
     """Gives a path to write to; the file appears under its own name only when the block ends without an error.
@@ -82,6 +93,32 @@ def _remove_abandoned(folder: Path) -> None:
 
 
 @contextlib.contextmanager
+def locked(path: Path, waiting: str) -> Iterator[None]:
+    """Keeps other processes out of the same block; a kill lets them in. The lock file vanishes at the block's end.
+
+    Args:
+      path: of the lock file.
+      waiting: printed where another process is in the block.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(waiting, flush=True)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:  # else the process that had it took it away
+            break
+        os.close(handle)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+@contextlib.contextmanager
 def scratch_folder(parent: Path) -> Iterator[Path]:
     """Gives an empty folder in `parent` that vanishes at the block's end; those of killed processes are removed."""
     parent.mkdir(parents=True, exist_ok=True)
@@ -104,16 +141,19 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 def new_folder(path: Path) -> Iterator[Path]:
     """Gives a folder to fill; it replaces `path` only when the block ends without an error.
 
-    The partial folder has a fixed name, so that what a killed run left behind is removed by the next one.
+    The partial folders have fixed names, so that what a killed run left behind is removed by the next one. Whenever it
+    is killed, `path` is whole or absent.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.parent / f".{path.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
+    partial, replaced = (path.parent / f".{path.name}.{state}" for state in ("partial", "replaced.partial"))
+    for folder in (partial, replaced):
+        shutil.rmtree(folder, ignore_errors=True)
     partial.mkdir()
     try:
         yield partial
         if path.exists():
-            shutil.rmtree(path)
+            path.rename(replaced)
         partial.rename(path)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        for folder in (partial, replaced):
+            shutil.rmtree(folder, ignore_errors=True)

@@ -4,6 +4,8 @@ Checkpoints stand in the user's cache folder, not among the outs, for DVC delete
 folder's name is a fingerprint of all that the training depends on, so a changed parameter or data set starts anew.
 """
 
+import contextlib
+import math
 import shutil
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     import keras
 
 Logs = dict[str, float]
+HDF5_BYTES_PER_VARIABLE = 4096  # at most, around what is in it
 
 
 def fingerprint(*content: Any) -> str:
@@ -24,6 +27,16 @@ def fingerprint(*content: Any) -> str:
     code = {str(path.relative_to(root)): artifacts.sha256_file(path) for path in sorted(root.rglob("*.py"))}
     versions = {package: version(package) for package in ("keras", "tensorflow")}
     return artifacts.sha256_bytes(artifacts.canonical_json([*content, code, versions]).encode())
+
+
+def alone(folder: Path) -> "contextlib.AbstractContextManager[None]":
+    """Returns a context in which no other run uses a training's checkpoint folder; one that comes later waits for it.
+
+    Raises:
+      OSError: the cache folder can't be written to.
+    """
+    waiting = "another run is at this very training: waiting for it"
+    return artifacts.locked(folder.with_name(f"{folder.name}.lock"), waiting)
 
 
 @dataclass
@@ -89,13 +102,14 @@ class Checkpoints:
 
     def export(self, folder: Path) -> None:
         """Writes `last.weights.h5` and `best.weights.h5` into a folder and leaves the network with the best ones."""
-        self._model.save_weights(folder / "last.weights.h5")
+        self._write(self._model, folder / "last.weights.h5")
         best = self._path("best", self.progress.best)
         shutil.copyfile(best, folder / "best.weights.h5")
         self._model.load_weights(best)
 
     def remove(self) -> None:
         """Deletes the folder, when the outs are written."""
+        (self.folder / "state.json").unlink(missing_ok=True)  # first: without the weights it would be a trap
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _random_states(self) -> list[Any]:
@@ -105,10 +119,18 @@ class Checkpoints:
     def _path(self, kind: str, epoch: int) -> Path:
         return self.folder / f"{kind}-{epoch:05d}.weights.h5"
 
-    @staticmethod
-    def _save(model: "keras.Model", path: Path) -> None:
+    @classmethod
+    def _save(cls, model: "keras.Model", path: Path) -> None:
         # Keras insists on the suffix, so the partial file keeps it and starts with another name.
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"partial-{path.name}")
-        model.save_weights(partial, overwrite=True)
+        cls._write(model, partial)
         partial.replace(path)
+
+    @staticmethod
+    def _write(model: "keras.Model", path: Path) -> None:
+        variables = [*model.variables, *(model.optimizer.variables if getattr(model, "optimizer", None) else [])]
+        # HDF5 prints tracebacks when it meets a full disk.
+        size_bytes = sum(4 * math.prod(variable.shape) + HDF5_BYTES_PER_VARIABLE for variable in variables)
+        artifacts.require_room(path.parent, size_bytes)
+        model.save_weights(path, overwrite=True)

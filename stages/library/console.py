@@ -1,9 +1,12 @@
 """What a person sees of a stage: errors in one line, progress bars, and a closing line."""
 
 import errno
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
+from types import FrameType
 from typing import NoReturn, TypeVar
 
 from tqdm import tqdm
@@ -19,23 +22,52 @@ REMEDIES = {
     errno.ENOSPC: "Free some space, or set DECANT_CACHE to a folder on a larger disk. What is finished is kept",
     errno.EDQUOT: "Free some space, or set DECANT_CACHE to a folder on a larger disk. What is finished is kept",
 }
+DISK = errno.ENOSPC, errno.EDQUOT, errno.EROFS
 
 
 class UserError(Exception):
     """Something the user can mend; shown as one line, without a traceback."""
 
 
+class Stopped(BaseException):
+    """SIGTERM: what the script has begun is cleaned up on the way out."""
+
+
 def run(main: Callable[[], None]) -> None:
-    """Runs a script's main function; what the user can mend becomes one line on stderr and exit status 1."""
+    """Runs a script's main function; what the user can mend becomes one line on stderr and exit status 1.
+
+    SIGTERM and Ctrl+C end it in order, with one line and the exit status of shells: 143 and 130.
+    """
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _stop)
     try:
         main()
+    except (Stopped, KeyboardInterrupt) as stop:
+        number = signal.SIGTERM if isinstance(stop, Stopped) else signal.SIGINT
+        print(f"stopped by {number.name}. What is finished is kept; run it again to go on", file=sys.stderr)
+        sys.exit(128 + number)
     except UserError as error:
         sys.exit(f"error: {error}")
-    except OSError as error:
-        if error.errno not in REMEDIES:
+    except Exception as error:
+        number = _refusal(error)
+        if number is None:
             raise
-        place = f": {error.filename}" if error.filename else ""
-        sys.exit(f"error: {error.strerror}{place}. {REMEDIES[error.errno]}")
+        filename = getattr(error, "filename", None)
+        place = f": {filename}" if filename else ""
+        sys.exit(f"error: {os.strerror(number)}{place}. {REMEDIES[number]}")  # HDF5's own text has several lines
+
+
+def _refusal(error: Exception) -> int | None:
+    """Returns the number of what the machine refused, if that is what an error is about."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno if error.errno in REMEDIES else None
+    # TensorFlow and h5py have errors of their own, with the operating system's words in their texts.
+    return next((number for number in DISK if os.strerror(number) in str(error)), None)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends it at once
+    raise Stopped
 
 
 def progress(items: Iterable[T], description: str, unit: str, total: int | None = None) -> Iterable[T]:

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from stages.library import artifacts
 from stages.library.feature_scaling import BLOCK_ROWS, RowScaling
@@ -54,7 +54,7 @@ class DenseNetwork:
         """Writes weights.safetensors (kernel_0, bias_0, kernel_1, ...) and config.json."""
         tensors = {f"kernel_{i}": np.ascontiguousarray(layer.kernel) for i, layer in enumerate(self.layers)}
         tensors |= {f"bias_{i}": layer.bias for i, layer in enumerate(self.layers)}
-        save_file(tensors, folder / WEIGHTS)
+        (folder / WEIGHTS).write_bytes(save(tensors))  # unlike save_file, with Python's error on a full disk
         units = [len(self.layers[0].kernel), *(len(layer.bias) for layer in self.layers)]
         config = {"activation": "relu", "row_scaling": asdict(self.row_scaling), "units": units}
         artifacts.write_json(folder / "config.json", config)

@@ -92,7 +92,8 @@ class Worker:
 
         width = batches.shape[1]
         texts = tf.data.Dataset.from_generator(serialized, output_signature=tf.TensorSpec((width,), tf.string))
-        images = texts.unbatch().map(image, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        read = preprocessing.unconverted(image)
+        images = texts.unbatch().map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         batched = images.batch(width, drop_remainder=True)
         prefetched: Iterable[tf.Tensor] = batched.prefetch(2 * self._compiled.callers)
         return prefetched

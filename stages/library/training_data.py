@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.library import records
 from stages.library.augmentation import Augmentation, augment
-from stages.library.preprocessing import Preprocessing, parse
+from stages.library.preprocessing import Preprocessing, parse, unconverted
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -46,7 +46,7 @@ class Stream:
         import tensorflow as tf
 
         passes = tf.data.Dataset.range(first // self.batches_per_pass, -(-end // self.batches_per_pass))
-        rest = passes.flat_map(self._pass).skip(first % self.batches_per_pass)
+        rest = passes.flat_map(unconverted(self._pass)).skip(first % self.batches_per_pass)
         return rest.take(end - first).prefetch(tf.data.AUTOTUNE)
 
     def _pass(self, number: "tf.Tensor") -> "tf.data.Dataset":
@@ -63,11 +63,11 @@ class Stream:
             return tf.random.experimental.stateless_shuffle(items, tf.stack([self.seed, number]))
 
         paths = shuffled(tf.constant([str(path) for path in self.paths]))
-        windows = tf.data.TFRecordDataset(paths).batch(SHUFFLED_RECORDS).map(shuffled)
+        windows = tf.data.TFRecordDataset(paths).batch(SHUFFLED_RECORDS).map(unconverted(shuffled))
         return (
             windows.unbatch()
             .enumerate()
-            .map(example, num_parallel_calls=tf.data.AUTOTUNE)
+            .map(unconverted(example), num_parallel_calls=tf.data.AUTOTUNE)
             .batch(self.batch_size, drop_remainder=True)
         )
 
@@ -78,9 +78,10 @@ def held_out(
     """Streams some shards once, in order, as they are; yields what `Stream.batches` does."""
     import tensorflow as tf
 
+    read = unconverted(lambda serialized: _example(serialized, preprocessing, num_classes))
     return (
         tf.data.TFRecordDataset([str(path) for path in paths])
-        .map(lambda serialized: _example(serialized, preprocessing, num_classes), num_parallel_calls=tf.data.AUTOTUNE)
+        .map(read, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(batch_size)
         # Keras warns of running out of data where it is not told how much there is.
         .apply(tf.data.experimental.assert_cardinality(-(-records.count(paths) // batch_size)))

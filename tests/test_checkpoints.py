@@ -1,0 +1,57 @@
+"""Checkpoints on a disk that fills up, and when their removal is cut short; test_training.py has how they resume."""
+
+import errno
+import shutil
+
+import pytest
+
+from stages.library import artifacts, checkpoints
+from stages.library.checkpoints import Checkpoints
+
+LOGS = {"accuracy": 0.5, "loss": 1.0, "val_accuracy": 0.5, "val_loss": 1.0}
+
+
+@pytest.fixture
+def model():
+    from stages.library import tensorflow_runtime
+
+    tensorflow_runtime.start()
+    import keras
+
+    made = keras.Sequential([keras.Input((4,)), *(keras.layers.Dense(8) for _ in range(20)), keras.layers.Dense(2)])
+    made.compile("adamw", "mse")
+    made.optimizer.build(made.trainable_variables)
+    return made
+
+
+def test_a_removal_that_is_cut_short_is_no_trap(model, tmp_path, monkeypatch):
+    state = Checkpoints(tmp_path / "kept", model, model)
+    state.save(LOGS)
+    assert Checkpoints(tmp_path / "kept", model, model).restore() == 1
+    # A kill after the first file of the tree: what goes first is up to the file system.
+    monkeypatch.setattr(shutil, "rmtree", lambda folder, **_: (folder / "last-00000.weights.h5").unlink())
+    state.remove()
+    assert Checkpoints(tmp_path / "kept", model, model).restore() == 0
+
+
+def test_weights_need_no_more_room_than_is_asked_for(model, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(artifacts, "require_room", lambda folder, size_bytes: asked.append(size_bytes))
+    Checkpoints(tmp_path / "kept", model, model).save(LOGS)
+    sizes = [path.stat().st_size for path in sorted((tmp_path / "kept").glob("*.h5"))]
+    assert len(sizes) == len(asked) == 2
+    assert max(sizes) <= min(asked)
+
+
+def test_a_disk_too_small_for_the_weights_is_seen_before_they_are_written(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10_000, 0, 10_000))
+    with pytest.raises(OSError, match="No space left") as caught:
+        Checkpoints(tmp_path / "kept", model, model).save(LOGS)
+    assert caught.value.errno == errno.ENOSPC
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_a_training_s_folder_is_locked_beside_it(tmp_path):
+    with checkpoints.alone(tmp_path / "kept"):
+        assert [path.name for path in tmp_path.iterdir()] == ["kept.lock"]
+    assert list(tmp_path.iterdir()) == []
