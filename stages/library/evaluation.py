@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pydantic
 
-from stages.library import artifacts, metrics, records
+from stages.library import artifacts, metrics, model_size, records
 from stages.library.bottlenecks import METADATA_KEY, softmax
 from stages.library.console import UserError
 from stages.library.params import CONFIG
@@ -101,6 +101,7 @@ def write_evaluation(
     if predictions.training_mode_logits is not None:
         accuracy = metrics.top1_accuracy(predictions.training_mode_logits, predictions.labels)
         numbers["training_mode"] = rounded({"top1_accuracy": accuracy})
+    numbers["size_bytes"] = model_size.in_bytes(model.folder, model.backbone if model.kind == "head" else None)
     about = {
         "model": model.name,
         "kind": model.kind,

@@ -1,4 +1,8 @@
-"""The report as one self-contained HTML page: pictures inside, no script, nothing loaded from anywhere."""
+"""The report as one self-contained HTML page: pictures inside, no script, nothing loaded from any host.
+
+One picture is not inside: times differ from run to run, and the page must not. Where `python -m app.costs` has measured
+them, the browser shows its picture from the folder beside the report's.
+"""
 
 import base64
 import csv
@@ -7,10 +11,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from stages.library import leaderboard, plots, published
+from stages.library import leaderboard, pareto, plots, published
 from stages.library.leaderboard import Audit, FewShot, Result
+from stages.library.pareto import Point
 
 CONFUSIONS = 10
+MEASURED_COSTS = "../costs/costs.png"  # from the report's folder
 AUDITED = {"label_issues": "Likely label errors", "near_duplicates": "Near-duplicates", "outliers": "Outliers"}
 CSS = """
 :root { color-scheme: light; --ink: #1f2933; --soft: #5b6770; --line: #d9dee3; }
@@ -64,6 +70,7 @@ def render(
 standard deviation over the folds of training and validation data; ECE is the expected calibration error, "before" that
 of the logits as they were trained; n counts test pictures.</p>
 <ul class="soft">{notes}</ul>
+{_costs(results)}
 {_published(comparison)}
 {_fewshot(fewshots)}
 {"".join(map(_section, results))}
@@ -82,6 +89,30 @@ def facts(dataset: dict[str, Any]) -> str:
         f"{len(dataset['classes']):,} classes, {dataset['images']:,} pictures ({splits}), {width} by {height} px "
         f"(width by height). {dataset['rejected']:,} entries of the source were left out as unreadable."
     )
+
+
+def _costs(results: Sequence[Result]) -> str:
+    points = []
+    for result in results:
+        if size_bytes := result.metrics.get("size_bytes"):
+            accuracy, interval = result.metrics["top1_accuracy"], result.metrics["top1_accuracy_interval"]
+            ends = (interval["low"], interval["high"])
+            points.append(Point(result.name, accuracy, size_bytes / 1e6, f"{size_bytes / 1e6:.1f} MB", interval=ends))
+    if not points:
+        return ""
+    title = "Accuracy against size; line: no other model is both smaller and better"
+    picture = pareto.draw(points, "megabytes of all weights that predict, in float32", title)
+    return f"""
+<section id="costs">
+<h2>Accuracy against cost</h2>
+<div class="scroll">{_figure("Size", picture)}</div>
+<p class="soft">Size is that of the files that predict, with the backbone that a head stands on. Vertical lines are the
+95% intervals: models whose lines overlap may well be equally good.</p>
+<h3>Time</h3>
+<div class="scroll"><object type="image/png" data="{MEASURED_COSTS}" aria-label="Accuracy against time">Not measured in
+this checkout. Times depend on the machine and differ from run to run, so they are no part of the pipeline. To have
+them here, run: python -m app.costs</object></div>
+</section>"""
 
 
 def _published(comparison: Sequence[tuple[str, ...]]) -> str:
