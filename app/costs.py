@@ -65,7 +65,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.pictures < BATCH:
         parser.error(f"--pictures must be at least {BATCH}. Received: {arguments.pictures}")
-    project = Project.open(arguments.project)
+    with spinner("starting"):
+        project = Project.open(arguments.project)
     out = arguments.out or project.root / "artifacts" / "costs"
     costs = measure(project, arguments.pictures)
     with artifacts.new_folder(out) as folder:

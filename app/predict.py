@@ -44,8 +44,9 @@ class Prediction:
 def main() -> None:
     """Runs the program; exit status 1 where a picture could not be read, 2 where the command line is wrong."""
     arguments = parse_arguments()
-    project = Project.open(arguments.project, arguments.params)
-    name = chosen(project, arguments)
+    with spinner("starting"):
+        project = Project.open(arguments.project, arguments.params)
+        name = chosen(project, arguments)
 
     def load() -> Model:
         with spinner(f"loading {name}"):

@@ -48,7 +48,7 @@ class Looked:
 
 def main() -> None:
     """Runs the stage."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = console.parser(__doc__, "audit")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--records", type=Path, default=Path("data/tfrecord"))
     parser.add_argument("--bottlenecks", type=Path, required=True)

@@ -11,7 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from stages.library import leaderboard, pareto, plots, published
+from stages.library import console, leaderboard, pareto, plots, published
 from stages.library.leaderboard import Audit, FewShot, Result
 from stages.library.pareto import Point
 
@@ -73,7 +73,7 @@ of the logits as they were trained; n counts test pictures.</p>
 {_costs(results)}
 {_published(comparison)}
 {_fewshot(fewshots)}
-{"".join(map(_section, results))}
+{"".join(map(_section, console.progress(results, "report", "models")))}
 {"".join(map(_audit, audits))}
 </body>
 </html>
