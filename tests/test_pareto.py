@@ -33,3 +33,13 @@ def test_models_of_the_same_cost_and_accuracy_can_be_drawn():
     points = [point(name, 1.0, 18.6) for name in "abc"]
     assert pareto.frontier(points) == points[:1]
     assert pareto.draw(points, "megabytes", "title").startswith(b"\x89PNG")
+
+
+def test_names_stand_near_their_points_and_apart():
+    assert pareto.spread([0.2, 0.5, 0.9]) == [0.2, 0.5, 0.9]
+    for wanted in ([1.0] * 5, [0.0] * 5, [0.4, 0.41, 0.42, 0.99, 1.0], [0.5] * 40, [0.3]):
+        heights = pareto.spread(wanted)
+        gap = min(0.075, 1 / max(len(wanted) - 1, 1))
+        assert np.diff(heights).min(initial=1) >= gap - 1e-9
+        assert min(heights) >= 0
+        assert max(heights) <= 1

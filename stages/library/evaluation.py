@@ -205,11 +205,11 @@ def write_pictures(folder: Path, model: Model, predictions: Predictions, shards:
     cards = _cards(predictions, probabilities, shards, {int(row) for row in [*chosen, *mistakes]})
     title = f"{model}: {len(chosen)} random test pictures; bold: the true class"
     mosaics.write_predictions(folder / "predictions.png", title, [cards[row] for row in chosen])
-    title = f"{model}: no mistake on {total:,} test pictures"
+    tested = f"{total:,} test pictures"
+    title = f"{model}: no mistake on {tested}"
     if len(wrong):
-        title = (
-            f"{model}: the most confident of {len(wrong):,} mistakes on {total:,} test pictures; bold: the true class"
-        )
+        what = "the only mistake" if len(wrong) == 1 else f"the most confident of {len(wrong):,} mistakes"
+        title = f"{model}: {what} on {tested}; bold: the true class"
     mosaics.write_predictions(folder / "mistakes.png", title, [cards[row] for row in mistakes])
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -61,9 +60,17 @@ def draw(points: Sequence[Point], xlabel: str, title: str) -> bytes:
             if point.interval:
                 axes.vlines(point.cost, *point.interval, color=color, linewidth=1, alpha=0.5, zorder=1)
             axes.scatter(point.cost, point.accuracy, s=point.area, color=color, marker=marker, alpha=0.8, zorder=2)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set(xlabel=xlabel, ylabel="test top-1 accuracy", title=title)
+        axes.yaxis.set_major_formatter("{x:.1%}")
+        axes.grid(color=plots.GREY, linewidth=0.5, alpha=0.6)
         # Names in a column beside the points: the heads of one backbone cost the same and would hide each other.
+        low, high = axes.get_ylim()
         order = sorted(range(len(points)), key=lambda row: points[row].accuracy)
-        heights = np.linspace(0.03, 0.97, len(points)) if len(points) > 1 else [0.5]
+        heights = spread([(points[row].accuracy - low) / (high - low) for row in order])
         for row, height in zip(order, heights, strict=True):
             axes.annotate(
                 f"{names[row]}  {points[row].accuracy:.1%}, {points[row].costs}",
@@ -75,11 +82,21 @@ def draw(points: Sequence[Point], xlabel: str, title: str) -> bytes:
                 arrowprops={"arrowstyle": "-", "color": plots.GREY, "linewidth": 0.8, "relpos": (0, 0.5)},
                 annotation_clip=False,
             )
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set(xlabel=xlabel, ylabel="test top-1 accuracy", title=title)
-        axes.yaxis.set_major_formatter("{x:.1%}")
-        axes.grid(color=plots.GREY, linewidth=0.5, alpha=0.6)
         return plots.png(figure)
+
+
+def spread(wanted: Sequence[float]) -> list[float]:
+    """Returns heights near the wanted ones, so far apart that no name hides another; all in [0, 1], rising.
+
+    Args:
+      wanted: in [0, 1], rising.
+    """
+    gap = min(0.075, 1 / max(len(wanted) - 1, 1))
+    heights = list(wanted)
+    for place in range(1, len(heights)):
+        heights[place] = max(heights[place], heights[place - 1] + gap)
+    top = 1.0
+    for place in reversed(range(len(heights))):
+        heights[place] = top = min(heights[place], top)
+        top -= gap
+    return [max(height, 0.0) for height in heights]

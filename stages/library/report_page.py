@@ -20,14 +20,15 @@ MEASURED_COSTS = "../costs/costs.png"  # from the report's folder
 AUDITED = {"label_issues": "Likely label errors", "near_duplicates": "Near-duplicates", "outliers": "Outliers"}
 CSS = """
 :root { color-scheme: light; --ink: #1f2933; --soft: #5b6770; --line: #d9dee3; }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); margin: 0 auto; padding: 1rem; max-width: 80rem; }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); margin: 0 auto; padding: 1rem; max-width: 82rem; }
 h1 { font-size: 1.6rem; margin: .5rem 0; }
 h2 { margin: 3rem 0 .5rem; padding-top: 1rem; border-top: 1px solid var(--line); }
 h3 { font-size: 1rem; margin: 1rem 0 .3rem; } p, li { max-width: 45rem; } .soft { color: var(--soft); }
 .scroll { overflow-x: auto; } .grid { display: flex; flex-wrap: wrap; gap: 0 2rem; align-items: flex-start; }
 .grid > figure, .grid > div { max-width: 100%; } figure { margin: 0; } img { max-width: 100%; height: auto; }
-.scroll img { max-width: none; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .8rem .3rem 0; text-align: left; border-bottom: 1px solid var(--line); white-space: nowrap; }
+.scroll img { max-width: none; } .scroll table { font-size: .93rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .7rem .3rem 0; text-align: left; border-bottom: 1px solid var(--line); white-space: nowrap; }
 tbody tr:first-child td { font-weight: 600; } .plain tbody tr:first-child td { font-weight: inherit; }
 """
 
