@@ -45,6 +45,7 @@ def main() -> None:
         artifacts.write_bytes(folder / "index.html", page.encode())
     print(*tables.values(), *left_out, sep="\n")
     print(f"report: {len(results)} models, {len(left_out)} left out, {arguments.out}; {stopwatch.seconds():.1f} s")
+    print(f"Next: open {arguments.out / 'index.html'} in a browser, or try a model: python -m app.predict PICTURE")
 
 
 if __name__ == "__main__":

@@ -110,6 +110,14 @@ def test_links_lead_somewhere(path):
             assert (path.parent / target.partition("#")[0]).exists(), target
 
 
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_pictures_are_there_and_small(path):
+    sources = re.findall(r'<img src="([^"]+)"', path.read_text(encoding="utf-8"))
+    assert sources or path.stem != "README"
+    for source in sources:
+        assert (path.parent / source).stat().st_size < 150_000
+
+
 @pytest.mark.slow
 def test_the_tutorial_runs_as_it_stands(tmp_path):
     project = Project(tmp_path / "project")

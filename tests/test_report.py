@@ -122,7 +122,8 @@ def test_the_table_is_printed_and_is_that_of_the_files(report, capsys):
     out = report()
     printed = capsys.readouterr().out
     assert (out / "leaderboard.md").read_text(encoding="utf-8") in printed
-    assert printed.splitlines()[-1].startswith("report: 3 models, 0 left out")
+    assert printed.splitlines()[-2].startswith("report: 3 models, 0 left out")
+    assert printed.splitlines()[-1].startswith(f"Next: open {out / 'index.html'}")
     assert len((out / "leaderboard.csv").read_text(encoding="utf-8").splitlines()) == 4
 
 
