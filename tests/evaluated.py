@@ -57,6 +57,7 @@ def write_model(folder, kind="head"):
     if kind == "head":
         content = {"top1_accuracy": {"mean": 0.91234567, "std": 0.01}}
         (folder / "cross_validation.json").write_text(json.dumps(content))
+        (folder / "head.json").write_text(json.dumps({"features": "bottleneck"}))
     return folder
 
 

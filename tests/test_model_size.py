@@ -1,6 +1,10 @@
 """What a model weighs: its files that predict, and the network that a head stands on."""
 
-from stages.library import backbones, model_size
+import json
+
+import pytest
+
+from stages.library import model_size
 
 
 def test_a_network_is_its_files_without_what_training_left(tmp_path):
@@ -11,7 +15,10 @@ def test_a_network_is_its_files_without_what_training_left(tmp_path):
     assert model_size.in_bytes(tmp_path, None) == 1010
 
 
-def test_a_head_stands_on_its_backbone(tmp_path):
+@pytest.mark.parametrize(("features", "classifier"), [("bottleneck", False), ("logits", True), ("joined", True)])
+def test_a_head_stands_on_as_much_of_its_backbone_as_it_reads(tmp_path, features, classifier):
     (tmp_path / "weights.safetensors").write_bytes(bytes(100))
-    lite0 = backbones.lookup("efficientnet_lite0").BACKBONE.num_parameters
-    assert model_size.in_bytes(tmp_path, "efficientnet_lite0") == 100 + 4 * lite0
+    (tmp_path / "head.json").write_text(json.dumps({"features": features}))
+    own = 100 + (tmp_path / "head.json").stat().st_size
+    parameters = 4_652_008 if classifier else 4_652_008 - 1281 * 1000  # kernel and bias of 1,000 classes
+    assert model_size.in_bytes(tmp_path, "efficientnet_lite0") == own + 4 * parameters

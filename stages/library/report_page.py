@@ -107,8 +107,8 @@ def _costs(results: Sequence[Result]) -> str:
 <section id="costs">
 <h2>Accuracy against cost</h2>
 <div class="scroll">{_figure("Size", picture)}</div>
-<p class="soft">Size is that of the files that predict, with the backbone that a head stands on. Vertical lines are the
-95% intervals: models whose lines overlap may well be equally good.</p>
+<p class="soft">Size is that of the files that predict, and of as much of its backbone as a head reads. Vertical lines
+are the 95% intervals: models whose lines overlap may well be equally good.</p>
 <h3>Time</h3>
 <div class="scroll"><object type="image/png" data="{MEASURED_COSTS}" aria-label="Accuracy against time">Not measured in
 this checkout. Times depend on the machine and differ from run to run, so they are no part of the pipeline. To have
