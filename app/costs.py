@@ -72,10 +72,10 @@ def main() -> None:
     with artifacts.new_folder(out) as folder:
         artifacts.write_bytes(folder / "costs.csv", as_csv(costs).encode())
         artifacts.write_bytes(folder / "costs.png", draw(costs))
-    print(f"{'model':32s} {'top-1':>6s} {'one alone':>10s} {'in batches':>10s} {'features':>9s} {'size':>9s}")
+    print(f"{'model':31s} {'top-1':>6s} {'one alone':>10s} {'in batches':>10s} {'features':>9s} {'size':>9s}")
     for cost in costs:
         times = f"{cost.single_ms:7.1f} ms {cost.batch_ms:7.1f} ms {cost.extract_seconds:7.1f} s"
-        print(f"{cost.model:32s} {cost.top1_accuracy:6.4f} {times} {cost.size_bytes / 1e6:6.1f} MB")
+        print(f"{cost.model:31s} {cost.top1_accuracy:6.4f} {times} {cost.size_bytes / 1e6:6.1f} MB")
     print(f"costs: {len(costs)} models, {out}. Next: open artifacts/report/index.html, which shows {out / 'costs.png'}")
 
 
