@@ -1,8 +1,9 @@
 """Measures what each model of the leaderboard costs on this machine.
 
-That is milliseconds a picture and bytes. Writes costs.csv and costs.png, in
-which a line joins the models that no other one beats in both accuracy and time.
-It is no stage of the pipeline, whose outs are the same in every run.
+That is milliseconds a picture, seconds for the features of all pictures, and
+bytes. Writes costs.csv and costs.png, which the report shows; a line joins the
+models that no other one beats in both accuracy and time. It is no stage of the
+pipeline, whose outs are the same in every run.
 
 example: python -m app.costs
          python -m app.costs --pictures 200 --out costs
@@ -11,22 +12,24 @@ example: python -m app.costs
 import argparse
 import csv
 import io
+import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from app import compiled
 from app.models import Model, Project
 from app.spinner import spinner
-from stages.library import artifacts, console, plots, records
+from stages.library import artifacts, console, model_size, pareto, records, runtimes
 from stages.library.console import UserError
+from stages.library.pareto import Point
 
 BATCH = 16
-NOT_PREDICTING = {"out_of_fold.parquet", "curve.csv", "cross_validation.json", "last.weights.h5", "variables.csv"}
-FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Cost:
       top1_accuracy: on test pictures.
       single_ms: milliseconds for one picture alone, from JPEG or PNG to probabilities, median.
       batch_ms: milliseconds a picture in batches of 16, median.
+      extract_seconds: for the features of all pictures of the data set, at the speed of batches of 16; 0 for a network
+        that is trained on pictures.
       size_bytes: of all weights that predict, in float32, backbone and head.
     """
 
@@ -45,6 +50,7 @@ class Cost:
     top1_accuracy: float
     single_ms: float
     batch_ms: float
+    extract_seconds: float
     size_bytes: int
 
 
@@ -59,17 +65,18 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.pictures < BATCH:
         parser.error(f"--pictures must be at least {BATCH}. Received: {arguments.pictures}")
-    project = Project.open(arguments.project)
+    with spinner("starting"):
+        project = Project.open(arguments.project)
     out = arguments.out or project.root / "artifacts" / "costs"
     costs = measure(project, arguments.pictures)
     with artifacts.new_folder(out) as folder:
         artifacts.write_bytes(folder / "costs.csv", as_csv(costs).encode())
         artifacts.write_bytes(folder / "costs.png", draw(costs))
-    print(f"{'model':36s} {'top-1':>7s} {'one alone':>10s} {'in batches':>11s} {'size':>9s}")
+    print(f"{'model':31s} {'top-1':>6s} {'one alone':>10s} {'in batches':>10s} {'features':>9s} {'size':>9s}")
     for cost in costs:
-        times = f"{cost.single_ms:7.1f} ms {cost.batch_ms:8.1f} ms"
-        print(f"{cost.model:36s} {cost.top1_accuracy:7.4f} {times} {cost.size_bytes / 1e6:6.1f} MB")
-    print(f"costs: {len(costs)} models. The picture: {out / 'costs.png'}")
+        times = f"{cost.single_ms:7.1f} ms {cost.batch_ms:7.1f} ms {cost.extract_seconds:7.1f} s"
+        print(f"{cost.model:31s} {cost.top1_accuracy:6.4f} {times} {cost.size_bytes / 1e6:6.1f} MB")
+    print(f"costs: {len(costs)} models, {out}. Next: open artifacts/report/index.html, which shows {out / 'costs.png'}")
 
 
 def measure(project: Project, count: int) -> list[Cost]:
@@ -82,14 +89,25 @@ def measure(project: Project, count: int) -> list[Cost]:
     if not results:
         raise UserError(f"{project.root} has no trained model yet. Run: dvc repro")
     encoded = list(islice(held_out_pictures(project.root / "data" / "tfrecord"), count))
+    images = artifacts.read_json(project.root / "data" / "tfrecord" / "dataset.json")["images"]
     costs = []
     for result in console.progress(results, "costs", "models"):
         with spinner(f"loading {result.name}"):
-            model = project.load(result.name)
-        single, batch = timed(model, encoded)
-        size = size_bytes(model, project.folder(result.name))
-        costs.append(Cost(result.name, float(result.metrics["top1_accuracy"]), single, batch, size))
+            loaded = project.load(result.name)
+            model = compiled.model(loaded, flip=False)  # which says nothing of a model that was trained here
+        single, batch = (median_ms(model.predict, encoded, size) for size in (1, BATCH))
+        extract = images * median_ms(features(loaded), encoded, BATCH) / 1000 if loaded.backbone else 0.0
+        size = model_size.in_bytes(project.folder(result.name), result.backbone if loaded.backbone else None)
+        costs.append(Cost(result.name, float(result.metrics["top1_accuracy"]), single, batch, extract, size))
     return costs
+
+
+def features(model: Model) -> Callable[[Sequence[bytes]], object]:
+    """Returns what runs a model's backbone alone over JPEG or PNG pictures."""
+    assert model.backbone
+    assert model.trained
+    network, flip = compiled.network(model.backbone), model.trained.source.flip
+    return lambda encoded: runtimes.tap(network, np.stack([model.pixels(picture) for picture in encoded]), flip)
 
 
 def held_out_pictures(shards: Path) -> Iterator[bytes]:
@@ -100,34 +118,15 @@ def held_out_pictures(shards: Path) -> Iterator[bytes]:
             yield from (record.encoded for record in records.read_shard(path))
 
 
-def timed(model: Model, encoded: Sequence[bytes]) -> tuple[float, float]:
-    """Returns the median milliseconds a picture, one at a time and in batches; the first of each is not counted."""
-
-    def median(size: int) -> float:
-        batches = [encoded[start : start + size] for start in range(0, len(encoded) - size + 1, size)]
-        seconds = []
-        for batch in [batches[0], *batches]:
-            start = time.perf_counter()
-            model.predict(batch)
-            seconds.append(time.perf_counter() - start)
-        return 1000 * float(np.median(seconds[1:])) / size
-
-    return median(1), median(BATCH)
-
-
-def size_bytes(model: Model, folder: Path) -> int:
-    """Returns the bytes of what predicts: the files of the model, and its backbone's variables in float32."""
-    own = sum(path.stat().st_size for path in folder.iterdir() if path.is_file() and path.name not in NOT_PREDICTING)
-    return own + (FLOAT32_BYTES * model.backbone.count_params() if model.backbone is not None else 0)
-
-
-def frontier(costs: Sequence[Cost]) -> list[Cost]:
-    """Returns the models that no other beats in both accuracy and time in batches, the fastest first."""
-    found: list[Cost] = []
-    for cost in sorted(costs, key=lambda cost: (cost.batch_ms, -cost.top1_accuracy)):
-        if not found or cost.top1_accuracy > found[-1].top1_accuracy:
-            found.append(cost)
-    return found
+def median_ms(run: Callable[[Sequence[bytes]], object], encoded: Sequence[bytes], size: int) -> float:
+    """Returns the median milliseconds a picture, in batches of `size`; the first call is not counted."""
+    batches = [encoded[start : start + size] for start in range(0, len(encoded) - size + 1, size)]
+    seconds = []
+    for batch in [batches[0], *batches]:
+        start = time.perf_counter()
+        run(batch)
+        seconds.append(time.perf_counter() - start)
+    return 1000 * float(np.median(seconds[1:])) / size
 
 
 def as_csv(costs: Sequence[Cost]) -> str:
@@ -141,43 +140,24 @@ def as_csv(costs: Sequence[Cost]) -> str:
 
 def draw(costs: Sequence[Cost]) -> bytes:
     """Draws accuracy against milliseconds a picture, a point a model, its area by size; returns a PNG."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, NullFormatter
+    points = [
+        Point(
+            name=cost.model,
+            accuracy=cost.top1_accuracy,
+            cost=cost.batch_ms,
+            costs=f"{cost.batch_ms:.1f} ms, {cost.size_bytes / 1e6:.0f} MB",
+            area=30 + 2 * cost.size_bytes / 1e6,
+        )
+        for cost in costs
+    ]
+    where = f"measured on {cores()} cores, {datetime.now().astimezone():%Y-%m-%d}"
+    title = "Accuracy against time; line: no other model is both faster and better; area: size"
+    return pareto.draw(points, f"milliseconds a picture, in batches of {BATCH}; {where}", title)
 
-    best = frontier(costs)
-    names = [plots.shorten(cost.model, 40) for cost in costs]
-    with plots.style(names):
-        figure = Figure(figsize=(8, 4.8), layout="constrained")
-        axes = figure.add_subplot()
-        axes.plot([cost.batch_ms for cost in best], [cost.top1_accuracy for cost in best], color=plots.GREY, zorder=1)
-        for cost in costs:
-            color, marker = (plots.BLUE, "o") if cost in best else (plots.DARK_GREY, "D")
-            area = 30 + 2 * cost.size_bytes / 1e6
-            axes.scatter(cost.batch_ms, cost.top1_accuracy, s=area, color=color, marker=marker, alpha=0.8, zorder=2)
-        # Names in a column beside the points: the heads of one backbone take the same time and would hide each other.
-        order = sorted(range(len(costs)), key=lambda row: costs[row].top1_accuracy)
-        heights = np.linspace(0.03, 0.97, len(costs)) if len(costs) > 1 else [0.5]
-        for row, height in zip(order, heights, strict=True):
-            cost = costs[row]
-            axes.annotate(
-                f"{names[row]}  {cost.top1_accuracy:.1%}, {cost.batch_ms:.1f} ms, {cost.size_bytes / 1e6:.0f} MB",
-                (cost.batch_ms, cost.top1_accuracy),
-                (1.03, height),
-                textcoords="axes fraction",
-                fontsize=8,
-                va="center",
-                arrowprops={"arrowstyle": "-", "color": plots.GREY, "linewidth": 0.8, "relpos": (0, 0.5)},
-                annotation_clip=False,
-            )
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set(xlabel=f"milliseconds a picture, in batches of {BATCH}", ylabel="test top-1 accuracy")
-        axes.set_title("Accuracy against cost; line: no other model is both faster and better; area: size")
-        axes.yaxis.set_major_formatter("{x:.1%}")
-        axes.grid(color=plots.GREY, linewidth=0.5, alpha=0.6)
-        return plots.png(figure)
+
+def cores() -> int:
+    """Returns the CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 if __name__ == "__main__":

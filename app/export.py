@@ -24,10 +24,11 @@ MIB = 1 << 20
 def main() -> None:
     """Runs the program; exit status 1 where the file would not do the same, 2 where the command line is wrong."""
     arguments = parse_arguments()
-    project = Project.open(arguments.project, arguments.params)
-    form = exporting.lookup(arguments.format)
-    name = project.choose(arguments.model)
-    check_size(name, arguments.size)
+    with spinner("starting"):
+        project = Project.open(arguments.project, arguments.params)
+        form = exporting.lookup(arguments.format)
+        name = project.choose(arguments.model)
+        check_size(name, arguments.size)
     out = arguments.out or project.root / "artifacts" / "exported" / name / arguments.format
     refuse_what_is_no_export(out)
     stopwatch = console.Stopwatch()

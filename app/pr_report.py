@@ -2,8 +2,8 @@
 
 Writes a comment and pictures. Exit status 1 where a revision can't be read or
 a gate fails: --max-drop for metrics of which more is better, --max-rise for
-log_loss and calibration errors. A model that vanishes breaks any gate, unless
-params.yaml no longer lists it.
+log_loss and calibration errors. A model that vanishes breaks any gate while
+params.yaml still lists it; one that was taken out is named, and not compared.
 
 example: python -m app.pr_report --base main --max-drop top1_accuracy=0.01
 """
@@ -123,6 +123,8 @@ def compare(arguments: argparse.Namespace) -> list[str]:
         pictures_url=arguments.pictures_url,
     )
     artifacts.write_bytes(arguments.out / COMMENT, comment.render(report).encode())
+    for path in gates.removed(base, head) if limits else ():
+        print(f"pr-report: {path} is not compared: the pipeline no longer makes it")
     metrics = comment.differences(base.metrics, head.metrics)
     print(f"pr-report: {len(metrics)} metrics and {len(changes)} plots differ, {len(failures)} gates broken")
     print(f"Read {arguments.out / COMMENT}, or post it: gh pr comment --body-file {arguments.out / COMMENT}")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app import inputs
+from app import compiled, inputs
 from app.inputs import Input
 from app.models import Model, Project
 from app.spinner import spinner
@@ -24,6 +24,7 @@ from stages.library import backbones, console, params
 from stages.library.backbones import Backbone
 
 BATCH = 16  # pictures in memory at once
+FEW = 96  # pictures that are done before compiling the network, a second, has paid
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,17 @@ class Prediction:
 def main() -> None:
     """Runs the program; exit status 1 where a picture could not be read, 2 where the command line is wrong."""
     arguments = parse_arguments()
-    project = Project.open(arguments.project, arguments.params)
-    name = chosen(project, arguments)
+    with spinner("starting"):
+        project = Project.open(arguments.project, arguments.params)
+        name = chosen(project, arguments)
+
+    pictures = inputs.find(arguments.pictures)
 
     def load() -> Model:
         with spinner(f"loading {name}"):
-            return project.load(name, arguments.size)
+            model = project.load(name, arguments.size)
+            return compiled.model(model, project.settings["extract"].flip) if len(pictures) > FEW else model
 
-    pictures = inputs.find(arguments.pictures)
     # Where the results run over the terminal themselves, a bar would only be in their way.
     seen = pictures if sys.stdout.isatty() else console.progress(pictures, "predict", "pictures")
     counts = [0, 0]

@@ -16,6 +16,7 @@ from typing import Any
 import pydantic
 from ruamel.yaml import YAML
 
+from app.spinner import spinner
 from stages.library import artifacts, console, params
 
 ROOT = Path(__file__).parents[1]
@@ -35,7 +36,9 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "params.md")
     arguments = parser.parse_args()
-    artifacts.write_bytes(arguments.out, render().encode())
+    with spinner("reading the code"):
+        page = render()
+    artifacts.write_bytes(arguments.out, page.encode())
     print(f"reference: {arguments.out}. Next: git diff {arguments.out}")
 
 

@@ -130,9 +130,10 @@ def show(root: Path, folders: Sequence[Folder]) -> None:
     for size, backbone, description, dataset, count, folder in sorted(rows, key=lambda row: (-row[0], *row[1:4])):
         print(f"{backbone:<22} {description:<38} {dataset:<14} {count:>10,} {_megabytes(size):>10}  {_age(folder)}")
     total = sum(folder.size_bytes for folder in folders)
-    print(f"{root}: {sum(sum(f.pictures.values()) for f in folders):,} pictures, {_megabytes(total)}")
+    following = "Make room: python -m app.store prune --unused-for 30" if rows else "dvc repro fills it"
     if damaged := sum(len(folder.unreadable) for folder in folders):
-        print(f"{damaged} unreadable parts. Run: python -m app.store verify")
+        following = f"{damaged} unreadable parts. Run: python -m app.store verify"
+    print(f"{root}: {sum(sum(f.pictures.values()) for f in folders):,} pictures, {_megabytes(total)}. {following}")
 
 
 def verify(folders: Sequence[Folder]) -> int:
@@ -144,7 +145,8 @@ def verify(folders: Sequence[Folder]) -> int:
             print(f"removed {part}: damaged")
             part.unlink(missing_ok=True)
             damaged += 1
-    print(f"{len(parts):,} parts, {damaged} damaged" + (". Lost features are computed again" if damaged else ""))
+    following = "dvc repro computes again what is lost and needed" if damaged else "Nothing to be done"
+    print(f"{len(parts):,} parts, {damaged} damaged. {following}")
     return damaged
 
 
@@ -166,7 +168,8 @@ def prune(folders: Sequence[Folder], dry_run: bool) -> None:
         if not dry_run:
             store_location.remove(folder.path)
     freed = sum(folder.size_bytes for folder in folders)
-    print(f"{_megabytes(freed)} {'would be' if dry_run else 'are'} free")
+    following = "Without --dry-run they are removed" if dry_run else "dvc repro computes again what it needs"
+    print(f"{_megabytes(freed)} {'would be' if dry_run else 'are'} free. {following}")
 
 
 def _megabytes(size: int) -> str:

@@ -29,9 +29,7 @@ RUNS = [
 
 def main() -> None:
     """Runs them; goes on after one that fails, and says so at the end."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", usage="%(prog)s [options]", description=__doc__)
     parser.add_argument("--peers", help="the Python of an environment with requirements-peers.txt")
     arguments = parser.parse_args()
     failed = []

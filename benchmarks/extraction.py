@@ -45,7 +45,9 @@ PEERS = {"timm", "onnxruntime", "openvino-peer"}
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.extraction", usage="%(prog)s [options]", description=__doc__
+    )
     parser.add_argument("--backbone", default="efficientnet_lite0", choices=["efficientnet_lite0", "inception_v3"])
     parser.add_argument("--size", type=int, default=96, help="side of the input in pixels")
     parser.add_argument("--folder", type=Path, help="CLASS/picture files")

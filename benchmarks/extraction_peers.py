@@ -27,8 +27,10 @@ NAMES = {"efficientnet_lite0": "tf_efficientnet_lite0", "inception_v3": "tf_ince
 
 def main() -> None:
     """Runs one way."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("way", choices=WAYS)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.extraction_peers", usage="%(prog)s WAY [options]", description=__doc__
+    )
+    parser.add_argument("way", choices=WAYS, metavar="WAY")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--scratch", type=Path, required=True)
     parser.add_argument("--backbone", required=True)

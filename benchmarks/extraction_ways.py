@@ -21,8 +21,10 @@ FORWARD_BATCHES = 8  # kept in memory for the raw forward, used over and over
 
 def main() -> None:
     """Runs one way."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("way", choices=WAYS)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.extraction_ways", usage="%(prog)s WAY [options]", description=__doc__
+    )
+    parser.add_argument("way", choices=WAYS, metavar="WAY")
     parser.add_argument("--work", type=Path, required=True, help="made by benchmarks.extraction")
     parser.add_argument("--scratch", type=Path, required=True, help="empty folder")
     parser.add_argument("--backbone", required=True)

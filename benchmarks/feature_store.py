@@ -27,7 +27,9 @@ SMALL = ((160, 120), (120, 160))
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.feature_store", usage="%(prog)s [options]", description=__doc__
+    )
     parser.add_argument("--backbone", default="inception_v3", choices=["efficientnet_lite0", "inception_v3"])
     parser.add_argument("--size", type=int, default=299)
     parser.add_argument("--images", type=int, default=1000)

@@ -19,7 +19,9 @@ FOLDS = 3
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.float16_features", usage="%(prog)s [options]", description=__doc__
+    )
     parser.add_argument("--records", type=Path, required=True, help="out of the tfrecord stage")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--backbone", default="efficientnet_lite0")

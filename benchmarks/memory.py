@@ -24,9 +24,11 @@ FEATURE_WIDTH, CLASSES = 1280, 10
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.memory", usage="%(prog)s [options]", description=__doc__
+    )
     parser.add_argument("--images", type=int, nargs=2, default=[7000, 70000])
-    parser.add_argument("--ways", nargs="+", default=["extract", *HEADS], choices=["extract", *HEADS])
+    parser.add_argument("--ways", nargs="+", default=["extract", *HEADS], choices=["extract", *HEADS], metavar="WAY")
     arguments = parser.parse_args()
     print(f"{'':10s} {'pictures':>10s} {'seconds':>8s} {'anonymous':>10s} {'resident':>10s}   ratio of anonymous")
     for way in arguments.ways:

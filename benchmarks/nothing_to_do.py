@@ -14,7 +14,9 @@ from benchmarks.extraction import ROOT
 
 def main() -> None:
     """Prints the ratio."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.nothing_to_do", usage="%(prog)s [options]", description=__doc__
+    )
     parser.add_argument("--pairs", type=int, default=5)
     arguments = parser.parse_args()
     ratios, seconds = [], []

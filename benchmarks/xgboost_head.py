@@ -23,7 +23,9 @@ PUBLISHED = {"learning_rate": 0.1, "max_depth": 4}
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.xgboost_head", usage="%(prog)s [options]", description=__doc__
+    )
     parser.add_argument("--bottlenecks", type=Path, help="out of bottleneck-extract; else data are generated")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--rows", type=int, default=6000)

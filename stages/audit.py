@@ -48,7 +48,7 @@ class Looked:
 
 def main() -> None:
     """Runs the stage."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = console.parser(__doc__, "audit")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--records", type=Path, default=Path("data/tfrecord"))
     parser.add_argument("--bottlenecks", type=Path, required=True)
@@ -167,12 +167,18 @@ def write_pictures(
         line = table.iloc[row]
         return galleries.Tile(pixels[int(line["row"])], (line["label"], line["split"], line["filename"]))
 
-    title = "Likely label errors, most doubtful first: the given label, and the classes that the model finds likely"
+    order = "most doubtful first: the given label, and the classes that the model finds likely"
+    title = heading("Likely label errors", order, len(issues))
     mosaics.write_predictions(folder / "label_issues.png", title, [card(row) for row in issues])
-    title = "Near-duplicates, nearest first: label, split, file"
+    title = heading("Near-duplicates", "nearest first: label, split, file", len(pairs))
     galleries.write(folder / "near_duplicates.png", title, [[tile(row) for row in pair] for pair in pairs])
-    title = "Outliers, least typical first: label, split, file"
+    title = heading("Outliers", "least typical first: label, split, file", len(outliers))
     galleries.write(folder / "outliers.png", title, [[tile(row)] for row in outliers])
+
+
+def heading(kind: str, order: str, found: int) -> str:
+    """Returns the title of a picture that shows so many; an empty picture says why it is."""
+    return f"{kind}, {order}" if found else f"{kind}: none found"
 
 
 def thumbnails(shards: Path, rows: Container[int]) -> dict[int, np.ndarray]:

@@ -5,7 +5,6 @@ it adds to. Writes a folder of parquet files, one per shard: `key`, `label`, `bo
 softmax). Costs one forward pass for each picture that the store lacks; killed, it goes on where it was.
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,11 @@ from stages.library.console import UserError
 
 def main() -> None:
     """Runs the stage."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = console.parser(__doc__, "bottleneck_extract")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--backbone", required=True, choices=params.plugin_names(params.PLUGINS["backbones"]))
+    parser.add_argument(
+        "--backbone", required=True, choices=params.plugin_names(params.PLUGINS["backbones"]), metavar="NAME"
+    )
     parser.add_argument("--records", type=Path, default=Path("data/tfrecord"))
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()

@@ -7,7 +7,6 @@ per test picture for a network, two where fine-tuning trained BatchNorm: one in 
 was evaluated, by mistake.
 """
 
-import argparse
 from pathlib import Path
 
 from stages.library import artifacts, bottlenecks, console, evaluation, params, trained_head
@@ -17,7 +16,7 @@ from stages.library.evaluation import Model, Predictions
 
 def main() -> None:
     """Runs the stage."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = console.parser(__doc__, "evaluate")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--records", type=Path, default=Path("data/tfrecord"))
     model = parser.add_mutually_exclusive_group(required=True)
@@ -35,9 +34,10 @@ def main() -> None:
         evaluated, predictions = predict_by_head(arguments.head, arguments.bottlenecks)
     else:
         evaluated, predictions = predict_by_network(arguments.network, arguments.records)
-    numbers = evaluation.write_evaluation(
-        evaluated, predictions, arguments.records, settings, arguments.metrics, arguments.figures
-    )
+    with console.notice(f"measuring and drawing {evaluated}"):
+        numbers = evaluation.write_evaluation(
+            evaluated, predictions, arguments.records, settings, arguments.metrics, arguments.figures
+        )
     interval = numbers["top1_accuracy_interval"]
     stopwatch.close(
         "evaluate",

@@ -5,7 +5,6 @@ the network. Writes `data/raw`: archives as published (never unpacked), arrays, 
 Costs the download once for all checkouts; afterwards a checksum.
 """
 
-import argparse
 from pathlib import Path
 
 from stages.library import artifacts, console, datasets, downloads, params
@@ -13,7 +12,7 @@ from stages.library import artifacts, console, datasets, downloads, params
 
 def main() -> None:
     """Runs the stage."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = console.parser(__doc__, "fetch")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--out", type=Path, default=Path("data/raw"))
     arguments = parser.parse_args()

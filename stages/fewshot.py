@@ -11,7 +11,6 @@ One fit on one core, measured on generated features: 2 to 4 s for ridge or logis
 (1,797 x 1,280), 30 to 40 s for ridge at 257 classes and 30,607 x 2,048.
 """
 
-import argparse
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.library import artifacts, bottlenecks, fewshot, params, published
+from stages.library import artifacts, bottlenecks, console, fewshot, params, published
 from stages.library.console import Stopwatch, progress, run
 
 SPLITS = "train", "validation", "test"
@@ -29,9 +28,11 @@ SPLITS = "train", "validation", "test"
 
 def main() -> None:
     """Runs the stage."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = console.parser(__doc__, "fewshot")
     parser.add_argument("--params", type=Path, required=True)
-    parser.add_argument("--backbone", choices=params.plugin_names(params.PLUGINS["backbones"]), required=True)
+    parser.add_argument(
+        "--backbone", choices=params.plugin_names(params.PLUGINS["backbones"]), required=True, metavar="NAME"
+    )
     parser.add_argument("--bottlenecks", type=Path, required=True)
     parser.add_argument("--records", type=Path, required=True)
     parser.add_argument("--metrics", type=Path, required=True)

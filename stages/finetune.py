@@ -8,7 +8,6 @@ Reads the TFRecord shards, the cached features and the backbone's weights. Write
 DVCLive's `dvclive/`. Costs about three forward passes a picture and epoch; killed, it goes on after the last epoch.
 """
 
-import argparse
 import math
 from dataclasses import asdict
 from pathlib import Path
@@ -30,7 +29,7 @@ from stages.library.preprocessing import Preprocessing
 
 def main() -> None:
     """Runs the stage."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = console.parser(__doc__, "finetune")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--backbone", required=True)
     parser.add_argument("--records", type=Path, default=Path("data/tfrecord"))

@@ -6,7 +6,6 @@ named. Where results on the data set are published, published.md sets ours besid
 second or two a model.
 """
 
-import argparse
 from pathlib import Path
 
 from stages.library import artifacts, console, leaderboard, params, published, report_page
@@ -14,7 +13,7 @@ from stages.library import artifacts, console, leaderboard, params, published, r
 
 def main() -> None:
     """Runs the stage."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = console.parser(__doc__, "report")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--records", type=Path, default=Path("data/tfrecord"))
     parser.add_argument("--metrics", type=Path, default=Path("metrics"))
@@ -46,6 +45,7 @@ def main() -> None:
         artifacts.write_bytes(folder / "index.html", page.encode())
     print(*tables.values(), *left_out, sep="\n")
     print(f"report: {len(results)} models, {len(left_out)} left out, {arguments.out}; {stopwatch.seconds():.1f} s")
+    print(f"Next: open {arguments.out / 'index.html'} in a browser, or try a model: python -m app.predict PICTURE")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ Reads `data/raw` (and `dataset.folder` for the data set `folder`). Writes a fold
 why), and a picture of ten random images of each class. Costs one decoding of every picture.
 """
 
-import argparse
 import heapq
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -46,7 +45,7 @@ class Samples:
 
 def main() -> None:
     """Runs the stage."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = console.parser(__doc__, "tfrecord")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--raw", type=Path, default=Path("data/raw"))
     parser.add_argument("--out", type=Path, default=Path("data/tfrecord"))

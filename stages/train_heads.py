@@ -10,7 +10,6 @@ Costs on digits (1,400 x 1,280 features) and 2 cores: seconds for ridge, logisti
 xgboost.
 """
 
-import argparse
 import csv
 from pathlib import Path
 
@@ -18,14 +17,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.library import artifacts, bottlenecks, calibration, folds, heads, metrics, params
+from stages.library import artifacts, bottlenecks, calibration, console, folds, heads, metrics, params
 from stages.library.console import Stopwatch, UserError, run
 from stages.library.trained_head import TrainedHead
 
 
 def main() -> None:
     """Runs the stage."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = console.parser(__doc__, "train_heads")
     parser.add_argument("--params", type=Path, required=True)
     parser.add_argument("--head", choices=params.plugin_names(params.PLUGINS["heads"]), required=True)
     parser.add_argument("--bottlenecks", type=Path, required=True)

@@ -5,7 +5,6 @@ the TFRecord shards. Writes a folder of `best.weights.h5`, `last.weights.h5`, `c
 DVCLive's `dvclive/`. Killed, it goes on after the last epoch.
 """
 
-import argparse
 import math
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +15,7 @@ from stages.library.preprocessing import Preprocessing
 
 def main() -> None:
     """Runs the stage."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = console.parser(__doc__, "train_scratch")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--records", type=Path, default=Path("data/tfrecord"))
     parser.add_argument("--tensorboard", type=Path, required=True)

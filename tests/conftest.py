@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before the first import of TensorFlow, or it is too late
-for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):  # under `make test`, a `make` of a test is no part of that one
-    os.environ.pop(name, None)
 
 import numpy as np
 import pytest
@@ -16,6 +14,9 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
+
+for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):  # under `make test`, a `make` of a test is no part of that one
+    os.environ.pop(name, None)
 
 settings.register_profile("shared machine", deadline=None)  # one slow call on a busy machine is no defect
 settings.load_profile("shared machine")

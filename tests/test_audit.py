@@ -1,5 +1,7 @@
 """The stage on a trained project, with a wrong label and a copy planted in what it reads."""
 
+import importlib
+
 import contents
 import pandas as pd
 import pyarrow as pa
@@ -86,6 +88,12 @@ def test_files_that_do_not_belong_together_are_refused(audit, paths, tmp_path):
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match=r"broken\.parquet can't be read"):
         audit(out_of_fold=tmp_path / "broken.parquet")
+
+
+def test_a_picture_without_any_says_so():
+    heading = importlib.import_module("stages.audit").heading
+    assert heading("Outliers", "least typical first", 2) == "Outliers, least typical first"
+    assert heading("Outliers", "least typical first", 0) == "Outliers: none found"
 
 
 def trained_names():

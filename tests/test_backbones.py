@@ -38,6 +38,8 @@ def test_a_backbone_is_what_it_says(built):
         "logits": (None, backbone.num_logits),
     }
     assert sum(int(np.prod(variable.shape)) for variable in model.trainable_variables) == backbone.num_parameters
+    classifier = [layer for layer in model.layers if layer.count_params()][-1]  # what model_size.py leaves out
+    assert classifier.count_params() == (backbone.feature_width + 1) * backbone.num_logits
 
 
 def test_blocks_are_layers_in_topological_order(built):

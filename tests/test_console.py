@@ -1,4 +1,5 @@
 import errno
+import io
 import os
 import signal
 import subprocess
@@ -102,3 +103,32 @@ def test_a_library_s_lines_about_a_full_disk_stay_one_line():
     with pytest.raises(SystemExit) as caught:
         console.run(main)
     assert caught.value.code == f"error: {os.strerror(errno.ENOSPC)}. {console.REMEDIES[errno.ENOSPC]}"
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_notice_is_shown_on_a_terminal_and_wiped_out(monkeypatch, capsys):
+    with console.notice("starting"):
+        pass
+    assert capsys.readouterr().err == ""  # no terminal
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(sys, "__stderr__", terminal)
+    with console.notice("starting"):
+        assert terminal.getvalue() == "starting ..."
+    assert terminal.getvalue() == "starting ...\r\x1b[K"
+    monkeypatch.setattr(sys, "__stderr__", None)  # a spinner stands in its place
+    with console.notice("starting"):
+        assert terminal.getvalue() == "starting ...\r\x1b[K"
+
+
+def test_a_long_docstring_is_shortened_in_the_help():
+    lists = "Summary.\n\nWrites:\n  a.csv: b.\nCosts nothing."
+    assert console.parser(lists, "fetch").description == (
+        "Summary.\nThe head of stages/fetch.py says what it reads, writes and costs."
+    )
+    long = "Summary.\n\n" + "word " * 200
+    assert console.parser(long, "fetch").description == console.parser(lists, "fetch").description

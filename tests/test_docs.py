@@ -1,5 +1,10 @@
-"""The commands of README and docs: the tutorial's are run as they stand, the others are checked against the code."""
+"""The commands of README and docs. The tutorial's are run as they stand, by this file; those on remotes, pull requests
+and exports by test_remotes.py, test_pr_report.py and test_export.py. Others take hours, or change the machine: the
+program itself reads each command line here, up to the point where it would begin.
+"""
 
+import argparse
+import importlib
 import itertools
 import os
 import re
@@ -12,6 +17,7 @@ from pathlib import Path
 import pytest
 from checkout import Project
 from conftest import ROOT, write_pictures
+from dvc.cli import DvcParserError, parse_args  # type: ignore[import-untyped]
 from dvc.utils.hydra import apply_overrides, get_hydra_sweeps  # type: ignore[import-untyped]
 
 from stages.library import params
@@ -33,7 +39,7 @@ EVERY = [pytest.param(line, id=f"{path.stem}: {line}"[:90]) for path in PAGES fo
 
 
 @pytest.mark.parametrize("line", EVERY)
-def test_a_command_names_what_exists(line, tmp_path):
+def test_a_command_is_understood(line, tmp_path, monkeypatch, capsys):
     lexer = shlex.shlex(line.replace("...", ""), posix=True, punctuation_chars="|<>")
     lexer.whitespace_split = True
     words = list(lexer)
@@ -48,9 +54,11 @@ def test_a_command_names_what_exists(line, tmp_path):
                 apply_overrides(tmp_path / "params.yaml", point["params.yaml"])
             if not any("archive" in word for word in overrides):
                 params.load(tmp_path / "params.yaml")
-    if "-m" in words and words[words.index("-m") - 1].endswith("python"):
-        module = words[words.index("-m") + 1]
-        assert (ROOT / Path(*module.split("."))).with_suffix(".py").is_file() or module in INSTALLED, module
+    words = list(itertools.dropwhile(lambda word: "=" in word or word in ("xargs", "time", "$"), words))
+    if words[:1] == ["dvc"]:
+        parse_args(words[1:])
+    if words[:2] == ["python", "-m"] or (words and words[0].endswith("bin/python") and words[1] == "-m"):
+        assert reads(words[2], words[3:], monkeypatch) or words[2] in INSTALLED, line
     if words[:1] == ["make"]:
         targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
         assert {word for word in words[1:] if "=" not in word} <= set(targets)
@@ -58,7 +66,40 @@ def test_a_command_names_what_exists(line, tmp_path):
         assert (ROOT / words[words.index("-r") + 1]).is_file()
 
 
-INSTALLED = {"venv", "pip", "benchmarks", "http.server"}
+INSTALLED = {"venv", "pip", "http.server"}
+
+
+class Understood(Exception):  # noqa: N818 - no error
+    """A program has read its command line."""
+
+
+def reads(module, arguments, monkeypatch):
+    """Lets a program of this project read its command line and no more; False where it is none of this project."""
+    name = f"{module}.__main__" if (ROOT / module / "__main__.py").is_file() else module
+    if not (ROOT / Path(*name.split("."))).with_suffix(".py").is_file():
+        return False
+    if arguments in ([], ["--help"]):  # a program is mentioned
+        return True
+    real = argparse.ArgumentParser.parse_args
+
+    def parse(parser, *given):
+        real(parser, *given)
+        raise Understood
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse)
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    with pytest.raises(Understood):
+        importlib.import_module(name).main()
+    return True
+
+
+def test_a_wrong_command_line_is_noticed(monkeypatch, capsys):
+    assert reads("app.predict", ["cat.jpg", "--top", "3"], monkeypatch)
+    assert not reads("http.server", [], monkeypatch)
+    with pytest.raises(SystemExit, match="2"):
+        reads("app.predict", ["cat.jpg", "--topp", "3"], monkeypatch)
+    with pytest.raises(DvcParserError):
+        parse_args(["exp", "show", "--only-change-d"])
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
@@ -67,6 +108,14 @@ def test_links_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)]+)\)", text):
         if not target.startswith(("http://", "https://", "#")):
             assert (path.parent / target.partition("#")[0]).exists(), target
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_pictures_are_there_and_small(path):
+    sources = re.findall(r'<img src="([^"]+)"', path.read_text(encoding="utf-8"))
+    assert sources or path.stem != "README"
+    for source in sources:
+        assert (path.parent / source).stat().st_size < 150_000
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ FAMILIES = {
     "fewshot": {"heads": "*"},
     "finetune": {"backbones": "${item.backbone}"},
     "train-scratch": {},
-    "evaluate": {"heads": "${item.head}"},
+    "evaluate": {"backbones": "${item.backbone}", "heads": "${item.head}"},
     "audit": {},
     "evaluate-finetuned": {"backbones": "${item.backbone}"},
     "evaluate-scratch": {},

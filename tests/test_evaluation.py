@@ -53,6 +53,8 @@ def test_metrics_are_those_computed_by_hand(known):
         "log_loss": pytest.approx(-(8 * np.log(0.9) + 2 * np.log(0.05)) / 10, abs=2e-6),
         "expected_calibration_error": pytest.approx(0.1, abs=2e-6),
         "num_examples": 10,
+        # The head's weights and head.json, and its backbone's parameters in float32 without ImageNet's classifier.
+        "size_bytes": 1000 + 26 + 4 * (4_652_008 - 1281 * 1000),
         "cross_validation": {"top1_accuracy": {"mean": 0.912346, "std": 0.01}},
     }
     assert interval["low"] <= 0.8 <= interval["high"] <= 1

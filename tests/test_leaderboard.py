@@ -18,6 +18,7 @@ METRICS = {
     "macro_f1": 0.87,
     "log_loss": 0.3,
     "expected_calibration_error": 0.02,
+    "size_bytes": 18_650_000,
     "num_examples": 1234,
 }
 CROSS_VALIDATION = {"cross_validation": {"top1_accuracy": {"mean": 0.91, "std": 0.011}}}
@@ -91,9 +92,10 @@ def test_cells_read_as_people_write_them(add, tmp_path):
         "0.0200",
         "-",
         "0.9100 ± 0.0110",
+        "18.6 MB",
         "1,234",
     )
-    assert (scratch[:2], scratch[-2]) == (("scratch", "-"), "-")
+    assert (scratch[:2], scratch[-3]) == (("scratch", "-"), "-")
     assert len(head) == len(leaderboard.HEADINGS)
 
 

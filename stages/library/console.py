@@ -1,18 +1,21 @@
 """What a person sees of a stage: errors in one line, progress bars, and a closing line."""
 
+import argparse
+import contextlib
 import errno
 import os
 import signal
 import sys
+import textwrap
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import NoReturn, TypeVar
 
 from tqdm import tqdm
 
 T = TypeVar("T")
-
+HELP_COLUMNS, HELP_LINES = 78, 8
 
 # What the machine refuses, and what its user can do; any other OSError is a defect and keeps its traceback.
 REMEDIES = {
@@ -68,6 +71,45 @@ def _refusal(error: Exception) -> int | None:
 def _stop(number: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends it at once
     raise Stopped
+
+
+def parser(doc: str | None, module: str) -> argparse.ArgumentParser:
+    """Returns the parser of a stage's command line, whose help fits a screen of 80 columns and 24 lines.
+
+    Args:
+      doc: docstring of the stage. Its paragraphs are wrapped and shown as long as they are no lists and few.
+      module: name of the stage's module; with hyphens, that of the stage in dvc.yaml.
+    """
+    shown: list[str] = []
+    for paragraph in (doc or "").strip().split("\n\n"):
+        lines = textwrap.wrap(paragraph, HELP_COLUMNS)
+        if "\n  " in paragraph or len(shown) + len(lines) > HELP_LINES:
+            shown += [f"The head of stages/{module}.py says what it reads, writes and costs."]
+            break
+        shown += lines
+    return argparse.ArgumentParser(
+        prog=f"python -m stages.{module}",
+        usage="%(prog)s [options]",
+        description="\n".join(shown),
+        epilog=f"example: dvc repro {module.replace('_', '-')}    (dvc.yaml has the paths)",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+@contextlib.contextmanager
+def notice(what: str) -> Iterator[None]:
+    """Shows a line on stderr while something takes seconds that nobody can count; nothing where it is no terminal.
+
+    Inside of a spinner, which stands in the place of stderr, there is something to be seen already.
+    """
+    shown = sys.stderr is sys.__stderr__ and sys.stderr.isatty()
+    if shown:
+        print(f"{what} ...", end="", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        if shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def progress(items: Iterable[T], description: str, unit: str, total: int | None = None) -> Iterable[T]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pydantic
 
-from stages.library import artifacts, metrics, records
+from stages.library import artifacts, metrics, model_size, records
 from stages.library.bottlenecks import METADATA_KEY, softmax
 from stages.library.console import UserError
 from stages.library.params import CONFIG
@@ -101,6 +101,7 @@ def write_evaluation(
     if predictions.training_mode_logits is not None:
         accuracy = metrics.top1_accuracy(predictions.training_mode_logits, predictions.labels)
         numbers["training_mode"] = rounded({"top1_accuracy": accuracy})
+    numbers["size_bytes"] = model_size.in_bytes(model.folder, model.backbone if model.kind == "head" else None)
     about = {
         "model": model.name,
         "kind": model.kind,
@@ -204,11 +205,11 @@ def write_pictures(folder: Path, model: Model, predictions: Predictions, shards:
     cards = _cards(predictions, probabilities, shards, {int(row) for row in [*chosen, *mistakes]})
     title = f"{model}: {len(chosen)} random test pictures; bold: the true class"
     mosaics.write_predictions(folder / "predictions.png", title, [cards[row] for row in chosen])
-    title = f"{model}: no mistake on {total:,} test pictures"
+    tested = f"{total:,} test pictures"
+    title = f"{model}: no mistake on {tested}"
     if len(wrong):
-        title = (
-            f"{model}: the most confident of {len(wrong):,} mistakes on {total:,} test pictures; bold: the true class"
-        )
+        what = "the only mistake" if len(wrong) == 1 else f"the most confident of {len(wrong):,} mistakes"
+        title = f"{model}: {what} on {tested}; bold: the true class"
     mosaics.write_predictions(folder / "mistakes.png", title, [cards[row] for row in mistakes])
 
 

@@ -28,11 +28,10 @@ METRICS = (
     *COLUMNS,
     "cross_validation.top1_accuracy.mean",
     "cross_validation.top1_accuracy.std",
+    "size_bytes",
     "num_examples",
 )
-HEADINGS = ("model", "backbone", "top-1 [95% interval]", *COLUMNS.values(), "cross-validation", "n")
-
-
+HEADINGS = ("model", "backbone", "top-1 [95% interval]", *COLUMNS.values(), "cross-validation", "size", "n")
 FEWSHOT_HEADINGS = ("head", "images per class", "background", "top-1", "mean per class", "draws", "n")
 
 
@@ -222,6 +221,7 @@ def cells(result: Result) -> tuple[str, ...]:
         f"{numbers['top1_accuracy']:.4f} [{interval['low']:.4f}, {interval['high']:.4f}]",
         *(f"{flattened[key]:.4f}" if key in flattened else "-" for key in COLUMNS),
         f"{validation['mean']:.4f} ± {validation['std']:.4f}" if validation else "-",
+        f"{numbers['size_bytes'] / 1e6:.1f} MB" if "size_bytes" in numbers else "-",
         f"{numbers['num_examples']:,}",
     )
 

@@ -141,6 +141,7 @@ def reliability(rows: Rows) -> bytes:
     with style():
         figure = Figure(figsize=(4, 4.2), layout="constrained")
         axes = figure.add_subplot()
+        axes.set_title(" ", fontsize=12)  # room for a point at the top, which is larger than its place
         axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1.2, label="perfectly calibrated")
         axes.plot(confidence, accuracy, color=BLUE, linewidth=1)
         axes.scatter(confidence, accuracy, s=12 + 400 * examples / examples.sum(), color=BLUE, alpha=0.7, clip_on=False)

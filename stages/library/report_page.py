@@ -1,4 +1,8 @@
-"""The report as one self-contained HTML page: pictures inside, no script, nothing loaded from anywhere."""
+"""The report as one self-contained HTML page: pictures inside, no script, nothing loaded from any host.
+
+One picture is not inside: times differ from run to run, and the page must not. Where `python -m app.costs` has measured
+them, the browser shows its picture from the folder beside the report's.
+"""
 
 import base64
 import csv
@@ -7,21 +11,24 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from stages.library import leaderboard, plots, published
+from stages.library import console, leaderboard, pareto, plots, published
 from stages.library.leaderboard import Audit, FewShot, Result
+from stages.library.pareto import Point
 
 CONFUSIONS = 10
+MEASURED_COSTS = "../costs/costs.png"  # from the report's folder
 AUDITED = {"label_issues": "Likely label errors", "near_duplicates": "Near-duplicates", "outliers": "Outliers"}
 CSS = """
 :root { color-scheme: light; --ink: #1f2933; --soft: #5b6770; --line: #d9dee3; }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); margin: 0 auto; padding: 1rem; max-width: 80rem; }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); margin: 0 auto; padding: 1rem; max-width: 82rem; }
 h1 { font-size: 1.6rem; margin: .5rem 0; }
 h2 { margin: 3rem 0 .5rem; padding-top: 1rem; border-top: 1px solid var(--line); }
 h3 { font-size: 1rem; margin: 1rem 0 .3rem; } p, li { max-width: 45rem; } .soft { color: var(--soft); }
 .scroll { overflow-x: auto; } .grid { display: flex; flex-wrap: wrap; gap: 0 2rem; align-items: flex-start; }
 .grid > figure, .grid > div { max-width: 100%; } figure { margin: 0; } img { max-width: 100%; height: auto; }
-.scroll img { max-width: none; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .8rem .3rem 0; text-align: left; border-bottom: 1px solid var(--line); white-space: nowrap; }
+.scroll img { max-width: none; } .scroll table { font-size: .93rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .7rem .3rem 0; text-align: left; border-bottom: 1px solid var(--line); white-space: nowrap; }
 tbody tr:first-child td { font-weight: 600; } .plain tbody tr:first-child td { font-weight: inherit; }
 """
 
@@ -64,9 +71,10 @@ def render(
 standard deviation over the folds of training and validation data; ECE is the expected calibration error, "before" that
 of the logits as they were trained; n counts test pictures.</p>
 <ul class="soft">{notes}</ul>
+{_costs(results)}
 {_published(comparison)}
 {_fewshot(fewshots)}
-{"".join(map(_section, results))}
+{"".join(map(_section, console.progress(results, "report", "models")))}
 {"".join(map(_audit, audits))}
 </body>
 </html>
@@ -82,6 +90,30 @@ def facts(dataset: dict[str, Any]) -> str:
         f"{len(dataset['classes']):,} classes, {dataset['images']:,} pictures ({splits}), {width} by {height} px "
         f"(width by height). {dataset['rejected']:,} entries of the source were left out as unreadable."
     )
+
+
+def _costs(results: Sequence[Result]) -> str:
+    points = []
+    for result in results:
+        if size_bytes := result.metrics.get("size_bytes"):
+            accuracy, interval = result.metrics["top1_accuracy"], result.metrics["top1_accuracy_interval"]
+            ends = (interval["low"], interval["high"])
+            points.append(Point(result.name, accuracy, size_bytes / 1e6, f"{size_bytes / 1e6:.1f} MB", interval=ends))
+    if not points:
+        return ""
+    title = "Accuracy against size; line: no other model is both smaller and better"
+    picture = pareto.draw(points, "megabytes of all weights that predict, in float32", title)
+    return f"""
+<section id="costs">
+<h2>Accuracy against cost</h2>
+<div class="scroll">{_figure("Size", picture)}</div>
+<p class="soft">Size is that of the files that predict, and of as much of its backbone as a head reads. Vertical lines
+are the 95% intervals: models whose lines overlap may well be equally good.</p>
+<h3>Time</h3>
+<div class="scroll"><object type="image/png" data="{MEASURED_COSTS}" aria-label="Accuracy against time">Not measured in
+this checkout. Times depend on the machine and differ from run to run, so they are no part of the pipeline. To have
+them here, run: python -m app.costs</object></div>
+</section>"""
 
 
 def _published(comparison: Sequence[tuple[str, ...]]) -> str:

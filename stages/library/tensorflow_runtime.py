@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from stages.library import console
+
 if TYPE_CHECKING:
     import tensorflow
 
@@ -16,7 +18,7 @@ def start() -> None:
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         os.environ["KERAS_BACKEND"] = "tensorflow"
-        with _stderr_unless_error():
+        with console.notice("starting TensorFlow"), _stderr_unless_error():
             import keras  # noqa: F401
             import tensorflow  # noqa: F401
     import tensorflow as tf

@@ -1,0 +1,74 @@
+"""Makes the README's pictures, report.png and web.png, from the checkout in the current folder.
+
+It must be trained (`dvc repro`); needs chromium and the packages of requirements-dev.txt.
+
+example: python docs/pictures/make.py
+"""
+
+import contextlib
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+HERE = Path(__file__).parent
+REPORT = Path("artifacts/report/index.html")
+CHROMIUM = os.environ.get("DECANT_CHROMIUM", "/usr/bin/chromium")
+VIEW = {"width": 1300, "height": 860}
+WAIT_MS = 120_000
+
+
+def main() -> None:
+    """Writes both pictures beside this script."""
+    if not REPORT.is_file():
+        sys.exit(f"error: {REPORT} must be there. Run: dvc repro")
+    with sync_playwright() as playwright, server() as url:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport=VIEW)
+        page.set_default_timeout(WAIT_MS)
+        page.goto(REPORT.resolve().as_uri())
+        save(page, "report.png", to_selector="#costs figure")
+        page.goto(url)
+        page.locator(".examples label").nth(3).click()
+        page.wait_for_selector("#result h2")
+        page.wait_for_selector("#result:not(.waiting)")
+        save(page, "web.png", to_selector="main")
+        browser.close()
+    print("Look at both, and: git diff --stat docs/pictures")
+
+
+@contextlib.contextmanager
+def server() -> Iterator[str]:
+    """Runs the web page of this checkout; yields its address."""
+    command = [sys.executable, "-m", "app.web", "--port", "0", "--no-open"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - no shell
+        assert process.stdout
+        found = re.search(r"open (\S+) in", process.stdout.readline())
+        if not found:
+            sys.exit("error: the web page did not start")
+        yield found[1]
+        process.send_signal(signal.SIGINT)
+
+
+def save(page: Page, name: str, to_selector: str) -> None:
+    """Writes the page from its top to the end of an element."""
+    box = page.locator(to_selector).first.bounding_box()
+    assert box
+    clip = {"x": 0, "y": 0, "width": VIEW["width"], "height": box["y"] + box["height"] + 16}
+    with Image.open(io.BytesIO(page.screenshot(full_page=True, clip=clip))) as shot:
+        image = shot.convert("RGB")
+        if name == "report.png":  # flat colours, but for the edges of letters
+            image = image.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        image.save(HERE / name, optimize=True)
+    print(f"{HERE / name}: {(HERE / name).stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
