@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import random
 import resource
+import struct
 import sys
 import tempfile
 import time
@@ -28,6 +29,8 @@ KEPT_SEEDS = 200
 KEPT_FAILURES = 3
 REPORT_SECONDS = 0.2
 STARTING_SECONDS = 300.0
+STATE = "<QQQd"  # number of the next variant; accepted and refused since the last report; CPU seconds
+STATE_BYTES = struct.calcsize(STATE)
 
 
 @dataclass
@@ -93,7 +96,8 @@ def fuzz(name: str, seconds: float, hang_seconds: float = 30.0, seed: int = 0, k
     while outcome.cpu_seconds < seconds:
         ours, theirs = context.Pipe(duplex=False)
         with tempfile.TemporaryDirectory(prefix="decant-fuzz-") as folder:
-            left = seconds - outcome.cpu_seconds
+            before = outcome.cpu_seconds
+            left = seconds - before
             worker = context.Process(
                 target=_work, args=(name, seed, number, left, Path(folder), theirs, keep), daemon=True
             )
@@ -104,13 +108,17 @@ def fuzz(name: str, seconds: float, hang_seconds: float = 30.0, seed: int = 0, k
             worker.join()
             if failure is None:
                 break
-            current = Path(folder) / "current"
             reason = failure if failure == "hang" else f"crash: the process ended ({worker.exitcode}) {_last(folder)}"
             outcome.failures[reason] += 1
+            current = Path(folder) / "current"
             if not current.exists():  # it never came to the first variant
                 break
-            _save(keep, name, reason, current.read_bytes())
-            number = outcome.cases
+            # What it had not yet reported stands before the variant that it ended with.
+            number, accepted, refused, spent = struct.unpack(STATE, (content := current.read_bytes())[:STATE_BYTES])
+            outcome.accepted += accepted
+            outcome.refused += refused
+            outcome.cpu_seconds += max(before + spent - outcome.cpu_seconds, 0)
+            _save(keep, name, reason, content[STATE_BYTES:])
     return outcome
 
 
@@ -153,8 +161,8 @@ def _work(name: str, seed: int, number: int, seconds: float, folder: Path, pipe:
     failures: collections.Counter[str] = collections.Counter()
     while (spent := time.process_time() - started) < seconds:
         content = fuzz_mutations.variant(seeds, random.Random(f"{name} {seed} {number}"))  # noqa: S311
-        (folder / "current").write_bytes(content)
         number += 1
+        (folder / "current").write_bytes(struct.pack(STATE, number, accepted, refused, spent) + content)
         try:
             reader.read(content, folder / "files")
             accepted += 1
