@@ -1,4 +1,5 @@
 import hashlib
+import math
 from collections import Counter
 
 import pytest
@@ -32,6 +33,24 @@ def test_an_official_test_split_is_kept_and_the_rest_is_divided():
     counts = Counter(splits.split_of(key, "train", PARAMS) for key in KEYS)
     assert counts["test"] == 0
     assert counts["validation"] == pytest.approx(4000, abs=283)
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+@pytest.mark.parametrize("key", KEYS[:20])
+def test_a_split_is_where_its_number_falls(key, seed):
+    """Fixed for ever, or every published figure would be on another split; a border belongs to the part above it."""
+
+    def decided(validation, test, official=None):
+        params = splits.Params(method="hash", validation=validation, test=test, seed=seed)
+        return splits.split_of(key, official, params)
+
+    number = splits.uniform(key, "split", seed)
+    assert 0.01 < number < 0.98
+    assert decided(math.nextafter(number, 1), 0.01) == "validation"
+    assert decided(number, 0.01) == "test"
+    assert decided(number / 2, number / 2) == "train"
+    assert decided(number / 2, number / 2 + 1e-9) == "test"
+    assert decided(number, 0.01, "train") == "train"
 
 
 def test_another_seed_gives_another_split():
@@ -127,7 +146,11 @@ def test_official_test_pictures_stay_test_wherever_they_stand():
     ("official", "place"), [(None, None), ("train", None), ("test", None), (None, Place("x", 0, 1))]
 )
 def test_a_tail_needs_files_with_an_order_and_an_official_test_split(official, place):
-    with pytest.raises(UserError, match=r"`split.method` must be hash for data sets without.*Received: tail"):
+    message = (
+        r"^`split.method` must be hash for data sets without an official test split in files that have an order "
+        r"\(cifar10, cifar100 and fashion_mnist have\)\. Received: tail$"
+    )
+    with pytest.raises(UserError, match=message):
         splits.split_of(KEYS[0], official, tail(0.1), place)
 
 
