@@ -21,11 +21,12 @@ import numpy as np
 
 from app.models import Model, Project
 from app.spinner import spinner
-from stages.library import artifacts, console, plots, records
+from stages.library import artifacts, console, plots, records, training_keys
 from stages.library.console import UserError
 
 BATCH = 16
-NOT_PREDICTING = {"out_of_fold.parquet", "curve.csv", "cross_validation.json", "last.weights.h5", "variables.csv"}
+NOT_PREDICTING = {"curve.csv", "cross_validation.json", "last.weights.h5", "variables.csv"}
+NOT_PREDICTING |= {training_keys.OF_HEAD, training_keys.OF_NETWORK}
 FLOAT32_BYTES = 4
 
 
