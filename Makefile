@@ -35,10 +35,12 @@ coverage: $(BIN)/.installed-dev
 	coverage report
 
 # Small changes to the code that splits, hashes, names and measures; what no test notices is listed. Minutes on 2 cores.
-MUTATED := splits folds artifacts training_keys metrics calibration evaluation feature_store weights \
-	extraction.x_covered extraction.x_fingerprint checkpoints.x_fingerprint dataset_summary.*content
+MUTATED := splits folds artifacts training_keys metrics calibration feature_store weights \
+	evaluation.x_write_evaluation evaluation.x_check evaluation.x_measure evaluation.x_calibration_of \
+	evaluation.x_rounded evaluation.x_write_tables extraction.x_covered extraction.x_fingerprint \
+	checkpoints.x_fingerprint dataset_summary.*content
 SCORE := import json, sys; n = json.load(open("mutants/mutmut-cicd-stats.json")); \
-	score = n["killed"] / (n["killed"] + n["survived"] + n["no_tests"] + n["timeout"] + n["suspicious"]); \
+	noticed = n["killed"] + n["timeout"]; score = noticed / (noticed + n["survived"] + n["no_tests"]); \
 	print(f"{score:.1%} of the changes were noticed"); sys.exit(score < 0.85)
 mutation: $(BIN)/.installed-dev
 	mutmut run $(patsubst %,"stages.library.%*",$(MUTATED))

@@ -3,6 +3,7 @@ import pytest
 import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binom
 
 from stages.library import metrics
 
@@ -107,6 +108,14 @@ def test_calibrated_predictions_have_little_calibration_error():
     draws = np.random.default_rng(1).random((len(probabilities), 1))
     labels = (probabilities.cumsum(axis=1) < draws).sum(axis=1).clip(0, 6)
     assert metrics.expected_calibration_error(probabilities, labels, 15) < 0.01
+
+
+@pytest.mark.parametrize("accuracy", [0.5, 0.9])
+def test_bootstrap_interval_has_2_5_percent_on_each_side(accuracy):
+    n = 100_000
+    interval = metrics.bootstrap_interval(np.arange(n) < n * accuracy, 1_000_000, 0)
+    np.testing.assert_allclose(np.array(interval) * n, binom.ppf([0.025, 0.975], n, accuracy), atol=3)
+    assert interval != metrics.bootstrap_interval(np.arange(n) < n * accuracy, 1_000_000, 1)
 
 
 def test_bootstrap_interval_is_that_of_resampled_rows():
