@@ -1,6 +1,8 @@
+import fcntl
 import hashlib
 import multiprocessing
 import time
+from pathlib import Path
 
 import pytest
 
@@ -64,7 +66,8 @@ def test_a_name_as_long_as_names_can_be(tmp_path):
 
 
 def test_a_partial_file_that_another_takes_for_abandoned_is_made_anew(tmp_path, monkeypatch):
-    flock, taken = artifacts.fcntl.flock, []
+    flock = fcntl.flock
+    taken: list[Path] = []
 
     def late(handle, operation):
         if not taken:
@@ -72,7 +75,7 @@ def test_a_partial_file_that_another_takes_for_abandoned_is_made_anew(tmp_path, 
             taken[0].unlink()
         flock(handle, operation)
 
-    monkeypatch.setattr(artifacts.fcntl, "flock", late)
+    monkeypatch.setattr(fcntl, "flock", late)
     artifacts.write_bytes(tmp_path / "file", b"whole")
     assert len(taken) == 1
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"whole")]
@@ -84,7 +87,7 @@ def test_scratch_folders_of_the_dead_go_and_those_of_the_living_stay(tmp_path):
         folder.mkdir(parents=True)
         (folder / "page").write_text("x")
     with living.with_suffix(".partial").open("w") as lock:
-        artifacts.fcntl.flock(lock, artifacts.fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_EX)
         with artifacts.scratch_folder(tmp_path / "new") as folder:
             assert folder.is_dir()
             assert list(folder.iterdir()) == []

@@ -1,12 +1,13 @@
 """A short run of benchmarks/fuzz.py over every reader, and that it finds what it looks for."""
 
+import multiprocessing
 import os
 import signal
 import time
 
 import pytest
 
-from benchmarks import fuzz, fuzz_readers
+from benchmarks import fuzz, fuzz_mutations, fuzz_readers
 from stages.library.console import UserError
 
 SECONDS = float(os.environ.get("DECANT_FUZZ_SECONDS", "2"))  # of CPU time for each reader
@@ -50,9 +51,9 @@ def test_each_kind_of_failure_is_told_and_its_bytes_are_kept(tmp_path, monkeypat
     monkeypatch.setattr(
         fuzz_readers, "readers", lambda: {"bad": fuzz_readers.Reader(lambda folder: [b"seed"], misbehave)}
     )
-    monkeypatch.setattr(fuzz.fuzz_mutations, "variant", lambda seeds, rng: bytes([kind if rng.random() < 0.005 else 0]))
-    context = fuzz.multiprocessing.get_context("fork")  # the worker sees what is patched here
-    monkeypatch.setattr(fuzz.multiprocessing, "get_context", lambda name: context)
+    monkeypatch.setattr(fuzz_mutations, "variant", lambda seeds, rng: bytes([kind if rng.random() < 0.005 else 0]))
+    context = multiprocessing.get_context("fork")  # the worker sees what is patched here
+    monkeypatch.setattr(multiprocessing, "get_context", lambda name: context)
     outcome = fuzz.fuzz("bad", 0.1, hang_seconds=0.5, keep=tmp_path / "kept")
     assert len(outcome.failures) == 1
     (reason,) = outcome.failures

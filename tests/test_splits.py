@@ -78,7 +78,7 @@ def test_renaming_order_and_growth_move_no_picture_and_none_is_in_two_splits(fou
     params = splits.Params(method="hash", validation=0.25, test=0.25, seed=seed)
 
     def decided(some):
-        splits_of = {}
+        splits_of: dict[str, set[str]] = {}
         for content, name in some:
             place = Place(name, random.randrange(1000), 1000)
             splits_of.setdefault(KEYS[content], set()).add(splits.split_of(KEYS[content], official, params, place))
