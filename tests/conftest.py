@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before the first import of TensorFlow, or it is too late
-for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):  # under `make test`, a `make` of a test is no part of that one
-    os.environ.pop(name, None)
+# Under `make test`, a `make` of a test is no part of that one.
+os.environ.pop("MAKEFLAGS", None)
+os.environ.pop("MAKELEVEL", None)
+os.environ.pop("MFLAGS", None)
 
 import numpy as np
 import pytest

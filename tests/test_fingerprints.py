@@ -36,7 +36,7 @@ BASE = efficientnet_lite0.BACKBONE, "a" * 64, Preprocessing(32), Plan(32, 4, Fal
 
 
 def test_each_part_of_what_features_depend_on_changes_their_fingerprint(monkeypatch):
-    backbone, weights, preparation, plan, runtime, _ = BASE
+    backbone, weights, preparation, plan, *_ = BASE
     found = [
         fingerprint(*BASE),
         fingerprint(dataclasses.replace(backbone, name="other"), *BASE[1:]),

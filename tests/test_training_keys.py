@@ -28,8 +28,8 @@ def test_more_common_pictures_than_the_data_set_published_are_an_error(tmp_path_
     else:
         message = (
             rf"^{folder} was trained on {len(common)} of the {len(tested)} distinct test pictures, more than the "
-            rf"{known} that the data set has in both; the first is '{min(common)}\.png' \(sha256 {min(common):064x}\)\. "
-            r"Run: dvc repro$"
+            rf"{known} that the data set has in both; the first is '{min(common)}\.png' "
+            rf"\(sha256 {min(common):064x}\)\. Run: dvc repro$"
         )
         with pytest.raises(UserError, match=message):
             training_keys.check(folder, names, known)

@@ -39,7 +39,7 @@ class Model:
       name: as people know it: "ridge", "fine-tuned", "scratch".
       kind: "head", "finetuned" or "scratch".
       backbone: its pretrained network, or None.
-      folder: its artifact; `curve.csv`, what it was trained on and, for heads, `cross_validation.json` are read from it.
+      folder: its artifact, with `curve.csv`, what it was trained on and, for heads, `cross_validation.json`.
     """
 
     name: str

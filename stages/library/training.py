@@ -140,8 +140,8 @@ def train(
       preprocessing: how a picture becomes the network's input.
       params: of the training.
       checkpoints: a folder for this very training (see `checkpoints.fingerprint`).
-      out: existing folder; receives `best.weights.h5`, `last.weights.h5`, `curve.csv`, `trained_on.parquet` (keys of training
-        and validation pictures) and DVCLive's `dvclive/`.
+      out: existing folder; receives `best.weights.h5`, `last.weights.h5`, `curve.csv`, DVCLive's `dvclive/` and
+        `trained_on.parquet` (keys of training and validation pictures).
       tensorboard: folder of TensorBoard's event files, which carry times and so are no out.
 
     Returns:
