@@ -5,9 +5,11 @@ import io
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
-from stages.library import artifacts, evaluation, records
+from stages.library import artifacts, evaluation, records, training_keys
 from stages.library.evaluation import Model, Predictions
 
 PARAMS = evaluation.Params(bootstrap_samples=1000, calibration_bins=10, pictures=4, seed=0)
@@ -35,6 +37,7 @@ def write_shards(folder, classes, labels, seed=0):
         "classes": list(classes),
         "counts": {"train": dict.fromkeys(classes, 0), "validation": dict.fromkeys(classes, 0), "test": counts},
         "shape": {"height_px": [12, 12], "width_px": [9, 13]},
+        "duplicates": {"pictures": 0, "across_official_split": 0, "across_validation": 0, "in_several_classes": 0},
         "rejected": 3,
         "seed": seed,
     }
@@ -58,7 +61,15 @@ def write_model(folder, kind="head"):
         content = {"top1_accuracy": {"mean": 0.91234567, "std": 0.01}}
         (folder / "cross_validation.json").write_text(json.dumps(content))
         (folder / "head.json").write_text(json.dumps({"features": "bottleneck"}))
+        write_trained_on(folder / training_keys.OF_HEAD, [artifacts.sha256_bytes(b"a training picture")])
+    else:
+        training_keys.write(folder, [artifacts.sha256_bytes(b"a training picture")])
     return folder
+
+
+def write_trained_on(path, keys):
+    """Writes keys as the out-of-fold predictions of a head have them."""
+    pq.write_table(pa.table({"key": pa.array(keys, pa.string())}), path)
 
 
 def noisy_logits(labels, num_classes, accuracy, seed=0):

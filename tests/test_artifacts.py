@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import hashlib
 import multiprocessing
 import os
@@ -43,6 +44,71 @@ def test_a_file_is_whole_or_absent(tmp_path):
     artifacts.write_json(path, [1])
     assert artifacts.read_json(path) == [1]
     assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_what_killed_writers_left_is_removed_and_what_others_write_is_not(tmp_path):
+    (tmp_path / ".old.json.1.partial").write_text("half")
+    (tmp_path / ".keep").write_text("no partial file")
+    with artifacts.new_file(tmp_path / "first") as first:
+        assert not (tmp_path / ".old.json.1.partial").exists()
+        assert first.parent == tmp_path
+        assert first.name.startswith(".first.")
+        assert first.suffix == ".partial"
+        first.write_text("1")
+        artifacts.write_bytes(tmp_path / "second", b"2")
+        assert not (tmp_path / "first").exists()
+        assert first.exists()
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [".keep", "first", "second"]
+    assert (tmp_path / "first").read_text() == "1"
+
+
+def test_a_name_as_long_as_names_can_be(tmp_path):
+    path = tmp_path / ("x" * 250 + ".json")
+    artifacts.write_json(path, {"ü": [1]})
+    assert path.read_bytes() == '{\n  "ü": [\n    1\n  ]\n}\n'.encode()
+    assert artifacts.read_json(path) == {"ü": [1]}
+
+
+def test_a_partial_file_that_another_takes_for_abandoned_is_made_anew(tmp_path, monkeypatch):
+    flock = fcntl.flock
+    taken: list[Path] = []
+
+    def late(handle, operation):
+        if not taken:
+            taken.extend(tmp_path.glob(".file.*.partial"))
+            taken[0].unlink()
+        flock(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    artifacts.write_bytes(tmp_path / "file", b"whole")
+    assert len(taken) == 1
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"whole")]
+
+
+def test_scratch_folders_of_the_dead_go_and_those_of_the_living_stay(tmp_path):
+    dead, living = tmp_path / "new" / ".dead.scratch", tmp_path / "new" / ".living.scratch"
+    for folder in (dead, living):
+        folder.mkdir(parents=True)
+        (folder / "page").write_text("x")
+    with living.with_suffix(".partial").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with artifacts.scratch_folder(tmp_path / "new") as folder:
+            assert folder.is_dir()
+            assert list(folder.iterdir()) == []
+            assert (dead.exists(), living.exists()) == (False, True)
+            (folder / "page").write_text("y")
+        assert not folder.exists()
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [".living.partial", ".living.scratch"]
+    with artifacts.scratch_folder(tmp_path / "new"):
+        assert not living.exists()
+
+
+def test_folders_are_made_where_they_are_missing(tmp_path):
+    with artifacts.new_folder(tmp_path / "a" / "b" / "out") as partial:
+        assert partial == tmp_path / "a" / "b" / ".out.partial"
+        assert not (tmp_path / "a" / "b" / "out").exists()
+    assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["out"]
 
 
 def test_a_folder_is_whole_or_what_it_was(tmp_path):

@@ -96,6 +96,35 @@ def test_the_schema_is_what_the_design_says(tmp_path):
     ]
 
 
+ANY_FLOAT16 = st.floats(width=16, allow_nan=False, allow_infinity=False)
+
+
+@settings(max_examples=30)
+@given(data=st.data(), sizes=st.lists(st.integers(0, 4), min_size=1, max_size=3))
+def test_a_round_trip_loses_nothing(tmp_path_factory, data, sizes):
+    folder = tmp_path_factory.mktemp("round")
+    name = data.draw(st.text(st.characters(exclude_categories=["Cs"]), max_size=9))
+    source = replace(SOURCE, classes=(name, "b"), central_crop=data.draw(st.floats(0.1, 1)))
+    writer = ShardWriter(folder / "train-00000-of-00001.parquet", source, 3, 2)
+    blocks = [
+        (
+            data.draw(st.lists(st.text("0123456789abcdef", min_size=64, max_size=64), min_size=n, max_size=n)),
+            data.draw(arrays.arrays(np.int64, (n,), elements=st.integers(0, 2**31 - 1))),
+            data.draw(arrays.arrays(np.float16, (n, 3), elements=ANY_FLOAT16)),
+            data.draw(arrays.arrays(np.float16, (n, 2), elements=ANY_FLOAT16)),
+        )
+        for n in sizes
+    ]
+    for block in blocks:
+        writer.write(*block)
+    writer.close()
+    keys, labels, bottleneck, logits = (np.concatenate(column) for column in zip(*blocks, strict=True))
+    for kind, values in (("bottleneck", bottleneck), ("logits", logits), ("joined", np.hstack([bottleneck, logits]))):
+        features = bottlenecks.load(folder, ["train"], kind)
+        assert (features.keys.tolist(), features.labels.tolist()) == (keys.tolist(), labels.tolist())
+        assert (features.values.tobytes(), features.source) == (values.tobytes(), source)
+
+
 @settings(max_examples=50)
 @given(arrays.arrays(np.float32, (4,), elements=st.floats(-1e9, 1e9, width=32)))
 def test_values_beyond_float16_saturate(values):

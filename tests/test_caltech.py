@@ -86,6 +86,13 @@ def test_caltech101_with_a_truncated_inner_archive_is_a_users_error(tmp_path):
         fetch_and_read("caltech101", write_zip(tmp_path / "x.zip", inner_101()[:-30]), tmp_path)
 
 
+def test_a_zip_with_a_name_that_is_no_text_is_a_users_error(tmp_path):
+    archive = write_zip(tmp_path / "x.zip", inner_101(), name="caltech-101/ü.tar.gz")
+    archive.write_bytes(archive.read_bytes().replace("ü".encode(), b"\xff\xfe"))
+    with pytest.raises(UserError, match="must be a zip with"):
+        fetch_and_read("caltech101", archive, tmp_path)
+
+
 @pytest.mark.parametrize("place", [0.1, 0.5, 0.9])
 def test_a_damaged_zip_is_a_users_error(tmp_path, place):
     inner = inner_101()

@@ -89,6 +89,22 @@ def test_the_metrics_file_holds_nested_numbers_only(known, tmp_path):
     assert all(type(leaf) in (int, float) and leaf == round(leaf, 6) for leaf in leaves(content))
 
 
+def test_temperature_and_training_mode_stand_beside_the_metrics(tmp_path):
+    keys = evaluated.write_shards(tmp_path / "tfrecord", CLASSES, LABELS)
+    logits, mistaken = sure_logits(PREDICTED, 0.6), sure_logits([0] * 10)
+    predictions = Predictions(keys, np.array(LABELS), logits, tuple(CLASSES), mistaken, temperature=0.5)
+    model = Model("ridge", "head", "efficientnet_lite0", evaluated.write_model(tmp_path / "model"))
+    out = tmp_path / "metrics.json", tmp_path / "figures"
+    numbers = write_evaluation(model, predictions, tmp_path / "tfrecord", evaluated.PARAMS, *out)
+    # Before, all logits were half as far apart: p / (1 - p) is the root of what it is now, with two others.
+    before = 1 / (1 + 2 * np.sqrt(0.2 / 0.6))
+    assert numbers["calibration"] == {
+        "temperature": 0.5,
+        "expected_calibration_error_before": pytest.approx(0.8 - before, abs=2e-6),
+    }
+    assert numbers["training_mode"] == {"top1_accuracy": 0.4}
+
+
 def test_a_network_has_no_cross_validation(tmp_path):
     numbers = evaluated.evaluate(
         tmp_path, "scratch", CLASSES, LABELS, sure_logits(PREDICTED), "scratch", "scratch", None
@@ -187,12 +203,22 @@ def reevaluate(tmp_path, keys, logits, classes):
 def test_what_does_not_belong_together_is_refused(known, tmp_path):
     keys = pq.read_table(known[1] / "predictions.parquet")["key"].to_numpy()
     logits = sure_logits(PREDICTED)
+    shards = tmp_path / "tfrecord"
     broken = logits.copy()
     broken[3, 1] = np.nan
     for arguments, message in (
-        ((keys, broken, CLASSES), "logits for 1 test pictures"),
-        ((keys, logits, ["cat", "dog", "fox"]), r"\['emu', 'fox'\]"),
-        ((keys[::-1], logits, CLASSES), "other test pictures"),
+        (
+            (keys, broken, CLASSES),
+            "^the model gives NaN or infinite logits for 1 test pictures: its training diverged$",
+        ),
+        (
+            (keys, logits, ["cat", "dog", "fox"]),
+            rf"^the model's classes are not those of {shards}; they differ in \['emu', 'fox'\]\. Run: dvc repro$",
+        ),
+        (
+            (keys[::-1], logits, CLASSES),
+            rf"^the predictions are of other test pictures than {shards} holds\. Run: dvc repro$",
+        ),
     ):
         with pytest.raises(UserError, match=message):
             reevaluate(tmp_path, *arguments)

@@ -3,6 +3,7 @@ import pytest
 import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binom
 
 from stages.library import metrics
 
@@ -30,6 +31,41 @@ def test_agree_with_scikit_learn(seed, classes):
     floored = np.maximum(probabilities, np.finfo(np.float32).eps).astype(np.float64)
     expected = -np.log(floored[np.arange(len(labels)), labels]).mean()
     assert metrics.log_loss(probabilities, labels) == pytest.approx(expected)
+
+
+def binned_error(probabilities, labels, bins):
+    """The definition of the expected calibration error, bin by bin."""
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    error = 0.0
+    for index in range(bins):
+        inside = (confidence > index / bins) & (confidence <= (index + 1) / bins)
+        if inside.any():
+            error += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
+    return error
+
+
+@given(st.integers(0, 10_000), st.integers(2, 12), st.integers(2, 30))
+@settings(max_examples=25)
+def test_losses_agree_with_scikit_learn_and_the_definition(seed, classes, bins):
+    probabilities, labels = scores_and_labels(seed, n=100, classes=classes)
+    exact = probabilities.astype(np.float64) + 1e-3
+    exact /= exact.sum(axis=1, keepdims=True)
+    expected = sklearn.metrics.log_loss(labels, exact, labels=np.arange(classes))
+    assert metrics.log_loss(exact, labels) == pytest.approx(expected)
+    assert metrics.expected_calibration_error(exact, labels, bins) == pytest.approx(binned_error(exact, labels, bins))
+    ranks = (exact > exact[np.arange(100), labels][:, None]).sum(axis=1)
+    for k in range(1, classes + 1):
+        assert metrics.topk_accuracy(exact, labels, k) == pytest.approx(np.mean(ranks < k))
+
+
+def test_confidences_of_0_and_1_and_at_edges_belong_to_the_bins_that_the_table_names():
+    probabilities = np.array([[0.25, 0.25, 0.25, 0.25], [0.5, 0.3, 0.2, 0], [1, 0, 0, 0], [0.75, 0.25, 0, 0]])
+    table = metrics.reliability(probabilities, np.zeros(4, np.int64), 4)
+    np.testing.assert_array_equal(table.count, [1, 1, 1, 1])
+    np.testing.assert_array_equal(table.lower, [0, 0.25, 0.5, 0.75])
+    np.testing.assert_array_equal(table.upper, [0.25, 0.5, 0.75, 1])
+    nothing = metrics.reliability(np.zeros((2, 3)), np.array([0, 1]), 2)
+    np.testing.assert_array_equal([nothing.count, nothing.accuracy, nothing.confidence], [[2, 0], [0.5, 0], [0, 0]])
 
 
 def test_log_loss_of_a_sure_mistake_is_finite():
@@ -72,6 +108,14 @@ def test_calibrated_predictions_have_little_calibration_error():
     draws = np.random.default_rng(1).random((len(probabilities), 1))
     labels = (probabilities.cumsum(axis=1) < draws).sum(axis=1).clip(0, 6)
     assert metrics.expected_calibration_error(probabilities, labels, 15) < 0.01
+
+
+@pytest.mark.parametrize("accuracy", [0.5, 0.9])
+def test_bootstrap_interval_has_2_5_percent_on_each_side(accuracy):
+    n = 100_000
+    interval = metrics.bootstrap_interval(np.arange(n) < n * accuracy, 1_000_000, 0)
+    np.testing.assert_allclose(np.array(interval) * n, binom.ppf([0.025, 0.975], n, accuracy), atol=3)
+    assert interval != metrics.bootstrap_interval(np.arange(n) < n * accuracy, 1_000_000, 1)
 
 
 def test_bootstrap_interval_is_that_of_resampled_rows():

@@ -1,8 +1,9 @@
 import hashlib
+import math
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.library import folds, splits
@@ -34,6 +35,24 @@ def test_an_official_test_split_is_kept_and_the_rest_is_divided():
     assert counts["validation"] == pytest.approx(4000, abs=283)
 
 
+@pytest.mark.parametrize("seed", [0, 7])
+@pytest.mark.parametrize("key", KEYS[:20])
+def test_a_split_is_where_its_number_falls(key, seed):
+    """Fixed for ever, or every published figure would be on another split; a border belongs to the part above it."""
+
+    def decided(validation, test, official=None):
+        params = splits.Params(method="hash", validation=validation, test=test, seed=seed)
+        return splits.split_of(key, official, params)
+
+    number = splits.uniform(key, "split", seed)
+    assert 0.01 < number < 0.98
+    assert decided(math.nextafter(number, 1), 0.01) == "validation"
+    assert decided(number, 0.01) == "test"
+    assert decided(number / 2, number / 2) == "train"
+    assert decided(number / 2, number / 2 + 1e-9) == "test"
+    assert decided(number, 0.01, "train") == "train"
+
+
 def test_another_seed_gives_another_split():
     other = splits.Params(method="hash", validation=0.2, test=0.3, seed=1)
     moved = sum(splits.split_of(key, None, PARAMS) != splits.split_of(key, None, other) for key in KEYS)
@@ -48,6 +67,46 @@ def test_a_split_depends_on_the_key_alone_and_growing_test_never_moves_validatio
     assert first == splits.split_of(key, None, params)
     larger = splits.Params(method="hash", validation=validation, test=test + 0.1, seed=seed)
     assert splits.split_of(key, None, larger) in ({first} if first != "train" else {"train", "test"})
+
+
+PLACES = st.lists(st.tuples(st.integers(0, 300), st.text(max_size=9)), min_size=1, max_size=60)
+
+
+@given(PLACES, st.randoms(), st.integers(0, 5), st.sampled_from([None, "train"]))
+def test_renaming_order_and_growth_move_no_picture_and_none_is_in_two_splits(found, random, seed, official):
+    """A data set is (content, name) pairs; some contents repeat under other names."""
+    params = splits.Params(method="hash", validation=0.25, test=0.25, seed=seed)
+
+    def decided(some):
+        splits_of: dict[str, set[str]] = {}
+        for content, name in some:
+            place = Place(name, random.randrange(1000), 1000)
+            splits_of.setdefault(KEYS[content], set()).add(splits.split_of(KEYS[content], official, params, place))
+        return splits_of
+
+    before = decided(found[: len(found) // 2 + 1])
+    shuffled = [(content, f"moved/{name}") for content, name in found]
+    random.shuffle(shuffled)
+    after = decided(shuffled)
+    assert all(len(some) == 1 for some in after.values())
+    assert before.items() <= after.items()
+
+
+@settings(max_examples=20)
+@given(st.floats(0.02, 0.48), st.floats(0.02, 0.48), st.integers(0, 1000))
+def test_any_fractions_hold(validation, test, seed):
+    params = splits.Params(method="hash", validation=validation, test=test, seed=seed)
+    counts = Counter(splits.split_of(key, None, params) for key in KEYS[:4000])
+    for split, fraction in (("validation", validation), ("test", test), ("train", 1 - validation - test)):
+        # Six standard deviations: one false alarm in 10 million examples.
+        assert abs(counts[split] - 4000 * fraction) < 6 * (4000 * fraction * (1 - fraction)) ** 0.5
+
+
+@pytest.mark.parametrize("validation", [0.5, 0.6])
+def test_fractions_that_leave_nothing_to_train_on_are_an_error(validation):
+    content = {"method": "hash", "validation": validation, "test": 0.5, "seed": 0}
+    with pytest.raises(ParamsError, match=r"`split`: `validation` \+ `test` must be < 1"):
+        parse("split", content, splits.Params)
 
 
 def test_folds_are_even_and_independent_of_the_split_and_of_order():
@@ -87,7 +146,11 @@ def test_official_test_pictures_stay_test_wherever_they_stand():
     ("official", "place"), [(None, None), ("train", None), ("test", None), (None, Place("x", 0, 1))]
 )
 def test_a_tail_needs_files_with_an_order_and_an_official_test_split(official, place):
-    with pytest.raises(UserError, match=r"`split.method` must be hash for data sets without.*Received: tail"):
+    message = (
+        r"^`split.method` must be hash for data sets without an official test split in files that have an order "
+        r"\(cifar10, cifar100 and fashion_mnist have\)\. Received: tail$"
+    )
+    with pytest.raises(UserError, match=message):
         splits.split_of(KEYS[0], official, tail(0.1), place)
 
 

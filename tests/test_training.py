@@ -5,6 +5,7 @@ import csv
 import contents
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from conftest import write_pictures
 from section import section
@@ -204,6 +205,25 @@ def test_scratch_learns_and_writes_what_loads_again(project, capsys):
     assert logits.shape == (len(keys), 3)
     best = curve[curve["series"] == "held-out"]["accuracy"].max()
     assert np.mean(logits.argmax(axis=1) == labels) == pytest.approx(best, abs=1e-6)
+    trained_on = set(pq.read_table(out / "trained_on.parquet")["key"].to_pylist())
+    assert trained_on == keys_of(project.shards, "train") | keys_of(project.shards, "validation")
+    assert not trained_on & keys_of(project.shards, "test")
+
+
+def keys_of(shards, split):
+    return {record.key for path in records.find_shards(shards, split) for record in records.read_shard(path)}
+
+
+def hide_test_split(shards):
+    """Leaves nothing in the test shards that could be read: whoever opens them fails."""
+    for path in records.find_shards(shards, "test"):
+        path.write_bytes(b"no record")
+
+
+def test_a_network_is_trained_and_its_epoch_chosen_without_the_test_split(project):
+    whole = contents.of(project("train_scratch", "whole"))
+    hide_test_split(project.shards)
+    assert contents.of(project("train_scratch", "blind")) == whole
 
 
 class Killed(BaseException):
@@ -300,6 +320,10 @@ def test_finetune_starts_from_the_head_and_says_what_it_trains(project, run_stag
     keys, labels, logits = networks.load(out).predict_shards(records.find_shards(project.shards, "test"))
     assert np.isfinite(logits).all()
     assert len(set(keys)) == len(labels)
+    assert not set(keys) & set(pq.read_table(out / "trained_on.parquet")["key"].to_pylist())
+    hide_test_split(project.shards)  # what is not read changes nothing
+    for path in features.glob("test-*.parquet"):
+        path.write_bytes(b"no features")
     again = project("finetune", "again", *arguments)
     assert contents.of(out) == contents.of(again)
 

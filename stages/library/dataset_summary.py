@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,7 +45,8 @@ class Summary:
         self._sum += int(pixels.sum(dtype=np.int64))
         self._values += pixels.size
         self._places[record.key].add((split, record.text))
-        self._lines.append(f"{split} {record.key} {record.text}")
+        # JSON, for a class may be any name that a folder can have: of several lines, or bytes that are no text.
+        self._lines.append(json.dumps([split, record.key, record.text]))
 
     def reject(self, name: str, reason: str, text: str | None = None) -> None:
         """Notes an entry that is left out; `text` is its class if it should have been a picture."""
@@ -119,7 +121,7 @@ class Summary:
             "duplicates": self._duplicates(),
             "rejected": self.rejected,
             "skipped": skipped,
-            "content_sha256": hashlib.sha256("\n".join(sorted(self._lines)).encode("utf-8", "replace")).hexdigest(),
+            "content_sha256": hashlib.sha256("\n".join(sorted(self._lines)).encode()).hexdigest(),
         }
 
     def _by_class(self, counts: Mapping[str, Counter[str]]) -> dict[str, dict[str, int]]:

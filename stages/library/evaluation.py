@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pydantic
 
-from stages.library import artifacts, metrics, model_size, records
+from stages.library import artifacts, metrics, model_size, records, training_keys
 from stages.library.bottlenecks import METADATA_KEY, softmax
 from stages.library.console import UserError
 from stages.library.params import CONFIG
@@ -39,7 +39,7 @@ class Model:
       name: as people know it: "ridge", "fine-tuned", "scratch".
       kind: "head", "finetuned" or "scratch".
       backbone: its pretrained network, or None.
-      folder: its artifact; `curve.csv` and, for heads, `cross_validation.json` are read from there.
+      folder: its artifact, with `curve.csv`, what it was trained on and, for heads, `cross_validation.json`.
     """
 
     name: str
@@ -89,10 +89,13 @@ def write_evaluation(
       The metrics.
 
     Raises:
-      UserError: logits are not finite, or the predictions are of other pictures or classes than the shards hold.
+      UserError: logits are not finite, the predictions are of other pictures or classes than the shards hold, or the
+        model was trained on test pictures.
     """
     dataset = artifacts.read_json(shards / "dataset.json")
     filenames = check(predictions, shards, dataset["classes"])
+    tested = dict(zip(predictions.keys, filenames, strict=True))
+    training_keys.check(model.folder, tested, dataset["duplicates"]["across_official_split"])
     numbers = measure(predictions, params)
     if predictions.temperature is not None:
         numbers["calibration"] = calibration_of(predictions, predictions.temperature, params)

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from stages.library import artifacts, backbones, bottlenecks
+from stages.library import artifacts, backbones, bottlenecks, training_keys
 
 # What training leaves beside a model, and no prediction reads.
-BOOKKEEPING = {"out_of_fold.parquet", "curve.csv", "cross_validation.json", "last.weights.h5", "variables.csv"}
+BOOKKEEPING = {"curve.csv", "cross_validation.json", "last.weights.h5", "variables.csv"}
+BOOKKEEPING |= {training_keys.OF_HEAD, training_keys.OF_NETWORK}
 FLOAT32_BYTES = 4
 
 

@@ -4,7 +4,6 @@ Layout (https://www.tensorflow.org/tutorials/load_data/tfrecord): per record a l
 CRC-32C, the serialized tf.train.Example, its masked CRC-32C. The keys are those of the classic image pipelines.
 """
 
-import os
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Annotated, Any, BinaryIO
 import google_crc32c
 import pydantic
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
 
 from stages.library.console import UserError
 from stages.library.params import CONFIG
@@ -103,11 +103,12 @@ def frames(path: Path) -> Iterator[tuple[int, bytes]]:
     Raises:
       UserError: the file is damaged.
     """
+    available = path.stat().st_size
     with path.open("rb") as file:
         while header := file.read(12):
-            length = _checked(path, header, 8)
-            (size,) = struct.unpack("<Q", length)
-            yield file.tell(), _checked(path, file.read(size + 4), size)
+            (size,) = struct.unpack("<Q", _checked(path, header, 8))
+            # A hostile length, its checksum right, would take all memory.
+            yield file.tell(), _checked(path, file.read(size + 4) if size < available else b"", size)
 
 
 def count(paths: Iterable[Path]) -> int:
@@ -124,7 +125,8 @@ def count(paths: Iterable[Path]) -> int:
                 header = file.read(12)
                 if len(header) < 12:
                     break
-                end = file.seek(struct.unpack("<Q4x", header)[0] + 4, os.SEEK_CUR)
+                end += 12 + struct.unpack("<Q4x", header)[0] + 4
+                file.seek(min(end, size))
                 total += 1
         if end != size:
             raise UserError(f"{path} is cut short. Run: dvc repro -f tfrecord")
@@ -219,7 +221,14 @@ def _serialize(record: Record) -> bytes:
 
 
 def parse(path: Path, content: bytes) -> Record:
-    """Returns the record that a tf.train.Example of a shard holds; `path` is for the error."""
+    """Returns the record that a tf.train.Example of a shard holds; UserError, which names `path`, for anything else."""
+    try:
+        return _parsed(content)
+    except (DecodeError, ValueError) as error:
+        raise UserError(f"{path} is not a shard of Decant: {error}. Run: dvc repro -f tfrecord") from error
+
+
+def _parsed(content: bytes) -> Record:
     example = _Example()
     example.ParseFromString(content)
     feature = example.features.feature
@@ -227,7 +236,7 @@ def parse(path: Path, content: bytes) -> Record:
     def one(name: str, kind: str) -> Any:
         values = getattr(feature[name], kind).value
         if len(values) != 1:
-            raise UserError(f"{path} is not a shard of Decant: a record has {len(values)} values of {name}, not 1")
+            raise ValueError(f"a record has {len(values)} values of {name}, not 1")
         return values[0]
 
     return Record(

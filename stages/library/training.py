@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import pandas as pd
 import pydantic
 
-from stages.library import records, tensorflow_runtime, training_data
+from stages.library import records, tensorflow_runtime, training_data, training_keys
 from stages.library.augmentation import Augmentation
 from stages.library.checkpoints import Checkpoints, Logs
 from stages.library.console import UserError
@@ -140,7 +140,8 @@ def train(
       preprocessing: how a picture becomes the network's input.
       params: of the training.
       checkpoints: a folder for this very training (see `checkpoints.fingerprint`).
-      out: existing folder; receives `best.weights.h5`, `last.weights.h5`, `curve.csv` and DVCLive's `dvclive/`.
+      out: existing folder; receives `best.weights.h5`, `last.weights.h5`, `curve.csv`, DVCLive's `dvclive/` and
+        `trained_on.parquet` (keys of training and validation pictures).
       tensorboard: folder of TensorBoard's event files, which carry times and so are no out.
 
     Returns:
@@ -185,6 +186,8 @@ def train(
                 verbose=1 if sys.stdout.isatty() else 2,
             )
     state.export(out)
+    seen = (record.key for path in [*train_paths, *validation_paths] for record in records.read_shard(path))
+    training_keys.write(out, seen)
     write_curve(out / "curve.csv", state.progress.history)
     return state
 

@@ -1,0 +1,73 @@
+"""Damaged and hostile variants of valid files, each from a seed alone."""
+
+import random
+import struct
+from collections.abc import Callable, Sequence
+
+# Lengths, offsets and counts at the edges of their types.
+NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1)
+WIDTHS = {1: "B", 2: "H", 4: "I", 8: "Q"}
+LONGEST = 64  # bytes that one change inserts, removes or repeats, but for splices and cuts
+MOST_CHANGES = 6
+MAX_BYTES = 1 << 20  # of a variant, so that inserting does not grow without end
+
+
+def variant(seeds: Sequence[bytes], rng: random.Random) -> bytes:
+    """Returns one of the seeds after one to six random changes."""
+    content = bytearray(rng.choice(seeds))
+    for _ in range(rng.randint(1, MOST_CHANGES)):
+        rng.choice(CHANGES)(content, seeds, rng)
+    return bytes(content[:MAX_BYTES])
+
+
+def _place(content: bytearray, rng: random.Random) -> int:
+    """Returns an offset; half of them near an end, where files keep what the rest depends on."""
+    size = len(content)
+    near = min(size, 64)
+    return rng.choice((rng.randint(0, size), rng.randint(0, size), rng.randint(0, near), size - rng.randint(0, near)))
+
+
+def _flip(content: bytearray, seeds: Sequence[bytes], rng: random.Random) -> None:
+    if content:
+        content[min(_place(content, rng), len(content) - 1)] ^= 1 << rng.randrange(8)
+
+
+def _overwrite(content: bytearray, seeds: Sequence[bytes], rng: random.Random) -> None:
+    start = _place(content, rng)
+    some = rng.randbytes(rng.randint(1, 4))
+    content[start : start + len(some)] = some
+
+
+def _number(content: bytearray, seeds: Sequence[bytes], rng: random.Random) -> None:
+    start, width = _place(content, rng), rng.choice(tuple(WIDTHS))
+    number = rng.choice(NUMBERS) & (1 << 8 * width) - 1
+    content[start : start + width] = struct.pack(rng.choice("<>") + WIDTHS[width], number)
+
+
+def _insert(content: bytearray, seeds: Sequence[bytes], rng: random.Random) -> None:
+    start = _place(content, rng)
+    content[start:start] = rng.randbytes(rng.randint(1, LONGEST))
+
+
+def _repeat(content: bytearray, seeds: Sequence[bytes], rng: random.Random) -> None:
+    start = _place(content, rng)
+    content[start:start] = content[start : start + rng.randint(1, LONGEST)] * rng.randint(1, 9)
+
+
+def _remove(content: bytearray, seeds: Sequence[bytes], rng: random.Random) -> None:
+    start = _place(content, rng)
+    del content[start : start + rng.randint(1, LONGEST)]
+
+
+def _cut(content: bytearray, seeds: Sequence[bytes], rng: random.Random) -> None:
+    del content[_place(content, rng) :]
+
+
+def _splice(content: bytearray, seeds: Sequence[bytes], rng: random.Random) -> None:
+    other = rng.choice(seeds)
+    content[_place(content, rng) :] = other[rng.randint(0, len(other)) :]
+
+
+CHANGES: tuple[Callable[[bytearray, Sequence[bytes], random.Random], None], ...] = (
+    _flip, _flip, _overwrite, _overwrite, _number, _number, _insert, _repeat, _remove, _cut, _splice,
+)  # fmt: skip

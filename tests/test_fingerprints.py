@@ -1,0 +1,160 @@
+"""Fingerprints change if and only if what they cover changes: of features, of data sets, of trainings, of files."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stages.library import artifacts, bottlenecks, checkpoints, dataset_summary, extraction, preprocessing, runtimes
+from stages.library.backbones import efficientnet_lite0, inception_v3
+from stages.library.preprocessing import Preprocessing
+from stages.library.records import Record
+from stages.library.runtimes import Plan
+
+covered = st.tuples(
+    st.sampled_from([efficientnet_lite0.BACKBONE, inception_v3.BACKBONE]),
+    st.sampled_from(["a" * 64, "b" * 64]),
+    st.builds(Preprocessing, st.sampled_from([32, 64]), st.sampled_from([1.0, 0.875]), st.sampled_from(["bilinear"])),
+    st.builds(Plan, st.sampled_from([32, 64]), st.sampled_from([1, 2]), st.booleans(), st.just("int8"), st.booleans()),
+    st.sampled_from(["tensorflow", "openvino"]),
+    st.sampled_from(["", "c" * 64]),
+)
+
+
+def fingerprint(*arguments):
+    return extraction.fingerprint(extraction.covered(*arguments))
+
+
+@given(covered, covered)
+def test_features_of_two_ways_share_a_fingerprint_only_where_the_ways_are_the_same(ours, theirs):
+    assert (fingerprint(*ours) == fingerprint(*theirs)) == (ours == theirs)
+
+
+BASE = efficientnet_lite0.BACKBONE, "a" * 64, Preprocessing(32), Plan(32, 4, False, "float32", False), "tensorflow", "s"
+
+
+def test_each_part_of_what_features_depend_on_changes_their_fingerprint(monkeypatch):
+    backbone, weights, preparation, plan, *_ = BASE
+    found = [
+        fingerprint(*BASE),
+        fingerprint(dataclasses.replace(backbone, name="other"), *BASE[1:]),
+        fingerprint(backbone, "b" * 64, *BASE[2:]),
+        *(
+            fingerprint(backbone, weights, dataclasses.replace(preparation, **change), *BASE[3:])
+            for change in ({"input_size_px": 33}, {"central_crop": 0.5}, {"resize": "bicubic"})
+        ),
+        *(
+            fingerprint(*BASE[:3], dataclasses.replace(plan, **change), *BASE[4:])
+            for change in ({"size_px": 33}, {"batch_size": 5}, {"flip": True}, {"precision": "int8"}, {"xla": True})
+        ),
+        fingerprint(*BASE[:4], "openvino", "s"),
+        fingerprint(*BASE[:5], "t"),
+    ]
+    for module, name, value in (
+        (preprocessing, "DESCRIPTION", "other ops"),
+        (runtimes, "TAPPED", ("bottleneck",)),
+        (bottlenecks, "DTYPE", "float32"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, value)
+            found.append(fingerprint(*BASE))
+    assert len(set(found)) == len(found)
+
+
+def test_the_covered_content_is_what_the_store_shows():
+    assert extraction.covered(*BASE) == {
+        "backbone": "efficientnet_lite0",
+        "weights_sha256": "a" * 64,
+        "preprocessing": {
+            "description": preprocessing.DESCRIPTION,
+            "input_size_px": 32,
+            "central_crop": 1.0,
+            "resize": "bilinear",
+        },
+        "runtime": "tensorflow",
+        "plan": {"size_px": 32, "batch_size": 4, "flip": False, "precision": "float32", "xla": False},
+        "calibration": "s",
+        "tapped": ("bottleneck", "logits"),
+        "dtype": "float16",
+    }
+    assert extraction.covered(*BASE[:5])["calibration"] == ""
+
+
+def test_what_is_said_of_a_backbone_for_people_is_not_covered():
+    told = dataclasses.replace(efficientnet_lite0.BACKBONE, paper="another", top1=0.1, blocks={}, weights={})
+    assert fingerprint(told, *BASE[1:]) == fingerprint(*BASE)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def ordered(content, key):
+    """The same JSON value with the keys of its objects in another order."""
+    if isinstance(content, dict):
+        return {name: ordered(content[name], key) for name in sorted(content, key=key)}
+    return [ordered(item, key) for item in content] if isinstance(content, list) else content
+
+
+@given(json_values, json_values)
+def test_canonical_json_is_the_same_for_the_same_value_alone(ours, theirs):
+    same = repr(ordered(ours, str)) == repr(ordered(theirs, str))  # 1 and True are equal, and other values
+    assert (artifacts.canonical_json(ours) == artifacts.canonical_json(theirs)) == same
+    turned = ordered(ours, lambda name: name[::-1])
+    assert artifacts.canonical_json(turned) == artifacts.canonical_json(ours)
+
+
+NAMES = st.text(st.sampled_from('ab\n"\udce9\udcea ['), min_size=1, max_size=4)
+PICTURES = st.lists(st.tuples(st.sampled_from(["train", "test"]), st.sampled_from("xyz"), NAMES), max_size=4)
+
+
+def content_sha256(pictures):
+    summary = dataset_summary.Summary()
+    for number, (split, key, text) in enumerate(pictures):
+        record = Record(key, b"", "png", 2, 3, 0, text, f"{number}.png")
+        summary.add(split, record, np.full((2, 3), number, np.uint8))
+    return summary.content("any", len(pictures))["content_sha256"]
+
+
+@settings(max_examples=200)
+@given(PICTURES.filter(len), PICTURES.filter(len))
+def test_data_sets_share_a_hash_only_with_the_same_pictures_in_the_same_splits_and_classes(ours, theirs):
+    assert (content_sha256(ours) == content_sha256(theirs)) == (sorted(ours) == sorted(theirs))
+    assert content_sha256(ours[::-1]) == content_sha256(ours)
+
+
+def test_class_names_of_several_lines_and_of_no_text_are_told_apart():
+    assert content_sha256([("test", "x", "\udce9")]) != content_sha256([("test", "x", "\udcea")])
+    assert content_sha256([("test", "x", "a\ntest y b")]) != content_sha256([("test", "x", "a"), ("test", "y", "b")])
+
+
+def test_the_fingerprint_of_a_training_covers_settings_code_and_versions(tmp_path, monkeypatch):
+    library = tmp_path / "stages" / "library"
+    library.mkdir(parents=True)
+    (library / "a.py").write_text("1")
+    monkeypatch.setattr(checkpoints, "__file__", str(library / "checkpoints.py"))
+    versions = {"keras": "1", "tensorflow": "2"}
+    monkeypatch.setattr(checkpoints, "version", versions.__getitem__)
+    found = [checkpoints.fingerprint("finetune", {"a": 1, "b": 2})]
+    assert checkpoints.fingerprint("finetune", {"b": 2, "a": 1}) == found[0]
+    (library / "table.csv").write_text("no code")
+    assert checkpoints.fingerprint("finetune", {"a": 1, "b": 2}) == found[0]
+    found += [checkpoints.fingerprint(*some) for some in (("scratch", {"a": 1, "b": 2}), ("finetune", {"a": 1}))]
+
+    def changed(path, text):
+        path.write_text(text)
+        found.append(checkpoints.fingerprint("finetune", {"a": 1, "b": 2}))
+
+    changed(library / "a.py", "2")
+    changed(library.parent / "finetune.py", "1")
+    (library / "a.py").rename(library / "b.py")
+    changed(library.parent / "finetune.py", "1")
+    for package in versions:
+        versions[package] += ".1"
+        found.append(checkpoints.fingerprint("finetune", {"a": 1, "b": 2}))
+    assert all(ours != theirs for ours, theirs in itertools.combinations(found, 2))

@@ -1,0 +1,64 @@
+"""A short run of benchmarks/fuzz.py over every reader, and that it finds what it looks for."""
+
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+
+from benchmarks import fuzz, fuzz_mutations, fuzz_readers
+from stages.library.console import UserError
+
+SECONDS = float(os.environ.get("DECANT_FUZZ_SECONDS", "2"))  # of CPU time for each reader
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", fuzz_readers.readers())
+def test_no_bytes_crash_or_hang_a_reader(name):
+    outcome = fuzz.fuzz(name, SECONDS, hang_seconds=60)
+    assert dict(outcome.failures) == {}
+    assert outcome.cases > 50
+    assert outcome.refused > outcome.cases / 10
+
+
+def misbehave(content, folder):
+    """Does to each variant of its one seed what a defective reader might."""
+    if content == b"seed":
+        return
+    kind = content[0] % 5 if content else 0
+    if kind == 0:
+        raise UserError("refused")
+    if kind == 1:
+        raise KeyError("a defect")
+    if kind == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if kind == 3:
+        time.sleep(60)
+    bytearray(1 << 33)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (1, "crash: KeyError at test_fuzz.py"),
+        (2, "crash: the process ended (-9)"),
+        (3, "hang"),
+        (4, "crash: MemoryError at test_fuzz.py"),
+    ],
+)
+def test_each_kind_of_failure_is_told_and_its_bytes_are_kept(tmp_path, monkeypatch, kind, expected):
+    monkeypatch.setattr(
+        fuzz_readers, "readers", lambda: {"bad": fuzz_readers.Reader(lambda folder: [b"seed"], misbehave)}
+    )
+    monkeypatch.setattr(fuzz_mutations, "variant", lambda seeds, rng: bytes([kind if rng.random() < 0.005 else 0]))
+    context = multiprocessing.get_context("fork")  # the worker sees what is patched here
+    monkeypatch.setattr(multiprocessing, "get_context", lambda name: context)
+    outcome = fuzz.fuzz("bad", 0.1, hang_seconds=0.5, keep=tmp_path / "kept")
+    assert len(outcome.failures) == 1
+    (reason,) = outcome.failures
+    assert reason.startswith(expected)
+    assert outcome.refused + outcome.failures.total() == outcome.cases > 50
+    kept = [path for path in (tmp_path / "kept").iterdir() if path.name != "reasons.txt"]
+    assert [path.read_bytes() for path in kept] == [bytes([kind])]
+    assert reason in (tmp_path / "kept" / "reasons.txt").read_text()

@@ -1,0 +1,113 @@
+"""An evaluation never sees training pictures, and no choice sees test pictures: by key, at run time."""
+
+import shutil
+
+import contents
+import evaluated
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_train_heads import write_bottlenecks
+
+from stages.library import artifacts, training_keys
+from stages.library.console import UserError
+
+CLASSES, LABELS = ["cat", "dog"], [0, 1, 0, 1]
+LOGITS = np.eye(2)[LABELS]
+KINDS = {"head": training_keys.OF_HEAD, "finetuned": training_keys.OF_NETWORK, "scratch": training_keys.OF_NETWORK}
+
+
+@given(st.sets(st.integers(0, 30)), st.sets(st.integers(0, 30)), st.integers(0, 5))
+def test_more_common_pictures_than_the_data_set_published_are_an_error(tmp_path_factory, trained, tested, known):
+    folder = tmp_path_factory.mktemp("network")
+    training_keys.write(folder, [f"{number:064x}" for number in trained for _ in range(2)])
+    names = {f"{number:064x}": f"{number}.png" for number in tested}
+    if len(common := trained & tested) <= known:
+        training_keys.check(folder, names, known)
+    else:
+        message = (
+            rf"^{folder} was trained on {len(common)} of the {len(tested)} distinct test pictures, more than the "
+            rf"{known} that the data set has in both; the first is '{min(common)}\.png' "
+            rf"\(sha256 {min(common):064x}\)\. Run: dvc repro$"
+        )
+        with pytest.raises(UserError, match=message):
+            training_keys.check(folder, names, known)
+
+
+def evaluate(root, kind, seen, known=0, monkeypatch=None):
+    """Evaluates a model that was trained on some of the test pictures."""
+    keys = evaluated.write_shards(root / "tfrecord", CLASSES, LABELS)
+
+    def write_model(folder, kind):
+        written(folder, kind)
+        path = folder / KINDS[kind]
+        path.unlink()
+        if seen is not None:
+            evaluated.write_trained_on(path, [*keys[:seen], "0" * 64])
+        return folder
+
+    written, write_shards = evaluated.write_model, evaluated.write_shards
+
+    def with_copies(folder, *arguments):
+        found = write_shards(folder, *arguments)
+        content = artifacts.read_json(folder / "dataset.json")
+        content["duplicates"]["across_official_split"] = known
+        artifacts.write_json(folder / "dataset.json", content)
+        return found
+
+    monkeypatch.setattr(evaluated, "write_model", write_model)
+    monkeypatch.setattr(evaluated, "write_shards", with_copies)
+    return evaluated.evaluate(root, "model", CLASSES, LABELS, LOGITS, "ridge", kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_that_was_trained_on_a_test_picture_is_refused(tmp_path, monkeypatch, kind):
+    with pytest.raises(UserError, match=r"model was trained on 1 of the 4 distinct test pictures.*'0\.png' \(sha256"):
+        evaluate(tmp_path, kind, 1, monkeypatch=monkeypatch)
+    assert not (tmp_path / "metrics").exists()
+    assert not (tmp_path / "evaluation").exists()
+
+
+@pytest.mark.parametrize(("seen", "known"), [(0, 0), (2, 2)])
+def test_copies_that_the_data_set_published_in_both_are_allowed(tmp_path, monkeypatch, seen, known):
+    assert evaluate(tmp_path, "head", seen, known, monkeypatch)["top1_accuracy"] == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_that_does_not_say_what_it_was_trained_on_is_refused(tmp_path, monkeypatch, kind):
+    with pytest.raises(UserError, match=r"trained on, can't be read .*Run: dvc repro"):
+        evaluate(tmp_path, kind, None, monkeypatch=monkeypatch)
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:-9], lambda content: b"", lambda content: b"PAR1" * 9])
+def test_a_damaged_list_is_a_one_line_error(tmp_path, damage):
+    training_keys.write(tmp_path, ["a" * 64])
+    path = tmp_path / training_keys.OF_NETWORK
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UserError, match=r"^.*trained_on\.parquet, the pictures .*\. Run: dvc repro$"):
+        training_keys.check(tmp_path, {}, 0)
+
+
+@pytest.mark.parametrize("head", ["ridge", "logistic"])
+@pytest.mark.parametrize("test_split", ["garbage", "absent", "other pictures of other classes"])
+def test_a_head_is_chosen_calibrated_and_trained_without_the_test_split(
+    tmp_path, run_stage, write_params, head, test_split
+):
+    source, params = write_bottlenecks(tmp_path / "features", n=60), write_params()
+    path = source / "test-00000-of-00001.parquet"
+    shutil.copy(source / "validation-00000-of-00001.parquet", path)
+
+    def train(name):
+        run_stage("train_heads", "--params", params, "--head", head, "--bottlenecks", source, "--out", tmp_path / name)
+        return contents.of(tmp_path / name)
+
+    before = train("before")
+    if test_split == "garbage":
+        path.write_bytes(b"no features")
+    elif test_split == "absent":
+        path.unlink()
+    else:
+        other = write_bottlenecks(tmp_path / "other", n=50, labels=(2,))
+        shutil.copy(other / "train-00000-of-00002.parquet", path)
+    assert train("after") == before
