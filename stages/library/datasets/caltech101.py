@@ -61,6 +61,6 @@ def _open_pictures(raw: Path) -> Iterator[IO[bytes]]:
         try:
             archive = stack.enter_context(zipfile.ZipFile(path))
             inner = stack.enter_context(archive.open(f"caltech-101/{PICTURES}.tar.gz"))
-        except (OSError, zipfile.BadZipFile, KeyError, RuntimeError) as error:  # RuntimeError: it is encrypted
+        except (OSError, zipfile.BadZipFile, KeyError, RuntimeError, ValueError) as error:  # RuntimeError: encrypted
             raise UserError(f"{path} must be a zip with caltech-101/{PICTURES}.tar.gz in it ({error})") from error
         yield inner
