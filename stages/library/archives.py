@@ -16,7 +16,7 @@ MAX_EXTENDED_BYTES = 1 << 20  # a long name or a list of attributes, which tarfi
 BLOCK_BYTES = 1 << 20
 READS_AT_THE_END = 8
 
-# ValueError and RecursionError: what tarfile makes of attributes that are no numbers, and of thousands of them in a row.
+# ValueError, RecursionError: what tarfile makes of attributes that are no numbers, and of thousands of them in a row.
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError, ValueError, RecursionError)
 EXTENDED = (
     tarfile.XHDTYPE,
