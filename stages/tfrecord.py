@@ -82,6 +82,8 @@ def main() -> None:
     mosaics.write_samples(arguments.examples, samples.decoded())
     if untrained := summary.untrained_classes():
         print(f"tfrecord: no training picture of: {', '.join(untrained)}")
+    if several := summary.in_several_classes():
+        print(f"tfrecord: {several:,} pictures stand in several classes, byte for byte")
     shown = ", ".join(f"{count:,} {split}" for split, count in counts.items())
     stopwatch.close(
         "tfrecord", f"{shown}; {len(summary.classes())} classes, {summary.rejected} left out", summary.images

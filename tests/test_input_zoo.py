@@ -1,0 +1,172 @@
+"""Every kind of odd or bad input through the real stages, prediction and the web page: see tests/zoo.py."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import ROOT, write_pictures
+
+from app import predict
+from app.models import Project
+from stages.library import artifacts, pictures, records
+from stages.library.console import UserError
+from tests import zoo_folders
+from tests.zoo import KEPT, KINDS
+from tests.zoo_folders import ACCEPTED, ENTRIES, NOTHING, FOLDERS, as_anyone
+
+pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    """A folder of three classes with all kinds of files and entries among good pictures."""
+    base = tmp_path_factory.mktemp("zoo")
+    root = write_pictures(base / "pictures", per_class=20)
+    zoo_folders.png(str(base / "outside" / "secret.png"), 90)
+    for kind in KINDS:
+        (root / "dog" / kind.file).write_bytes(kind.content)
+    for seed, entry in enumerate(ENTRIES, start=100):
+        path = os.fsencode(root / "cat") + b"/" + entry.made
+        if entry.make:
+            entry.make(path, base / "outside")
+        else:
+            zoo_folders.png(path, seed)
+    return root
+
+
+@pytest.fixture
+def stages(tmp_path, write_params, run_stage):
+    """Runs fetch and tfrecord on a folder."""
+
+    def run(root, **changes):
+        params = write_params(dataset__name="folder", dataset__folder=str(root), **changes)
+        run_stage("fetch", "--params", params, "--out", tmp_path / "raw")
+        out = ("--out", tmp_path / "out", "--examples", tmp_path / "examples.png")
+        run_stage("tfrecord", "--params", params, "--raw", tmp_path / "raw", *out)
+        return tmp_path / "out"
+
+    return run
+
+
+def found(out):
+    shards = [path for split in records.SPLITS for path in records.find_shards(out, split)]
+    return {record.filename: record for path in shards for record in records.read_shard(path)}
+
+
+def rejected(out):
+    with (out / "rejected.csv").open(encoding="utf-8", newline="") as file:
+        return {row["name"]: row["reason"] for row in csv.DictReader(file)}
+
+
+def test_every_kind_becomes_a_record_or_a_row_and_nothing_is_lost(zoo, stages):
+    with as_anyone():
+        out = stages(zoo, tfrecord__max_rejected=0.9)
+    kept, rows = found(out), rejected(out)
+    for kind in KINDS:
+        name = f"dog/{kind.file}"
+        if not kind.accepted:
+            assert rows.pop(name).startswith(kind.outcome), name
+            continue
+        record = kept.pop(name)
+        assert (record.encoded == kind.content) == (kind.outcome == KEPT)
+        check_pixels(kind, record.encoded)
+    for entry in ENTRIES:
+        begin = entry.row or os.fsdecode(b"cat/" + entry.made)
+        left = {ACCEPTED: kept, NOTHING: {begin: ""}}.get(entry.outcome, rows)
+        (name,) = [name for name in left if name == begin or (entry.row and name.startswith(begin))]
+        reason = left.pop(name)
+        assert left is not rows or reason.startswith(entry.outcome), entry.name
+    assert rows == {}
+    assert sorted(kept) == sorted(f"{text}/{index}.png" for text in ("cat", "dog", "emu") for index in range(20))
+
+
+def check_pixels(kind, encoded):
+    shown = pictures.decode(encoded).astype(int)
+    expected = kind.pixels if kind.pixels.ndim == 3 else np.repeat(kind.pixels[..., None], 3, axis=2)
+    assert shown.shape == expected.shape, kind.name
+    assert np.abs(shown - expected).max() <= kind.tolerance, kind.name
+
+
+@pytest.mark.parametrize("kind", FOLDERS, ids=lambda kind: kind.name)
+def test_what_is_no_data_set_is_an_error_that_says_what_to_do(kind, stages, tmp_path):
+    root = tmp_path / "pictures"
+    root.mkdir()
+    for seed, made in enumerate(kind.files):
+        path = os.fsencode(root) + b"/" + made
+        if made.endswith(b"/"):
+            os.makedirs(path)
+        elif made.endswith(b"!"):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as file:
+                file.write(b"text %d" % seed)
+        else:
+            zoo_folders.png(path, seed)
+    with pytest.raises(UserError, match=kind.message) as caught:
+        stages(root)
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "raw").exists() == (kind.stage == "tfrecord")
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_classes_with_the_same_pictures_are_used_counted_and_said(stages, tmp_path, capsys):
+    root = write_pictures(tmp_path / "pictures", per_class=20, classes=("cat",))
+    for path in list((root / "cat").iterdir()):
+        zoo_folders.png(str(root / "dog" / path.name), 0)
+        (root / "dog" / path.name).write_bytes(path.read_bytes())
+    out = stages(root)
+    assert len(found(out)) == 40
+    assert artifacts.read_json(out / "dataset.json")["duplicates"]["in_several_classes"] == 20
+    assert "tfrecord: 20 pictures stand in several classes" in capsys.readouterr().out
+
+
+def test_an_unreadable_folder_is_an_error(stages, tmp_path):
+    root = write_pictures(tmp_path / "pictures", per_class=2)
+    root.chmod(0)
+    with as_anyone(), pytest.raises(UserError, match=r"`dataset.folder` must be a readable folder \(Permission denied"):
+        stages(root)
+    root.chmod(0o700)
+
+
+def brightness(encoded):
+    """A stand-in for a network that looks at every pixel."""
+    bright = [pictures.decode(picture).mean() / 255 for picture in encoded]
+    return np.array([[1 - value, value] for value in bright], np.float32)
+
+
+@pytest.fixture
+def predicted(monkeypatch, tmp_path, write_params):
+    """Runs `app.predict --json` on some paths with a stand-in for the network; returns file -> what it says."""
+
+    def run(capfd, *paths, output="--json"):
+        model = SimpleNamespace(classes=("dark", "bright"), predict=brightness)
+        monkeypatch.setattr(Project, "load", lambda *_: model)
+        place = ("--params", str(write_params()), "--backbone", "efficientnet_lite0")
+        monkeypatch.setattr(sys, "argv", ["predict", *place, output, *map(os.fsdecode, paths)])
+        with pytest.raises(SystemExit) as ended:
+            predict.main()
+        assert ended.value.code == 1
+        return capfd.readouterr()
+
+    return run
+
+
+def test_prediction_says_of_every_kind_what_the_stages_say(zoo, predicted, capfd):
+    with as_anyone():
+        said = {answer["file"]: answer for answer in json.loads(predicted(capfd, zoo).out)}
+    for kind in KINDS:
+        answer = said.pop(str(zoo / "dog" / kind.file))
+        assert ("classes" in answer) == kind.accepted
+        assert kind.accepted or answer["error"].startswith(kind.outcome)
+    for entry in ENTRIES:
+        path = os.fsdecode(os.fsencode(zoo) + b"/cat/" + entry.made)
+        answer = said.get(path, {})
+        if entry.outcome.startswith(("can't be read", "not a regular file")):
+            assert answer["error"], entry.name
+        elif entry.outcome == ACCEPTED and not entry.row:
+            assert "classes" in answer, entry.name
