@@ -1,6 +1,7 @@
 """Every kind of odd or bad input through the real stages, prediction and the web page: see tests/zoo.py."""
 
 import csv
+import io
 import json
 import os
 import re
@@ -170,3 +171,82 @@ def test_prediction_says_of_every_kind_what_the_stages_say(zoo, predicted, capfd
             assert answer["error"], entry.name
         elif entry.outcome == ACCEPTED and not entry.row:
             assert "classes" in answer, entry.name
+
+
+ODD = {
+    b"two\nlines.jpg": r"two\nlines.jpg",
+    b"\xff\xfe.jpg": r"\udcff\udcfe.jpg",
+    b"\x1b[31mred.jpg": r"\x1b[31mred.jpg",
+    "\u2028.jpg".encode(): r"\u2028.jpg",
+    "\u6c34\U0001f408\u200d\u2b1b.jpg".encode(): "\u6c34\U0001f408\u200d\u2b1b.jpg",
+}
+
+
+def test_prediction_prints_any_name_in_one_line(predicted, capfd, tmp_path):
+    for name in ODD:
+        zoo_folders.png(os.fsencode(tmp_path) + b"/good/" + name, 1)
+        path = os.fsencode(tmp_path) + b"/" + name
+        with open(path, "wb") as file:
+            file.write(b"text")
+    out, err = predicted(capfd, tmp_path / "good", *(tmp_path / os.fsdecode(name) for name in ODD), output="--top=1")
+    assert sorted(out.splitlines()[::2]) == sorted(f"{tmp_path}/good/{shown}" for shown in ODD.values())
+    assert [f"error: {tmp_path}/{shown}: not a picture" for shown in ODD.values()] == err.splitlines()[:-1]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+@pytest.mark.parametrize("output", ["--csv", "--json"])
+def test_tables_of_odd_names_are_printed_in_any_encoding(tmp_path, encoding, output):
+    for name in ODD:
+        with open(os.fsencode(tmp_path) + b"/" + name, "wb") as file:
+            file.write(b"text")
+    command = [sys.executable, "-m", "app.predict", output, "--backbone", "efficientnet_lite0", str(tmp_path)]
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
+    text = done.stdout.decode(encoding)
+    rows = json.loads(text) if output == "--json" else list(csv.DictReader(io.StringIO(text, newline="")))
+    assert len(rows) == len(ODD)
+    assert {row["error"] for row in rows} == {"not a picture"}
+
+
+BOMBS = """
+import resource, struct, zlib
+from stages.library.pictures import PictureError, normalise
+from tests.photos import bomb, chunk
+from tests.zoo import KINDS
+
+def refused(content):
+    try:
+        normalise(content)
+    except PictureError as error:
+        return str(error)
+
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for kind in KINDS:
+    if kind.name.startswith("bomb"):
+        assert refused(kind.content).startswith(kind.outcome), kind.name
+squeezer = zlib.compressobj(9, wbits=-15)
+block = squeezer.compress(bytes(90_001 * 100)) + squeezer.flush(zlib.Z_FULL_FLUSH)  # of 100 rows, which may be repeated
+rows = b"\\x78\\xda" + block * 300 + b"\\3\\0" + struct.pack(">I", 90_001 * 30_000 % 65521 << 16 | 1)
+real = bomb(30_000).partition(b"IDAT")[0][:-4] + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+assert len(real) < 4 << 20, len(real)
+assert refused(real).startswith("more than 100 megapixels")
+icon = struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, 32, len(real), 22) + real
+assert refused(icon), "an icon of 16 x 16 px that holds 30,000 x 30,000 px"
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
+"""
+
+
+def test_bombs_are_refused_in_bounded_memory():
+    """The picture of 30,000 x 30,000 px is whole: 2.7 GB of pixels in 2.6 MB."""
+    done = subprocess.run([sys.executable, "-c", BOMBS], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 64  # MiB more than before
+
+
+def test_the_docs_list_every_kind():
+    text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    listed = text.partition("<!-- python -m tests.zoo_folders -->\n")[2].partition("\n<!-- end -->")[0]
+    joined = re.sub(r"\n +", " ", listed)
+    assert joined == zoo_folders.listing()
