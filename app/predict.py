@@ -26,7 +26,7 @@ from stages.library import backbones, console, params
 from stages.library.backbones import Backbone
 
 BATCH = 16  # pictures in memory at once
-# Control characters, bytes that are no text, line separators: of no use in a line for people, and a terminal obeys them.
+# Control characters, bytes that are no text, line separators: they break a line, and a terminal obeys them.
 NOT_IN_A_LINE = {"Cc", "Cs", "Zl", "Zp"}
 
 

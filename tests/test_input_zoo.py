@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from stages.library import artifacts, pictures, records
 from stages.library.console import UserError
 from tests import zoo_folders
 from tests.zoo import KEPT, KINDS
-from tests.zoo_folders import ACCEPTED, ENTRIES, NOTHING, FOLDERS, as_anyone
+from tests.zoo_folders import ACCEPTED, ENTRIES, FOLDERS, NOTHING, as_anyone, below
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 
@@ -29,11 +30,11 @@ def zoo(tmp_path_factory):
     """A folder of three classes with all kinds of files and entries among good pictures."""
     base = tmp_path_factory.mktemp("zoo")
     root = write_pictures(base / "pictures", per_class=20)
-    zoo_folders.png(str(base / "outside" / "secret.png"), 90)
+    zoo_folders.png(base / "outside" / "secret.png", 90)
     for kind in KINDS:
         (root / "dog" / kind.file).write_bytes(kind.content)
     for seed, entry in enumerate(ENTRIES, start=100):
-        path = os.fsencode(root / "cat") + b"/" + entry.made
+        path = below(root / "cat", entry.made)
         if entry.make:
             entry.make(path, base / "outside")
         else:
@@ -99,13 +100,12 @@ def test_what_is_no_data_set_is_an_error_that_says_what_to_do(kind, stages, tmp_
     root = tmp_path / "pictures"
     root.mkdir()
     for seed, made in enumerate(kind.files):
-        path = os.fsencode(root) + b"/" + made
+        path = below(root, made)
         if made.endswith(b"/"):
-            os.makedirs(path)
+            path.mkdir(parents=True)
         elif made.endswith(b"!"):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(path, "wb") as file:
-                file.write(b"text %d" % seed)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"text {seed}")
         else:
             zoo_folders.png(path, seed)
     with pytest.raises(UserError, match=kind.message) as caught:
@@ -117,9 +117,7 @@ def test_what_is_no_data_set_is_an_error_that_says_what_to_do(kind, stages, tmp_
 
 def test_two_classes_with_the_same_pictures_are_used_counted_and_said(stages, tmp_path, capsys):
     root = write_pictures(tmp_path / "pictures", per_class=20, classes=("cat",))
-    for path in list((root / "cat").iterdir()):
-        zoo_folders.png(str(root / "dog" / path.name), 0)
-        (root / "dog" / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(root / "cat", root / "dog")
     out = stages(root)
     assert len(found(out)) == 40
     assert artifacts.read_json(out / "dataset.json")["duplicates"]["in_several_classes"] == 20
@@ -148,7 +146,7 @@ def predicted(monkeypatch, tmp_path, write_params):
         model = SimpleNamespace(classes=("dark", "bright"), predict=brightness)
         monkeypatch.setattr(Project, "load", lambda *_: model)
         place = ("--params", str(write_params()), "--backbone", "efficientnet_lite0")
-        monkeypatch.setattr(sys, "argv", ["predict", *place, output, *map(os.fsdecode, paths)])
+        monkeypatch.setattr(sys, "argv", ["predict", *place, output, *map(str, paths)])
         with pytest.raises(SystemExit) as ended:
             predict.main()
         assert ended.value.code == 1
@@ -165,7 +163,7 @@ def test_prediction_says_of_every_kind_what_the_stages_say(zoo, predicted, capfd
         assert ("classes" in answer) == kind.accepted
         assert kind.accepted or answer["error"].startswith(kind.outcome)
     for entry in ENTRIES:
-        path = os.fsdecode(os.fsencode(zoo) + b"/cat/" + entry.made)
+        path = str(below(zoo / "cat", entry.made))
         answer = said.get(path, {})
         if entry.outcome.startswith(("can't be read", "not a regular file")):
             assert answer["error"], entry.name
@@ -184,11 +182,9 @@ ODD = {
 
 def test_prediction_prints_any_name_in_one_line(predicted, capfd, tmp_path):
     for name in ODD:
-        zoo_folders.png(os.fsencode(tmp_path) + b"/good/" + name, 1)
-        path = os.fsencode(tmp_path) + b"/" + name
-        with open(path, "wb") as file:
-            file.write(b"text")
-    out, err = predicted(capfd, tmp_path / "good", *(tmp_path / os.fsdecode(name) for name in ODD), output="--top=1")
+        zoo_folders.png(below(tmp_path / "good", name), 1)
+        below(tmp_path, name).write_bytes(b"text")
+    out, err = predicted(capfd, tmp_path / "good", *(below(tmp_path, name) for name in ODD), output="--top=1")
     assert sorted(out.splitlines()[::2]) == sorted(f"{tmp_path}/good/{shown}" for shown in ODD.values())
     assert [f"error: {tmp_path}/{shown}: not a picture" for shown in ODD.values()] == err.splitlines()[:-1]
 
@@ -197,8 +193,7 @@ def test_prediction_prints_any_name_in_one_line(predicted, capfd, tmp_path):
 @pytest.mark.parametrize("output", ["--csv", "--json"])
 def test_tables_of_odd_names_are_printed_in_any_encoding(tmp_path, encoding, output):
     for name in ODD:
-        with open(os.fsencode(tmp_path) + b"/" + name, "wb") as file:
-            file.write(b"text")
+        below(tmp_path, name).write_bytes(b"text")
     command = [sys.executable, "-m", "app.predict", output, "--backbone", "efficientnet_lite0", str(tmp_path)]
     environment = os.environ | {"PYTHONIOENCODING": encoding}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)

@@ -21,9 +21,14 @@ CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
 DEEP = "d" * 255
 
 
+def below(folder: Path, made: bytes) -> Path:
+    """Returns the path of what has some bytes for a name."""
+    return folder / os.fsdecode(made)
+
+
 def png(path, seed):
     """Writes a small picture that no other seed gives."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)).save(path, "PNG")
 
 
@@ -42,13 +47,13 @@ class Entry:
     name: str
     made: bytes
     outcome: str
-    make: Callable[[bytes, Path], object] | None = None
+    make: Callable[[Path, Path], object] | None = None
     row: str = ""
 
 
 def deep(path, outside):
     """Folders in folders until no path can name the last of them."""
-    os.mkdir(path)
+    path.mkdir()
     folder = os.open(path, os.O_RDONLY)
     for _ in range(17):
         os.mkdir(DEEP, dir_fd=folder)
@@ -60,32 +65,32 @@ def deep(path, outside):
 
 def listening(path, outside):
     # A socket's own path may have 107 bytes only.
-    with contextlib.chdir(os.path.dirname(path)), socket.socket(socket.AF_UNIX) as server:
-        server.bind(os.path.basename(path).decode())
+    with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as server:
+        server.bind(path.name)
 
 
 def unreadable(path, outside):
     png(path, 91)
-    os.chmod(path, 0)
+    path.chmod(0)
 
 
 def closed(path, outside):
-    png(path + b"/1.png", 92)
-    os.chmod(path, 0)
+    png(path / "1.png", 92)
+    path.chmod(0)
 
 
 def sparse(path, outside):
-    with open(path, "wb") as file:
+    with path.open("wb") as file:
         file.truncate((256 << 20) + 1)
 
 
 def linked(target):
-    return lambda path, outside: os.symlink(target.replace("OUTSIDE", str(outside)), path)
+    return lambda path, outside: path.symlink_to(target.replace("OUTSIDE", str(outside)))
 
 
 NAMES = {
     "a line break": b"two\nlines.png",
-    "quotes": b"\"it's\" `x`.png",
+    "quotes": b'"it\'s" `x`.png',
     "an emoji of several code points": "👩\u200d👩\u200d👧.png".encode(),
     "255 bytes": b"n" * 251 + b".png",
     "bytes that are no UTF-8": b"\xff\xfe\x80.png",
@@ -119,8 +124,14 @@ ENTRIES = [
     Entry("link to the folder above, a circle", b"up", "a link to a folder", linked("..")),
     Entry("link to itself", b"itself.png", "can't be read: a link to itself", linked("itself.png")),
     Entry("link to nothing", b"dangling.png", "can't be read: No such file or directory", linked("nowhere")),
-    Entry("folder named .jpg", b"folder.jpg", ACCEPTED, lambda path, outside: png(path + b"/in.png", 93), "cat/folder.jpg/in.png"),
-    Entry("empty folder within a class", b"nothing", NOTHING, lambda path, outside: os.mkdir(path)),
+    Entry(
+        "folder named .jpg",
+        b"folder.jpg",
+        ACCEPTED,
+        lambda path, outside: png(path / "in.png", 93),
+        "cat/folder.jpg/in.png",
+    ),
+    Entry("empty folder within a class", b"nothing", NOTHING, lambda path, outside: path.mkdir()),
     Entry("pipe named .jpg", b"pipe.jpg", "not a regular file", lambda path, outside: os.mkfifo(path)),
     Entry("socket named .jpg", b"socket.jpg", "not a regular file", listening),
     Entry("file without permission", b"closed.png", "can't be read: Permission denied", unreadable),
