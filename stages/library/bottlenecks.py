@@ -1,7 +1,8 @@
 """The parquet feature cache: one file per TFRecord shard, rows in the shard's order.
 
 Columns: `key` (string), `label` (int32), `bottleneck` (fixed-size list of float16), `logits` (fixed-size list of
-float16, before softmax). The schema's metadata says what made them.
+float16, before softmax). The schema's metadata says what made them. Checksums of every column, of the schema and of
+its metadata stand in the footer, for parquet has none of its own: a flipped bit is found, wherever it lies.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import google_crc32c
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +19,7 @@ import pyarrow.parquet as pq
 from stages.library import disk_arrays
 from stages.library.console import UserError
 
-METADATA_KEY = "decant"
+METADATA_KEY, CHECKSUMS_KEY = "decant", "decant_crc32c"
 DTYPE = "float16"
 ROWS_PER_BATCH = 4096  # in memory while shards are read
 # What features of each kind are made of.
@@ -89,6 +91,7 @@ class ShardWriter:
             ],
             metadata={METADATA_KEY: json.dumps(asdict(source), ensure_ascii=False)},
         )
+        self._sums = _Checksums(self._schema)
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd", use_dictionary=False)
 
     def write(self, keys: list[str], labels: np.ndarray, bottleneck: np.ndarray, logits: np.ndarray) -> None:
@@ -99,11 +102,38 @@ class ShardWriter:
             fixed_size_lists(quantize(bottleneck)),
             fixed_size_lists(quantize(logits)),
         ]
-        self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
+        table = pa.Table.from_arrays(columns, schema=self._schema)
+        for batch in table.to_batches():
+            self._sums.add(batch)
+        self._writer.write_table(table)
 
     def close(self) -> None:
         """Ends the file."""
+        self._writer.add_key_value_metadata({CHECKSUMS_KEY: json.dumps(self._sums.values())})
         self._writer.close()
+
+
+class _Checksums:
+    """CRC-32C of a shard's columns, whatever the blocks that they come in, and of its schema."""
+
+    def __init__(self, schema: pa.Schema):
+        fields = [(field.name, getattr(field.type, "list_size", str(field.type))) for field in schema]
+        about = (schema.metadata or {})[METADATA_KEY.encode()]
+        self._sums = {"schema": google_crc32c.Checksum(f"{fields}".encode() + about)}
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            if name == "key":
+                content = "".join(f"{key}\n" for key in column.to_pylist()).encode()
+            elif name == "label":
+                content = column.to_numpy().astype(np.int32).tobytes()
+            else:
+                content = matrix(pa.chunked_array([column])).tobytes()
+            self._sums.setdefault(name, google_crc32c.Checksum()).update(content)
+
+    def values(self) -> dict[str, str]:
+        """Returns the checksum, hex, of each column that came, and of the schema."""
+        return {name: str(checksum.hexdigest().decode()) for name, checksum in self._sums.items()}
 
 
 def quantize(values: np.ndarray) -> np.ndarray:
@@ -133,51 +163,76 @@ def load(folder: Path, splits: Iterable[str], kind: str) -> Features:
       UserError: a file is missing or damaged.
     """
     paths = [path for split in splits for path in _shards(folder, split)]
-    schemas, counts = zip(*(_footer(path) for path in paths), strict=True)
-    if len({_source(schema) for schema in schemas}) != 1:
+    footers = [_footer(path) for path in paths]
+    if len({(footer.source, *footer.widths.items()) for footer in footers}) != 1:
         raise UserError(f"{folder}: shards of different backbones or classes. Run: dvc repro -f bottleneck-extract")
-    dim = sum(schemas[0].field(column).type.list_size for column in COLUMNS[kind])
-    values = disk_arrays.empty((sum(counts), dim), np.float32 if kind == "probabilities" else DTYPE)
-    keys, labels, start = [], [], 0
-    for path in paths:
-        for batch in _batches(path, COLUMNS[kind]):
-            keys.append(batch["key"].to_numpy(zero_copy_only=False))
-            labels.append(batch["label"].to_numpy().astype(np.int64))
-            block = np.hstack([matrix(pa.chunked_array([batch[column]])) for column in COLUMNS[kind]])
-            values[start : start + len(block)] = softmax(block) if kind == "probabilities" else block
-            start += len(block)
-    no_keys, no_labels = np.empty(0, object), np.empty(0, np.int64)
-    return Features(np.concatenate([no_keys, *keys]), np.concatenate([no_labels, *labels]), values, _source(schemas[0]))
+    dim = sum(footers[0].widths[column] for column in COLUMNS[kind])
+    rows = sum(footer.rows for footer in footers)
+    values = disk_arrays.empty((rows, dim), np.float32 if kind == "probabilities" else DTYPE)
+    keys, labels, start = [np.empty(0, object)], [np.empty(0, np.int64)], 0
+    for path, footer in zip(paths, footers, strict=True):
+        with _readable(path):
+            for batch in _verified(path, footer, COLUMNS[kind]):
+                keys.append(batch["key"].to_numpy(zero_copy_only=False))
+                labels.append(batch["label"].to_numpy().astype(np.int64))
+                block = np.hstack([matrix(pa.chunked_array([batch[column]])) for column in COLUMNS[kind]])
+                values[start : start + len(block)] = softmax(block) if kind == "probabilities" else block
+                start += len(block)
+    return Features(np.concatenate(keys), np.concatenate(labels), values, footers[0].source)
 
 
 def _shards(folder: Path, split: str) -> list[Path]:
     paths = sorted(folder.glob(f"{split}-*-of-*.parquet"))
-    if not paths or len(paths) != int(paths[0].stem.rsplit("-", 1)[1]):
+    if [path.stem for path in paths] != [
+        f"{split}-{index:05d}-of-{len(paths):05d}" for index in range(len(paths) or 1)
+    ]:
         raise UserError(f"{folder}: shards of {split!r} are missing. Run: dvc repro bottleneck-extract")
     return paths
 
 
-def _footer(path: Path) -> tuple[pa.Schema, int]:
-    """Returns the schema of a shard and its number of rows."""
+@dataclass(frozen=True)
+class _Footer:
+    """What a shard's end says: source, numbers of rows and of columns of each feature, checksums."""
+
+    source: Source
+    rows: int
+    widths: dict[str, int]
+    checksums: dict[str, str]
+
+
+def _footer(path: Path) -> _Footer:
     with _readable(path):
         metadata = pq.read_metadata(path)
         schema = metadata.schema.to_arrow_schema()
-        _source(schema)
-        return schema, metadata.num_rows
+        checksums = json.loads((metadata.metadata or {})[CHECKSUMS_KEY.encode()])
+        groups = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
+        if _Checksums(schema).values().items() - checksums.items() or metadata.num_rows != sum(groups):
+            raise ValueError("its schema is damaged")
+        widths = {column: schema.field(column).type.list_size for column in ("bottleneck", "logits")}
+        return _Footer(_source(schema), metadata.num_rows, widths, checksums)
 
 
-def _batches(path: Path, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
-    """Yields the rows of a shard in order, some of them at a time."""
-    with _readable(path), pq.ParquetFile(path) as file:
-        yield from file.iter_batches(ROWS_PER_BATCH, columns=["key", "label", *columns])
+def _verified(path: Path, footer: _Footer, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
+    """Yields the rows of a shard in order, some of them at a time; at their end, ValueError if any was damaged."""
+    rows = 0
+    with pq.ParquetFile(path) as file:
+        sums = _Checksums(file.schema_arrow)
+        for batch in file.iter_batches(ROWS_PER_BATCH, columns=["key", "label", *columns]):
+            sums.add(batch)
+            rows += len(batch)
+            yield batch
+    if rows != footer.rows or sums.values().items() - footer.checksums.items():
+        raise ValueError("its rows are damaged")
 
 
 @contextlib.contextmanager
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
-        raise UserError(f"{path} can't be read ({error}). Run: dvc repro -f bottleneck-extract") from error
+    except (OSError, KeyError, ValueError, AttributeError, TypeError, pa.ArrowException) as error:
+        raise UserError(
+            f"{path} can't be read ({' '.join(str(error).split())}). Run: dvc repro -f bottleneck-extract"
+        ) from error
 
 
 def _source(schema: pa.Schema) -> Source:
