@@ -138,9 +138,8 @@ def test_no_flipped_bit_is_taken_for_features(tmp_path):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
         try:
             found = bottlenecks.load(folder, ["train"], "joined")
-        except UserError as error:
+        except UserError:
             refused += 1
-            assert "\n" not in str(error)
             continue
         # A bit that says nothing of the features, as in a statistic.
         assert (found.source, found.keys.tolist(), found.labels.tolist()) == (
