@@ -1,7 +1,7 @@
 """Crowds at the web page: how many requests at once are answered, what becomes of the others, and the server's memory.
 
-Starts the server with its default limits on a free port of this machine, and talks to no other. A request that is refused
-must be refused with status 503; afterwards a single one must be answered as before. Linux only. Costs some minutes.
+Starts the server with its default limits on a free port of this machine, and talks to no other. What is refused must be
+refused with status 503; afterwards a single request must be answered as before. Linux only. Costs some minutes.
 Run: python -m benchmarks.web_load [--project FOLDER] [--requests 100 1000] [--megapixels 0.1 12]
 """
 
@@ -25,7 +25,8 @@ from benchmarks.extraction import ROOT
 
 START_SECONDS, ANSWER_SECONDS = 300, 180
 NO_ANSWER = "none"
-HEAD = "POST /classify HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+HEAD = "POST /classify HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+HEAD += "Content-Type: multipart/form-data; boundary=x\r\n"
 PART = b'--x\r\nContent-Disposition: form-data; name="picture"; filename="a.jpg"\r\n\r\n'
 
 
@@ -92,9 +93,7 @@ def main() -> None:
         timer.cancel()
         if not address.port:
             raise SystemExit("the server did not start")
-        print(
-            "| requests at once | picture | answered | refused (503) | none | last after | memory before | at its peak |"
-        )
+        print("| requests at once | picture | answered | refused (503) | no answer | last after | before | peak |")
         print("|---|---|---|---|---|---|---|---|")
         for megapixels in arguments.megapixels:
             content = picture(megapixels)

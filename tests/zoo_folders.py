@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import os
 import socket
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.zoo import CONVERTED, KEPT, KINDS
 ACCEPTED, NOTHING = "used", "nothing in it to be used"
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
 DEEP = "d" * 255
+UNBROKEN = {"break_long_words": False, "break_on_hyphens": False}
 
 
 def below(folder: Path, made: bytes) -> Path:
@@ -103,11 +105,11 @@ NAMES = {
     "commas and semicolons": b"a,b;c.png",
     "a formula": b"=cmd|' /C calc'!A0.png",
     "format codes": b"%s{0}$x$.png",
-    "a backslash": b"..\\..\\x.png",
+    "a backslash": b"a\\..\\..\\x.png",
     "an escape sequence of terminals": b"\x1b[31mred\x07.png",
     "text that runs from right to left": "\u202egnp.\u05d0".encode(),
     "a pattern": b"[ab]*?.png",
-    "no letter but a suffix's": b"...png",
+    "three dots before the suffix": b"...png",
 }
 LEAVES = "a link that leaves the folder"
 ENTRIES = [
@@ -217,7 +219,10 @@ def listing() -> str:
         groups.setdefault(places.get(entry.outcome, "R"), []).append(entry.name)
     groups["A row of rejected.csv with the reason"] = groups.pop("R")
     groups["An error in one line, with the remedy: a folder"] = [folder.name for folder in FOLDERS]
-    lines = [f"- **{group}** ({len(names)}): {'; '.join(names)}." for group, names in groups.items()]
+    lines = [
+        textwrap.fill(f"- **{group}** ({len(names)}): {'; '.join(names)}.", 120, subsequent_indent="  ", **UNBROKEN)
+        for group, names in groups.items()
+    ]
     total = sum(map(len, groups.values()))
     return "\n".join([f"{total} kinds of input:", "", *lines])
 
