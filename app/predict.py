@@ -7,8 +7,10 @@ examples: python -m app.predict cat.jpg holiday/ 'scans/**/*.png' --top 3
 
 import argparse
 import csv
+import io
 import json
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -25,6 +27,8 @@ from stages.library.backbones import Backbone
 
 BATCH = 16  # pictures in memory at once
 FEW = 96  # pictures that are done before compiling the network, a second, has paid
+# Control characters, bytes that are no text, line separators: they break a line, and a terminal obeys them.
+NOT_IN_A_LINE = {"Cc", "Cs", "Zl", "Zp"}
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ def main() -> None:
     # Where the results run over the terminal themselves, a bar would only be in their way.
     seen = pictures if sys.stdout.isatty() else console.progress(pictures, "predict", "pictures")
     counts = [0, 0]
+    if isinstance(sys.stdout, io.TextIOWrapper):  # file names need not be text, nor in the terminal's encoding
+        sys.stdout.reconfigure(errors="backslashreplace")
     OUTPUTS[arguments.output](counted(classify(map(inputs.read, seen), load, arguments.top), counts))
     readable, unreadable = counts
     failures = f", {unreadable} could not be read" if unreadable else ""
@@ -152,15 +158,23 @@ def counted(predictions: Iterable[Prediction], counts: list[int]) -> Iterator[Pr
     for prediction in predictions:
         counts[bool(prediction.error)] += 1
         if prediction.error:
-            print(f"error: {prediction.name}: {prediction.error}", file=sys.stderr)
+            print(f"error: {in_a_line(prediction.name)}: {prediction.error}", file=sys.stderr)
         yield prediction
+
+
+def in_a_line(name: str) -> str:
+    """Returns a file's name as it can be printed, with escapes where it would break the line or steer the terminal."""
+    return "".join(
+        character.encode("unicode_escape").decode() if unicodedata.category(character) in NOT_IN_A_LINE else character
+        for character in name
+    )
 
 
 def print_text(predictions: Iterable[Prediction]) -> None:
     """Prints a picture's name and its classes below it."""
     for prediction in predictions:
         if prediction.classes:
-            print(prediction.name)
+            print(in_a_line(prediction.name))
         for name, probability in prediction.classes:
             print(f"  {probability:.4f}  {name}", flush=True)
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 LOCAL = ["localhost", "127.0.0.1", "[::1]"]
 CONNECTIONS_PER_REQUEST, SPARE_CONNECTIONS = 4, 64  # beyond which the server answers 503 without reading
 FIRST_ANSWER_SECONDS = 600.0
+HEAD_SECONDS, READING_SECONDS = 10.0, 30.0  # for a request's head to come, and for its answer to be read
 
 
 def main() -> None:
@@ -147,9 +148,11 @@ def run(config: "uvicorn.Config", listening: socket.socket) -> None:
         uvicorn.Server(config).run(sockets=[listening])
 
 
-def configuration(app: "ASGIApp", connections: int) -> "uvicorn.Config":
-    """Returns how the server treats connections, of which it takes so many at once."""
+def configuration(app: "ASGIApp", connections: int, request_seconds: float) -> "uvicorn.Config":
+    """Returns how the server treats connections, of which it takes so many at once; see docs/web.md."""
     import uvicorn
+
+    from app.web_connection import limited
 
     return uvicorn.Config(
         app,
@@ -161,7 +164,7 @@ def configuration(app: "ASGIApp", connections: int) -> "uvicorn.Config":
         timeout_graceful_shutdown=3,
         lifespan="off",
         ws="none",
-        http="h11",
+        http=limited(HEAD_SECONDS, request_seconds + READING_SECONDS),
         loop="asyncio",
     )
 

@@ -5,7 +5,10 @@ import contextlib
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.types import Message
 
@@ -56,6 +59,8 @@ class Body:
         self._max_file_bytes = max_file_bytes
         self._left = max_file_bytes + FORM_BYTES
         self._ended = False
+        self._end = _last_delimiter(request.headers.get("content-type", ""))
+        self._tail = b""
 
     async def read(self) -> Upload:
         """Returns the form.
@@ -69,8 +74,14 @@ class Body:
         if not length.isdecimal() or len(length) > 15 or int(length) > self._left:
             raise TooLargeError
         scope = Request(self._request.scope, self._receive)
-        form = await scope.form(max_files=1, max_fields=FIELDS, max_part_size=FIELD_BYTES)
+        try:
+            form = await scope.form(max_files=1, max_fields=FIELDS, max_part_size=FIELD_BYTES)
+        except UnicodeError as error:  # of some character sets that a request may name
+            raise HTTPException(400) from error
         upload = form.get("picture")
+        for _, other in form.multi_items():
+            if isinstance(other, UploadFile) and other is not upload:
+                other.file.close()
         file, name = None, ""
         if isinstance(upload, UploadFile):
             file, name = upload.file, upload.filename or ""
@@ -92,10 +103,22 @@ class Body:
         self._left -= len(message.get("body", b""))
         if self._left < 0:
             raise TooLargeError
+        if self._end:
+            self._tail = (self._tail + message.get("body", b""))[-len(self._end) - 2 :]
+            if self._ended and self._end not in self._tail:
+                raise MultiPartException("Its end is missing.")  # or its file would stay open, on disk
         return message
 
     def _note(self, message: Message) -> None:
         self._ended = message["type"] != "http.request" or not message.get("more_body", False)
+
+
+def _last_delimiter(kind: str) -> bytes:
+    """Returns what must end the body of a form with files, b"" for other kinds."""
+    name, options = parse_options_header(kind)
+    return (
+        b"\r\n--" + options[b"boundary"] + b"--" if name == b"multipart/form-data" and b"boundary" in options else b""
+    )
 
 
 def _number(text: Any) -> int | None:

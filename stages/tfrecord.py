@@ -6,9 +6,10 @@ why), and a picture of ten random images of each class. Costs one decoding of ev
 """
 
 import heapq
+import os
+from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,6 @@ from stages.library.records import Record
 from stages.library.sharding import Spool
 
 SAMPLES = 10
-CHUNK = 256
 
 
 class Samples:
@@ -81,6 +81,8 @@ def main() -> None:
     mosaics.write_samples(arguments.examples, samples.decoded())
     if untrained := summary.untrained_classes():
         print(f"tfrecord: no training picture of: {', '.join(untrained)}")
+    if several := summary.in_several_classes():
+        print(f"tfrecord: {several:,} pictures stand in several classes, byte for byte")
     shown = ", ".join(f"{count:,} {split}" for split, count in counts.items())
     stopwatch.close(
         "tfrecord", f"{shown}; {len(summary.classes())} classes, {summary.rejected} left out", summary.images
@@ -95,11 +97,31 @@ def included(found: Iterable[Picture | Stray], inclusion: Inclusion) -> Iterator
 def normalise_all(
     found: Iterable[Picture | Stray],
 ) -> Iterator[tuple[Picture | Stray, Normalised | PictureError | None]]:
-    """Yields each item in order with its normalised picture, or the error; decoded on all cores, a chunk at a time."""
-    items = iter(found)
+    """Yields each item in order with its normalised picture, or the error; decoded on all cores.
+
+    Few items are in memory at once, for each may be a file of 256 MiB or 100 megapixels.
+    """
+    waiting: deque[tuple[Picture | Stray, Future[Normalised | PictureError | None]]] = deque()
     with ThreadPoolExecutor() as executor:
-        while chunk := list(islice(items, CHUNK)):
-            yield from zip(chunk, executor.map(normalise, chunk), strict=True)
+        for item in found:
+            waiting.append((item, executor.submit(normalise, item)))
+            if len(waiting) > ahead():
+                yield finished(waiting)
+        while waiting:
+            yield finished(waiting)
+
+
+def finished(
+    waiting: "deque[tuple[Picture | Stray, Future[Normalised | PictureError | None]]]",
+) -> tuple[Picture | Stray, Normalised | PictureError | None]:
+    """Takes the first item off the queue and returns it with its outcome."""
+    item, future = waiting.popleft()
+    return item, future.result()
+
+
+def ahead() -> int:
+    """Returns how many items may be read before the outcome of the first one is used: two for each core."""
+    return 2 * (os.cpu_count() or 1)
 
 
 def normalise(item: Picture | Stray) -> Normalised | PictureError | None:

@@ -156,3 +156,33 @@ def test_missing_damaged_and_mixed_shards_are_errors(tmp_path):
     path.unlink()
     with pytest.raises(UserError, match="shards of 'train' are missing"):
         bottlenecks.load(folder, ["train"], "logits")
+
+
+def test_no_flipped_bit_is_taken_for_features(tmp_path):
+    folder = tmp_path / "b"
+    write(folder, "train", 3)
+    path, expected = folder / "train-00002-of-00003.parquet", bottlenecks.load(folder, ["train"], "joined")
+    whole, refused = path.read_bytes(), 0
+    for place in range(0, len(whole), 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        try:
+            found = bottlenecks.load(folder, ["train"], "joined")
+        except UserError:
+            refused += 1
+            continue
+        # A bit that says nothing of the features, as in a statistic.
+        assert (found.source, found.keys.tolist(), found.labels.tolist()) == (
+            expected.source,
+            expected.keys.tolist(),
+            expected.labels.tolist(),
+        )
+        np.testing.assert_array_equal(found.values, expected.values)
+    assert refused > len(whole) / 6
+
+
+def test_a_shard_of_another_numbering_is_missed_and_named(tmp_path):
+    folder = tmp_path / "b"
+    write(folder, "train", 3)
+    (folder / "train-00001-of-00003.parquet").rename(folder / "train-00001-of-00004.parquet")
+    with pytest.raises(UserError, match="shards of 'train' are missing"):
+        bottlenecks.load(folder, ["train"], "logits")

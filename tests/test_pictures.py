@@ -6,7 +6,6 @@ import random
 import struct
 import subprocess
 import sys
-import zlib
 from typing import Any
 
 import numpy as np
@@ -18,56 +17,10 @@ from PIL import Image
 
 from stages.library import pictures
 from stages.library.pictures import PictureError, decode, normalise
+from tests.photos import HEIGHT, WIDTH, bomb, encode, exif, interlaced_png, photo, png, rgb_rows, turned
 
 # pytest puts its filters in front of the module's own, which another test checks in a process of its own.
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
-
-HEIGHT, WIDTH = 40, 56
-
-
-def photo() -> Image.Image:
-    """A smooth picture that differs in all four corners and three channels."""
-    y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
-    return Image.fromarray(np.stack([x * 4, y * 6, (x + y) * 2], axis=-1).astype(np.uint8))
-
-
-def encode(image, kind, **options):
-    out = io.BytesIO()
-    image.save(out, kind, **options)
-    return out.getvalue()
-
-
-def exif(orientation):
-    tags = Image.Exif()
-    tags[0x0112] = orientation
-    return tags.tobytes()
-
-
-def png(colour_type, bits, rows, *chunks):
-    """A PNG built by hand: (colour type, bits a channel, unfiltered rows, chunks before the pixels)."""
-
-    def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, bits, colour_type, 0, 0, 0)
-    pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
-    parts = [chunk(b"IHDR", header), *(chunk(*each) for each in chunks), chunk(b"IDAT", pixels), chunk(b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
-
-
-def rgb_rows(pixels):
-    return [row.tobytes() for row in pixels]
-
-
-def interlaced_png():
-    """An Adam7 PNG: seven passes, each the rows and columns that its grid picks."""
-    pixels = np.asarray(photo())
-    passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
-    rows = [row.tobytes() for y, x, dy, dx in passes for row in pixels[y::dy, x::dx]]
-    plain = png(2, 8, rows)
-    header = plain[12:28] + b"\1"
-    return plain[:12] + header + struct.pack(">I", zlib.crc32(header)) + plain[33:]
-
 
 KEPT = {
     "jpeg": ("jpeg", encode(photo(), "JPEG")),
@@ -191,21 +144,8 @@ def test_tensorflow_decodes_whatever_survives_damage(name):
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 def test_exif_orientation_is_applied_once(orientation, kind):
     upright = np.asarray(photo())
-    # How a camera stores the upright picture under each orientation: the inverse of what a viewer must do.
-    stored = {
-        1: upright,
-        2: upright[:, ::-1],
-        3: upright[::-1, ::-1],
-        4: upright[::-1],
-        5: upright.transpose(1, 0, 2),
-        6: np.rot90(upright, 1),
-        7: upright[::-1, ::-1].transpose(1, 0, 2),
-        8: np.rot90(upright, -1),
-    }[orientation]
     options: dict[str, dict[str, Any]] = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}
-    content = encode(
-        Image.fromarray(np.ascontiguousarray(stored)), kind, exif=exif(orientation), **options.get(kind, {})
-    )
+    content = encode(turned(orientation), kind, exif=exif(orientation), **options.get(kind, {}))
     result = normalise(content)
     assert np.abs(result.pixels.astype(int) - upright).max() <= (4 if kind == "JPEG" else 0)
     assert (result.encoded == content) == (orientation == 1 and kind in ("JPEG", "PNG"))
@@ -236,12 +176,6 @@ def test_the_first_frame_of_an_animation_counts():
 def test_a_broken_exif_block_is_no_reason_to_lose_the_picture():
     content = encode(photo(), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xffgarbage")
     assert normalise(content).encoded == content
-
-
-def bomb(side):
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    chunk = struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
-    return encode(photo(), "PNG")[:8] + chunk + encode(photo(), "PNG")[33:]
 
 
 @pytest.mark.parametrize(

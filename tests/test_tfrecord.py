@@ -2,6 +2,7 @@ import csv
 import dataclasses
 import hashlib
 import json
+import os
 import random
 import shutil
 
@@ -10,7 +11,8 @@ import pytest
 from conftest import write_pictures
 from PIL import Image
 
-from stages.library import artifacts, datasets, records
+from stages import tfrecord
+from stages.library import artifacts, datasets, record_index, records
 from stages.library.console import UserError
 from stages.library.datasets import Picture, Place, Stray
 
@@ -217,3 +219,48 @@ def test_the_folder_data_set_runs_through_fetch_and_tfrecord(tmp_path, write_par
     assert content["duplicates"]["pictures"] == 1
     with Image.open(examples) as picture:
         assert picture.width > 300
+
+
+def index_of(folder):
+    return record_index.build([path for split in records.SPLITS for path in records.find_shards(folder, split)])
+
+
+def test_a_shard_of_another_data_set_is_found_out(run):
+    ours, other = run(pictures(60), "ours"), run(pictures(60, seed=1), "other")
+    dataset = artifacts.read_json(ours / "dataset.json")
+    record_index.check(index_of(ours), dataset, ours)
+    for name in ("train-00000-of-00004.tfrecord", "test-00003-of-00004.tfrecord"):
+        kept = (ours / name).read_bytes()
+        shutil.copy(other / name, ours)
+        with pytest.raises(
+            UserError, match=r"hold other pictures than its dataset.json says. Run: dvc repro -f tfreco"
+        ):
+            record_index.check(index_of(ours), dataset, ours)
+        (ours / name).write_bytes(kept)
+    shutil.copy(ours / "test-00003-of-00004.tfrecord", ours / "test-00002-of-00004.tfrecord")
+    with pytest.raises(UserError, match="hold other pictures"):
+        record_index.check(index_of(ours), dataset, ours)
+
+
+def test_shards_of_other_classes_are_found_out(run):
+    ours, other = run(pictures(60, "ab"), "ours"), run(pictures(60, "abc"), "other")
+    with pytest.raises(UserError, match="hold other pictures"):
+        record_index.check(index_of(other), artifacts.read_json(ours / "dataset.json"), ours)
+
+
+def test_no_more_pictures_are_in_memory_than_the_cores_work_on():
+    taken = []
+
+    def endless():
+        for number in range(1000):
+            taken.append(number)
+            yield Picture(f"a/{number}", "a", None, np.full((2, 2), number % 256, np.uint8))
+
+    outcomes = tfrecord.normalise_all(endless())
+    for done in range(1, 60):
+        item, outcome = next(outcomes)
+        assert item.name == f"a/{done - 1}"
+        assert outcome.pixels[0, 0, 0] == done - 1
+        assert len(taken) - done <= tfrecord.ahead()
+    outcomes.close()
+    assert tfrecord.ahead() <= 2 * (os.cpu_count() or 1) + 1

@@ -342,3 +342,19 @@ def test_every_kernel_decays_and_nothing_else_does():
     model = keras.Model(pixels, layers.Dense(2, name="dense")(layers.GlobalAveragePooling2D()(x)))
     names = {variable.path for variable in model.variables if training.is_kernel(variable)}
     assert names == {"separable/depthwise_kernel", "separable/pointwise_kernel", "dense/kernel"}
+
+
+def test_a_flipped_bit_in_a_shard_ends_in_one_line_before_the_training(project):
+    path = records.find_shards(project.shards, "validation")[-1]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"{path.name} is damaged \(checksum or length\). Run: dvc repro -f tfrecord"):
+        project("train_scratch", "scratch")
+    assert not (project.shards.parent / "scratch").exists()
+
+
+def test_a_shard_of_more_classes_is_found_out(shards):
+    training.check_shards(shards, 2)
+    with pytest.raises(UserError, match=r"train-\S+ holds class 1 where there are 1. Run: dvc repro -f tfrecord"):
+        training.check_shards(shards, 1)

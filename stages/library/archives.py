@@ -7,14 +7,24 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Self
 
 from stages.library.console import UserError
 
 MAX_MEMBER_BYTES = 256 << 20
+MAX_EXTENDED_BYTES = 1 << 20  # a long name or a list of attributes, which tarfile holds in memory whole
 BLOCK_BYTES = 1 << 20
+READS_AT_THE_END = 8
 
-DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError)
+# ValueError, RecursionError: what tarfile makes of attributes that are no numbers, and of thousands of them in a row.
+DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError, ValueError, RecursionError)
+EXTENDED = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,33 @@ class Member:
     is_folder: bool = False
 
 
+class _Header(tarfile.TarInfo):
+    """A header, refused where it announces more attributes than any archive has."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> Self:
+        header = super().frombuf(buf, encoding, errors)
+        if header.type in EXTENDED and header.size > MAX_EXTENDED_BYTES:
+            raise tarfile.ReadError(f"a header of {header.size} bytes")
+        return header
+
+
+class _Ending:
+    """A stream that lets nobody read on and on after its end, as tarfile does to skip what a damaged size promises."""
+
+    def __init__(self, file: IO[bytes]):
+        self._file = file
+        self._reads_left = READS_AT_THE_END
+
+    def read(self, size: int = -1) -> bytes:
+        block = self._file.read(size)
+        if not block:
+            self._reads_left -= 1
+            if self._reads_left < 0:
+                raise EOFError("it ends too early")
+        return block
+
+
 def tar_gz_members(file: IO[bytes], source: str, max_member_bytes: int = MAX_MEMBER_BYTES) -> Iterator[Member]:
     """Yields every member of a tar.gz but its folders, in order; memory is that of one member.
 
@@ -47,7 +84,7 @@ def tar_gz_members(file: IO[bytes], source: str, max_member_bytes: int = MAX_MEM
       UserError: the archive is damaged or truncated; raised at the latest after the last member.
     """
     # gzip's own reader, for tarfile's checks neither the checksum nor that the stream is complete.
-    with _damage_named(source), gzip.GzipFile(fileobj=file) as plain, tarfile.open(fileobj=plain, mode="r|") as tar:
+    with _damage_named(source), gzip.GzipFile(fileobj=file) as plain, _opened(plain) as tar:
         for info in tar:
             if not info.isdir():
                 yield _member(tar, info, max_member_bytes)
@@ -56,13 +93,17 @@ def tar_gz_members(file: IO[bytes], source: str, max_member_bytes: int = MAX_MEM
 
 def tar_members(file: IO[bytes], source: str, max_member_bytes: int = MAX_MEMBER_BYTES) -> Iterator[Member]:
     """Yields every member of a plain tar, its folders too; otherwise as `tar_gz_members`."""
-    with _damage_named(source), tarfile.open(fileobj=file, mode="r|") as tar:
+    with _damage_named(source), _opened(file) as tar:
         for info in tar:
             yield _member(tar, info, max_member_bytes)
         # No checksum tells that a plain tar is complete: the block of zeros that ends it must be there.
         if tar.fileobj.tell() < tar.offset + tarfile.BLOCKSIZE:
             raise tarfile.ReadError("its end is missing")
         _check_end(tar)
+
+
+def _opened(file: IO[bytes]) -> tarfile.TarFile:
+    return tarfile.open(fileobj=_Ending(file), mode="r|", tarinfo=_Header)
 
 
 @contextlib.contextmanager

@@ -157,7 +157,8 @@ def load(folder: Path, splits: Iterable[str], kind: str) -> Features:
 
 def _shards(folder: Path, split: str) -> list[Path]:
     paths = sorted(folder.glob(f"{split}-*-of-*.parquet"))
-    if not paths or len(paths) != int(paths[0].stem.rsplit("-", 1)[1]):
+    count = len(paths) or 1
+    if [path.stem for path in paths] != [f"{split}-{index:05d}-of-{count:05d}" for index in range(count)]:
         raise UserError(f"{folder}: shards of {split!r} are missing. Run: dvc repro bottleneck-extract")
     return paths
 

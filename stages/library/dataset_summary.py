@@ -95,6 +95,10 @@ class Summary:
         """Returns the classes without a picture in the training split."""
         return [text for text in self.classes() if not self._counts["train"][text]]
 
+    def in_several_classes(self) -> int:
+        """Returns the number of different pictures that stand in more than one class."""
+        return sum(len({text for _, text in places}) > 1 for places in self._places.values())
+
     def content(self, name: str, skipped: int = 0) -> dict[str, Any]:
         """Returns what dataset.json says; sizes in pixels, pixel values in [0, 255].
 
@@ -129,12 +133,11 @@ class Summary:
 
     def _duplicates(self) -> dict[str, int]:
         splits = [{split for split, _ in places} for places in self._places.values()]
-        texts = [{text for _, text in places} for places in self._places.values()]
         return {
             "pictures": self.images - len(self._places),
             "across_official_split": sum("test" in found and len(found) > 1 for found in splits),
             "across_validation": sum({"train", "validation"} <= found for found in splits),
-            "in_several_classes": sum(len(found) > 1 for found in texts),
+            "in_several_classes": self.in_several_classes(),
         }
 
     def write_rejected(self, path: Path) -> None:

@@ -161,6 +161,8 @@ def _attempt(file: RemoteFile, url: str, path: Path, timeout_seconds: tuple[floa
             start = _transfer(file, url, partial, start, timeout_seconds)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise _AttemptError(_in_short(error)) from error
+        except ValueError as error:  # of urllib.parse, which requests lets through
+            raise _AttemptError("it redirects to no address", again=False) from error
     if file.size_bytes is not None and partial.stat().st_size < file.size_bytes:
         raise _AttemptError("the connection broke off")
     if mismatch := _mismatch(file, partial, path):

@@ -169,11 +169,13 @@ def extract(name: str, params: Params, shards: Path, dataset: dict[str, Any], ou
       name: of the backbone.
       params: section `extract`.
       shards: folder of TFRecord shards, all splits.
-      dataset: content of its dataset.json: "name", "classes" in the order of the labels.
+      dataset: content of its dataset.json: "name", "classes" in the order of the labels, and "content_sha256" as the
+        stage tfrecord writes it, which the shards are then checked against.
       out: existing folder.
 
     Raises:
-      UserError: shards or weights are missing or damaged, the input size is too small, or the disk is full.
+      UserError: shards or weights are missing or damaged, a shard is another data set's, the input size is too small,
+        or the disk is full.
     """
     backbone: Backbone = backbones.lookup(name).BACKBONE
     size_px = input_size_px(backbone, params)
@@ -181,6 +183,8 @@ def extract(name: str, params: Params, shards: Path, dataset: dict[str, Any], ou
     plan = Plan(size_px, batch_size(params, size_px), params.flip, params.precision, params.xla)
     paths = [path for split in records.SPLITS for path in records.find_shards(shards, split)]
     index = record_index.build(console.progress(paths, "read shards", "shards"))
+    if "content_sha256" in dataset:
+        record_index.check(index, dataset, shards)
     weights_sha256 = artifacts.sha256_file(weights.locate(backbone, params.weights.get(name)))
     calibration = calibration_rows(index, params) if params.precision == "int8" else ()
     sample = artifacts.sha256_bytes(b"".join(index.keys[list(calibration)])) if calibration else ""

@@ -5,7 +5,9 @@ Plain JPEG and PNG files keep their bytes: encoding them again would cost time a
 
 import io
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -15,14 +17,26 @@ from stages.library.artifacts import sha256_bytes
 
 MAX_PIXELS = 100_000_000
 
-# EPS is a program that Pillow hands to Ghostscript: not for files of unknown origin.
+# EPS is a program that Pillow hands to Ghostscript: not for files of unknown origin. The others it only recognises.
 Image.init()
-FORMATS = tuple(sorted(set(Image.OPEN) - {"EPS"}))
+FORMATS = tuple(sorted(set(Image.OPEN) - {"EPS", "BUFR", "GRIB", "HDF5", "MPEG", "WMF"}))
+
+# Files that come in the place of pictures: (where, what stands there, what it is), for the reason.
+OTHERS = (
+    (4, b"ftypheic", "HEIC, which can't be decoded (export it as JPEG)"),
+    (4, b"ftypheix", "HEIC, which can't be decoded (export it as JPEG)"),
+    (4, b"ftypmif1", "HEIC, which can't be decoded (export it as JPEG)"),
+    (4, b"ftyp", "a film, not a picture"),
+    (0, b"%PDF", "PDF, not a picture"),
+    (0, b"PK\3\4", "a zip archive, not a picture"),
+    (0, b"version https://git-lfs", "a pointer of Git LFS (fetch the file by: git lfs pull)"),
+)
 
 # Odd metadata must not fill the terminal. A lasting filter, for `catch_warnings` is not safe in threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 EXIF_ORIENTATION = 0x0112
+TIFF_BITS, TIFF_PHOTOMETRIC, TIFF_WHITE_IS_ZERO = 258, 262, 0
 UPRIGHT_BY = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -99,7 +113,7 @@ def _from_file(content: bytes) -> Normalised:
             _check_size(image)
             image.load()
             kept = _kept_format(image, content)
-            pixels = np.asarray(image) if kept else _to_8_bit(_upright(image))
+            pixels = np.asarray(image) if kept else _to_8_bit(_upright(image), _tiff_tags(image))
     except PictureError:
         raise
     except Image.DecompressionBombError as error:
@@ -145,9 +159,9 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _to_8_bit(image: Image.Image) -> np.ndarray:
+def _to_8_bit(image: Image.Image, tags: Mapping[int, Any]) -> np.ndarray:
     if image.mode.startswith("I"):
-        return _upper_bits(np.asarray(image))
+        return _upper_bits(np.asarray(image), tags)
     if image.mode == "F":
         raise PictureError("floating-point pixels, which have no agreed range")
     mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
@@ -157,10 +171,17 @@ def _to_8_bit(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert(mode))
 
 
-def _upper_bits(pixels: np.ndarray) -> np.ndarray:
-    if pixels.min() < 0 or pixels.max() > 0xFFFF:
+def _upper_bits(pixels: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
+    # Pillow hands 12 bits over as they are, and 16 where 0 means white.
+    bits = 12 if tuple(tags.get(TIFF_BITS, ())) == (12,) else 16
+    if pixels.min() < 0 or pixels.max() >> bits:
         raise PictureError("32-bit pixels, which have no agreed range")
-    return (pixels >> 8).astype(np.uint8)
+    grey = (pixels >> (bits - 8)).astype(np.uint8)
+    return 255 - grey if tags.get(TIFF_PHOTOMETRIC) == TIFF_WHITE_IS_ZERO else grey
+
+
+def _tiff_tags(image: Image.Image) -> Mapping[int, Any]:
+    return getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
 
 
 def _as_png(pixels: np.ndarray, key: str) -> Normalised:
@@ -172,5 +193,9 @@ def _as_png(pixels: np.ndarray, key: str) -> Normalised:
 
 
 def _what_else(content: bytes) -> str:
-    start = content[:512].lstrip().lower()
-    return "HTML, not a picture" if start.startswith((b"<!doctype html", b"<html")) else "not a picture"
+    start = content[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "HTML, not a picture"
+    if start.startswith((b"<svg", b"<?xml")):
+        return "SVG or other XML, not a picture of pixels"
+    return next((what for place, mark, what in OTHERS if content.startswith(mark, place)), "not a picture")

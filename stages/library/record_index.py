@@ -1,13 +1,14 @@
 """Which record stands where in a data set's shards, so that any of them can be read in any order."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from stages.library import records
+from stages.library import artifacts, records
+from stages.library.console import UserError
 
 OPEN_FILES = 64
 
@@ -47,6 +48,27 @@ class RecordIndex:
         finally:
             for file in opened.values():
                 file.close()
+
+
+def check(index: RecordIndex, dataset: Mapping[str, Any], folder: Path) -> None:
+    """Checks that the shards of all splits hold the pictures of a data set, and no others.
+
+    Args:
+      index: of all splits.
+      dataset: content of dataset.json, whose "content_sha256" covers split, key and class of every picture.
+      folder: of the shards, for the error.
+
+    Raises:
+      UserError: a shard is of another data set.
+    """
+    splits = np.repeat([path.name.partition("-")[0] for path in index.paths], index.counts)
+    classes = dict(enumerate(dataset["classes"]))
+    rows = zip(splits, index.keys.tolist(), index.labels.tolist(), strict=True)
+    lines = sorted(f"{split} {key.decode()} {classes.get(label)}" for split, key, label in rows)
+    if artifacts.sha256_bytes("\n".join(lines).encode("utf-8", "replace")) != dataset["content_sha256"]:
+        raise UserError(
+            f"{folder}: the shards hold other pictures than its dataset.json says. Run: dvc repro -f tfrecord"
+        )
 
 
 def build(paths: Iterable[Path]) -> RecordIndex:

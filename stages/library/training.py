@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import pandas as pd
 import pydantic
 
-from stages.library import records, tensorflow_runtime, training_data, training_keys
+from stages.library import record_index, records, tensorflow_runtime, training_data, training_keys
 from stages.library.augmentation import Augmentation
 from stages.library.checkpoints import Checkpoints, Logs
 from stages.library.console import UserError
@@ -123,6 +123,20 @@ def regularize(model: "keras.Model", weight_decay: float) -> None:
             variable.regularizer = keras.regularizers.L2(weight_decay / 2) if weight_decay else None
 
 
+def check_shards(paths: Sequence[Path], num_classes: int) -> None:
+    """Reads some shards once: TensorFlow would meet damage in mid-training, and take an unknown class for none.
+
+    Raises:
+      UserError: a shard is damaged, or another data set's.
+    """
+    for path in paths:
+        labels = record_index.build([path]).labels
+        if labels.size and int(labels.max()) >= num_classes:
+            raise UserError(
+                f"{path} holds class {int(labels.max())} where there are {num_classes}. Run: dvc repro -f tfrecord"
+            )
+
+
 def train(
     model: "keras.Model",
     shards: Path,
@@ -154,6 +168,7 @@ def train(
 
     train_paths = records.find_shards(shards, "train")
     validation_paths = records.find_shards(shards, "validation")
+    check_shards([*train_paths, *validation_paths], model.output_shape[-1])
     num_examples = records.count(train_paths)
     batch_size, steps_per_epoch = params.steps(num_examples)
     trainer = compile_trainer(model, steps_per_epoch, params)

@@ -1,0 +1,244 @@
+"""Every kind of odd or bad input through the real stages, prediction and the web page: see tests/zoo.py."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import ROOT, write_pictures
+
+from app import predict
+from app.models import Project
+from stages.library import artifacts, pictures, records
+from stages.library.console import UserError
+from tests import zoo_folders
+from tests.zoo import KEPT, KINDS
+from tests.zoo_folders import ACCEPTED, ENTRIES, FOLDERS, NOTHING, as_anyone, below
+
+pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    """A folder of three classes with all kinds of files and entries among good pictures."""
+    base = tmp_path_factory.mktemp("zoo")
+    root = write_pictures(base / "pictures", per_class=20)
+    zoo_folders.png(base / "outside" / "secret.png", 90)
+    for kind in KINDS:
+        (root / "dog" / kind.file).write_bytes(kind.content)
+    for seed, entry in enumerate(ENTRIES, start=100):
+        path = below(root / "cat", entry.made)
+        if entry.make:
+            entry.make(path, base / "outside")
+        else:
+            zoo_folders.png(path, seed)
+    return root
+
+
+@pytest.fixture
+def stages(tmp_path, write_params, run_stage):
+    """Runs fetch and tfrecord on a folder."""
+
+    def run(root, **changes):
+        params = write_params(dataset__name="folder", dataset__folder=str(root), **changes)
+        run_stage("fetch", "--params", params, "--out", tmp_path / "raw")
+        out = ("--out", tmp_path / "out", "--examples", tmp_path / "examples.png")
+        run_stage("tfrecord", "--params", params, "--raw", tmp_path / "raw", *out)
+        return tmp_path / "out"
+
+    return run
+
+
+def found(out):
+    shards = [path for split in records.SPLITS for path in records.find_shards(out, split)]
+    return {record.filename: record for path in shards for record in records.read_shard(path)}
+
+
+def rejected(out):
+    with (out / "rejected.csv").open(encoding="utf-8", newline="") as file:
+        return {row["name"]: row["reason"] for row in csv.DictReader(file)}
+
+
+def test_every_kind_becomes_a_record_or_a_row_and_nothing_is_lost(zoo, stages):
+    with as_anyone():
+        out = stages(zoo, tfrecord__max_rejected=0.9)
+    kept, rows = found(out), rejected(out)
+    for kind in KINDS:
+        name = f"dog/{kind.file}"
+        if not kind.accepted:
+            assert rows.pop(name).startswith(kind.outcome), name
+            continue
+        record = kept.pop(name)
+        assert (record.encoded == kind.content) == (kind.outcome == KEPT)
+        check_pixels(kind, record.encoded)
+    for entry in ENTRIES:
+        begin = entry.row or os.fsdecode(b"cat/" + entry.made)
+        left = {ACCEPTED: kept, NOTHING: {begin: ""}}.get(entry.outcome, rows)
+        (name,) = [name for name in left if name == begin or (entry.row and name.startswith(begin))]
+        reason = left.pop(name)
+        assert left is not rows or reason.startswith(entry.outcome), entry.name
+    assert rows == {}
+    assert sorted(kept) == sorted(f"{text}/{index}.png" for text in ("cat", "dog", "emu") for index in range(20))
+
+
+def check_pixels(kind, encoded):
+    shown = pictures.decode(encoded).astype(int)
+    expected = kind.pixels if kind.pixels.ndim == 3 else np.repeat(kind.pixels[..., None], 3, axis=2)
+    assert shown.shape == expected.shape, kind.name
+    assert np.abs(shown - expected).max() <= kind.tolerance, kind.name
+
+
+@pytest.mark.parametrize("kind", FOLDERS, ids=lambda kind: kind.name)
+def test_what_is_no_data_set_is_an_error_that_says_what_to_do(kind, stages, tmp_path):
+    root = tmp_path / "pictures"
+    root.mkdir()
+    for seed, made in enumerate(kind.files):
+        path = below(root, made)
+        if made.endswith(b"/"):
+            path.mkdir(parents=True)
+        elif made.endswith(b"!"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"text {seed}")
+        else:
+            zoo_folders.png(path, seed)
+    with pytest.raises(UserError, match=kind.message) as caught:
+        stages(root)
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "raw").exists() == (kind.stage == "tfrecord")
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_classes_with_the_same_pictures_are_used_counted_and_said(stages, tmp_path, capsys):
+    root = write_pictures(tmp_path / "pictures", per_class=20, classes=("cat",))
+    shutil.copytree(root / "cat", root / "dog")
+    out = stages(root)
+    assert len(found(out)) == 40
+    assert artifacts.read_json(out / "dataset.json")["duplicates"]["in_several_classes"] == 20
+    assert "tfrecord: 20 pictures stand in several classes" in capsys.readouterr().out
+
+
+def test_an_unreadable_folder_is_an_error(stages, tmp_path):
+    root = write_pictures(tmp_path / "pictures", per_class=2)
+    root.chmod(0)
+    with as_anyone(), pytest.raises(UserError, match=r"`dataset.folder` must be a readable folder \(Permission denied"):
+        stages(root)
+    root.chmod(0o700)
+
+
+def brightness(encoded):
+    """A stand-in for a network that looks at every pixel."""
+    bright = [pictures.decode(picture).mean() / 255 for picture in encoded]
+    return np.array([[1 - value, value] for value in bright], np.float32)
+
+
+@pytest.fixture
+def predicted(monkeypatch, tmp_path, write_params):
+    """Runs `app.predict --json` on some paths with a stand-in for the network; returns file -> what it says."""
+
+    def run(capfd, *paths, output="--json"):
+        model = SimpleNamespace(classes=("dark", "bright"), predict=brightness)
+        monkeypatch.setattr(Project, "load", lambda *_: model)
+        place = ("--params", str(write_params()), "--backbone", "efficientnet_lite0")
+        monkeypatch.setattr(sys, "argv", ["predict", *place, output, *map(str, paths)])
+        with pytest.raises(SystemExit) as ended:
+            predict.main()
+        assert ended.value.code == 1
+        return capfd.readouterr()
+
+    return run
+
+
+def test_prediction_says_of_every_kind_what_the_stages_say(zoo, predicted, capfd):
+    with as_anyone():
+        said = {answer["file"]: answer for answer in json.loads(predicted(capfd, zoo).out)}
+    for kind in KINDS:
+        answer = said.pop(str(zoo / "dog" / kind.file))
+        assert ("classes" in answer) == kind.accepted
+        assert kind.accepted or answer["error"].startswith(kind.outcome)
+    for entry in ENTRIES:
+        path = str(below(zoo / "cat", entry.made))
+        answer = said.get(path, {})
+        if entry.outcome.startswith(("can't be read", "not a regular file")):
+            assert answer["error"], entry.name
+        elif entry.outcome == ACCEPTED and not entry.row:
+            assert "classes" in answer, entry.name
+
+
+ODD = {
+    b"two\nlines.jpg": r"two\nlines.jpg",
+    b"\xff\xfe.jpg": r"\udcff\udcfe.jpg",
+    b"\x1b[31mred.jpg": r"\x1b[31mred.jpg",
+    "\u2028.jpg".encode(): r"\u2028.jpg",
+    "\u6c34\U0001f408\u200d\u2b1b.jpg".encode(): "\u6c34\U0001f408\u200d\u2b1b.jpg",
+}
+
+
+def test_prediction_prints_any_name_in_one_line(predicted, capfd, tmp_path):
+    for name in ODD:
+        zoo_folders.png(below(tmp_path / "good", name), 1)
+        below(tmp_path, name).write_bytes(b"text")
+    out, err = predicted(capfd, tmp_path / "good", *(below(tmp_path, name) for name in ODD), output="--top=1")
+    assert sorted(out.splitlines()[::2]) == sorted(f"{tmp_path}/good/{shown}" for shown in ODD.values())
+    assert [f"error: {tmp_path}/{shown}: not a picture" for shown in ODD.values()] == err.splitlines()[:-1]
+
+
+@pytest.mark.parametrize(("output", "encoding"), [("--csv", "ascii"), ("--csv", "utf-8"), ("--json", "ascii")])
+def test_tables_of_odd_names_are_printed_in_any_encoding(tmp_path, encoding, output):
+    for name in ODD:
+        below(tmp_path, name).write_bytes(b"text")
+    command = [sys.executable, "-m", "app.predict", output, "--backbone", "efficientnet_lite0", str(tmp_path)]
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
+    text = done.stdout.decode(encoding)
+    rows = json.loads(text) if output == "--json" else list(csv.DictReader(io.StringIO(text, newline="")))
+    assert len(rows) == len(ODD)
+    assert {row["error"] for row in rows} == {"not a picture"}
+
+
+BOMBS = """
+import resource, struct, zlib
+from stages.library.pictures import PictureError, normalise
+from tests.photos import bomb, chunk
+from tests.zoo import KINDS
+
+def refused(content):
+    try:
+        normalise(content)
+    except PictureError as error:
+        return str(error)
+
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for kind in KINDS:
+    if kind.name.startswith("bomb"):
+        assert refused(kind.content).startswith(kind.outcome), kind.name
+squeezer = zlib.compressobj(9, wbits=-15)
+block = squeezer.compress(bytes(90_001 * 100)) + squeezer.flush(zlib.Z_FULL_FLUSH)  # of 100 rows, which may be repeated
+rows = b"\\x78\\xda" + block * 300 + b"\\3\\0" + struct.pack(">I", 90_001 * 30_000 % 65521 << 16 | 1)
+real = bomb(30_000).partition(b"IDAT")[0][:-4] + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+assert len(real) < 4 << 20, len(real)
+assert refused(real).startswith("more than 100 megapixels")
+icon = struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, 32, len(real), 22) + real
+assert refused(icon), "an icon of 16 x 16 px that holds 30,000 x 30,000 px"
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
+"""
+
+
+def test_bombs_are_refused_in_bounded_memory():
+    """The picture of 30,000 x 30,000 px is whole: 2.7 GB of pixels in 2.6 MB."""
+    done = subprocess.run([sys.executable, "-c", BOMBS], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 64  # MiB more than before
+
+
+def test_the_docs_list_every_kind():
+    text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    listed = text.partition("<!-- python -m tests.zoo_folders -->\n")[2].partition("\n<!-- end -->")[0]
+    assert listed == zoo_folders.listing()

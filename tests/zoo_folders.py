@@ -1,0 +1,231 @@
+"""Every kind of odd or bad entry of a folder and every kind of folder that is tried, with what must become of it.
+
+`python -m tests.zoo_folders` prints the list of docs/reliability.md.
+"""
+
+import contextlib
+import ctypes
+import os
+import socket
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tests.zoo import CONVERTED, KEPT, KINDS
+
+ACCEPTED, NOTHING = "used", "nothing in it to be used"
+CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
+DEEP = "d" * 255
+UNBROKEN = {"break_long_words": False, "break_on_hyphens": False}
+
+
+def below(folder: Path, made: bytes) -> Path:
+    """Returns the path of what has some bytes for a name."""
+    return folder / os.fsdecode(made)
+
+
+def png(path, seed):
+    """Writes a small picture that no other seed gives."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)).save(path, "PNG")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A kind of entry of the class folder `cat`.
+
+    Attributes:
+      name: for people.
+      made: relative path of what is made there, bytes as the file system has them.
+      outcome: `ACCEPTED`, `NOTHING`, or the reason in rejected.csv.
+      make: makes it at a path, given a folder outside the data set; None: a picture.
+      row: how its name in the record or in rejected.csv begins, if that is another one.
+    """
+
+    name: str
+    made: bytes
+    outcome: str
+    make: Callable[[Path, Path], object] | None = None
+    row: str = ""
+
+
+def deep(path, outside):
+    """Folders in folders until no path can name the last of them."""
+    path.mkdir()
+    folder = os.open(path, os.O_RDONLY)
+    for _ in range(17):
+        os.mkdir(DEEP, dir_fd=folder)
+        inner = os.open(DEEP, os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    os.close(folder)
+
+
+def listening(path, outside):
+    # A socket's own path may have 107 bytes only.
+    with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as server:
+        server.bind(path.name)
+
+
+def unreadable(path, outside):
+    png(path, 91)
+    path.chmod(0)
+
+
+def closed(path, outside):
+    png(path / "1.png", 92)
+    path.chmod(0)
+
+
+def sparse(path, outside):
+    with path.open("wb") as file:
+        file.truncate((256 << 20) + 1)
+
+
+def linked(target):
+    return lambda path, outside: path.symlink_to(target.replace("OUTSIDE", str(outside)))
+
+
+NAMES = {
+    "a line break": b"two\nlines.png",
+    "quotes": b'"it\'s" `x`.png',
+    "an emoji of several code points": "👩\u200d👩\u200d👧.png".encode(),
+    "255 bytes": b"n" * 251 + b".png",
+    "bytes that are no UTF-8": b"\xff\xfe\x80.png",
+    "a composed accent": "caf\u00e9.png".encode(),
+    "the same accent, decomposed": "cafe\u0301.png".encode(),
+    "capitals, beside the same in small ones": b"A.png",
+    "small letters, beside the same in capitals": b"a.png",
+    "a leading dash": b"-rf.png",
+    "blanks at both ends": b"  x.png ",
+    "commas and semicolons": b"a,b;c.png",
+    "a formula": b"=cmd|' /C calc'!A0.png",
+    "format codes": b"%s{0}$x$.png",
+    "a backslash": b"a\\..\\..\\x.png",
+    "an escape sequence of terminals": b"\x1b[31mred\x07.png",
+    "text that runs from right to left": "\u202egnp.\u05d0".encode(),
+    "a pattern": b"[ab]*?.png",
+    "three dots before the suffix": b"...png",
+}
+LEAVES = "a link that leaves the folder"
+ENTRIES = [
+    *(
+        Entry(f"name with {what}", name, "hidden or system file" if name.startswith(b".") else ACCEPTED)
+        for what, name in NAMES.items()
+    ),
+    Entry("picture 60 folders deep", b"/".join([b"f"] * 60) + b"/1.png", ACCEPTED),
+    Entry("link to a picture of the folder", b"link.png", ACCEPTED, linked("a.png")),
+    Entry("link to a file outside", b"out.png", LEAVES, linked("OUTSIDE/secret.png")),
+    Entry("link to a system file", b"passwd.png", LEAVES, linked("/etc/passwd")),
+    Entry("link to an endless device", b"zero.png", LEAVES, linked("/dev/zero")),
+    Entry("link to a folder outside", b"outside", LEAVES, linked("OUTSIDE")),
+    Entry("link to the folder above, a circle", b"up", "a link to a folder", linked("..")),
+    Entry("link to itself", b"itself.png", "can't be read: a link to itself", linked("itself.png")),
+    Entry("link to nothing", b"dangling.png", "can't be read: No such file or directory", linked("nowhere")),
+    Entry(
+        "folder named .jpg",
+        b"folder.jpg",
+        ACCEPTED,
+        lambda path, outside: png(path / "in.png", 93),
+        "cat/folder.jpg/in.png",
+    ),
+    Entry("empty folder within a class", b"nothing", NOTHING, lambda path, outside: path.mkdir()),
+    Entry("pipe named .jpg", b"pipe.jpg", "not a regular file", lambda path, outside: os.mkfifo(path)),
+    Entry("socket named .jpg", b"socket.jpg", "not a regular file", listening),
+    Entry("file without permission", b"closed.png", "can't be read: Permission denied", unreadable),
+    Entry("folder without permission", b"closed", "can't be listed: Permission denied", closed),
+    Entry("file larger than 256 MiB", b"large.png", "larger than 256 MiB", sparse),
+    Entry("folders too deep for any path", b"deep", "can't be", deep, "cat/deep/ddd"),
+    Entry("hidden file", b".hidden.png", "hidden or system file"),
+    Entry("litter of Windows", b"Thumbs.db", "hidden or system file"),
+    Entry("litter of macOS", b".DS_Store", "hidden or system file"),
+]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A kind of folder that is no data set.
+
+    Attributes:
+      name: for people.
+      files: relative paths of pictures; one that ends in "/" is an empty folder, one in "!" is no picture.
+      message: regular expression of the error.
+      stage: that says so.
+    """
+
+    name: str
+    files: tuple[bytes, ...]
+    message: str
+    stage: str = "fetch"
+
+
+def some(*folders, count=12):
+    return tuple(b"%s/%d.png" % (folder.encode(), index) for folder in folders for index in range(count))
+
+
+FEW = r"`dataset.folder` must hold pictures of at least 2 classes, .* Received: .* with \d+ files in [01] classes"
+NO_NAME = r"`dataset.folder`: class folders must have UTF-8 names without control characters. Received: "
+FOLDERS = [
+    Folder("empty", (), FEW),
+    Folder("with empty class folders only", (b"cat/", b"dog/"), FEW),
+    Folder("with pictures outside of class folders only", (b"1.png", b"2.png"), FEW),
+    Folder("with one class", some("cat"), FEW),
+    Folder("with one picture", (b"cat/1.png",), FEW),
+    Folder("with one picture a class", (b"cat/1.png", b"dog/2.png"), r"no picture fell into: .*Add some", "tfrecord"),
+    Folder("with hidden files only in its second class", (*some("cat"), b"dog/.1.png"), FEW),
+    Folder("with no file but text", (b"cat/1!", b"cat/2!", b"dog/3!"), r"3 of 3 pictures can't be read", "tfrecord"),
+    Folder("with a class without a readable picture", (*some("cat", "dog", count=30), b"emu/1!"),
+           r"no picture of these classes can be read: emu. Mend or remove their folders", "tfrecord"),
+    Folder("with too many unreadable pictures", (*some("cat", "dog"), *(b"cat/%d!" % index for index in range(9))),
+           r"9 of 33 pictures can't be read, more than `tfrecord.max_rejected` = 0.05 .*'cat/0!': not a picture",
+           "tfrecord"),
+    Folder("with train and an empty test", (*some("train/cat", "train/dog"), b"test/"), "both train and test must"),
+    Folder("with train, test and a third split", some("train/cat", "test/cat", "val/cat"), "or train and test and no"),
+    Folder("with a class whose name has a line break", some("cat", "d\nog"), NO_NAME),
+    Folder("with a class whose name is no UTF-8", (*some("cat"), b"\xff/1.png"), NO_NAME),
+]  # fmt: skip
+
+
+@contextlib.contextmanager
+def as_anyone() -> Iterator[None]:
+    """Takes from the thread, where it is root's, the right to read what permissions forbid."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    head = (ctypes.c_uint32 * 2)(0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this thread
+    data = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable: the lower 32 bits, then the upper
+    assert libc.capget(head, data) == 0
+    before = data[0]
+    data[0] = before & ~(1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH)
+    assert libc.capset(head, data) == 0
+    try:
+        yield
+    finally:
+        data[0] = before
+        assert libc.capset(head, data) == 0
+
+
+def listing() -> str:
+    """Returns the kinds by outcome, as Markdown."""
+    groups: dict[str, list[str]] = {}
+    for kind in KINDS:
+        groups.setdefault({KEPT: "Used, " + KEPT, CONVERTED: "Used, " + CONVERTED}.get(kind.outcome, "R"), []).append(
+            kind.name
+        )
+    for entry in ENTRIES:
+        places = {ACCEPTED: "Used, whatever its name or place", NOTHING: "Passed over, for nothing is in it"}
+        groups.setdefault(places.get(entry.outcome, "R"), []).append(entry.name)
+    groups["A row of rejected.csv with the reason"] = groups.pop("R")
+    groups["An error in one line, with the remedy: a folder"] = [folder.name for folder in FOLDERS]
+    lines = [
+        textwrap.fill(f"- **{group}** ({len(names)}): {'; '.join(names)}.", 120, subsequent_indent="  ", **UNBROKEN)
+        for group, names in groups.items()
+    ]
+    total = sum(map(len, groups.values()))
+    return "\n".join([f"{total} kinds of input:", "", *lines])
+
+
+if __name__ == "__main__":
+    print(listing())
