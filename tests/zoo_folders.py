@@ -20,7 +20,6 @@ from tests.zoo import CONVERTED, KEPT, KINDS
 ACCEPTED, NOTHING = "used", "nothing in it to be used"
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
 DEEP = "d" * 255
-UNBROKEN = {"break_long_words": False, "break_on_hyphens": False}
 
 
 def below(folder: Path, made: bytes) -> Path:
@@ -207,6 +206,11 @@ def as_anyone() -> Iterator[None]:
         assert libc.capset(head, data) == 0
 
 
+def filled(text: str) -> str:
+    """Returns an item of a list in lines of up to 120 characters."""
+    return textwrap.fill(text, 120, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
 def listing() -> str:
     """Returns the kinds by outcome, as Markdown."""
     groups: dict[str, list[str]] = {}
@@ -219,10 +223,7 @@ def listing() -> str:
         groups.setdefault(places.get(entry.outcome, "R"), []).append(entry.name)
     groups["A row of rejected.csv with the reason"] = groups.pop("R")
     groups["An error in one line, with the remedy: a folder"] = [folder.name for folder in FOLDERS]
-    lines = [
-        textwrap.fill(f"- **{group}** ({len(names)}): {'; '.join(names)}.", 120, subsequent_indent="  ", **UNBROKEN)
-        for group, names in groups.items()
-    ]
+    lines = [filled(f"- **{group}** ({len(names)}): {'; '.join(names)}.") for group, names in groups.items()]
     total = sum(map(len, groups.values()))
     return "\n".join([f"{total} kinds of input:", "", *lines])
 

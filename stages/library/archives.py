@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import io
 import tarfile
 import zipfile
 import zlib
@@ -47,22 +48,23 @@ class _Header(tarfile.TarInfo):
     """A header, refused where it announces more attributes than any archive has."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> Self:
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         header = super().frombuf(buf, encoding, errors)
         if header.type in EXTENDED and header.size > MAX_EXTENDED_BYTES:
             raise tarfile.ReadError(f"a header of {header.size} bytes")
         return header
 
 
-class _Ending:
+class _Ending(io.BufferedIOBase):
     """A stream that lets nobody read on and on after its end, as tarfile does to skip what a damaged size promises."""
 
     def __init__(self, file: IO[bytes]):
+        super().__init__()
         self._file = file
         self._reads_left = READS_AT_THE_END
 
-    def read(self, size: int = -1) -> bytes:
-        block = self._file.read(size)
+    def read(self, size: int | None = -1, /) -> bytes:
+        block = self._file.read(-1 if size is None else size)
         if not block:
             self._reads_left -= 1
             if self._reads_left < 0:
