@@ -47,7 +47,7 @@ def main() -> None:
             webbrowser.open(url)
         print(f"web: open {url} in a browser; Ctrl+C ends it", flush=True)
         connections = SPARE_CONNECTIONS + CONNECTIONS_PER_REQUEST * (arguments.queue + arguments.concurrency)
-        run(configuration(server.app, connections), listening)
+        run(configuration(server.app, connections, arguments.request_seconds), listening)
 
 
 def parse_arguments() -> argparse.Namespace:

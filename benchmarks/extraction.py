@@ -3,10 +3,7 @@
 In each round every way runs once, in a process of its own (benchmarks/extraction_ways.py), and every other round goes
 backwards, so that which of a pair goes first alternates. Above 1 ours is faster. Without --folder or --dataset pictures
 are generated, JPEG files of photo size. A data set has no files, so that only the raw forwards are compared with it.
-
-One command for everything: python -m benchmarks.extraction --peers PEERS/bin/python
-where PEERS is an environment with benchmarks/requirements-peers.txt; without it timm, ONNX Runtime and OpenVINO are
-left out.
+All of it: python -m benchmarks.extraction --peers PEERS/bin/python
 """
 
 import argparse
@@ -49,15 +46,17 @@ def main() -> None:
         prog="python -m benchmarks.extraction", usage="%(prog)s [options]", description=__doc__
     )
     parser.add_argument("--backbone", default="efficientnet_lite0", choices=["efficientnet_lite0", "inception_v3"])
-    parser.add_argument("--size", type=int, default=96, help="side of the input in pixels")
-    parser.add_argument("--folder", type=Path, help="CLASS/picture files")
-    parser.add_argument("--dataset", choices=["digits", "fashion_mnist"], help="in place of files")
-    parser.add_argument("--include", nargs="+", default=["*"], help="`tfrecord.include`, e.g. train/0* test/*")
-    parser.add_argument("--images", type=int, default=3000, help="generated pictures")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", nargs="*", default=[], help="names of ways; pairs without them are left out")
-    parser.add_argument("--peers", type=Path, help="the Python of an environment with requirements-peers.txt")
-    parser.add_argument("--batch-size", type=int, help="`extract.batch_size`")
+    parser.add_argument("--size", type=int, default=96, help="side of the input in pixels", metavar="PX")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="CLASS/picture files")
+    parser.add_argument(
+        "--dataset", metavar="NAME", choices=["digits", "fashion_mnist"], help="digits or fashion_mnist"
+    )
+    parser.add_argument("--include", nargs="+", default=["*"], metavar="GLOB", help="as train/0* test/*")
+    parser.add_argument("--images", type=int, default=3000, metavar="N", help="generated pictures")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N")
+    parser.add_argument("--only", nargs="*", default=[], metavar="WAY", help="leave out pairs of other ways")
+    parser.add_argument("--peers", type=Path, metavar="PYTHON", help="with requirements-peers.txt")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="`extract.batch_size`")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)

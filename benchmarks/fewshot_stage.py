@@ -25,7 +25,9 @@ BACKGROUND = ["256"]
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.fewshot_stage", usage="%(prog)s [options]", description=__doc__
+    )
     parser.add_argument("--heads", nargs="+", default=["ridge", "softmax", "logistic"])
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--noise", type=float, default=1.2, help="of a picture about its class")

@@ -1,10 +1,8 @@
 """Fuzzes every reader of bytes from outside: python -m benchmarks.fuzz [--seconds 60] [--readers tar ...].
 
-Variants of valid files (benchmarks/fuzz_mutations.py) are read one after the other in a process of its own for each
-reader, under limits of time and memory. Whatever is neither accepted whole nor refused as documented is a crash; what
-takes longer than --hang-seconds is a hang. The n-th variant depends on --seed and n alone, but for what was accepted
-before, which also serves to start from. Prints a row a reader; with --keep, the bytes of every failure are kept there.
-The long run is --seconds 1200: 20 CPU minutes a reader, five hours in all.
+Variants of valid files (benchmarks/fuzz_mutations.py) are read in a process of its own for each reader, under limits of
+time and memory. What is neither accepted whole nor refused as documented is a crash; what takes longer than
+--hang-seconds a hang. Prints a row a reader. The long run is --seconds 1200: 20 CPU minutes a reader, five hours in all.
 """
 
 import argparse
@@ -55,9 +53,7 @@ class Outcome:
 
 def main() -> None:
     """Prints the table; exit status 1 where there is a failure."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.fuzz", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", usage="%(prog)s [options]", description=__doc__)
     known = tuple(fuzz_readers.readers())
     parser.add_argument("--seconds", type=float, default=60.0, help="of CPU time for each reader")
     parser.add_argument("--readers", nargs="+", choices=known, default=known, metavar="READER", help=", ".join(known))

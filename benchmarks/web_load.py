@@ -68,7 +68,9 @@ class Memory:
 
 def main() -> None:
     """Prints the table of docs/web.md."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.web_load", usage="%(prog)s [options]", description=__doc__
+    )
     parser.add_argument("--project", type=Path, default=ROOT, help="checkout (default: this one)")
     parser.add_argument("--requests", type=int, nargs="+", default=[100, 1000])
     parser.add_argument("--megapixels", type=float, nargs="+", default=[0.1, 12])

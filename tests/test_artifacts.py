@@ -133,8 +133,13 @@ def _replace_and_die(path, victim):
             os.kill(os.getpid(), signal.SIGKILL)
         return rename(self, target)
 
-    Path.rename = rename_or_die
-    shutil.rmtree = lambda folder, **_: os.kill(os.getpid(), signal.SIGKILL) if Path(folder) == path else None
+    Path.rename = rename_or_die  # type: ignore[method-assign]
+
+    def kill_at_removal(folder, **_):
+        if Path(folder) == path:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    shutil.rmtree = kill_at_removal  # type: ignore[assignment]
     with artifacts.new_folder(path) as partial:
         (partial / "b").write_text("2")
 

@@ -88,6 +88,7 @@ console.run(main)
 def test_a_stop_is_one_line_the_shells_exit_status_and_nothing_half_done(number, tmp_path):
     command = [sys.executable, "-c", WAITS, str(tmp_path / "out")]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
     assert process.stdout.readline() == "begun\n"
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from typing import Any
 
 import contents
 import pytest
@@ -20,7 +21,9 @@ def test_faults_lose_nothing():
     command = [sys.executable, "-m", "benchmarks.faults", "--faults", "1", "--stages", *STAGES, "--kinds", *KINDS]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    injected, met = re.search(r"(\d+) faults, (\d+) met the stage while it ran, 0 with", done.stdout).groups()
+    found = re.search(r"(\d+) faults, (\d+) met the stage while it ran, 0 with", done.stdout)
+    assert found
+    injected, met = found.groups()
     assert int(injected) >= 6  # more where file systems can be mounted
     assert int(met) >= int(injected) - 3
 
@@ -37,7 +40,8 @@ class Written:
 @pytest.fixture
 def trial(tmp_path):
     """A trial whose stage has written all that it should."""
-    made = Trial(Written(tmp_path / "project"), Stage("s", "s", "--out {outs}/deep/out"), tmp_path / "trial", None, "0")
+    project: Any = Written(tmp_path / "project")
+    made = Trial(project, Stage("s", "s", "--out {outs}/deep/out"), tmp_path / "trial", None, "0")
     out = made.disk / "outs" / "deep" / "out"
     out.mkdir(parents=True)
     for name in ("a", "b"):

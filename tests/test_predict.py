@@ -12,7 +12,7 @@ import skimage.data
 import trained
 from PIL import Image
 
-from app import predict
+from app import compiled, predict
 from app.inputs import Input
 from app.models import Project
 from stages.library import imagenet
@@ -54,8 +54,13 @@ def test_many_pictures_get_what_few_get(run, chelsea, monkeypatch):
     few = json.loads(run("--json", chelsea, *BACKBONE, "--size", 64)[1])
     monkeypatch.setattr(predict, "FEW", 0)  # so that the network is compiled
     called = []
-    real = predict.compiled.model
-    monkeypatch.setattr(predict.compiled, "model", lambda *given: called.append(given) or real(*given))
+    real = compiled.model
+
+    def counted(*given):
+        called.append(given)
+        return real(*given)
+
+    monkeypatch.setattr(compiled, "model", counted)
     many = json.loads(run("--json", chelsea, *BACKBONE, "--size", 64)[1])
     assert len(called) == 1
     for one, other in zip(few[0]["classes"], many[0]["classes"], strict=True):

@@ -85,6 +85,22 @@ def test_int8_is_near_float32_and_the_same_each_time(lite0, compiled):
         assert correlation > 0.95
 
 
+@pytest.mark.parametrize("flip", [False, True])
+def test_the_convolution_of_the_pixels_is_not_quantized(lite0, flip):
+    import openvino
+
+    from stages.library import frozen_graph
+    from stages.library.runtimes import openvino as runtime
+
+    graph = frozen_graph.freeze(frozen_graph.function(lite0, dataclasses.replace(PLAN, flip=flip), None)).graph
+    model = openvino.convert_model(graph)
+    names = runtime._of_pixels(model)
+    assert len(names) == 1 + flip
+    convolutions = [op for op in model.get_ordered_ops() if op.get_type_name() == "Convolution"]
+    assert convolutions[0].get_friendly_name() in names
+    assert len(convolutions) > 20 * len(names)
+
+
 def test_what_needs_a_gpu_says_so(lite0):
     runtime = runtimes.lookup("tensorflow")
     with pytest.raises(UserError, match=r"`extract\.precision` must be float32 without a GPU.*Received: 'float16'"):

@@ -23,7 +23,8 @@ def problem(n=400, dim=20, classes=4, seed=0):
 
 def test_a_full_disk_is_an_error_of_the_operating_system(tmp_path):
     (tmp_path / dense.WEIGHTS).symlink_to("/dev/full")
-    head = softmax.fit(*problem(), 4, PARAMS, 0, {})
+    features, labels = problem()
+    head = softmax.fit(features, labels, 4, PARAMS, 0, {})
     with pytest.raises(OSError, match="No space left"):
         head.save(tmp_path)
 

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -256,7 +257,7 @@ def test_no_more_pictures_are_in_memory_than_the_cores_work_on():
             taken.append(number)
             yield Picture(f"a/{number}", "a", None, np.full((2, 2), number % 256, np.uint8))
 
-    outcomes = tfrecord.normalise_all(endless())
+    outcomes: Any = tfrecord.normalise_all(endless())
     for done in range(1, 60):
         item, outcome = next(outcomes)
         assert item.name == f"a/{done - 1}"

@@ -242,7 +242,8 @@ def test_a_thousand_requests_at_once_are_answered_or_refused_in_bounded_memory(p
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with serving(project) as (url, models):
         models.gate.clear()
-        statuses = asyncio.run(crowd(*address(url), models.gate))
+        host, port = address(url)
+        statuses = asyncio.run(crowd(host, port, models.gate))
         assert (statuses.count(b"200"), statuses.count(b"503")) == (4, 996)
         assert models.most_at_once <= 2
         assert classify(url).status_code == 200

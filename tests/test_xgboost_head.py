@@ -31,7 +31,8 @@ def saved(folder, head):
 
 def test_a_full_disk_is_an_error_of_the_operating_system(tmp_path):
     (tmp_path / "model.ubj").symlink_to("/dev/full")
-    head = xgboost.fit(*problem(), 3, PARAMS, 0, {})
+    features, labels = problem()
+    head = xgboost.fit(features, labels, 3, PARAMS, 0, {})
     with pytest.raises(OSError, match="No space left"):
         head.save(tmp_path)
 

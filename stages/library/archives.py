@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, Self
+from typing import IO, Any, Self, cast
 
 from stages.library.console import UserError
 
@@ -104,8 +104,9 @@ def tar_members(file: IO[bytes], source: str, max_member_bytes: int = MAX_MEMBER
         _check_end(tar)
 
 
-def _opened(file: IO[bytes]) -> tarfile.TarFile:
-    return tarfile.open(fileobj=_Ending(file), mode="r|", tarinfo=_Header)
+def _opened(file: Any) -> tarfile.TarFile:
+    ending: Any = _Ending(file)
+    return cast(tarfile.TarFile, tarfile.open(fileobj=ending, mode="r|", tarinfo=_Header))
 
 
 @contextlib.contextmanager

@@ -52,12 +52,12 @@ def run(main: Callable[[], None]) -> None:
     except UserError as error:
         sys.exit(f"error: {error}")
     except Exception as error:
-        number = _refusal(error)
-        if number is None:
+        refused = _refusal(error)
+        if refused is None:
             raise
         filename = getattr(error, "filename", None)
         place = f": {filename}" if filename else ""
-        sys.exit(f"error: {os.strerror(number)}{place}. {REMEDIES[number]}")  # HDF5's own text has several lines
+        sys.exit(f"error: {os.strerror(refused)}{place}. {REMEDIES[refused]}")  # HDF5's own text has several lines
 
 
 def _refusal(error: Exception) -> int | None:
@@ -102,7 +102,7 @@ def notice(what: str) -> Iterator[None]:
 
     Inside of a spinner, which stands in the place of stderr, there is something to be seen already.
     """
-    shown = sys.stderr is sys.__stderr__ and sys.stderr.isatty()
+    shown = sys.stderr is sys.__stderr__ and sys.stderr is not None and sys.stderr.isatty()
     if shown:
         print(f"{what} ...", end="", file=sys.stderr, flush=True)
     try:

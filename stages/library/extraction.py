@@ -125,7 +125,7 @@ def covered(
       preparation: how a picture becomes its input.
       plan: what it is compiled for.
       runtime: name of what runs it.
-      calibration: hash over the pictures that int8 is calibrated on, or "".
+      calibration: hash over how int8 is made and the pictures that it is calibrated on, or "".
     """
     return {
         "backbone": backbone.name,
@@ -187,7 +187,8 @@ def extract(name: str, params: Params, shards: Path, dataset: dict[str, Any], ou
         record_index.check(index, dataset, shards)
     weights_sha256 = artifacts.sha256_file(weights.locate(backbone, params.weights.get(name)))
     calibration = calibration_rows(index, params) if params.precision == "int8" else ()
-    sample = artifacts.sha256_bytes(b"".join(index.keys[list(calibration)])) if calibration else ""
+    about = runtimes.QUANTIZATION.encode()
+    sample = artifacts.sha256_bytes(b"".join([about, *index.keys[list(calibration)]])) if calibration else ""
     content = covered(backbone, weights_sha256, preparation, plan, params.runtime, sample)
     identity = fingerprint(content)
     widths = backbone.feature_width, backbone.num_logits

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Name = Literal["tensorflow", "openvino"]
 Precision = Literal["float32", "float16", "int8"]
 TAPPED = ("bottleneck", "logits")
+# Part of the fingerprint of int8 features: it changes with how a runtime quantizes.
+QUANTIZATION = "NNCF post-training; the convolution of the pixels is float32"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 As many streams as there are cores, one core each, so the bits don't depend on the number of cores. int8 is NNCF's
 post-training quantization (Jacob et al. 2018, arXiv:1712.05877): ranges of activations are those on training pictures.
+The convolution of the pixels stays float32: it is a small part of the work and a large one of the error. Distance of
+EfficientNet-Lite0's features from float32's, 96 px, Fashion-MNIST: 0.25 of their norm with it in int8, 0.17 without.
 """
 
 import contextlib
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     import keras
     import openvino
     import tensorflow as tf
+
+CHANNELS = 3  # of pixels; no later layer has so few
 
 
 def prepare(precision: str) -> None:
@@ -78,4 +82,17 @@ def _quantized(model: "openvino.Model", calibration: Iterable["tf.Tensor"]) -> "
 
     samples = [np.asarray(image) for image in calibration]
     with contextlib.redirect_stdout(sys.stderr):  # its progress bars
-        return nncf.quantize(model, nncf.Dataset(samples), subset_size=len(samples))
+        return nncf.quantize(
+            model,
+            nncf.Dataset(samples),
+            subset_size=len(samples),
+            ignored_scope=nncf.IgnoredScope(names=_of_pixels(model)),
+        )
+
+
+def _of_pixels(model: "openvino.Model") -> list[str]:
+    """Returns the names of the convolutions of three channels: one, or one for each view of a picture."""
+    convolutions = [op for op in model.get_ordered_ops() if op.get_type_name() == "Convolution"]
+    return [
+        op.get_friendly_name() for op in convolutions if op.input(1).get_partial_shape()[1].get_length() == CHANNELS
+    ]
