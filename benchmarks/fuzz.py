@@ -2,7 +2,7 @@
 
 Variants of valid files (benchmarks/fuzz_mutations.py) are read in a process of its own for each reader, under limits of
 time and memory. What is neither accepted whole nor refused as documented is a crash; what takes longer than
---hang-seconds a hang. Prints a row a reader. The long run is --seconds 1200: 20 CPU minutes a reader, five hours in all.
+--hang-seconds a hang. Prints a row a reader. The long run is --seconds 1200: 20 CPU minutes a reader, five hours.
 """
 
 import argparse

@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, Any, Self, cast
+from typing import IO, Any, Self
 
 from stages.library.console import UserError
 
@@ -106,7 +106,7 @@ def tar_members(file: IO[bytes], source: str, max_member_bytes: int = MAX_MEMBER
 
 def _opened(file: Any) -> tarfile.TarFile:
     ending: Any = _Ending(file)
-    return cast(tarfile.TarFile, tarfile.open(fileobj=ending, mode="r|", tarinfo=_Header))
+    return tarfile.open(fileobj=ending, mode="r|", tarinfo=_Header)
 
 
 @contextlib.contextmanager
