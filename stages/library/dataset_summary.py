@@ -1,8 +1,6 @@
 """What one pass over a data set's pictures tells: counts, sizes, pixel statistics, duplicates, rejects."""
 
 import csv
-import hashlib
-import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from stages.library.console import UserError
-from stages.library.records import SPLITS, Record
+from stages.library.records import SPLITS, Record, content_sha256
 
 
 class Summary:
@@ -23,7 +21,7 @@ class Summary:
         self._minimum, self._maximum, self._sum, self._values = 255, 0, 0, 0
         self._places: dict[str, set[tuple[str, str]]] = defaultdict(set)
         self._files: dict[str, Counter[str]] = defaultdict(Counter)
-        self._lines: list[str] = []
+        self._entries: list[tuple[str, str, str]] = []
         self._rejected: list[tuple[str, str]] = []
         self._unreadable: Counter[str] = Counter()
 
@@ -45,8 +43,7 @@ class Summary:
         self._sum += int(pixels.sum(dtype=np.int64))
         self._values += pixels.size
         self._places[record.key].add((split, record.text))
-        # JSON, for a class may be any name that a folder can have: of several lines, or bytes that are no text.
-        self._lines.append(json.dumps([split, record.key, record.text]))
+        self._entries.append((split, record.key, record.text))
 
     def reject(self, name: str, reason: str, text: str | None = None) -> None:
         """Notes an entry that is left out; `text` is its class if it should have been a picture."""
@@ -56,7 +53,7 @@ class Summary:
 
     @property
     def images(self) -> int:
-        return len(self._lines)
+        return len(self._entries)
 
     @property
     def rejected(self) -> int:
@@ -125,7 +122,7 @@ class Summary:
             "duplicates": self._duplicates(),
             "rejected": self.rejected,
             "skipped": skipped,
-            "content_sha256": hashlib.sha256("\n".join(sorted(self._lines)).encode()).hexdigest(),
+            "content_sha256": content_sha256(self._entries),
         }
 
     def _by_class(self, counts: Mapping[str, Counter[str]]) -> dict[str, dict[str, int]]:

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from stages.library import artifacts, records
+from stages.library import records
 from stages.library.console import UserError
 
 OPEN_FILES = 64
@@ -64,8 +64,8 @@ def check(index: RecordIndex, dataset: Mapping[str, Any], folder: Path) -> None:
     splits = np.repeat([path.name.partition("-")[0] for path in index.paths], index.counts)
     classes = dict(enumerate(dataset["classes"]))
     rows = zip(splits, index.keys.tolist(), index.labels.tolist(), strict=True)
-    lines = sorted(f"{split} {key.decode()} {classes.get(label)}" for split, key, label in rows)
-    if artifacts.sha256_bytes("\n".join(lines).encode("utf-8", "replace")) != dataset["content_sha256"]:
+    entries = ((str(split), key.decode(), str(classes.get(label))) for split, key, label in rows)
+    if records.content_sha256(entries) != dataset["content_sha256"]:
         raise UserError(
             f"{folder}: the shards hold other pictures than its dataset.json says. Run: dvc repro -f tfrecord"
         )

@@ -4,6 +4,8 @@ Layout (https://www.tensorflow.org/tutorials/load_data/tfrecord): per record a l
 CRC-32C, the serialized tf.train.Example, its masked CRC-32C. The keys are those of the classic image pipelines.
 """
 
+import hashlib
+import json
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -109,6 +111,12 @@ def frames(path: Path) -> Iterator[tuple[int, bytes]]:
             (size,) = struct.unpack("<Q", _checked(path, header, 8))
             # A hostile length, its checksum right, would take all memory.
             yield file.tell(), _checked(path, file.read(size + 4) if size < available else b"", size)
+
+
+def content_sha256(entries: Iterable[tuple[str, str, str]]) -> str:
+    """Returns the hex sha256 of a data set's content: split, key and class of every picture, in any order."""
+    # JSON, for a class may be any name that a folder can have: of several lines, or bytes that are no text.
+    return hashlib.sha256("\n".join(sorted(json.dumps(entry) for entry in entries)).encode()).hexdigest()
 
 
 def count(paths: Iterable[Path]) -> int:
