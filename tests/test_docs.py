@@ -75,7 +75,8 @@ class Understood(Exception):  # noqa: N818 - no error
 
 def reads(module, arguments, monkeypatch):
     """Lets a program of this project read its command line and no more; False where it is none of this project."""
-    name = f"{module}.__main__" if (ROOT / module / "__main__.py").is_file() else module
+    is_package = (ROOT / Path(*module.split(".")) / "__main__.py").is_file()
+    name = f"{module}.__main__" if is_package else module
     if not (ROOT / Path(*name.split("."))).with_suffix(".py").is_file():
         return False
     if arguments in ([], ["--help"]):  # a program is mentioned
