@@ -24,7 +24,7 @@ train: $(BIN)/.installed
 
 # A file's tests stay in one process, which shares what they build.
 test: $(BIN)/.installed-dev
-	pytest --numprocesses auto --dist loadfile
+	pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 lint: $(BIN)/.installed-dev
 	ruff format --check .

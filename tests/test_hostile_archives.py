@@ -96,11 +96,11 @@ def test_bombs_stay_in_bounded_memory(tmp_path, head, expected):
     path = tmp_path / "bomb.tar.gz"
     path.write_bytes(gzip.compress(head) + zeros(300) + gzip.compress(PLAIN + END))
     code = (
-        "import resource, sys; from stages.library.archives import tar_gz_members; "
+        "import sys; from tests.memory import peak_mib; from stages.library.archives import tar_gz_members; "
         "from stages.library.console import UserError\n"
         "try: print([member.refused for member in tar_gz_members(open(sys.argv[1], 'rb'), 'x')])\n"
         "except UserError as error: print(error)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)"
+        "print(peak_mib())"
     )
     command = [sys.executable, "-c", code, str(path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, write_pictures
 
-from app import predict
+from app import compiled, predict
 from app.models import Project
 from stages.library import artifacts, pictures, records
 from stages.library.console import UserError
@@ -144,6 +144,7 @@ def predicted(monkeypatch, tmp_path, write_params):
     def run(capfd, *paths, output="--json"):
         model = SimpleNamespace(classes=("dark", "bright"), predict=brightness)
         monkeypatch.setattr(Project, "load", lambda *_: model)
+        monkeypatch.setattr(compiled, "model", lambda model, flip: model)
         place = ("--params", str(write_params()), "--backbone", "efficientnet_lite0")
         monkeypatch.setattr(sys, "argv", ["predict", *place, output, *map(str, paths)])
         with pytest.raises(SystemExit) as ended:
@@ -204,8 +205,9 @@ def test_tables_of_odd_names_are_printed_in_any_encoding(tmp_path, encoding, out
 
 
 BOMBS = """
-import resource, struct, zlib
+import struct, zlib
 from stages.library.pictures import PictureError, normalise
+from tests.memory import peak_mib
 from tests.photos import bomb, chunk
 from tests.zoo import KINDS
 
@@ -215,7 +217,7 @@ def refused(content):
     except PictureError as error:
         return str(error)
 
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_mib()
 for kind in KINDS:
     if kind.name.startswith("bomb"):
         assert refused(kind.content).startswith(kind.outcome), kind.name
@@ -227,7 +229,7 @@ assert len(real) < 4 << 20, len(real)
 assert refused(real).startswith("more than 100 megapixels")
 icon = struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, 32, len(real), 22) + real
 assert refused(icon), "an icon of 16 x 16 px that holds 30,000 x 30,000 px"
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
+print(peak_mib() - before)
 """
 
 
