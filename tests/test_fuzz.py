@@ -54,6 +54,7 @@ def test_each_kind_of_failure_is_told_and_its_bytes_are_kept(tmp_path, monkeypat
     monkeypatch.setattr(fuzz_mutations, "variant", lambda seeds, rng: bytes([kind if rng.random() < 0.005 else 0]))
     context = multiprocessing.get_context("fork")  # the worker sees what is patched here
     monkeypatch.setattr(multiprocessing, "get_context", lambda name: context)
+    monkeypatch.setattr(fuzz, "STARTING_SECONDS", 10)  # a hang before the first report is noticed after these
     outcome = fuzz.fuzz("bad", 0.1, hang_seconds=0.5, keep=tmp_path / "kept")
     assert len(outcome.failures) == 1
     (reason,) = outcome.failures
