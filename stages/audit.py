@@ -80,7 +80,7 @@ def main() -> None:
         write_pictures(folder, looked, arguments.records, *shown)
         artifacts.write_json(folder / "audit.json", numbers)
     what = f"{len(issues):,} likely label errors, {len(pairs):,} near-duplicates, {across:,} of them across splits"
-    stopwatch.close("audit", f"{what}; see {arguments.out}", len(looked.labels))
+    stopwatch.close("audit", f"{what}; see {arguments.out}", len(looked.labels), following="report")
 
 
 def load(arguments: argparse.Namespace, settings: auditing.Params) -> tuple[Looked, int]:
@@ -103,10 +103,11 @@ def load(arguments: argparse.Namespace, settings: auditing.Params) -> tuple[Look
     table["split"] = np.repeat(records.SPLITS, [len(part.keys) for part in parts])
     table["label"] = classes[labels]
     table["row"] = np.arange(len(table))
-    chosen = auditing.sample(found, settings)
+    by_row = np.concatenate([bottlenecks.softmax(probabilities[0]), probabilities[1]])
+    known = np.flatnonzero(np.isfinite(by_row).all(axis=1))  # of some a head has only trained on, never scored
+    chosen = known[auditing.sample(found[known], settings)]
     features = np.concatenate([part.values for part in parts])[chosen]
-    by_row = np.concatenate([bottlenecks.softmax(probabilities[0]), probabilities[1]])[chosen]
-    return Looked(table.iloc[chosen], tuple(classes), labels[chosen], by_row, features), len(found)
+    return Looked(table.iloc[chosen], tuple(classes), labels[chosen], by_row[chosen], features), len(found)
 
 
 def read(path: Path, column: str) -> tuple[np.ndarray, np.ndarray]:

@@ -28,7 +28,7 @@ def main() -> None:
     with artifacts.new_folder(arguments.out) as folder:
         done = extraction.extract(arguments.backbone, extract, arguments.records, dataset, folder)
     what = f"{done.images:,} images at {done.size_px} px, {done.computed:,} computed"
-    stopwatch.close(f"bottleneck-extract {arguments.backbone}", what, done.images)
+    stopwatch.close(f"bottleneck-extract {arguments.backbone}", what, done.images, following="train-heads")
 
 
 def read_dataset(path: Path) -> dict[str, Any]:

@@ -44,6 +44,7 @@ def main() -> None:
         f"{evaluated}: top-1 {numbers['top1_accuracy']:.4f} [{interval['low']:.4f}, {interval['high']:.4f}] "
         f"on {numbers['num_examples']:,} test pictures",
         numbers["num_examples"],
+        following="report",
     )
 
 

@@ -21,7 +21,7 @@ def main() -> None:
     with artifacts.new_folder(arguments.out) as raw:
         what = datasets.lookup(dataset.name).fetch(dataset, raw, downloads.cache_folder() / "downloads")
         size_bytes = sum(path.stat().st_size for path in raw.iterdir())
-    stopwatch.close("fetch", f"{dataset.name}: {what}", size_bytes, "bytes")
+    stopwatch.close("fetch", f"{dataset.name}: {what}", size_bytes, "bytes", following="tfrecord")
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def main() -> None:
         print(f"{row['head']}, {row['train_per_class']} pictures of each class{variant}: top-1 {mean:.4f} ± {std:.4f}")
     copies = len(one.keys) - len(pictures.keys)
     what = f"{args.backbone}, {len(pictures.keys):,} pictures, {copies:,} copies left out, {len(scores)} fits"
-    stopwatch.close("fewshot", what, sum(score.n_test for score in scores))
+    stopwatch.close("fewshot", what, sum(score.n_test for score in scores), following="report")
 
 
 def _picture(summary: Sequence[Mapping[str, Any]], dataset: str) -> bytes:

@@ -79,6 +79,7 @@ def main() -> None:
         f"{counts.get('trained', 0)} variables trained, {counts.get('frozen', 0)} frozen; best epoch "
         f"{state.progress.best + 1} of {finetune.epochs}, validation accuracy {best['val_accuracy']:.4f}",
         math.prod(finetune.steps(len(features.labels))) * finetune.epochs,
+        following="evaluate-finetuned",
     )
 
 

@@ -85,7 +85,10 @@ def main() -> None:
         print(f"tfrecord: {several:,} pictures stand in several classes, byte for byte")
     shown = ", ".join(f"{count:,} {split}" for split, count in counts.items())
     stopwatch.close(
-        "tfrecord", f"{shown}; {len(summary.classes())} classes, {summary.rejected} left out", summary.images
+        "tfrecord",
+        f"{shown}; {len(summary.classes())} classes, {summary.rejected} left out",
+        summary.images,
+        following="bottleneck-extract",
     )
 
 

@@ -46,6 +46,7 @@ def main() -> None:
         f"{model.count_params():,} parameters; best epoch {state.progress.best + 1} of {settings.epochs}, "
         f"validation accuracy {best['val_accuracy']:.4f}",
         math.prod(settings.steps(sum(dataset["counts"]["train"].values()))) * settings.epochs,
+        following="evaluate-scratch",
     )
 
 

@@ -65,6 +65,17 @@ def test_a_picture_that_the_models_call_otherwise_is_listed_with_its_file(audit,
     assert numbers["label_issues"] == len(pd.read_csv(folder / "label_issues.csv")) >= 1
 
 
+def test_pictures_that_a_head_has_only_trained_on_are_not_looked_at(audit, paths, tmp_path):
+    path = paths["--out-of-fold"]
+    table = pq.read_table(path)
+    logits = [[float("nan")] * 3 if row % 4 else values for row, values in enumerate(table["logits"].to_pylist())]
+    column = pa.array(logits, table.schema.field("logits").type)
+    pq.write_table(table.set_column(2, "logits", column), tmp_path / "once.parquet")
+    numbers = artifacts.read_json(audit(out_of_fold=tmp_path / "once.parquet") / "audit.json")
+    scored = 48 - len(logits) + -(-len(logits) // 4)
+    assert (numbers["pictures"], numbers["all_pictures"]) == (scored, 48)
+
+
 def test_pictures_are_legible_and_two_runs_give_the_same_bytes(audit):
     folder = audit()
     assert {path.name for path in folder.iterdir()} == {

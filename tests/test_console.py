@@ -62,8 +62,8 @@ def test_a_defect_keeps_its_traceback():
 def test_the_closing_line_says_what_how_long_and_how_fast(capsys, monkeypatch):
     stopwatch = console.Stopwatch()
     monkeypatch.setattr(stopwatch, "seconds", lambda: 2.0)
-    stopwatch.close("fetch", "2,000 pictures", 2000)
-    assert capsys.readouterr().out == "fetch: 2,000 pictures; 2.0 s, 1,000 images/s\n"
+    stopwatch.close("fetch", "2,000 pictures", 2000, following="tfrecord")
+    assert capsys.readouterr().out == "fetch: 2,000 pictures; 2.0 s, 1,000 images/s. Next: dvc repro tfrecord\n"
 
 
 def test_progress_yields_everything():

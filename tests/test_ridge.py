@@ -44,10 +44,9 @@ def test_cross_validation_is_refitting_without_each_fold():
         scores, parts = np.empty_like(targets), []
         for fold in range(5):
             training, held_out = folds != fold, folds == fold
-            following = folds == (fold + 1) % 5
             model = Ridge(alpha=penalty).fit(wide[training], targets[training])
             scores[held_out] = model.predict(wide[held_out])
-            for name, rows, scored in (("training", training, following), ("held-out", held_out, held_out)):
+            for name, rows, scored in (("training", training, training), ("held-out", held_out, held_out)):
                 hits = (model.predict(wide[scored]).argmax(axis=1) == labels[scored]).mean()
                 parts.append((name, hits, ((model.predict(wide[rows]) - targets[rows]) ** 2).mean()))
         accuracies[penalty] = (scores.argmax(axis=1) == labels).mean()
@@ -58,6 +57,28 @@ def test_cross_validation_is_refitting_without_each_fold():
         if penalty == result.chosen["penalty"]:
             np.testing.assert_allclose(result.logits, scores * ridge.LOGITS_PER_SCORE, atol=1e-3)
     assert accuracies[result.chosen["penalty"]] == max(accuracies.values())
+
+
+@pytest.mark.parametrize(("n", "dim"), [(300, 24), (40, 120)])
+@pytest.mark.parametrize("scaling", ["none", "standardized", "l2"])
+def test_cross_validation_brings_the_head_that_fit_would(n, dim, scaling):
+    features, labels = problem(n, dim)
+    params = replace(PARAMS, scaling=scaling)
+    result = ridge.cross_validate(features, labels, 4, np.arange(n) % 5, params, 0)
+    head = ridge.fit(features, labels, 4, params, 0, result.chosen)
+    assert result.head is not None
+    np.testing.assert_allclose(result.head.logits(features), head.logits(features), atol=1e-3)
+
+
+def test_rows_of_no_fold_are_trained_on_and_never_scored():
+    features, labels = problem()
+    folds = np.where(np.arange(len(labels)) % 10 == 0, 0, -1)
+    result = ridge.cross_validate(features, labels, 4, folds, replace(PARAMS, penalties=(100.0,)), 0)
+    head = ridge.fit(features[folds < 0], labels[folds < 0], 4, PARAMS, 0, {"penalty": 100.0})
+    np.testing.assert_allclose(result.logits[folds == 0], head.logits(features[folds == 0]), atol=1e-3)
+    assert np.isnan(result.logits[folds < 0]).all()
+    expected = (head.logits(features[folds == 0]).argmax(axis=1) == labels[folds == 0]).mean()
+    assert [p.accuracy for p in result.curve if p.series == "held-out"] == [pytest.approx(expected)]
 
 
 @given(st.integers(0, 1000))

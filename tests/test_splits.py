@@ -110,12 +110,34 @@ def test_fractions_that_leave_nothing_to_train_on_are_an_error(validation):
 
 
 def test_folds_are_even_and_independent_of_the_split_and_of_order():
-    params = folds.Params(folds=5, seed=0, temperature_scaling=True)
-    assigned = folds.assign(KEYS, params)
+    params = folds.Params(folds=5, held_out={"dnn": 0.1}, seed=0, temperature_scaling=True)
+    assigned = folds.assign(KEYS, params, "ridge")
     assert all(count == pytest.approx(4000, abs=283) for count in Counter(assigned.tolist()).values())
-    assert folds.assign(KEYS[::-1], params).tolist() == assigned[::-1].tolist()
+    assert folds.assign(KEYS[::-1], params, "ridge").tolist() == assigned[::-1].tolist()
     inside = [fold for key, fold in zip(KEYS, assigned, strict=True) if splits.split_of(key, None, PARAMS) == "train"]
     assert min(Counter(inside).values()) > 1700
+
+
+def test_a_head_may_be_validated_once_on_a_fraction_decided_by_content():
+    params = folds.Params(folds=5, held_out={"dnn": 0.1}, seed=0, temperature_scaling=True)
+    assigned = folds.assign(KEYS, params, "dnn")
+    assert set(assigned.tolist()) == {0, folds.NEVER}
+    assert (assigned == 0).sum() == pytest.approx(0.1 * len(KEYS), abs=6 * (0.09 * len(KEYS)) ** 0.5)
+    assert folds.assign(KEYS[::-1], params, "dnn").tolist() == assigned[::-1].tolist()
+
+
+@pytest.mark.parametrize(
+    ("held_out", "rule"),
+    [
+        ({"svm": 0.1}, "must name heads among dnn, logistic, ridge, softmax, xgboost"),
+        ({"dnn": 0}, "should be greater than 0"),
+        ({"dnn": 1}, "should be less than 1"),
+    ],
+)
+def test_what_can_not_be_held_out_is_an_error(held_out, rule):
+    content = {"folds": 5, "held_out": held_out, "seed": 0, "temperature_scaling": True}
+    with pytest.raises(ParamsError, match=f"`cross_validation.held_out.*`.*{rule}"):
+        parse("cross_validation", content, folds.Params)
 
 
 def tail(validation):

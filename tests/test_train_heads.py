@@ -80,7 +80,7 @@ def test_outs_agree_with_each_other(tmp_path, train, capsys, head, kind):
     assert table["label"].to_pylist() == list(features.labels)
     logits, labels = np.array(table["logits"].to_pylist(), np.float32), features.labels
     assert logits.shape == (360, 4)
-    fold_of = folds.assign(features.keys, folds.Params(folds=5, seed=0, temperature_scaling=True))
+    fold_of = folds.assign(features.keys, folds.Params(folds=5, held_out={}, seed=0, temperature_scaling=True), head)
     accuracies = [metrics.top1_accuracy(logits[fold_of == f], features.labels[fold_of == f]) for f in range(5)]
     validation = json.loads((out / "cross_validation.json").read_text())
     assert validation == {
@@ -96,6 +96,37 @@ def test_outs_agree_with_each_other(tmp_path, train, capsys, head, kind):
     assert {row["series"] for row in rows} == {"training", "held-out"}
     assert all(0 <= float(row["accuracy"]) <= 1 and float(row["loss"]) >= 0 for row in rows)
     assert f"cross-validated top-1 {np.mean(accuracies):.4f} ± " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "head", ["ridge", "logistic", "softmax", "xgboost", pytest.param("dnn", marks=pytest.mark.slow)]
+)
+def test_a_head_validated_once_scores_that_part_and_is_fitted_on_all(tmp_path, train, capsys, head):
+    source = write_bottlenecks(tmp_path / "features")
+    out = train(head, source, cross_validation__held_out={head: 0.25})
+    features = bottlenecks.load(source, ("train", "validation"), "bottleneck")
+    held_out = folds.assign(
+        features.keys, folds.Params(folds=5, held_out={head: 0.25}, seed=0, temperature_scaling=True), head
+    ).astype(bool)
+    held_out = ~held_out
+    assert 60 < held_out.sum() < 120
+    table = pq.read_table(out / "out_of_fold.parquet")
+    assert table["key"].to_pylist() == list(features.keys), "what it was trained on is all of it"
+    logits = np.array(table["logits"].to_pylist(), np.float32)
+    assert np.isnan(logits[~held_out]).all()
+    accuracy = metrics.top1_accuracy(logits[held_out], features.labels[held_out])
+    assert accuracy > 0.7
+    validation = json.loads((out / "cross_validation.json").read_text())
+    assert validation["top1_accuracy"] == {"mean": pytest.approx(accuracy)}
+    assert f"{accuracy:.4f} on the {held_out.sum()} held out, 360 examples" in capsys.readouterr().out
+    assert metrics.top1_accuracy(trained_head.load(out).logits(features.values), features.labels) > 0.8
+
+
+def test_a_fraction_that_holds_out_nothing_is_an_error(tmp_path, train):
+    source = write_bottlenecks(tmp_path / "features", n=5)
+    message = r"`cross_validation.held_out.ridge` must leave some of the 15 pictures .* Received: 0.0001"
+    with pytest.raises(UserError, match=message):
+        train("ridge", source, cross_validation__held_out={"ridge": 0.0001})
 
 
 @pytest.mark.parametrize(

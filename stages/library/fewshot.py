@@ -180,11 +180,13 @@ def run(
         section = head_params[name]
         features = values[section.features]
         for draw, places in enumerate(draws):
-            chosen = _choose(name, features, groups[0], places[0], size, section, settings)
+            validation = _cross_validate(name, features, groups[0], places[0], size, section, settings)
             for group, place in zip(groups, places, strict=True):
                 training = place < size
-                data = features[group.rows[training]], group.labels[training], len(group.classes)
-                head = heads.lookup(name).fit(*data, section, settings.seed, chosen)
+                head = validation.head if group is groups[0] else None
+                if head is None:
+                    data = features[group.rows[training]], group.labels[training], len(group.classes)
+                    head = heads.lookup(name).fit(*data, section, settings.seed, validation.chosen)
                 confusion = _test(head, features, group, ~training)
                 yield Score(
                     name,
@@ -194,7 +196,7 @@ def run(
                     group.background,
                     float(confusion.trace() / confusion.sum()),
                     metrics.mean_class_accuracy(confusion),
-                    json.dumps(chosen, sort_keys=True),
+                    json.dumps(validation.chosen, sort_keys=True),
                     int(training.sum()),
                     int(confusion.sum()),
                 )
@@ -234,15 +236,15 @@ def as_metrics(summary: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return numbers
 
 
-def _choose(
+def _cross_validate(
     name: str, features: np.ndarray, group: Pictures, place: np.ndarray, size: int, section: Any, settings: Params
-) -> dict[str, Any]:
-    """Returns what a head's cross-validation on the training pictures of a draw decides."""
+) -> heads.CrossValidation:
+    """Returns a head's cross-validation on the training pictures of a draw; an empty one where it decides nothing."""
     module, training = heads.lookup(name), place < size
     if not module.CHOOSES:
-        return {}
+        return heads.CrossValidation(np.empty((0, len(group.classes)), np.float32), [])
     data = features[group.rows[training]], group.labels[training], len(group.classes)
-    return module.cross_validate(*data, place[training] % min(settings.folds, size), section, settings.seed).chosen
+    return module.cross_validate(*data, place[training] % min(settings.folds, size), section, settings.seed)
 
 
 def _test(head: heads.Fitted, features: np.ndarray, group: Pictures, tested: np.ndarray) -> np.ndarray:

@@ -220,7 +220,7 @@ def cells(result: Result) -> tuple[str, ...]:
         result.backbone or "-",
         f"{numbers['top1_accuracy']:.4f} [{interval['low']:.4f}, {interval['high']:.4f}]",
         *(f"{flattened[key]:.4f}" if key in flattened else "-" for key in COLUMNS),
-        f"{validation['mean']:.4f} ± {validation['std']:.4f}" if validation else "-",
+        " ± ".join(f"{validation[part]:.4f}" for part in ("mean", "std") if part in validation) if validation else "-",
         f"{numbers['size_bytes'] / 1e6:.1f} MB" if "size_bytes" in numbers else "-",
         f"{numbers['num_examples']:,}",
     )

@@ -53,21 +53,24 @@ class CrossValidation:
     """Result of k-fold cross-validation.
 
     Attributes:
-      logits: float32 (n, num_classes), each row by the head that did not see its fold; not yet calibrated.
+      logits: float32 (n, num_classes), each row by the head that did not see its fold, NaN in rows of no fold; not yet
+        calibrated.
       curve: averaged over the folds.
       chosen: hyperparameters that cross-validation decided, JSON values; `fit` receives them.
+      head: as `fit` fits it on all rows but for rounding, where it came at little cost; else None.
     """
 
     logits: np.ndarray
     curve: list[CurvePoint]
     chosen: dict[str, Any] = field(default_factory=dict)
+    head: Fitted | None = None
 
 
 class HeadModule(Protocol):
     """What a head's module offers.
 
     `features` is (n, dim), float16 or float32; `labels` int64 (n,) in [0, num_classes); `folds` int64 (n,), the fold of
-    each row. A training set may lack a class. The same arguments give the same bits.
+    each row, from 0, or `folds.NEVER`. A training set may lack a class. The same arguments give the same bits.
     """
 
     Params: type

@@ -77,10 +77,13 @@ def cross_validate(
                 break
         curves.append(curve)
     reached = min(len(curve) for curve in curves)
-    losses = [metrics.log_loss(softmax(scores), labels) for scores in logits[: reached // 2]]
+    held_out = np.flatnonzero(folds >= 0)
+    losses = [metrics.log_loss(softmax(scores[held_out]), labels[held_out]) for scores in logits[: reached // 2]]
     best = int(np.argmin(losses))
     curve = learning_curves.average([curve[:reached] for curve in curves])
-    return CrossValidation(np.array(logits[best]), curve, {"penalty": penalties[best]})
+    out_of_fold = np.full(logits.shape[1:], np.nan, np.float32)
+    out_of_fold[held_out] = logits[best, held_out]
+    return CrossValidation(out_of_fold, curve, {"penalty": penalties[best]})
 
 
 def fit(

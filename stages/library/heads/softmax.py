@@ -65,7 +65,7 @@ def cross_validate(
     features: np.ndarray, labels: np.ndarray, num_classes: int, folds: np.ndarray, params: Params, seed: int
 ) -> CrossValidation:
     """Trains a head for each fold; the curve has a point per epoch."""
-    logits = np.empty((len(labels), num_classes), np.float32)
+    logits = np.full((len(labels), num_classes), np.nan, np.float32)
     curves = []
     for fold in progress(range(folds.max() + 1), "cross-validation", "folds"):
         training, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)

@@ -81,7 +81,7 @@ def cross_validate(
     count = int(folds.max()) + 1
     workers = 1 if params.workers else min(count, os.cpu_count() or 1)
     threads = (os.cpu_count() or 1) // workers
-    logits = np.empty((len(labels), num_classes), np.float32)
+    logits = np.full((len(labels), num_classes), np.nan, np.float32)
 
     def run(fold: int) -> list[CurvePoint]:
         held_out = folds == fold
