@@ -24,7 +24,7 @@ INTRODUCTION = """# params.yaml, key by key
 
 Made from the code by `python -m app.reference`. Vary one run with `dvc exp run -S SECTION.KEY=VALUE`; a list is written
 as `-S 'ridge.penalties=[1,10]'`, and a key that is not there yet is added with a plus, as in
-`-S '+extract.weights.inception_v3=PATH'`. Every stage checks the whole file before it starts, and names each key that
+`-S '++extract.weights.inception_v3=PATH'`. Every stage checks the whole file before it starts, and names each key that
 breaks its rule. "Reruns" names the stages that depend on a section; what depends on their outs runs after them.
 """
 

@@ -29,9 +29,19 @@ def test_a_recipe_gives_valid_parameters(path, tmp_path):
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_a_recipe_adds_no_key_but_weights(path):
+def test_a_recipe_adds_keys_only_where_params_yaml_has_a_mapping_of_names(path):
     added = [word for word in overrides(path) if word.startswith("+")]
-    assert all(word.startswith("+extract.weights.") for word in added)
+    assert all(word.startswith(("++extract.weights.", "++cross_validation.held_out.")) for word in added)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_can_be_run_again(path, tmp_path):
+    """`dvc exp run` leaves its changes in params.yaml, where a key that a + adds is then found."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    apply_overrides(tmp_path / "params.yaml", overrides(path))
+    first = (tmp_path / "params.yaml").read_bytes()
+    apply_overrides(tmp_path / "params.yaml", overrides(path))
+    assert (tmp_path / "params.yaml").read_bytes() == first
 
 
 @pytest.mark.parametrize("section", ["scratch", "finetune"])
