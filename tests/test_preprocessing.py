@@ -50,6 +50,14 @@ def test_enlarging_is_bilinear_between_pixel_centres():
     np.testing.assert_allclose(preprocessing.fit(image, Preprocessing(4)), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize(("height", "width"), [(28, 28), (96, 96), (95, 97), (300, 28), (50, 200)])
+def test_antialias_counts_where_a_side_shrinks_and_changes_nothing_where_none_does(height, width):
+    image = RNG.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    expected = tf.image.resize(image.astype(np.float32), (96, 96), antialias=True)
+    np.testing.assert_allclose(preprocessing.fit(image, Preprocessing(96)), expected, atol=1e-3)
+    np.testing.assert_allclose(preprocessing.fit(image[None], Preprocessing(96))[0], expected, atol=1e-3)
+
+
 def test_shrinking_averages_under_a_triangle():
     row = np.array([10, 20, 40, 80], np.float32)
     image = np.broadcast_to(row[None, :, None], (4, 4, 3))

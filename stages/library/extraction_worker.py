@@ -75,20 +75,17 @@ class Worker:
         yield from ahead(run, items, self._compiled.callers)
 
     def _images(self, batches: np.ndarray) -> Iterable["tf.Tensor"]:
-        """Yields float32 pixels (batch_size, side, side, 3) of [0, 255], black in empty slots."""
+        """Yields float32 pixels (batch_size, side, side, 3) of [0, 255]; an empty slot repeats a picture."""
         import tensorflow as tf
 
         def serialized() -> Iterator[list[bytes]]:
             for rows in batches:
-                contents = self._job.index.serialized(rows[rows >= 0])
-                yield [next(contents) if row >= 0 else b"" for row in rows]
-
-        side = self._job.preparation.input_size_px
+                contents = list(self._job.index.serialized(rows[rows >= 0]))
+                taken = iter(contents)
+                yield [next(taken) if row >= 0 else contents[0] for row in rows]
 
         def image(content: "tf.Tensor") -> "tf.Tensor":
-            picture = lambda: preprocessing.parse(content, self._job.preparation)["image"]  # noqa: E731
-            decoded = tf.cond(tf.strings.length(content) > 0, picture, lambda: tf.zeros((side, side, 3)))
-            return tf.ensure_shape(decoded, (side, side, 3))
+            return preprocessing.parse(content, self._job.preparation)["image"]
 
         width = batches.shape[1]
         texts = tf.data.Dataset.from_generator(serialized, output_signature=tf.TensorSpec((width,), tf.string))
