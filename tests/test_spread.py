@@ -86,6 +86,14 @@ def test_without_two_seeds_it_says_what_to_run(monkeypatch, capsys):
         spread.main()
 
 
+def test_its_last_line_says_how_to_go_on(monkeypatch, capsys):
+    shown = show(row({"scratch": accuracy(0.9)}), row({"scratch": accuracy(0.8)}, scratch__seed=1))
+    monkeypatch.setattr(spread, "experiments", lambda project: shown)
+    monkeypatch.setattr(sys, "argv", ["spread"])
+    spread.main()
+    assert "More of them: dvc exp run --queue -S" in capsys.readouterr().out.splitlines()[-1]
+
+
 def test_a_folder_without_dvc_is_a_one_line_error(tmp_path):
     with pytest.raises(UserError, match=r"^dvc exp show fails: [^\n]*$"):
         spread.experiments(tmp_path)
