@@ -89,9 +89,7 @@ def main() -> None:
             "Run, for example: dvc exp run --queue -S finetune.seed=0,1,2 && dvc exp run --run-all"
         )
     print(tables(found), end="")
-    print(
-        "spread: the more runs the surer. More of them: dvc exp run --queue -S finetune.seed=3,4 && dvc exp run --run-all"
-    )
+    print("spread: more runs make it surer: dvc exp run --queue -S finetune.seed=3,4 && dvc exp run --run-all")
 
 
 def experiments(project: Path) -> list[Any]:

@@ -91,7 +91,7 @@ def test_its_last_line_says_how_to_go_on(monkeypatch, capsys):
     monkeypatch.setattr(spread, "experiments", lambda project: shown)
     monkeypatch.setattr(sys, "argv", ["spread"])
     spread.main()
-    assert "More of them: dvc exp run --queue -S" in capsys.readouterr().out.splitlines()[-1]
+    assert "more runs make it surer: dvc exp run --queue -S" in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_a_folder_without_dvc_is_a_one_line_error(tmp_path):
