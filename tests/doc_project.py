@@ -44,7 +44,7 @@ class Place:
         self.project.set(SIZES)
         self.project.commit()
         self.cifar10 = archive(folder.parent, cifar("cifar10", size=20))
-        self.experiments = 0
+        self.experiments: list[list[str]] = []
 
     def restore(self):
         """As it was after the first run."""
@@ -52,7 +52,7 @@ class Place:
         self.project.git("clean", "-fdq", "metrics")
         self.project.run("dvc", "checkout", "--force", "-q", "--allow-missing")
         self.project.run("dvc", "exp", "remove", "--all-commits", "-q")
-        self.experiments = 0
+        self.experiments = []
 
     def type(self, line):
         """Runs a line and returns what it prints."""
@@ -62,8 +62,21 @@ class Place:
         if line.startswith("dvc exp run") and "--run-all" not in line:
             words = shlex.split(line)
             overrides = [word for flag, word in itertools.pairwise(words) if flag == "-S"]
-            self.experiments += len(get_hydra_sweeps({"params.yaml": overrides})) if overrides else 1
+            points = get_hydra_sweeps({"params.yaml": overrides}) if overrides else [{"params.yaml": []}]
+            self.experiments += [self.changes(point["params.yaml"]) for point in points]
         return printed
+
+    def changes(self, overrides):
+        """The words KEY=VALUE by which an experiment differs from the commit, as app.experiments writes them."""
+        yaml = YAML(typ="safe")
+        committed = yaml.load(self.project.git("show", "HEAD:params.yaml"))
+        words = []
+        for key, _, text in (word.partition("=") for word in overrides):
+            section, _, name = key.partition(".")
+            value = yaml.load(text)
+            if value != (committed[section][name] if name else committed[section]):
+                words.append(f"{key}={json.dumps(value, separators=(',', ':'))}")
+        return sorted(words)
 
     def metrics(self, name):
         return json.loads((self.folder / "metrics" / f"{name}.json").read_text(encoding="utf-8"))

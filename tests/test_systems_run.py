@@ -114,6 +114,7 @@ def follow(place, archives, line):
     place.type(line)
     used = YAML(typ="safe").load(place.folder / "params.yaml")
     assert used["dataset"]["name"] == dataset
+    assert used["scratch"]["epochs"] == 2  # the later of two counts, as the page says
     figures = list(figures_of(place, line, used))
     assert figures
     assert all(0 <= figure <= 1 and not math.isnan(figure) for figure in figures)
@@ -128,7 +129,8 @@ def figures_of(place, line, used):
         yield place.metrics("scratch")["top1_accuracy"]
     elif "exp run evaluate-finetuned " in line:
         yield place.metrics(f"{LITE0}/finetuned")["top1_accuracy"]
-        yield place.metrics(f"{LITE0}/finetuned")["training_mode"]["top1_accuracy"]  # the post's figure
+        if used["finetune"]["train_batch_norm"]:
+            yield place.metrics(f"{LITE0}/finetuned")["training_mode"]["top1_accuracy"]  # the post's figure
     elif "exp run evaluate " in line:
         for head in used["heads"]:
             yield place.metrics(f"{LITE0}/{head}")["top1_accuracy"]
