@@ -1,6 +1,7 @@
 """A project of few pictures and short trainings on which the commands of README and docs are run."""
 
 import csv
+import functools
 import itertools
 import json
 import shlex
@@ -87,4 +88,5 @@ class Place:
 
     def ran_with(self, stage, key):
         """The value of a parameter with which a stage last ran, by dvc.lock."""
-        return YAML(typ="safe").load(self.folder / "dvc.lock")["stages"][stage]["params"]["params.yaml"][key]
+        locked = YAML(typ="safe").load(self.folder / "dvc.lock")["stages"][stage]["params"]["params.yaml"]
+        return functools.reduce(lambda part, name: part[name], key.split("."), locked)

@@ -154,6 +154,6 @@ PREDICT = "python -m app.predict IMAGE... --backbone efficientnet_lite0 --top 5"
 
 
 def test_imagenet_labels_need_no_training(place):
-    found = re.findall(r"^(0\.\d{4})  \S", place.type(PREDICT), re.MULTILINE)
+    found = re.findall(r"^  (0\.\d{4})  \S", place.type(PREDICT), re.MULTILINE)
     assert len(found) == 5
     assert found == sorted(found, reverse=True)
