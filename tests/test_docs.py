@@ -1,6 +1,7 @@
-"""The commands of README and docs. The tutorial's are run as they stand, by this file; those on remotes, pull requests
-and exports by test_remotes.py, test_pr_report.py and test_export.py. Others take hours, or change the machine: the
-program itself reads each command line here, up to the point where it would begin.
+"""The commands of README and docs. The tutorial's are run as they stand, by this file; those of README, how-to.md and
+systems.md on few pictures by test_docs_run.py; those on remotes, pull requests and exports by test_remotes.py,
+test_pr_report.py and test_export.py. Others take hours, or change the machine: the program itself reads each command
+line here, up to the point where it would begin.
 """
 
 import argparse
@@ -21,19 +22,9 @@ from dvc.cli import DvcParserError, parse_args  # type: ignore[import-untyped]
 from dvc.utils.hydra import apply_overrides, get_hydra_sweeps  # type: ignore[import-untyped]
 
 from stages.library import params
+from tests.doc_commands import commands
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
-
-
-def commands(path):
-    """Returns the commands of a page's shell blocks and those that stand in its text as code, without comments."""
-    text = path.read_text(encoding="utf-8")
-    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
-    lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    outside = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
-    lines += [code for code in re.findall(r"`([^`]+)`", outside) if re.match(r"(dvc|python -m|make) ", code)]
-    return [line for line in (re.sub(r"(^|\s)#.*", "", line).strip() for line in lines) if line]
-
 
 EVERY = [pytest.param(line, id=f"{path.stem}: {line}"[:90]) for path in PAGES for line in commands(path)]
 

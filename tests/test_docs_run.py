@@ -1,0 +1,232 @@
+"""The commands of README.md and docs/how-to.md do what the pages say of them; docs/systems.md has test_systems_run.py.
+
+The lines are the pages' own, run by a shell, so that a changed page is tested as it now stands. A section is one test:
+its lines belong together. Each line is run, from the committed params.yaml, or LEFT_OUT has a reason.
+
+Reduced: 75 pictures of 24 px in 3 classes, networks that see 32 px, two heads with two folds, two epochs of everything
+(SIZES of doc_project.py and SMALL of checkout.py). `PATH` and `HEX` are those of an archive of 120 pictures in
+CIFAR-10's layout, and `new.jpg` is one of the pictures. Nothing else of a line is replaced.
+"""
+
+import csv
+import json
+import re
+import time
+
+import pytest
+from conftest import ROOT
+
+from tests.doc_commands import sections
+from tests.doc_project import LITE0, Place
+
+pytestmark = pytest.mark.slow
+
+LEFT_OUT = {
+    "make repro": "sets up an environment with pip; its two commands stand in the same page and are run",
+    "make test": "runs these tests",
+    "git clone URL decant && cd decant": "the project of these tests is such a copy",
+    "make train PICTURES=~/pictures": "run by test_docs.py, in the tutorial",
+    "python3 -m venv .venv && . .venv/bin/activate": "the tests have an environment",
+    "pip install -r requirements.txt": "needs a package registry",
+    "pip install -r requirements-dev.txt": "needs a package registry",
+    "pip install -r requirements-gpu.txt": "needs a package registry",
+    "pytest": "runs these tests",
+    "ruff format --check . && ruff check . && mypy": "the project of these tests has neither tests nor their settings",
+    "make pr-report BASE=main": "run by test_pr_report.py",
+}
+PAGES = {"README": sections(ROOT / "README.md"), "how-to": sections(ROOT / "docs" / "how-to.md")}
+SECTIONS = [
+    pytest.param(lines, id=f"{stem}: {heading}")
+    for stem, page in PAGES.items()
+    for heading, lines in page.items()
+    if not LEFT_OUT.keys() >= set(lines)
+]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A project in which every stage has run, and was committed twice."""
+    place = Place(tmp_path_factory.mktemp("docs") / "project")
+    place.project.repro()
+    place.project.commit()
+    place.project.commit()
+    return place
+
+
+@pytest.fixture
+def place(made):
+    made.restore()
+    return made
+
+
+def test_every_line_of_the_pages_is_run_or_left_out_for_a_reason():
+    lines = {line for page in PAGES.values() for section in page.values() for line in section}
+    assert LEFT_OUT.keys() | OUTCOMES.keys() == lines
+    assert LEFT_OUT.keys() & OUTCOMES.keys() == set()
+
+
+@pytest.mark.parametrize("lines", SECTIONS)
+def test_a_section_does_what_it_says(place, lines):
+    for line in lines:
+        if line.startswith("dvc exp run"):
+            # It leaves its changes in params.yaml, and each line of a page is a variation of its own.
+            place.project.git("checkout", "-q", "params.yaml")
+        if line not in LEFT_OUT:
+            OUTCOMES[line](place, place.type(line))
+
+
+# What each line leads to
+
+
+def says(part):
+    def check(place, printed):
+        assert part in printed
+
+    return check
+
+
+def nothing_ran(place, printed):
+    assert "Running stage" not in printed
+    assert "Data and pipelines are up to date." in printed
+
+
+def ran_with(stage, key, value):
+    """A check: of what a stage depends on, this has changed, and no stage ran that does not depend on it."""
+
+    def check(place, printed):
+        assert place.ran_with(stage, key) == value
+        assert "Stage 'train-scratch' didn't change, skipping" in printed
+        assert place.leaderboard()
+
+    return check
+
+
+def softmax_is_there(place, printed):
+    assert 0 <= place.metrics(f"{LITE0}/softmax")["top1_accuracy"] <= 1
+    assert {"ridge", "softmax"} <= set(place.leaderboard())
+    assert "dnn" not in place.leaderboard()
+
+
+def more_pixels_and_epochs(place, printed):
+    assert place.ran_with(f"bottleneck-extract@{LITE0}", "extract.input_size_px") == 160
+    assert place.ran_with(f"finetune@{LITE0}", "finetune.epochs") == 10
+    assert place.leaderboard()
+
+
+def experiments_are_listed(place, printed):
+    """Each has run, and stands there with what it changed."""
+    rows = [line.split() for line in printed.splitlines() if line.startswith("- ")]
+    assert f"experiments: {len(rows)}." in printed
+    assert rows
+    changed = [sorted(word for word in row if "=" in word) for row in rows]
+    assert sorted(changed) == sorted(place.experiments)
+    assert all(re.fullmatch(r"\d\.\d{4}|-|\S+=\S+", word) for row in rows for word in row[2:])  # no "Failed"
+
+
+def changes_are_shown(place, printed):
+    assert f"{LITE0}/ridge.json:log_loss" in printed
+    table = place.type("dvc exp show --only-changed --csv")  # of which the page speaks beside the line
+    assert "openvino" in table
+    assert "scratch.epochs" not in table
+
+
+def pictures_are_drawn(place, printed):
+    assert "failed" not in printed
+    assert "vega-lite" in (place.folder / "dvc_plots" / "index.html").read_text(encoding="utf-8")
+
+
+def other_split(place, printed):
+    assert place.ran_with("tfrecord", "split.seed") == 1
+    assert f"finetune@{LITE0}" not in printed
+
+
+def report_is_written(place, printed):
+    assert "'report'" in printed
+    assert "ridge" in place.leaderboard()
+
+
+def all_are_queued(place, printed):
+    assert printed.count("Queued experiment") == len(place.experiments)
+
+
+def queue_has_run(place, printed):
+    # Until the workers have ended by themselves: `dvc queue stop` would also end those of the next queue.
+    end = time.monotonic() + 600
+    while "0 active, 0 idle" not in (status := place.project.run("dvc", "queue", "status")) or "Queued" in status:
+        assert time.monotonic() < end, status
+        time.sleep(2)
+    assert status.count("Success") == len(place.experiments)
+
+
+def all_have_run(place, printed):
+    assert len(place.project.run("dvc", "exp", "list", "--name-only").split()) == len(place.experiments)
+
+
+def spread_over_three_seeds(place, printed):
+    assert re.search(rf"{LITE0}/finetuned +\| finetune.seed 0, 1, 2 +\| 3 ", printed)
+
+
+def costs_are_measured(place, printed):
+    with (place.folder / "artifacts" / "costs" / "costs.csv").open(encoding="utf-8") as file:
+        models = [row["model"] for row in csv.DictReader(file)]
+    assert len(models) == 4
+    assert (place.folder / "artifacts" / "costs" / "costs.png").is_file()
+
+
+def cifar_is_classified(place, printed):
+    content = json.loads((place.folder / "data" / "tfrecord" / "dataset.json").read_text(encoding="utf-8"))
+    assert content["images"] == 120
+    assert 0 <= place.metrics(f"{LITE0}/ridge")["top1_accuracy"] <= 1
+
+
+def store_is_shown(place, printed):
+    assert re.search(rf"^{LITE0} +32 px bilinear tensorflow float32 +folder +75 ", printed, re.MULTILINE)
+
+
+def store_is_whole(place, printed):
+    assert re.search(r"^[1-9]\d* parts, 0 damaged\. Nothing to be done", printed, re.MULTILINE)
+
+
+def nothing_is_that_old(place, printed):
+    assert "0.0 MB are free" in printed
+    store_is_shown(place, place.type("python -m app.store"))
+
+
+def classes_are_named(place, printed):
+    assert re.search(r"0\.\d{4} +\S", printed)
+
+
+RIDGE = f"train-heads@{LITE0}-ridge"
+EXTRACT = f"bottleneck-extract@{LITE0}"
+OUTCOMES = {
+    ".venv/bin/python -m app.predict new.jpg": classes_are_named,
+    "dvc repro": nothing_ran,
+    "cat artifacts/report/leaderboard.md": says("| ridge "),
+    "dvc plots show": pictures_are_drawn,
+    "dvc exp run -S 'ridge.penalties=[1,10,100]'": ran_with(RIDGE, "ridge.penalties", [1, 10, 100]),
+    "python -m app.experiments": experiments_are_listed,
+    "python -m app.costs": costs_are_measured,
+    "python -m app.store": store_is_shown,
+    "dvc dag": says(f"| evaluate@{LITE0}-ridge |"),
+    "dvc exp run -S 'heads=[ridge,softmax]'": softmax_is_there,
+    "dvc exp run -S ridge.features=probabilities": ran_with(RIDGE, "ridge.features", "probabilities"),
+    "dvc exp run -S extract.input_size_px=160 -S finetune.epochs=10": more_pixels_and_epochs,
+    "dvc exp run -S extract.flip=true": ran_with(EXTRACT, "extract.flip", True),
+    "dvc exp run -S extract.runtime=openvino": ran_with(EXTRACT, "extract.runtime", "openvino"),
+    "dvc exp show --only-changed": changes_are_shown,
+    "dvc plots diff HEAD~1": pictures_are_drawn,
+    "dvc exp run evaluate -S split.seed=1": other_split,
+    "dvc repro -s report": report_is_written,
+    "dvc exp run --queue -S 'dnn.dropout=0.2,0.4' -S 'dnn.learning_rate=0.001,0.0003' evaluate": all_are_queued,
+    "dvc queue start --jobs 2": queue_has_run,
+    "dvc exp run --queue -S finetune.seed=0,1,2": all_are_queued,
+    "dvc exp run --run-all": all_have_run,
+    "python -m app.spread": spread_over_three_seeds,
+    "dvc exp run evaluate -S dataset.name=cifar10 -S dataset.archive=PATH -S dataset.archive_sha256=HEX": (
+        cifar_is_classified
+    ),
+    "python -m app.store verify": store_is_whole,
+    "python -m app.store prune --unused-for 30": nothing_is_that_old,
+    "dvc exp run --temp": says("Ran experiment(s)"),
+    "python -m stages.evaluate --help": says("--records"),
+}
