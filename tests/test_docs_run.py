@@ -5,7 +5,8 @@ its lines belong together. Each line is run, from the committed params.yaml, or 
 
 Reduced: 75 pictures of 24 px in 3 classes, networks that see 32 px, two heads with two folds, two epochs of everything
 (SIZES of doc_project.py and SMALL of checkout.py). `PATH` and `HEX` are those of an archive of 120 pictures in
-CIFAR-10's layout, and `new.jpg` is one of the pictures. Nothing else of a line is replaced.
+CIFAR-10's layout, `new.jpg` is one of the pictures, `.venv/bin/python` the interpreter of the tests. Nothing else of a
+line is replaced: 160 px and 10 epochs are as the page has them.
 """
 
 import csv
