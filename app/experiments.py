@@ -64,7 +64,7 @@ def main() -> None:
     print(arguments.metric)
     print(*table(rows, models, shutil.get_terminal_size((120, 24)).columns), sep="\n")
     experiments = sum(not row.baseline for row in rows)
-    print(f"experiments: {experiments}. Take one over: dvc exp apply NAME; more of each: dvc exp show --only-changed")
+    print(f"experiments: {experiments}. Take one over: dvc exp apply NAME; all of each: dvc exp show --csv")
 
 
 def show() -> list[dict[str, Any]]:
