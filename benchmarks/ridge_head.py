@@ -40,8 +40,9 @@ def main() -> None:
 
     def ours() -> float:
         data = features[train], labels[train], num_classes
-        chosen = ridge.cross_validate(*data, folds, choice, 0).chosen
-        return metrics.top1_accuracy(ridge.fit(*data, choice, 0, chosen).logits(features[test]), labels[test])
+        head = ridge.cross_validate(*data, folds, choice, 0).head  # as train-heads takes it
+        assert head is not None
+        return metrics.top1_accuracy(head.logits(features[test]), labels[test])
 
     def reference(dtype: type[np.floating[Any]]) -> float:
         from sklearn.linear_model import RidgeClassifier
