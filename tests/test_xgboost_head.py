@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xgboost as library
 
 from stages.library import boosting_data, column_groups, metrics
 from stages.library.boosting_data import Quantiles
@@ -59,10 +60,10 @@ def test_loaded_head_gives_the_same_bits(tmp_path):
 
 def test_threads_do_not_change_the_trees(tmp_path):
     features, labels = problem(n=2000)
-    everything = np.ones(len(labels), bool)
     digests = set()
     for threads in (1, 2, 3):
-        head, _ = xgboost._train(features, labels, 3, everything, ~everything, PARAMS, 0, threads, tmp_path)
+        quantiles = Quantiles(features, labels, 64, threads, True, tmp_path)
+        head, _ = xgboost._train(quantiles, 3, {"training": np.arange(len(labels))}, PARAMS, 0)
         digests.add(saved(tmp_path, head))
     assert len(digests) == 1
 
@@ -118,11 +119,9 @@ def test_every_deal_gives_each_column_to_one_group(dim, fraction, groups):
 
 
 def test_joined_rounds_add_up_and_split_by_the_columns_of_their_group():
-    import xgboost as library
-
     features, labels = problem(dim=9)
     columns = [np.array([1, 4, 7]), np.array([0, 2, 8])]
-    quantiles = Quantiles(features, labels, 64, 1, Path())
+    quantiles = Quantiles(features, labels, 64, 1, True, Path())
     parameters = {"objective": "multi:softprob", "num_class": 3, "max_depth": 3, "seed": 0, "learning_rate": 0.3}
     parameters |= {"tree_method": "hist", "max_bin": 64}
     everything = {"training": np.arange(len(labels))}
@@ -145,6 +144,32 @@ def test_joined_rounds_add_up_and_split_by_the_columns_of_their_group():
     np.testing.assert_allclose(predicted, margins, atol=1e-5)
     assert history["training"]["merror"][-1] == pytest.approx(np.mean(margins.argmax(axis=1) != labels))
     assert history["training"]["mlogloss"][-1] == pytest.approx(metrics.log_loss(softmax(margins), labels), rel=1e-5)
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.2])
+def test_the_matrices_of_all_groups_and_folds_side_by_side_count_against_the_memory(fraction, monkeypatch):
+    on_disk = []
+    external = library.ExtMemQuantileDMatrix
+
+    def matrix(*arguments, **options):
+        on_disk.append(1)
+        return external(*arguments, **options)
+
+    monkeypatch.setattr(library, "ExtMemQuantileDMatrix", matrix)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    features, labels = problem(dim=40)
+    params = replace(PARAMS, colsample_bytree=fraction)
+    values = features.size * (1 if fraction == 1 else column_groups.DEALS)
+    # A byte by rows and a byte by columns of each value; two folds are trained at a time.
+    for at_once, train in (
+        (1, lambda: xgboost.fit(features, labels, 3, params, 0, {})),
+        (2, lambda: xgboost.cross_validate(features, labels, 3, np.arange(len(labels)) % 5, params, 0)),
+    ):
+        for limit, spills in ((2 * values * at_once, False), (2 * values * at_once - 1, True)):
+            monkeypatch.setattr(boosting_data, "BYTES_IN_MEMORY", limit)
+            on_disk.clear()
+            train()
+            assert bool(on_disk) == spills
 
 
 @pytest.mark.parametrize("limit", [1 << 30, 100])

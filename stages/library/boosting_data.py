@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import xgboost
 
 BYTES_PER_BLOCK = 1 << 26
-BYTES_IN_MEMORY = 1 << 30
+BYTES_IN_MEMORY = 1 << 29
+COPIES = 2  # by rows and by columns
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,15 @@ class Quantiles:
       labels: int64 (n,).
       max_bin: quantiles per column.
       threads: of XGBoost; 0: all cores.
-      scratch: an empty folder, for matrices of more than BYTES_IN_MEMORY.
+      in_memory: keep the matrices there, and not in files.
+      scratch: an empty folder for those files.
     """
 
     features: np.ndarray
     labels: np.ndarray
     max_bin: int
     threads: int
+    in_memory: bool
     scratch: Path
 
     def of(
@@ -48,14 +51,23 @@ class Quantiles:
         """
         import xgboost
 
-        dim = self.features.shape[1] if columns is None else len(columns)
         block_rows = max(BYTES_PER_BLOCK // (4 * self.features.shape[1]), 1)
         blocks = _blocks(self.features, self.labels, rows, columns, block_rows)
         options = {"max_bin": self.max_bin, "ref": reference, "nthread": self.threads}
-        if len(rows) * dim <= BYTES_IN_MEMORY:
+        if self.in_memory:
             return xgboost.QuantileDMatrix(blocks(None), **options)
         prefix = tempfile.mkdtemp(dir=self.scratch)
         return xgboost.ExtMemQuantileDMatrix(blocks(f"{prefix}/part"), **options)
+
+
+def fit_in_memory(values: int, max_bin: int) -> bool:
+    """Returns whether matrices that live at the same time may stay in memory: up to BYTES_IN_MEMORY, all together.
+
+    Args:
+      values: rows times columns, summed over the matrices.
+      max_bin: quantiles per column.
+    """
+    return values * COPIES * np.min_scalar_type(max_bin - 1).itemsize <= BYTES_IN_MEMORY
 
 
 def _blocks(

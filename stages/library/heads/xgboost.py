@@ -9,7 +9,9 @@ on the number of threads.
 Reference: Chen and Guestrin, XGBoost: A Scalable Tree Boosting System, 2016, arXiv:1603.02754.
 """
 
+import contextlib
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import pydantic
 
-from stages.library import artifacts, boosting_workers, column_groups, learning_curves
+from stages.library import artifacts, boosting_data, boosting_workers, column_groups, learning_curves
 from stages.library.boosting_data import Quantiles
 from stages.library.console import progress
 from stages.library.downloads import cache_folder
@@ -85,10 +87,11 @@ def cross_validate(
 
     def run(fold: int) -> list[CurvePoint]:
         held_out = folds == fold
-        with artifacts.scratch_folder(cache_folder() / "scratch") as scratch:
-            head, curve = _train(features, labels, num_classes, ~held_out, held_out, params, seed, threads, scratch)
-        for rows in batches(len(labels), BLOCK_ROWS):
-            scored = rows.start + np.flatnonzero(held_out[rows])
+        rows = {"training": np.flatnonzero(~held_out), "held_out": np.flatnonzero(held_out)}
+        with _quantiles(features, labels, params, threads, workers) as quantiles:
+            head, curve = _train(quantiles, num_classes, rows, params, seed)
+        for some in batches(len(labels), BLOCK_ROWS):
+            scored = some.start + np.flatnonzero(held_out[some])
             logits[scored] = head.logits(features[scored])
         return curve
 
@@ -101,9 +104,8 @@ def fit(
     features: np.ndarray, labels: np.ndarray, num_classes: int, params: Params, seed: int, chosen: dict[str, Any]
 ) -> BoostedTrees:
     """Trains on all rows; cross-validation chose nothing."""
-    everything = np.ones(len(labels), bool)
-    with artifacts.scratch_folder(cache_folder() / "scratch") as scratch:
-        return _train(features, labels, num_classes, everything, ~everything, params, seed, 0, scratch)[0]
+    with _quantiles(features, labels, params, threads=0, side_by_side=1) as quantiles:
+        return _train(quantiles, num_classes, {"training": np.arange(len(labels))}, params, seed)[0]
 
 
 def load(folder: Path) -> BoostedTrees:
@@ -120,18 +122,21 @@ def load(folder: Path) -> BoostedTrees:
     return BoostedTrees(xgboost.Booster(model_file=folder / MODEL), config["num_classes"])
 
 
+@contextlib.contextmanager
+def _quantiles(
+    features: np.ndarray, labels: np.ndarray, params: Params, threads: int, side_by_side: int
+) -> Iterator[Quantiles]:
+    """Gives the quantiles of all rows; trainings that run side by side share the memory."""
+    columns = sum(map(len, column_groups.deal(features.shape[1], params.colsample_bytree, seed=0)))
+    in_memory = boosting_data.fit_in_memory(len(labels) * columns * side_by_side, params.max_bin)
+    with artifacts.scratch_folder(cache_folder() / "scratch") as scratch:
+        yield Quantiles(features, labels, params.max_bin, threads, in_memory, scratch)
+
+
 def _train(
-    features: np.ndarray,
-    labels: np.ndarray,
-    num_classes: int,
-    training: np.ndarray,
-    held_out: np.ndarray,
-    params: Params,
-    seed: int,
-    threads: int,
-    scratch: Path,
+    quantiles: Quantiles, num_classes: int, rows: dict[str, np.ndarray], params: Params, seed: int
 ) -> tuple[BoostedTrees, list[CurvePoint]]:
-    """Boosts on the rows `training` (bool (n,)); scores the rows `held_out` after every round, if there are any."""
+    """Boosts on the rows "training"; scores all of them after every round."""
     parameters = {
         "objective": "multi:softprob",
         "num_class": num_classes,
@@ -143,17 +148,13 @@ def _train(
         "max_bin": params.max_bin,
         "eval_metric": ["merror", "mlogloss"],
         "seed": seed,
-        "nthread": threads,
+        "nthread": quantiles.threads,
     }
-    rows = {"training": np.flatnonzero(training)}
-    if held_out.any():
-        rows["held_out"] = np.flatnonzero(held_out)
     if params.workers:
-        parts = {series: (features[some], labels[some]) for series, some in rows.items()}
+        parts = {series: (quantiles.features[some], quantiles.labels[some]) for series, some in rows.items()}
         booster, history = boosting_workers.train(parameters, params.num_trees, parts, params.max_bin, params.workers)
     else:
-        quantiles = Quantiles(features, labels, params.max_bin, threads, scratch)
-        groups = column_groups.deal(features.shape[1], params.colsample_bytree, seed)
+        groups = column_groups.deal(quantiles.features.shape[1], params.colsample_bytree, seed)
         if len(groups) > 1:
             booster, history = column_groups.boost(parameters, params.num_trees, quantiles, rows, groups)
         else:
