@@ -81,7 +81,7 @@ def extraction_of(runtime: str, precision: str = "float32", from_files: bool = F
 
 @dataclass
 class Start:
-    """What the start of an extraction took, and the pictures that were on their way when the first batch came out."""
+    """What the start of an extraction took, and the pictures that were done when the first of them came out."""
 
     seconds: float = 0.0
     images: int = 0
@@ -89,7 +89,7 @@ class Start:
 
 @contextlib.contextmanager
 def start_timed() -> Iterator[Start]:
-    """Times how long it takes to build and compile the network and to get its first batch."""
+    """Times how long it takes to build and compile the network and to get its first features."""
     from stages.library.extraction_worker import Worker
 
     start = Start()
@@ -105,7 +105,7 @@ def start_timed() -> Iterator[Start]:
         rows = computes(self, batches)
         first = next(rows)
         start.seconds += time.perf_counter() - began
-        start.images += int((batches[: 2 * self._compiled.callers + 1] >= 0).sum())
+        start.images += len(first.keys) * self._compiled.callers  # the other callers are as far
         yield first
         yield from rows
 

@@ -16,6 +16,7 @@ from stages.library import (
     artifacts,
     bottlenecks,
     extraction,
+    extraction_worker,
     feature_parts,
     feature_table,
     preprocessing,
@@ -142,6 +143,16 @@ def test_blocks_of_rows_do_not_follow_the_batches(shards, tmp_path, monkeypatch)
     assert [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)] == [3, 3, 1]
 
 
+@pytest.mark.parametrize(("pictures", "size_bytes"), [(1, 1 << 24), (10, 1 << 24), (64, 1)])
+def test_how_many_batches_are_prepared_at_once_changes_nothing(
+    shards, extracted, tmp_path, monkeypatch, pictures, size_bytes
+):
+    monkeypatch.setattr(extraction_worker, "PICTURES_AT_ONCE", pictures)
+    monkeypatch.setattr(extraction_worker, "BYTES_AT_ONCE", size_bytes)
+    assert extract(insects.options(5), shards, tmp_path).computed == 17
+    assert contents.of(tmp_path) == contents.of(extracted)
+
+
 def test_a_second_run_computes_nothing_and_gives_the_same_bytes(shards, extracted, tmp_path):
     assert extract(insects.options(5), shards, tmp_path / "first").computed == 17
     assert extract(insects.options(5), shards, tmp_path / "second").computed == 0
@@ -156,6 +167,7 @@ def test_a_killed_run_goes_on_where_it_was_with_the_bytes_of_an_undisturbed_one(
     shards, extracted, tmp_path, monkeypatch, rows_per_part
 ):
     monkeypatch.setattr(feature_parts, "ROWS_PER_PART", rows_per_part)
+    monkeypatch.setattr(extraction_worker, "PICTURES_AT_ONCE", 1)
     put, left = FeatureStore.put, 2
 
     def killed(self, rows, dataset):
@@ -181,6 +193,7 @@ def test_a_killed_run_goes_on_where_it_was_with_the_bytes_of_an_undisturbed_one(
 @pytest.mark.parametrize("place", [0.5, -1])  # within the features, and at the end, so that no key can be read
 def test_a_damaged_part_is_computed_again(shards, extracted, tmp_path, monkeypatch, place):
     monkeypatch.setattr(feature_parts, "ROWS_PER_PART", 5)
+    monkeypatch.setattr(extraction_worker, "PICTURES_AT_ONCE", 1)
     extract(insects.options(5), shards, tmp_path / "first")
     part = sorted(store_location.root().glob("*/*.parquet"))[1]
     damaged = bytearray(part.read_bytes())

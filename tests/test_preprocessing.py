@@ -171,6 +171,17 @@ def test_one_record_is_parsed_alike(shards):
     np.testing.assert_allclose(parsed["image"], np.zeros((8, 8, 3)), atol=1e-5)
 
 
+@pytest.mark.parametrize("batch_size", [1, 4, 8])
+def test_batches_have_the_pixels_of_each_record(shards, batch_size):
+    paths, _ = shards
+    serialized = list(tf.data.TFRecordDataset([str(path) for path in paths]).as_numpy_iterator())[:8]
+    pixels = preprocessing.batched(Preprocessing(8))
+    batches = pixels(np.array(serialized, object).reshape(-1, batch_size))
+    assert [batch.shape for batch in batches] == [(batch_size, 8, 8, 3)] * (8 // batch_size)
+    single = np.stack([preprocessing.parse(record, Preprocessing(8))["image"] for record in serialized])
+    np.testing.assert_array_equal(np.concatenate(batches), single)
+
+
 def test_streaming_leaves_the_folder_of_temporary_files_alone(shards, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # AutoGraph would write what it converts
     paths, _ = shards

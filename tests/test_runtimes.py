@@ -43,6 +43,16 @@ def test_the_outputs_are_those_of_the_model(lite0, compiled, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_parts_of_a_tensor_are_batches_too(compiled, name):
+    import tensorflow as tf
+
+    first, second = tf.split(tf.constant(np.concatenate([IMAGES, IMAGES[::-1]])), 2)
+    for images, same in ((first, IMAGES), (second, np.ascontiguousarray(IMAGES[::-1]))):
+        for output, wanted in zip(compiled[name].forward(images), compiled[name].forward(same), strict=True):
+            np.testing.assert_array_equal(output, wanted)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_flipped_outputs_are_means_over_both_views(lite0, name):
     flipping = runtimes.lookup(name).compile(lite0, dataclasses.replace(PLAN, flip=True), ())
     for output, wanted in zip(flipping.forward(IMAGES), expected(lite0, [IMAGES, IMAGES[:, :, ::-1]]), strict=True):

@@ -82,7 +82,12 @@ class ShardWriter:
     def __init__(self, path: Path, source: Source, feature_width: int, num_logits: int):
         about = {METADATA_KEY: json.dumps(asdict(source), ensure_ascii=False)}
         self._schema = _schema(feature_width, num_logits).with_metadata(about)
-        options = {"compression": "zstd", "use_dictionary": False, "write_page_checksum": True}
+        options = {
+            "compression": "zstd",
+            "use_dictionary": False,
+            "write_statistics": False,
+            "write_page_checksum": True,
+        }
         self._writer = pq.ParquetWriter(path, self._schema, **options)
 
     def write(self, keys: list[str], labels: np.ndarray, bottleneck: np.ndarray, logits: np.ndarray) -> None:

@@ -77,7 +77,7 @@ class FeatureStore:
         ]
         table = pa.Table.from_arrays(columns, schema=self._schema.with_metadata({DATASET: dataset}))
         content = io.BytesIO()
-        pq.write_table(table, content, compression="zstd", use_dictionary=False)
+        pq.write_table(table, content, compression="zstd", use_dictionary=False, write_statistics=False)
         encoded = content.getvalue()
         with store_location.reachable(self._folder):
             if not (self._folder / SOURCE).exists():

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+import numpy as np
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
@@ -116,6 +118,34 @@ def parse(serialized: "tf.Tensor", preprocessing: Preprocessing) -> dict[str, "t
     example = tf.io.parse_single_example(serialized, features)
     image = fit(decode(example["image/encoded"]), preprocessing)
     return {"key": example["image/key"], "label": example["image/class/label"], "image": image}
+
+
+def batched(preprocessing: Preprocessing) -> Callable[[np.ndarray], "Sequence[tf.Tensor]"]:
+    """Returns a function from serialized records, as `parse` reads them, to the pixels of each batch.
+
+    It takes an array of bytes (batches, batch_size) and gives float32 (batch_size, side, side, 3) for each batch. It
+    computes on the thread that calls it, and on as many as call.
+    """
+    import tensorflow as tf
+
+    def image(serialized: "tf.Tensor") -> "tf.Tensor":
+        return parse(serialized, preprocessing)["image"]
+
+    side = preprocessing.input_size_px
+    each = tf.TensorSpec((side, side, 3), tf.float32)
+
+    def images(serialized: "tf.Tensor") -> "tf.Tensor":
+        return tf.map_fn(image, serialized, fn_output_signature=each, parallel_iterations=1)
+
+    traced = tf.function(images, autograph=False, input_signature=[tf.TensorSpec((None,), tf.string)])
+    concrete = traced.get_concrete_function()
+
+    def pixels(serialized: np.ndarray) -> "Sequence[tf.Tensor]":
+        flat = concrete(tf.constant(serialized.ravel().tolist(), tf.string))
+        batches: Sequence[tf.Tensor] = tf.split(flat, len(serialized))
+        return batches
+
+    return pixels
 
 
 def unconverted(function: Callable[..., T]) -> Callable[..., T]:
