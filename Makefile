@@ -34,7 +34,7 @@ lint: $(BIN)/.installed-dev
 # Lines and branches of app/ and stages/ that the tests run, those in processes of their own too: at least 95%.
 coverage: $(BIN)/.installed-dev
 	coverage erase
-	coverage run -m pytest
+	coverage run -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 	coverage combine --quiet
 	coverage report
 

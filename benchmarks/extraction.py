@@ -99,12 +99,13 @@ def prepare(work: Path, arguments: argparse.Namespace) -> int:
         photos.write(pictures, arguments.images)
     photos.write(work / "few-pictures", FEW, seed=1)
     few = {"name": "folder", "folder": str(work / "few-pictures")}
-    write_params(work / "params.yaml", work, dataset, arguments, arguments.include)
-    write_params(work / "few.yaml", work, few, arguments)
-    for file, raw, shards in (("params.yaml", "raw", "tfrecord"), ("few.yaml", "few-raw", "few")):
-        run_stage("fetch", "--params", work / file, "--out", work / raw)
-        examples = ("--examples", work / "examples.png")
-        run_stage("tfrecord", "--params", work / file, "--raw", work / raw, "--out", work / shards, *examples)
+    write_params(work / "raw.yaml", work, dataset, arguments, arguments.include)
+    write_params(work / "few-raw.yaml", work, few, arguments)
+    for raw, shards in (("raw", "tfrecord"), ("few-raw", "few")):
+        options = ("--params", work / f"{raw}.yaml")
+        run_stage("fetch", *options, "--out", work / raw)
+        options += ("--raw", work / raw, "--out", work / shards, "--examples", work / "examples.png")
+        run_stage("tfrecord", *options)
     return int(json.loads((work / "tfrecord" / "dataset.json").read_text())["images"])
 
 

@@ -41,7 +41,7 @@ def settings(work: Path, runtime: str, precision: str) -> Any:
     """Returns section `extract` of the benchmark's params.yaml for a runtime."""
     from stages.library import params
 
-    return replace(params.load(work / "params.yaml")["extract"], runtime=runtime, precision=precision)
+    return replace(params.load(work / "raw.yaml")["extract"], runtime=runtime, precision=precision)
 
 
 def extraction_of(runtime: str, precision: str = "float32", from_files: bool = False) -> Callable[..., Any]:
@@ -61,17 +61,22 @@ def extraction_of(runtime: str, precision: str = "float32", from_files: bool = F
             done = extraction.extract(arguments.backbone, section, shards, dataset, out)
             return time.perf_counter() - start, done.computed
 
+        def make_records(raw: str, name: str) -> tuple[Path, float]:
+            shards = arguments.scratch / name
+            options = {"--params": arguments.work / f"{raw}.yaml", "--raw": arguments.work / raw, "--out": shards}
+            options["--examples"] = arguments.scratch / "examples.png"
+            sys.argv = ["stages.tfrecord", *(str(word) for option in options.items() for word in option)]
+            start = time.perf_counter()
+            with contextlib.redirect_stdout(sys.stderr):
+                tfrecord.main()
+            return shards, time.perf_counter() - start
+
         extract(arguments.work / "few", "few")  # pays the imports
         os.environ["DECANT_CACHE"] = str(arguments.scratch / "other")
         shards, seconds = arguments.work / "tfrecord", 0.0
         if from_files:
-            shards = arguments.scratch / "tfrecord"
-            options = {"--params": arguments.work / "params.yaml", "--raw": arguments.work / "raw", "--out": shards}
-            options["--examples"] = arguments.scratch / "examples.png"
-            sys.argv = ["stages.tfrecord", *(str(word) for option in options.items() for word in option)]
-            start = time.perf_counter()
-            tfrecord.main()
-            seconds = time.perf_counter() - start
+            make_records("few-raw", "few-tfrecord")
+            shards, seconds = make_records("raw", "tfrecord")
         with start_timed() as start_of_network:
             all_seconds, images = extract(shards, "out")
         return seconds + all_seconds - start_of_network.seconds, images - start_of_network.images

@@ -68,7 +68,7 @@ def main() -> None:
                 split = splits.split_of(outcome.key, item.split, settings["split"], item.place)
                 record = to_record(item, outcome)
                 spool.add(split, record)
-                summary.add(split, record, outcome.pixels, item.place.file if item.place else None)
+                summary.add(split, record, outcome.values, item.place.file if item.place else None)
                 samples.add(record)
         inclusion.check()
         summary.check(tfrecord.max_rejected)

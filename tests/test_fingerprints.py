@@ -3,12 +3,12 @@
 import dataclasses
 import itertools
 
-import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.library import artifacts, bottlenecks, checkpoints, dataset_summary, extraction, preprocessing, runtimes
 from stages.library.backbones import efficientnet_lite0, inception_v3
+from stages.library.pictures import Values
 from stages.library.preprocessing import Preprocessing
 from stages.library.records import Record
 from stages.library.runtimes import Plan
@@ -117,7 +117,7 @@ def content_sha256(pictures):
     summary = dataset_summary.Summary()
     for number, (split, key, text) in enumerate(pictures):
         record = Record(key, b"", "png", 2, 3, 0, text, f"{number}.png")
-        summary.add(split, record, np.full((2, 3), number, np.uint8))
+        summary.add(split, record, Values(number, number, 6 * number, 6))
     return summary.content("any", len(pictures))["content_sha256"]
 
 

@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
 from stages.library import pictures
-from stages.library.pictures import PictureError, decode, normalise
+from stages.library.pictures import PictureError, Values, decode, normalise
 from tests.photos import HEIGHT, WIDTH, bomb, encode, exif, interlaced_png, photo, png, rgb_rows, turned
 
 # pytest puts its filters in front of the module's own, which another test checks in a process of its own.
@@ -83,6 +83,7 @@ def test_other_files_become_png_with_the_key_of_their_own_bytes(name):
         assert image.size == (result.width, result.height)
         again = np.asarray(image).reshape(result.height, result.width, -1)
     np.testing.assert_array_equal(again, result.pixels)
+    assert result.values == Values(int(again.min()), int(again.max()), int(again.sum()), again.size)
     assert normalise(content).encoded == result.encoded
 
 

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from stages.library.console import UserError
+from stages.library.pictures import Values
 from stages.library.records import SPLITS, Record, content_sha256
 
 
@@ -25,23 +24,23 @@ class Summary:
         self._rejected: list[tuple[str, str]] = []
         self._unreadable: Counter[str] = Counter()
 
-    def add(self, split: str, record: Record, pixels: np.ndarray, file: str | None = None) -> None:
+    def add(self, split: str, record: Record, values: Values, file: str | None = None) -> None:
         """Counts a picture.
 
         Args:
           split: "train", "validation" or "test".
           record: its label is not looked at.
-          pixels: uint8, (height, width) or (height, width, channels).
+          values: of its pixels.
           file: the published file that it stands in, where that holds many.
         """
         self._counts[split][record.text] += 1
         if file is not None:
             self._files[file][record.text] += 1
         self._sizes.add((record.height, record.width))
-        self._minimum = min(self._minimum, int(pixels.min()))
-        self._maximum = max(self._maximum, int(pixels.max()))
-        self._sum += int(pixels.sum(dtype=np.int64))
-        self._values += pixels.size
+        self._minimum = min(self._minimum, values.minimum)
+        self._maximum = max(self._maximum, values.maximum)
+        self._sum += values.total
+        self._values += values.count
         self._places[record.key].add((split, record.text))
         self._entries.append((split, record.key, record.text))
 

@@ -53,6 +53,16 @@ class PictureError(Exception):
 
 
 @dataclass(frozen=True)
+class Values:
+    """What the numbers of a picture's pixels are, all channels together: smallest, largest, sum and how many."""
+
+    minimum: int
+    maximum: int
+    total: int
+    count: int
+
+
+@dataclass(frozen=True)
 class Normalised:
     """A picture that was decoded once in full.
 
@@ -62,6 +72,7 @@ class Normalised:
       height, width: pixels.
       key: hex sha256 of the source: a file's bytes, or an array's shape and pixels.
       pixels: uint8, (height, width, 1) or (height, width, 3).
+      values: of the pixels; counted where the picture is decoded, for that is done on all cores.
     """
 
     encoded: bytes
@@ -70,6 +81,7 @@ class Normalised:
     width: int
     key: str
     pixels: np.ndarray
+    values: Values
 
 
 def normalise(content: bytes | np.ndarray) -> Normalised:
@@ -126,7 +138,7 @@ def _from_file(content: bytes) -> Normalised:
     key = sha256_bytes(content)
     if not kept:
         return _as_png(pixels, key)
-    return Normalised(content, kept, image.height, image.width, key, pixels)
+    return Normalised(content, kept, image.height, image.width, key, pixels, _values(pixels))
 
 
 def _check_size(image: Image.Image) -> None:
@@ -189,7 +201,11 @@ def _as_png(pixels: np.ndarray, key: str) -> Normalised:
     encoded = io.BytesIO()
     # Level 1: several times as fast as the default, and a tenth larger.
     Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(encoded, "PNG", compress_level=1)
-    return Normalised(encoded.getvalue(), "png", height, width, key, pixels)
+    return Normalised(encoded.getvalue(), "png", height, width, key, pixels, _values(pixels))
+
+
+def _values(pixels: np.ndarray) -> Values:
+    return Values(int(pixels.min()), int(pixels.max()), int(pixels.sum(dtype=np.int64)), pixels.size)
 
 
 def _what_else(content: bytes) -> str:
