@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 PICTURES_AT_ONCE = 64
-BYTES_AT_ONCE = 1 << 24
+BYTES_AT_ONCE = 1 << 23
 PIXEL_BYTES = 3 * np.dtype(np.float32).itemsize
 T = TypeVar("T")
 R = TypeVar("R")
