@@ -95,6 +95,7 @@ class Start:
 @contextlib.contextmanager
 def start_timed() -> Iterator[Start]:
     """Times how long it takes to build and compile the network and to get its first features."""
+    from stages.library import tensorflow_runtime
     from stages.library.extraction_worker import Worker
 
     start = Start()
@@ -110,7 +111,7 @@ def start_timed() -> Iterator[Start]:
         rows = computes(self, batches)
         first = next(rows)
         start.seconds += time.perf_counter() - began
-        start.images += len(first.keys) * self._compiled.callers  # the other callers are as far
+        start.images += len(first.keys) * tensorflow_runtime.cores()  # as far have the others come
         yield first
         yield from rows
 
@@ -123,8 +124,8 @@ def forward_of(runtime: str, precision: str = "float32") -> Callable[..., Any]:
 
     def run(arguments: argparse.Namespace) -> tuple[float, int]:
         from stages.library import extraction, runtimes
-        from stages.library.extraction_worker import ahead
         from stages.library.runtimes import Plan
+        from stages.library.threads import ahead
         from stages.library.weights import build_with_weights
 
         section = settings(arguments.work, runtime, precision)

@@ -7,9 +7,7 @@ why), and a picture of ten random images of each class. Costs one decoding of ev
 
 import heapq
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +18,7 @@ from stages.library.inclusion import Inclusion
 from stages.library.pictures import Normalised, PictureError
 from stages.library.records import Record
 from stages.library.sharding import Spool
+from stages.library.threads import ahead
 
 SAMPLES = 10
 
@@ -102,29 +101,9 @@ def normalise_all(
 ) -> Iterator[tuple[Picture | Stray, Normalised | PictureError | None]]:
     """Yields each item in order with its normalised picture, or the error; decoded on all cores.
 
-    Few items are in memory at once, for each may be a file of 256 MiB or 100 megapixels.
+    Few items are in memory at once, two for each core, for each may be a file of 256 MiB or 100 megapixels.
     """
-    waiting: deque[tuple[Picture | Stray, Future[Normalised | PictureError | None]]] = deque()
-    with ThreadPoolExecutor() as executor:
-        for item in found:
-            waiting.append((item, executor.submit(normalise, item)))
-            if len(waiting) > ahead():
-                yield finished(waiting)
-        while waiting:
-            yield finished(waiting)
-
-
-def finished(
-    waiting: "deque[tuple[Picture | Stray, Future[Normalised | PictureError | None]]]",
-) -> tuple[Picture | Stray, Normalised | PictureError | None]:
-    """Takes the first item off the queue and returns it with its outcome."""
-    item, future = waiting.popleft()
-    return item, future.result()
-
-
-def ahead() -> int:
-    """Returns how many items may be read before the outcome of the first one is used: two for each core."""
-    return 2 * (os.cpu_count() or 1)
+    return ahead(lambda item: (item, normalise(item)), found, os.cpu_count() or 1)
 
 
 def normalise(item: Picture | Stray) -> Normalised | PictureError | None:

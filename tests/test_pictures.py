@@ -267,3 +267,9 @@ def test_no_pixels_is_a_reason():
 def test_formats_that_run_programs_are_left_out():
     assert "EPS" not in pictures.FORMATS
     assert {"JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"} <= set(pictures.FORMATS)
+
+
+@pytest.mark.parametrize("above", [0, 1])
+def test_sums_of_large_white_pictures_do_not_overflow(above):
+    white = np.full((1, pictures.SUMS_IN_32_BITS - 1 + above, 1), 255, np.uint8)
+    assert pictures._values(white) == Values(255, 255, 255 * white.size, white.size)

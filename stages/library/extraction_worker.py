@@ -5,11 +5,9 @@ are handed over to nobody. With a pipeline of tf.data before the network's threa
 the network alone on photographs, and EfficientNet-Lite0 at 224 px 0.87; so they have 0.98 (TensorFlow, CPU, 2 cores).
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +17,7 @@ from stages.library.feature_store import Rows
 from stages.library.preprocessing import Preprocessing
 from stages.library.record_index import RecordIndex
 from stages.library.runtimes import Plan
+from stages.library.threads import ahead
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 PICTURES_AT_ONCE = 64
 BYTES_AT_ONCE = 1 << 23
 PIXEL_BYTES = 3 * np.dtype(np.float32).itemsize
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -93,19 +90,3 @@ class Worker:
     def _calibration(self) -> Iterator["tf.Tensor"]:
         for content in self._job.index.serialized(self._job.calibration):
             yield preprocessing.parse(content, self._job.preparation)["image"][None]
-
-
-def ahead(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
-    """Yields function(item) of each item, in order; threads compute the next ones while the caller deals with one."""
-    pending: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) > 2 * workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()

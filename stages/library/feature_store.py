@@ -9,6 +9,7 @@ not hash to its name is removed, and its pictures are computed again; the whole 
 """
 
 import io
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.library import artifacts, bottlenecks, store_location
+from stages.library.threads import ahead
 
 SOURCE = "source.json"
 DATASET = b"dataset"
@@ -107,8 +109,7 @@ class FeatureStore:
 
     def read(self, parts: Sequence[Path]) -> Iterator[Rows]:
         """Yields the rows of each part that is what its name says; damaged ones are removed, vanished ones left out."""
-        for part in parts:
-            rows = self._verified(part)
+        for part, rows in zip(parts, ahead(self._verified, parts, os.cpu_count() or 1), strict=True):
             if rows is not None:
                 yield rows
             elif part.exists():

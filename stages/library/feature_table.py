@@ -11,6 +11,7 @@ from stages.library import console
 from stages.library.bottlenecks import DTYPE, ShardWriter, Source
 from stages.library.feature_store import Rows
 from stages.library.record_index import RecordIndex
+from stages.library.threads import ahead
 
 ROWS_PER_BLOCK = 1024
 
@@ -59,19 +60,24 @@ class FeatureTable:
 
     def write_shards(self, folder: Path, source: Source) -> None:
         """Writes `folder/SPLIT-00000-of-00004.parquet`, one file for each TFRecord shard."""
-        start = 0
-        shards = list(zip(self._index.paths, self._index.counts, strict=True))
-        for path, count in console.progress(shards, "write features", "shards"):
+        ends = np.cumsum(self._index.counts).tolist()
+        shards = list(zip(self._index.paths, [0, *ends], ends, strict=False))
+
+        def write(shard: tuple[Path, int, int]) -> None:
+            path, start, stop = shard
             writer = ShardWriter(folder / f"{path.stem}.parquet", source, *self._widths)
-            for begin in range(start, start + count, ROWS_PER_BLOCK):
-                end = min(begin + ROWS_PER_BLOCK, start + count)
+            for begin in range(start, stop, ROWS_PER_BLOCK):
+                end = min(begin + ROWS_PER_BLOCK, stop)
                 content = os.pread(self._file, (end - begin) * self._row_bytes, begin * self._row_bytes)
                 values = np.frombuffer(content, DTYPE).reshape(end - begin, -1)
                 bottleneck, logits = np.split(values, [self._widths[0]], axis=1)
                 keys = self._index.keys[begin:end].astype(str).tolist()
                 writer.write(keys, self._index.labels[begin:end], bottleneck, logits)
             writer.close()
-            start += count
+
+        written = ahead(write, shards, os.cpu_count() or 1)
+        for _ in console.progress(written, "write features", "shards", total=len(shards)):
+            pass
 
     def close(self) -> None:
         """Removes the scratch file."""

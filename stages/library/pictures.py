@@ -16,6 +16,7 @@ from stages.library import bitstreams
 from stages.library.artifacts import sha256_bytes
 
 MAX_PIXELS = 100_000_000
+SUMS_IN_32_BITS = 2**32 // 255
 
 # EPS is a program that Pillow hands to Ghostscript: not for files of unknown origin. The others it only recognises.
 Image.init()
@@ -205,7 +206,8 @@ def _as_png(pixels: np.ndarray, key: str) -> Normalised:
 
 
 def _values(pixels: np.ndarray) -> Values:
-    return Values(int(pixels.min()), int(pixels.max()), int(pixels.sum(dtype=np.int64)), pixels.size)
+    wide = np.uint32 if pixels.size < SUMS_IN_32_BITS else np.int64  # which takes three times as long
+    return Values(int(pixels.min()), int(pixels.max()), int(pixels.sum(dtype=wide)), pixels.size)
 
 
 def _what_else(content: bytes) -> str:
