@@ -1,5 +1,8 @@
 """Records read in any order."""
 
+import dataclasses
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -37,6 +40,18 @@ def test_more_shards_than_files_may_be_open(shards, monkeypatch):
     paths, written = shards
     found = record_index.build(paths).serialized([0, 4, 0, 4])
     assert [records.parse(paths[0], serialized) for serialized in found] == [written[row] for row in (0, 4, 0, 4)]
+
+
+def test_what_reading_a_record_takes_does_not_grow_with_their_number(shards):
+    paths, written = shards
+    index = dataclasses.replace(record_index.build(paths), counts=(3, 1_000_000, 2))
+    tracemalloc.start()
+    try:
+        (serialized,) = index.serialized([1])
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+    assert records.parse(paths[0], serialized) == written[1]
 
 
 def test_no_records_at_all(tmp_path):
