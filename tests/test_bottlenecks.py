@@ -1,3 +1,4 @@
+import base64
 from dataclasses import replace
 
 import numpy as np
@@ -187,3 +188,18 @@ def test_a_shard_of_another_numbering_is_missed_and_named(tmp_path):
     (folder / "train-00001-of-00003.parquet").rename(folder / "train-00001-of-00004.parquet")
     with pytest.raises(UserError, match="shards of 'train' are missing"):
         bottlenecks.load(folder, ["train"], "logits")
+
+
+def test_a_width_that_the_file_is_too_short_for_takes_no_memory(tmp_path):
+    path, width, wide = tmp_path / "train-00000-of-00001.parquet", 123_457, 2**30
+    writer = ShardWriter(path, SOURCE, width, 2)
+    writer.write(["0"], np.zeros(1, np.int64), np.zeros((1, width)), np.zeros((1, 2)))
+    writer.close()
+    stored = pq.read_metadata(path).metadata[b"ARROW:schema"]
+    schema = base64.b64decode(stored)
+    assert schema.count(np.int32(width).tobytes()) == 1
+    changed = schema.replace(np.int32(width).tobytes(), np.int32(wide).tobytes())
+    path.write_bytes(path.read_bytes().replace(stored, base64.b64encode(changed)))
+    assert pq.read_metadata(path).schema.to_arrow_schema().field("bottleneck").type.list_size == wide
+    with pytest.raises(UserError, match=r"its column bottleneck is shorter than its numbers"):
+        bottlenecks.load(tmp_path, ["train"], "bottleneck")

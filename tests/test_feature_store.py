@@ -1,11 +1,14 @@
 """The feature store: parts that are whole or absent, and never trusted blindly."""
 
+import io
 import multiprocessing
 import os
 import signal
 import time
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from stages.library import artifacts
@@ -144,3 +147,21 @@ def test_a_killed_writer_leaves_whole_parts_only(store, tmp_path, capsys):
     assert "damaged" not in capsys.readouterr().out
     store.put(rows(1), "digits")
     assert [path.name for path in (tmp_path / "store").iterdir() if path.name.endswith(".partial")] == []
+
+
+@pytest.mark.parametrize("damaged", [b"\xff" * 64, "é".encode() * 32], ids=["no text", "no ASCII"])
+def test_a_part_whose_keys_are_no_text_is_computed_again(store, damaged):
+    store.put(rows(1), "digits")
+    (good,) = store.parts()
+    content_of_it = good.read_bytes()
+    table = pq.read_table(io.BytesIO(content_of_it))
+    keys = pa.Array.from_buffers(
+        pa.string(), 1, [None, pa.py_buffer(np.array([0, 64], np.int32)), pa.py_buffer(damaged)]
+    )
+    sink = io.BytesIO()
+    pq.write_table(table.set_column(0, "key", keys), sink)
+    bad = good.with_name(f"{artifacts.sha256_bytes(sink.getvalue())}.parquet")
+    bad.write_bytes(sink.getvalue())
+    assert store.keys(store.parts()).tolist() == [key(1)]
+    assert content(store) == expected(1)
+    assert store.parts() == [good]

@@ -180,7 +180,18 @@ def _footer(path: Path) -> tuple[pa.Schema, int]:
             raise ValueError("its columns are not key, label, bottleneck and logits")
         if metadata.num_rows != sum(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)):
             raise ValueError("its footer contradicts itself")
+        _check_sizes(metadata, schema)
         return schema, metadata.num_rows
+
+
+def _check_sizes(metadata: pq.FileMetaData, schema: pa.Schema) -> None:
+    """Raises ValueError where a column is too short for its numbers, for which memory would be taken in vain."""
+    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+    for name in ("bottleneck", "logits"):
+        column = schema.get_field_index(name)
+        size_bytes = sum(group.column(column).total_uncompressed_size for group in groups)
+        if size_bytes < metadata.num_rows * schema.field(name).type.list_size * np.dtype(DTYPE).itemsize:
+            raise ValueError(f"its column {name} is shorter than its numbers")
 
 
 def _batches(path: Path, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:

@@ -1,8 +1,8 @@
 """One network and the pictures that go through it: decoding, preprocessing, network and the caller's work overlap.
 
 A thread takes some batches from their records to their features, and as many run as keep the hardware busy. So pixels
-are handed over to nobody. With a pipeline of tf.data before the network's threads InceptionV3 had 0.85 of the speed of
-the network alone on photographs, and EfficientNet-Lite0 at 224 px 0.87; so they have 0.98 (TensorFlow, CPU, 2 cores).
+are handed over to nobody. A pipeline of tf.data before the network's threads made them wait, and took several times
+the CPU time of the decoding and resizing in it (docs/performance.md).
 """
 
 from collections.abc import Iterator, Mapping
@@ -77,7 +77,7 @@ class Worker:
         yield from ahead(self._run, blocks, self._compiled.callers)
 
     def _run(self, batches: np.ndarray) -> Rows:
-        """Returns the features of some batches; preparing them at once halves what calls cost beside their work."""
+        """Returns the features of some batches; preparing them at once saves most of the calls' own cost."""
         taken = batches >= 0
         rows = batches[taken]
         contents = np.empty(batches.shape, object)

@@ -101,10 +101,9 @@ class FeatureStore:
         for part in parts:
             try:
                 with part.open("rb") as file:
-                    column = pq.read_table(file, columns=["key"])["key"]
-            except (OSError, KeyError, pa.ArrowException):
+                    found.append(_keys(pq.read_table(file, columns=["key"])))
+            except (OSError, KeyError, ValueError, pa.ArrowException):
                 continue
-            found.append(np.array(column.to_pylist(), "S64"))
         return np.concatenate(found)
 
     def read(self, parts: Sequence[Path]) -> Iterator[Rows]:
@@ -124,12 +123,13 @@ class FeatureStore:
             if artifacts.sha256_bytes(content) != part.stem:
                 return None
             table = pq.read_table(pa.BufferReader(content))
-        except (OSError, pa.ArrowException):
+            if not table.schema.equals(self._schema):
+                return None
+            return Rows(_keys(table), bottlenecks.matrix(table["bottleneck"]), bottlenecks.matrix(table["logits"]))
+        except (OSError, ValueError, pa.ArrowException):
             return None
-        if not table.schema.equals(self._schema):
-            return None
-        return Rows(
-            np.array(table["key"].to_pylist(), "S64"),
-            bottlenecks.matrix(table["bottleneck"]),
-            bottlenecks.matrix(table["logits"]),
-        )
+
+
+def _keys(table: pa.Table) -> np.ndarray:
+    """Returns the keys of a part, "S64" (n,); ValueError where one is no text, or no ASCII."""
+    return np.array(table["key"].to_pylist(), "S64")
