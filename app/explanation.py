@@ -217,7 +217,7 @@ def overlay(pixels: np.ndarray, values: np.ndarray, central_crop: float) -> byte
 
 def thumbnail(encoded: bytes) -> bytes:
     """Returns a PNG of at most `THUMBNAIL_PX` on the longer side for a picture that `pictures.normalise` gave."""
-    return png(mosaics.fit(pictures.decode(encoded), THUMBNAIL_PX))
+    return png(mosaics.thumbnail(encoded, THUMBNAIL_PX))
 
 
 def png(pixels: np.ndarray) -> bytes:

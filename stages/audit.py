@@ -21,7 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.library import artifacts, auditing, bottlenecks, console, galleries, mosaics, params, pictures, records
+from stages.library import artifacts, auditing, bottlenecks, console, galleries, mosaics, params, records
 from stages.library.console import UserError
 
 LIKELIEST = 3
@@ -185,7 +185,7 @@ def heading(kind: str, order: str, found: int) -> str:
 def thumbnails(shards: Path, rows: Container[int]) -> dict[int, np.ndarray]:
     """Returns some pictures by the number of their record, uint8 (height, width, 3), small."""
     return {
-        row: mosaics.fit(pictures.decode(record.encoded), mosaics.CARD_PX)
+        row: mosaics.thumbnail(record.encoded, mosaics.CARD_PX)
         for row, record in enumerate(every_record(shards))
         if row in rows
     }

@@ -10,8 +10,6 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import numpy as np
-
 from stages.library import artifacts, console, dataset_summary, datasets, mosaics, params, pictures, splits
 from stages.library.datasets import Picture, Stray
 from stages.library.inclusion import Inclusion
@@ -35,10 +33,9 @@ class Samples:
         if len(heap) > SAMPLES:
             heapq.heappop(heap)
 
-    def decoded(self) -> dict[str, Iterator[np.ndarray]]:
+    def encoded(self) -> dict[str, list[bytes]]:
         return {
-            text: (pictures.decode(encoded) for _, _, encoded in sorted(heap, reverse=True))
-            for text, heap in sorted(self._kept.items())
+            text: [encoded for _, _, encoded in sorted(heap, reverse=True)] for text, heap in sorted(self._kept.items())
         }
 
 
@@ -77,7 +74,7 @@ def main() -> None:
         dataset_summary.write_labels(folder / "labels.txt", summary.classes())
         artifacts.write_json(folder / "dataset.json", summary.content(dataset.name, inclusion.skipped))
         summary.write_rejected(folder / "rejected.csv")
-    mosaics.write_samples(arguments.examples, samples.decoded())
+    mosaics.write_samples(arguments.examples, samples.encoded())
     if untrained := summary.untrained_classes():
         print(f"tfrecord: no training picture of: {', '.join(untrained)}")
     if several := summary.in_several_classes():
@@ -101,7 +98,7 @@ def normalise_all(
 ) -> Iterator[tuple[Picture | Stray, Normalised | PictureError | None]]:
     """Yields each item in order with its normalised picture, or the error; decoded on all cores.
 
-    Few items are in memory at once, two for each core, for each may be a file of 256 MiB or 100 megapixels.
+    Few items are in memory at once, two for each core and one, for each may be a file of 256 MiB or 100 megapixels.
     """
     return ahead(lambda item: (item, normalise(item)), found, os.cpu_count() or 1)
 

@@ -1,10 +1,12 @@
 """Pictures of pictures: sizes, positions, order, any proportions, the same bytes twice."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from stages.library import mosaics
+from stages.library import mosaics, pictures
 from stages.library.mosaics import Card
 
 RED, GREEN = np.array([255, 0, 0], np.uint8), np.array([0, 255, 0], np.uint8)
@@ -14,13 +16,17 @@ def plain(color, height=40, width=40):
     return np.broadcast_to(color, (height, width, 3)).copy()
 
 
+def encoded(color, *size):
+    return pictures.normalise(plain(color, *size)).encoded
+
+
 def read(path):
     with Image.open(path) as picture:
         return np.asarray(picture.convert("RGB"))
 
 
 def test_each_class_has_its_row(tmp_path):
-    mosaics.write_samples(tmp_path / "m.png", {"red": [plain(RED)] * 10, "green": [plain(GREEN)] * 3})
+    mosaics.write_samples(tmp_path / "m.png", {"red": [encoded(RED)] * 10, "green": [encoded(GREEN)] * 3})
     pixels = read(tmp_path / "m.png")
     red, green = ((pixels == color).all(axis=2) for color in (RED, GREEN))
     side = mosaics.THUMBNAIL_SIZES_PX[0]
@@ -31,13 +37,24 @@ def test_each_class_has_its_row(tmp_path):
     assert np.flatnonzero(red.any(axis=0)).min() == np.flatnonzero(green.any(axis=0)).min()
 
 
+@pytest.mark.parametrize(("width", "height"), [(640, 480), (37, 1000), (90, 60)])
+def test_thumbnails_of_jpeg_files_are_those_of_the_whole_picture(width, height):
+    rows, columns = np.mgrid[:height, :width]
+    smooth = np.stack([255 * rows / height, 255 * columns / width, np.full(rows.shape, 90)], -1).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(smooth).save(file, "JPEG", quality=95)
+    small, expected = mosaics.thumbnail(file.getvalue(), 72), mosaics.fit(pictures.decode(file.getvalue()), 72)
+    assert small.shape == expected.shape
+    assert np.abs(small.astype(int) - expected).max() <= 4
+
+
 def test_no_more_than_ten_pictures_of_a_class_are_taken(tmp_path):
     taken = []
 
     def endless():
         while True:
             taken.append(1)
-            yield plain(RED)
+            yield encoded(RED)
 
     mosaics.write_samples(tmp_path / "m.png", {"red": endless()})
     assert len(taken) == 10
@@ -55,7 +72,7 @@ def test_any_number_of_classes_fits_the_size_limit(classes):
 
 def test_102_classes_in_any_script_make_a_legible_size(tmp_path):
     names = [f"{script} {index}" for index in range(26) for script in ("кошка", "猫", "$cat$", "अ" * 60)][:102]
-    mosaics.write_samples(tmp_path / "m.png", {name: [plain(RED, 8, 8)] for name in names})
+    mosaics.write_samples(tmp_path / "m.png", {name: [encoded(RED, 8, 8)] for name in names})
     pixels = read(tmp_path / "m.png")
     side = mosaics._layout(102)[0]
     assert side >= 40
@@ -63,8 +80,7 @@ def test_102_classes_in_any_script_make_a_legible_size(tmp_path):
 
 
 def test_classes_beyond_the_limit_are_counted_not_drawn(tmp_path):
-    pictures = {f"{index:04d}": [plain(RED, 4, 4)] for index in range(600)}
-    mosaics.write_samples(tmp_path / "m.png", pictures)
+    mosaics.write_samples(tmp_path / "m.png", {f"{index:04d}": [encoded(RED, 4, 4)] for index in range(600)})
     side, columns, rows = mosaics._layout(600)
     assert ((read(tmp_path / "m.png") == RED).all(axis=2)).sum() == columns * rows * side**2
 
@@ -107,6 +123,6 @@ def test_right_and_wrong_differ_in_colour(tmp_path):
 def test_pictures_are_the_same_bytes_twice(tmp_path):
     for name in ("a.png", "b.png"):
         mosaics.write_predictions(tmp_path / name, "title", CARDS)
-        mosaics.write_samples(tmp_path / f"samples_{name}", {"猫": [plain(RED)], "dog": [plain(GREEN)]})
+        mosaics.write_samples(tmp_path / f"samples_{name}", {"猫": [encoded(RED)], "dog": [encoded(GREEN)]})
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert (tmp_path / "samples_a.png").read_bytes() == (tmp_path / "samples_b.png").read_bytes()

@@ -269,7 +269,22 @@ def test_formats_that_run_programs_are_left_out():
     assert {"JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"} <= set(pictures.FORMATS)
 
 
-@pytest.mark.parametrize("above", [0, 1])
-def test_sums_of_large_white_pictures_do_not_overflow(above):
-    white = np.full((1, pictures.SUMS_IN_32_BITS - 1 + above, 1), 255, np.uint8)
-    assert pictures._values(white) == Values(255, 255, 255 * white.size, white.size)
+def test_sums_of_large_white_pictures_do_not_overflow():
+    white = Image.new("L", (2**25 + 1, 1), 255)
+    assert pictures._values(white) == Values(255, 255, 255 * (2**25 + 1), 2**25 + 1)
+
+
+def test_pictures_are_decoded_no_smaller_than_asked():
+    encoded = encode(Image.new("RGB", (640, 480), "red"), "JPEG")
+    sizes = {enough: decode(encoded, enough_px=enough).shape for enough in (1, 60, 61, 120, 121, 241, 10_000)}
+    assert sizes == {
+        1: (60, 80, 3),
+        60: (60, 80, 3),
+        61: (120, 160, 3),
+        120: (120, 160, 3),
+        121: (240, 320, 3),
+        241: (480, 640, 3),
+        10_000: (480, 640, 3),
+    }
+    assert decode(encode(Image.new("L", (640, 480)), "JPEG"), enough_px=60).shape == (60, 80, 3)
+    assert decode(encode(Image.new("RGB", (640, 480)), "PNG"), enough_px=60).shape == (480, 640, 3)

@@ -217,7 +217,7 @@ def write_pictures(folder: Path, model: Model, predictions: Predictions, shards:
 
 
 def _cards(predictions: Predictions, probabilities: np.ndarray, shards: Path, rows: set[int]) -> dict[int, Any]:
-    from stages.library import mosaics, pictures
+    from stages.library import mosaics
 
     classes = predictions.classes
     cards = {}
@@ -225,7 +225,7 @@ def _cards(predictions: Predictions, probabilities: np.ndarray, shards: Path, ro
         if row in rows:
             likeliest = np.argsort(-predictions.logits[row], kind="stable")[:LIKELIEST]
             bars = [(classes[label], float(probabilities[row, label])) for label in likeliest]
-            pixels = mosaics.fit(pictures.decode(record.encoded), mosaics.CARD_PX)
+            pixels = mosaics.thumbnail(record.encoded, mosaics.CARD_PX)
             cards[row] = mosaics.Card(pixels, record.text, bars)
     return cards
 
