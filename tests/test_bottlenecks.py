@@ -127,6 +127,12 @@ def test_a_round_trip_loses_nothing(tmp_path_factory, data, sizes):
         assert (features.values.tobytes(), features.source) == (values.tobytes(), source)
 
 
+def test_what_a_network_in_mixed_precision_overflowed_to_saturates_too():
+    values = np.array([np.inf, -np.inf, 1.5, FLOAT16_MAX], np.float16)
+    assert bottlenecks.quantize(values).tolist() == [FLOAT16_MAX, -FLOAT16_MAX, 1.5, FLOAT16_MAX]
+    assert bottlenecks.quantize(values[2:]).base is values  # what is in range is not copied
+
+
 @settings(max_examples=50)
 @given(arrays.arrays(np.float32, (4,), elements=st.floats(-1e9, 1e9, width=32)))
 def test_values_beyond_float16_saturate(values):

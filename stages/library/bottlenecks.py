@@ -118,7 +118,7 @@ def _schema(feature_width: int, num_logits: int) -> pa.Schema:
 
 def quantize(values: np.ndarray) -> np.ndarray:
     """Rounds to float16 as the cache does; values beyond its range saturate in place of becoming infinite."""
-    if values.dtype == DTYPE:
+    if values.dtype == DTYPE and not np.isinf(values).any():  # a network in mixed precision overflows by itself
         return values
     limit = float(np.finfo(np.float16).max)
     rounded: np.ndarray = np.clip(values, -limit, limit).astype(np.float16)

@@ -12,7 +12,7 @@ R = TypeVar("R")
 def ahead(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
     """Yields function(item) of each item, in order; threads compute the next ones while the caller deals with one.
 
-    No more than two items for each worker are taken before the first result is used.
+    Two items for each worker and one more, no more than that, are taken before the first result is used.
     """
     pending: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers) as pool:
