@@ -8,7 +8,7 @@ import numpy as np
 from stages.library.feature_store import FeatureStore, Rows
 
 ROWS_PER_PART = 1024
-SECONDS_PER_PART = 15.0
+SECONDS_PER_PART = 5.0
 
 
 def write(rows: Iterator[Rows], store: FeatureStore, dataset: str) -> Iterator[int]:
