@@ -1,12 +1,16 @@
 """TF-slim's checkpoints in all their formats, written by TensorFlow itself, and files that are none."""
 
 import io
+import os
+import subprocess
+import sys
 import tarfile
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import ROOT
 
 from stages.library import slim_checkpoint
 from stages.library.console import UserError
@@ -63,6 +67,23 @@ def archived(path, files):
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
     return path
+
+
+@pytest.mark.parametrize("cache", ["cache", "cache [1]*"])
+def test_what_a_killed_reading_left_is_removed_by_the_next(tmp_path, monkeypatch, cache):
+    """In the cache folder; where its path is a pattern to TensorFlow, the checkpoint is read all the same."""
+    monkeypatch.setenv("DECANT_CACHE", str(tmp_path / cache))
+    path = write_first_format(tmp_path / "net.ckpt", VARIABLES)
+    code = "import os, sys; from pathlib import Path; from stages.library import slim_checkpoint as s;"
+    code += "s._gathered(Path(sys.argv[1])).__enter__(); os._exit(9)"
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    assert subprocess.run([sys.executable, "-c", code, path], cwd=ROOT, env=environment).returncode == 9
+    read = slim_checkpoint.read(path)
+    assert read.keys() == VARIABLES.keys()
+    if cache == "cache":
+        assert [*temporary.iterdir(), *(tmp_path / cache / "scratch").iterdir()] == []
 
 
 @pytest.fixture

@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.library import named_weights
+from stages.library import artifacts, named_weights
 from stages.library.console import UserError
+from stages.library.downloads import cache_folder
 
 if TYPE_CHECKING:
     import keras
 
+PATTERN_CHARACTERS = frozenset("*?[\\")
 CHECKPOINT = re.compile(r".+\.ckpt(-\d+)?|.+\.index")
 
 # What belongs to training: the second classifier, the step, and what optimizers keep of a variable under its name.
@@ -103,9 +105,8 @@ def branch_scopes(block: str, branches: str) -> list[str]:
 
 @contextmanager
 def _gathered(path: Path) -> Iterator[str]:
-    """Gives the prefix of a checkpoint in a folder of its own: TensorFlow takes [ and * in a path for patterns."""
-    with tempfile.TemporaryDirectory(prefix="decant-checkpoint-") as name:
-        folder = Path(name)
+    """Gives the prefix of a checkpoint in a folder of its own, whose path is no pattern to TensorFlow."""
+    with _scratch_folder() as folder:
         if tarfile.is_tarfile(path):
             with tarfile.open(path) as archive:
                 _extract(path, archive, folder)
@@ -114,6 +115,18 @@ def _gathered(path: Path) -> Iterator[str]:
             for file in [path, *path.parent.glob(f"{glob.escape(prefix)}.data-*")]:
                 (folder / f"model{file.name.removeprefix(prefix)}").symlink_to(file.resolve())
         yield str(folder / "model")
+
+
+@contextmanager
+def _scratch_folder() -> Iterator[Path]:
+    """Gives an empty folder, in the cache where that can be: there the next run removes what a killed one has left."""
+    parent = cache_folder() / "scratch"
+    if PATTERN_CHARACTERS.isdisjoint(str(parent)):
+        with artifacts.scratch_folder(parent) as folder:
+            yield folder
+    else:
+        with tempfile.TemporaryDirectory(prefix="decant-checkpoint-") as name:
+            yield Path(name)
 
 
 def _extract(path: Path, archive: tarfile.TarFile, folder: Path) -> None:
