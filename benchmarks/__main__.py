@@ -16,6 +16,8 @@ RUNS = [
     (["extraction"], {}),
     (["extraction", "--size", "224", "--images", "1000"], {}),
     (["extraction", "--backbone", "inception_v3", "--size", "299", "--images", "200"], {}),
+    (["gpu"], {}),
+    (["gpu", "--backbone", "inception_v3", "--size", "299", "--images", "3000"], {}),
     (["feature_store"], {}),
     (["memory"], {}),
     (["nothing_to_do"], {}),

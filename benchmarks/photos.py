@@ -31,3 +31,16 @@ def write(folder: Path, count: int, seed: int = 0, sizes: tuple[tuple[int, int],
         path = folder / f"class_{label}" / f"{number:06d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.clip(picture + noise, 0, 255).astype(np.uint8)).save(path, quality=90)
+
+
+def write_copies(folder: Path, count: int, originals: int = 500) -> None:
+    """Writes `folder/CLASS/NUMBER.jpg`, `count` files that differ by some bytes after the JPEG's end, of few pictures.
+
+    A hundred times as fast as `write`, and as much work to hash, decode and shrink.
+    """
+    write(folder, min(originals, count))
+    paths = sorted(folder.rglob("*.jpg"))
+    for number in range(len(paths), count):
+        original = paths[number % len(paths)]
+        content = original.read_bytes() + number.to_bytes(8, "big")
+        original.with_name(f"{number:06d}.jpg").write_bytes(content)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from stages.library import runtimes, weights
+from stages.library import frozen_graph, runtimes, weights
 from stages.library.console import UserError
 from stages.library.runtimes import Plan
 
@@ -40,6 +40,26 @@ def test_the_outputs_are_those_of_the_model(lite0, compiled, name):
     for output, wanted in zip(compiled[name].forward(IMAGES), expected(lite0, [IMAGES]), strict=True):
         assert output.dtype == np.float32
         assert np.abs(output - wanted).max() <= 1e-4 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_pixels_that_go_to_a_gpu_by_way_of_the_stage_give_the_same_bits(precision):
+    runtimes.lookup("tensorflow").prepare("float32")
+    import keras
+    import tensorflow as tf
+
+    keras.mixed_precision.set_global_policy({"float32": "float32", "float16": "mixed_float16"}[precision])
+    try:
+        model, _, _ = weights.build_with_weights("efficientnet_lite0", SIZE_PX, {})
+        plan = dataclasses.replace(PLAN, precision=precision)
+        plain, staged = (frozen_graph.freeze(frozen_graph.function(model, plan, 4, how)) for how in (False, True))
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    for output, wanted in zip(staged(tf.constant(IMAGES)), plain(tf.constant(IMAGES)), strict=True):
+        np.testing.assert_array_equal(output, wanted)
+    on_the_way = {"float32": "DeepCopy", "float16": "Cast"}[precision]
+    (copied,) = [node for node in staged.graph.get_operations() if node.type == on_the_way and "CPU" in node.device]
+    assert copied.inputs[0].op.type == "Placeholder"
 
 
 @pytest.mark.parametrize("name", NAMES)

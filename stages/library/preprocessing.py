@@ -124,7 +124,7 @@ def batched(preprocessing: Preprocessing) -> Callable[[np.ndarray], "Sequence[tf
     """Returns a function from serialized records, as `parse` reads them, to the pixels of each batch.
 
     It takes an array of bytes (batches, batch_size) and gives float32 (batch_size, side, side, 3) for each batch. It
-    computes on the thread that calls it, and on as many as call.
+    computes on the CPU, on the thread that calls it, and on as many as call.
     """
     import tensorflow as tf
 
@@ -135,14 +135,16 @@ def batched(preprocessing: Preprocessing) -> Callable[[np.ndarray], "Sequence[tf
     each = tf.TensorSpec((side, side, 3), tf.float32)
 
     def images(serialized: "tf.Tensor") -> "tf.Tensor":
-        return tf.map_fn(image, serialized, fn_output_signature=each, parallel_iterations=1)
+        with tf.device("CPU:0"):  # where there is a GPU, picture by picture would go there and come back
+            return tf.map_fn(image, serialized, fn_output_signature=each, parallel_iterations=1)
 
     traced = tf.function(images, autograph=False, input_signature=[tf.TensorSpec((None,), tf.string)])
     concrete = traced.get_concrete_function()
 
     def pixels(serialized: np.ndarray) -> "Sequence[tf.Tensor]":
-        flat = concrete(tf.constant(serialized.ravel().tolist(), tf.string))
-        batches: Sequence[tf.Tensor] = tf.split(flat, len(serialized))
+        with tf.device("CPU:0"):
+            flat = concrete(tf.constant(serialized.ravel().tolist(), tf.string))
+            batches: Sequence[tf.Tensor] = tf.split(flat, len(serialized))
         return batches
 
     return pixels

@@ -1,6 +1,7 @@
-"""The one place that starts TensorFlow: without its chatter, with one backend, repeatable."""
+"""The one place that starts TensorFlow: without its chatter, with one backend, repeatable, gentle with a GPU."""
 
 import contextlib
+import logging
 import os
 import sys
 import tempfile
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
 
 
 def start() -> None:
-    """Imports TensorFlow and Keras and makes every op deterministic; costs seconds at the first call, then nothing."""
+    """Imports TensorFlow and Keras and makes every op deterministic; costs seconds at the first call, then nothing.
+
+    A GPU's memory is taken as it is needed. Without that whatever starts TensorFlow takes all of it, also what computes
+    on the CPU, and nothing else runs beside it (seen on an H200).
+    """
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -23,7 +28,11 @@ def start() -> None:
             import tensorflow  # noqa: F401
     import tensorflow as tf
 
+    tf.get_logger().setLevel(logging.ERROR)
     tf.config.experimental.enable_op_determinism()
+    with contextlib.suppress(RuntimeError):  # after the first op it changes nothing
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def one_core_for_each_op() -> None:
@@ -33,14 +42,6 @@ def one_core_for_each_op() -> None:
     with contextlib.suppress(RuntimeError):  # TensorFlow has its threads
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(cores())
-
-
-def grow_memory() -> None:
-    """Takes a GPU's memory as it is needed, not all at once; must come before the first op."""
-    import tensorflow as tf
-
-    for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def accelerators() -> list[str]:

@@ -58,7 +58,7 @@ class Params:
 
 
 def prepare(seed: int) -> "contextlib.AbstractContextManager[object]":
-    """Makes TensorFlow repeatable, gentle with a GPU's memory, and on a GPU quick (float16 with float32 weights).
+    """Makes TensorFlow repeatable and on a GPU quick (float16 with float32 weights).
 
     Returns:
       A context in which networks are built and trained: on all GPUs of this machine, where there are several.
@@ -69,7 +69,6 @@ def prepare(seed: int) -> "contextlib.AbstractContextManager[object]":
 
     keras.utils.set_random_seed(seed)
     gpus = tf.config.list_physical_devices("GPU")
-    tensorflow_runtime.grow_memory()
     keras.mixed_precision.set_global_policy("mixed_float16" if gpus else "float32")
     scope: contextlib.AbstractContextManager[object] = tensorflow_runtime.strategy().scope()
     return scope

@@ -24,7 +24,7 @@ CALLS_ON_GPU = 2
 
 
 def prepare(precision: str) -> None:
-    """Starts TensorFlow: one core for each op on a CPU; memory as it is needed, and float16 if asked, on a GPU.
+    """Starts TensorFlow: one core for each op on a CPU; float16 if asked, on a GPU.
 
     Raises:
       UserError: float16 without a GPU.
@@ -38,9 +38,7 @@ def prepare(precision: str) -> None:
         raise UserError(
             "`extract.precision` must be float32 without a GPU: a CPU emulates float16. Received: 'float16'"
         )
-    if gpus:
-        tensorflow_runtime.grow_memory()
-    else:
+    if not gpus:
         tensorflow_runtime.one_core_for_each_op()
     keras.mixed_precision.set_global_policy("mixed_float16" if precision == "float16" else "float32")
 
@@ -56,7 +54,7 @@ def compile(model: "keras.Model", plan: Plan, calibration: Iterable["tf.Tensor"]
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
     if plan.xla and not on_gpu:
         raise UserError("`extract.xla` must be false without a GPU: on a CPU XLA is many times slower. Received: true")
-    concrete = frozen_graph.function(model, plan, plan.batch_size)
+    concrete = frozen_graph.function(model, plan, plan.batch_size, staged=on_gpu)
     # XLA compiles functions, not frozen graphs, and folds the constants itself.
     graph = concrete if plan.xla else frozen_graph.freeze(concrete)
 
@@ -65,7 +63,9 @@ def compile(model: "keras.Model", plan: Plan, calibration: Iterable["tf.Tensor"]
 
     def forward(images: "tf.Tensor") -> tuple[np.ndarray, np.ndarray]:
         with at_once:
-            bottleneck, logits = graph(tf.convert_to_tensor(images))
+            with tf.device("CPU:0"):
+                pixels = tf.convert_to_tensor(images)
+            bottleneck, logits = graph(pixels)
             return bottleneck.numpy(), logits.numpy()
 
     callers = tensorflow_runtime.cores()

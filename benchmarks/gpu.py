@@ -1,0 +1,160 @@
+"""Extraction on a GPU against the raw forward of the same network and against Keras, by precision, XLA and batch size.
+
+All in one process, which builds each network once; in each round the raw forward, ours and Keras' run in turns, and
+every other round goes backwards. Ours goes from TFRecords to parts of a feature store, Keras' from the files to one
+array by `image_dataset_from_directory` and `predict` with the same model and batches. Start-up isn't counted; it is
+shown for itself. Without a GPU it says so and ends: `benchmarks.extraction` is for CPUs.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks import photos
+from benchmarks.extraction import prepare
+
+if TYPE_CHECKING:
+    from stages.library.extraction_worker import Job, Worker
+    from stages.library.runtimes import Plan
+
+WAYS = ["float32-64", "float32-256", "float16-64", "float16-256", "float16-xla-256"]
+FORWARD_BATCHES = 8  # kept in memory for the raw forward, used over and over
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", usage="%(prog)s [options]", description=__doc__)
+    parser.add_argument("--backbone", default="efficientnet_lite0", choices=["efficientnet_lite0", "inception_v3"])
+    parser.add_argument("--size", type=int, default=224, help="side of the input in pixels", metavar="PX")
+    parser.add_argument("--images", type=int, default=10_000, metavar="N", help="generated pictures of photo size")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N")
+    parser.add_argument("--ways", nargs="+", default=WAYS, metavar="WAY", help="PRECISION[-xla]-BATCH")
+    parser.add_argument("--without-keras", action="store_true")
+    arguments = parser.parse_args()
+    from stages.library import tensorflow_runtime
+
+    tensorflow_runtime.start()
+    if not tensorflow_runtime.accelerators():
+        print("TensorFlow sees no GPU: python -m benchmarks.extraction compares on CPUs")
+        return
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        os.environ["DECANT_CACHE"] = str(work / "cache")
+        photos.write_copies(work / "originals", arguments.images)
+        options = argparse.Namespace(
+            backbone=arguments.backbone, size=arguments.size, dataset=None, folder=work / "originals", include=["*"],
+            images=arguments.images, batch_size=None,
+        )  # fmt: skip
+        count = prepare(work, options)
+        print(f"{count:,} photographs, {arguments.backbone} at {arguments.size} px, {arguments.rounds} rounds")
+        print(f"{'':16s} start s  GPU MiB  images/s: raw, ours, Keras   ours/raw (rounds)   ours/Keras (rounds)")
+        for way in arguments.ways:
+            precision, *xla, batch_size = way.split("-")
+            compare(way, work, arguments, precision, bool(xla), int(batch_size))
+
+
+def compare(way: str, work: Path, arguments: argparse.Namespace, precision: str, xla: bool, batch_size: int) -> None:
+    """Prints one row."""
+    import tensorflow as tf
+
+    from stages.library import extraction, feature_parts, params, record_index, records, slots
+    from stages.library.extraction_worker import Job, Worker
+    from stages.library.feature_store import FeatureStore
+    from stages.library.preprocessing import Preprocessing
+    from stages.library.runtimes import Plan
+
+    section = replace(params.load(work / "raw.yaml")["extract"], precision=precision, xla=xla, batch_size=batch_size)
+    paths = [path for split in records.SPLITS for path in records.find_shards(work / "tfrecord", split)]
+    index = record_index.build(paths)
+    schedule = slots.schedule(index.keys, batch_size)
+    plan = Plan(arguments.size, batch_size, section.flip, precision, xla)
+    preparation = Preprocessing(arguments.size, section.central_crop, section.resize)
+    job = Job(arguments.backbone, section.weights, preparation, section.runtime, plan, index)
+    start = time.perf_counter()
+    worker = Worker(job)
+    first = next(worker.features(schedule[:1]))
+    start_seconds = time.perf_counter() - start
+    tf.config.experimental.reset_memory_stats("GPU:0")
+    widths = first.bottleneck.shape[1], first.logits.shape[1]
+    stores: Iterator[int] = iter(range(1 << 30))
+
+    def ours() -> tuple[float, int]:
+        content = {"way": way, "round": next(stores)}
+        store = FeatureStore(work / "stores" / extraction.fingerprint(content), content, *widths)
+        start = time.perf_counter()
+        images = sum(feature_parts.write(worker.features(schedule), store, "benchmark"))
+        return time.perf_counter() - start, images
+
+    raw = raw_forward(worker, plan, len(index.keys))
+    ways: dict[str, Callable[[], tuple[float, int]]] = {"raw": raw, "ours": ours}
+    if not arguments.without_keras:
+        ways["keras"] = keras_predict(job, work / "pictures")
+    speeds: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(arguments.rounds):
+        for name in list(ways) if number % 2 == 0 else reversed(list(ways)):
+            seconds, images = ways[name]()
+            speeds[name].append(images / seconds)
+    peak = tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20
+    medians = " ".join(f"{np.median(values):,.0f}" for values in speeds.values())
+    compared = [
+        f"{np.median(ratios):.2f} ({' '.join(f'{ratio:.2f}' for ratio in ratios)})"
+        for name, values in speeds.items()
+        if name != "ours"
+        for ratios in [np.array(speeds["ours"]) / np.array(values)]
+    ]
+    print(f"{way:16s} {start_seconds:7.1f} {peak:8.0f}  {medians:26s} {'   '.join(compared)}", flush=True)
+
+
+def raw_forward(worker: "Worker", plan: "Plan", images: int) -> Callable[[], tuple[float, int]]:
+    """The compiled network alone, on random batches in memory, as many calls at once as extraction makes."""
+    from stages.library.threads import ahead
+
+    compiled, batch_size, size_px = worker._compiled, plan.batch_size, plan.size_px
+    rng = np.random.default_rng(0)
+    shape = batch_size, size_px, size_px, 3
+    batches = [rng.uniform(0, 255, shape).astype(np.float32) for _ in range(FORWARD_BATCHES)]
+    count = -(-images // batch_size)
+
+    def run() -> tuple[float, int]:
+        start = time.perf_counter()
+        turns = (batches[number % FORWARD_BATCHES] for number in range(count))
+        for _ in ahead(compiled.forward, turns, compiled.callers):
+            pass
+        return time.perf_counter() - start, count * batch_size
+
+    return run
+
+
+def keras_predict(job: "Job", pictures: Path) -> Callable[[], tuple[float, int]]:
+    """Keras' own way, in batches of the same size."""
+    import keras
+
+    from stages.library.weights import build_with_weights
+
+    plan = job.plan
+    network, _, _ = build_with_weights(job.backbone, plan.size_px, job.weights)
+    model = keras.Model(network.inputs, network.outputs[0])
+    model.compile(jit_compile=plan.xla)
+    side = plan.size_px, plan.size_px
+    model.predict(np.zeros((plan.batch_size, *side, 3), np.float32), verbose=0)
+
+    def run() -> tuple[float, int]:
+        start = time.perf_counter()
+        dataset = keras.utils.image_dataset_from_directory(
+            str(pictures), labels=None, image_size=side, batch_size=plan.batch_size, shuffle=False, verbose=False
+        )
+        images = len(model.predict(dataset, verbose=0))
+        return time.perf_counter() - start, images
+
+    return run
+
+
+if __name__ == "__main__":
+    main()

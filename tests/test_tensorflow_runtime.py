@@ -1,0 +1,53 @@
+"""How TensorFlow is started."""
+
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+from stages.library import tensorflow_runtime
+
+TRAIN_SIX_NETWORKS = """
+import numpy as np
+from stages.library import params
+from stages.library.heads import dnn
+from dataclasses import replace
+from pathlib import Path
+
+rng = np.random.default_rng(0)
+features, labels = rng.normal(size=(64, 8)).astype(np.float32), np.arange(64) % 2
+settings = replace(params.load(Path("params.yaml"))["dnn"], hidden_units=(4,), epochs=1, batch_size=32)
+for fold in range(6):
+    dnn.fit(features, labels, 2, settings, 0, {})
+"""
+
+
+def test_the_memory_of_each_gpu_is_taken_as_it_is_needed(monkeypatch):
+    tensorflow_runtime.start()
+    import tensorflow as tf
+
+    grown = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [f"{kind}:0", f"{kind}:1"])
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, enable: grown.append((gpu, enable)))
+    tensorflow_runtime.start()
+    assert grown == [("GPU:0", True), ("GPU:1", True)]
+
+
+def test_after_the_first_op_it_is_too_late_for_that_and_no_error(monkeypatch):
+    tensorflow_runtime.start()
+    import tensorflow as tf
+
+    def too_late(gpu, enable):
+        raise RuntimeError("Physical devices cannot be modified after being initialized")
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU:0"])
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", too_late)
+    tensorflow_runtime.start()
+
+
+@pytest.mark.slow
+def test_networks_that_are_trained_one_after_the_other_do_not_chatter():
+    command = [sys.executable, "-c", TRAIN_SIX_NETWORKS]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
