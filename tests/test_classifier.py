@@ -23,6 +23,7 @@ def trained(tmp_path, write_params, run_stage):
             dataset__name="folder",
             dataset__folder=str(pictures),
             extract__input_size_px=64,
+            cross_validation__folds=2,
             dnn__hidden_units=[32],
             xgboost__num_trees=10,
             softmax__learning_rate=0.01,
