@@ -39,7 +39,7 @@ coverage: $(BIN)/.installed-dev
 	coverage report
 
 # Small changes to the code that splits, hashes, names and measures; what no test notices is listed. Minutes on 2 cores.
-MUTATED := splits folds artifacts training_keys metrics calibration feature_store weights \
+MUTATED := splits folds artifacts training_keys metrics calibration feature_store weights.x_locate weights.x__in_package \
 	evaluation.x_write_evaluation evaluation.x_check evaluation.x_measure evaluation.x_calibration_of \
 	evaluation.x_rounded evaluation.x_write_tables extraction.x_covered extraction.x_fingerprint \
 	checkpoints.x_fingerprint dataset_summary.*content

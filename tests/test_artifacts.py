@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -187,6 +188,14 @@ def test_too_little_room_is_a_full_disk(tmp_path):
     with pytest.raises(OSError, match="No space left") as caught:
         artifacts.require_room(tmp_path, 1 << 62)
     assert caught.value.errno == errno.ENOSPC
+    assert caught.value.filename == str(tmp_path)
+
+
+def test_room_for_the_last_byte_is_enough(tmp_path, monkeypatch):
+    monkeypatch.setattr(artifacts.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    artifacts.require_room(tmp_path, 1000)
+    with pytest.raises(OSError, match="No space left"):
+        artifacts.require_room(tmp_path, 1001)
 
 
 def _hold_scratch(parent, ready):

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 from sklearn import metrics as reference
 
-from stages.library import records
+from stages.library import metrics, records
 from stages.library.bottlenecks import softmax
 from stages.library.console import UserError
-from stages.library.evaluation import Model, Predictions, write_evaluation
+from stages.library.evaluation import Model, Params, Predictions, measure, write_evaluation
 
 CLASSES = ["cat", "dog", "emu"]
 LABELS = [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
@@ -58,6 +58,17 @@ def test_metrics_are_those_computed_by_hand(known):
         "cross_validation": {"top1_accuracy": {"mean": 0.912346, "std": 0.01}},
     }
     assert interval["low"] <= 0.8 <= interval["high"] <= 1
+
+
+@pytest.mark.parametrize(("samples", "seed"), [(100, 0), (1000, 0), (1000, 3)])
+def test_the_interval_is_that_of_the_samples_and_the_seed_of_params(samples, seed):
+    labels = np.random.default_rng(1).integers(0, 3, 60)
+    logits = evaluated.noisy_logits(labels, 3, accuracy=0.7)
+    params = Params(bootstrap_samples=samples, calibration_bins=15, pictures=1, seed=seed)
+    keys = np.array([f"{number:064x}" for number in range(60)], object)
+    numbers = measure(Predictions(keys, labels, logits, tuple(CLASSES)), params)
+    low, high = metrics.bootstrap_interval(logits.argmax(axis=1) == labels, samples, seed)
+    assert numbers["top1_accuracy_interval"] == {"low": round(low, 6), "high": round(high, 6)}
 
 
 def test_metrics_agree_with_scikit_learn(tmp_path):

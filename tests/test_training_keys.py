@@ -5,6 +5,8 @@ import shutil
 import contents
 import evaluated
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +35,16 @@ def test_more_common_pictures_than_the_data_set_published_are_an_error(tmp_path_
         )
         with pytest.raises(UserError, match=message):
             training_keys.check(folder, names, known)
+
+
+def test_the_keys_of_a_network_are_text_sorted_and_compressed_even_where_there_are_none(tmp_path):
+    for keys in (["b" * 64, "a" * 64, "b" * 64], []):
+        training_keys.write(tmp_path, keys)
+        path = tmp_path / training_keys.OF_NETWORK
+        assert pq.read_schema(path).field("key").type == pa.string()
+        assert pq.read_table(path)["key"].to_pylist() == sorted(set(keys))
+        groups = pq.read_metadata(path)
+        assert {groups.row_group(n).column(0).compression for n in range(groups.num_row_groups)} <= {"ZSTD"}
 
 
 def evaluate(root, kind, seen, known=0, monkeypatch=None):
