@@ -192,7 +192,7 @@ def test_too_little_room_is_a_full_disk(tmp_path):
 
 
 def test_room_for_the_last_byte_is_enough(tmp_path, monkeypatch):
-    monkeypatch.setattr(artifacts.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
     artifacts.require_room(tmp_path, 1000)
     with pytest.raises(OSError, match="No space left"):
         artifacts.require_room(tmp_path, 1001)

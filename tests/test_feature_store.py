@@ -62,6 +62,16 @@ def test_what_is_put_is_read(store):
     assert content(store) == expected(1, 2, 3)
 
 
+def test_keys_are_those_of_the_parts_that_are_asked_for(store):
+    assert store.keys([]).tolist() == []
+    assert store.keys([]).dtype == np.dtype("S64")
+    store.put(rows(1, 2), "pets")
+    (first,) = store.parts()
+    store.put(rows(3), "pets")
+    assert store.keys([first]).tolist() == [key(1), key(2)]
+    assert sorted(store.keys(store.parts()).tolist()) == [key(1), key(2), key(3)]
+
+
 def test_a_part_is_named_by_its_hash_and_says_what_made_it(store, tmp_path):
     store.put(rows(1), "digits")
     (part,) = store.parts()
