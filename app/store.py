@@ -2,6 +2,8 @@
 
 It lies in the user's cache folder, under $DECANT_CACHE, or at $DECANT_STORE (a
 path or URL), and can be removed at any time: what is missing is computed again.
+The checkpoints of killed trainings, in the cache folder too, are shown and
+pruned with it.
 
 examples: python -m app.store
           python -m app.store verify
@@ -20,6 +22,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from app import unfinished
+from app.unfinished import Unfinished
 from stages.library import artifacts, console, feature_store, store_location
 
 DAY_SECONDS = 86_400
@@ -72,9 +76,10 @@ def main() -> None:
     if arguments.command == "verify":
         sys.exit(1 if verify(folders) else 0)
     elif arguments.command == "prune":
-        prune(chosen(folders, arguments), arguments.dry_run)
+        prune(chosen(folders, arguments), trainings(arguments), arguments.dry_run)
     else:
         show(root, folders)
+        show_trainings(unfinished.find())
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -85,7 +90,9 @@ def parse_arguments() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("show", help="list what there is, by backbone and data set (default)")
     commands.add_parser("verify", help="compare every part with its hash and remove what is damaged")
-    pruning = commands.add_parser("prune", help="remove features; what is needed again is computed again")
+    pruning = commands.add_parser(
+        "prune", help="remove features and unfinished trainings; what is needed is made again"
+    )
     pruning.add_argument("--backbone", metavar="NAME", help="only those of this network")
     pruning.add_argument("--unused-for", type=float, metavar="DAYS", help="only those not read for so long")
     pruning.add_argument("--all", action="store_true", help="everything")
@@ -128,12 +135,24 @@ def show(root: Path, folders: Sequence[Folder]) -> None:
     ]
     print(f"{'backbone':<22} {'features':<38} {'data set':<14} {'pictures':>10} {'size':>10}  last used")
     for size, backbone, description, dataset, count, folder in sorted(rows, key=lambda row: (-row[0], *row[1:4])):
-        print(f"{backbone:<22} {description:<38} {dataset:<14} {count:>10,} {_megabytes(size):>10}  {_age(folder)}")
+        print(
+            f"{backbone:<22} {description:<38} {dataset:<14} {count:>10,} {_megabytes(size):>10}  {_age(folder.used)}"
+        )
     total = sum(folder.size_bytes for folder in folders)
     following = "Make room: python -m app.store prune --unused-for 30" if rows else "dvc repro fills it"
     if damaged := sum(len(folder.unreadable) for folder in folders):
         following = f"{damaged} unreadable parts. Run: python -m app.store verify"
     print(f"{root}: {sum(sum(f.pictures.values()) for f in folders):,} pictures, {_megabytes(total)}. {following}")
+
+
+def show_trainings(killed: Sequence[Unfinished]) -> None:
+    """Prints a line where there are checkpoints of killed trainings."""
+    if killed:
+        size, oldest = sum(training.size_bytes for training in killed), min(training.used for training in killed)
+        print(
+            f"{killed[0].folder.parent}: {len(killed)} unfinished trainings, {_megabytes(size)}, the oldest "
+            f"{_age(oldest)}. dvc repro goes on with one whose code and parameters are the same"
+        )
 
 
 def verify(folders: Sequence[Folder]) -> int:
@@ -161,13 +180,29 @@ def chosen(folders: Sequence[Folder], arguments: argparse.Namespace) -> list[Fol
     ]
 
 
-def prune(folders: Sequence[Folder], dry_run: bool) -> None:
-    """Removes folders of the store."""
+def trainings(arguments: argparse.Namespace) -> list[Unfinished]:
+    """Returns the killed trainings that all given conditions hold for; those of one backbone can't be told."""
+    if arguments.backbone is not None:
+        return []
+    age = 0.0 if arguments.unused_for is None else arguments.unused_for * DAY_SECONDS
+    return [training for training in unfinished.find() if time.time() - training.used >= age]
+
+
+def prune(folders: Sequence[Folder], killed: Sequence[Unfinished], dry_run: bool) -> None:
+    """Removes folders of the store and checkpoints of killed trainings."""
+    done = "would remove" if dry_run else "removed"
+    freed = 0
     for folder in folders:
-        print(f"{'would remove' if dry_run else 'removed'} {folder.backbone} {folder.description()}: {_age(folder)}")
+        print(f"{done} {folder.backbone} {folder.description()}: {_age(folder.used)}")
+        freed += folder.size_bytes
         if not dry_run:
             store_location.remove(folder.path)
-    freed = sum(folder.size_bytes for folder in folders)
+    for training in killed:
+        if dry_run or unfinished.remove(training):
+            print(f"{done} the unfinished training {training.folder.name[:12]}: {_age(training.used)}")
+            freed += training.size_bytes
+        else:
+            print(f"left {training.folder}: a run is at it")
     following = "Without --dry-run they are removed" if dry_run else "dvc repro computes again what it needs"
     print(f"{_megabytes(freed)} {'would be' if dry_run else 'are'} free. {following}")
 
@@ -176,10 +211,10 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
 
 
-def _age(folder: Folder) -> str:
-    if not folder.used:
+def _age(used: float) -> str:
+    if not used:
         return "unknown"
-    days = max(time.time() - folder.used, 0) / DAY_SECONDS
+    days = max(time.time() - used, 0) / DAY_SECONDS
     return "today" if days < 1 else f"{days:.0f} days ago"
 
 

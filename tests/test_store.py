@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from app import store
-from stages.library import artifacts, store_location
+from stages.library import artifacts, checkpoints, downloads, store_location
 from stages.library.feature_store import FeatureStore, Rows
 
 
@@ -134,3 +134,46 @@ def test_a_source_that_cannot_be_read_is_shown_as_unknown(filled, run):
     assert run()[0] == 0
     run("prune", "--all")
     assert names() == []
+
+
+# Killed trainings
+
+
+@pytest.fixture
+def killed():
+    """Two trainings that were killed, one of them 40 days ago; beside each the lock file that a kill leaves."""
+    folders = []
+    for name, days in (("a" * 64, 40), ("b" * 64, 2)):
+        folder = downloads.cache_folder() / "checkpoints" / name
+        folder.mkdir(parents=True)
+        folder.with_name(f"{name}.lock").touch()
+        for file, size in (("state.json", 1000), ("last-00000.weights.h5", 2_000_000)):
+            (folder / file).write_bytes(b"x" * size)
+            past = time.time() - days * store.DAY_SECONDS
+            os.utime(folder / file, (past, past))
+        folders.append(folder)
+    return folders
+
+
+def test_killed_trainings_are_shown(killed, run):
+    line = run()[1].out.splitlines()[-1]
+    assert line.startswith(f"{killed[0].parent}: 2 unfinished trainings, 4.0 MB, the oldest 40 days ago. ")
+
+
+def test_killed_trainings_are_pruned_by_age(killed, run):
+    assert "would remove the unfinished training aaaaaaaaaaaa" in run("prune", "--unused-for", "30", "--dry-run")[1].out
+    assert all(folder.is_dir() for folder in killed)
+    printed = run("prune", "--unused-for", "30")[1].out
+    assert printed.startswith("removed the unfinished training aaaaaaaaaaaa: 40 days ago\n2.0 MB are free")
+    assert sorted(path.name for path in killed[0].parent.iterdir()) == ["b" * 64, "b" * 64 + ".lock"]
+    assert run("prune", "--backbone", "tiny")[1].out.startswith("0.0 MB are free")
+    run("prune", "--all")
+    assert list(killed[0].parent.iterdir()) == []
+
+
+def test_a_training_that_runs_is_left_alone(killed, run):
+    with checkpoints.alone(killed[0]):
+        printed = run("prune", "--all")[1].out
+    assert f"left {killed[0]}: a run is at it" in printed
+    assert killed[0].is_dir()
+    assert not killed[1].exists()
