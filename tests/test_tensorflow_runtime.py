@@ -1,7 +1,10 @@
 """How TensorFlow is started."""
 
+import importlib
+import json
 import subprocess
 import sys
+import threading
 
 import pytest
 from conftest import ROOT
@@ -44,6 +47,31 @@ def test_after_the_first_op_it_is_too_late_for_that_and_no_error(monkeypatch):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU:0"])
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", too_late)
     tensorflow_runtime.start()
+
+
+def test_packages_that_keras_can_do_without_are_not_imported_and_can_be_later():
+    code = """
+import sys
+from stages.library import tensorflow_runtime
+tensorflow_runtime.start()
+print(*sorted(set(tensorflow_runtime.UNUSED_BY_KERAS) & set(sys.modules)))
+import matplotlib.pyplot, pandas, scipy.stats, sklearn.linear_model
+"""
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout == "\n"
+
+
+def test_what_is_imported_stays_and_what_is_not_is_hidden_while_no_thread_can_see_it(monkeypatch):
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+    with tensorflow_runtime._hidden(["json", "wave"]):
+        assert sys.modules["json"] is json
+        with pytest.raises(ImportError):
+            importlib.import_module("wave")
+    assert importlib.import_module("wave").open
+    sys.modules.pop("wave")
+    monkeypatch.setattr(threading, "active_count", lambda: 2)
+    with tensorflow_runtime._hidden(["wave"]):
+        assert importlib.import_module("wave").open
 
 
 @pytest.mark.slow
