@@ -217,10 +217,11 @@ def test_what_does_not_belong_together_is_refused(known, tmp_path):
     shards = tmp_path / "tfrecord"
     broken = logits.copy()
     broken[3, 1] = np.nan
+    broken[5] = np.inf
     for arguments, message in (
         (
             (keys, broken, CLASSES),
-            "^the model gives NaN or infinite logits for 1 test pictures: its training diverged$",
+            "^the model gives NaN or infinite logits for 2 test pictures: its training diverged$",
         ),
         (
             (keys, logits, ["cat", "dog", "fox"]),

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stages.library import artifacts
+from stages.library import artifacts, feature_store
 from stages.library.feature_store import FeatureStore, Rows
 
 WIDTHS = 5, 3
@@ -76,6 +76,7 @@ def test_a_part_is_named_by_its_hash_and_says_what_made_it(store, tmp_path):
     store.put(rows(1), "digits")
     (part,) = store.parts()
     assert artifacts.sha256_file(part) == part.stem
+    assert pq.read_metadata(part).metadata[feature_store.DATASET] == b"digits"
     assert artifacts.read_json(tmp_path / "store" / "source.json") == {"backbone": "tiny"}
     store.put(rows(1), "digits")
     assert store.parts() == [part]

@@ -92,12 +92,19 @@ def test_a_model_that_does_not_say_what_it_was_trained_on_is_refused(tmp_path, m
         evaluate(tmp_path, kind, None, monkeypatch=monkeypatch)
 
 
-@pytest.mark.parametrize("damage", [lambda content: content[:-9], lambda content: b"", lambda content: b"PAR1" * 9])
-def test_a_damaged_list_is_a_one_line_error(tmp_path, damage):
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda content: content[:-9], "Parquet magic bytes not found in footer"),
+        (lambda content: b"", "Parquet file size is 0 bytes"),
+        (lambda content: b"PAR1" * 9, "smaller than the size reported by footer"),
+    ],
+)
+def test_a_damaged_list_is_a_one_line_error_with_the_reason(tmp_path, damage, reason):
     training_keys.write(tmp_path, ["a" * 64])
     path = tmp_path / training_keys.OF_NETWORK
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(UserError, match=r"^.*trained_on\.parquet, the pictures .*\. Run: dvc repro$"):
+    with pytest.raises(UserError, match=rf"^.*trained_on\.parquet, the pictures .*({reason}).*\. Run: dvc repro$"):
         training_keys.check(tmp_path, {}, 0)
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from benchmarks.faults import kinds, runner
 from benchmarks.faults.project import STAGES, Project, Stage, with_needs
 from benchmarks.faults.trials import Outcome, Trial, Undisturbed
+from stages.library import console
 
 NAMES = [stage.name for stage in STAGES]
 OWN_MOUNTS = "DECANT_FAULTS_OWN_MOUNTS"
@@ -77,7 +78,7 @@ def inject_all(work: Path, arguments: argparse.Namespace, can_mount: bool) -> li
         print(f"{stage.name}: {found.seconds:.1f} s, {found.changes} changes of files undisturbed", flush=True)
     outcomes: list[Outcome] = []
     end = time.monotonic() + 60 * arguments.minutes
-    for stage, kind, number in plan(arguments, undisturbed, can_mount):
+    for stage, kind, number in console.progress(plan(arguments, undisturbed, can_mount), "inject", "faults"):
         if time.monotonic() > end:
             break
         outcome = Outcome(stage.name, kind, number)
