@@ -83,6 +83,14 @@ def test_a_part_is_named_by_its_hash_and_says_what_made_it(store, tmp_path):
     assert {path.name for path in part.parent.iterdir()} == {part.name, "source.json"}
 
 
+def test_parts_are_compressed_and_have_no_dictionaries_or_statistics(store):
+    store.put(rows(1, 2, 3), "digits")
+    metadata = pq.read_metadata(store.parts()[0]).row_group(0)
+    for number in range(metadata.num_columns):
+        column = metadata.column(number)
+        assert (column.compression, column.has_dictionary_page, column.statistics) == ("ZSTD", False, None)
+
+
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "other"])
 def test_a_damaged_part_is_removed_and_the_others_are_read(store, damage, capsys):
     store.put(rows(1), "digits")

@@ -68,6 +68,19 @@ def test_confidences_of_0_and_1_and_at_edges_belong_to_the_bins_that_the_table_n
     np.testing.assert_array_equal([nothing.count, nothing.accuracy, nothing.confidence], [[2, 0], [0.5, 0], [0, 0]])
 
 
+def test_log_loss_of_float32_probabilities_is_computed_in_double():
+    probabilities = np.array([[0.1, 0.9], [0.7, 0.3]], np.float32)
+    exact = -(np.log(float(np.float32(0.9))) + np.log(float(np.float32(0.7)))) / 2
+    assert metrics.log_loss(probabilities, np.array([1, 0])) == pytest.approx(exact, rel=1e-14)
+
+
+def test_a_confidence_that_rounding_took_above_one_is_in_the_last_bin():
+    above = np.nextafter(np.float32(1), np.float32(2))
+    table = metrics.reliability(np.array([[above, 0], [0.95, 0.05]], np.float32), np.array([0, 1]), 10)
+    assert table.count.tolist() == [0] * 9 + [2]
+    assert table.confidence[9] == pytest.approx((float(above) + float(np.float32(0.95))) / 2, rel=1e-14)
+
+
 def test_log_loss_of_a_sure_mistake_is_finite():
     assert metrics.log_loss(np.array([[0.0, 1.0]]), np.array([0])) == pytest.approx(-np.log(2**-23))
 
