@@ -3,6 +3,7 @@
 The run that goes on removes its own. Where code or parameters have changed since the kill, no run goes on.
 """
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -31,9 +32,12 @@ def find() -> list[Unfinished]:
     """Returns what lies in the cache folder, that of trainings which run now included."""
     found = []
     for folder in sorted((downloads.cache_folder() / "checkpoints").glob("*/")):
-        stats = [path.stat() for path in folder.iterdir()]
-        used = max((stat.st_mtime for stat in stats), default=0.0)
-        found.append(Unfinished(folder, used, sum(stat.st_size for stat in stats)))
+        used, size_bytes = 0.0, 0
+        with contextlib.suppress(FileNotFoundError):  # a run replaces its files, and ends by removing the folder
+            for path in folder.iterdir():
+                stat = path.stat()
+                used, size_bytes = max(used, stat.st_mtime), size_bytes + stat.st_size
+        found.append(Unfinished(folder, used, size_bytes))
     return found
 
 
@@ -46,7 +50,7 @@ def remove(training: Unfinished) -> bool:
     except BlockingIOError:
         return False
     else:
-        shutil.rmtree(training.folder)
+        shutil.rmtree(training.folder, ignore_errors=True)
         lock.unlink()  # as the end of a run does: one that waits for the lock sees that it is gone
         return True
     finally:

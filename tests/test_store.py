@@ -177,3 +177,9 @@ def test_a_training_that_runs_is_left_alone(killed, run):
     assert f"left {killed[0]}: a run is at it" in printed
     assert killed[0].is_dir()
     assert not killed[1].exists()
+
+
+def test_a_file_that_vanishes_meanwhile_is_passed_over(killed, run):
+    (killed[0] / "partial-last-00001.weights.h5").symlink_to("replaced")
+    shown = run()[1].out.splitlines()[-1]
+    assert "2 unfinished trainings" in shown
