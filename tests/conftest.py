@@ -27,6 +27,21 @@ settings.register_profile(
 )
 settings.load_profile("shared machine")
 
+# They take minutes each. Begun last, one of them is all that runs in the end, while the other processes wait.
+LONGEST = (
+    "test_docs_run.py",
+    "test_systems_run.py",
+    "test_pipeline.py",
+    "test_docs.py",
+    "test_export.py",
+    "test_kills.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Puts the longest files first and leaves everything else in its order."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
 
 def change(content, changes):
     """Sets dotted keys, e.g. {"dataset.name": "folder"}, in a nested dict."""
