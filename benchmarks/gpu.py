@@ -7,10 +7,11 @@ shown for itself. Without a GPU it says so and ends: `benchmarks.extraction` is 
 """
 
 import argparse
+import itertools
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,10 +84,10 @@ def compare(way: str, work: Path, arguments: argparse.Namespace, precision: str,
     start_seconds = time.perf_counter() - start
     tf.config.experimental.reset_memory_stats("GPU:0")
     widths = first.bottleneck.shape[1], first.logits.shape[1]
-    stores: Iterator[int] = iter(range(1 << 30))
+    rounds = itertools.count()
 
     def ours() -> tuple[float, int]:
-        content = {"way": way, "round": next(stores)}
+        content = {"way": way, "round": next(rounds)}
         store = FeatureStore(work / "stores" / extraction.fingerprint(content), content, *widths)
         start = time.perf_counter()
         images = sum(feature_parts.write(worker.features(schedule), store, "benchmark"))

@@ -36,7 +36,7 @@ def write(folder: Path, count: int, seed: int = 0, sizes: tuple[tuple[int, int],
 def write_copies(folder: Path, count: int, originals: int = 500) -> None:
     """Writes `folder/CLASS/NUMBER.jpg`, `count` files that differ by some bytes after the JPEG's end, of few pictures.
 
-    A hundred times as fast as `write`, and as much work to hash, decode and shrink.
+    Much faster than `write`, and as much work to hash, decode and shrink.
     """
     write(folder, min(originals, count))
     paths = sorted(folder.rglob("*.jpg"))

@@ -2,24 +2,16 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import test_train_heads
 from test_fewshot import CLASSES, SETTINGS, key_of
 
 from stages.library import artifacts, bottlenecks, leaderboard
-from stages.library.bottlenecks import Source
 
-SOURCE = Source(
-    backbone="efficientnet_lite0",
-    input_size_px=32,
-    central_crop=1.0,
-    resize="bilinear",
-    flip=False,
-    weights_sha256="a" * 64,
-    fingerprint="f" * 64,
-    classes=CLASSES,
-)
+SOURCE = replace(test_train_heads.SOURCE, backbone="efficientnet_lite0", classes=CLASSES)
 
 
 def write_bottlenecks(folder, splits=("train", "validation", "test"), noise=2.5):
