@@ -123,6 +123,7 @@ def test_fashion_mnist_takes_no_archive(tmp_path):
         (struct.pack(">HBB3I", 0, 8, 3, 2, 2, 2) + b"123456789", "must hold 8 bytes"),
         (struct.pack(">HBB3I", 0, 8, 3, 2**32 - 1, 2**32 - 1, 2**32 - 1), "no IDX file"),
         (b"\0\0", "damaged"),
+        (struct.pack(">HBB3I", 0, 8, 3, 0, 2**32 - 1, 2**32 - 1), "no IDX file"),
     ],
 )
 def test_idx_files_must_be_what_their_header_says(tmp_path, content, reason):

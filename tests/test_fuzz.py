@@ -16,9 +16,10 @@ SECONDS = float(os.environ.get("DECANT_FUZZ_SECONDS", "2"))  # of CPU time for e
 @pytest.mark.slow
 @pytest.mark.parametrize("name", fuzz_readers.readers())
 def test_no_bytes_crash_or_hang_a_reader(name):
-    outcome = fuzz.fuzz(name, SECONDS, hang_seconds=60)
+    seconds = SECONDS * 3 if name == "keras-h5" else SECONDS  # which starts a process for each variant
+    outcome = fuzz.fuzz(name, seconds, hang_seconds=60)
     assert dict(outcome.failures) == {}
-    assert outcome.cases > 50
+    assert outcome.cases > (10 if name == "keras-h5" else 50)
     assert outcome.refused > outcome.cases / 10
 
 

@@ -1,23 +1,17 @@
 """Networks of keras.applications and their published .h5 files."""
 
-import mmap
 import re
-import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages.library import hdf5
 from stages.library.console import UserError
 
 if TYPE_CHECKING:
     import keras
 
 NUMBERED = re.compile(r"(.+?)(?:_(\d+))?")
-
-# HDF5 keeps text in heaps: a header of signature, version and size, then objects, each with a header of its own.
-HEAP = re.compile(rb"GCOL\x01\0\0\0")
-HEAP_HEADER_BYTES = 16
-MOST_HEAP_BYTES = 1 << 24
 
 
 def build(application: Callable[..., "keras.Model"], input_size_px: int, name: str) -> "keras.Model":
@@ -47,25 +41,11 @@ def load_h5(model: "keras.Model", path: Path, name: str) -> None:
       UserError: the file can't be read, or has other layers or shapes than the network.
     """
     try:
-        _check_heaps(path)
+        hdf5.check(path)
         model.load_weights(path)
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} must be an .h5 weight file of {name} with its top: {reason}") from error
-
-
-def _check_heaps(path: Path) -> None:
-    """Raises ValueError for a heap whose objects don't fill it: free space of no size sends HDF5 round for ever."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        for match in HEAP.finditer(content):
-            heap = content[match.start() : match.start() + MOST_HEAP_BYTES]
-            (size,) = struct.unpack_from("<8xQ", heap.ljust(HEAP_HEADER_BYTES, b"\0"))
-            at = HEAP_HEADER_BYTES
-            while at + HEAP_HEADER_BYTES <= min(size, len(heap)):
-                index, length = struct.unpack_from("<H6xQ", heap, at)
-                if length > size or (index == 0 and length < HEAP_HEADER_BYTES):
-                    raise ValueError("a heap is damaged")
-                at += length if index == 0 else HEAP_HEADER_BYTES + -(-length // 8) * 8
 
 
 def with_stable_names(network: "keras.Model") -> "keras.Model":

@@ -91,7 +91,7 @@ def read_idx(path: Path, rank: int) -> np.ndarray:
         with gzip.open(path) as file:
             zero, kind, dimensions, *shape = struct.unpack(f">HBB{rank}I", file.read(4 + 4 * rank))
             size_bytes = int(np.prod(shape, dtype=object))
-            if (zero, kind, dimensions) != (0, 0x08, rank) or size_bytes > 1 << 28:
+            if (zero, kind, dimensions) != (0, 0x08, rank) or max(size_bytes, *shape) > 1 << 28:
                 raise UserError(f"{path} is no IDX file of bytes in {rank} dimensions: magic {zero, kind, dimensions}")
             content = file.read(size_bytes + 1)
     except (OSError, EOFError, zlib.error, struct.error) as error:

@@ -1,0 +1,52 @@
+"""Whether HDF5 can read a file, found out in a process of its own.
+
+HDF5's library is C that trusts the file: damaged ones end the process that reads them or send it round for ever
+(benchmarks.fuzz found both). So another process reads everything first, under a limit of time.
+"""
+
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+MOST_CPU_SECONDS = 10  # reading takes less than a second for each GB
+MOST_BYTES = 1 << 31  # of an array, far above the largest of any network here
+
+
+def check(path: Path) -> None:
+    """Reads a file to the end.
+
+    Raises:
+      ValueError: HDF5 can't read it, says why, ends its process or needs too long.
+    """
+    command = [sys.executable, "-P", __file__, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no shell
+    if done.returncode == -signal.SIGXCPU:
+        raise ValueError(f"it is damaged, HDF5 came to no end in {MOST_CPU_SECONDS} s of CPU time")
+    if done.returncode < 0:
+        raise ValueError(f"it is damaged, HDF5 ended with signal {-done.returncode}")
+    if done.returncode:
+        raise ValueError((done.stderr.strip().splitlines() or ["it is damaged"])[-1])
+
+
+def _read(path: Path) -> None:
+    """Reads all attributes and arrays of a file."""
+    import h5py
+
+    def read(_: str, item: "h5py.Group | h5py.Dataset") -> None:
+        dict(item.attrs)
+        if isinstance(item, h5py.Dataset):
+            if item.nbytes > MOST_BYTES:
+                raise ValueError(f"an array has {item.nbytes} bytes")
+            item[()]
+
+    with h5py.File(path, "r") as file:
+        read("/", file)
+        file.visititems(read)
+
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_CPU, (MOST_CPU_SECONDS, MOST_CPU_SECONDS + 1))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _read(Path(sys.argv[1]))
