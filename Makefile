@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 LOCKS := .ci/locks
 INSTALL := pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: repro train test lint coverage mutation fuzz ci-repro pr-report lock audit sbom licences clean
+.PHONY: repro train test test-pages lint coverage mutation fuzz ci-repro pr-report lock audit sbom licences clean
 
 repro: $(BIN)/.installed
 	dvc repro
@@ -22,9 +22,14 @@ train: $(BIN)/.installed
 	@echo
 	@echo "Pictures and curves: artifacts/report/index.html. Next: .venv/bin/python -m app.predict PICTURE, or app.web."
 
-# A file's tests stay in one process, which shares what they build.
+# A file's tests stay in one process, which shares what they build. test-pages is the rest: what the pages of docs/ tell
+# the reader to type, recipes of systems.md included, for which DVC starts hundreds of processes.
+PYTEST := pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 test: $(BIN)/.installed-dev
-	pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not pages"
+
+test-pages: $(BIN)/.installed-dev
+	$(PYTEST) -m pages
 
 lint: $(BIN)/.installed-dev
 	ruff format --check .
@@ -34,7 +39,7 @@ lint: $(BIN)/.installed-dev
 # Lines and branches of app/ and stages/ that the tests run, those in processes of their own too: at least 95%.
 coverage: $(BIN)/.installed-dev
 	coverage erase
-	coverage run -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	coverage run -m $(PYTEST)
 	coverage combine --quiet
 	coverage report
 

@@ -20,8 +20,6 @@ from conftest import ROOT
 from tests.doc_commands import sections
 from tests.doc_project import LITE0, Place
 
-pytestmark = pytest.mark.slow
-
 LEFT_OUT = {
     "make repro": "sets up an environment with pip; its two commands stand in the same page and are run",
     "make test": "runs these tests",
@@ -66,6 +64,8 @@ def test_every_line_of_the_pages_is_run_or_left_out_for_a_reason():
     assert LEFT_OUT.keys() & OUTCOMES.keys() == set()
 
 
+@pytest.mark.slow
+@pytest.mark.pages
 @pytest.mark.parametrize("lines", SECTIONS)
 def test_a_section_does_what_it_says(place, lines):
     for line in lines:

@@ -21,8 +21,6 @@ from tests.doc_project import LITE0, Place
 from tests.layouts import tar_bytes
 from tests.test_caltech import jpeg, write_tar, write_zip
 
-pytestmark = pytest.mark.slow
-
 SHORT = [
     "backbones=[efficientnet_lite0]",
     "extract.input_size_px=32",
@@ -136,11 +134,15 @@ def figures_of(place, line, used):
             yield place.metrics(f"{LITE0}/{head}")["top1_accuracy"]
 
 
+@pytest.mark.slow
+@pytest.mark.pages
 @pytest.mark.parametrize("line", IN_TABLES)
 def test_a_recipe_leads_to_its_figure(place, archives, line):
     follow(place, archives, line)
 
 
+@pytest.mark.slow
+@pytest.mark.pages
 def test_a_recipe_its_archive_and_the_report_one_after_the_other(place, archives):
     restore, *recipes, report = SYSTEMS[""]
     place.type(restore)
@@ -153,6 +155,8 @@ def test_a_recipe_its_archive_and_the_report_one_after_the_other(place, archives
 PREDICT = "python -m app.predict IMAGE... --backbone efficientnet_lite0 --top 5"
 
 
+@pytest.mark.slow
+@pytest.mark.pages
 def test_imagenet_labels_need_no_training(place):
     found = re.findall(r"^  (0\.\d{4})  \S", place.type(PREDICT), re.MULTILINE)
     assert len(found) == 5
