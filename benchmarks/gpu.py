@@ -1,9 +1,11 @@
 """Extraction on a GPU against the raw forward of the same network and against Keras, by precision, XLA and batch size.
 
-All in one process, which builds each network once; in each round the raw forward, ours and Keras' run in turns, and
-every other round goes backwards. Ours goes from TFRecords to parts of a feature store, Keras' from the files to one
-array by `image_dataset_from_directory` and `predict` with the same model and batches. Start-up isn't counted; it is
-shown for itself. Without a GPU it says so and ends: `benchmarks.extraction` is for CPUs.
+All in one process, which builds each network once; in each round the raw forward, decoding alone, ours and Keras' run
+in turns, and every other round goes backwards. The raw forward takes random batches that lie in the GPU's memory;
+decoding alone is what all cores need to decode the JPEG files and nothing else. Ours goes from TFRecords to parts of a
+feature store, Keras' from the files to one array by `image_dataset_from_directory` and `predict` with the same model
+and batches. Start-up isn't counted; it is shown for itself. Without a GPU it says so and ends: `benchmarks.extraction`
+is for CPUs.
 """
 
 import argparse
@@ -55,7 +57,9 @@ def main() -> None:
         )  # fmt: skip
         count = prepare(work, options)
         print(f"{count:,} photographs, {arguments.backbone} at {arguments.size} px, {arguments.rounds} rounds")
-        print(f"{'':16s} start s  GPU MiB  images/s: raw, ours, Keras   ours/raw (rounds)   ours/Keras (rounds)")
+        print(
+            f"{'':16s} start s  GPU MiB  images/s: raw, decoding, ours, Keras    ours/raw   /decoding   /Keras (rounds)"
+        )
         for way in arguments.ways:
             precision, *xla, batch_size = way.split("-")
             compare(way, work, arguments, precision, bool(xla), int(batch_size))
@@ -94,7 +98,7 @@ def compare(way: str, work: Path, arguments: argparse.Namespace, precision: str,
         return time.perf_counter() - start, images
 
     raw = raw_forward(worker, plan, len(index.keys))
-    ways: dict[str, Callable[[], tuple[float, int]]] = {"raw": raw, "ours": ours}
+    ways: dict[str, Callable[[], tuple[float, int]]] = {"raw": raw, "decoding": decoding(job), "ours": ours}
     if not arguments.without_keras:
         ways["keras"] = keras_predict(job, work / "pictures")
     speeds: dict[str, list[float]] = {name: [] for name in ways}
@@ -110,17 +114,20 @@ def compare(way: str, work: Path, arguments: argparse.Namespace, precision: str,
         if name != "ours"
         for ratios in [np.array(speeds["ours"]) / np.array(values)]
     ]
-    print(f"{way:16s} {start_seconds:7.1f} {peak:8.0f}  {medians:26s} {'   '.join(compared)}", flush=True)
+    print(f"{way:16s} {start_seconds:7.1f} {peak:8.0f}  {medians:30s} {'   '.join(compared)}", flush=True)
 
 
 def raw_forward(worker: "Worker", plan: "Plan", images: int) -> Callable[[], tuple[float, int]]:
     """The compiled network alone, on random batches in memory, as many calls at once as extraction makes."""
+    import tensorflow as tf
+
     from stages.library.threads import ahead
 
     compiled, batch_size, size_px = worker._compiled, plan.batch_size, plan.size_px
     rng = np.random.default_rng(0)
     shape = batch_size, size_px, size_px, 3
-    batches = [rng.uniform(0, 255, shape).astype(np.float32) for _ in range(FORWARD_BATCHES)]
+    with tf.device(compiled.device):
+        batches = [tf.constant(rng.uniform(0, 255, shape), tf.float32) for _ in range(FORWARD_BATCHES)]
     count = -(-images // batch_size)
 
     def run() -> tuple[float, int]:
@@ -129,6 +136,38 @@ def raw_forward(worker: "Worker", plan: "Plan", images: int) -> Callable[[], tup
         for _ in ahead(compiled.forward, turns, compiled.callers):
             pass
         return time.perf_counter() - start, count * batch_size
+
+    return run
+
+
+def decoding(job: "Job") -> Callable[[], tuple[float, int]]:
+    """The pictures decoded on all cores, blocks of them on each: what there is to do on the CPU in any case."""
+    import tensorflow as tf
+
+    from stages.library import preprocessing, tensorflow_runtime
+    from stages.library.extraction_worker import DECODED_AT_ONCE
+    from stages.library.threads import ahead
+
+    rows = np.array_split(np.arange(len(job.index.keys)), max(len(job.index.keys) // DECODED_AT_ONCE, 1))
+
+    def first_values(serialized: "tf.Tensor") -> "tf.Tensor":
+        def first_value(record: "tf.Tensor") -> "tf.Tensor":
+            return preprocessing.picture(record)[0, 0, 0]
+
+        with tf.device(preprocessing.CPU):
+            return tf.map_fn(first_value, serialized, fn_output_signature=tf.uint8, parallel_iterations=1)
+
+    decode = tf.function(first_values, autograph=False).get_concrete_function(tf.TensorSpec((None,), tf.string))
+
+    def block(taken: np.ndarray) -> int:
+        with tf.device(preprocessing.CPU):
+            decode(tf.constant(list(job.index.serialized(taken)), tf.string)).numpy()
+        return len(taken)
+
+    def run() -> tuple[float, int]:
+        start = time.perf_counter()
+        images = sum(ahead(block, rows, tensorflow_runtime.cores()))
+        return time.perf_counter() - start, images
 
     return run
 

@@ -42,26 +42,6 @@ def test_the_outputs_are_those_of_the_model(lite0, compiled, name):
         assert np.abs(output - wanted).max() <= 1e-4 * np.abs(wanted).max()
 
 
-@pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_pixels_that_go_to_a_gpu_by_way_of_the_stage_give_the_same_bits(precision):
-    runtimes.lookup("tensorflow").prepare("float32")
-    import keras
-    import tensorflow as tf
-
-    keras.mixed_precision.set_global_policy({"float32": "float32", "float16": "mixed_float16"}[precision])
-    try:
-        model, _, _ = weights.build_with_weights("efficientnet_lite0", SIZE_PX, {})
-        plan = dataclasses.replace(PLAN, precision=precision)
-        plain, staged = (frozen_graph.freeze(frozen_graph.function(model, plan, 4, how)) for how in (False, True))
-    finally:
-        keras.mixed_precision.set_global_policy("float32")
-    for output, wanted in zip(staged(tf.constant(IMAGES)), plain(tf.constant(IMAGES)), strict=True):
-        np.testing.assert_array_equal(output, wanted)
-    on_the_way = {"float32": "DeepCopy", "float16": "Cast"}[precision]
-    (copied,) = [node for node in staged.graph.get_operations() if node.type == on_the_way and "CPU" in node.device]
-    assert copied.inputs[0].op.type == "Placeholder"
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_parts_of_a_tensor_are_batches_too(compiled, name):
     import tensorflow as tf
@@ -119,7 +99,6 @@ def test_int8_is_near_float32_and_the_same_each_time(lite0, compiled):
 def test_the_convolution_of_the_pixels_is_not_quantized(lite0, flip):
     import openvino
 
-    from stages.library import frozen_graph
     from stages.library.runtimes import openvino as runtime
 
     graph = frozen_graph.freeze(frozen_graph.function(lite0, dataclasses.replace(PLAN, flip=flip), None)).graph

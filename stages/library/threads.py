@@ -1,7 +1,7 @@
 """Work of threads whose results come in the order of the items."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -9,7 +9,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def ahead(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+def ahead(function: Callable[[T], R], items: Iterable[T], workers: int) -> Generator[R, None, None]:
     """Yields function(item) of each item, in order; threads compute the next ones while the caller deals with one.
 
     Two items for each worker and one more, no more than that, are taken before the first result is used.

@@ -49,10 +49,12 @@ class Compiled:
         and logits (batch_size, num_logits), float32. Threads may call it at once. A row of the result depends on the
         row of pixels and on where it stands, not on the other rows.
       callers: how many threads keep the hardware busy.
+      device: TensorFlow's name of the device in whose memory it takes the pixels.
     """
 
     forward: Callable[["tf.Tensor"], tuple[np.ndarray, np.ndarray]]
     callers: int
+    device: str = "CPU:0"
 
 
 class RuntimeModule(Protocol):

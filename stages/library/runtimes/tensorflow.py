@@ -5,8 +5,6 @@ one call on all cores with batches of 64, that takes a fifth to a third less CPU
 a few pictures stay in the cache and no core waits for another. So the bits don't depend on the number of cores.
 """
 
-import contextlib
-import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-CALLS_ON_GPU = 2
+CALLS_ON_GPU = 2  # each takes memory there; while one's results are fetched the other computes
 
 
 def prepare(precision: str) -> None:
@@ -54,19 +52,14 @@ def compile(model: "keras.Model", plan: Plan, calibration: Iterable["tf.Tensor"]
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
     if plan.xla and not on_gpu:
         raise UserError("`extract.xla` must be false without a GPU: on a CPU XLA is many times slower. Received: true")
-    concrete = frozen_graph.function(model, plan, plan.batch_size, staged=on_gpu)
+    concrete = frozen_graph.function(model, plan, plan.batch_size)
     # XLA compiles functions, not frozen graphs, and folds the constants itself.
     graph = concrete if plan.xla else frozen_graph.freeze(concrete)
 
-    # Every core prepares pictures, but each call on the GPU takes memory there, and two keep it busy.
-    at_once = threading.Semaphore(CALLS_ON_GPU) if on_gpu else contextlib.nullcontext()
-
     def forward(images: "tf.Tensor") -> tuple[np.ndarray, np.ndarray]:
-        with at_once:
-            with tf.device("CPU:0"):
-                pixels = tf.convert_to_tensor(images)
-            bottleneck, logits = graph(pixels)
-            return bottleneck.numpy(), logits.numpy()
+        bottleneck, logits = graph(tf.convert_to_tensor(images))
+        return bottleneck.numpy(), logits.numpy()
 
-    callers = tensorflow_runtime.cores()
-    return Compiled(forward, max(callers, CALLS_ON_GPU) if on_gpu else callers)
+    if on_gpu:
+        return Compiled(forward, CALLS_ON_GPU, tensorflow_runtime.accelerators()[0])
+    return Compiled(forward, tensorflow_runtime.cores())
