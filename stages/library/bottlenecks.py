@@ -180,18 +180,20 @@ def _footer(path: Path) -> tuple[pa.Schema, int]:
             raise ValueError("its columns are not key, label, bottleneck and logits")
         if metadata.num_rows != sum(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)):
             raise ValueError("its footer contradicts itself")
-        _check_sizes(metadata, schema)
+        _check_size(metadata, schema)
         return schema, metadata.num_rows
 
 
-def _check_sizes(metadata: pq.FileMetaData, schema: pa.Schema) -> None:
-    """Raises ValueError where a column is too short for its numbers, for which memory would be taken in vain."""
-    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
-    for name in ("bottleneck", "logits"):
-        column = schema.get_field_index(name)
-        size_bytes = sum(group.column(column).total_uncompressed_size for group in groups)
-        if size_bytes < metadata.num_rows * schema.field(name).type.list_size * np.dtype(DTYPE).itemsize:
-            raise ValueError(f"its column {name} is shorter than its numbers")
+def _check_size(metadata: pq.FileMetaData, schema: pa.Schema) -> None:
+    """Raises ValueError where the rows are too short for their numbers, for which memory would be taken in vain.
+
+    A group of rows states its size. Its columns state theirs, too, but a damaged one ends the process that asks:
+    pyarrow's `RowGroupMetaData.column` does not catch what the C++ library throws.
+    """
+    size_bytes = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+    width = sum(schema.field(name).type.list_size for name in ("bottleneck", "logits"))
+    if size_bytes < metadata.num_rows * width * np.dtype(DTYPE).itemsize:
+        raise ValueError("its rows are shorter than their numbers")
 
 
 def _batches(path: Path, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
