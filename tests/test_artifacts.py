@@ -161,6 +161,32 @@ def test_a_folder_that_is_replaced_is_whole_or_absent_whenever_its_writer_is_kil
     assert [path.name for path in folder.iterdir()] == ["b"]
 
 
+def _write_slowly(path, ready, release):
+    with artifacts.new_folder(path) as partial:
+        (partial / "a").write_text("1")
+        ready.set()
+        release.wait(60)
+        (partial / "b").write_text("1")
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_two_runs_write_a_folder_one_after_the_other(tmp_path, capsys, kill):
+    context = multiprocessing.get_context("fork")
+    ready, release = context.Event(), context.Event()
+    first = context.Process(target=_write_slowly, args=(tmp_path / "out", ready, release))
+    first.start()
+    assert ready.wait(60)
+    threading.Timer(0.3, first.kill if kill else release.set).start()
+    with artifacts.new_folder(tmp_path / "out") as partial:
+        first.join()
+        assert first.exitcode == (-signal.SIGKILL if kill else 0)
+        assert (tmp_path / "out").exists() != kill
+        assert capsys.readouterr().out == f"another run is writing {tmp_path / 'out'}: waiting for it\n"
+        (partial / "c").write_text("2")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["c"]
+
+
 def _hold_lock(path, ready, release):
     with artifacts.locked(path, "waits"):
         ready.set()

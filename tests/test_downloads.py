@@ -1,7 +1,10 @@
 """Downloads from a server that misbehaves in every way that real ones do."""
 
+import errno
 import hashlib
+import os
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -194,6 +197,22 @@ def test_a_cache_that_can_not_be_written_is_a_users_error(remote, tmp_path):
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(UserError, match="Set DECANT_CACHE to another folder"):
         obtain(remote, tmp_path / "cache", patience=QUICK)
+
+
+def test_a_copy_in_a_cache_that_can_only_be_read_is_verified_and_used(server, remote, tmp_path, monkeypatch):
+    path = obtain(remote, tmp_path, patience=QUICK)
+
+    def denied(lock):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(lock))
+
+    monkeypatch.setattr(downloads, "FileLock", denied)
+    assert obtain(remote, tmp_path, patience=QUICK) == path
+    with pytest.raises(UserError, match="can't be used: .*Read-only file system"):
+        obtain(replace(remote, filename="other"), tmp_path, patience=QUICK)
+    path.write_bytes(CONTENT[:-1] + b"x")
+    with pytest.raises(UserError, match="can't be used: .*Read-only file system"):
+        obtain(remote, tmp_path, patience=QUICK)
+    assert len(server.requests) == 1
 
 
 def test_the_cache_folder_can_be_chosen(monkeypatch, tmp_path):

@@ -112,6 +112,8 @@ fewer = np.where(schedule == 3, -1, schedule)
 (again,) = list(worker.features(fewer[:1]))
 assert (again.bottleneck == rows[0].bottleneck[:3]).all()
 assert list(worker.features(schedule[:0])) == []
+print("batches of 8:")
+Worker(replace(job, plan=replace(job.plan, batch_size=8)))
 """
 
 
@@ -119,3 +121,7 @@ def test_batches_are_put_together_in_the_memory_of_the_gpu(shard):
     """In a process of its own, with a second logical CPU as the GPU; the pixels do not come back in between."""
     done = subprocess.run([sys.executable, "-c", DEVICES, shard], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "batches of 8:",
+        "`extract.batch_size` is 8, which suits a CPU; for this GPU set it to 64 or more",
+    ]

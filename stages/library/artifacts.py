@@ -142,18 +142,21 @@ def new_folder(path: Path) -> Iterator[Path]:
     """Gives a folder to fill; it replaces `path` only when the block ends without an error.
 
     The partial folders have fixed names, so that what a killed run left behind is removed by the next one. Whenever it
-    is killed, `path` is whole or absent.
+    is killed, `path` is whole or absent. One run at a time: DVC's own lock ends with a `dvc repro` that is killed, but
+    the stage that it started may live on and write.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial, replaced = (path.parent / f".{path.name}.{state}" for state in ("partial", "replaced.partial"))
-    for folder in (partial, replaced):
-        shutil.rmtree(folder, ignore_errors=True)
-    partial.mkdir()
-    try:
-        yield partial
-        if path.exists():
-            path.rename(replaced)
-        partial.rename(path)
-    finally:
+    partial, replaced, lock = (
+        path.parent / f".{path.name}.{state}" for state in ("partial", "replaced.partial", "lock.partial")
+    )
+    with locked(lock, f"another run is writing {path}: waiting for it"):
         for folder in (partial, replaced):
             shutil.rmtree(folder, ignore_errors=True)
+        partial.mkdir()
+        try:
+            yield partial
+            if path.exists():
+                path.rename(replaced)
+            partial.rename(path)
+        finally:
+            for folder in (partial, replaced):
+                shutil.rmtree(folder, ignore_errors=True)

@@ -75,7 +75,8 @@ def cache_folder() -> Path:
 def obtain(file: RemoteFile, cache: Path, alternative: str = "", patience: Patience = PATIENCE) -> Path:
     """Returns the path of a verified copy in the cache, downloading it where there is none.
 
-    Several processes may ask for the same file at once: one downloads, the others wait.
+    Several processes may ask for the same file at once: one downloads, the others wait. A copy in a cache that can only
+    be read will do.
 
     Args:
       file: what to get.
@@ -105,6 +106,8 @@ def obtain(file: RemoteFile, cache: Path, alternative: str = "", patience: Patie
                 else:
                     return path
     except OSError as error:
+        if _is_whole(file, path):
+            return path
         raise UserError(f"The download cache can't be used: {error}. Set DECANT_CACHE to another folder") from error
     remedy = ", ".join(filter(None, [f"Get it elsewhere from {file.urls[0]} and put it at {path}", alternative]))
     raise UserError(f"{file.filename} can't be downloaded ({'; '.join(failures)}). {remedy}")
@@ -137,6 +140,14 @@ def link(source: Path, destination: Path) -> None:
         destination.hardlink_to(source.resolve())
     except OSError:
         shutil.copyfile(source, destination)
+
+
+def _is_whole(file: RemoteFile, path: Path) -> bool:
+    """Tells whether a cache that can only be read, as many users of one machine share it, holds the verified file."""
+    try:
+        return _mismatch(file, path, path) is None
+    except OSError:  # it isn't there, or it has no published hash and none can be recorded
+        return False
 
 
 def _download(file: RemoteFile, url: str, path: Path, patience: Patience) -> None:

@@ -69,6 +69,9 @@ class Worker:
         self._on_gpu = self._compiled.device != preprocessing.CPU
         if self._on_gpu:
             self._block = gpu_pixels.block(job.preparation, self._compiled.device)
+            if job.plan.batch_size < DECODED_AT_ONCE:
+                size = f"`extract.batch_size` is {job.plan.batch_size}, which suits a CPU"
+                print(f"{size}; for this GPU set it to 64 or more", flush=True)
         else:
             self._pixels = preprocessing.batched(job.preparation)
 
