@@ -92,8 +92,8 @@ def test_the_schema_is_what_the_design_says(tmp_path):
     assert [(field.name, str(field.type)) for field in schema] == [
         ("key", "string"),
         ("label", "int32"),
-        ("bottleneck", "fixed_size_list<element: halffloat>[3]"),
-        ("logits", "fixed_size_list<element: halffloat>[2]"),
+        ("bottleneck", "fixed_size_list<element: halffloat not null>[3]"),
+        ("logits", "fixed_size_list<element: halffloat not null>[2]"),
     ]
 
 
@@ -211,15 +211,9 @@ def test_a_width_that_the_file_is_too_short_for_takes_no_memory(tmp_path):
         bottlenecks.load(tmp_path, ["train"], "bottleneck")
 
 
-@pytest.mark.parametrize(
-    ("whole", "damaged"),
-    [
-        (b"\x35\x02\x18\x0abottleneck", b"\x36\x02\x18\x0abottleneck"),  # the header of a field of the schema
-        (b"\x3c\x29\x26\x0a\x1e\x19", b"\x3c\x29\x80\0\0\0"),  # the histogram of a column's nesting
-    ],
-)
-def test_a_footer_on_which_pyarrow_ends_its_process_is_refused(tmp_path, whole, damaged):
-    """pyarrow's metadata of a column aborts on both; benchmarks.fuzz found the second in 1.3 million variants."""
+def test_a_footer_on_which_pyarrow_ends_its_process_is_refused(tmp_path):
+    """pyarrow's metadata of a column aborts on it; benchmarks.fuzz found such a footer in 1.3 million variants."""
+    whole, damaged = b"\x3c\x16\x0a\x19\x06\x19", b"\x3c\x16\x0a\x19\x26\x19"  # the histogram of a column's nesting
     path = tmp_path / "train-00000-of-00001.parquet"
     writer = ShardWriter(path, SOURCE, 4, 2)
     writer.write([str(row) for row in range(5)], np.zeros(5, np.int64), np.ones((5, 4)), np.ones((5, 2)))

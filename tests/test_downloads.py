@@ -207,10 +207,10 @@ def test_a_copy_in_a_cache_that_can_only_be_read_is_verified_and_used(server, re
 
     monkeypatch.setattr(downloads, "FileLock", denied)
     assert obtain(remote, tmp_path, patience=QUICK) == path
-    with pytest.raises(UserError, match="can't be used: .*Read-only file system"):
+    with pytest.raises(UserError, match=r"can't be used: .*Read-only file system"):
         obtain(replace(remote, filename="other"), tmp_path, patience=QUICK)
     path.write_bytes(CONTENT[:-1] + b"x")
-    with pytest.raises(UserError, match="can't be used: .*Read-only file system"):
+    with pytest.raises(UserError, match=r"can't be used: .*Read-only file system"):
         obtain(remote, tmp_path, patience=QUICK)
     assert len(server.requests) == 1
 

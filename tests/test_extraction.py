@@ -28,6 +28,7 @@ from stages.library import (
 )
 from stages.library.backbones import efficientnet_lite0
 from stages.library.console import UserError
+from stages.library.engines import local
 from stages.library.extraction import Extracted
 from stages.library.feature_store import FeatureStore
 from stages.library.preprocessing import Preprocessing
@@ -249,7 +250,18 @@ def test_int8_features_are_features_of_their_own(shards, extracted, tmp_path):
     assert 0.7 < correlation < 1  # four pictures of 32 px are few to calibrate on
 
 
+def test_what_was_computed_here_is_not_read_again(shards, tmp_path, monkeypatch):
+    def refuse(self, parts):
+        raise AssertionError(parts)
+
+    monkeypatch.setattr(FeatureStore, "read", refuse)
+    assert extract(insects.options(5), shards, tmp_path).computed
+
+
 def test_a_store_that_loses_everything_is_an_error_not_a_loop(shards, tmp_path, monkeypatch):
+    """With an engine whose features come to this process by the store alone."""
+    run = local.run
+    monkeypatch.setattr(local, "run", lambda *arguments: run(*arguments[:-1], lambda rows: None))
     monkeypatch.setattr(FeatureStore, "put", lambda self, rows, dataset: None)
     with pytest.raises(UserError, match="Set DECANT_STORE to another folder"):
         extract(insects.options(5), shards, tmp_path)

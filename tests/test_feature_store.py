@@ -124,11 +124,31 @@ def test_a_part_that_vanishes_is_left_out_in_silence(store, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_reading_marks_the_store_as_used(store, tmp_path):
+def test_a_part_of_lists_as_they_were_written_before_is_read(store):
+    store.put(rows(3), "digits")
+    some = rows(1, 2)
+    columns = [
+        pa.array(some.keys.astype(str).tolist(), pa.string()),
+        *(
+            pa.array(values.tolist(), pa.list_(pa.float16(), values.shape[1]))
+            for values in (some.bottleneck, some.logits)
+        ),
+    ]
+    encoded = io.BytesIO()
+    pq.write_table(pa.table(columns, ["key", "bottleneck", "logits"]), encoded)
+    name = artifacts.sha256_bytes(encoded.getvalue())
+    (store.parts()[0].parent / f"{name}.parquet").write_bytes(encoded.getvalue())
+    assert sorted(store.keys(store.parts()).tolist()) == [key(1), key(2), key(3)]
+    assert content(store) == expected(1, 2, 3)
+
+
+def test_use_is_noted_by_the_time_of_a_file(store, tmp_path):
+    store.mark_used()
+    assert not (tmp_path / "store").exists()
     store.put(rows(1), "digits")
     source = tmp_path / "store" / "source.json"
     os.utime(source, (0, 0))
-    list(store.read(store.parts()))
+    store.mark_used()
     assert time.time() - source.stat().st_mtime < 1000
 
 

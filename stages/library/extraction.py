@@ -27,7 +27,7 @@ from stages.library.bottlenecks import Source
 from stages.library.console import UserError
 from stages.library.engines import Resources
 from stages.library.extraction_worker import Job
-from stages.library.feature_store import FeatureStore
+from stages.library.feature_store import FeatureStore, Rows
 from stages.library.feature_table import FeatureTable
 from stages.library.params import CONFIG, PLUGINS, plugin_names
 from stages.library.preprocessing import Preprocessing, ResizeMethod
@@ -200,12 +200,14 @@ def extract(name: str, params: Params, shards: Path, dataset: dict[str, Any], ou
             missing = table.missing(store.keys(store.parts()))
             if len(missing):
                 job = Job(name, params.weights, preparation, params.runtime, plan, index, calibration)
-                computed += _compute(job, params, missing, store, dataset["name"])
-            table.fill(store.read(store.parts()))
+                computed += _compute(job, params, missing, store, dataset["name"], table)
+            if not table.complete:
+                table.fill(store.read(store.parts()))
             if table.complete:
                 break
         else:
             raise UserError(f"{store_location.root()} loses what is written to it. Set DECANT_STORE to another folder")
+        store.mark_used()
         classes = tuple(dataset["classes"])
         described = (name, size_px, params.central_crop, params.resize, params.flip, weights_sha256)
         table.write_shards(out, Source(*described, identity, classes))
@@ -214,12 +216,18 @@ def extract(name: str, params: Params, shards: Path, dataset: dict[str, Any], ou
     return Extracted(len(index.keys), computed, size_px)
 
 
-def _compute(job: Job, params: Params, missing: np.ndarray, store: FeatureStore, dataset: str) -> int:
-    """Adds the features of some rows of the index to the store; returns their number."""
+def _compute(
+    job: Job, params: Params, missing: np.ndarray, store: FeatureStore, dataset: str, table: FeatureTable
+) -> int:
+    """Adds the features of some rows of the index to the store and maybe to the table; returns their number."""
     schedule = slots.schedule(job.index.keys[missing], job.plan.batch_size)
     batches = np.where(schedule >= 0, missing[schedule], -1)
     resources = Resources(params.ray_actors, params.ray_cpus, params.ray_gpus)
+
+    def take(rows: Rows) -> None:
+        table.fill([rows])
+
     with console.progress_bar(f"bottleneck-extract {job.backbone}", "images", len(missing)) as bar:
-        for count in engines.lookup(params.engine).run(job, batches, store, dataset, resources):
+        for count in engines.lookup(params.engine).run(job, batches, store, dataset, resources, take):
             bar.update(count)
     return len(missing)

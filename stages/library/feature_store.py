@@ -1,7 +1,7 @@
 """Features by (fingerprint, sha256 of the picture), outside DVC's outs, shared by checkouts and, at a URL, machines.
 
     ROOT/FINGERPRINT/source.json      what the fingerprint is over (ROOT: see `store_location`)
-    ROOT/FINGERPRINT/SHA256.parquet   a part: key, bottleneck and logits of some pictures
+    ROOT/FINGERPRINT/SHA256.parquet   a part: key, bottleneck and logits of some pictures, each a number of bytes
 
 A part is named by the hash of its bytes, appears whole or not at all and never changes. So writers need no lock: two
 that compute the same picture at once write equal rows. A kill loses the pictures since the last part. A part that does
@@ -24,6 +24,8 @@ from stages.library.threads import ahead
 
 SOURCE = "source.json"
 DATASET = b"dataset"
+KEY = np.dtype("S64")
+VALUE = np.dtype("<f2")
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,16 @@ class FeatureStore:
     def __init__(self, folder: Path, source: Mapping[str, Any], feature_width: int, num_logits: int):
         self._folder = folder
         self._source = source
-        self._schema = pa.schema(
-            [
-                ("key", pa.string()),
-                ("bottleneck", pa.list_(pa.float16(), feature_width)),
-                ("logits", pa.list_(pa.float16(), num_logits)),
-            ]
+        # Bytes, for parquet writes lists with two levels a number, which takes ten times as long.
+        sizes = {
+            "key": KEY.itemsize,
+            "bottleneck": VALUE.itemsize * feature_width,
+            "logits": VALUE.itemsize * num_logits,
+        }
+        self._schema = pa.schema([pa.field(name, pa.binary(size), nullable=False) for name, size in sizes.items()])
+        lists = {"bottleneck": feature_width, "logits": num_logits}
+        self._schema_of_lists = pa.schema(  # as parts were written before; their features are as good
+            [("key", pa.string()), *((name, pa.list_(pa.float16(), width)) for name, width in lists.items())]
         )
 
     def put(self, rows: Rows, dataset: str) -> None:
@@ -72,11 +78,7 @@ class FeatureStore:
           OSError: the folder can't be written to, or the disk is full.
           UserError: the remote store can't be used.
         """
-        columns = [
-            pa.array(rows.keys.astype(str).tolist(), pa.string()),
-            bottlenecks.fixed_size_lists(rows.bottleneck),
-            bottlenecks.fixed_size_lists(rows.logits),
-        ]
+        columns = [_column(rows.keys.astype(KEY)), _column(rows.bottleneck), _column(rows.logits)]
         table = pa.Table.from_arrays(columns, schema=self._schema.with_metadata({DATASET: dataset}))
         content = io.BytesIO()
         pq.write_table(table, content, compression="zstd", use_dictionary=False, write_statistics=False)
@@ -114,6 +116,9 @@ class FeatureStore:
             elif part.exists():
                 print(f"{part} is damaged: removed, its pictures are computed again", flush=True)
                 part.unlink(missing_ok=True)
+
+    def mark_used(self) -> None:
+        """Notes that the features, if there are any, are in use: `app.store` shows that, and removes by it."""
         if (self._folder / SOURCE).exists():
             store_location.touch(self._folder / SOURCE)
 
@@ -123,13 +128,36 @@ class FeatureStore:
             if artifacts.sha256_bytes(content) != part.stem:
                 return None
             table = pq.read_table(pa.BufferReader(content))
-            if not table.schema.equals(self._schema):
-                return None
-            return Rows(_keys(table), bottlenecks.matrix(table["bottleneck"]), bottlenecks.matrix(table["logits"]))
+            if table.schema.equals(self._schema):
+                return Rows(_keys(table), _matrix(table["bottleneck"]), _matrix(table["logits"]))
+            if table.schema.equals(self._schema_of_lists):
+                columns = (bottlenecks.matrix(table[name]) for name in ("bottleneck", "logits"))
+                return Rows(_keys(table), *columns)
+            return None
         except (OSError, ValueError, pa.ArrowException):
             return None
 
 
 def _keys(table: pa.Table) -> np.ndarray:
-    """Returns the keys of a part, "S64" (n,); ValueError where one is no text, or no ASCII."""
-    return np.array(table["key"].to_pylist(), "S64")
+    """Returns the keys of a part of either schema, "S64" (n,); ValueError where one is no text, or no ASCII."""
+    if table.schema.field("key").type == pa.binary(KEY.itemsize):
+        return np.frombuffer(_content(table["key"]), KEY)
+    return np.array(table["key"].to_pylist(), KEY)
+
+
+def _matrix(column: pa.ChunkedArray) -> np.ndarray:
+    return np.frombuffer(_content(column), VALUE).reshape(len(column), -1)
+
+
+def _column(values: np.ndarray) -> pa.Array:
+    """Returns an Arrow column of the bytes of each row of a matrix, or of each text."""
+    values = np.ascontiguousarray(values)
+    row_bytes = values.nbytes // len(values)
+    return pa.Array.from_buffers(pa.binary(row_bytes), len(values), [None, pa.py_buffer(values)])
+
+
+def _content(column: pa.ChunkedArray) -> bytes:
+    """Returns the bytes of all rows of a column of fixed-size bytes, one after the other."""
+    size = column.type.byte_width
+    rows = ((chunk.buffers()[1], size * chunk.offset, size * len(chunk)) for chunk in column.chunks)
+    return b"".join(memoryview(content)[start : start + count] for content, start, count in rows)

@@ -4,14 +4,14 @@ An engine's module has `run(...)`, see `EngineModule`. All give the same bytes.
 """
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
 
 from stages.library.extraction_worker import Job
-from stages.library.feature_store import FeatureStore
+from stages.library.feature_store import FeatureStore, Rows
 
 Name = Literal["local", "ray"]
 
@@ -34,9 +34,17 @@ class EngineModule(Protocol):
     """What an engine's module offers."""
 
     def run(
-        self, job: Job, batches: np.ndarray, store: FeatureStore, dataset: str, resources: Resources
+        self,
+        job: Job,
+        batches: np.ndarray,
+        store: FeatureStore,
+        dataset: str,
+        resources: Resources,
+        take: Callable[[Rows], None],
     ) -> Iterator[int]:
         """Computes some batches (see `slots.schedule`) and adds their features to the store.
+
+        Features that come to this process on their way are also handed to `take`, which saves reading them again.
 
         Yields:
           Numbers of pictures, as they are done; at the end all are in the store.

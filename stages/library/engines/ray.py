@@ -7,7 +7,7 @@ another or by a restarted one; what the store has is never lost.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from stages.library import feature_parts, ray_cluster
 from stages.library.console import UserError
 from stages.library.engines import Resources
 from stages.library.extraction_worker import Job, Worker
-from stages.library.feature_store import FeatureStore
+from stages.library.feature_store import FeatureStore, Rows
 
 RETRIES = 3
 
@@ -31,8 +31,10 @@ class Actor:
         return sum(feature_parts.write(self._worker.features(batches), self._store, self._dataset))
 
 
-def run(job: Job, batches: np.ndarray, store: FeatureStore, dataset: str, resources: Resources) -> Iterator[int]:
-    """Computes the batches on a pool of actors, in any order.
+def run(
+    job: Job, batches: np.ndarray, store: FeatureStore, dataset: str, resources: Resources, take: Callable[[Rows], None]
+) -> Iterator[int]:
+    """Computes the batches on a pool of actors, in any order; `take` is never called.
 
     Raises:
       UserError: Ray is missing, the cluster has no room for an actor, or a task failed RETRIES times.
