@@ -261,7 +261,11 @@ def test_what_was_computed_here_is_not_read_again(shards, tmp_path, monkeypatch)
 def test_a_store_that_loses_everything_is_an_error_not_a_loop(shards, tmp_path, monkeypatch):
     """With an engine whose features come to this process by the store alone."""
     run = local.run
-    monkeypatch.setattr(local, "run", lambda *arguments: run(*arguments[:5], take=lambda rows: None))
+
+    def silent(job, batches, store, dataset, resources, take):
+        return run(job, batches, store, dataset, resources, lambda rows: None)
+
+    monkeypatch.setattr(local, "run", silent)
     monkeypatch.setattr(FeatureStore, "put", lambda self, rows, dataset: None)
     with pytest.raises(UserError, match="Set DECANT_STORE to another folder"):
         extract(insects.options(5), shards, tmp_path)
