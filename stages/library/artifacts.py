@@ -6,8 +6,8 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,57 +65,15 @@ def new_file(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(path.parent)
-    handle, partial = _locked_file(path)
+    partial, handle = _partial(path), None
     try:
+        handle = _make_locked(partial)
         yield partial
         partial.chmod(0o644)
         partial.replace(path)
     finally:
-        partial.unlink(missing_ok=True)
-        os.close(handle)
-
-
-def _locked_file(path: Path) -> tuple[int, Path]:
-    """Makes a partial file and locks it, which tells others that its writer lives: a kill gives the lock back."""
-    while True:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".partial")
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        if os.fstat(handle).st_nlink:  # else another process took it for abandoned before it was locked
-            return handle, Path(name)
-        os.close(handle)
-
-
-def _remove_abandoned(folder: Path) -> None:
-    for partial in folder.glob(".*.partial"):
-        with contextlib.suppress(OSError), partial.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            partial.unlink()
-
-
-@contextlib.contextmanager
-def locked(path: Path, waiting: str) -> Iterator[None]:
-    """Keeps other processes out of the same block; a kill lets them in. The lock file vanishes at the block's end.
-
-    Args:
-      path: of the lock file.
-      waiting: printed where another process is in the block.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(waiting, flush=True)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        if os.fstat(handle).st_nlink:  # else the process that had it took it away
-            break
-        os.close(handle)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        os.close(handle)
+        _remove(partial)
+        _close(handle)
 
 
 @contextlib.contextmanager
@@ -125,16 +83,19 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     _remove_abandoned(parent)
     for folder in parent.glob(".*.scratch"):
         if not folder.with_suffix(".partial").exists():  # its lock: made before it, removed after it
-            shutil.rmtree(folder, ignore_errors=True)
-    handle, lock = _locked_file(parent / "folder")
+            _remove(folder)
+    lock, handle = _partial(parent / "folder"), None
     folder = lock.with_suffix(".scratch")
     try:
+        handle = _make_locked(lock)
         folder.mkdir()
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        lock.unlink(missing_ok=True)
-        os.close(handle)
+        try:
+            _remove(folder)
+        finally:
+            _remove(lock)
+            _close(handle)
 
 
 @contextlib.contextmanager
@@ -149,14 +110,105 @@ def new_folder(path: Path) -> Iterator[Path]:
         path.parent / f".{path.name}.{state}" for state in ("partial", "replaced.partial", "lock.partial")
     )
     with locked(lock, f"another run is writing {path}: waiting for it"):
-        for folder in (partial, replaced):
-            shutil.rmtree(folder, ignore_errors=True)
-        partial.mkdir()
         try:
+            _remove(partial)
+            _remove(replaced)
+            partial.mkdir()
             yield partial
             if path.exists():
                 path.rename(replaced)
             partial.rename(path)
         finally:
-            for folder in (partial, replaced):
-                shutil.rmtree(folder, ignore_errors=True)
+            try:
+                _remove(partial)
+            finally:
+                _remove(replaced)
+
+
+@contextlib.contextmanager
+def locked(path: Path, waiting: str) -> Iterator[None]:
+    """Keeps other processes out of the same block; a kill lets them in. The lock file vanishes at the block's end.
+
+    Args:
+      path: of the lock file.
+      waiting: printed where another process is in the block.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = None
+    try:
+        handle = _lock(path, waiting)
+        yield
+    finally:
+        if handle is None:  # stopped before the lock was had
+            _remove_unlocked(path)
+        else:
+            _remove(path)
+            _close(handle)
+
+
+# SIGTERM raises an exception wherever the main thread is: between the making of a file and the note that it was made,
+# and while it is removed. So what is to be removed has its name before it is made, and removing begins again.
+
+
+def _partial(path: Path) -> Path:
+    """Returns a new name beside a path."""
+    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.partial")
+
+
+def _make_locked(path: Path) -> int:
+    """Makes a file and locks it, which tells others that its writer lives: a kill gives the lock back."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:  # else another process took it for abandoned before it was locked
+            return handle
+        os.close(handle)
+
+
+def _lock(path: Path, waiting: str) -> int:
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(waiting, flush=True)
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            if os.fstat(handle).st_nlink:  # else the process that had it took it away
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def _close(handle: int | None) -> None:
+    if handle is not None:
+        os.close(handle)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    for partial in folder.glob(".*.partial"):
+        _remove_unlocked(partial)
+
+
+def _remove_unlocked(path: Path) -> None:
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
+
+
+def _remove(path: Path) -> None:
+    """Removes a file or a folder, if it is there, even if SIGTERM's exception comes in between."""
+    try:
+        _remove_once(path)
+    except BaseException:
+        _remove_once(path)
+        raise
+
+
+def _remove_once(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
