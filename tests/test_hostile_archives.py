@@ -154,3 +154,17 @@ def test_a_zip_of_a_folder_elsewhere_is_not_looked_into(tmp_path):
         archive.writestr("../caltech-101/101_ObjectCategories.tar.gz", gzip.compress(tar_bytes([PICTURE])))
     with pytest.raises(UserError, match="must be a zip with"):
         fetch_and_read("caltech101", path, tmp_path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_member_that_does_not_decompress_is_a_users_error(tmp_path, method):
+    path = tmp_path / "x.zip"
+    content = gzip.compress(tar_bytes([("a/1.jpg", bytes(range(256)) * 100)]), 0)
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("caltech-101/101_ObjectCategories.tar.gz", content)
+    damaged = bytearray(path.read_bytes())
+    middle = len(damaged) // 3
+    damaged[middle : middle + 40] = bytes(40)
+    path.write_bytes(damaged)
+    with pytest.raises(UserError, match="is damaged or truncated"):
+        fetch_and_read("caltech101", path, tmp_path)

@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import io
+import lzma
 import tarfile
 import zipfile
 import zlib
@@ -18,7 +19,16 @@ BLOCK_BYTES = 1 << 20
 READS_AT_THE_END = 8
 
 # ValueError, RecursionError: what tarfile makes of attributes that are no numbers, and of thousands of them in a row.
-DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError, ValueError, RecursionError)
+DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    ValueError,
+    RecursionError,
+)
 EXTENDED = (
     tarfile.XHDTYPE,
     tarfile.XGLTYPE,
