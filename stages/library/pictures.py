@@ -1,6 +1,8 @@
 """Pictures of any format as upright 8-bit grey or RGB, in JPEG or PNG bytes that every decoder reads.
 
-Plain JPEG and PNG files keep their bytes: encoding them again would cost time and, for JPEG, quality.
+Plain JPEG and PNG files keep their bytes: encoding them again would cost time and, for JPEG, quality. What can't keep
+them becomes PNG, but for a large JPEG: phones write portraits of 12 megapixels as turned ones of 2 MB, and as PNG such
+a picture took 16 MB, 2 s to encode and, each time it was read, five times as long to decode.
 """
 
 import io
@@ -16,6 +18,9 @@ from stages.library import bitstreams
 from stages.library.artifacts import sha256_bytes
 
 MAX_PIXELS = 100_000_000
+LARGE_PIXELS = 1_000_000
+# Of a large JPEG that must be encoded again; networks see it shrunk, and what this loses is lost in the shrinking.
+AGAIN = {"quality": 95, "subsampling": "4:4:4"}
 
 # EPS is a program that Pillow hands to Ghostscript: not for files of unknown origin. The others it only recognises.
 Image.init()
@@ -35,6 +40,7 @@ OTHERS = (
 # Odd metadata must not fill the terminal. A lasting filter, for `catch_warnings` is not safe in threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
+JPEG = "JPEG", "MPO"  # the latter with further pictures after its end, as phones write
 EXIF_ORIENTATION = 0x0112
 TIFF_BITS, TIFF_PHOTOMETRIC, TIFF_WHITE_IS_ZERO = 258, 262, 0
 UPRIGHT_BY = {
@@ -71,7 +77,7 @@ class Normalised:
       format: "jpeg" or "png".
       height, width: pixels.
       key: hex sha256 of the source: a file's bytes, or an array's shape and pixels.
-      image: the decoded picture, mode "L" or "RGB".
+      image: the source decoded, mode "L" or "RGB".
       values: of the pixels; counted where the picture is decoded, for that is done on all cores.
     """
 
@@ -93,7 +99,8 @@ def normalise(content: bytes | np.ndarray) -> Normalised:
     """Decodes a picture and gives it back as upright 8-bit grey or RGB, encoded.
 
     JPEG and PNG files that are so already keep their bytes. All else becomes PNG: of animations the first frame;
-    transparency on white; 16 bits by their upper 8; CMYK and palettes as RGB; turned as EXIF says.
+    transparency on white; 16 bits by their upper 8; CMYK and palettes as RGB; turned as EXIF says. A JPEG of more than
+    a megapixel becomes JPEG again, of quality 95 and without subsampling.
 
     Args:
       content: a file's bytes in any format that Pillow reads, or uint8 (height, width), (height, width, 1) or
@@ -128,7 +135,7 @@ def _from_array(pixels: np.ndarray) -> Normalised:
         raise PictureError("no pixels")
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     key = sha256_bytes(f"{pixels.shape}".encode() + pixels.tobytes())
-    return _as_png(pixels[..., 0] if pixels.shape[2] == 1 else pixels, key)
+    return _encoded(pixels[..., 0] if pixels.shape[2] == 1 else pixels, key, "png")
 
 
 def _from_file(content: bytes) -> Normalised:
@@ -139,6 +146,7 @@ def _from_file(content: bytes) -> Normalised:
             _check_size(image)
             image.load()
             kept = _kept_format(image, content)
+            large_jpeg = image.format in JPEG and image.width * image.height > LARGE_PIXELS
             pixels = None if kept else _to_8_bit(_upright(image), _tiff_tags(image))
     except PictureError:
         raise
@@ -150,7 +158,7 @@ def _from_file(content: bytes) -> Normalised:
         raise PictureError(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
     key = sha256_bytes(content)
     if pixels is not None:
-        return _as_png(pixels, key)
+        return _encoded(pixels, key, "jpeg" if large_jpeg else "png")
     return Normalised(content, kept, image.height, image.width, key, image, _values(image))
 
 
@@ -165,7 +173,7 @@ def _kept_format(image: Image.Image, content: bytes) -> str:
     """Returns "jpeg" or "png" where the file is upright 8-bit grey or RGB as it stands, else ""."""
     if image.mode not in ("L", "RGB") or _orientation(image) in UPRIGHT_BY:
         return ""
-    if image.format in ("JPEG", "MPO"):  # MPO: a JPEG with further pictures after its end, as phones write
+    if image.format in JPEG:
         return "jpeg" if bitstreams.is_common_jpeg(content) else ""
     if image.format == "PNG" and "transparency" not in image.info:
         return "png" if bitstreams.is_plain_png(content) else ""
@@ -209,12 +217,12 @@ def _tiff_tags(image: Image.Image) -> Mapping[int, Any]:
     return getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
 
 
-def _as_png(pixels: np.ndarray, key: str) -> Normalised:
+def _encoded(pixels: np.ndarray, key: str, kind: str) -> Normalised:
     image = Image.fromarray(pixels)
     encoded = io.BytesIO()
     # Level 1: several times as fast as the default, and a tenth larger.
-    image.save(encoded, "PNG", compress_level=1)
-    return Normalised(encoded.getvalue(), "png", image.height, image.width, key, image, _values(image))
+    image.save(encoded, kind, **(AGAIN if kind == "jpeg" else {"compress_level": 1}))
+    return Normalised(encoded.getvalue(), kind, image.height, image.width, key, image, _values(image))
 
 
 def _values(image: Image.Image) -> Values:
