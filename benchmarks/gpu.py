@@ -151,11 +151,12 @@ def decoding(job: "Job") -> Callable[[], tuple[float, int]]:
     rows = np.array_split(np.arange(len(job.index.keys)), max(len(job.index.keys) // DECODED_AT_ONCE, 1))
 
     def first_values(serialized: "tf.Tensor") -> "tf.Tensor":
-        def first_value(record: "tf.Tensor") -> "tf.Tensor":
-            return preprocessing.picture(record)[0, 0, 0]
+        def first_value(encoded: "tf.Tensor") -> "tf.Tensor":
+            return preprocessing.decode(encoded)[0, 0, 0]
 
         with tf.device(preprocessing.CPU):
-            return tf.map_fn(first_value, serialized, fn_output_signature=tf.uint8, parallel_iterations=1)
+            encoded = preprocessing.encoded(serialized)
+            return tf.map_fn(first_value, encoded, fn_output_signature=tf.uint8, parallel_iterations=1)
 
     decode = tf.function(first_values, autograph=False).get_concrete_function(tf.TensorSpec((None,), tf.string))
 

@@ -1,14 +1,11 @@
 """Decoding, resizing and streaming, against Pillow and values worked out by hand."""
 
 import io
-import subprocess
-import sys
 import tempfile
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import ROOT
 from PIL import Image
 
 from stages.library import preprocessing, records, training_data
@@ -172,40 +169,6 @@ def test_one_record_is_parsed_alike(shards):
     assert parsed["key"].numpy().decode() == written[0].key
     assert parsed["label"] == written[0].label
     np.testing.assert_allclose(parsed["image"], np.zeros((8, 8, 3)), atol=1e-5)
-
-
-@pytest.mark.parametrize("batch_size", [1, 4, 8])
-def test_batches_have_the_pixels_of_each_record(shards, batch_size):
-    paths, _ = shards
-    serialized = list(tf.data.TFRecordDataset([str(path) for path in paths]).as_numpy_iterator())[:8]
-    pixels = preprocessing.batched(Preprocessing(8))
-    batches = pixels(np.array(serialized, object).reshape(-1, batch_size))
-    assert [batch.shape for batch in batches] == [(batch_size, 8, 8, 3)] * (8 // batch_size)
-    single = np.stack([preprocessing.parse(record, Preprocessing(8))["image"] for record in serialized])
-    np.testing.assert_array_equal(np.concatenate(batches), single)
-
-
-def test_pixels_are_prepared_on_the_cpu_whatever_the_network_runs_on(shards):
-    """Two logical CPUs, for a second one stands for a GPU, in a process of their own."""
-    code = """
-import sys
-from pathlib import Path
-import numpy as np
-import tensorflow as tf
-from stages.library import preprocessing, record_index
-from stages.library.preprocessing import Preprocessing
-
-(cpu,) = tf.config.list_physical_devices("CPU")
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-index = record_index.build([Path(path) for path in sys.argv[1:]])
-with tf.device("CPU:1"):
-    serialized = np.array([list(index.serialized([0, 1]))], object)
-    (pixels,) = preprocessing.batched(Preprocessing(32, 1.0, "bilinear"))(serialized)
-print(pixels.device)
-"""
-    command = [sys.executable, "-c", code, *map(str, shards[0])]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip().endswith("device:CPU:0")
 
 
 def test_streaming_leaves_the_folder_of_temporary_files_alone(shards, tmp_path, monkeypatch):

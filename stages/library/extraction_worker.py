@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.library import gpu_pixels, preprocessing, runtimes, tensorflow_runtime
+from stages.library import cpu_pixels, gpu_pixels, preprocessing, runtimes, tensorflow_runtime
 from stages.library.bottlenecks import quantize
 from stages.library.feature_store import Rows
 from stages.library.preprocessing import Preprocessing
@@ -73,7 +73,7 @@ class Worker:
                 size = f"`extract.batch_size` is {job.plan.batch_size}, which suits a CPU"
                 print(f"{size}; for this GPU set it to 64 or more", flush=True)
         else:
-            self._pixels = preprocessing.batched(job.preparation)
+            self._pixels = cpu_pixels.block(job.preparation)
 
     def features(self, batches: np.ndarray) -> Iterator[Rows]:
         """Yields the features of each batch or of some that follow each other, in order.
