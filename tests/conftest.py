@@ -1,5 +1,6 @@
 """What the tests share: a small data set on disk, params.yaml with changes, stages run as a user runs them."""
 
+import fcntl
 import importlib
 import os
 import sys
@@ -105,7 +106,15 @@ def write_pictures(folder, per_class=12, classes=("cat", "dog", "emu"), size_px=
 
 @pytest.fixture(scope="session")
 def trained_project(tmp_path_factory):
-    """A project with a model of each kind, to be read only; see trained.py."""
+    """A project with a model of each kind, to be read only; see trained.py. The processes of a run share it."""
     import trained
 
-    return trained.build(tmp_path_factory.mktemp("project"))
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with (folder / "trained.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "trained.done").exists():
+            trained.build(folder / "trained")
+            (folder / "trained.done").touch()
+    return folder / "trained"

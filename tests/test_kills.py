@@ -15,7 +15,7 @@ import contents
 import pytest
 from conftest import ROOT, write_pictures
 
-KILLS = int(os.environ.get("DECANT_KILLS", "2"))
+KILLS = int(os.environ.get("DECANT_KILLS", "1"))
 SEED = int(os.environ.get("DECANT_KILLS_SEED", "0"))
 
 
@@ -65,7 +65,7 @@ def made(folder, per_class):
 
 
 def kill_again_and_again(project, folder, stage, *options):
-    """Runs a stage undisturbed, then kills it and runs it again, until KILLS have met a running process."""
+    """Runs a stage undisturbed, then kills it and runs it again, until KILLS of them have met a running process."""
     seconds = project.run(stage, folder / "undisturbed", folder / "cache", *options)
     expected = contents.of(folder / "undisturbed")
     moments = random.Random(f"{stage} {SEED}")
