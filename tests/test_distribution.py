@@ -87,7 +87,7 @@ labels = rng.integers(0, 3, 200)
 features = (rng.normal(size=(3, 20))[labels] + rng.normal(size=(200, 20))).astype(np.float16)
 # One batch a pass, for Keras starts the generator of batches once more where devices share them.
 params = dnn.Params(
-    features="bottleneck", hidden_units=(16,), dropout=0.0, learning_rate=0.03, batch_size=100, epochs=8, device="cpu"
+    features="bottleneck", hidden_units=(16,), dropout=0.0, learning_rate=0.01, batch_size=100, epochs=20, device="cpu"
 )
 folds = np.arange(200) % 2
 for device in ("cpu", "gpu"):

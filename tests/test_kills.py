@@ -15,7 +15,7 @@ import contents
 import pytest
 from conftest import ROOT, write_pictures
 
-KILLS = int(os.environ.get("DECANT_KILLS", "1"))
+KILLS = int(os.environ.get("DECANT_KILLS", "2"))
 SEED = int(os.environ.get("DECANT_KILLS_SEED", "0"))
 
 
