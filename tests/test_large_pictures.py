@@ -1,12 +1,14 @@
-"""Large pictures that can't keep their bytes: JPEG becomes JPEG again, other formats lose nothing."""
+"""Large pictures: JPEG is verified at a fraction of its size, and what can't keep its bytes becomes JPEG again."""
 
 import hashlib
+import random
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from stages.library.pictures import decode, normalise
+from stages.library import pictures
+from stages.library.pictures import PictureError, decode, normalise
 from tests.photos import encode, exif, photo
 
 
@@ -46,3 +48,48 @@ def test_a_large_picture_of_another_format_loses_nothing(large):
         result = normalise(encode(large, kind, lossless=True))
         assert result.format == "png"
         np.testing.assert_array_equal(decode(result.encoded), np.asarray(large))
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_the_mean_of_a_jpeg_that_is_looked_at_is_that_of_all_pixels(large, progressive):
+    for image in (large, large.convert("L"), large.crop((0, 0, 1195, 893))):
+        content = encode(image, "JPEG", quality=90, progressive=progressive)
+        pixels = decode(content) if image.mode == "RGB" else decode(content)[..., :1]
+        result = normalise(content)
+        assert result.encoded == content
+        assert (result.height, result.width) == pixels.shape[:2]
+        assert result.values.count == pixels.size
+        assert abs(result.values.total / pixels.size - pixels.mean()) < 0.5  # noise is cut off at 0
+        assert pixels.min() <= result.values.minimum < result.values.maximum <= pixels.max()
+        np.testing.assert_array_equal(result.pixels, pixels)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_large_jpeg_is_refused_wherever_it_ends(large, progressive):
+    content = encode(large, "JPEG", quality=90, progressive=progressive)
+    for kept in (0.1, 0.5, 0.9, 0.99):
+        with pytest.raises(PictureError, match="damaged: image file is truncated"):
+            normalise(content[: int(kept * len(content))])
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_damage_is_found_as_by_decoding_in_full(large, monkeypatch, progressive):
+    whole = encode(large.resize((300, 200)), "JPEG", quality=90, progressive=progressive)
+    dice = random.Random(0)
+
+    def outcome(content):
+        try:
+            return normalise(content).encoded
+        except PictureError as error:
+            return str(error)
+
+    damaged = []
+    for _ in range(300):
+        content = bytearray(whole)
+        place = dice.randrange(len(content))
+        content[place : place + dice.choice([0, 1, 1, 40])] = dice.randbytes(dice.choice([0, 1, 5]))
+        damaged.append(bytes(content))
+    looked_at = [outcome(content) for content in damaged]
+    monkeypatch.setattr(pictures, "LOOKED_AT_PX", pictures.MAX_PIXELS)
+    assert looked_at == [outcome(content) for content in damaged]
+    assert 10 < sum(isinstance(found, str) for found in looked_at) < 290

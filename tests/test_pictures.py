@@ -271,7 +271,7 @@ def test_formats_that_run_programs_are_left_out():
 
 def test_sums_of_large_white_pictures_do_not_overflow():
     white = Image.new("L", (2**25 + 1, 1), 255)
-    assert pictures._values(white) == Values(255, 255, 255 * (2**25 + 1), 2**25 + 1)
+    assert pictures._values(white, 2**25 + 1) == Values(255, 255, 255 * (2**25 + 1), 2**25 + 1)
 
 
 def test_pictures_are_decoded_no_smaller_than_asked():

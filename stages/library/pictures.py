@@ -19,6 +19,9 @@ from stages.library.artifacts import sha256_bytes
 
 MAX_PIXELS = 100_000_000
 LARGE_PIXELS = 1_000_000
+# A JPEG that keeps its bytes is decoded at a half, a quarter or an eighth, but no side shorter than this. All its coded
+# data is read even so. What is spared, half of the time, can't fail: the inverse DCT, upsampling and colours.
+LOOKED_AT_PX = 32
 # Of a large JPEG that must be encoded again; networks see it shrunk, and what this loses is lost in the shrinking.
 AGAIN = {"quality": 95, "subsampling": "4:4:4"}
 
@@ -60,7 +63,11 @@ class PictureError(Exception):
 
 @dataclass(frozen=True)
 class Values:
-    """What the numbers of a picture's pixels are, all channels together: smallest, largest, sum and how many."""
+    """What the numbers of a picture's pixels are, all channels together: smallest, largest, sum and how many.
+
+    Of a JPEG that is decoded at an eighth, smallest and largest are those of means of 8 x 8 pixels, and the sum is
+    their mean times the number of all pixels: a picture's mean is the same, but for rounding and what is saturated.
+    """
 
     minimum: int
     maximum: int
@@ -70,14 +77,14 @@ class Values:
 
 @dataclass(frozen=True)
 class Normalised:
-    """A picture that was decoded once in full.
+    """A picture whose bytes were read to their end.
 
     Attributes:
       encoded: JPEG or PNG bytes, 8 bits a channel, grey or RGB, upright.
       format: "jpeg" or "png".
       height, width: pixels.
       key: hex sha256 of the source: a file's bytes, or an array's shape and pixels.
-      image: the source decoded, mode "L" or "RGB".
+      source: the source in full, uint8 (height, width[, 3]), where `encoded` may have lost something of it.
       values: of the pixels; counted where the picture is decoded, for that is done on all cores.
     """
 
@@ -86,17 +93,21 @@ class Normalised:
     height: int
     width: int
     key: str
-    image: Image.Image
     values: Values
+    source: np.ndarray | None = None
 
     @property
     def pixels(self) -> np.ndarray:
-        """A copy, uint8 (height, width, 1 or 3); on demand, for it takes a fifth of the time of decoding."""
-        return np.asarray(self.image).reshape(self.height, self.width, -1)
+        """Of the source, uint8 (height, width, 1 or 3); where the bytes have them all, they are decoded on demand."""
+        pixels = self.source
+        if pixels is None:
+            with Image.open(io.BytesIO(self.encoded), formats=("JPEG", "PNG")) as image:
+                pixels = np.asarray(image)
+        return pixels.reshape(self.height, self.width, -1)
 
 
 def normalise(content: bytes | np.ndarray) -> Normalised:
-    """Decodes a picture and gives it back as upright 8-bit grey or RGB, encoded.
+    """Verifies a picture and gives it back as upright 8-bit grey or RGB, encoded.
 
     JPEG and PNG files that are so already keep their bytes. All else becomes PNG: of animations the first frame;
     transparency on white; 16 bits by their upper 8; CMYK and palettes as RGB; turned as EXIF says. A JPEG of more than
@@ -144,9 +155,14 @@ def _from_file(content: bytes) -> Normalised:
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             _check_size(image)
+            width, height = image.size
+            is_jpeg = image.format in JPEG
+            kept = _kept_format(image, content) if is_jpeg else ""
+            if kept:
+                image.draft(image.mode, (LOOKED_AT_PX, LOOKED_AT_PX))
             image.load()
-            kept = _kept_format(image, content)
-            large_jpeg = image.format in JPEG and image.width * image.height > LARGE_PIXELS
+            if not is_jpeg:  # a PNG may say after its pixels how it is turned
+                kept = _kept_format(image, content)
             pixels = None if kept else _to_8_bit(_upright(image), _tiff_tags(image))
     except PictureError:
         raise
@@ -158,8 +174,8 @@ def _from_file(content: bytes) -> Normalised:
         raise PictureError(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
     key = sha256_bytes(content)
     if pixels is not None:
-        return _encoded(pixels, key, "jpeg" if large_jpeg else "png")
-    return Normalised(content, kept, image.height, image.width, key, image, _values(image))
+        return _encoded(pixels, key, "jpeg" if is_jpeg and width * height > LARGE_PIXELS else "png")
+    return Normalised(content, kept, height, width, key, _values(image, width * height))
 
 
 def _check_size(image: Image.Image) -> None:
@@ -222,13 +238,18 @@ def _encoded(pixels: np.ndarray, key: str, kind: str) -> Normalised:
     encoded = io.BytesIO()
     # Level 1: several times as fast as the default, and a tenth larger.
     image.save(encoded, kind, **(AGAIN if kind == "jpeg" else {"compress_level": 1}))
-    return Normalised(encoded.getvalue(), kind, image.height, image.width, key, image, _values(image))
+    values = _values(image, image.width * image.height)
+    source = pixels if kind == "jpeg" else None
+    return Normalised(encoded.getvalue(), kind, image.height, image.width, key, values, source)
 
 
-def _values(image: Image.Image) -> Values:
+def _values(image: Image.Image, pixels: int) -> Values:
+    """Counts the values of a picture of so many pixels, which `image` may have been shrunk from."""
     counts = np.reshape(image.histogram(), (-1, 256)).sum(axis=0)
     seen = counts.nonzero()[0]
-    return Values(int(seen[0]), int(seen[-1]), int(counts @ np.arange(256)), int(counts.sum()))
+    number = pixels * len(image.getbands())
+    total = int(counts @ np.arange(256)) * number // int(counts.sum())
+    return Values(int(seen[0]), int(seen[-1]), total, number)
 
 
 def _what_else(content: bytes) -> str:
