@@ -71,6 +71,19 @@ def test_cross_validation_learns_and_its_curve_ends_at_the_held_out_scores():
     assert min(accuracies) > 0.9
 
 
+def test_a_fold_starts_where_every_fold_starts():
+    features, labels = problem(n=303)
+    folds = np.arange(len(labels)) % 3
+    result = dnn.cross_validate(features, labels, 3, folds, PARAMS, 0)
+    whole = dnn.fit(features[folds != 1], labels[folds != 1], 3, PARAMS, 0, {})
+    np.testing.assert_array_equal(result.logits[folds == 1], whole.logits(features[folds == 1]))
+    halves = (folds > 0).astype(
+        int
+    )  # of 101 and 202 examples, so that the learning rates fall in other numbers of steps
+    result, other = (dnn.cross_validate(features, labels, 3, f, PARAMS, 0) for f in (halves, 1 - halves))
+    np.testing.assert_array_equal(result.logits, other.logits)
+
+
 def test_without_hidden_layers_it_is_linear():
     params = dnn.Params(
         features="logits", hidden_units=(), dropout=0.0, learning_rate=0.01, batch_size=32, epochs=1, device="cpu"

@@ -96,7 +96,7 @@ class Summary:
         return sum(len({text for _, text in places}) > 1 for places in self._places.values())
 
     def content(self, name: str, skipped: int = 0) -> dict[str, Any]:
-        """Returns what dataset.json says; sizes in pixels, pixel values in [0, 255].
+        """Returns what dataset.json says; sizes in pixels, pixel values in [0, 255] (`pictures.Values`).
 
         Args:
           name: of the data set.
