@@ -54,6 +54,26 @@ def test_what_reading_a_record_takes_does_not_grow_with_their_number(shards):
     assert records.parse(paths[0], serialized) == written[1]
 
 
+def test_an_index_takes_some_150_bytes_a_record(tmp_path):
+    count = 5000
+    (path,) = records.shard_paths(tmp_path, "train", 1)
+    records.write_shard(path, (Record(f"{i:064x}", b"x", "png", 1, 1, 0, "x", f"{i}.png") for i in range(count)))
+    record_index.build([path])  # what is made once
+    tracemalloc.start()
+    try:
+        index = record_index.build([path])
+        kept, most = (traced / count for traced in tracemalloc.get_traced_memory())
+        content = records.content_sha256(("train", f"{i:064x}", "x") for i in range(count))
+        tracemalloc.reset_peak()
+        record_index.check(index, {"classes": ["x"], "content_sha256": content}, tmp_path)
+        checking = tracemalloc.get_traced_memory()[1] / count - kept
+    finally:
+        tracemalloc.stop()
+    assert kept < 110
+    assert most < 200
+    assert checking < 300
+
+
 def test_no_records_at_all(tmp_path):
     (path,) = records.shard_paths(tmp_path, "test", 1)
     records.write_shard(path, [])

@@ -116,7 +116,10 @@ def frames(path: Path) -> Iterator[tuple[int, bytes]]:
 def content_sha256(entries: Iterable[tuple[str, str, str]]) -> str:
     """Returns the hex sha256 of a data set's content: split, key and class of every picture, in any order."""
     # JSON, for a class may be any name that a folder can have: of several lines, or bytes that are no text.
-    return hashlib.sha256("\n".join(sorted(json.dumps(entry) for entry in entries)).encode()).hexdigest()
+    digest = hashlib.sha256()
+    for number, line in enumerate(sorted(json.dumps(entry) for entry in entries)):
+        digest.update(("\n" + line if number else line).encode())  # a text of all lines would be as long once more
+    return digest.hexdigest()
 
 
 def count(paths: Iterable[Path]) -> int:
