@@ -77,7 +77,8 @@ def read_picture(content: bytes, folder: Path) -> None:
     found = pictures.normalise(content)
     pixels = pictures.decode(found.encoded)
     assert pixels.shape == (found.height, found.width, 3), "its stated size is that of its pixels"
-    np.testing.assert_array_equal(pixels[..., :1], found.pixels[..., :1])
+    loss = 0 if found.source is None else 64  # a large JPEG that is encoded again
+    np.testing.assert_allclose(pixels[..., :1], found.pixels[..., :1], rtol=0, atol=loss)
 
 
 RECORDS = [Record(f"{n:064x}", image("PNG"), "png", 9, 12, n % 2, "cat", f"cat/{n}.png") for n in range(3)]

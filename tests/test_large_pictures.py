@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks import fuzz_readers
 from stages.library import pictures
 from stages.library.pictures import PictureError, decode, normalise
 from tests.photos import encode, exif, photo
@@ -20,7 +21,7 @@ def large():
     return Image.fromarray(np.clip(smooth + noise, 0, 255).astype(np.uint8))
 
 
-def test_a_large_jpeg_that_cannot_keep_its_bytes_becomes_jpeg_again(large):
+def test_a_large_jpeg_that_cannot_keep_its_bytes_becomes_jpeg_again(large, tmp_path):
     plain = encode(large, "JPEG", quality=90)
     forms = {
         "turned": (encode(large, "JPEG", quality=90, exif=exif(6)), np.rot90(decode(plain), -1)),
@@ -41,6 +42,7 @@ def test_a_large_jpeg_that_cannot_keep_its_bytes_becomes_jpeg_again(large):
             np.testing.assert_array_equal(result.pixels[: result.height - 16], upright[: result.height - 16])
         assert normalise(result.encoded).encoded == result.encoded, name
         assert normalise(content).encoded == result.encoded, name
+        fuzz_readers.read_picture(content, tmp_path)
 
 
 def test_a_large_picture_of_another_format_loses_nothing(large):
