@@ -11,23 +11,24 @@ import sys
 from typing import Any
 
 import dvc_render  # type: ignore[import-untyped]
+from dvc_render import ImageRenderer, VegaRenderer
 from dvc_render.base import Renderer  # type: ignore[import-untyped]
 
 IN_IDS = re.compile(r"[^0-9A-Za-z-]")
 
 
-class Table(dvc_render.VegaRenderer):  # type: ignore[misc] # DVC has no types
+class Table(VegaRenderer):  # type: ignore[misc] # DVC has no types
     """A table, as JSON in a script: nothing in a script can end it but "<"."""
 
     def partial_html(self, **kwargs: Any) -> str:
         return json.dumps(self.get_filled_template()).replace("<", r"\u003c")
 
 
-class Picture(dvc_render.ImageRenderer):  # type: ignore[misc]
+class Picture(ImageRenderer):  # type: ignore[misc]
     """A picture of each revision, under the name of its file."""
 
     def partial_html(self, **kwargs: Any) -> str:
-        shown = dvc_render.ImageRenderer(
+        shown = ImageRenderer(
             [{key: html.escape(str(value)) for key, value in point.items()} for point in self.datapoints],
             html.escape(self.name),
         )
