@@ -204,12 +204,8 @@ def measured(
             ours.append(published.Measured(model, result.backbone, kind, None, metric, numbers[metric]))
     for few in fewshots:
         for row in (row for row in few.rows if row["background"] == "with"):
-            size, mean, std = (
-                int(row["train_per_class"]),
-                float(row["top1_accuracy_mean"]),
-                float(row["top1_accuracy_std"]),
-            )
-            about = row["head"], few.backbone, row["features"], size, "top1_accuracy"
+            mean, std = (float(row[f"top1_accuracy_{part}"]) for part in ("mean", "std"))
+            about = row["head"], few.backbone, row["features"], int(row["train_per_class"]), "top1_accuracy"
             ours.append(published.Measured(*about, mean, std))
     return ours
 
