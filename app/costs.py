@@ -10,12 +10,10 @@ example: python -m app.costs
 """
 
 import argparse
-import csv
-import io
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -25,7 +23,7 @@ import numpy as np
 from app import compiled
 from app.models import Model, Project
 from app.spinner import spinner
-from stages.library import artifacts, console, model_size, pareto, records, runtimes
+from stages.library import artifacts, console, model_size, pareto, records, runtimes, tables
 from stages.library.console import UserError
 from stages.library.pareto import Point
 
@@ -56,7 +54,7 @@ class Cost:
 
 def main() -> None:
     """Runs the program."""
-    parser = argparse.ArgumentParser(
+    parser = console.Parser(
         prog="python -m app.costs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--pictures", type=int, default=64, metavar="N", help="test pictures to time (default: 64)")
@@ -72,11 +70,13 @@ def main() -> None:
     with artifacts.new_folder(out) as folder:
         artifacts.write_bytes(folder / "costs.csv", as_csv(costs).encode())
         artifacts.write_bytes(folder / "costs.png", draw(costs))
-    print(f"{'model':31s} {'top-1':>6s} {'one alone':>10s} {'in batches':>10s} {'features':>9s} {'size':>9s}")
+    console.say(f"{'model':31s} {'top-1':>6s} {'one alone':>10s} {'in batches':>10s} {'features':>9s} {'size':>9s}")
     for cost in costs:
         times = f"{cost.single_ms:7.1f} ms {cost.batch_ms:7.1f} ms {cost.extract_seconds:7.1f} s"
-        print(f"{cost.model:31s} {cost.top1_accuracy:6.4f} {times} {cost.size_bytes / 1e6:6.1f} MB")
-    print(f"costs: {len(costs)} models, {out}. Next: open artifacts/report/index.html, which shows {out / 'costs.png'}")
+        console.say(f"{cost.model:31s} {cost.top1_accuracy:6.4f} {times} {cost.size_bytes / 1e6:6.1f} MB")
+    console.say(
+        f"costs: {len(costs)} models, {out}. Next: open artifacts/report/index.html, which shows {out / 'costs.png'}"
+    )
 
 
 def measure(project: Project, count: int) -> list[Cost]:
@@ -131,11 +131,7 @@ def median_ms(run: Callable[[Sequence[bytes]], object], encoded: Sequence[bytes]
 
 def as_csv(costs: Sequence[Cost]) -> str:
     """Returns the table as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Cost)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(cost) for cost in costs)
-    return text.getvalue()
+    return tables.as_csv([field.name for field in fields(Cost)], map(astuple, costs))
 
 
 def draw(costs: Sequence[Cost]) -> bytes:

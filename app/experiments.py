@@ -47,7 +47,7 @@ class Row:
 
 def main() -> None:
     """Runs the program."""
-    parser = argparse.ArgumentParser(
+    parser = console.Parser(
         prog="python -m app.experiments", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--metric", default=METRIC, metavar="KEY", help=f"default: {METRIC}")
@@ -61,10 +61,10 @@ def main() -> None:
                         f"Received: {arguments.metric!r}, which none has")  # fmt: skip
     if not arguments.all:
         models = [model for model in models if len({row.values.get(model) for row in rows if row.values}) > 1]
-    print(arguments.metric)
-    print(*table(rows, models, shutil.get_terminal_size((120, 24)).columns), sep="\n")
+    console.say(arguments.metric)
+    console.say(*table(rows, models, shutil.get_terminal_size((120, 24)).columns))
     experiments = sum(not row.baseline for row in rows)
-    print(f"experiments: {experiments}. Take one over: dvc exp apply NAME; all of each: dvc exp show --csv")
+    console.say(f"experiments: {experiments}. Take one over: dvc exp apply NAME; all of each: dvc exp show --csv")
 
 
 def show() -> list[dict[str, Any]]:
@@ -109,7 +109,8 @@ def table(rows: Sequence[Row], models: Sequence[str], columns: int) -> list[str]
             baseline = row.params
         name = row.name if row.baseline else f"- {row.name}"
         lines.append(name.ljust(first) + numbers + (row.state or changes(baseline, row.params)))
-    return [line.rstrip() if len(line) <= columns else f"{line[: columns - 1]}…" for line in lines]
+    shown = (console.in_a_line(line.rstrip()) for line in lines)  # before it is measured: escapes are wider
+    return [line if len(line) <= columns else f"{line[: columns - 1]}…" for line in shown]
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:

@@ -42,7 +42,7 @@ def main() -> None:
             agreement = check.compare(model, folder, check.find_pictures(project, arguments.check))
         if fault := agreement.fault(check.has_trees(model)):
             raise UserError(f"the exported file is not {name}: {fault}. {out} was not written")
-    print(
+    console.say(
         f"export: {out}: {form.FILE} of {size_bytes / MIB:.1f} MiB, {stopwatch.seconds():.0f} s; {agreement.pictures} "
         f"pictures checked, probabilities differ by {agreement.difference:.1e} at most, same class for "
         f"{agreement.same_class}. Try: python {out / exporting.PREDICT} PICTURE"
@@ -51,7 +51,7 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     """Reads and checks the command line."""
-    parser = argparse.ArgumentParser(
+    parser = console.Parser(
         prog="python -m app.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", metavar="NAME", help="of the leaderboard (default: the best), or imagenet/BACKBONE")

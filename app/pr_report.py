@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from stages.library import artifacts, console
 from stages.library.console import UserError
 
+DVC = Path(__file__).parent / "pull_request" / "escaped_dvc.py"
 COMMENT = "comment.md"
 OURS = {COMMENT, "pictures", "plots"}  # all that is ever written to the output folder
 
@@ -36,7 +37,7 @@ def main() -> None:
         artifacts.write_bytes(arguments.out / COMMENT, text.encode())
         raise
     for failure in failures:
-        print(f"gate: {failure}", file=sys.stderr)
+        console.say(f"gate: {failure}", err=True)
     if failures:
         gates = "a gate was" if len(failures) == 1 else f"{len(failures)} gates were"
         raise UserError(f"{gates} broken. The comparison: {arguments.out / COMMENT}")
@@ -44,7 +45,7 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     """Reads and checks the command line."""
-    parser = argparse.ArgumentParser(
+    parser = console.Parser(
         prog="python -m app.pr_report",
         usage="%(prog)s --base REV [options]",
         description=__doc__,
@@ -97,7 +98,7 @@ def clear(folder: Path) -> None:
 
 def compare(arguments: argparse.Namespace) -> list[str]:
     """Writes the report and returns what breaks the gates."""
-    print(f"pr-report: reading {arguments.base} and {arguments.head}", flush=True)
+    console.say(f"pr-report: reading {arguments.base} and {arguments.head}")
     from app.pull_request import comment, gates, pictures, revisions
 
     limits = gates.parse(arguments.max_drop, arguments.max_rise)
@@ -124,10 +125,10 @@ def compare(arguments: argparse.Namespace) -> list[str]:
     )
     artifacts.write_bytes(arguments.out / COMMENT, comment.render(report).encode())
     for path in gates.removed(base, head) if limits else ():
-        print(f"pr-report: {path} is not compared: the pipeline no longer makes it")
+        console.say(f"pr-report: {path} is not compared: the pipeline no longer makes it")
     metrics = comment.differences(base.metrics, head.metrics)
-    print(f"pr-report: {len(metrics)} metrics and {len(changes)} plots differ, {len(failures)} gates broken")
-    print(f"Read {arguments.out / COMMENT}, or post it: gh pr comment --body-file {arguments.out / COMMENT}")
+    console.say(f"pr-report: {len(metrics)} metrics and {len(changes)} plots differ, {len(failures)} gates broken")
+    console.say(f"Read {arguments.out / COMMENT}, or post it: gh pr comment --body-file {arguments.out / COMMENT}")
     return failures
 
 
@@ -138,7 +139,7 @@ def plots_page(arguments: argparse.Namespace, files: list[str]) -> str | None:
         return None
     revisions = [arguments.base] + ([] if arguments.head == "workspace" else [arguments.head])
     command = ["plots", "diff", "--quiet", "--out", str(arguments.out / "plots"), *revisions, "--targets", *files]
-    subprocess.run([sys.executable, "-m", "dvc", *command], check=False)  # noqa: S603 - no shell, checked names
+    subprocess.run([sys.executable, "-P", str(DVC), *command], check=False)  # noqa: S603 - no shell, checked names
     page = Path("plots/index.html")
     return str(page) if (arguments.out / page).is_file() else None
 

@@ -6,11 +6,9 @@ examples: python -m app.predict cat.jpg holiday/ 'scans/**/*.png' --top 3
 """
 
 import argparse
-import csv
 import io
 import json
 import sys
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -22,13 +20,11 @@ from app import compiled, inputs
 from app.inputs import Input
 from app.models import Model, Project
 from app.spinner import spinner
-from stages.library import backbones, console, params
+from stages.library import backbones, console, params, tables
 from stages.library.backbones import Backbone
 
 BATCH = 16  # pictures in memory at once
 FEW = 96  # pictures that are done before compiling the network, a second, has paid
-# Control characters, bytes that are no text, line separators: they break a line, and a terminal obeys them.
-NOT_IN_A_LINE = {"Cc", "Cs", "Zl", "Zp"}
 
 
 @dataclass(frozen=True)
@@ -68,14 +64,14 @@ def main() -> None:
     OUTPUTS[arguments.output](counted(classify(map(inputs.read, seen), load, arguments.top), counts))
     readable, unreadable = counts
     failures = f", {unreadable} could not be read" if unreadable else ""
-    print(f"predict: {readable} pictures by {name}{failures}. In a browser: python -m app.web", file=sys.stderr)
+    console.say(f"predict: {readable} pictures by {name}{failures}. In a browser: python -m app.web", err=True)
     if unreadable:
         sys.exit(1)
 
 
 def parse_arguments() -> argparse.Namespace:
     """Reads and checks the command line."""
-    parser = argparse.ArgumentParser(
+    parser = console.Parser(
         prog="python -m app.predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("pictures", nargs="+", metavar="PATH", help="files, folders, quoted patterns, URLs")
@@ -120,7 +116,7 @@ def chosen(project: Project, arguments: argparse.Namespace) -> str:
         return f"imagenet/{arguments.backbone}"
     if arguments.model is None and not project.results():
         backbone = project.settings["backbones"][0]
-        print(f"note: no trained model yet (dvc repro makes them); ImageNet's classes by {backbone}", file=sys.stderr)
+        console.say(f"note: no trained model yet (dvc repro makes them); ImageNet's classes by {backbone}", err=True)
         return f"imagenet/{backbone}"
     return project.choose(arguments.model)
 
@@ -158,25 +154,17 @@ def counted(predictions: Iterable[Prediction], counts: list[int]) -> Iterator[Pr
     for prediction in predictions:
         counts[bool(prediction.error)] += 1
         if prediction.error:
-            print(f"error: {in_a_line(prediction.name)}: {prediction.error}", file=sys.stderr)
+            console.say(f"error: {prediction.name}: {prediction.error}", err=True)
         yield prediction
-
-
-def in_a_line(name: str) -> str:
-    """Returns a file's name as it can be printed, with escapes where it would break the line or steer the terminal."""
-    return "".join(
-        character.encode("unicode_escape").decode() if unicodedata.category(character) in NOT_IN_A_LINE else character
-        for character in name
-    )
 
 
 def print_text(predictions: Iterable[Prediction]) -> None:
     """Prints a picture's name and its classes below it."""
     for prediction in predictions:
         if prediction.classes:
-            print(in_a_line(prediction.name))
+            console.say(prediction.name)
         for name, probability in prediction.classes:
-            print(f"  {probability:.4f}  {name}", flush=True)
+            console.say(f"  {probability:.4f}  {name}")
 
 
 def print_json(predictions: Iterable[Prediction]) -> None:
@@ -188,18 +176,17 @@ def print_json(predictions: Iterable[Prediction]) -> None:
         else:
             classes = [{"class": name, "probability": probability} for name, probability in prediction.classes]
             content.append({"file": prediction.name, "classes": classes})
-    print(json.dumps(content, indent=2))
+    console.say(*json.dumps(content, indent=2).replace("\x7f", r"\u007f").split("\n"))  # all others JSON escapes itself
 
 
 def print_csv(predictions: Iterable[Prediction]) -> None:
-    """Prints a line for each class of each picture: file,rank,class,probability,error."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(("file", "rank", "class", "probability", "error"))
+    """Prints a line for each class of each picture: file,rank,class,probability,error; escaped as all our tables."""
+    console.say(tables.line(("file", "rank", "class", "probability", "error")))
     for prediction in predictions:
         if prediction.error:
-            writer.writerow((prediction.name, "", "", "", prediction.error))
+            console.say(tables.line((prediction.name, "", "", "", prediction.error)))
         for rank, (name, probability) in enumerate(prediction.classes, start=1):
-            writer.writerow((prediction.name, rank, name, f"{probability:.6f}", ""))
+            console.say(tables.line((prediction.name, rank, name, f"{probability:.6f}", "")))
 
 
 OUTPUTS: dict[str, Callable[[Iterable[Prediction]], None]] = {

@@ -31,7 +31,7 @@ breaks its rule. "Reruns" names the stages that depend on a section; what depend
 
 def main() -> None:
     """Runs the program."""
-    parser = argparse.ArgumentParser(
+    parser = console.Parser(
         prog="python -m app.reference", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "params.md")
@@ -39,7 +39,7 @@ def main() -> None:
     with spinner("reading the code"):
         page = render()
     artifacts.write_bytes(arguments.out, page.encode())
-    print(f"reference: {arguments.out}. Next: git diff {arguments.out}")
+    console.say(f"reference: {arguments.out}. Next: git diff {arguments.out}")
 
 
 def render() -> str:

@@ -76,7 +76,7 @@ class Spread:
 
 def main() -> None:
     """Runs the program."""
-    parser = argparse.ArgumentParser(
+    parser = console.Parser(
         prog="python -m app.spread", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--metric", default="top1_accuracy", metavar="KEY", help="dotted (default: top1_accuracy)")
@@ -88,8 +88,8 @@ def main() -> None:
             f"no two experiments of this commit have `{arguments.metric}` and differ in seeds alone. "
             "Run, for example: dvc exp run --queue -S finetune.seed=0,1,2 && dvc exp run --run-all"
         )
-    print(tables(found), end="")
-    print("spread: more runs make it surer: dvc exp run --queue -S finetune.seed=3,4 && dvc exp run --run-all")
+    console.say(*tables(found).removesuffix("\n").split("\n"))
+    console.say("spread: more runs make it surer: dvc exp run --queue -S finetune.seed=3,4 && dvc exp run --run-all")
 
 
 def experiments(project: Path) -> list[Any]:

@@ -84,7 +84,7 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     """Reads and checks the command line."""
-    parser = argparse.ArgumentParser(
+    parser = console.Parser(
         prog="python -m app.store", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
@@ -133,23 +133,25 @@ def show(root: Path, folders: Sequence[Folder]) -> None:
         for folder in folders
         for dataset, count in sorted(folder.pictures.items())
     ]
-    print(f"{'backbone':<22} {'features':<38} {'data set':<14} {'pictures':>10} {'size':>10}  last used")
+    console.say(f"{'backbone':<22} {'features':<38} {'data set':<14} {'pictures':>10} {'size':>10}  last used")
     for size, backbone, description, dataset, count, folder in sorted(rows, key=lambda row: (-row[0], *row[1:4])):
-        print(
+        console.say(
             f"{backbone:<22} {description:<38} {dataset:<14} {count:>10,} {_megabytes(size):>10}  {_age(folder.used)}"
         )
     total = sum(folder.size_bytes for folder in folders)
     following = "Make room: python -m app.store prune --unused-for 30" if rows else "dvc repro fills it"
     if damaged := sum(len(folder.unreadable) for folder in folders):
         following = f"{damaged} unreadable parts. Run: python -m app.store verify"
-    print(f"{root}: {sum(sum(f.pictures.values()) for f in folders):,} pictures, {_megabytes(total)}. {following}")
+    console.say(
+        f"{root}: {sum(sum(f.pictures.values()) for f in folders):,} pictures, {_megabytes(total)}. {following}"
+    )
 
 
 def show_trainings(killed: Sequence[Unfinished]) -> None:
     """Prints a line where there are checkpoints of killed trainings."""
     if killed:
         size, oldest = sum(training.size_bytes for training in killed), min(training.used for training in killed)
-        print(
+        console.say(
             f"{killed[0].folder.parent}: {len(killed)} unfinished trainings, {_megabytes(size)}, the oldest "
             f"{_age(oldest)}. dvc repro goes on with one whose code and parameters are the same"
         )
@@ -161,11 +163,11 @@ def verify(folders: Sequence[Folder]) -> int:
     damaged = 0
     for part in console.progress(parts, "verify", "parts"):
         if artifacts.sha256_file(part) != part.stem:
-            print(f"removed {part}: damaged")
+            console.say(f"removed {part}: damaged")
             part.unlink(missing_ok=True)
             damaged += 1
     following = "dvc repro computes again what is lost and needed" if damaged else "Nothing to be done"
-    print(f"{len(parts):,} parts, {damaged} damaged. {following}")
+    console.say(f"{len(parts):,} parts, {damaged} damaged. {following}")
     return damaged
 
 
@@ -193,18 +195,18 @@ def prune(folders: Sequence[Folder], killed: Sequence[Unfinished], dry_run: bool
     done = "would remove" if dry_run else "removed"
     freed = 0
     for folder in folders:
-        print(f"{done} {folder.backbone} {folder.description()}: {_age(folder.used)}")
+        console.say(f"{done} {folder.backbone} {folder.description()}: {_age(folder.used)}")
         freed += folder.size_bytes
         if not dry_run:
             store_location.remove(folder.path)
     for training in killed:
         if dry_run or unfinished.remove(training):
-            print(f"{done} the unfinished training {training.folder.name[:12]}: {_age(training.used)}")
+            console.say(f"{done} the unfinished training {training.folder.name[:12]}: {_age(training.used)}")
             freed += training.size_bytes
         else:
-            print(f"left {training.folder}: a run is at it")
+            console.say(f"left {training.folder}: a run is at it")
     following = "Without --dry-run they are removed" if dry_run else "dvc repro computes again what it needs"
-    print(f"{_megabytes(freed)} {'would be' if dry_run else 'are'} free. {following}")
+    console.say(f"{_megabytes(freed)} {'would be' if dry_run else 'are'} free. {following}")
 
 
 def _megabytes(size: int) -> str:

@@ -45,14 +45,14 @@ def main() -> None:
         url = f"http://{shown}:{port}/"
         if sys.stdout.isatty() if arguments.open is None else arguments.open:
             webbrowser.open(url)
-        print(f"web: open {url} in a browser; Ctrl+C ends it", flush=True)
+        console.say(f"web: open {url} in a browser; Ctrl+C ends it")
         connections = SPARE_CONNECTIONS + CONNECTIONS_PER_REQUEST * (arguments.queue + arguments.concurrency)
         run(configuration(server.app, connections, arguments.request_seconds), listening)
 
 
 def parse_arguments() -> argparse.Namespace:
     """Reads and checks the command line."""
-    parser = argparse.ArgumentParser(
+    parser = console.Parser(
         prog="python -m app.web",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -122,7 +122,7 @@ def prepare(arguments: argparse.Namespace) -> "Server":
     if not pages.models:
         raise UserError("there is neither a trained model nor a backbone's weights on this machine. Run: dvc repro")
     if not pages.trained:
-        print("note: no trained model yet (dvc repro makes them); ImageNet's classes only", file=sys.stderr)
+        console.say("note: no trained model yet (dvc repro makes them); ImageNet's classes only", err=True)
     warm_up(models, pages)
     limits = Limits(upload_bytes, max_pixels, arguments.request_seconds, arguments.concurrency, arguments.queue)
     hosts = ["*"] if arguments.host in ("0.0.0.0", "::") else [*LOCAL, arguments.host]  # noqa: S104

@@ -1,8 +1,6 @@
 """The pages as HTML: what a template needs, put together; every value is escaped by Jinja2."""
 
 import base64
-import csv
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,7 +11,7 @@ import numpy as np
 from app.explanation import Answer, thumbnail
 from app.model_cache import weights_are_here
 from app.models import Project
-from stages.library import artifacts, leaderboard, plots, record_index, records, report_page
+from stages.library import artifacts, leaderboard, plots, record_index, records, report_page, tables
 
 ASSETS = Path(__file__).parent / "web_assets"
 EXAMPLES = 12
@@ -123,7 +121,8 @@ class Pages:
         """Returns the page with the table of all models and their confusion matrices; made once, in seconds."""
         if not self._leaderboard:
             matrices = [
-                (result, plots.confusion(_read_csv(result.figures / "confusion.csv"))) for result in self._results
+                (result, plots.confusion(tables.read_csv(result.figures / "confusion.csv", tables.CONFUSION)))
+                for result in self._results
             ]
             self._leaderboard = self._environment.get_template("leaderboard.html").render(
                 page="leaderboard",
@@ -170,8 +169,3 @@ def percent(fraction: float) -> str:
 def data_url(png: bytes) -> str:
     """Returns a PNG as a URL that holds it."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
-def _read_csv(path: Path) -> Sequence[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))

@@ -1,7 +1,6 @@
 """The routes of the web page, and what it refuses: see docs/web.md."""
 
 import asyncio
-import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -19,7 +18,7 @@ from app.explanation import Answer, Deadline, TooSlowError
 from app.model_cache import ModelCache
 from app.web_page import Pages
 from app.web_upload import Body, TooLargeError, Upload
-from stages.library.console import UserError
+from stages.library.console import UserError, say
 from stages.library.pictures import PictureError
 
 HEADERS = {
@@ -166,7 +165,7 @@ class Server:
         except PictureError as reason:
             error = f"No picture that can be used: {reason}."
         except UserError as reason:
-            print(f"error: {reason}", file=sys.stderr, flush=True)  # it holds paths, which are not for strangers
+            say(f"error: {reason}", err=True)  # it holds paths, which are not for strangers
             error = "This model can't be loaded; the terminal of the server says why. Please choose another one."
         return HTMLResponse(self._pages.classify(model, answer, error, example, upload.name))
 

@@ -21,7 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.library import artifacts, auditing, bottlenecks, console, galleries, mosaics, params, records
+from stages.library import artifacts, auditing, bottlenecks, console, galleries, mosaics, params, records, tables
 from stages.library.console import UserError
 
 LIKELIEST = 3
@@ -93,8 +93,8 @@ def load(arguments: argparse.Namespace, settings: auditing.Params) -> tuple[Look
     keys, probabilities = zip(
         read(arguments.out_of_fold, "logits"), read(arguments.predictions, "probabilities"), strict=True
     )
-    rows = [(record.key, printable(record.filename)) for record in every_record(arguments.records)]
-    table = pd.DataFrame(rows, columns=["key", "filename"])
+    rows = [(record.key, record.filename) for record in every_record(arguments.records)]
+    table = pd.DataFrame(rows, columns=["key", "filename"], dtype=object)  # a name need not be UTF-8
     found = np.concatenate([part.keys for part in parts])
     if not (table["key"].to_list() == found.tolist() == np.concatenate(keys).tolist()):
         raise UserError(f"{arguments.out_of_fold} and {arguments.records} are of different pictures. Run: dvc repro")
@@ -125,11 +125,6 @@ def every_record(shards: Path) -> Iterator[records.Record]:
     paths = [path for split in records.SPLITS for path in records.find_shards(shards, split)]
     for path in console.progress(paths, "audit", "shards"):
         yield from records.read_shard(path)
-
-
-def printable(filename: str) -> str:
-    """Returns a file name whose bytes that are no UTF-8 are shown as escapes."""
-    return filename.encode(errors="backslashreplace").decode()
 
 
 def write_tables(
@@ -192,7 +187,9 @@ def thumbnails(shards: Path, rows: Container[int]) -> dict[int, np.ndarray]:
 
 
 def _write_csv(path: Path, table: pd.DataFrame) -> None:
-    table.to_csv(path, index=False, lineterminator="\n", float_format="%.6f")
+    rows = table.itertuples(index=False, name=None)
+    shown = ([f"{cell:.6f}" if isinstance(cell, float) else cell for cell in row] for row in rows)
+    tables.write_csv(path, table.columns, shown)
 
 
 if __name__ == "__main__":

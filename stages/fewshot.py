@@ -11,16 +11,14 @@ Costs, measured on generated features: 2 to 4 s a fit for ridge or logistic on o
 1,280); at 257 classes and 30,607 x 2,048, 40 fits of ridge took 8, of softmax 17 and of logistic 39 minutes on two.
 """
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from stages.library import artifacts, bottlenecks, console, fewshot, params, published
+from stages.library import artifacts, bottlenecks, console, fewshot, params, published, tables
 from stages.library.console import Stopwatch, progress, run
 
 SPLITS = "train", "validation", "test"
@@ -50,7 +48,9 @@ def main() -> None:
     if left_out := sorted(set(settings.train_per_class) - set(sizes)):
         counts = np.bincount(pictures.labels, minlength=len(pictures.classes))
         smallest = f"{pictures.classes[counts.argmin()]!r} has {counts.min()} pictures"
-        print(f"fewshot: {left_out} training pictures of each class are left out, for {smallest}, and one must test")
+        console.say(
+            f"fewshot: {left_out} training pictures of each class are left out, for {smallest}, and one must test"
+        )
     groups = fewshot.variants(pictures, settings.background)
 
     values = {kind: loaded.values for kind, loaded in features.items()}
@@ -63,15 +63,19 @@ def main() -> None:
         "sha256": artifacts.sha256_file(args.records / "dataset.json"),
     }
     with artifacts.new_folder(args.out) as out:
-        _write_csv(out / "draws.csv", fewshot.DRAWS, [_rounded(asdict(score)) for score in scores])
-        _write_csv(out / "summary.csv", fewshot.SUMMARY, summary)
+        draws = (_rounded(asdict(score)) for score in scores)
+        tables.write_csv(out / "draws.csv", fewshot.DRAWS, ([row[name] for name in fewshot.DRAWS] for row in draws))
+        means = ([row[name] for name in fewshot.SUMMARY] for row in summary)
+        tables.write_csv(out / "summary.csv", fewshot.SUMMARY, means)
         artifacts.write_bytes(out / "learning_curve.png", _picture(summary, dataset["name"]))
         artifacts.write_json(out / "fewshot.json", {"backbone": args.backbone, "dataset": dataset})
     artifacts.write_json(args.metrics, fewshot.as_metrics(summary))
     for row in summary:
         mean, std = row["top1_accuracy_mean"], row["top1_accuracy_std"]
         variant = "" if row["background"] == "with" else ", without background"
-        print(f"{row['head']}, {row['train_per_class']} pictures of each class{variant}: top-1 {mean:.4f} ± {std:.4f}")
+        console.say(
+            f"{row['head']}, {row['train_per_class']} pictures of each class{variant}: top-1 {mean:.4f} ± {std:.4f}"
+        )
     copies = len(one.keys) - len(pictures.keys)
     what = f"{args.backbone}, {len(pictures.keys):,} pictures, {copies:,} copies left out, {len(scores)} fits"
     stopwatch.close("fewshot", what, sum(score.n_test for score in scores), following="report")
@@ -85,14 +89,6 @@ def _picture(summary: Sequence[Mapping[str, Any]], dataset: str) -> bytes:
 
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:
     return {key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()}
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    artifacts.write_bytes(path, text.getvalue().encode())
 
 
 if __name__ == "__main__":

@@ -43,9 +43,11 @@ def main() -> None:
         for name, table in tables.items():
             artifacts.write_bytes(folder / f"{name}.md", table.encode())
         artifacts.write_bytes(folder / "index.html", page.encode())
-    print(*tables.values(), *left_out, sep="\n")
-    print(f"report: {len(results)} models, {len(left_out)} left out, {arguments.out}; {stopwatch.seconds():.1f} s")
-    print(f"Next: open {arguments.out / 'index.html'} in a browser, or try a model: python -m app.predict PICTURE")
+    console.say(*"\n".join(tables.values()).split("\n"), *left_out)
+    console.say(
+        f"report: {len(results)} models, {len(left_out)} left out, {arguments.out}; {stopwatch.seconds():.1f} s",
+        f"Next: open {arguments.out / 'index.html'} in a browser, or try a model: python -m app.predict PICTURE",
+    )
 
 
 if __name__ == "__main__":

@@ -76,9 +76,9 @@ def main() -> None:
         summary.write_rejected(folder / "rejected.csv")
     mosaics.write_samples(arguments.examples, samples.encoded())
     if untrained := summary.untrained_classes():
-        print(f"tfrecord: no training picture of: {', '.join(untrained)}")
+        console.say(f"tfrecord: no training picture of: {', '.join(untrained)}")
     if several := summary.in_several_classes():
-        print(f"tfrecord: {several:,} pictures stand in several classes, byte for byte")
+        console.say(f"tfrecord: {several:,} pictures stand in several classes, byte for byte")
     shown = ", ".join(f"{count:,} {split}" for split, count in counts.items())
     stopwatch.close(
         "tfrecord",

@@ -11,14 +11,13 @@ Costs on digits (1,400 x 1,280 features) and 2 cores: seconds for ridge, logisti
 xgboost.
 """
 
-import csv
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.library import artifacts, bottlenecks, calibration, console, folds, heads, metrics, params
+from stages.library import artifacts, bottlenecks, calibration, console, folds, heads, metrics, params, tables
 from stages.library.console import Stopwatch, UserError, run
 from stages.library.trained_head import TrainedHead
 
@@ -96,10 +95,8 @@ def _check(features: bottlenecks.Features, fold_of: np.ndarray, fold_params: fol
 
 
 def _write_curve(path: Path, curve: list[heads.CurvePoint]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["step", "series", "accuracy", "loss"])
-        writer.writerows([f"{p.step:g}", p.series, f"{p.accuracy:.6f}", f"{p.loss:.6f}"] for p in curve)
+    rows = ((f"{p.step:g}", p.series, f"{p.accuracy:.6f}", f"{p.loss:.6f}") for p in curve)
+    tables.write_csv(path, tables.CURVE, rows)
 
 
 def _write_out_of_fold(path: Path, features: bottlenecks.Features, logits: np.ndarray) -> None:

@@ -1,4 +1,3 @@
-import csv
 import dataclasses
 import hashlib
 import json
@@ -13,7 +12,7 @@ from conftest import write_pictures
 from PIL import Image
 
 from stages import tfrecord
-from stages.library import artifacts, datasets, record_index, records
+from stages.library import artifacts, datasets, record_index, records, tables
 from stages.library.console import UserError
 from stages.library.datasets import Picture, Place, Stray
 
@@ -163,8 +162,7 @@ def test_pictures_that_cannot_be_read_are_listed_and_left_out(run):
         Stray("notes\n.txt", "not in a class folder"),
     ]
     folder = run(items)
-    with (folder / "rejected.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = tables.read_csv(folder / "rejected.csv")
     assert [row["name"] for row in rows] == ["a/broken.jpg", "notes\n.txt"]
     assert all(row["reason"] for row in rows)
     assert json.loads((folder / "dataset.json").read_text())["rejected"] == 2

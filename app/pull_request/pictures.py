@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image, UnidentifiedImageError
 
 from app.pull_request.revisions import Revision
-from stages.library import artifacts, plots
+from stages.library import artifacts, console, plots, tables
 
 DRAWN: dict[str, Callable[[plots.Rows], bytes]] = {  # template in dvc.yaml -> what draws its rows
     "confusion_counts": plots.confusion,
@@ -78,13 +78,13 @@ def _picture(file: str, plot: tuple[Any, Any] | None) -> Image.Image | None:
         if isinstance(data, bytes):
             encoded = data
         elif draw_rows := DRAWN.get(str(properties.get("template"))):
-            encoded = draw_rows(data)
+            encoded = draw_rows(tables.restored(data))
         else:
             return None
         with Image.open(io.BytesIO(encoded)) as image:
             return image.convert("RGB") if image.width * image.height <= MAX_PIXELS else None
     except (KeyError, TypeError, ValueError, OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        print(f"{file} can't be drawn: {error!r}")
+        console.say(f"{file} can't be drawn: {error!r}")
         return None
 
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from stages.library import console
+
 BLOCK_BYTES = 1 << 20
 
 
@@ -172,7 +174,7 @@ def _lock(path: Path, waiting: str) -> int:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                print(waiting, flush=True)
+                console.say(waiting)
                 fcntl.flock(handle, fcntl.LOCK_EX)
             if os.fstat(handle).st_nlink:  # else the process that had it took it away
                 return handle

@@ -8,8 +8,11 @@ import signal
 import sys
 import textwrap
 import time
+import traceback
+import unicodedata
+import warnings
 from collections.abc import Callable, Iterable, Iterator
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import NoReturn, TypeVar
 
 from tqdm import tqdm
@@ -27,37 +30,83 @@ REMEDIES = {
 }
 DISK = errno.ENOSPC, errno.EDQUOT, errno.EROFS
 
+# Control characters, formats such as a turn of the direction, bytes that are no text, line separators: a terminal obeys
+# them, or its reader is misled. Two formats only join letters or emoji.
+STEERING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+JOINERS = {"\u200c", "\u200d"}
+
 
 class UserError(Exception):
     """Something the user can mend; shown as one line, without a traceback."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A command line whose errors, which repeat other people's file names, steer no terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(in_a_line(message))
 
 
 class Stopped(BaseException):
     """SIGTERM: what the script has begun is cleaned up on the way out."""
 
 
+def say(*lines: str, err: bool = False) -> None:
+    """Prints lines at once, on stdout or stderr; whatever a line holds, it stays one and steers no terminal.
+
+    All that this project prints goes through here, for nearly all of it may hold names that others gave.
+    """
+    for line in lines:
+        print(in_a_line(line), file=sys.stderr if err else sys.stdout, flush=True)
+
+
+def in_a_line(text: str) -> str:
+    """Returns a text as a terminal can show it, with escapes where it would break the line or steer the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c.encode("unicode_escape").decode() if steers(c) else c for c in text)
+
+
+def steers(character: str) -> bool:
+    """Tells whether a character does something to a terminal or a text instead of being shown."""
+    return unicodedata.category(character) in STEERING and character not in JOINERS
+
+
 def run(main: Callable[[], None]) -> None:
     """Runs a script's main function; what the user can mend becomes one line on stderr and exit status 1.
 
-    SIGTERM and Ctrl+C end it in order, with one line and the exit status of shells: 143 and 130.
+    Tracebacks of defects and warnings may hold other people's text: they are escaped as all else is. SIGTERM and Ctrl+C
+    end it in order, with one line and the exit status of shells: 143 and 130.
     """
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _stop)
+    sys.excepthook, warnings.formatwarning = _show_traceback, _warning
     try:
         main()
     except (Stopped, KeyboardInterrupt) as stop:
         number = signal.SIGTERM if isinstance(stop, Stopped) else signal.SIGINT
-        print(f"stopped by {number.name}. What is finished is kept; run it again to go on", file=sys.stderr)
+        say(f"stopped by {number.name}. What is finished is kept; run it again to go on", err=True)
         sys.exit(128 + number)
     except UserError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(in_a_line(f"error: {error}"))
     except Exception as error:
         refused = _refusal(error)
         if refused is None:
             raise
         filename = getattr(error, "filename", None)
         place = f": {filename}" if filename else ""
-        sys.exit(f"error: {os.strerror(refused)}{place}. {REMEDIES[refused]}")  # HDF5's own text has several lines
+        # HDF5's own text has several lines.
+        sys.exit(in_a_line(f"error: {os.strerror(refused)}{place}. {REMEDIES[refused]}"))
+
+
+def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    say(*"".join(traceback.format_exception(kind, error, trace)).removesuffix("\n").split("\n"), err=True)
+
+
+def _warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    return in_a_line(f"{filename}:{lineno}: {category.__name__}: {message}") + "\n"
 
 
 def _refusal(error: Exception) -> int | None:
@@ -73,7 +122,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped
 
 
-def parser(doc: str | None, module: str) -> argparse.ArgumentParser:
+def parser(doc: str | None, module: str) -> Parser:
     """Returns the parser of a stage's command line, whose help fits a screen of 80 columns and 24 lines.
 
     Args:
@@ -87,7 +136,7 @@ def parser(doc: str | None, module: str) -> argparse.ArgumentParser:
             shown += [f"The head of stages/{module}.py says what it reads, writes and costs."]
             break
         shown += lines
-    return argparse.ArgumentParser(
+    return Parser(
         prog=f"python -m stages.{module}",
         usage="%(prog)s [options]",
         description="\n".join(shown),
@@ -104,7 +153,7 @@ def notice(what: str) -> Iterator[None]:
     """
     shown = sys.stderr is sys.__stderr__ and sys.stderr is not None and sys.stderr.isatty()
     if shown:
-        print(f"{what} ...", end="", file=sys.stderr, flush=True)
+        print(f"{in_a_line(what)} ...", end="", file=sys.stderr, flush=True)
     try:
         yield
     finally:
@@ -114,12 +163,14 @@ def notice(what: str) -> Iterator[None]:
 
 def progress(items: Iterable[T], description: str, unit: str, total: int | None = None) -> Iterable[T]:
     """Yields the items under a progress bar; silent where stderr is not a terminal, as in CI logs."""
-    return tqdm(items, desc=description, unit=f" {unit}", total=total, disable=None, mininterval=0.2, leave=False)
+    shown = in_a_line(description)
+    return tqdm(items, desc=shown, unit=f" {unit}", total=total, disable=None, mininterval=0.2, leave=False)
 
 
 def progress_bar(description: str, unit: str, total: int) -> "tqdm[NoReturn]":
     """Returns a progress bar to be updated by hand, as `progress` shows one."""
-    return tqdm(desc=description, unit=f" {unit}", total=total, disable=None, mininterval=0.2, leave=False)
+    shown = in_a_line(description)
+    return tqdm(desc=shown, unit=f" {unit}", total=total, disable=None, mininterval=0.2, leave=False)
 
 
 class Stopwatch:
@@ -135,4 +186,4 @@ class Stopwatch:
         """Prints "stage: what; 2.1 s, 850 images/s. Next: dvc repro following"."""
         seconds = self.seconds()
         speed = count / max(seconds, 1e-9)
-        print(f"{stage}: {what}; {seconds:.1f} s, {speed:,.0f} {unit}/s. Next: dvc repro {following}", flush=True)
+        say(f"{stage}: {what}; {seconds:.1f} s, {speed:,.0f} {unit}/s. Next: dvc repro {following}")

@@ -1,11 +1,11 @@
 """What one pass over a data set's pictures tells: counts, sizes, pixel statistics, duplicates, rejects."""
 
-import csv
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from stages.library import tables
 from stages.library.console import UserError
 from stages.library.pictures import Values
 from stages.library.records import SPLITS, Record, content_sha256
@@ -138,10 +138,7 @@ class Summary:
 
     def write_rejected(self, path: Path) -> None:
         """Writes rejected.csv: name, reason; sorted. Bytes of a name that are no UTF-8 are shown as escapes."""
-        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(("name", "reason"))
-            writer.writerows(sorted(self._rejected))
+        tables.write_csv(path, ("name", "reason"), sorted(self._rejected))
 
 
 def write_labels(path: Path, classes: Sequence[str]) -> None:

@@ -230,7 +230,7 @@ def _mismatch(file: RemoteFile, content: Path, path: Path) -> str | None:
     if expected is None:
         if not record.exists():
             artifacts.write_bytes(record, f"{received}  {path.name}\n".encode())
-            print(f"{path.name}: no hash is published; from now on it must be {received} ({record})", flush=True)
+            console.say(f"{path.name}: no hash is published; from now on it must be {received} ({record})")
         recorded = record.read_text(encoding="utf-8", errors="replace")[:64]
         return None if received == recorded else f"its sha256 is {received}, not {recorded} as {record} recorded"
     return None if received == expected else f"its {algorithm} is {received}, not {expected}"

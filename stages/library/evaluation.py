@@ -1,9 +1,8 @@
 """From a model's logits on the test split to its metrics, tables and pictures."""
 
-import csv
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pydantic
 
-from stages.library import artifacts, metrics, model_size, records, training_keys
+from stages.library import artifacts, metrics, model_size, records, tables, training_keys
 from stages.library.bottlenecks import METADATA_KEY, softmax
 from stages.library.console import UserError
 from stages.library.params import CONFIG
@@ -185,14 +184,14 @@ def write_tables(folder: Path, predictions: Predictions, filenames: Sequence[str
     _write_predictions(folder / "predictions.parquet", predictions, probabilities, filenames)
     confusion = metrics.confusion_matrix(labels, predictions.logits.argmax(axis=1), len(classes))
     cells = ((classes[row], classes[column], confusion[row, column]) for row, column in np.argwhere(confusion))
-    _write_csv(folder / "confusion.csv", ("actual", "predicted", "count"), cells)
+    tables.write_csv(folder / "confusion.csv", tables.CONFUSION, cells)
     rows = zip(classes, metrics.class_accuracy(confusion), confusion.sum(axis=1), strict=True)
     tested = ((name, f"{accuracy:.6f}", count) for name, accuracy, count in rows if count)
-    _write_csv(folder / "per_class.csv", ("class", "accuracy", "examples"), tested)
+    tables.write_csv(folder / "per_class.csv", tables.PER_CLASS, tested)
     table = metrics.reliability(probabilities, labels, params.calibration_bins)
     bins = zip(table.confidence, table.accuracy, table.count, strict=True)
     filled = ((f"{confidence:.6f}", f"{accuracy:.6f}", count) for confidence, accuracy, count in bins if count)
-    _write_csv(folder / "reliability.csv", ("confidence", "accuracy", "examples"), filled)
+    tables.write_csv(folder / "reliability.csv", tables.RELIABILITY, filled)
 
 
 def write_pictures(folder: Path, model: Model, predictions: Predictions, shards: Path, params: Params) -> None:
@@ -246,10 +245,3 @@ def _write_predictions(
     }
     about = {METADATA_KEY: json.dumps({"classes": predictions.classes}, ensure_ascii=False)}
     pq.write_table(pa.table(columns).replace_schema_metadata(about), path, compression="zstd")
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)

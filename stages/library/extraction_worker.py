@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.library import cpu_pixels, gpu_pixels, preprocessing, runtimes, tensorflow_runtime
+from stages.library import console, cpu_pixels, gpu_pixels, preprocessing, runtimes, tensorflow_runtime
 from stages.library.bottlenecks import quantize
 from stages.library.feature_store import Rows
 from stages.library.preprocessing import Preprocessing
@@ -71,7 +71,7 @@ class Worker:
             self._block = gpu_pixels.block(job.preparation, self._compiled.device)
             if job.plan.batch_size < DECODED_AT_ONCE:
                 size = f"`extract.batch_size` is {job.plan.batch_size}, which suits a CPU"
-                print(f"{size}; for this GPU set it to 64 or more", flush=True)
+                console.say(f"{size}; for this GPU set it to 64 or more")
         else:
             self._pixels = cpu_pixels.block(job.preparation)
 

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.library import artifacts, bottlenecks, store_location
+from stages.library import artifacts, bottlenecks, console, store_location
 from stages.library.threads import ahead
 
 SOURCE = "source.json"
@@ -114,7 +114,7 @@ class FeatureStore:
             if rows is not None:
                 yield rows
             elif part.exists():
-                print(f"{part} is damaged: removed, its pictures are computed again", flush=True)
+                console.say(f"{part} is damaged: removed, its pictures are computed again")
                 part.unlink(missing_ok=True)
 
     def mark_used(self) -> None:

@@ -4,14 +4,14 @@ The published recipe (Kostadinov 2017-05-04) for InceptionV3: its Mixed_7 blocks
 from random values, all variables train, BatchNorm's too. Its auxiliary head had no part in the loss; there is none.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 import pydantic
 
-from stages.library import training
+from stages.library import tables, training
 from stages.library.console import UserError
 from stages.library.params import CONFIG
 
@@ -134,6 +134,6 @@ def variables(model: "keras.Model", fresh: Collection[str]) -> list[dict[str, An
 
 def write_variables(path: Path, model: "keras.Model", fresh: Collection[str]) -> Mapping[str, int]:
     """Writes variables.csv and returns how many variables are trained and how many frozen."""
-    table = pd.DataFrame(variables(model, fresh))
-    table.to_csv(path, index=False, lineterminator="\n")
-    return dict(table["state"].value_counts())
+    rows = variables(model, fresh)
+    tables.write_csv(path, ("variable", "shape", "state", "origin"), (row.values() for row in rows))
+    return Counter(row["state"] for row in rows)

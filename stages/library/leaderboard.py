@@ -1,14 +1,13 @@
 """The tables of all models: from metrics files and evaluation folders to CSV, Markdown and text cells."""
 
-import csv
-import io
+import html
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.library import artifacts, published
-from stages.library.console import UserError
+from stages.library import artifacts, published, tables
+from stages.library.console import UserError, in_a_line
 
 # Metrics key -> column heading; in the order in which people read them.
 COLUMNS = {
@@ -31,6 +30,12 @@ METRICS = (
     "size_bytes",
     "num_examples",
 )
+# What is read of a few-shot experiment's summary.csv.
+SUMMARY = {
+    **dict.fromkeys(("head", "features", "background"), str),
+    **dict.fromkeys(("train_per_class", "draws", "n_test"), int),
+    **{f"{metric}_{part}": float for metric in ("top1_accuracy", "mean_class_accuracy") for part in ("mean", "std")},
+}
 HEADINGS = ("model", "backbone", "top-1 [95% interval]", *COLUMNS.values(), "cross-validation", "size", "n")
 FEWSHOT_HEADINGS = ("head", "images per class", "background", "top-1", "mean per class", "draws", "n")
 
@@ -145,9 +150,8 @@ def collect_fewshot(
         if artifacts.read_json(figures / "fewshot.json")["dataset"]["sha256"] != dataset_sha256:
             left_out.append(f"{figures} is left out: it was measured on another data set or split")
             continue
-        with (figures / "summary.csv").open(encoding="utf-8", newline="") as file:
-            if rows := list(csv.DictReader(file)):
-                found.append(FewShot(backbone, rows, figures))
+        if rows := tables.read_csv(figures / "summary.csv", SUMMARY):
+            found.append(FewShot(backbone, rows, figures))
     return found, left_out
 
 
@@ -200,12 +204,8 @@ def measured(
             ours.append(published.Measured(model, result.backbone, kind, None, metric, numbers[metric]))
     for few in fewshots:
         for row in (row for row in few.rows if row["background"] == "with"):
-            size, mean, std = (
-                int(row["train_per_class"]),
-                float(row["top1_accuracy_mean"]),
-                float(row["top1_accuracy_std"]),
-            )
-            about = row["head"], few.backbone, row["features"], size, "top1_accuracy"
+            mean, std = (float(row[f"top1_accuracy_{part}"]) for part in ("mean", "std"))
+            about = row["head"], few.backbone, row["features"], int(row["train_per_class"]), "top1_accuracy"
             ours.append(published.Measured(*about, mean, std))
     return ours
 
@@ -227,8 +227,11 @@ def cells(result: Result) -> tuple[str, ...]:
 
 
 def as_markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Returns a table as GitHub-flavoured Markdown, aligned so that it also reads well in a terminal."""
-    lines = [headings, *rows]
+    """Returns a table as GitHub-flavoured Markdown, aligned so that it also reads well in a terminal.
+
+    A cell is text: what would end it, be HTML or steer a terminal is escaped.
+    """
+    lines = [[_as_text(cell) for cell in line] for line in (headings, *rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     texts = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
@@ -238,14 +241,13 @@ def as_markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def as_csv(results: Sequence[Result]) -> str:
     """Returns the table as CSV in full precision; a metric's column is its path in the metrics file, with dots."""
     rows = [flat(result.metrics) for result in results]
-    others = sorted(set().union(*rows) - set(METRICS))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ("model", "backbone", *METRICS, *others), restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(
-        {"model": result.model, "backbone": result.backbone, **row} for result, row in zip(results, rows, strict=True)
-    )
-    return text.getvalue()
+    columns = [*METRICS, *sorted(set().union(*rows) - set(METRICS))]
+    lines = ((result.model, result.backbone, *map(row.get, columns)) for result, row in zip(results, rows, strict=True))
+    return tables.as_csv(("model", "backbone", *columns), lines)
+
+
+def _as_text(cell: str) -> str:
+    return html.escape(in_a_line(cell), quote=False).replace("|", r"\|")
 
 
 def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -40,7 +40,7 @@ HEADS = [(BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (PURPLE, "D"), (ORANGE, "v
 PUBLISHED = "o", "^", "D", "s"  # hollow
 FIRST_FONT, LAST_FONT = "DejaVu Sans", "Last Resort High-Efficiency"  # matplotlib carries both
 
-Rows = Sequence[Mapping[str, Any]]  # as csv.DictReader gives them: values may be text
+Rows = Sequence[Mapping[str, Any]]  # as tables.read_csv gives them: values may be text
 
 
 @contextlib.contextmanager

@@ -4,10 +4,11 @@ A row's `counterpart` names the models that are the same kind of system, in the 
 they have to be trained on; the backbone may be another one, and then a remark says so.
 """
 
-import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from stages.library import tables
 
 TABLE = Path(__file__).with_suffix(".csv")
 # What a published row measures -> where the same stands in our metrics files.
@@ -80,8 +81,7 @@ class Measured:
 
 def load(dataset: str, path: Path = TABLE) -> list[Row]:
     """Returns the published results on one data set, in the order of the file."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return [_row(line) for line in csv.DictReader(file) if line["dataset"] == dataset]
+    return [_row(line) for line in tables.read_csv(path) if line["dataset"] == dataset]
 
 
 def compare(rows: Iterable[Row], measured: Sequence[Measured]) -> list[tuple[str, ...]]:

@@ -5,13 +5,12 @@ them, the browser shows its picture from the folder beside the report's.
 """
 
 import base64
-import csv
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from stages.library import console, leaderboard, pareto, plots, published
+from stages.library import console, leaderboard, pareto, plots, published, tables
 from stages.library.leaderboard import Audit, FewShot, Result
 from stages.library.pareto import Point
 
@@ -165,20 +164,21 @@ features.</p>
 
 
 def _section(result: Result) -> str:
-    def table(name: str) -> list[dict[str, str]]:
-        return _read_csv(result.figures / f"{name}.csv")
+    def table(name: str, columns: dict[str, type]) -> list[dict[str, str]]:
+        return tables.read_csv(result.figures / f"{name}.csv", columns)
 
     name = f"{result.model} on {result.backbone}" if result.backbone else result.model
-    confusions = table("confusion")
+    curve = plots.learning_curve(table("curve", tables.CURVE))
+    confusions = table("confusion", tables.CONFUSION)
     return f"""
 <section id="{escape(result.name)}">
 <h2>{escape(name)}</h2>
 <div class="scroll">{_figure("Random test pictures", _picture(result.figures, "predictions"))}</div>
 <div class="scroll">{_figure("Most confident mistakes", _picture(result.figures, "mistakes"))}</div>
 <div class="grid">
-{_figure("Accuracy of each class", plots.per_class(table("per_class")))}
-{_figure("Reliability", plots.reliability(table("reliability")))}
-{_figure("Learning curve (step: epoch, boosting round or log10 of the penalty)", plots.learning_curve(table("curve")))}
+{_figure("Accuracy of each class", plots.per_class(table("per_class", tables.PER_CLASS)))}
+{_figure("Reliability", plots.reliability(table("reliability", tables.RELIABILITY)))}
+{_figure("Learning curve (step: epoch, boosting round or log10 of the penalty)", curve)}
 <div><h3>Most frequent confusions</h3>{_most_frequent(confusions)}</div>
 </div>
 <div class="scroll">{_figure("Confusion matrix", plots.confusion(confusions))}</div>
@@ -216,8 +216,3 @@ def _picture(folder: Path, name: str) -> bytes:
 
 def _range(low: int, high: int) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
-
-
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))

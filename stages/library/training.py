@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import pandas as pd
 import pydantic
 
-from stages.library import record_index, records, tensorflow_runtime, training_data, training_keys
+from stages.library import record_index, records, tables, tensorflow_runtime, training_data, training_keys
 from stages.library.augmentation import Augmentation
 from stages.library.checkpoints import Checkpoints, Logs
-from stages.library.console import UserError
+from stages.library.console import UserError, say
 from stages.library.params import CONFIG
 from stages.library.preprocessing import Preprocessing
 
@@ -174,7 +173,7 @@ def train(
     state = Checkpoints(checkpoints, model, trainer)
     first_epoch = state.restore()
     if first_epoch:
-        print(f"resuming after epoch {first_epoch} of {params.epochs}", flush=True)
+        say(f"resuming after epoch {first_epoch} of {params.epochs}")
     stream = training_data.Stream(
         train_paths,
         preprocessing,
@@ -221,8 +220,8 @@ def save_each_epoch(state: Checkpoints) -> "keras.callbacks.Callback":
 def write_curve(path: Path, history: Sequence[Logs]) -> None:
     """Writes curve.csv: step (epoch, from 1), series ("training", "held-out"), accuracy, loss."""
     rows = [
-        {"step": step, "series": series, "accuracy": logs[f"{prefix}accuracy"], "loss": logs[f"{prefix}loss"]}
+        (step, series, round(float(logs[f"{prefix}accuracy"]), 6), round(float(logs[f"{prefix}loss"]), 6))
         for series, prefix in (("training", ""), ("held-out", "val_"))
         for step, logs in enumerate(history, start=1)
     ]
-    pd.DataFrame(rows).round(6).to_csv(path, index=False, lineterminator="\n")
+    tables.write_csv(path, tables.CURVE, rows)

@@ -21,7 +21,13 @@ def probabilities(path: str | Path) -> np.ndarray:
     return result
 
 
+def printable(text: str) -> str:
+    """Returns a text with escapes where it would steer a terminal: names of files and classes are other people's."""
+    return text if text.isprintable() else ascii(text)
+
+
 if __name__ == "__main__":
     for picture in sys.argv[1:]:
         found = probabilities(picture)
-        print(picture, *(f"{found[label]:.4f}  {LABELS[label]}" for label in np.argsort(-found)[:5]), sep="\n  ")
+        lines = (f"{found[label]:.4f}  {printable(LABELS[label])}" for label in np.argsort(-found)[:5])
+        print(printable(picture), *lines, sep="\n  ")
