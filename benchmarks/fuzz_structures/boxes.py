@@ -55,7 +55,7 @@ def _nest(parts: list[Part], rng: random.Random) -> None:
     """A box within boxes of its own kind, hundreds deep."""
     at = rng.randrange(len(parts))
     part, before = parts[at], bytes(WITHIN.get(parts[at].kind, 0))
-    for _ in range(rng.choice((1, 9, 300))):
+    for _ in range(rng.choice((1, 9, 300)) if len(part.data) < 1 << 16 else 1):
         part = replace(part, data=before + box(part.kind, part.data))
     parts[at] = part
 

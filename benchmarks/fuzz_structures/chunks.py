@@ -1,5 +1,6 @@
 """PNG's chunks and RIFF's, which WebP is."""
 
+import functools
 import random
 import struct
 import zlib
@@ -29,6 +30,12 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
+@functools.cache
+def packed_zeros(size: int) -> bytes:
+    """Returns so many zero bytes, packed to a thousandth."""
+    return zlib.compress(bytes(size))
+
+
 def join_png(parts: Sequence[Part]) -> bytes:
     """Returns the file, with right checksums."""
     return PNG + b"".join(chunk(part.kind, part.data) if part.kind else part.data for part in parts)
@@ -49,7 +56,7 @@ def _head(parts: list[Part], rng: random.Random) -> None:
 
 def _pixels(parts: list[Part], rng: random.Random) -> None:
     """More or fewer pixels than the head says."""
-    edit(parts, [b"IDAT"], lambda data: zlib.compress(bytes(rng.choice((0, 1, 400, 1 << 16, 1 << 26)))))
+    edit(parts, [b"IDAT"], lambda data: packed_zeros(rng.choice((0, 1, 400, 1 << 16, 1 << 26))))
 
 
 def _pieces(parts: list[Part], rng: random.Random) -> None:
@@ -61,7 +68,7 @@ def _pieces(parts: list[Part], rng: random.Random) -> None:
 
 
 def _text(parts: list[Part], rng: random.Random) -> None:
-    packed = zlib.compress(bytes(rng.choice((9, 1 << 20, 1 << 26))))
+    packed = packed_zeros(rng.choice((9, 1 << 20, 1 << 26)))
     some = (
         Part(b"tEXt", b"Comment\0text"),
         Part(b"zTXt", b"Comment\0\0" + packed),
@@ -87,7 +94,7 @@ def _frames(parts: list[Part], rng: random.Random) -> None:
 def png(side: int, colours: int = 6, depth: int = 8) -> bytes:
     """Returns a square of black pixels, 8 bits of RGB and alpha unless it is said otherwise."""
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colours]
-    packer, row = zlib.compressobj(9), bytes(1 + (side * channels * depth + 7) // 8)
+    packer, row = zlib.compressobj(), bytes(1 + (side * channels * depth + 7) // 8)
     data = b"".join([*(packer.compress(row) for _ in range(side)), packer.flush()])
     palette = [Part(b"PLTE", bytes(range(12)))] if colours == 3 else []
     head = struct.pack(">IIBBBBB", side, side, depth, colours, 0, 0, 0)

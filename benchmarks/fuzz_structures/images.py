@@ -3,7 +3,6 @@
 import functools
 import io
 import random
-import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -113,13 +112,17 @@ def seeds() -> list[bytes]:
     ]
 
 
+def _with_packed(kind: bytes, size: int, times: int = 1) -> bytes:
+    """Returns a PNG with chunks of so many zeros, packed."""
+    return chunks.with_chunk(chunks.png(16), Part(kind, b"a\0\0" + chunks.packed_zeros(size)), times)
+
+
 @functools.cache
 def hostile() -> dict[str, Callable[[], bytes]]:
     """Returns makers of files that must be refused, or read at little cost."""
     large = functools.cache(lambda: chunks.png(LARGE_PX))
     photo = functools.cache(lambda: written("JPEG"))
     code = functools.cache(lambda: written("JPEG2000", side=64, no_jp2=True))
-    packed = functools.cache(lambda: zlib.compress(bytes(1 << 28)))
     made: dict[str, Callable[[], bytes]] = {
         "postscript": lambda: POSTSCRIPT,
         "iptc of postscript": lambda: containers.iptc(POSTSCRIPT),
@@ -133,6 +136,9 @@ def hostile() -> dict[str, Callable[[], bytes]]:
         "precincts of a pixel": lambda: jpeg2000.large(code(), 3000, 3000, precincts=0),
         "precincts of two pixels": lambda: jpeg2000.large(code(), 3000, 3000, precincts=0x11),
         "tiles of a pixel": lambda: jpeg2000.large(code(), 9000, 9000, tile=1),
+        "precincts in 65,535 layers": lambda: jpeg2000.with_layers(
+            jpeg2000.large(code(), 100, 100, precincts=0x11), 65_535
+        ),
         "65,535 layers": lambda: jpeg2000.with_layers(code(), 65_535),
         "10,000 components": lambda: jpeg2000.with_components(jpeg2000.large(code(), 9000, 9000), 10_000),
         "4,000 scans": lambda: jpeg.progressive(6000, 4000),
@@ -141,8 +147,9 @@ def hostile() -> dict[str, Callable[[], bytes]]:
         "photoshop without end": lambda: jpeg.with_metadata(photo(), b"\xff\xed", PHOTOSHOP, 40),
         "4,000 frames of an mpo": lambda: containers.mpo(photo(), [photo()], 4000),
         "tiff of a large jpeg": lambda: containers.tiff_of_jpeg(jpeg.progressive(LARGE_PX, 1)),
-        "text without end": lambda: chunks.with_chunk(chunks.png(16), Part(b"zTXt", b"a\0\0" + packed())),
-        "profile without end": lambda: chunks.with_chunk(chunks.png(16), Part(b"iCCP", b"a\0\0" + packed())),
+        "text without end": lambda: _with_packed(b"zTXt", 1 << 28),
+        "profile without end": lambda: _with_packed(b"iCCP", 1 << 28),
+        "10,000 profiles of a megabyte": lambda: _with_packed(b"iCCP", 1 << 20, 10_000),
         "200,000 empty chunks": lambda: chunks.with_chunk(chunks.png(16), Part(b"IDAT", b""), 200_000),
         "avif that says it is large": lambda: boxes.resized(written("AVIF", "RGB"), 60_000, 60_000),
         "avif that says it is nearly too large": lambda: boxes.resized(written("AVIF", "RGB"), 9999, 9999),

@@ -24,6 +24,7 @@ WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, STRIPS, SAMPLES, ROWS, COUNTS = (
 PLANES, PREDICTOR, TILE_WIDTH, TILE_HEIGHT, TILES, TILE_COUNTS, SUBDIRECTORIES = 284, 317, 322, 323, 324, 325, 330
 EXTRA, FORMAT, JPEG_TABLES, EXIF, GPS, ORIENTATION = 338, 339, 347, 34665, 34853, 274
 PLAIN, DEFLATE = 1, 8
+MOST_TAGS = 10_000
 COMPRESSIONS = 1, 2, 3, 4, 5, 6, 7, 8, 32_773, 32_946, 34_925, 34_712, 50_000, 50_001, 34_676, 65_000
 SIDES = 0, 1, 16, 33, 500, 9999, 46_000, 65_535, 1 << 20, 2**31 - 1, 2**32 - 1
 KNOWN = (
@@ -67,7 +68,7 @@ def tag(form: str, number: int, kind: int, *values: int) -> Tag:
 
 def read(content: bytes) -> list[Tag]:
     """Returns the tags of the first directory; none where it is broken."""
-    form, tags = order(content), []
+    form, tags, room = order(content), [], LARGEST_BYTES
     at = int.from_bytes(content[4:8], "little" if form == "<" else "big")
     for _ in range(int.from_bytes(content[at : at + 2], "little" if form == "<" else "big")):
         entry = content[at + 2 : at + 14]
@@ -76,19 +77,21 @@ def read(content: bytes) -> list[Tag]:
         number, kind, count = struct.unpack(form + "HHI", entry[:8])
         size = WIDTHS.get(kind, 1) * count
         start = at + 10 if size <= 4 else struct.unpack(form + "I", entry[8:])[0]
-        tags.append(Tag(number, kind, count, content[start : start + size]))
+        data = content[start : start + min(size, room)]
+        room -= len(data)  # many tags may have the same values
+        tags.append(Tag(number, kind, count, data))
         at += 12
     return tags
 
 
 def directory(tags: Sequence[Tag], start: int, form: str, following: int = 0) -> bytes:
     """Returns a directory that stands at an offset, with the values that do not fit into it after it."""
-    entries, values, place = b"", b"", start + 2 + 12 * len(tags) + 4
+    entries, values, place = bytearray(), bytearray(), start + 2 + 12 * len(tags) + 4
     for one in tags:
         inline = one.data.ljust(4, b"\0") if len(one.data) <= 4 else struct.pack(form + "I", place + len(values))
         entries += struct.pack(form + "HHI", one.number, one.kind, one.count & 0xFFFFFFFF) + inline
         values += one.data + bytes(len(one.data) % 2) if len(one.data) > 4 else b""
-    return struct.pack(form + "H", len(tags)) + entries + struct.pack(form + "I", following) + values
+    return struct.pack(form + "H", len(tags)) + bytes(entries) + struct.pack(form + "I", following) + bytes(values)
 
 
 def file(form: str, tags: Sequence[Tag], data: bytes = b"", following: int | None = None) -> bytes:
@@ -118,6 +121,7 @@ def change(content: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:
     start = len(content)
     following = rng.choice((0, 0, 0, start, 8, start + 1, 2**32 - 1))
     rng.choice(CHANGES)(tags, form, start, rng)
+    del tags[MOST_TAGS:]
     tags.sort(key=lambda one: one.number)
     return content[:4] + struct.pack(form + "I", start) + content[8:] + directory(tags, start, form, following)
 
@@ -165,7 +169,8 @@ def _tiles(tags: list[Tag], form: str, start: int, rng: random.Random) -> None:
     many = rng.choice((1, 1, 1, 9, 20_000))
     for number, old in ((TILES, offsets), (TILE_COUNTS, counts)):
         if old:
-            tags.append(Tag(number, old.kind, old.count * many, old.data * many))
+            repeated = old.data[: LARGEST_BYTES // 8 // many] * many
+            tags.append(Tag(number, old.kind, old.count * many, repeated))
 
 
 def _strips(tags: list[Tag], form: str, start: int, rng: random.Random) -> None:

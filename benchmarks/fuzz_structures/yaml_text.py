@@ -137,9 +137,8 @@ def hostile(document: str, *keys: str) -> list[bytes]:
     """
     found = [document + line for line in LINES] + [line + document for line in LINES]
     for key in keys:
-        entry = re.compile(rf"^( *{key}):.*$", re.MULTILINE)
-        found += [entry.sub(lambda old, value=value: f"{old[1]}: {value}", document, count=1) for value in VALUES]
-        for depth, width in ((9, 9), (64, 2)):
-            expanded = entry.sub(rf"\1: *level_{depth - 1}", document, count=1)
-            found.append(aliases(depth, width) + expanded)
+        before, _, rest = document.partition(f"{key}: ")
+        start, end = f"{before}{key}: ", "\n" + rest.partition("\n")[2]
+        found += [start + value + end for value in VALUES]
+        found += [f"{aliases(depth, width)}{start}*level_{depth - 1}{end}" for depth, width in ((9, 9), (64, 2))]
     return [text.encode(errors="surrogatepass") for text in found]
