@@ -1,8 +1,9 @@
 """Fuzzes every reader of bytes from outside: python -m benchmarks.fuzz [--seconds 60] [--readers tar ...].
 
-Variants of valid files (benchmarks/fuzz_mutations.py) are read in a process of its own for each reader, under limits of
-time and memory. What is neither accepted whole nor refused as documented is a crash; what takes longer than
---hang-seconds a hang. Prints a row a reader. The long run is --seconds 1200: 20 CPU minutes a reader, five hours.
+Hostile files and variants of valid ones (fuzz_mutations.py, fuzz_structures/) are read in a process of its own for each
+reader, under limits of time and memory. What is neither accepted whole nor refused as documented is
+a crash, and so is the start of another program; what takes longer than --hang-seconds is a hang. Prints a row a reader.
+The long run is --seconds 1200: 20 CPU minutes a reader, seven hours.
 """
 
 import argparse
@@ -19,11 +20,12 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from benchmarks import fuzz_mutations, fuzz_readers
+from benchmarks import fuzz_limits, fuzz_mutations, fuzz_readers
 from stages.library.artifacts import sha256_bytes
 
 MEMORY_BYTES = 2 << 30  # beside what the libraries have mapped before the first variant
 KEPT_SEEDS = 200
+KEPT_CPU_SECONDS = 0.05  # slower ones are no seeds: their variants would be as slow
 KEPT_FAILURES = 3
 REPORT_SECONDS = 0.2
 STARTING_SECONDS = 300.0
@@ -47,6 +49,10 @@ class Outcome:
     cpu_seconds: float = 0.0
 
     @property
+    def hangs(self) -> int:
+        return sum(count for reason, count in self.failures.items() if reason.startswith("hang"))
+
+    @property
     def cases(self) -> int:
         return self.accepted + self.refused + self.failures.total()
 
@@ -67,7 +73,7 @@ def main() -> None:
     )
     for name in arguments.readers:
         outcome = fuzz(name, arguments.seconds, arguments.hang_seconds, arguments.seed, arguments.keep)
-        hangs = outcome.failures["hang"]
+        hangs = outcome.hangs
         counts = f"{outcome.cases:10,}{outcome.accepted:10,}{outcome.refused:10,}"
         bad = f"{outcome.failures.total() - hangs:9,}{hangs:7,}"
         print(f"{name:13}{counts}{bad}{outcome.cpu_seconds:8.1f}", flush=True)
@@ -150,24 +156,34 @@ def _work(name: str, seed: int, number: int, seconds: float, folder: Path, pipe:
     seeds = list(reader.seeds(folder / "seeds"))
     for content in seeds:
         reader.read(content, folder / "files")  # valid files are accepted
+    hostile = list(reader.hostile())
+    programs = fuzz_limits.Programs() if reader.alone else None
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY_BYTES, mapped + MEMORY_BYTES))
     started, reported, first = _cpu_seconds(), time.monotonic(), len(seeds)
     accepted = refused = 0
     failures: collections.Counter[str] = collections.Counter()
-    while (spent := _cpu_seconds() - started) < seconds:
-        content = fuzz_mutations.variant(seeds, random.Random(f"{name} {seed} {number}"))  # noqa: S311
+    while (spent := _cpu_seconds() - started) < seconds or number < len(hostile):
+        if number < len(hostile):
+            content = hostile[number]()
+        else:
+            content = fuzz_mutations.variant(seeds, random.Random(f"{name} {seed} {number}"), reader.structural)  # noqa: S311
         number += 1
         (folder / "current").write_bytes(struct.pack(STATE, number, accepted, refused, spent) + content)
         try:
-            reader.read(content, folder / "files")
+            try:
+                reader.read(content, folder / "files")
+            finally:
+                if programs:
+                    programs.check()
             accepted += 1
-            if len(seeds) < first + KEPT_SEEDS:
+            cheap = _cpu_seconds() - started - spent < KEPT_CPU_SECONDS and len(content) <= fuzz_mutations.MAX_BYTES
+            if cheap and len(seeds) < first + KEPT_SEEDS:
                 seeds.append(content)
         except reader.refusals:
             refused += 1
         except Exception as error:  # noqa: BLE001 - whatever else is raised is what we look for
-            reason = f"crash: {_reason(error)}"
+            reason = _reason(error)
             failures[reason] += 1
             _save(keep, name, reason, content)
         if time.monotonic() - reported > REPORT_SECONDS:
@@ -185,14 +201,16 @@ def _cpu_seconds() -> float:
 
 
 def _reason(error: BaseException) -> str:
-    """Returns the error's type and the last line of Decant's own code that it passed."""
+    """Returns which limit was passed, or the error's type and the last line of Decant's own code that it passed."""
+    if isinstance(error, fuzz_limits.LimitError):
+        return str(error) if str(error).startswith("hang") else f"crash: {error}"
     place, trace = "", error.__traceback__
     while trace:
         file = Path(trace.tb_frame.f_code.co_filename)
         if file.is_relative_to(fuzz_readers.ROOT) and "site-packages" not in file.parts:
             place = f"{file.name}:{trace.tb_lineno}"
         trace = trace.tb_next
-    return f"{type(error).__name__} at {place}"
+    return f"crash: {type(error).__name__} at {place}"
 
 
 def _save(keep: Path | None, name: str, reason: str, content: bytes) -> None:

@@ -10,14 +10,31 @@ WIDTHS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 LONGEST = 64  # bytes that one change inserts, removes or repeats, but for splices and cuts
 MOST_CHANGES = 6
 MAX_BYTES = 1 << 20  # of a variant, so that inserting does not grow without end
+LARGEST_BYTES = 4 << 20  # of one whose structure was changed, which may hold a part thousands of times
+
+# Changes what a file says and leaves lengths, offsets and checksums right.
+Structural = Callable[[bytes, Sequence[bytes], random.Random], bytes]
 
 
-def variant(seeds: Sequence[bytes], rng: random.Random) -> bytes:
-    """Returns one of the seeds after one to six random changes."""
-    content = bytearray(rng.choice(seeds))
+def variant(seeds: Sequence[bytes], rng: random.Random, structural: Structural | None = None) -> bytes:
+    """Returns one of the seeds after one to six random changes.
+
+    Args:
+      seeds: files.
+      rng: makes all choices.
+      structural: changes the structure of such files. Most variants are then changed by it alone, for a single wrong
+        byte would keep the rest from being looked at; some by it and then in their bytes.
+    """
+    content, kind = rng.choice(seeds), rng.random()
+    if structural and kind < 0.8:
+        for _ in range(rng.randint(1, MOST_CHANGES // 2)):
+            content = structural(content, seeds, rng)[:LARGEST_BYTES]
+        if kind < 0.6:
+            return content
+    damaged = bytearray(content)
     for _ in range(rng.randint(1, MOST_CHANGES)):
-        rng.choice(CHANGES)(content, seeds, rng)
-    return bytes(content[:MAX_BYTES])
+        rng.choice(CHANGES)(damaged, seeds, rng)
+    return bytes(damaged[:MAX_BYTES])
 
 
 def _place(content: bytearray, rng: random.Random) -> int:

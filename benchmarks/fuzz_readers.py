@@ -10,15 +10,17 @@ import gzip
 import io
 import tarfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from stages.library import archives, artifacts, bottlenecks, params, pictures, record_index, records, restricted_pickle
+from benchmarks import fuzz_mutations, fuzz_pictures
+from benchmarks.fuzz_pictures import image
+from benchmarks.fuzz_structures import images
+from stages.library import archives, artifacts, bottlenecks, record_index, records, restricted_pickle
 from stages.library.bottlenecks import ShardWriter, Source
 from stages.library.console import UserError
 from stages.library.datasets import caltech101, fashion_mnist
@@ -39,46 +41,23 @@ class Reader:
       seeds: given an empty folder, returns the valid files.
       read: given a variant and a folder of this process, reads it.
       refusals: what it is documented to raise.
+      structural: changes the structure of such files, where more is known of it than that they are bytes.
+      hostile: makes files that are read before any variant; they may be refused.
+      alone: whether reading starts no other program.
     """
 
     seeds: Callable[[Path], Sequence[bytes]]
     read: Callable[[bytes, Path], object]
     refusals: tuple[type[Exception], ...] = (UserError,)
+    structural: fuzz_mutations.Structural | None = None
+    hostile: Callable[[], Iterable[Callable[[], bytes]]] = tuple
+    alone: bool = True
 
 
 def written(path: Path, content: bytes) -> Path:
     """Writes a file and returns its path."""
     path.write_bytes(content)
     return path
-
-
-def image(kind: str, mode: str = "RGB", **options: Any) -> bytes:
-    """Returns a small picture in a file format of Pillow."""
-    rng = np.random.default_rng(0)
-    pixels = Image.fromarray(rng.integers(0, 256, (9, 12, 3), np.uint8)).convert(mode)
-    file = io.BytesIO()
-    pixels.save(file, kind, **options)
-    return file.getvalue()
-
-
-def picture_seeds(folder: Path) -> list[bytes]:
-    """Pictures of many formats and modes, two frames and two pages among them."""
-    more = [Image.new("RGB", (12, 9), colour) for colour in ("red", "blue")]
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    plain = [image(kind) for kind in ("PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "PPM", "ICO", "TGA", "JPEG2000")]
-    modes = [image("PNG", "P"), image("PNG", "RGBA"), image("PNG", "I;16"), image("JPEG", "L"), image("JPEG", "CMYK")]
-    animated = [image("GIF", save_all=True, append_images=more), image("WEBP", save_all=True, append_images=more)]
-    return [*plain, *modes, *animated, image("JPEG", exif=exif), image("JPEG", progressive=True, quality=20)]
-
-
-def read_picture(content: bytes, folder: Path) -> None:
-    """A picture of a data set, of the command line or of the web page."""
-    found = pictures.normalise(content)
-    pixels = pictures.decode(found.encoded)
-    assert pixels.shape == (found.height, found.width, 3), "its stated size is that of its pixels"
-    loss = 0 if found.source is None else 64  # a large JPEG that is encoded again
-    np.testing.assert_allclose(pixels[..., :1], found.pixels[..., :1], rtol=0, atol=loss)
 
 
 RECORDS = [Record(f"{n:064x}", image("PNG"), "png", 9, 12, n % 2, "cat", f"cat/{n}.png") for n in range(3)]
@@ -221,11 +200,6 @@ def read_zip(content: bytes, folder: Path) -> None:
         assert item.name, "each entry has a name"
 
 
-def read_params(content: bytes, folder: Path) -> None:
-    """A params.yaml."""
-    params.load(written(folder / "params.yaml", content))
-
-
 BOUNDARY = b"----x"
 
 
@@ -265,10 +239,12 @@ def _upload_refusals() -> tuple[type[Exception], ...]:
 
 def readers() -> dict[str, Reader]:
     """Returns all readers by name."""
-    from benchmarks import fuzz_weights
+    from benchmarks import fuzz_documents, fuzz_weights
 
     return {
-        "picture": Reader(picture_seeds, read_picture, (PictureError,)),
+        "picture": Reader(
+            fuzz_pictures.seeds, fuzz_pictures.read, (PictureError,), images.change, lambda: images.hostile().values()
+        ),
         "tfrecord": Reader(record_seeds, read_records),
         "example": Reader(lambda folder: [records._serialize(record) for record in RECORDS], read_framed),
         "bottlenecks": Reader(bottleneck_seeds, read_bottlenecks),
@@ -277,7 +253,7 @@ def readers() -> dict[str, Reader]:
         "idx": Reader(idx_seeds, read_idx),
         "tar": Reader(tar_seeds, read_tar),
         "zip": Reader(zip_seeds, read_zip),
-        "params": Reader(lambda folder: [(ROOT / "params.yaml").read_bytes()], read_params),
         "upload": Reader(upload_seeds, read_upload, _upload_refusals()),
+        **fuzz_documents.readers(),
         **fuzz_weights.readers(),
     }

@@ -4,21 +4,25 @@ import json
 import pickle
 import struct
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.fuzz_readers import SOURCE, Reader, written
-from stages.library import keras_weights, slim_checkpoint, torch_weights, trained_head
+from benchmarks.fuzz_documents import SEPARATOR, of_files
+from benchmarks.fuzz_readers import ROOT, SOURCE, Reader, written
+from benchmarks.fuzz_structures import json_text
+from stages.library import keras_weights, networks, params, scratch, slim_checkpoint, torch_weights, trained_head
+from stages.library.artifacts import canonical_json
 from stages.library.dense import WEIGHTS, Dense, DenseNetwork
+from stages.library.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import keras
 
 HEAD = "ridge"
-SEPARATOR = b"\0--- next file ---\0"
 
 
 def _tensor(key: str, size: Sequence[int]) -> bytes:
@@ -128,11 +132,36 @@ def read_head(content: bytes, folder: Path) -> None:
     json.dumps(trained.chosen)
 
 
+def network_seeds(folder: Path) -> list[bytes]:
+    """The files of a small trained network after each other: config.json and the weights."""
+    settings = replace(
+        params.load(ROOT / "params.yaml")["scratch"], input_size_px=16, channels=(2,), kernels_px=(1,), hidden_units=()
+    )
+    scratch.build(2, settings).save_weights(folder / "best.weights.h5")
+    config = {
+        "kind": "scratch",
+        "classes": ["cat", "dog"],
+        "preprocessing": asdict(Preprocessing(settings.input_size_px)),
+        "scratch": asdict(settings),
+    }
+    return [SEPARATOR.join((canonical_json(config).encode(), (folder / "best.weights.h5").read_bytes()))]
+
+
+def read_network(content: bytes, folder: Path) -> None:
+    """A network that was trained whole."""
+    config, _, weights = content.partition(SEPARATOR)
+    written(folder / "config.json", config)
+    written(folder / "best.weights.h5", weights)
+    network = networks.load(folder)
+    assert all(isinstance(name, str) for name in network.classes), "classes are names"
+
+
 def readers() -> dict[str, Reader]:
     """Returns the readers by name."""
     return {
         "torch": Reader(torch_seeds, read_torch),
         "slim": Reader(slim_seeds, read_slim),
-        "keras-h5": Reader(keras_seeds, read_keras),
-        "head": Reader(head_seeds, read_head),
+        "keras-h5": Reader(keras_seeds, read_keras, alone=False),  # which reads in a process of its own
+        "head": Reader(head_seeds, read_head, structural=of_files(json_text.change, json_text.change, None)),
+        "network": Reader(network_seeds, read_network, structural=of_files(json_text.change, None), alone=False),
     }

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import fuzz_readers
+from benchmarks import fuzz_pictures
 from stages.library import pictures
 from stages.library.pictures import PictureError, decode, normalise
 from tests.photos import encode, exif, photo
@@ -42,7 +42,7 @@ def test_a_large_jpeg_that_cannot_keep_its_bytes_becomes_jpeg_again(large, tmp_p
             np.testing.assert_array_equal(result.pixels[: result.height - 16], upright[: result.height - 16])
         assert normalise(result.encoded).encoded == result.encoded, name
         assert normalise(content).encoded == result.encoded, name
-        fuzz_readers.read_picture(content, tmp_path)
+        fuzz_pictures.read(content, tmp_path)
 
 
 def test_a_large_picture_of_another_format_loses_nothing(large):

@@ -1,0 +1,123 @@
+"""The readers of our own documents in YAML, JSON and CSV, as the fuzzer sees them."""
+
+import functools
+import random
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from benchmarks.fuzz_mutations import Structural
+from benchmarks.fuzz_readers import ROOT, Reader, written
+from benchmarks.fuzz_structures import json_text, yaml_text
+from stages.bottleneck_extract import read_dataset
+from stages.library import artifacts, dataset_summary, leaderboard, params, published, report_page
+from stages.library.pictures import Values
+from stages.library.records import SPLITS, Record
+
+SEPARATOR = b"\0--- next file ---\0"
+SHORT = "backbones: [efficientnet_lite0]\nridge:\n  features: bottleneck\n  penalties: [1.0]\n"
+MODEL = "ridge"
+BACKBONE = "efficientnet_lite0"
+SHA256 = "a" * 64
+
+
+def of_files(*changes: Structural | None) -> Structural:
+    """Returns a change of several files that stand after each other: of one of those that have a change here."""
+
+    def change(content: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:
+        files = content.split(SEPARATOR)
+        at = rng.choice([index for index, one in enumerate(changes) if one])
+        one = changes[at]
+        if one and at < len(files):
+            files[at] = one(files[at], [files[at]], rng)
+        return SEPARATOR.join(files)
+
+    return change
+
+
+def params_seeds(folder: Path) -> list[bytes]:
+    """The params.yaml of the checkout."""
+    return [(ROOT / "params.yaml").read_bytes()]
+
+
+def params_hostile() -> list[Callable[[], bytes]]:
+    """Every value that the changes know, in the place of a list of names and of numbers; short, to be read quickly."""
+    return _each(yaml_text.hostile(SHORT, "backbones", "penalties"))
+
+
+def _each(contents: Iterable[bytes]) -> list[Callable[[], bytes]]:
+    return [functools.partial(bytes, content) for content in contents]
+
+
+def read_params(content: bytes, folder: Path) -> None:
+    """A params.yaml."""
+    params.load(written(folder / "params.yaml", content))
+
+
+def dataset_seeds(folder: Path) -> list[bytes]:
+    """The dataset.json of six pictures."""
+    summary = dataset_summary.Summary()
+    for number, split in enumerate((*SPLITS, *SPLITS)):
+        text = ("cat", "dog")[number % 2]
+        summary.add(split, Record(f"{number:064x}", b"", "png", 9, 12, 0, text, f"{text}/1.png"), Values(0, 255, 99, 3))
+    return [artifacts.canonical_json(summary.content("folder")).encode()]
+
+
+def dataset_hostile() -> list[Callable[[], bytes]]:
+    """Every value that the changes know in each place of the first level."""
+    return _each(json_text.hostile(dataset_seeds(Path())[0]))
+
+
+def read_about_dataset(content: bytes, folder: Path) -> None:
+    """A dataset.json, as the stages and the page read it."""
+    path = written(folder / "dataset.json", content)
+    about = read_dataset(path)
+    assert all(isinstance(name, str) for name in about["classes"]), "classes are names"
+    report_page.facts(about)
+
+
+def report_seeds(folder: Path) -> list[bytes]:
+    """What a report is made of: metrics, what was evaluated, few-shot results with their table, and an audit."""
+    about = {"dataset": {"name": "digits", "sha256": SHA256}}
+    evaluated = about | {"model": MODEL, "kind": "head", "backbone": BACKBONE}
+    low = {"label_issues": 1, "near_duplicate_pairs": 2, "near_duplicate_pairs_across_splits": 0}
+    audit = about | low | {"pictures": 5, "all_pictures": 9}
+    heading = "head,features,background,train_per_class,draws,n_test"
+    accuracies = "top1_accuracy_mean,top1_accuracy_std,mean_class_accuracy_mean,mean_class_accuracy_std"
+    table = f"{heading},{accuracies}\nridge,bottleneck,with,5,3,100,0.5,0.01,0.5,0.02\n"
+    metrics = (ROOT / "metrics" / BACKBONE / f"{MODEL}.json").read_bytes()
+    documents = [artifacts.canonical_json(content).encode() for content in (evaluated, about, audit)]
+    return [SEPARATOR.join((metrics, *documents, table.encode()))]
+
+
+def read_report(content: bytes, folder: Path) -> None:
+    """The documents of a report, to the text of its tables."""
+    metrics, evaluations = folder / "metrics", folder / "evaluations"
+    places = (
+        metrics / BACKBONE / f"{MODEL}.json",
+        evaluations / BACKBONE / MODEL / "evaluation.json",
+        evaluations / BACKBONE / leaderboard.FEWSHOT / "fewshot.json",
+        evaluations / BACKBONE / leaderboard.AUDIT / "audit.json",
+        evaluations / BACKBONE / leaderboard.FEWSHOT / "summary.csv",
+    )
+    parts = content.split(SEPARATOR, len(places) - 1)
+    for path, part in zip(places, [*parts, *[b""] * len(places)], strict=False):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        written(path, part)
+    results, _ = leaderboard.collect(metrics, evaluations, SHA256, {f"{BACKBONE}/{MODEL}"})
+    fewshots, _ = leaderboard.collect_fewshot(evaluations, SHA256, [BACKBONE])
+    leaderboard.collect_audits(evaluations, SHA256, [BACKBONE])
+    leaderboard.as_markdown(leaderboard.HEADINGS, map(leaderboard.cells, results))
+    leaderboard.as_csv(results)
+    for few in fewshots:
+        leaderboard.as_markdown(leaderboard.FEWSHOT_HEADINGS, map(leaderboard.fewshot_cells, few.rows))
+    published.compare(published.load("cifar10"), leaderboard.measured(results, fewshots, {MODEL: "bottleneck"}))
+
+
+def readers() -> dict[str, Reader]:
+    """Returns the readers by name."""
+    structured = of_files(*[json_text.change] * 4, json_text.change_csv)
+    return {
+        "params": Reader(params_seeds, read_params, structural=yaml_text.change, hostile=params_hostile),
+        "dataset": Reader(dataset_seeds, read_about_dataset, structural=json_text.change, hostile=dataset_hostile),
+        "report": Reader(report_seeds, read_report, structural=structured),
+    }
