@@ -4,13 +4,15 @@ import argparse
 import contextlib
 import errno
 import os
+import select
 import signal
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from types import FrameType
-from typing import NoReturn, TypeVar
+from typing import NoReturn, TextIO, TypeVar
 
 from tqdm import tqdm
 
@@ -39,15 +41,33 @@ class Stopped(BaseException):
 def run(main: Callable[[], None]) -> None:
     """Runs a script's main function; what the user can mend becomes one line on stderr and exit status 1.
 
-    SIGTERM and Ctrl+C end it in order, with one line and the exit status of shells: 143 and 130.
+    SIGTERM and Ctrl+C end it in order, with one line and the exit status of shells: 143 and 130. It ends quietly where
+    the reader of its output has gone, as `head` does, with the exit status of what SIGPIPE ended: 141.
     """
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _stop)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started it
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - to the end
+    try:
+        _run(main)
+    except BrokenPipeError:
+        if not _unread(sys.stdout) and not _unread(sys.stderr):
+            raise  # of another pipe: a defect
+        sys.exit(128 + signal.SIGPIPE)
+    finally:
+        _settle(sys.stdout)
+        _settle(sys.stderr)
+
+
+def _run(main: Callable[[], None]) -> None:
     try:
         main()
+        sys.stdout.flush()  # what Python itself finds out at its end is two lines in place of ours
     except (Stopped, KeyboardInterrupt) as stop:
         number = signal.SIGTERM if isinstance(stop, Stopped) else signal.SIGINT
-        print(f"stopped by {number.name}. What is finished is kept; run it again to go on", file=sys.stderr)
+        with contextlib.suppress(OSError):  # nobody reads it
+            print(f"stopped by {number.name}. What is finished is kept; run it again to go on", file=sys.stderr)
         sys.exit(128 + number)
     except UserError as error:
         sys.exit(f"error: {error}")
@@ -58,6 +78,30 @@ def run(main: Callable[[], None]) -> None:
         filename = getattr(error, "filename", None)
         place = f": {filename}" if filename else ""
         sys.exit(f"error: {os.strerror(refused)}{place}. {REMEDIES[refused]}")  # HDF5's own text has several lines
+
+
+def _unread(stream: TextIO) -> bool:
+    """Tells whether a stream is a pipe whose reader has gone."""
+    try:
+        poll = select.poll()
+        poll.register(stream.fileno(), 0)  # errors alone
+        return bool(poll.poll(0))
+    except (OSError, ValueError):  # it is no file, or closed
+        return False
+
+
+def _settle(stream: TextIO) -> None:
+    """Empties a stream; what it takes no more goes nowhere, for Python would try it once again and report that."""
+    try:
+        stream.flush()
+        unread = _unread(stream)
+    except (OSError, ValueError):
+        unread = True
+    if unread:
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
 
 
 def _refusal(error: Exception) -> int | None:
