@@ -2,6 +2,7 @@
 
 import glob
 import os
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,11 @@ from urllib.parse import unquote, urlsplit
 
 import requests
 
-from stages.library import pictures
+from stages.library import http_answers, pictures
 from stages.library.pictures import PictureError
 
 MAX_BYTES = 256 << 20
-TIMEOUT_SECONDS = 30.0
+TIMEOUT_SECONDS, TOTAL_SECONDS = 30.0, 120.0  # for each read of a URL, and for all of it
 BLOCK_BYTES = 1 << 20
 
 
@@ -106,8 +107,12 @@ def _read_file(path: Path) -> bytes:
 
 def _download(url: str) -> bytes:
     """Returns what a URL holds; the file is not kept."""
+    end = time.monotonic() + TOTAL_SECONDS
     try:
-        with requests.get(url, timeout=TIMEOUT_SECONDS, stream=True) as response:
+        with (
+            http_answers.get(url, TOTAL_SECONDS, TIMEOUT_SECONDS) as response,
+            http_answers.limited(response, end - time.monotonic()),
+        ):
             response.raise_for_status()
             content = bytearray()
             for block in response.iter_content(BLOCK_BYTES):
@@ -115,6 +120,8 @@ def _download(url: str) -> bytes:
                 if len(content) > MAX_BYTES:
                     raise InputError(f"more than {MAX_BYTES >> 20} MiB")
             return bytes(content)
+    except http_answers.TooSlowError as error:
+        raise InputError(f"can't be downloaded within {TOTAL_SECONDS:g} seconds") from error
     except requests.HTTPError as error:
         raise InputError(f"the server answered {error.response.status_code}") from error
     except (requests.RequestException, ValueError) as error:

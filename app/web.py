@@ -6,8 +6,9 @@ example: python -m app.web --port 8000
 """
 
 import argparse
-import contextlib
 import os
+import resource
+import signal
 import socket
 import sys
 import webbrowser
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from app.web_server import Server
 
 LOCAL = ["localhost", "127.0.0.1", "[::1]"]
-CONNECTIONS_PER_REQUEST, SPARE_CONNECTIONS = 4, 64  # beyond which the server answers 503 without reading
+CONNECTIONS_PER_REQUEST, SPARE_CONNECTIONS = 4, 500
 FIRST_ANSWER_SECONDS = 600.0
+END_SECONDS = 2.5  # of the 3 that are promised
 HEAD_SECONDS, READING_SECONDS = 10.0, 30.0  # for a request's head to come, and for its answer to be read
 
 
@@ -46,7 +48,7 @@ def main() -> None:
         if sys.stdout.isatty() if arguments.open is None else arguments.open:
             webbrowser.open(url)
         console.say(f"web: open {url} in a browser; Ctrl+C ends it")
-        connections = SPARE_CONNECTIONS + CONNECTIONS_PER_REQUEST * (arguments.queue + arguments.concurrency)
+        connections = most_connections(arguments.queue + arguments.concurrency)
         run(configuration(server.app, connections, arguments.request_seconds), listening)
 
 
@@ -140,16 +142,30 @@ def warm_up(models: "ModelCache", pages: "Pages") -> None:
         explanation.explain(loaded, picture, None, deadline)
 
 
-def run(config: "uvicorn.Config", listening: socket.socket) -> None:
-    """Answers requests until Ctrl+C or SIGTERM."""
-    import uvicorn
+def open_files() -> int:
+    """Returns how many files, connections among them, this process may have open."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
-    with contextlib.suppress(KeyboardInterrupt, console.Stopped):  # uvicorn raises the signal again when it has ended
-        uvicorn.Server(config).run(sockets=[listening])
+
+def most_connections(requests: int) -> int:
+    """Returns how many connections are served at once where so many requests are worked on or wait."""
+    return min(SPARE_CONNECTIONS + CONNECTIONS_PER_REQUEST * requests, open_files() // 4)  # each may have an upload
+
+
+def run(config: "uvicorn.Config", listening: socket.socket) -> None:
+    """Answers requests until Ctrl+C, which ends the program with status 0, or SIGTERM (143); within `END_SECONDS`."""
+    from app.web_end import EndingServer, exit_status
+
+    try:
+        EndingServer(config, END_SECONDS).run(sockets=[listening])  # which raises the signal again when it has ended
+    except KeyboardInterrupt:
+        sys.exit(exit_status(signal.SIGINT))
+    except console.Stopped:
+        sys.exit(exit_status(signal.SIGTERM))
 
 
 def configuration(app: "ASGIApp", connections: int, request_seconds: float) -> "uvicorn.Config":
-    """Returns how the server treats connections, of which it takes so many at once; see docs/web.md."""
+    """Returns how the server treats connections, of which it serves so many at once; see docs/web.md."""
     import uvicorn
 
     from app.web_connection import limited
@@ -159,12 +175,10 @@ def configuration(app: "ASGIApp", connections: int, request_seconds: float) -> "
         log_level="error",
         access_log=False,
         server_header=False,
-        limit_concurrency=connections,
         timeout_keep_alive=10,
-        timeout_graceful_shutdown=3,
         lifespan="off",
         ws="none",
-        http=limited(HEAD_SECONDS, request_seconds + READING_SECONDS),
+        http=limited(HEAD_SECONDS, request_seconds + READING_SECONDS, connections, open_files() // 2),
         loop="asyncio",
     )
 

@@ -1,6 +1,7 @@
 """The routes of the web page, and what it refuses: see docs/web.md."""
 
 import asyncio
+import contextlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -84,9 +85,12 @@ class Server:
             Route("/leaderboard", self._leaderboard, methods=["GET"]),
             Route("/assets/{name}", self._asset, methods=["GET"]),
         ]
+        slashed = [Route(f"{route.path}/", _without_slash, methods=route.methods) for route in routes[1:]]
         named = [Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)]
         handlers = {HTTPException: self._refused, 500: self._failed}
-        self.app = Headers(Starlette(routes=routes, middleware=named, exception_handlers=handlers))
+        application = Starlette(routes=[*routes, *slashed], middleware=named, exception_handlers=handlers)
+        application.router.redirect_slashes = False  # to an address with a host, which is another one behind a proxy
+        self.app = Headers(application)
 
     async def _form(self, request: Request) -> Response:
         return HTMLResponse(self._pages.classify(self._pages.models[0]))
@@ -140,10 +144,14 @@ class Server:
             if upload:
                 upload.close()
 
+        def tell(_: Future[Response]) -> None:
+            with contextlib.suppress(RuntimeError):  # the server has ended meanwhile
+                loop.call_soon_threadsafe(leave)
+
         if work is None or work.cancel() or work.done():
             leave()
         else:
-            work.add_done_callback(lambda _: loop.call_soon_threadsafe(leave))
+            work.add_done_callback(tell)
 
     def _answer(self, upload: Upload, deadline: Deadline) -> Response:
         """Returns the page for a form; runs in a thread of its own."""
@@ -165,7 +173,8 @@ class Server:
         except PictureError as reason:
             error = f"No picture that can be used: {reason}."
         except UserError as reason:
-            say(f"error: {reason}", err=True)  # it holds paths, which are not for strangers
+            with contextlib.suppress(OSError):  # nobody reads the terminal
+                say(f"error: {reason}", err=True)  # it holds paths, which are not for strangers
             error = "This model can't be loaded; the terminal of the server says why. Please choose another one."
         return HTMLResponse(self._pages.classify(model, answer, error, example, upload.name))
 
@@ -180,6 +189,13 @@ class Server:
 
     async def _failed(self, request: Request, error: Exception) -> Response:
         return self._refuse(request, 500, MESSAGES[500])
+
+
+async def _without_slash(request: Request) -> Response:
+    """Leads from an address with a slash too many to the one without, relative to wherever a proxy has put the page."""
+    name = request.scope["raw_path"].decode("ascii").split("/")[-2]
+    query = f"?{request.url.query}" if request.url.query else ""
+    return RedirectResponse(f"../{name}{query}")
 
 
 class Headers:

@@ -74,6 +74,14 @@ def stalls(handler):
     handler.close_connection = True
 
 
+def paced(handler):
+    """The whole file in ten pieces, in a second."""
+    handler.answer(200, b"", length=len(CONTENT))
+    for start in range(0, len(CONTENT), 1024):
+        threading.Event().wait(0.1)
+        handler.wfile.write(CONTENT[start : start + 1024])
+
+
 def hangs_up(handler):
     handler.connection.close()
 
@@ -118,6 +126,35 @@ def garbage(handler):
 def endless_head(handler):
     handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 5000)
     handler.close_connection = True
+
+
+def drips(content):
+    """A part of an answer, and a byte of `content` at a time after it, again and again, for ten seconds."""
+
+    def drip(head):
+        def behave(handler):
+            handler.close_connection = True
+            try:
+                handler.wfile.write(head)
+                for index in range(500):
+                    handler.wfile.write(content[index % len(content) :][:1])
+                    threading.Event().wait(0.02)
+            except OSError:  # the client has gone, as it should
+                pass
+
+        return behave
+
+    return drip
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+DRIPS = {
+    "head": drips(b"X: y\r\n")(OK),
+    "body": drips(b"x")(OK + b"Content-Length: %d\r\n\r\n" % len(CONTENT)),
+    "body without a length": drips(b"x")(OK + b"\r\n"),
+    "size of a chunk": drips(b"0")(OK + b"Transfer-Encoding: chunked\r\n\r\n"),
+    "trailer": drips(b"X: y\r\n")(OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n"),
+}
 
 
 def redirects(where):

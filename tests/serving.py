@@ -65,12 +65,12 @@ def png(value=255, size_px=(6, 4)):
 
 
 @contextlib.contextmanager
-def serving(project, **changes):
+def serving(project, connections=200, **changes):
     limits = replace(LIMITS, **changes)
     models, listening = Models(), web.listen("127.0.0.1", 0)
     pages = Pages(project, limits.upload_bytes, limits.pixels)
     app = Server(pages, cast(ModelCache, models), limits, web.LOCAL).app
-    server = uvicorn.Server(web.configuration(app, 200, limits.request_seconds))
+    server = uvicorn.Server(web.configuration(app, connections, limits.request_seconds))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

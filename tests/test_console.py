@@ -102,6 +102,92 @@ def test_a_stop_is_one_line_the_shells_exit_status_and_nothing_half_done(number,
     assert list(tmp_path.iterdir()) == []
 
 
+MANY_LINES = "for n in range(100_000): print(n)"
+ENDINGS = {
+    "many lines": (MANY_LINES, 141),
+    "a few that wait for the end": ("time.sleep(0.2); print(2)", 141),
+    "one that is longer than any buffer": ("time.sleep(0.2); print('x' * 1_000_000)", 141),
+    "an exit status of its own": ("time.sleep(0.2); print(2); sys.exit(3)", 3),
+}
+PRINTS = """
+import os, sys, time
+from stages.library import console
+
+def main():
+    print(1, flush=True)
+    {}
+
+console.run(main)
+"""
+
+
+@pytest.fixture
+def buffered(monkeypatch):
+    """What is printed waits in a buffer, as it does for a user."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+
+
+def piped(body, reader, tmp_path):
+    """The exit status of a program whose stdout a shell's `reader` reads, and its stderr."""
+    errors, status = tmp_path / "errors", tmp_path / "status"
+    shell = f'{{ "$0" -c "$1" 2> {errors}; echo $? > {status}; }} | {reader}'
+    command = ["sh", "-c", shell, sys.executable, PRINTS.format(body)]
+    subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, timeout=60, check=True)
+    return int(status.read_text()), errors.read_text()
+
+
+@pytest.mark.usefixtures("buffered")
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_who_stops_reading_ends_a_program_quietly(ending, tmp_path):
+    body, status = ENDINGS[ending]
+    assert piped(body, "head -n 1", tmp_path) == (status, "")
+
+
+@pytest.mark.usefixtures("buffered")
+def test_an_error_is_told_although_nobody_reads_the_results(tmp_path):
+    status, errors = piped("time.sleep(0.2); print(2); raise console.UserError('no such model')", "head -n 1", tmp_path)
+    assert (status, errors) == (1, "error: no such model\n")
+
+
+@pytest.mark.parametrize("body", ["print(2, file=sys.stderr)", "raise console.UserError('no such model')"])
+def test_where_nobody_reads_errors_the_exit_status_says_it(body, tmp_path):
+    status = tmp_path / "status"
+    shell = f'{{ "$0" -c "$1" 2>&1; echo $? > {status}; }} | head -n 1'
+    program = PRINTS.format("time.sleep(0.2); " + body)
+    subprocess.run(["sh", "-c", shell, sys.executable, program], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+    assert int(status.read_text()) == (1 if "raise" in body else 141)
+
+
+def test_the_break_of_another_pipe_is_a_defect(tmp_path):
+    body = "os.close(reader_writer[0]); os.write(reader_writer[1], b'x')"
+    status, errors = piped(f"reader_writer = os.pipe(); {body}", "cat", tmp_path)
+    assert status == 1
+    assert errors.splitlines()[-1] == "BrokenPipeError: [Errno 32] Broken pipe"
+
+
+@pytest.mark.usefixtures("buffered")
+def test_results_that_find_no_space_are_one_line(tmp_path):
+    done = subprocess.run(
+        ["sh", "-c", '"$0" -c "$1" > /dev/full', sys.executable, PRINTS.format("pass").replace(", flush=True", "")],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"error: {os.strerror(errno.ENOSPC)}. {console.REMEDIES[errno.ENOSPC]}\n",
+    )
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "1>&- 2>&-", "0<&- 1>&- 2>&-"])
+def test_a_program_runs_without_stdout_or_stderr(closed, tmp_path):
+    body = f"print(sys.stdout.isatty(), sys.stderr.isatty()); open({str(tmp_path / 'end')!r}, 'w').close()"
+    shell = f'"$0" -c "$1" {closed}'
+    done = subprocess.run(
+        ["sh", "-c", shell, sys.executable, PRINTS.format(body)], cwd=ROOT, timeout=60, check=False, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "end").read_text() == ""
+
+
 def test_a_library_s_lines_about_a_full_disk_stay_one_line():
     def main():
         raise OSError(errno.ENOSPC, "Can't write data (file write failed: time = now\n, filename = 'a', errno = 28")

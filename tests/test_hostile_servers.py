@@ -1,16 +1,22 @@
 """Servers that reset, lie, redirect in circles or swap the file: one line at the end, and never another's bytes."""
 
+import time
+
 import pytest
 
+from app import inputs
+from stages.library import downloads
 from stages.library.console import UserError
 from stages.library.downloads import Patience, RemoteFile, obtain
 from tests.misbehaving import (
     CONTENT,
+    DRIPS,
     SHA256,
     breaks_off,
     endless_head,
     garbage,
     other_version,
+    paced,
     ranged,
     redirects,
     resets,
@@ -62,6 +68,37 @@ def test_what_stays_broken_is_one_line_and_no_file(server, remote, tmp_path, fai
     with pytest.raises(UserError, match=rf"^file.bin can't be downloaded \(127.0.0.1: ({reason})\). Get it elsewhere"):
         obtain(remote, tmp_path, patience=QUICK)
     assert not (tmp_path / "file.bin").exists()
+
+
+class SlowLoop:
+    """Redirects every request to itself, after a while."""
+
+    def __call__(self, handler):
+        time.sleep(0.15)
+        redirects(handler.path + "x")(handler)
+
+
+@pytest.mark.parametrize("behaviour", [*DRIPS.values(), SlowLoop()], ids=[*DRIPS, "redirects"])
+def test_what_drips_is_given_up_after_a_time_in_all(server, remote, tmp_path, behaviour, monkeypatch):
+    server.behaviours = [behaviour]
+    patience = Patience(attempts=2, backoff_seconds=0.01, timeout_seconds=(2, 2), head_seconds=0.4, block_seconds=0.4)
+    start = time.monotonic()
+    with pytest.raises(UserError, match=r"^file.bin can't be downloaded \(127.0.0.1: too slow\). Get it elsewhere"):
+        obtain(remote, tmp_path, patience=patience)
+    assert time.monotonic() - start < 2
+    monkeypatch.setattr(inputs, "TOTAL_SECONDS", 0.4)
+    assert inputs.read(inputs.Input(server.url())).error == "can't be downloaded within 0.4 seconds"
+    assert time.monotonic() - start < 3
+
+
+def test_a_slow_download_that_keeps_the_pace_is_no_drip(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(downloads, "BLOCK_BYTES", 1024)
+    server.behaviours = [paced]
+    patience = Patience(attempts=1, timeout_seconds=(2, 2), head_seconds=0.4, block_seconds=0.4)
+    remote = RemoteFile("file.bin", (server.url(),), len(CONTENT), SHA256)
+    start = time.monotonic()
+    assert obtain(remote, tmp_path, patience=patience).read_bytes() == CONTENT
+    assert time.monotonic() - start > 0.8
 
 
 @pytest.mark.parametrize("before", [breaks_off, resets])

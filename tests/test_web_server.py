@@ -6,6 +6,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 import requests
@@ -175,6 +176,32 @@ def test_other_hosts_names_and_other_sites_forms_are_refused(site):
     assert requests.get(site[0], headers={"Host": "localhost"}, timeout=9).status_code == 200
     assert classify(site[0], headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
     assert classify(site[0], headers={"Sec-Fetch-Site": "same-origin"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "where"),
+    [
+        ("/leaderboard/", "../leaderboard"),
+        ("/leaderboard/?a=b&c=%2F", "../leaderboard?a=b&c=%2F"),
+        ("/classify/", "../classify"),
+        ("/assets/page.css/", "../page.css"),
+        ("/assets/a%20b%22%0D%0AX:y/", "../a%20b%22%0D%0AX:y"),
+    ],
+)
+def test_a_slash_too_many_leads_to_the_address_without_it_wherever_a_proxy_has_put_the_page(site, path, where):
+    ask = requests.post if path == "/classify/" else requests.get
+    answer = ask(site[0] + path, allow_redirects=False, timeout=9)
+    assert (answer.status_code, answer.headers["Location"]) == (307, where)
+    assert HEADERS.items() <= answer.headers.items()
+    assert urljoin("https://host/folder" + path, where) == "https://host/folder" + path.replace("/?", "?").rstrip("/")
+
+
+@pytest.mark.parametrize("path", ["//", "/nothing/", "/leaderboard//", "//evil.example/", "/assets/"])
+def test_a_slash_after_an_address_that_there_is_not_leads_nowhere(site, path):
+    host, port = site[0].removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=9) as connection:  # nothing tidies the path up
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 404 ")
 
 
 @pytest.mark.parametrize("error", [UserError("/secret/place is damaged"), RuntimeError("/secret/place")])

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import errno
 import os
+import select
 import signal
 import sys
 import textwrap
@@ -12,8 +13,9 @@ import traceback
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from types import FrameType, TracebackType
-from typing import NoReturn, TypeVar
+from typing import NoReturn, TextIO, TypeVar
 
 from tqdm import tqdm
 
@@ -76,16 +78,34 @@ def run(main: Callable[[], None]) -> None:
     """Runs a script's main function; what the user can mend becomes one line on stderr and exit status 1.
 
     Tracebacks of defects and warnings may hold other people's text: they are escaped as all else is. SIGTERM and Ctrl+C
-    end it in order, with one line and the exit status of shells: 143 and 130.
+    end it in order, with one line and the exit status of shells: 143 and 130. It ends quietly where the reader of its
+    output has gone, as `head` does, with the exit status of what SIGPIPE ended: 141.
     """
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _stop)
     sys.excepthook, warnings.formatwarning = _show_traceback, _warning
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started it
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - to the end
+    try:
+        _run(main)
+    except BrokenPipeError:
+        if not _unread(sys.stdout) and not _unread(sys.stderr):
+            raise  # of another pipe: a defect
+        sys.exit(128 + signal.SIGPIPE)
+    finally:
+        _settle(sys.stdout)
+        _settle(sys.stderr)
+
+
+def _run(main: Callable[[], None]) -> None:
     try:
         main()
+        sys.stdout.flush()  # what Python itself finds out at its end is two lines in place of ours
     except (Stopped, KeyboardInterrupt) as stop:
         number = signal.SIGTERM if isinstance(stop, Stopped) else signal.SIGINT
-        say(f"stopped by {number.name}. What is finished is kept; run it again to go on", err=True)
+        with contextlib.suppress(OSError):  # nobody reads it
+            say(f"stopped by {number.name}. What is finished is kept; run it again to go on", err=True)
         sys.exit(128 + number)
     except UserError as error:
         sys.exit(in_a_line(f"error: {error}"))
@@ -107,6 +127,30 @@ def _warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
     return in_a_line(f"{filename}:{lineno}: {category.__name__}: {message}") + "\n"
+
+
+def _unread(stream: TextIO) -> bool:
+    """Tells whether a stream is a pipe whose reader has gone."""
+    try:
+        poll = select.poll()
+        poll.register(stream.fileno(), 0)  # errors alone
+        return bool(poll.poll(0))
+    except (OSError, ValueError):  # it is no file, or closed
+        return False
+
+
+def _settle(stream: TextIO) -> None:
+    """Empties a stream; what it takes no more goes nowhere, for Python would try it once again and report that."""
+    try:
+        stream.flush()
+        unread = _unread(stream)
+    except (OSError, ValueError):
+        unread = True
+    if unread:
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
 
 
 def _refusal(error: Exception) -> int | None:

@@ -4,7 +4,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,7 +14,7 @@ import requests
 import urllib3
 from filelock import FileLock
 
-from stages.library import artifacts, console
+from stages.library import artifacts, console, http_answers
 from stages.library.console import UserError
 
 BLOCK_BYTES = 1 << 20
@@ -48,11 +48,15 @@ class Patience:
       attempts: per mirror.
       backoff_seconds: wait before the second attempt; doubles with each further one.
       timeout_seconds: for the connection, and for each piece of the answer.
+      head_seconds: until the body begins.
+      block_seconds: for each MiB of it.
     """
 
     attempts: int = 3
     backoff_seconds: float = 0.5
     timeout_seconds: tuple[float, float] = (10, 60)
+    head_seconds: float = 120
+    block_seconds: float = 180
 
 
 PATIENCE = Patience()
@@ -156,7 +160,7 @@ def _download(file: RemoteFile, url: str, path: Path, patience: Patience) -> Non
         if attempt:
             time.sleep(patience.backoff_seconds * 2 ** (attempt - 1))
         try:
-            _attempt(file, url, path, patience.timeout_seconds)
+            _attempt(file, url, path, patience)
         except _AttemptError as error:
             if not error.again or attempt == patience.attempts - 1:
                 raise
@@ -164,12 +168,12 @@ def _download(file: RemoteFile, url: str, path: Path, patience: Patience) -> Non
             return
 
 
-def _attempt(file: RemoteFile, url: str, path: Path, timeout_seconds: tuple[float, float]) -> None:
+def _attempt(file: RemoteFile, url: str, path: Path, patience: Patience) -> None:
     partial = path.with_name(f"{path.name}.partial")
     start = _resume_at(file, partial)
     if start == 0 or start != file.size_bytes:
         try:
-            start = _transfer(file, url, partial, start, timeout_seconds)
+            start = _transfer(file, url, partial, start, patience)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise _AttemptError(_in_short(error)) from error
         except ValueError as error:  # of urllib.parse, which requests lets through
@@ -190,10 +194,10 @@ def _resume_at(file: RemoteFile, partial: Path) -> int:
     return size if file.size_bytes is None or size <= file.size_bytes else 0
 
 
-def _transfer(file: RemoteFile, url: str, partial: Path, start: int, timeout_seconds: tuple[float, float]) -> int:
+def _transfer(file: RemoteFile, url: str, partial: Path, start: int, patience: Patience) -> int:
     """Appends the rest of the file to `partial`; returns where it began, 0 if the server sent the whole file."""
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    with requests.get(url, headers=headers, stream=True, timeout=timeout_seconds) as response:
+    headers = {"Accept_Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    with http_answers.get(url, patience.head_seconds, patience.timeout_seconds, **headers) as response:
         resumed = bool(start) and response.status_code == 206
         if (start and response.status_code == 416) or (
             resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
@@ -206,7 +210,8 @@ def _transfer(file: RemoteFile, url: str, partial: Path, start: int, timeout_sec
             raise _AttemptError("it sent a web page, not the file", again=False)
         start = start if resumed else 0
         with partial.open("ab" if resumed else "wb") as output:
-            for block in _blocks(file, response, start):
+            total = None if file.size_bytes is None else -(-(file.size_bytes - start) // BLOCK_BYTES)
+            for block in console.progress(_blocks(response, patience.block_seconds), file.filename, "MiB", total):
                 output.write(block)
                 if file.size_bytes is not None and output.tell() > file.size_bytes:
                     partial.unlink()
@@ -214,11 +219,16 @@ def _transfer(file: RemoteFile, url: str, partial: Path, start: int, timeout_sec
     return start
 
 
-def _blocks(file: RemoteFile, response: requests.Response, start: int) -> Iterable[bytes]:
+def _blocks(response: requests.Response, seconds: float) -> Iterator[bytes]:
+    """Yields a body in MiB, each of which must come within some seconds: an archive may take hours, not for ever."""
     # Raw, for some servers declare an archive's own compression as the transfer's, and requests would undo it.
-    blocks = response.raw.stream(BLOCK_BYTES, decode_content=False)
-    total = None if file.size_bytes is None else -(-(file.size_bytes - start) // BLOCK_BYTES)
-    return console.progress(blocks, file.filename, "MiB", total)
+    stream = response.raw.stream(BLOCK_BYTES, decode_content=False)
+    while True:
+        with http_answers.limited(response, seconds):
+            block: bytes = next(stream, b"")
+        if not block:
+            return
+        yield block
 
 
 def _mismatch(file: RemoteFile, content: Path, path: Path) -> str | None:
@@ -237,6 +247,8 @@ def _mismatch(file: RemoteFile, content: Path, path: Path) -> str | None:
 
 
 def _in_short(error: Exception) -> str:
+    if isinstance(error, http_answers.TooSlowError):
+        return "too slow"
     if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError)):
         return "no answer in time"
     if isinstance(error, urllib3.exceptions.HTTPError):
