@@ -8,9 +8,9 @@ from PIL import BmpImagePlugin, IcoImagePlugin, ImageFile, PngImagePlugin
 from stages.library import bitstreams, jpeg2000_heads, tiff_heads
 from stages.library.image_limits import PictureError, bound, bound_pixels
 
-# Decoders of Pillow that are written in Python, and take a microsecond a pixel.
+# Decoders of Pillow that are written in Python, and take half a microsecond a value.
 SLOW_DECODERS = {"bmp_rle", "ppm", "ppm_plain"}
-SLOW_PIXELS = 4_000_000
+SLOW_VALUES = 6_000_000
 GIF_BLOCKS = 100_000  # of comments and extensions before the first picture
 PPM_HEAD = 65_536  # bytes, with the comments in it
 PPM_COMMENTS = 1_000  # of the plain form; for each, Pillow copies a megabyte
@@ -58,14 +58,16 @@ def check_icon(content: bytes, max_pixels: int) -> tuple[int, int] | None:
     if part.startswith(bitstreams.PNG_SIGNATURE):
         bitstreams.walk_png(part)
         return check_opened(PngImagePlugin.PngImageFile(io.BytesIO(part)), max_pixels)
-    # Its height counts the mask below it, too.
-    width, height = check_opened(BmpImagePlugin.DibImageFile(io.BytesIO(part)), 2 * max_pixels)
-    bound_pixels(width, height // 2, max_pixels)
-    return width, height // 2
+    return check_opened(BmpImagePlugin.DibImageFile(io.BytesIO(part)), max_pixels, parts=2)
 
 
-def check_opened(image: ImageFile.ImageFile, max_pixels: int) -> tuple[int, int]:
+def check_opened(image: ImageFile.ImageFile, max_pixels: int, parts: int = 1) -> tuple[int, int]:
     """Looks at what Pillow has read of the head.
+
+    Args:
+      image: opened, not decoded.
+      max_pixels: limit.
+      parts: that its height counts: a bitmap in an icon has its mask below it.
 
     Returns:
       Width and height that will be decoded.
@@ -73,10 +75,11 @@ def check_opened(image: ImageFile.ImageFile, max_pixels: int) -> tuple[int, int]
     Raises:
       PictureError: the size is over a limit.
     """
-    width, height = image.size
+    width, height = image.width, image.height // parts
     bound_pixels(width, height, max_pixels)
     if any(tile[0] in SLOW_DECODERS for tile in image.tile):
-        bound("pixels of run-length BMP, or of PPM that is text or not of 8 or 16 bits", width * height, SLOW_PIXELS)
+        values = width * height * len(image.getbands())
+        bound("values of run-length BMP, or of PPM that is text or not of 8 or 16 bits", values, SLOW_VALUES)
     return width, height
 
 
