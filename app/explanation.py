@@ -13,7 +13,7 @@ from app.heat_map import GradCam
 from app.models import Model
 from app.neighbours import Neighbour, Neighbours
 from stages.library import mosaics, pictures, preprocessing, runtimes
-from stages.library.pictures import Normalised, PictureError
+from stages.library.pictures import Normalised
 from stages.library.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -132,17 +132,7 @@ def read(content: bytes, max_pixels: int) -> Normalised:
     Raises:
       PictureError: it is no picture, is damaged, or has more than `max_pixels`, which its header tells before decoding.
     """
-    try:
-        with Image.open(io.BytesIO(content), formats=pictures.FORMATS) as image:
-            if image.width * image.height > max_pixels:
-                raise PictureError(
-                    f"{image.width:,} x {image.height:,} px are more than {max_pixels / 1e6:g} megapixels"
-                )
-    except PictureError:
-        raise
-    except Exception:  # noqa: BLE001, S110 - whatever Pillow raises on such bytes, `normalise` says it better
-        pass
-    return pictures.normalise(content)
+    return pictures.normalise(content, max_pixels)
 
 
 def explain(explained: Explained, picture: Normalised, label: int | None, deadline: Deadline) -> Answer:

@@ -182,10 +182,10 @@ def test_pictures_exist_with_and_without_mistakes(known, tmp_path):
     _, figures = known
     heights = {}
     for name in ("predictions", "mistakes"):
-        with Image.open(figures / f"{name}.png") as picture:
+        with Image.open(figures / f"{name}.png", formats=("PNG",)) as picture:
             heights[name] = picture.height
     evaluated.evaluate(tmp_path, "perfect", CLASSES, LABELS, sure_logits(LABELS))
-    with Image.open(tmp_path / "evaluation" / "perfect" / "mistakes.png") as picture:
+    with Image.open(tmp_path / "evaluation" / "perfect" / "mistakes.png", formats=("PNG",)) as picture:
         assert picture.height < heights["mistakes"] < heights["predictions"]  # 0, 2 and 4 cards
 
 

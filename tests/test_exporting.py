@@ -172,6 +172,6 @@ def test_generated_pictures_have_other_sizes_and_one_is_grey():
 
     from PIL import Image
 
-    found = [Image.open(io.BytesIO(encoded)) for encoded in check.generate()]
+    found = [Image.open(io.BytesIO(encoded), formats=("PNG",)) for encoded in check.generate()]
     assert [(image.height, image.width, len(image.getbands())) for image in found] == list(check.GENERATED)
     assert check.generate() == check.generate()

@@ -15,7 +15,7 @@ def tile(color, *lines):
 
 
 def centres(path):
-    with Image.open(path) as picture:
+    with Image.open(path, formats=("PNG",)) as picture:
         pixels = np.asarray(picture.convert("RGB"))
     found = {}
     for name, color in COLORS.items():
@@ -45,7 +45,7 @@ def test_rows_follow_each_other_downwards(tmp_path):
 
 def test_nothing_to_show_is_a_title(tmp_path):
     galleries.write(tmp_path / "g.png", "none found", [])
-    with Image.open(tmp_path / "g.png") as picture:
+    with Image.open(tmp_path / "g.png", formats=("PNG",)) as picture:
         assert picture.height < 100
 
 

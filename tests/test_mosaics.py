@@ -21,7 +21,7 @@ def encoded(color, *size):
 
 
 def read(path):
-    with Image.open(path) as picture:
+    with Image.open(path, formats=("PNG",)) as picture:
         return np.asarray(picture.convert("RGB"))
 
 

@@ -64,7 +64,7 @@ def test_charts_are_the_same_bytes_whatever_the_settings(name):
 
 @pytest.mark.parametrize("name", CHARTS)
 def test_charts_show_something(name):
-    with Image.open(io.BytesIO(CHARTS[name]())) as picture:
+    with Image.open(io.BytesIO(CHARTS[name]()), formats=("PNG",)) as picture:
         pixels = np.asarray(picture.convert("RGB"))
     assert min(pixels.shape[:2]) > 200
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10
@@ -76,7 +76,7 @@ def test_confusion_shades_by_the_fraction_of_the_actual_class():
 
     def darkest(rows):
         png = plots.confusion([{"actual": a, "predicted": p, "count": n} for a, p, n in rows] + DIAGONAL)
-        with Image.open(io.BytesIO(png)) as picture:
+        with Image.open(io.BytesIO(png), formats=("PNG",)) as picture:
             return np.asarray(picture.convert("RGB"))
 
     # More than 20 classes: no numbers are written, so that only the shades are left.
@@ -89,7 +89,10 @@ def test_confusion_shades_by_the_fraction_of_the_actual_class():
 def test_only_the_hardest_of_many_classes_are_drawn():
     rows = [{"class": f"{index:03d}", "accuracy": str(index / 100), "examples": "1"} for index in range(100)]
     few = plots.per_class(rows, limit=5)
-    with Image.open(io.BytesIO(few)) as small, Image.open(io.BytesIO(plots.per_class(rows))) as large:
+    with (
+        Image.open(io.BytesIO(few), formats=("PNG",)) as small,
+        Image.open(io.BytesIO(plots.per_class(rows)), formats=("PNG",)) as large,
+    ):
         assert small.height < large.height
     # What is beyond the limit does not matter.
     assert few == plots.per_class([row | {"accuracy": "1"} if index >= 5 else row for index, row in enumerate(rows)], 5)
@@ -98,7 +101,10 @@ def test_only_the_hardest_of_many_classes_are_drawn():
 def test_few_shot_has_a_panel_without_background_where_there_is_one_and_shows_published_points():
     rows = [row for row in FEW_SHOT if row["background"] == "with"]
     single, double = plots.few_shot(rows, PUBLISHED), plots.few_shot(FEW_SHOT, PUBLISHED)
-    with Image.open(io.BytesIO(single)) as one, Image.open(io.BytesIO(double)) as two:
+    with (
+        Image.open(io.BytesIO(single), formats=("PNG",)) as one,
+        Image.open(io.BytesIO(double), formats=("PNG",)) as two,
+    ):
         assert two.width > 1.5 * one.width
     assert plots.few_shot(rows, []) != single
     assert plots.few_shot([row | {"top1_accuracy_std": 0.02} for row in rows], PUBLISHED) != single

@@ -97,7 +97,7 @@ def test_pictures_show_both_sides(branches, report):
     assert [name.removeprefix("pictures/artifacts/evaluation/tiny/") for name in found] == [
         *["ridge/confusion.csv.png", "ridge/mistakes.png", "softmax/confusion.csv.png", "softmax/mistakes.png"]
     ]
-    with Image.open(folder / found[3]) as pair:
+    with Image.open(folder / found[3], formats=("PNG",)) as pair:
         colours = {color for _, color in pair.convert("RGB").getcolors(maxcolors=100_000)}
     assert {(80, 0, 0), (70, 0, 0)} <= colours
     assert (folder / "plots" / "index.html").stat().st_size > 1000

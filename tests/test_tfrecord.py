@@ -216,7 +216,7 @@ def test_the_folder_data_set_runs_through_fetch_and_tfrecord(tmp_path, write_par
     assert content["classes"] == ["cat", "dog", "emu"]
     assert content["images"] == 92
     assert content["duplicates"]["pictures"] == 1
-    with Image.open(examples) as picture:
+    with Image.open(examples, formats=("PNG",)) as picture:
         assert picture.width > 300
 
 

@@ -97,7 +97,7 @@ def settled(page, selector="#result h2"):
 def colours(page, selector):
     """Returns the mean of each channel on the left and on the right half of a picture on the page."""
     encoded = page.locator(selector).screenshot()
-    with Image.open(io.BytesIO(encoded)) as image:
+    with Image.open(io.BytesIO(encoded), formats=("PNG",)) as image:
         pixels = np.asarray(image.convert("RGB"), np.float32)
     return [half.mean(axis=(0, 1)) for half in np.array_split(pixels, 2, axis=1)]
 
@@ -215,7 +215,7 @@ def test_a_narrow_phone_needs_no_horizontal_scrolling(browser, url, width_px, tm
         page.locator(".examples label").first.tap()
         settled(page)
         page.screenshot(path=tmp_path / "phone.png", full_page=True)
-        with Image.open(tmp_path / "phone.png") as image:
+        with Image.open(tmp_path / "phone.png", formats=("PNG",)) as image:
             assert image.width == width_px
         for address in (url, f"{url}leaderboard"):
             assert page.evaluate("document.documentElement.scrollWidth") == width_px

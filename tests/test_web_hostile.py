@@ -54,6 +54,9 @@ def address(url):
 def test_uploads_of_every_kind_are_answered_as_the_stages_would(site, capfd):
     for kind in KINDS:
         answer = classify(site, kind.content, kind.file)
+        if answer.status_code == 413:  # larger than the page takes here
+            assert len(kind.content) > 100_000, kind.name
+            continue
         assert answer.status_code == 200, kind.name
         text = html.unescape(shown(answer))
         assert ("No picture that can be used" in text) != kind.accepted, kind.name

@@ -62,7 +62,7 @@ def test_a_file_name_is_text(site, name):
         (b"<!DOCTYPE html><p>no", "HTML, not a picture"),
         (png()[:45], "damaged"),
         (b"", "empty file"),
-        (png(size_px=(200, 200)), "200 x 200 px are more than 0.01 megapixels"),
+        (png(size_px=(200, 200)), "more than 0.01 megapixels: 200 x 200 px"),
     ],
 )
 def test_what_is_no_picture_is_said(site, content, message):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from tests.hostile_images import FILES
 from tests.photos import (
     HEIGHT,
     SIGNATURE,
@@ -235,4 +236,5 @@ KINDS = [
     Kind("zeros", bytes(5000), "not a picture"),
     Kind("noise", np.random.default_rng(1).bytes(5000), "not a picture"),
     Kind("only the signature of a PNG", SIGNATURE + chunk(b"IEND", b""), "not a picture"),
+    *(Kind(name, make(), reason) for name, (make, reason) in FILES.items()),
 ]  # fmt: skip

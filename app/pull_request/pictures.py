@@ -1,6 +1,5 @@
 """The plots that differ between two revisions, as pictures with both sides next to each other."""
 
-import io
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -8,10 +7,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from app.pull_request.revisions import Revision
-from stages.library import artifacts, console, plots, tables
+from stages.library import artifacts, console, pictures, plots, tables
 
 DRAWN: dict[str, Callable[[plots.Rows], bytes]] = {  # template in dvc.yaml -> what draws its rows
     "confusion_counts": plots.confusion,
@@ -81,9 +80,8 @@ def _picture(file: str, plot: tuple[Any, Any] | None) -> Image.Image | None:
             encoded = draw_rows(tables.restored(data))
         else:
             return None
-        with Image.open(io.BytesIO(encoded)) as image:
-            return image.convert("RGB") if image.width * image.height <= MAX_PIXELS else None
-    except (KeyError, TypeError, ValueError, OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        return Image.fromarray(pictures.decode(pictures.normalise(encoded, MAX_PIXELS).encoded))
+    except (KeyError, TypeError, ValueError, pictures.PictureError) as error:
         console.say(f"{file} can't be drawn: {error!r}")
         return None
 

@@ -62,7 +62,7 @@ def save(page: Page, name: str, to_selector: str) -> None:
     box = page.locator(to_selector).first.bounding_box()
     assert box
     clip = {"x": 0, "y": 0, "width": VIEW["width"], "height": box["y"] + box["height"] + 16}
-    with Image.open(io.BytesIO(page.screenshot(full_page=True, clip=clip))) as shot:
+    with Image.open(io.BytesIO(page.screenshot(full_page=True, clip=clip)), formats=("PNG",)) as shot:
         image = shot.convert("RGB")
         if name == "report.png":  # flat colours, but for the edges of letters
             image = image.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)

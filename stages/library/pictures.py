@@ -5,17 +5,20 @@ them becomes PNG, but for a large JPEG: phones write portraits of 12 megapixels 
 a picture took 16 MB, 2 s to encode and, each time it was read, five times as long to decode.
 """
 
+import contextlib
 import io
-import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from stages.library import bitstreams
+from stages.library import image_heads
 from stages.library.artifacts import sha256_bytes
+from stages.library.image_formats import FORMATS as FORMATS
+from stages.library.image_formats import what_else
+from stages.library.image_limits import PictureError as PictureError
 
 MAX_PIXELS = 100_000_000
 LARGE_PIXELS = 1_000_000
@@ -24,24 +27,6 @@ LARGE_PIXELS = 1_000_000
 LOOKED_AT_PX = 32
 # Of a large JPEG that must be encoded again; networks see it shrunk, and what this loses is lost in the shrinking.
 AGAIN = {"quality": 95, "subsampling": "4:4:4"}
-
-# EPS is a program that Pillow hands to Ghostscript: not for files of unknown origin. The others it only recognises.
-Image.init()
-FORMATS = tuple(sorted(set(Image.OPEN) - {"EPS", "BUFR", "GRIB", "HDF5", "MPEG", "WMF"}))
-
-# Files that come in the place of pictures: (where, what stands there, what it is), for the reason.
-OTHERS = (
-    (4, b"ftypheic", "HEIC, which can't be decoded (export it as JPEG)"),
-    (4, b"ftypheix", "HEIC, which can't be decoded (export it as JPEG)"),
-    (4, b"ftypmif1", "HEIC, which can't be decoded (export it as JPEG)"),
-    (4, b"ftyp", "a film, not a picture"),
-    (0, b"%PDF", "PDF, not a picture"),
-    (0, b"PK\3\4", "a zip archive, not a picture"),
-    (0, b"version https://git-lfs", "a pointer of Git LFS (fetch the file by: git lfs pull)"),
-)
-
-# Odd metadata must not fill the terminal. A lasting filter, for `catch_warnings` is not safe in threads.
-warnings.filterwarnings("ignore", module=r"PIL\.")
 
 JPEG = "JPEG", "MPO"  # the latter with further pictures after its end, as phones write
 EXIF_ORIENTATION = 0x0112
@@ -55,10 +40,6 @@ UPRIGHT_BY = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-class PictureError(Exception):
-    """A picture can't be used; `str(error)` is the reason, in one line and the same on every run."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +87,9 @@ class Normalised:
         return pixels.reshape(self.height, self.width, -1)
 
 
-def normalise(content: bytes | np.ndarray) -> Normalised:
+def normalise(
+    content: bytes | np.ndarray, max_pixels: int = MAX_PIXELS, before_decoding: Callable[[int], None] | None = None
+) -> Normalised:
     """Verifies a picture and gives it back as upright 8-bit grey or RGB, encoded.
 
     JPEG and PNG files that are so already keep their bytes. All else becomes PNG: of animations the first frame;
@@ -114,15 +97,20 @@ def normalise(content: bytes | np.ndarray) -> Normalised:
     a megapixel becomes JPEG again, of quality 95 and without subsampling.
 
     Args:
-      content: a file's bytes in any format that Pillow reads, or uint8 (height, width), (height, width, 1) or
-        (height, width, 3).
+      content: a file's bytes in one of `FORMATS`, or uint8 (height, width), (height, width, 1) or (height, width, 3).
+      max_pixels: that a file may have.
+      before_decoding: is called with the number of pixels that will be decoded, when all that the head says is checked
+        and nothing is decoded yet.
 
     Raises:
-      PictureError: the bytes are no picture, are damaged or truncated, or hold more than 100 megapixels (found from
-        the header, before anything is decoded).
+      PictureError: the bytes are no picture, are damaged or truncated, hold more than `max_pixels` or more parts than
+        is usual (scans, strips, tiles and so on: see `image_heads`). Both are found from the head, before any pixel is
+        decoded.
       ValueError: an array of another dtype or shape.
     """
-    return _from_array(content) if isinstance(content, np.ndarray) else _from_file(content)
+    if isinstance(content, np.ndarray):
+        return _from_array(content)
+    return _from_file(content, max_pixels, before_decoding)
 
 
 def decode(encoded: bytes, enough_px: int | None = None) -> np.ndarray:
@@ -149,51 +137,63 @@ def _from_array(pixels: np.ndarray) -> Normalised:
     return _encoded(pixels[..., 0] if pixels.shape[2] == 1 else pixels, key, "png")
 
 
-def _from_file(content: bytes) -> Normalised:
-    if not content:
-        raise PictureError("empty file")
-    try:
+def _from_file(content: bytes, max_pixels: int, before_decoding: Callable[[int], None] | None) -> Normalised:
+    announce = before_decoding or (lambda pixels: None)
+    with _reasons(content, max_pixels):
+        is_well_formed = image_heads.check(content, max_pixels)
+        icon = image_heads.check_icon(content, max_pixels)
+        if icon:  # Pillow decodes it as it opens it
+            announce(icon[0] * icon[1])
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            _check_size(image)
-            width, height = image.size
+            width, height = size = icon or image_heads.check_opened(image, max_pixels)
             is_jpeg = image.format in JPEG
-            kept = _kept_format(image, content) if is_jpeg else ""
+            kept = _kept_format(image) if is_jpeg and is_well_formed else ""
             if kept:
                 image.draft(image.mode, (LOOKED_AT_PX, LOOKED_AT_PX))
-            image.load()
-            if not is_jpeg:  # a PNG may say after its pixels how it is turned
-                kept = _kept_format(image, content)
+                size = image.size
+            if not icon:
+                announce(width * height)
+            _load(image, size)
+            if not is_jpeg and is_well_formed:  # a PNG may say after its pixels how it is turned
+                kept = _kept_format(image)
             pixels = None if kept else _to_8_bit(_upright(image), _tiff_tags(image))
-    except PictureError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise PictureError("more than 100 megapixels") from error
-    except UnidentifiedImageError as error:
-        raise PictureError(_what_else(content)) from error
-    except Exception as error:  # damaged files make Pillow raise anything, from struct.error to KeyError
-        raise PictureError(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
     key = sha256_bytes(content)
     if pixels is not None:
         return _encoded(pixels, key, "jpeg" if is_jpeg and width * height > LARGE_PIXELS else "png")
     return Normalised(content, kept, height, width, key, _values(image, width * height))
 
 
-def _check_size(image: Image.Image) -> None:
-    if image.width * image.height > MAX_PIXELS:
-        raise PictureError(f"more than 100 megapixels: {image.width} x {image.height} px")
-    if image.width * image.height == 0:
-        raise PictureError("no pixels")
+@contextlib.contextmanager
+def _reasons(content: bytes, max_pixels: int) -> Iterator[None]:
+    """Makes PictureError of whatever reading a file raises."""
+    if not content:
+        raise PictureError("empty file")
+    try:
+        yield
+    except PictureError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise PictureError(f"more than {max_pixels / 1e6:g} megapixels") from error
+    except UnidentifiedImageError as error:
+        raise PictureError(what_else(content)) from error
+    except Exception as error:  # damaged files make Pillow raise anything, from struct.error to KeyError
+        raise PictureError(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
-def _kept_format(image: Image.Image, content: bytes) -> str:
-    """Returns "jpeg" or "png" where the file is upright 8-bit grey or RGB as it stands, else ""."""
+def _load(image: Image.Image, size: tuple[int, int]) -> None:
+    """Decodes an image, which must come in the size that its head says."""
+    image.load()
+    if sorted(image.size) != sorted(size):  # a TIFF is turned as it is decoded
+        raise PictureError(f"damaged: {image.width} x {image.height} px where its head says {size[0]} x {size[1]}")
+
+
+def _kept_format(image: Image.Image) -> str:
+    """Returns "jpeg" or "png" where a well-formed file is upright 8-bit grey or RGB as it stands, else ""."""
     if image.mode not in ("L", "RGB") or _orientation(image) in UPRIGHT_BY:
         return ""
     if image.format in JPEG:
-        return "jpeg" if bitstreams.is_common_jpeg(content) else ""
-    if image.format == "PNG" and "transparency" not in image.info:
-        return "png" if bitstreams.is_plain_png(content) else ""
-    return ""
+        return "jpeg"
+    return "png" if image.format == "PNG" and "transparency" not in image.info else ""
 
 
 def _orientation(image: Image.Image) -> int:
@@ -250,12 +250,3 @@ def _values(image: Image.Image, pixels: int) -> Values:
     number = pixels * len(image.getbands())
     total = int(counts @ np.arange(256)) * number // int(counts.sum())
     return Values(int(seen[0]), int(seen[-1]), total, number)
-
-
-def _what_else(content: bytes) -> str:
-    start = content[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if start.startswith((b"<!doctype html", b"<html")):
-        return "HTML, not a picture"
-    if start.startswith((b"<svg", b"<?xml")):
-        return "SVG or other XML, not a picture of pixels"
-    return next((what for place, mark, what in OTHERS if content.startswith(mark, place)), "not a picture")

@@ -7,6 +7,10 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
+# No others, as files may come from anywhere: some of Pillow's readers start programs, and icons are decoded unasked.
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+MAX_PIXELS = 100_000_000
+
 FOLDER = Path(__file__).parent
 LABELS = (FOLDER / "labels.txt").read_text(encoding="utf-8").split("\n")[:-1]
 SESSION = onnxruntime.InferenceSession(FOLDER / "model.onnx", providers=["CPUExecutionProvider"])
@@ -14,7 +18,9 @@ SESSION = onnxruntime.InferenceSession(FOLDER / "model.onnx", providers=["CPUExe
 
 def probabilities(path: str | Path) -> np.ndarray:
     """Returns the probabilities of all classes for a picture, float32 (classes,)."""
-    with Image.open(path) as image:
+    with Image.open(path, formats=FORMATS) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"{path}: more than {MAX_PIXELS:,} pixels: {image.width} x {image.height}")
         pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))  # uint8 (height, width, 3), upright
     result: np.ndarray = SESSION.run(["probabilities"], {"pixels": pixels[np.newaxis]})[0][0]
     return result

@@ -1,0 +1,19 @@
+"""What is bounded in a file before its pixels are decoded: parts that cost time or memory whatever the size says."""
+
+
+class PictureError(Exception):
+    """A picture can't be used; `str(error)` is the reason, in one line and the same on every run."""
+
+
+def bound(what: str, value: int, limit: int) -> None:
+    """Raises PictureError where `value` is over the limit; `what` is plural, as in "scans"."""
+    if value > limit:
+        raise PictureError(f"more than {limit:,} {what}: {value:,}")
+
+
+def bound_pixels(width: int, height: int, max_pixels: int) -> None:
+    """Raises PictureError where a size has no pixels, or more than `max_pixels`."""
+    if width * height > max_pixels:
+        raise PictureError(f"more than {max_pixels / 1e6:g} megapixels: {width} x {height} px")
+    if width * height == 0:
+        raise PictureError("no pixels")
