@@ -204,7 +204,7 @@ def test_finetune_starts_from_the_head_and_says_what_it_trains(project, run_stag
 
 
 def test_no_network_is_a_clear_error(tmp_path):
-    with pytest.raises(UserError, match="config.json can.t be read: No such file"):
+    with pytest.raises(UserError, match=r"config\.json can't be read: No such file"):
         networks.load(tmp_path)
 
 
