@@ -36,8 +36,8 @@ METRICS = {
     "num_examples": 100,
 }
 ON = {"name": "noise", "sha256": "d"}
-AUDIT = dict.fromkeys(("pictures", "all_pictures", "label_issues"), 3)
-AUDIT |= dict.fromkeys(("near_duplicate_pairs", "near_duplicate_pairs_across_splits"), 1) | {"dataset": ON}
+FOUND = ("pictures", "all_pictures", "label_issues", "near_duplicate_pairs", "near_duplicate_pairs_across_splits")
+AUDIT = {**dict.fromkeys(FOUND, 3), "dataset": ON}
 
 
 def page_of_dataset(path):
@@ -64,8 +64,8 @@ def fewshot(path):
 
 
 def audit(path):
-    numbers = result_files.read_audit(path)
-    assert "".join(f"{numbers[key]:,}" for key in AUDIT if key != "dataset")
+    numbers = dict(result_files.read_audit(path))
+    assert "".join(f"{numbers[key]:,}" for key in FOUND)
 
 
 def cross_validation(path):
@@ -74,8 +74,8 @@ def cross_validation(path):
 
 
 def head_folder(folder):
-    layers = (Dense(np.ones((4, 3), np.float32), np.zeros(3, np.float32)),)
-    layers += (Dense(np.ones((3, 2), np.float32), np.zeros(2, np.float32)),)
+    shapes = (4, 3), (3, 2)
+    layers = tuple(Dense(np.ones(shape, np.float32), np.zeros(shape[1], np.float32)) for shape in shapes)
     TrainedHead("ridge", DenseNetwork(layers), "bottleneck", 4, SOURCE, {"penalty": 1.0}, 1.5).save(folder)
     return folder
 
