@@ -108,8 +108,7 @@ def collect(
       The results, highest top-1 accuracy first, and a sentence on each result that is left out.
 
     Raises:
-      NoResultError: no result is on this data set.
-      UserError: a file of a result is damaged.
+      UserError: a file of a result is damaged; NoResultError: no result is on this data set.
     """
     results, left_out = [], []
     for path in sorted(metrics.rglob("*.json")):
