@@ -23,7 +23,7 @@ import numpy as np
 from app import compiled
 from app.models import Model, Project
 from app.spinner import spinner
-from stages.library import artifacts, console, model_size, pareto, records, runtimes, tables
+from stages.library import artifacts, console, dataset_file, model_size, pareto, records, runtimes, tables
 from stages.library.console import UserError
 from stages.library.pareto import Point
 
@@ -89,7 +89,7 @@ def measure(project: Project, count: int) -> list[Cost]:
     if not results:
         raise UserError(f"{project.root} has no trained model yet. Run: dvc repro")
     encoded = list(islice(held_out_pictures(project.root / "data" / "tfrecord"), count))
-    images = artifacts.read_json(project.root / "data" / "tfrecord" / "dataset.json")["images"]
+    images = dataset_file.read(project.root / "data" / "tfrecord" / "dataset.json")["images"]
     costs = []
     for result in console.progress(results, "costs", "models"):
         with spinner(f"loading {result.name}"):

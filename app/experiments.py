@@ -77,7 +77,10 @@ def show() -> list[dict[str, Any]]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no shell, fixed words
     if done.returncode:
         raise UserError(f"dvc exp show failed: {' '.join(done.stderr.split())}")
-    found: list[dict[str, Any]] = json.loads(done.stdout)
+    try:
+        found: list[dict[str, Any]] = json.loads(done.stdout)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"dvc exp show prints no JSON: {error}. Run: dvc exp show") from error
     return found
 
 

@@ -87,7 +87,11 @@ class Project:
         return cls(root, params.load(params_file or root / "params.yaml"))
 
     def results(self) -> list[leaderboard.Result]:
-        """Returns the evaluated models that can be loaded, best first by top-1 accuracy; none before `dvc repro`."""
+        """Returns the evaluated models that can be loaded, best first by top-1 accuracy; none before `dvc repro`.
+
+        Raises:
+          UserError: a file of a result is damaged.
+        """
         dataset = self.root / "data" / "tfrecord" / "dataset.json"
         if not dataset.is_file():
             return []
@@ -95,7 +99,7 @@ class Project:
         evaluations = self.root / "artifacts" / "evaluation"
         try:
             found, _ = leaderboard.collect(self.root / "metrics", evaluations, artifacts.sha256_file(dataset), names)
-        except UserError:  # nothing was evaluated on this data set yet
+        except leaderboard.NoResultError:
             return []
         return [result for result in found if self.folder(result.name).is_dir()]
 

@@ -102,7 +102,10 @@ def experiments(project: Path) -> list[Any]:
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         raise UserError(f"dvc exp show fails: {' '.join(done.stderr.split())[:300]}")
-    return list(json.loads(done.stdout))
+    try:
+        return list(json.loads(done.stdout))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"dvc exp show prints no JSON: {error}. Run: dvc exp show") from error
 
 
 def runs(shown: Iterable[Any]) -> list[Run]:

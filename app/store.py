@@ -14,19 +14,31 @@ import argparse
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pydantic
+from typing_extensions import TypedDict
 
 from app import unfinished
 from app.unfinished import Unfinished
 from stages.library import artifacts, console, feature_store, store_location
+from stages.library.console import UserError
+from stages.library.guarded_files import read_json
 
 DAY_SECONDS = 86_400
+
+
+@pydantic.with_config(extra="allow")
+class Source(TypedDict):
+    """What is shown of source.json, which says what the features depend on beside the pictures."""
+
+    preprocessing: NotRequired[dict[str, Any]]
+    plan: NotRequired[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +54,7 @@ class Folder:
     """
 
     path: Path
-    source: dict[str, Any]
+    source: Source
     used: float
     pictures: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     sizes: dict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -60,12 +72,13 @@ class Folder:
 
     def description(self) -> str:
         """What distinguishes it from others of the same backbone, in short."""
-        preprocessing, plan = self.source.get("preprocessing", {}), self.source.get("plan", {})
+        source: Mapping[str, Any] = self.source
+        preprocessing, plan = source.get("preprocessing", {}), source.get("plan", {})
         words = [f"{preprocessing.get('input_size_px', '?')} px", str(preprocessing.get("resize", "?"))]
         if preprocessing.get("central_crop", 1) != 1:
             words.append(f"crop {preprocessing['central_crop']}")
         words += ["flip"] if plan.get("flip") else []
-        return " ".join([*words, str(self.source.get("runtime", "?")), str(plan.get("precision", "?"))])
+        return " ".join([*words, str(source.get("runtime", "?")), str(plan.get("precision", "?"))])
 
 
 def main() -> None:
@@ -109,11 +122,11 @@ def parse_arguments() -> argparse.Namespace:
 def read(path: Path) -> Folder:
     """Returns what one folder of the store holds; reads the footers of its parts, not their features."""
     try:
-        source = artifacts.read_json(path / feature_store.SOURCE)
+        source = read_json(path / feature_store.SOURCE, Source)
         used = (path / feature_store.SOURCE).stat().st_mtime
-    except (OSError, ValueError):
+    except (OSError, UserError):
         source, used = {}, 0.0
-    folder = Folder(path, source if isinstance(source, dict) else {}, used)
+    folder = Folder(path, source, used)
     for part in sorted(path.glob("*.parquet"), key=str):
         try:
             with part.open("rb") as file:

@@ -11,7 +11,7 @@ import numpy as np
 from app.explanation import Answer, thumbnail
 from app.model_cache import weights_are_here
 from app.models import Project
-from stages.library import artifacts, leaderboard, plots, record_index, records, report_page, tables
+from stages.library import dataset_file, leaderboard, plots, record_index, records, report_page, tables
 
 ASSETS = Path(__file__).parent / "web_assets"
 EXAMPLES = 12
@@ -67,7 +67,7 @@ class Pages:
             if weights_are_here(project, name)
         ]
         dataset = project.root / "data" / "tfrecord" / "dataset.json"
-        about = artifacts.read_json(dataset) if dataset.is_file() else None
+        about = dataset_file.read(dataset) if dataset.is_file() else None
         self._environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(ASSETS), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
         )

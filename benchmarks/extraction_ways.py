@@ -49,7 +49,7 @@ def extraction_of(runtime: str, precision: str = "float32", from_files: bool = F
 
     def run(arguments: argparse.Namespace) -> tuple[float, int]:
         from stages import tfrecord
-        from stages.library import artifacts, extraction
+        from stages.library import dataset_file, extraction
 
         section = settings(arguments.work, runtime, precision)
 
@@ -57,7 +57,7 @@ def extraction_of(runtime: str, precision: str = "float32", from_files: bool = F
             out = arguments.scratch / name
             out.mkdir()
             start = time.perf_counter()
-            dataset = artifacts.read_json(shards / "dataset.json")
+            dataset = dataset_file.read(shards / "dataset.json")
             done = extraction.extract(arguments.backbone, section, shards, dataset, out)
             return time.perf_counter() - start, done.computed
 

@@ -37,7 +37,16 @@ def main() -> None:
         half = PICTURES // 2
         splits = {"train": half, "validation": 0, "test": PICTURES - half}
         generated.write_features(work / "features", splits, WIDTH, CLASSES, arguments.noise)
-        artifacts.write_json(work / "dataset.json", {"name": "generated"})
+        about = {
+            "name": "generated",
+            "images": PICTURES,
+            "classes": [f"{label:03d}" for label in range(CLASSES)],
+            "counts": {split: {f"{label:03d}": 0 for label in range(CLASSES)} for split in splits},
+            "shape": {"height_px": [96, 96], "width_px": [96, 96]},
+            "duplicates": {"across_official_split": 0},
+            "rejected": 0,
+        }
+        artifacts.write_json(work / "dataset.json", about)
         print(f"{PICTURES:,} x {WIDTH:,}, {CLASSES} classes, {SIZES} of each, {arguments.draws} draws")
         for head in arguments.heads:
             fewshot = {"heads": [head], "train_per_class": SIZES, "draws": arguments.draws, "background": BACKGROUND}

@@ -8,8 +8,7 @@ from pathlib import Path
 from benchmarks.fuzz_mutations import Structural
 from benchmarks.fuzz_readers import ROOT, Reader, written
 from benchmarks.fuzz_structures import json_text, yaml_text
-from stages.bottleneck_extract import read_dataset
-from stages.library import artifacts, dataset_summary, leaderboard, params, published, report_page
+from stages.library import artifacts, dataset_file, dataset_summary, leaderboard, params, published, report_page
 from stages.library.pictures import Values
 from stages.library.records import SPLITS, Record
 
@@ -70,7 +69,7 @@ def dataset_hostile() -> list[Callable[[], bytes]]:
 def read_about_dataset(content: bytes, folder: Path) -> None:
     """A dataset.json, as the stages and the page read it."""
     path = written(folder / "dataset.json", content)
-    about = read_dataset(path)
+    about = dataset_file.read(path)
     assert all(isinstance(name, str) for name in about["classes"]), "classes are names"
     report_page.facts(about)
 

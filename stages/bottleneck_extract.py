@@ -6,10 +6,8 @@ softmax). Costs one forward pass for each picture that the store lacks; killed, 
 """
 
 from pathlib import Path
-from typing import Any
 
-from stages.library import artifacts, console, extraction, params
-from stages.library.console import UserError
+from stages.library import artifacts, console, dataset_file, extraction, params
 
 
 def main() -> None:
@@ -24,20 +22,11 @@ def main() -> None:
     arguments = parser.parse_args()
     stopwatch = console.Stopwatch()
     extract: extraction.Params = params.load(arguments.params)["extract"]
-    dataset = read_dataset(arguments.records / "dataset.json")
+    dataset = dataset_file.read(arguments.records / "dataset.json")
     with artifacts.new_folder(arguments.out) as folder:
         done = extraction.extract(arguments.backbone, extract, arguments.records, dataset, folder)
     what = f"{done.images:,} images at {done.size_px} px, {done.computed:,} computed"
     stopwatch.close(f"bottleneck-extract {arguments.backbone}", what, done.images, following="train-heads")
-
-
-def read_dataset(path: Path) -> dict[str, Any]:
-    """Returns what the tfrecord stage wrote: "name", "classes" in the order of the labels, and more."""
-    try:
-        content: dict[str, Any] = artifacts.read_json(path)
-        return content | {"name": str(content["name"]), "classes": list(content["classes"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} can't be read ({error}). Run: dvc repro tfrecord") from error
 
 
 if __name__ == "__main__":

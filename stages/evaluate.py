@@ -9,7 +9,7 @@ was evaluated, by mistake.
 
 from pathlib import Path
 
-from stages.library import artifacts, bottlenecks, console, evaluation, params, trained_head
+from stages.library import bottlenecks, console, evaluation, params, trained_head
 from stages.library.console import UserError
 from stages.library.evaluation import Model, Predictions
 
@@ -69,8 +69,9 @@ def predict_by_network(folder: Path, shards: Path) -> tuple[Model, Predictions]:
     keys, labels, logits = network.predict_shards(paths)
     mistaken = network.predict_shards(paths, training_mode=True)[2] if network.trained_batch_norm else None
     name = "fine-tuned" if network.kind == "finetuned" else network.kind
-    backbone = artifacts.read_json(folder / "config.json").get("backbone")
-    return Model(name, network.kind, backbone, folder), Predictions(keys, labels, logits, network.classes, mistaken)
+    return Model(name, network.kind, network.backbone, folder), Predictions(
+        keys, labels, logits, network.classes, mistaken
+    )
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.library import artifacts, bottlenecks, console, fewshot, params, published, tables
+from stages.library import artifacts, bottlenecks, console, dataset_file, fewshot, params, published, tables
 from stages.library.console import Stopwatch, progress, run
 
 SPLITS = "train", "validation", "test"
@@ -59,7 +59,7 @@ def main() -> None:
     scores = list(progress(fits, f"few-shot on {args.backbone}", "fits", total))
     summary = fewshot.summarise(scores)
     dataset = {
-        "name": artifacts.read_json(args.records / "dataset.json")["name"],
+        "name": dataset_file.read(args.records / "dataset.json")["name"],
         "sha256": artifacts.sha256_file(args.records / "dataset.json"),
     }
     with artifacts.new_folder(args.out) as out:

@@ -18,6 +18,7 @@ from stages.library import (
     bottlenecks,
     checkpoints,
     console,
+    dataset_file,
     downloads,
     finetuning,
     params,
@@ -49,7 +50,7 @@ def main() -> None:
         linear = softmax.train(
             features.values, features.labels, len(source.classes), head_params(finetune), seed=finetune.seed
         )
-    dataset = artifacts.read_json(arguments.records / "dataset.json")
+    dataset = dataset_file.read(arguments.records / "dataset.json")
     identity = checkpoints.fingerprint("finetune", asdict(source), asdict(finetune), dataset)
     kept = downloads.cache_folder() / "checkpoints" / identity
     with checkpoints.alone(kept):
@@ -69,6 +70,7 @@ def main() -> None:
                 "backbone": backbone.name,
                 "classes": source.classes,
                 "preprocessing": asdict(preparation),
+                "sha256": artifacts.sha256_file(folder / "best.weights.h5"),
                 "finetune": asdict(finetune),
             }
             artifacts.write_json(folder / "config.json", config)

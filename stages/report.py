@@ -8,7 +8,7 @@ second or two a model.
 
 from pathlib import Path
 
-from stages.library import artifacts, console, leaderboard, params, published, report_page
+from stages.library import artifacts, console, dataset_file, leaderboard, params, published, report_page
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
     fewshots, fewshots_left_out = leaderboard.collect_fewshot(*about_dataset)
     audits, audits_left_out = leaderboard.collect_audits(*about_dataset)
     left_out += fewshots_left_out + audits_left_out
-    about = artifacts.read_json(dataset)
+    about = dataset_file.read(dataset)
     features = {head: settings[head].features for head in settings["heads"]}
     comparison = published.compare(published.load(about["name"]), leaderboard.measured(results, fewshots, features))
     tables = {"leaderboard": leaderboard.as_markdown(leaderboard.HEADINGS, map(leaderboard.cells, results))}

@@ -10,7 +10,7 @@ import math
 from dataclasses import asdict
 from pathlib import Path
 
-from stages.library import artifacts, checkpoints, console, downloads, params, scratch, training
+from stages.library import artifacts, checkpoints, console, dataset_file, downloads, params, scratch, training
 from stages.library.preprocessing import Preprocessing
 
 
@@ -25,7 +25,7 @@ def main() -> None:
     stopwatch = console.Stopwatch()
     settings: scratch.Params = params.load(arguments.params)["scratch"]
     preparation = Preprocessing(settings.input_size_px)
-    dataset = artifacts.read_json(arguments.records / "dataset.json")
+    dataset = dataset_file.read(arguments.records / "dataset.json")
     identity = checkpoints.fingerprint("scratch", asdict(settings), dataset)
     kept = downloads.cache_folder() / "checkpoints" / identity
     with checkpoints.alone(kept):
@@ -36,6 +36,7 @@ def main() -> None:
                 "kind": "scratch",
                 "classes": dataset["classes"],
                 "preprocessing": asdict(preparation),
+                "sha256": artifacts.sha256_file(folder / "best.weights.h5"),
                 "scratch": asdict(settings),
             }
             artifacts.write_json(folder / "config.json", config)

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import io
 
+import described
 import numpy as np
 from PIL import Image
 
@@ -12,7 +13,7 @@ from stages.library.records import Record
 from stages.library.runtimes import Plan
 
 CLASSES = ("ant", "bee", "cat")
-DATASET = {"name": "insects", "classes": CLASSES}
+DATASET = described.dataset("insects", CLASSES)
 SIZE_PX = 32
 
 

@@ -1,6 +1,7 @@
 """The stage on a trained project, with a wrong label and a copy planted in what it reads."""
 
 import importlib
+import json
 
 import contents
 import pandas as pd
@@ -10,7 +11,6 @@ import pytest
 import trained
 from PIL import Image
 
-from stages.library import artifacts
 from stages.library.console import UserError
 
 pytestmark = pytest.mark.slow
@@ -60,7 +60,7 @@ def test_a_picture_that_the_models_call_otherwise_is_listed_with_its_file(audit,
     assert (first["label"], first["likely"]) == (trained_names()[label], trained_names()[wrong])
     assert first["likely_probability"] > 0.99 > 0.01 > first["label_probability"]
     assert first["filename"].startswith(first["label"] + "/")
-    numbers = artifacts.read_json(folder / "audit.json")
+    numbers = json.loads((folder / "audit.json").read_text(encoding="utf-8"))
     assert numbers["pictures"] == numbers["all_pictures"] == 48
     assert numbers["label_issues"] == len(pd.read_csv(folder / "label_issues.csv")) >= 1
 
@@ -71,7 +71,7 @@ def test_pictures_that_a_head_has_only_trained_on_are_not_looked_at(audit, paths
     logits = [[float("nan")] * 3 if row % 4 else values for row, values in enumerate(table["logits"].to_pylist())]
     column = pa.array(logits, table.schema.field("logits").type)
     pq.write_table(table.set_column(2, "logits", column), tmp_path / "once.parquet")
-    numbers = artifacts.read_json(audit(out_of_fold=tmp_path / "once.parquet") / "audit.json")
+    numbers = json.loads((audit(out_of_fold=tmp_path / "once.parquet") / "audit.json").read_text(encoding="utf-8"))
     scored = 48 - len(logits) + -(-len(logits) // 4)
     assert (numbers["pictures"], numbers["all_pictures"]) == (scored, 48)
 

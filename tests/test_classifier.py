@@ -1,5 +1,7 @@
 """The assembled model against the cached features: what is evaluated is what predicts."""
 
+import json
+
 import numpy as np
 import pytest
 from conftest import write_pictures
@@ -65,7 +67,7 @@ def test_pixels_give_the_probabilities_of_the_cached_features(trained, tmp_path,
 def test_a_head_of_other_weights_is_refused(trained, tmp_path):
     trained("bottleneck")
     path = tmp_path / "ridge" / "head.json"
-    content = artifacts.read_json(path)
+    content = json.loads(path.read_text(encoding="utf-8"))
     content["source"]["weights_sha256"] = "0" * 64
     artifacts.write_json(path, content)
     with pytest.raises(UserError, match="other weights"):

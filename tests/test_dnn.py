@@ -41,7 +41,7 @@ def test_forward_in_numpy_is_keras_forward(tmp_path):
     model.set_weights([tensors[f"{kind}_{i}"] for i in range(3) for kind in ("kernel", "bias")])
     expected = model.predict(features.astype(np.float32), verbose=0)
     np.testing.assert_allclose(head.logits(features), expected, atol=1e-4)
-    np.testing.assert_array_equal(dnn.load(tmp_path).logits(features), head.logits(features))
+    np.testing.assert_array_equal(dnn.load(tmp_path, features.shape[1], 3).logits(features), head.logits(features))
 
 
 @pytest.mark.slow

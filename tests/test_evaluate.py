@@ -102,10 +102,10 @@ def test_the_command_line_names_one_model(tmp_path, run_stage, capsys, model):
 def test_a_network_is_evaluated_on_the_shards(trained, tmp_path, run_stage, monkeypatch, batch_norm):
     networks = pytest.importorskip("stages.library.networks")
     folder = evaluated.write_model(tmp_path / "finetuned", "finetuned")
-    (folder / "config.json").write_text(json.dumps({"backbone": "efficientnet_lite0"}))
 
     class Perfect:
         kind, classes, trained_batch_norm = "finetuned", CLASSES, batch_norm
+        backbone = "efficientnet_lite0"
 
         @staticmethod
         def predict_shards(paths, training_mode=False):

@@ -1,6 +1,7 @@
 """The feature store: parts that are whole or absent, and never trusted blindly."""
 
 import io
+import json
 import multiprocessing
 import os
 import signal
@@ -77,7 +78,7 @@ def test_a_part_is_named_by_its_hash_and_says_what_made_it(store, tmp_path):
     (part,) = store.parts()
     assert artifacts.sha256_file(part) == part.stem
     assert pq.read_metadata(part).metadata[feature_store.DATASET] == b"digits"
-    assert artifacts.read_json(tmp_path / "store" / "source.json") == {"backbone": "tiny"}
+    assert json.loads((tmp_path / "store" / "source.json").read_text(encoding="utf-8")) == {"backbone": "tiny"}
     store.put(rows(1), "digits")
     assert store.parts() == [part]
     assert {path.name for path in part.parent.iterdir()} == {part.name, "source.json"}

@@ -4,6 +4,7 @@ import csv
 import json
 from dataclasses import replace
 
+import described
 import numpy as np
 import pytest
 import test_train_heads
@@ -32,7 +33,7 @@ def write_bottlenecks(folder, splits=("train", "validation", "test"), noise=2.5)
 
 @pytest.fixture
 def few(tmp_path, run_stage, write_params):
-    artifacts.write_json(tmp_path / "records" / "dataset.json", {"name": "caltech101"})
+    artifacts.write_json(tmp_path / "records" / "dataset.json", described.dataset("caltech101"))
 
     def run(source, out="out", **changes):
         params = write_params(fewshot=SETTINGS | changes, softmax__epochs=3)

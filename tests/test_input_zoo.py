@@ -15,7 +15,7 @@ from conftest import ROOT, write_pictures
 
 from app import compiled, predict
 from app.models import Project
-from stages.library import artifacts, pictures, records
+from stages.library import pictures, records
 from stages.library.console import UserError
 from tests import zoo_folders
 from tests.zoo import KEPT, KINDS
@@ -119,7 +119,7 @@ def test_two_classes_with_the_same_pictures_are_used_counted_and_said(stages, tm
     shutil.copytree(root / "cat", root / "dog")
     out = stages(root)
     assert len(found(out)) == 40
-    assert artifacts.read_json(out / "dataset.json")["duplicates"]["in_several_classes"] == 20
+    assert json.loads((out / "dataset.json").read_text(encoding="utf-8"))["duplicates"]["in_several_classes"] == 20
     assert "tfrecord: 20 pictures stand in several classes" in capsys.readouterr().out
 
 

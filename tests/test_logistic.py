@@ -53,7 +53,7 @@ def test_a_scaling_is_fitting_on_scaled_features(scaling, tmp_path):
     expected = LogisticRegression(C=1, tol=1e-10, max_iter=10_000).fit(scaled, labels).predict_proba(scaled)
     np.testing.assert_allclose(softmax(head.logits(features)), expected, atol=2e-3)
     head.save(tmp_path)
-    np.testing.assert_array_equal(logistic.load(tmp_path).logits(features), head.logits(features))
+    np.testing.assert_array_equal(logistic.load(tmp_path, features.shape[1], 4).logits(features), head.logits(features))
 
 
 def test_cross_validation_is_refitting_without_each_fold():

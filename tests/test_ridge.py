@@ -130,7 +130,7 @@ def test_loaded_head_gives_the_same_bits(tmp_path):
     features, labels = problem()
     head = ridge.fit(features, labels, 4, PARAMS, 0, {"penalty": 1.0})
     head.save(tmp_path)
-    np.testing.assert_array_equal(ridge.load(tmp_path).logits(features), head.logits(features))
+    np.testing.assert_array_equal(ridge.load(tmp_path, features.shape[1], 4).logits(features), head.logits(features))
 
 
 def test_heads_without_a_network_import_no_tensorflow():
@@ -156,4 +156,4 @@ def test_a_power_is_that_of_the_features_sign_kept(tmp_path):
         np.abs(head.logits(features) - ridge.fit(features, labels, 3, PARAMS, 0, chosen).logits(features)).max() > 0.01
     )
     head.save(tmp_path)
-    np.testing.assert_array_equal(ridge.load(tmp_path).logits(features), head.logits(features))
+    np.testing.assert_array_equal(ridge.load(tmp_path, features.shape[1], 3).logits(features), head.logits(features))

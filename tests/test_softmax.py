@@ -73,7 +73,7 @@ def test_the_same_seed_gives_the_same_bits_and_loading_too(tmp_path):
     head = softmax.fit(features, labels, 6, PARAMS, 3, {})
     head.save(tmp_path)
     logits = head.logits(features)
-    np.testing.assert_array_equal(softmax.load(tmp_path).logits(features), logits)
+    np.testing.assert_array_equal(softmax.load(tmp_path, features.shape[1], 6).logits(features), logits)
     np.testing.assert_array_equal(softmax.fit(features, labels, 6, PARAMS, 3, {}).logits(features), logits)
     assert (softmax.fit(features, labels, 6, PARAMS, 4, {}).logits(features) != logits).any()
     assert logits.argmax(axis=1).max() < 4, "classes 4 and 5 have no example"

@@ -12,7 +12,7 @@ from conftest import write_pictures
 from PIL import Image
 
 from stages import tfrecord
-from stages.library import artifacts, datasets, record_index, records, tables
+from stages.library import datasets, record_index, records, tables
 from stages.library.console import UserError
 from stages.library.datasets import Picture, Place, Stray
 
@@ -212,7 +212,7 @@ def test_the_folder_data_set_runs_through_fetch_and_tfrecord(tmp_path, write_par
     run_stage("fetch", "--params", params, "--out", tmp_path / "raw")
     out, examples = tmp_path / "out", tmp_path / "examples.png"
     run_stage("tfrecord", "--params", params, "--raw", tmp_path / "raw", "--out", out, "--examples", examples)
-    content = artifacts.read_json(out / "dataset.json")
+    content = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
     assert content["classes"] == ["cat", "dog", "emu"]
     assert content["images"] == 92
     assert content["duplicates"]["pictures"] == 1
@@ -226,7 +226,7 @@ def index_of(folder):
 
 def test_a_shard_of_another_data_set_is_found_out(run):
     ours, other = run(pictures(60), "ours"), run(pictures(60, seed=1), "other")
-    dataset = artifacts.read_json(ours / "dataset.json")
+    dataset = json.loads((ours / "dataset.json").read_text(encoding="utf-8"))
     record_index.check(index_of(ours), dataset, ours)
     for name in ("train-00000-of-00004.tfrecord", "test-00003-of-00004.tfrecord"):
         kept = (ours / name).read_bytes()
@@ -244,7 +244,7 @@ def test_a_shard_of_another_data_set_is_found_out(run):
 def test_shards_of_other_classes_are_found_out(run):
     ours, other = run(pictures(60, "ab"), "ours"), run(pictures(60, "abc"), "other")
     with pytest.raises(UserError, match="hold other pictures"):
-        record_index.check(index_of(other), artifacts.read_json(ours / "dataset.json"), ours)
+        record_index.check(index_of(other), json.loads((ours / "dataset.json").read_text(encoding="utf-8")), ours)
 
 
 def test_no_more_pictures_are_in_memory_than_the_cores_work_on():

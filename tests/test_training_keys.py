@@ -1,5 +1,6 @@
 """An evaluation never sees training pictures, and no choice sees test pictures: by key, at run time."""
 
+import json
 import shutil
 
 import contents
@@ -63,7 +64,7 @@ def evaluate(root, kind, seen, known=0, monkeypatch=None):
 
     def with_copies(folder, *arguments):
         found = write_shards(folder, *arguments)
-        content = artifacts.read_json(folder / "dataset.json")
+        content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
         content["duplicates"]["across_official_split"] = known
         artifacts.write_json(folder / "dataset.json", content)
         return found

@@ -55,7 +55,7 @@ def test_loaded_head_gives_the_same_bits(tmp_path):
     head.save(tmp_path)
     logits = head.logits(features)
     assert logits.dtype == np.float32
-    np.testing.assert_array_equal(xgboost.load(tmp_path).logits(features), logits)
+    np.testing.assert_array_equal(xgboost.load(tmp_path, features.shape[1], 3).logits(features), logits)
 
 
 def test_threads_do_not_change_the_trees(tmp_path):
@@ -184,5 +184,5 @@ def test_groups_in_memory_and_on_disk_give_the_curve_and_logits_of_the_saved_hea
     assert result.curve[-1].loss == pytest.approx(loss, rel=1e-4)
     head = xgboost.fit(features, labels, 3, params, 0, {})
     assert saved(tmp_path, head) == saved(tmp_path, xgboost.fit(features, labels, 3, params, 0, {}))
-    np.testing.assert_array_equal(xgboost.load(tmp_path).logits(features), head.logits(features))
+    np.testing.assert_array_equal(xgboost.load(tmp_path, features.shape[1], 3).logits(features), head.logits(features))
     assert metrics.top1_accuracy(head.logits(features), labels) > 0.9

@@ -33,11 +33,6 @@ def canonical_json(content: Any) -> str:
     return json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def read_json(path: Path) -> Any:
-    """Reads a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def write_json(path: Path, content: Any) -> None:
     """Writes canonical JSON atomically."""
     write_bytes(path, canonical_json(content).encode())

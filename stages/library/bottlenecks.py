@@ -9,13 +9,18 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pydantic
 
 from stages.library import disk_arrays
 from stages.library.console import UserError
+from stages.library.dataset_file import each_once
+from stages.library.guarded_files import CONFIG, PLUGIN_NAME, FileError, parse_json
+from stages.library.preprocessing import InputSize, Kept, ResizeMethod
 
 METADATA_KEY = "decant"
 DTYPE = "float16"
@@ -43,14 +48,16 @@ class Source:
       classes: class names, in the order of the labels.
     """
 
-    backbone: str
-    input_size_px: int
-    central_crop: float
-    resize: str
+    __pydantic_config__: ClassVar = CONFIG
+
+    backbone: Annotated[str, pydantic.Field(pattern=PLUGIN_NAME)]
+    input_size_px: InputSize
+    central_crop: Kept
+    resize: ResizeMethod
     flip: bool
     weights_sha256: str
     fingerprint: str
-    classes: tuple[str, ...]
+    classes: Annotated[tuple[str, ...], pydantic.Field(min_length=1), pydantic.AfterValidator(each_once)]
 
 
 @dataclass(frozen=True)
@@ -218,15 +225,25 @@ def _batches(path: Path, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, MemoryError, pa.ArrowException) as error:
+    except (
+        OSError,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        MemoryError,
+        pa.ArrowException,
+        FileError,
+    ) as error:
         raise UserError(
             f"{path} can't be read ({' '.join(str(error).split())}). Run: dvc repro -f bottleneck-extract"
         ) from error
 
 
 def _source(schema: pa.Schema) -> Source:
-    content = json.loads((schema.metadata or {})[METADATA_KEY.encode()])
-    return Source(**content | {"classes": tuple(content["classes"])})
+    content = (schema.metadata or {})[METADATA_KEY.encode()].decode()
+    found: Source = parse_json(content, Source, "its metadata", remedy="")
+    return found
 
 
 def fixed_size_lists(values: np.ndarray) -> pa.Array:

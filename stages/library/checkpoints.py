@@ -10,15 +10,37 @@ import shutil
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from stages.library import artifacts
+import pydantic
+from typing_extensions import TypedDict
+
+from stages.library import artifacts, guarded_files, keras_weights
+from stages.library.console import UserError
 
 if TYPE_CHECKING:
     import keras
 
 Logs = dict[str, float]
 HDF5_BYTES_PER_VARIABLE = 4096  # at most, around what is in it
+
+
+@pydantic.with_config(extra="allow")
+class Epoch(TypedDict):
+    """The metrics of an epoch."""
+
+    accuracy: float
+    loss: float
+    val_accuracy: float
+    val_loss: float
+
+
+class State(TypedDict):
+    """Content of state.json; `sha256` is by file name."""
+
+    history: Annotated[list[Epoch], pydantic.Field(min_length=1)]
+    random_states: list[list[int]]
+    sha256: dict[str, str]
 
 
 def fingerprint(*content: Any) -> str:
@@ -76,12 +98,20 @@ class Checkpoints:
         """Brings the training to where it was left and returns the number of finished epochs."""
         path = self.folder / "state.json"
         if path.exists():
-            state = artifacts.read_json(path)
-            self.progress = Progress(state["history"])
+            remedy = f"Remove {self.folder} to train from the start"
+            state: State = guarded_files.read_json(path, State, remedy)
+            self.progress = Progress(cast("list[Logs]", state["history"]))
             self._trainer.optimizer.build(self._trainer.trainable_variables)
-            self._trainer.load_weights(self._path("last", len(self.progress.history) - 1))
-            for variable, value in zip(self._random_states(), state["random_states"], strict=True):
-                variable.assign(value)
+            try:
+                for weights, sha256 in state["sha256"].items():
+                    if artifacts.sha256_file(self.folder / weights) != sha256:
+                        raise ValueError(f"{weights} does not have the sha256 in state.json")
+                keras_weights.load(self._trainer, self._path("last", len(self.progress.history) - 1))
+                for variable, value in zip(self._random_states(), state["random_states"], strict=True):
+                    variable.assign(value)
+            except (OSError, ValueError, TypeError) as error:
+                reason = " ".join(str(error).split())
+                raise UserError(f"{self.folder} holds no whole checkpoint ({reason}). {remedy}") from error
         return len(self.progress.history)
 
     def save(self, logs: Logs) -> None:
@@ -92,10 +122,14 @@ class Checkpoints:
         if best == epoch:
             self._save(self._model, self._path("best", epoch))
         random_states = [variable.numpy().tolist() for variable in self._random_states()]
-        artifacts.write_json(
-            self.folder / "state.json", {"history": self.progress.history, "random_states": random_states}
-        )
-        kept = {"state.json", self._path("last", epoch).name, self._path("best", best).name}
+        weights = {self._path("last", epoch), self._path("best", best)}
+        state = {
+            "history": self.progress.history,
+            "random_states": random_states,
+            "sha256": {path.name: artifacts.sha256_file(path) for path in weights},
+        }
+        artifacts.write_json(self.folder / "state.json", state)
+        kept = {"state.json", *(path.name for path in weights)}
         for path in self.folder.iterdir():
             if path.name not in kept:
                 path.unlink()

@@ -1,16 +1,28 @@
 """Fully connected layers in NumPy: what the ridge, logistic, softmax and DNN heads are once they are trained."""
 
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import pydantic
 from safetensors.numpy import load_file, save
+from typing_extensions import TypedDict
 
 from stages.library import artifacts
 from stages.library.feature_scaling import BLOCK_ROWS, RowScaling
+from stages.library.guarded_files import read_json
 from stages.library.heads import batches
 
 WEIGHTS = "weights.safetensors"
+
+
+class Config(TypedDict):
+    """Content of config.json: `units` has the features and each layer's outputs."""
+
+    row_scaling: RowScaling
+    units: Annotated[list[Annotated[int, pydantic.Field(ge=1)]], pydantic.Field(min_length=2)]
 
 
 @dataclass(frozen=True)
@@ -60,8 +72,22 @@ class DenseNetwork:
         artifacts.write_json(folder / "config.json", config)
 
     @classmethod
-    def load(cls, folder: Path) -> "DenseNetwork":
-        """Reads what `save` wrote."""
+    def load(cls, folder: Path, dim: int, num_classes: int) -> "DenseNetwork":
+        """Reads what `save` wrote.
+
+        Raises:
+          ValueError: the layers don't lead from `dim` features to `num_classes` logits, or not as config.json says.
+          UserError: config.json is damaged.
+        """
+        config: Config = read_json(folder / "config.json", Config)
         tensors = load_file(folder / WEIGHTS)
-        layers = tuple(Dense(tensors[f"kernel_{i}"], tensors[f"bias_{i}"]) for i in range(len(tensors) // 2))
-        return cls(layers, RowScaling(**artifacts.read_json(folder / "config.json")["row_scaling"]))
+        units = config["units"]
+        expected: dict[str, tuple[int, ...]] = {
+            f"kernel_{i}": (before, after) for i, (before, after) in enumerate(pairwise(units))
+        }
+        expected |= {f"bias_{i}": (after,) for i, after in enumerate(units[1:])}
+        found = {name: tensor.shape for name, tensor in tensors.items() if tensor.dtype == np.float32}
+        if found != expected or (units[0], units[-1]) != (dim, num_classes):
+            raise ValueError(f"{WEIGHTS} must lead from {dim} features to {num_classes} logits by layers of {units}")
+        layers = tuple(Dense(tensors[f"kernel_{i}"], tensors[f"bias_{i}"]) for i in range(len(units) - 1))
+        return cls(layers, config["row_scaling"])

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pydantic
 
-from stages.library import artifacts, metrics, model_size, records, tables, training_keys
+from stages.library import artifacts, dataset_file, metrics, model_size, records, result_files, tables, training_keys
 from stages.library.bottlenecks import METADATA_KEY, softmax
 from stages.library.console import UserError
 from stages.library.params import CONFIG
@@ -91,7 +91,7 @@ def write_evaluation(
       UserError: logits are not finite, the predictions are of other pictures or classes than the shards hold, or the
         model was trained on test pictures.
     """
-    dataset = artifacts.read_json(shards / "dataset.json")
+    dataset = dataset_file.read(shards / "dataset.json")
     filenames = check(predictions, shards, dataset["classes"])
     tested = dict(zip(predictions.keys, filenames, strict=True))
     training_keys.check(model.folder, tested, dataset["duplicates"]["across_official_split"])
@@ -99,7 +99,9 @@ def write_evaluation(
     if predictions.temperature is not None:
         numbers["calibration"] = calibration_of(predictions, predictions.temperature, params)
     if model.kind == "head":
-        numbers["cross_validation"] = rounded(artifacts.read_json(model.folder / "cross_validation.json"))
+        numbers["cross_validation"] = rounded(
+            result_files.read_cross_validation(model.folder / "cross_validation.json")
+        )
     if predictions.training_mode_logits is not None:
         accuracy = metrics.top1_accuracy(predictions.training_mode_logits, predictions.labels)
         numbers["training_mode"] = rounded({"top1_accuracy": accuracy})

@@ -1,5 +1,6 @@
 """Features of every picture by a pretrained network: taken from the feature store, and computed where it has none."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -158,7 +159,7 @@ def calibration_rows(index: RecordIndex, params: Params) -> tuple[int, ...]:
     return tuple(rows[np.argsort(numbers)[: params.calibration_images]].tolist())
 
 
-def extract(name: str, params: Params, shards: Path, dataset: dict[str, Any], out: Path) -> Extracted:
+def extract(name: str, params: Params, shards: Path, dataset: Mapping[str, Any], out: Path) -> Extracted:
     """Writes the features of every picture: `out/SPLIT-00000-of-00004.parquet`, one file per TFRecord shard.
 
     They come from the feature store; what it lacks is computed and added first, part by part, so that a killed run goes

@@ -5,11 +5,13 @@ By columns, from the training rows: standardization. It is linear, so it is fold
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+import pydantic
 
 from stages.library import disk_arrays
+from stages.library.guarded_files import CONFIG
 from stages.library.heads import batches
 
 BLOCK_ROWS = 4096
@@ -29,7 +31,9 @@ class RowScaling:
     Reference: Perronnin, Sánchez and Mensink, Improving the Fisher Kernel for Large-Scale Image Classification, 2010.
     """
 
-    power: float = 1.0
+    __pydantic_config__: ClassVar = CONFIG
+
+    power: Annotated[float, pydantic.Field(gt=0, le=1)] = 1.0
     unit_length: bool = False
 
     def __call__(self, features: np.ndarray) -> np.ndarray:

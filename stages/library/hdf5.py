@@ -13,6 +13,8 @@ from pathlib import Path
 MOST_CPU_SECONDS = 10  # reading takes less than a second for each GB
 MOST_BYTES = 1 << 31  # of an array, far above the largest of any network here
 
+MOST_MEMORY = 2 * MOST_BYTES  # of the process
+
 
 def check(path: Path) -> None:
     """Reads a file to the end.
@@ -31,12 +33,17 @@ def check(path: Path) -> None:
 
 
 def _read(path: Path) -> None:
-    """Reads all attributes and arrays of a file."""
+    """Reads all attributes and arrays of a file, and nothing beside it."""
     import h5py
 
-    def read(_: str, item: "h5py.Group | h5py.Dataset") -> None:
+    def read(name: str, item: "h5py.Group | h5py.Dataset") -> None:
         dict(item.attrs)
-        if isinstance(item, h5py.Dataset):
+        if isinstance(item, h5py.Group):
+            if not all(isinstance(item.get(key, getlink=True), h5py.HardLink) for key in item):
+                raise ValueError(f"{name} has a link, perhaps out of the file")
+        else:
+            if item.is_virtual or item.external:
+                raise ValueError(f"{name} stands in another file")
             if item.nbytes > MOST_BYTES:
                 raise ValueError(f"an array has {item.nbytes} bytes")
             item[()]
@@ -49,4 +56,5 @@ def _read(path: Path) -> None:
 if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_CPU, (MOST_CPU_SECONDS, MOST_CPU_SECONDS + 1))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     _read(Path(sys.argv[1]))

@@ -1,6 +1,7 @@
 """Networks of keras.applications and their published .h5 files."""
 
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,10 +43,20 @@ def load_h5(model: "keras.Model", path: Path, name: str) -> None:
     """
     try:
         hdf5.check(path)
-        model.load_weights(path)
-    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
+        load(model, path)
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} must be an .h5 weight file of {name} with its top: {reason}") from error
+
+
+def load(model: "keras.Model", path: Path) -> None:
+    """Fills a model from a file that `hdf5.check` has read; raises OSError or ValueError where it does not fit."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # Keras only warns where some layers keep random weights
+            model.load_weights(path)
+    except (UserWarning, KeyError, IndexError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
+        raise ValueError(str(error) or type(error).__name__) from error
 
 
 def with_stable_names(network: "keras.Model") -> "keras.Model":

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.library import artifacts, published, tables
+from stages.library import published, result_files, tables
 from stages.library.console import UserError, in_a_line
 
 # Metrics key -> column heading; in the order in which people read them.
@@ -38,6 +38,10 @@ SUMMARY = {
 }
 HEADINGS = ("model", "backbone", "top-1 [95% interval]", *COLUMNS.values(), "cross-validation", "size", "n")
 FEWSHOT_HEADINGS = ("head", "images per class", "background", "top-1", "mean per class", "draws", "n")
+
+
+class NoResultError(UserError):
+    """Nothing was evaluated on this data set yet."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class Audit:
     """
 
     backbone: str
-    numbers: dict[str, Any]
+    numbers: result_files.Audit
     figures: Path
 
 
@@ -109,7 +113,7 @@ def collect(
       The results, highest top-1 accuracy first, and a sentence on each result that is left out.
 
     Raises:
-      UserError: no result is on this data set.
+      UserError: a file of a result is damaged; NoResultError: no result is on this data set.
     """
     results, left_out = [], []
     for path in sorted(metrics.rglob("*.json")):
@@ -123,14 +127,14 @@ def collect(
         if not (figures / "evaluation.json").is_file():
             left_out.append(f"{path} is left out: {figures} is missing")
             continue
-        about = artifacts.read_json(figures / "evaluation.json")
+        about = result_files.read_evaluation(figures / "evaluation.json")
         if about["dataset"]["sha256"] != dataset_sha256:
             left_out.append(f"{path} is left out: it was measured on another data set or split")
             continue
-        numbers = artifacts.read_json(path)
+        numbers = result_files.read_metrics(path)
         results.append(Result(name.as_posix(), about["model"], about["backbone"] or "", numbers, figures))
     if not results:
-        raise UserError(f"{metrics} holds no result on the present data set. Run: dvc repro")
+        raise NoResultError(f"{metrics} holds no result on the present data set. Run: dvc repro")
     return sorted(results, key=lambda result: (-result.metrics["top1_accuracy"], result.name)), left_out
 
 
@@ -147,7 +151,7 @@ def collect_fewshot(
         figures = evaluations / backbone / FEWSHOT
         if not (figures / "fewshot.json").is_file():
             continue
-        if artifacts.read_json(figures / "fewshot.json")["dataset"]["sha256"] != dataset_sha256:
+        if result_files.read_fewshot(figures / "fewshot.json")["dataset"]["sha256"] != dataset_sha256:
             left_out.append(f"{figures} is left out: it was measured on another data set or split")
             continue
         if rows := tables.read_csv(figures / "summary.csv", SUMMARY):
@@ -162,7 +166,7 @@ def collect_audits(evaluations: Path, dataset_sha256: str, backbones: Sequence[s
         figures = evaluations / backbone / AUDIT
         if not (figures / "audit.json").is_file():
             continue
-        numbers = artifacts.read_json(figures / "audit.json")
+        numbers = result_files.read_audit(figures / "audit.json")
         if numbers["dataset"]["sha256"] == dataset_sha256:
             found.append(Audit(backbone, numbers, figures))
         else:

@@ -2,12 +2,22 @@
 
 from pathlib import Path
 
-from stages.library import artifacts, backbones, bottlenecks, training_keys
+from typing_extensions import TypedDict
+
+from stages.library import backbones, bottlenecks, training_keys
+from stages.library.guarded_files import read_json
+from stages.library.heads import Features
 
 # What training leaves beside a model, and no prediction reads.
 BOOKKEEPING = {"curve.csv", "cross_validation.json", "last.weights.h5", "variables.csv"}
 BOOKKEEPING |= {training_keys.OF_HEAD, training_keys.OF_NETWORK}
 FLOAT32_BYTES = 4
+
+
+class _Head(TypedDict):
+    """What is read of head.json."""
+
+    features: Features
 
 
 def in_bytes(folder: Path, backbone: str | None) -> int:
@@ -23,6 +33,7 @@ def in_bytes(folder: Path, backbone: str | None) -> int:
     if backbone is None:
         return own
     about = backbones.lookup(backbone).BACKBONE
-    columns = bottlenecks.COLUMNS[artifacts.read_json(folder / "head.json")["features"]]
+    head: _Head = read_json(folder / "head.json", _Head, "Run: dvc repro -f train-heads")
+    columns = bottlenecks.COLUMNS[head["features"]]
     classifier = 0 if "logits" in columns else (about.feature_width + 1) * about.num_logits
     return own + FLOAT32_BYTES * (about.num_parameters - classifier)

@@ -4,22 +4,28 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal, NotRequired
 
 import numpy as np
+import pydantic
+from typing_extensions import TypedDict
 
 from stages.library import (
     artifacts,
     backbones,
     console,
     finetuning,
-    params,
+    guarded_files,
+    hdf5,
+    keras_weights,
     preprocessing,
     scratch,
     tensorflow_runtime,
     training,
 )
 from stages.library.console import UserError
+from stages.library.dataset_file import Classes
+from stages.library.guarded_files import CONFIG, PLUGIN_NAME
 from stages.library.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -27,6 +33,34 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 PREDICTION_BATCH = 64
+WEIGHTS = "best.weights.h5"
+FLOAT32_BYTES = 4
+REMEDY = "Run: dvc repro"
+
+
+class Described(TypedDict):
+    """What config.json says of a network of either kind; files before the key `sha256`, of the weights, lack it."""
+
+    classes: Classes
+    preprocessing: Preprocessing
+    sha256: NotRequired[str]
+
+
+@pydantic.with_config(CONFIG)
+class Finetuned(Described):
+    """Content of the config.json that finetune writes."""
+
+    kind: Literal["finetuned"]
+    backbone: Annotated[str, pydantic.Field(pattern=PLUGIN_NAME)]
+    finetune: finetuning.Params
+
+
+@pydantic.with_config(CONFIG)
+class Scratch(Described):
+    """Content of the config.json that train-scratch writes."""
+
+    kind: Literal["scratch"]
+    scratch: scratch.Params
 
 
 @dataclass(frozen=True)
@@ -40,6 +74,7 @@ class Network:
       model: float32 pixels in [0, 255], (batch, side, side, 3), to float32 logits (batch, classes).
       flip: whether the logits are means over each picture and its mirror image.
       trained_batch_norm: whether fine-tuning trained its BatchNorm layers.
+      backbone: name of the fine-tuned one.
     """
 
     kind: str
@@ -48,6 +83,7 @@ class Network:
     model: "keras.Model"
     flip: bool = False
     trained_batch_norm: bool = False
+    backbone: str | None = None
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Returns float32 (n, classes) for float32 pixels (n, side, side, 3)."""
@@ -100,24 +136,55 @@ def load(folder: Path) -> Network:
     """Rebuilds a network with its best epoch's weights, as finetune and train-scratch describe it in config.json.
 
     Raises:
-      UserError: the folder holds no trained network.
+      UserError: the folder holds no trained network, or a damaged one.
     """
     tensorflow_runtime.start()
+    config = describe(folder)
+    classes, preparation = tuple(config["classes"]), config["preprocessing"]
+    weights = folder / WEIGHTS
     try:
-        config = artifacts.read_json(folder / "config.json")
+        if config.get("sha256") not in (None, artifacts.sha256_file(weights)):
+            raise ValueError("it does not have the sha256 in config.json")
+        hdf5.check(weights)
+        _check_size(config, weights)
+        settings: training.Params
+        if config["kind"] == "finetuned":
+            settings = config["finetune"]
+            backbone = backbones.lookup(config["backbone"]).build(preparation.input_size_px)
+            model, trained_batch_norm = finetuning.build(backbone, len(classes), settings), settings.train_batch_norm
+        else:
+            settings = config["scratch"]
+            model, trained_batch_norm = scratch.build(len(classes), settings), False
+        keras_weights.load(model, weights)
     except (OSError, ValueError) as error:
-        raise UserError(f"{folder} holds no trained network ({error}). Run: dvc repro") from error
-    classes, preparation = tuple(config["classes"]), Preprocessing(**config["preprocessing"])
-    settings: training.Params
+        raise UserError(f"{weights} can't be read ({' '.join(str(error).split())}). {REMEDY}") from error
+    name = config["backbone"] if config["kind"] == "finetuned" else None
+    return Network(config["kind"], classes, preparation, model, settings.flip_predictions, trained_batch_norm, name)
+
+
+def describe(folder: Path) -> Finetuned | Scratch:
+    """Reads the config.json of a network.
+
+    Raises:
+      UserError: it is missing or damaged.
+    """
+    kind = Annotated[Finetuned | Scratch, pydantic.Field(discriminator="kind"), pydantic.AfterValidator(_checked)]
+    found: Finetuned | Scratch = guarded_files.read_json(folder / "config.json", kind, REMEDY)
+    return found
+
+
+def _checked(config: Finetuned | Scratch) -> Finetuned | Scratch:
+    side = config["preprocessing"].input_size_px
+    if config["kind"] == "scratch" and config["scratch"].input_size_px != side:
+        raise ValueError("`preprocessing.input_size_px` must be `scratch.input_size_px`")
+    return config
+
+
+def _check_size(config: Finetuned | Scratch, weights: Path) -> None:
+    """Raises ValueError where the file is too small for the network, for which memory would be taken in vain."""
     if config["kind"] == "finetuned":
-        settings = params.parse("finetune", config["finetune"], finetuning.Params)
-        backbone = backbones.lookup(config["backbone"]).build(preparation.input_size_px)
-        model, trained_batch_norm = finetuning.build(backbone, len(classes), settings), settings.train_batch_norm
+        parameters = backbones.lookup(config["backbone"]).BACKBONE.feature_width * len(config["classes"])
     else:
-        settings = params.parse("scratch", config["scratch"], scratch.Params)
-        model, trained_batch_norm = scratch.build(len(classes), settings), False
-    try:
-        model.load_weights(folder / "best.weights.h5")
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / 'best.weights.h5'} can't be read ({error}). Run: dvc repro") from error
-    return Network(config["kind"], classes, preparation, model, settings.flip_predictions, trained_batch_norm)
+        parameters = scratch.num_weights(len(config["classes"]), config["scratch"])
+    if weights.stat().st_size < FLOAT32_BYTES * parameters:
+        raise ValueError("it is too small for the network in config.json")

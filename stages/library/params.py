@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pydantic
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from stages.library.console import UserError
+from stages.library.guarded_files import CONFIG as CONFIG
+from stages.library.guarded_files import FileError, problems, shortened
+from stages.library.guarded_yaml import read_yaml
 
 T = TypeVar("T")
 
-CONFIG = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
-
+MOST_PROBLEMS = 20  # named in one line
 LIBRARY = Path(__file__).parent
 SECTIONS = {
     "dataset": "stages.library.datasets",
@@ -50,14 +50,14 @@ def load(path: Path) -> "Params":
     """Reads and validates a params.yaml.
 
     Raises:
-      ParamsError: the file can't be read, or a key is unknown, missing or breaks its rule. Every bad key is named.
+      ParamsError: the file can't be read, or a key is unknown, missing or breaks its rule. Up to twenty are named.
     """
     try:
-        content = YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
-        raise ParamsError(f"{path} can't be read: {' '.join(str(error).split())}") from error
+        content = read_yaml(Path(path))
+    except FileError as error:
+        raise ParamsError(str(error)) from error
     if not isinstance(content, Mapping):
-        raise ParamsError(f"{path} must be a mapping of sections. Received: {content!r}")
+        raise ParamsError(f"{path} must be a mapping of sections. Received: {shortened(content)}")
     return Params(content, str(path))
 
 
@@ -67,20 +67,21 @@ class Params:
     def __init__(self, content: Mapping[str, Any], source: str = "params.yaml"):
         heads = plugin_names(PLUGINS["heads"])
         modules = SECTIONS | {head: f"stages.library.heads.{head}" for head in heads}
-        problems = _wrong_keys(content, set(modules) | set(PLUGINS))
+        wrong = _wrong_keys(content, set(modules) | set(PLUGINS))
         self._sections: dict[str, Any] = {}
         for name, folder in PLUGINS.items():
             if name in content:
-                problems += _wrong_names(name, content[name], plugin_names(folder))
+                wrong += _wrong_names(name, content[name], plugin_names(folder))
                 self._sections[name] = content[name]
         for name, module in modules.items():
             if name in content:
                 try:
                     self._sections[name] = parse(name, content[name], importlib.import_module(module).Params)
                 except ParamsError as error:
-                    problems.append(str(error))
-        if problems:
-            raise ParamsError(f"{source}: " + "; ".join(problems))
+                    wrong.append(str(error))
+        if wrong:
+            more = f"; {len(wrong) - MOST_PROBLEMS} more" if len(wrong) > MOST_PROBLEMS else ""
+            raise ParamsError(f"{source}: {'; '.join(wrong[:MOST_PROBLEMS])}{more}")
 
     def __getitem__(self, section: str) -> Any:
         return self._sections[section]
@@ -96,35 +97,23 @@ def parse(section: str, content: object, kind: type[T]) -> T:
         # JSON, for pydantic's strict mode takes a list for a tuple there, and nothing is converted silently.
         return pydantic.TypeAdapter(kind).validate_json(json.dumps(content, default=str), strict=True)
     except pydantic.ValidationError as error:
-        found = error.errors()
-        # A list with a bad item is also reported as too short, for what is left of it.
-        inner = {item["loc"][:-1] for item in found if len(item["loc"]) > 1}
-        problems = [_explain(section, item) for item in found if item["loc"] not in inner]
-        raise ParamsError("; ".join(problems)) from error
-
-
-def _explain(section: str, item: Any) -> str:
-    key = ".".join([section, *(str(part) for part in item["loc"])])
-    if item["type"] == "missing":
-        return f"`{key}` is missing"
-    if item["type"] == "unexpected_keyword_argument":
-        return f"`{key}` is unknown. Received: {item['input']!r}"
-    rule = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    return f"`{key}`: {rule[0].lower() + rule[1:]}. Received: {item['input']!r}"
+        raise ParamsError("; ".join(problems(error, section))) from error
 
 
 def _wrong_keys(content: Mapping[str, Any], known: set[str]) -> list[str]:
     unknown = sorted(str(key) for key in set(content) - known)
     missing = sorted(known - set(content))
-    return [f"`{key}` is unknown; the sections are {', '.join(sorted(known))}" for key in unknown] + [
+    return [f"`{shortened(key)[1:-1]}` is unknown; the sections are {', '.join(sorted(known))}" for key in unknown] + [
         f"`{key}` is missing" for key in missing
     ]
 
 
 def _wrong_names(key: str, names: object, known: tuple[str, ...]) -> list[str]:
     if not isinstance(names, list) or not names:
-        return [f"`{key}` must be a list of at least one of {', '.join(known)}. Received: {names!r}"]
-    problems = [f"`{key}` must be among {', '.join(known)}. Received: {name!r}" for name in names if name not in known]
+        return [f"`{key}` must be a list of at least one of {', '.join(known)}. Received: {shortened(names)}"]
+    wrong = [
+        f"`{key}` must be among {', '.join(known)}. Received: {shortened(name)}" for name in names if name not in known
+    ]
     if len({str(name) for name in names}) < len(names):
-        problems.append(f"`{key}` must not name anything twice. Received: {names!r}")
-    return problems
+        wrong.append(f"`{key}` must not name anything twice. Received: {shortened(names)}")
+    return wrong

@@ -9,7 +9,11 @@ shrinks that changes nothing, and an op without it takes a third of the time at 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeVar
+
+import pydantic
+
+from stages.library.guarded_files import CONFIG
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -17,6 +21,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ResizeMethod = Literal["bilinear", "bicubic", "bilinear_tf1"]
+InputSize = Annotated[int, pydantic.Field(ge=1, le=1024)]
+Kept = Annotated[float, pydantic.Field(gt=0, le=1)]
 
 # Part of every fingerprint of cached features: another text makes them stale, so it changes with the ops below.
 DESCRIPTION = (
@@ -37,9 +43,11 @@ class Preprocessing:
       resize: how the crop is brought to the square, a `ResizeMethod`.
     """
 
-    input_size_px: int
-    central_crop: float = 1.0
-    resize: str = "bilinear"
+    __pydantic_config__: ClassVar = CONFIG
+
+    input_size_px: InputSize
+    central_crop: Kept = 1.0
+    resize: ResizeMethod = "bilinear"
 
 
 def decode(encoded: "tf.Tensor") -> "tf.Tensor":

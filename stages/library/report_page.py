@@ -8,9 +8,10 @@ import base64
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
 from stages.library import console, leaderboard, pareto, plots, published, tables
+from stages.library.dataset_file import Dataset, Split
 from stages.library.leaderboard import Audit, FewShot, Result
 from stages.library.pareto import Point
 
@@ -33,7 +34,7 @@ tbody tr:first-child td { font-weight: 600; } .plain tbody tr:first-child td { f
 
 
 def render(
-    dataset: dict[str, Any],
+    dataset: Dataset,
     results: Sequence[Result],
     fewshots: Sequence[FewShot],
     audits: Sequence[Audit],
@@ -80,11 +81,11 @@ of the logits as they were trained; n counts test pictures.</p>
 """
 
 
-def facts(dataset: dict[str, Any]) -> str:
+def facts(dataset: Dataset) -> str:
     """Returns two sentences on the data set: classes, pictures per split, sizes in pixels, what was left out."""
     counts = {split: sum(classes.values()) for split, classes in dataset["counts"].items()}
-    splits = ", ".join(f"{counts[split]:,} {split}" for split in ("train", "validation", "test"))
-    height, width = (_range(*dataset["shape"][side]) for side in ("height_px", "width_px"))
+    splits = ", ".join(f"{counts[split]:,} {split}" for split in get_args(Split))
+    height, width = _range(*dataset["shape"]["height_px"]), _range(*dataset["shape"]["width_px"])
     return (
         f"{len(dataset['classes']):,} classes, {dataset['images']:,} pictures ({splits}), {width} by {height} px "
         f"(width by height). {dataset['rejected']:,} entries of the source were left out as unreadable."

@@ -5,6 +5,7 @@ The published one (Kostadinov 2017-04-23, test top-1 0.6734 on CIFAR-10): `chann
 (`activation: linear`) and no batch normalization, so max-pooling alone keeps it from being a linear classifier.
 """
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
@@ -39,6 +40,17 @@ class Params(training.Params):
         if len(self.kernels_px) != len(self.channels):
             raise ValueError("`kernels_px` must have as many items as `channels`")
         return self
+
+
+def num_weights(num_classes: int, params: Params) -> int:
+    """Returns how many numbers the kernels of the network have, without building it."""
+    channels, side = 3, -(-params.input_size_px // params.first_stride)
+    total = 0
+    for width, kernel_px in zip(params.channels, params.kernels_px, strict=True):
+        total += channels * width * kernel_px**2
+        channels, side = width, -(-side // 2)
+    widths = (side * side * channels, *params.hidden_units, num_classes)
+    return total + sum(before * after for before, after in pairwise(widths))
 
 
 def build(num_classes: int, params: Params) -> "keras.Model":

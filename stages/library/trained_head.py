@@ -2,14 +2,33 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import pydantic
 from safetensors import SafetensorError
+from typing_extensions import TypedDict
 
-from stages.library import artifacts, heads
+from stages.library import artifacts, guarded_files, heads, params
 from stages.library.bottlenecks import Source
 from stages.library.console import UserError
+from stages.library.guarded_files import CONFIG
+from stages.library.heads import Features
+
+REMEDY = "Run: dvc repro -f train-heads"
+
+
+@pydantic.with_config(CONFIG)
+class Description(TypedDict):
+    """Content of head.json; the keys are those of `TrainedHead`."""
+
+    head: str
+    features: Features
+    dim: Annotated[int, pydantic.Field(ge=1)]
+    num_classes: Annotated[int, pydantic.Field(ge=1)]
+    source: Source
+    chosen: dict[str, Any]
+    temperature: Annotated[float, pydantic.Field(gt=0)]
 
 
 @dataclass(frozen=True)
@@ -35,7 +54,15 @@ class TrainedHead:
     temperature: float = 1.0
 
     def logits(self, features: np.ndarray) -> np.ndarray:
-        """Returns calibrated logits, float32 (n, classes), for features (n, dim); softmax gives probabilities."""
+        """Returns calibrated logits, float32 (n, classes), for features (n, dim); softmax gives probabilities.
+
+        Raises:
+          UserError: the features have another width.
+        """
+        if features.shape[1] != self.dim:
+            raise UserError(
+                f"the head takes {self.dim} features a picture, and its backbone gives {features.shape[1]}. {REMEDY}"
+            )
         return self.head.logits(features) / np.float32(self.temperature)
 
     def save(self, folder: Path) -> None:
@@ -57,12 +84,12 @@ def load(folder: Path) -> TrainedHead:
     """Reads what the train-heads stage wrote.
 
     Raises:
-      UserError: a file is missing or damaged.
+      UserError: a file is missing or damaged, or they do not belong together.
     """
     try:
-        content = artifacts.read_json(folder / "head.json")
-        source = Source(**content["source"] | {"classes": tuple(content["source"]["classes"])})
-        head = heads.lookup(content["head"]).load(folder)
+        content = describe(folder)
+        source = content["source"]
+        head = heads.lookup(content["head"]).load(folder, content["dim"], len(source.classes))
         return TrainedHead(
             name=content["head"],
             head=head,
@@ -72,6 +99,26 @@ def load(folder: Path) -> TrainedHead:
             chosen=content["chosen"],
             temperature=content["temperature"],
         )
-    except (OSError, ImportError, KeyError, TypeError, ValueError, SafetensorError) as error:
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{folder} holds no readable head ({reason}). Run: dvc repro -f train-heads") from error
+        raise UserError(f"{folder} holds no readable head ({reason}). {REMEDY}") from error
+
+
+def describe(folder: Path) -> Description:
+    """Reads the head.json of a head.
+
+    Raises:
+      UserError: it is missing or damaged.
+    """
+    kind = Annotated[Description, pydantic.AfterValidator(_checked)]
+    found: Description = guarded_files.read_json(folder / "head.json", kind, REMEDY)
+    return found
+
+
+def _checked(content: Description) -> Description:
+    known = params.plugin_names(params.PLUGINS["heads"])
+    if content["head"] not in known:
+        raise ValueError(f"`head` must be one of {', '.join(known)}")
+    if content["num_classes"] != len(content["source"].classes):
+        raise ValueError("`num_classes` must be the number of `source.classes`")
+    return content

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from stages.library.console import UserError
+
 if TYPE_CHECKING:
     import keras
 
@@ -74,5 +76,8 @@ class BackboneModule(Protocol):
 
 
 def lookup(name: str) -> BackboneModule:
-    """Returns the module of a backbone."""
-    return importlib.import_module(f"{__name__}.{name}")
+    """Returns the module of a backbone; raises UserError where there is none."""
+    try:
+        return importlib.import_module(f"{__name__}.{name}")
+    except ModuleNotFoundError as error:
+        raise UserError(f"there is no backbone {name!r}; {Path(__file__).parent} has all") from error

@@ -63,9 +63,9 @@ def fit(
     return trainer.train(features, labels, everything, ~everything)[0]
 
 
-def load(folder: Path) -> DenseNetwork:
-    """Reads a saved head."""
-    return DenseNetwork.load(folder)
+def load(folder: Path, dim: int, num_classes: int) -> DenseNetwork:
+    """Reads a saved head; ValueError where it has another shape."""
+    return DenseNetwork.load(folder, dim, num_classes)
 
 
 def _steps(examples: int, params: Params) -> int:

@@ -107,9 +107,9 @@ def fit(
     return DenseNetwork((Dense(*columns.fold_into(solution.kernel, solution.bias)),), params.row_scaling)
 
 
-def load(folder: Path) -> DenseNetwork:
-    """Reads a saved head."""
-    return DenseNetwork.load(folder)
+def load(folder: Path, dim: int, num_classes: int) -> DenseNetwork:
+    """Reads a saved head; ValueError where it has another shape."""
+    return DenseNetwork.load(folder, dim, num_classes)
 
 
 def _columns(features: np.ndarray, rows: np.ndarray, params: Params) -> Standardization:

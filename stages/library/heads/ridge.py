@@ -94,9 +94,9 @@ def fit(
     return _solve(moments, num_classes, chosen["penalty"], params, origin, basis)
 
 
-def load(folder: Path) -> DenseNetwork:
-    """Reads a saved head."""
-    return DenseNetwork.load(folder)
+def load(folder: Path, dim: int, num_classes: int) -> DenseNetwork:
+    """Reads a saved head; ValueError where it has another shape."""
+    return DenseNetwork.load(folder, dim, num_classes)
 
 
 def _compact(features: np.ndarray, params: Params) -> tuple[np.ndarray, np.ndarray | None]:

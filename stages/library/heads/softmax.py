@@ -87,9 +87,9 @@ def fit(
     return DenseNetwork((train(features, labels, num_classes, params, seed),))
 
 
-def load(folder: Path) -> DenseNetwork:
-    """Reads a saved head."""
-    return DenseNetwork.load(folder)
+def load(folder: Path, dim: int, num_classes: int) -> DenseNetwork:
+    """Reads a saved head; ValueError where it has another shape."""
+    return DenseNetwork.load(folder, dim, num_classes)
 
 
 def _epochs(

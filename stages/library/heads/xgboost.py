@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pydantic
+from typing_extensions import TypedDict
 
 from stages.library import artifacts, boosting_data, boosting_workers, column_groups, learning_curves
 from stages.library.boosting_data import Quantiles
 from stages.library.console import progress
 from stages.library.downloads import cache_folder
+from stages.library.guarded_files import read_json
 from stages.library.heads import CrossValidation, CurvePoint, Features, batches
 from stages.library.params import CONFIG
 
@@ -48,6 +50,13 @@ class Params:
     ]
     max_bin: Annotated[int, pydantic.Field(ge=2, le=65536, description="histogram bins per feature")]
     workers: Annotated[int, pydantic.Field(ge=0, le=10_000, description="Ray processes; 0: this process alone")]
+
+
+class Config(TypedDict):
+    """Content of config.json."""
+
+    num_classes: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -108,18 +117,22 @@ def fit(
         return _train(quantiles, num_classes, {"training": np.arange(len(labels))}, params, seed)[0]
 
 
-def load(folder: Path) -> BoostedTrees:
+def load(folder: Path, dim: int, num_classes: int) -> BoostedTrees:
     """Reads a saved head.
 
     Raises:
-      ValueError: the model isn't what was saved. XGBoost crashes the process on a truncated file, so it never sees one.
+      ValueError: the model isn't what was saved, or has another shape. XGBoost crashes the process on a truncated file,
+        so it never sees one.
     """
     import xgboost
 
-    config = artifacts.read_json(folder / "config.json")
+    config: Config = read_json(folder / "config.json", Config)
     if artifacts.sha256_file(folder / MODEL) != config["sha256"]:
         raise ValueError(f"{MODEL} does not have the sha256 in config.json")
-    return BoostedTrees(xgboost.Booster(model_file=folder / MODEL), config["num_classes"])
+    booster = xgboost.Booster(model_file=folder / MODEL)
+    if (booster.num_features(), config["num_classes"]) != (dim, num_classes):
+        raise ValueError(f"{MODEL} must take {dim} features and give {num_classes} logits")
+    return BoostedTrees(booster, num_classes)
 
 
 @contextlib.contextmanager
