@@ -10,8 +10,11 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
+
 from stages.library import artifacts, console, dataset_summary, datasets, mosaics, params, pictures, splits
 from stages.library.datasets import Picture, Stray
+from stages.library.decoding_workers import Workers
 from stages.library.inclusion import Inclusion
 from stages.library.pictures import Normalised, PictureError
 from stages.library.records import Record
@@ -100,15 +103,19 @@ def normalise_all(
 
     Few items are in memory at once, two for each core and one, for each may be a file of 256 MiB or 100 megapixels.
     """
-    return ahead(lambda item: (item, normalise(item)), found, os.cpu_count() or 1)
+    cores = os.cpu_count() or 1
+    with Workers(cores) as workers:
+        yield from ahead(lambda item: (item, normalise(item, workers)), found, cores)
 
 
-def normalise(item: Picture | Stray) -> Normalised | PictureError | None:
+def normalise(item: Picture | Stray, workers: Workers) -> Normalised | PictureError | None:
     """Returns the normalised picture, the error that prevents it, or None for what is no picture."""
     if isinstance(item, Stray):
         return None
     try:
-        return pictures.normalise(item.content)
+        # Pixels that a data set's module has read are nobody's file any more.
+        read = pictures.normalise if isinstance(item.content, np.ndarray) else workers.normalise
+        return read(item.content)
     except PictureError as error:
         return error
 

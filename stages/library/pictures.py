@@ -7,7 +7,7 @@ a picture took 16 MB, 2 s to encode and, each time it was read, five times as lo
 
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,7 +106,11 @@ class Normalised:
         return pixels.reshape(self.height, self.width, -1)
 
 
-def normalise(content: bytes | np.ndarray) -> Normalised:
+def normalise(
+    content: bytes | np.ndarray,
+    max_pixels: int = MAX_PIXELS,
+    before_decoding: Callable[[int], None] | None = None,
+) -> Normalised:
     """Verifies a picture and gives it back as upright 8-bit grey or RGB, encoded.
 
     JPEG and PNG files that are so already keep their bytes. All else becomes PNG: of animations the first frame;
@@ -116,13 +120,17 @@ def normalise(content: bytes | np.ndarray) -> Normalised:
     Args:
       content: a file's bytes in any format that Pillow reads, or uint8 (height, width), (height, width, 1) or
         (height, width, 3).
+      max_pixels: of a file.
+      before_decoding: called once with the number of a file's pixels, when its head has been checked.
 
     Raises:
-      PictureError: the bytes are no picture, are damaged or truncated, or hold more than 100 megapixels (found from
-        the header, before anything is decoded).
+      PictureError: the bytes are no picture, are damaged or truncated, or hold more than `max_pixels` (found from the
+        header, before anything is decoded).
       ValueError: an array of another dtype or shape.
     """
-    return _from_array(content) if isinstance(content, np.ndarray) else _from_file(content)
+    if isinstance(content, np.ndarray):
+        return _from_array(content)
+    return _from_file(content, max_pixels, before_decoding)
 
 
 def decode(encoded: bytes, enough_px: int | None = None) -> np.ndarray:
@@ -149,13 +157,15 @@ def _from_array(pixels: np.ndarray) -> Normalised:
     return _encoded(pixels[..., 0] if pixels.shape[2] == 1 else pixels, key, "png")
 
 
-def _from_file(content: bytes) -> Normalised:
+def _from_file(content: bytes, max_pixels: int, before_decoding: Callable[[int], None] | None) -> Normalised:
     if not content:
         raise PictureError("empty file")
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            _check_size(image)
+            _check_size(image, max_pixels)
             width, height = image.size
+            if before_decoding:
+                before_decoding(width * height)
             is_jpeg = image.format in JPEG
             kept = _kept_format(image, content) if is_jpeg else ""
             if kept:
@@ -178,9 +188,9 @@ def _from_file(content: bytes) -> Normalised:
     return Normalised(content, kept, height, width, key, _values(image, width * height))
 
 
-def _check_size(image: Image.Image) -> None:
-    if image.width * image.height > MAX_PIXELS:
-        raise PictureError(f"more than 100 megapixels: {image.width} x {image.height} px")
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        raise PictureError(f"more than {max_pixels / 1e6:g} megapixels: {image.width} x {image.height} px")
     if image.width * image.height == 0:
         raise PictureError("no pixels")
 
