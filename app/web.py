@@ -47,7 +47,8 @@ def main() -> None:
             webbrowser.open(url)
         print(f"web: open {url} in a browser; Ctrl+C ends it", flush=True)
         connections = SPARE_CONNECTIONS + CONNECTIONS_PER_REQUEST * (arguments.queue + arguments.concurrency)
-        run(configuration(server.app, connections, arguments.request_seconds), listening)
+        with contextlib.closing(server):
+            run(configuration(server.app, connections, arguments.request_seconds), listening)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -136,8 +137,7 @@ def warm_up(models: "ModelCache", pages: "Pages") -> None:
     deadline = explanation.Deadline.after(FIRST_ANSWER_SECONDS)
     loaded = models.get(pages.models[0], deadline)
     if pages.examples:
-        picture = explanation.read(pages.examples[0].encoded, pictures.MAX_PIXELS)
-        explanation.explain(loaded, picture, None, deadline)
+        explanation.explain(loaded, pictures.decode(pages.examples[0].encoded), None, deadline)
 
 
 def run(config: "uvicorn.Config", listening: socket.socket) -> None:

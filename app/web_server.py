@@ -1,10 +1,14 @@
 """The routes of the web page, and what it refuses: see docs/web.md."""
 
 import asyncio
+import contextlib
 import sys
+import threading
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -19,7 +23,9 @@ from app.explanation import Answer, Deadline, TooSlowError
 from app.model_cache import ModelCache
 from app.web_page import Pages
 from app.web_upload import Body, TooLargeError, Upload
+from stages.library import pictures
 from stages.library.console import UserError
+from stages.library.decoding_workers import Workers
 from stages.library.pictures import PictureError
 
 HEADERS = {
@@ -38,6 +44,7 @@ MESSAGES = {
     500: "Something went wrong; the terminal of the server says what.",
 }
 DISCARD_SECONDS = 5.0
+SPARE = 2  # pictures decoded at once beyond those classified
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,10 @@ class Server:
         self._pages = pages
         self._models = models
         self._limits = limits
-        self._pool = ThreadPoolExecutor(limits.concurrency, "classify")
+        # Who sends what takes long to decode keeps two others from being decoded, and nobody from being classified.
+        self._pool = ThreadPoolExecutor(limits.concurrency + SPARE, "classify")
+        self._decoding = Workers(limits.concurrency + SPARE)
+        self._classifying = threading.Semaphore(limits.concurrency)
         self._drawing = asyncio.Lock()
         self._requests = 0
         routes = [
@@ -88,6 +98,10 @@ class Server:
         named = [Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)]
         handlers = {HTTPException: self._refused, 500: self._failed}
         self.app = Headers(Starlette(routes=routes, middleware=named, exception_handlers=handlers))
+
+    def close(self) -> None:
+        """Ends the processes that decode, whatever they are doing."""
+        self._decoding.close()
 
     async def _form(self, request: Request) -> Response:
         return HTMLResponse(self._pages.classify(self._pages.models[0]))
@@ -156,19 +170,35 @@ class Server:
         error = ""
         try:
             if example is not None:
-                content = examples[example].encoded
+                picture = pictures.decode(examples[example].encoded)
             elif upload.file and upload.name:
-                content = upload.file.read()
+                picture = self._decode(upload.file.read())
             else:
                 raise PictureError("choose, paste or drop one first")
-            picture = explanation.read(content, self._limits.pixels)
-            answer = explanation.explain(self._models.get(model, deadline), picture, upload.label, deadline)
+            with self._turn(deadline):
+                answer = explanation.explain(self._models.get(model, deadline), picture, upload.label, deadline)
         except PictureError as reason:
             error = f"No picture that can be used: {reason}."
         except UserError as reason:
             print(f"error: {reason}", file=sys.stderr, flush=True)  # it holds paths, which are not for strangers
             error = "This model can't be loaded; the terminal of the server says why. Please choose another one."
         return HTMLResponse(self._pages.classify(model, answer, error, example, upload.name))
+
+    def _decode(self, content: bytes) -> np.ndarray:
+        try:
+            return self._decoding.pixels(content, self._limits.pixels)
+        except UserError as reason:
+            print(f"error: {reason}", file=sys.stderr, flush=True)
+            raise PictureError("the server can't decode it now, and its terminal says why") from reason
+
+    @contextlib.contextmanager
+    def _turn(self, deadline: Deadline) -> Iterator[None]:
+        if not self._classifying.acquire(timeout=deadline.left_seconds()):
+            raise TooSlowError
+        try:
+            yield
+        finally:
+            self._classifying.release()
 
     def _refuse(self, request: Request, status: int, text: str, retry_after_seconds: str = "") -> Response:
         headers = {"Retry-After": retry_after_seconds} if retry_after_seconds else {}

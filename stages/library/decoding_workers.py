@@ -6,6 +6,7 @@ more than that file: see `decoding_process` for the limits.
 
 import json
 import math
+import mmap
 import os
 import signal
 import socket
@@ -14,23 +15,37 @@ import subprocess
 import sys
 import threading
 import weakref
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import LifoQueue
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from stages.library import decoding_process
 from stages.library.console import UserError
-from stages.library.decoding_process import ANSWER, CONTROL, FORK, KEPT, PIXELS, REFUSED, REQUEST, Limits
+from stages.library.decoding_process import (
+    ANSWER,
+    CONTROL,
+    FORK,
+    KEPT,
+    LATER,
+    LENGTH,
+    REFUSED,
+    REQUEST,
+    SHARED_BYTES,
+    Limits,
+    ends,
+)
 from stages.library.pictures import MAX_PIXELS, Normalised, PictureError, Values
 
 ROOT = Path(__file__).parents[2]
 BEYOND = "takes more memory or time than a picture of its size may, or breaks its decoder"
 REMEDY = "Most likely the machine has too little memory left: end other programs, or take pictures of fewer pixels"
 TIMEVAL = struct.Struct("@ll")  # of C
-Head = tuple[Any, ...]  # as ANSWER has it
+Answer = tuple[tuple[Any, ...], bytes]  # the fields of ANSWER and what follows it
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,10 +55,17 @@ class Worker:
     Attributes:
       pid: of the process.
       connection: to it.
+      shared: memory that both have: the number of the file in work, and small files.
     """
 
     pid: int
     connection: socket.socket
+    shared: mmap.mmap
+
+    def close(self) -> None:
+        """Gives back what this process has of it; the other one ends when it has finished."""
+        self.connection.close()
+        self.shared.close()
 
 
 class Workers:
@@ -58,7 +80,7 @@ class Workers:
 
     def __init__(self, count: int, limits: Limits | None = None):
         self._limits = limits or Limits()
-        self._idle: LifoQueue[Worker | None] = LifoQueue()
+        self._idle: LifoQueue[Worker | None] = LifoQueue()  # None: one that is to be started
         for _ in range(count):
             self._idle.put(None)
         self._lock = threading.Lock()
@@ -69,7 +91,7 @@ class Workers:
             try:
                 process = subprocess.Popen(  # noqa: S603
                     [sys.executable, "-m", decoding_process.__name__, json.dumps(asdict(self._limits))],
-                    stdin=theirs,
+                    stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     env=os.environ | single | {"PYTHONPATH": path},
                     start_new_session=True,  # Ctrl+C is for this process alone, which then ends them
@@ -96,64 +118,101 @@ class Workers:
           PictureError: as there, or the file takes more than it may.
           UserError: the machine can't decode.
         """
-        head, rest = self._exchange(content, max_pixels, pixels_wanted=False)
-        kind, _, is_png, height, width, minimum, maximum, total, count, key = head
-        values = Values(minimum, maximum, total, count)
-        encoded = content if kind == KEPT else rest
-        return Normalised(encoded, "png" if is_png else "jpeg", height, width, key.hex(), values)
+        return _used(self.normalise_some([content], max_pixels)[0])
+
+    def normalise_some(
+        self, contents: Sequence[bytes], max_pixels: int = MAX_PIXELS
+    ) -> list[Normalised | PictureError]:
+        """Returns what `normalise` gives or raises for the first of some files; for at least one of them.
+
+        Args:
+          contents: at most `MAX_FILES`; small files together take little more than one.
+          max_pixels: of each.
+        """
+        answers = self._answers(contents, max_pixels, pixels_wanted=False)
+        return [
+            answer if isinstance(answer, PictureError) else _normalised(content, *answer)
+            for content, answer in zip(contents, answers, strict=False)
+        ]
 
     def pixels(self, content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         """Returns uint8 RGB (height, width, 3) of the picture that `normalise` gives; raises what it raises."""
-        (_, _, _, height, width, *_), rest = self._exchange(content, max_pixels, pixels_wanted=True)
-        return np.frombuffer(rest, np.uint8).reshape(height, width, 3)
+        head, rest = _used(self._answers([content], max_pixels, pixels_wanted=True)[0])
+        return np.frombuffer(rest, np.uint8).reshape(*head[3:5], 3)
 
-    def _exchange(self, content: bytes, max_pixels: int, pixels_wanted: bool) -> tuple[Head, bytes]:
-        """Returns the head of a worker's answer, and what follows it."""
+    def _answers(self, contents: Sequence[bytes], max_pixels: int, pixels_wanted: bool) -> list[Answer | PictureError]:
+        """Returns answers to the first of some files."""
         worker = self._idle.get()
         try:
             worker = worker or self._start()
-            head, rest = self._ask(worker, content, max_pixels, pixels_wanted)
-        except BaseException:  # Ctrl+C, too: the rest of an answer must not be taken for the next one
+            answers = self._ask(worker, contents, max_pixels, pixels_wanted)
+        except BaseException as error:  # Ctrl+C, too: the rest of an answer must not be taken for the next one
+            place = worker.shared[0] if worker else 0
             if worker:
-                worker.connection.close()
+                worker.close()
             self._idle.put(None)
-            raise
+            if not isinstance(error, PictureError):
+                raise
+            before: list[Answer | PictureError] = []
+            if place:  # their answers were lost
+                before = self._answers(contents[:place], max_pixels, pixels_wanted)
+            return [*before, error] if len(before) == place else before
         self._idle.put(worker)
-        if head[0] == REFUSED:
-            raise PictureError(rest.decode())
-        return head, rest
+        return answers
 
-    def _ask(self, worker: Worker, content: bytes, max_pixels: int, pixels_wanted: bool) -> tuple[Head, bytes]:
-        connection, given_up = worker.connection, False
-        seconds = TIMEVAL.pack(math.ceil(self._limits.clock(len(content), max_pixels)), 0)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, seconds)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
+    def _ask(
+        self, worker: Worker, contents: Sequence[bytes], max_pixels: int, pixels_wanted: bool
+    ) -> list[Answer | PictureError]:
+        """Returns a worker's answers; PictureError where it has ended over the file in work."""
+        lengths = list(map(len, contents))
+        seconds = math.ceil(sum(self._limits.clock(length, max_pixels) for length in lengths))
+        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+            worker.connection.setsockopt(socket.SOL_SOCKET, option, TIMEVAL.pack(seconds, 0))
+        worker.shared[0], given_up = 0, False
+        head = REQUEST.pack(len(contents), max_pixels, pixels_wanted) + b"".join(map(LENGTH.pack, lengths))
         try:
-            connection.sendall(REQUEST.pack(len(content), max_pixels, pixels_wanted))
-            connection.sendall(content)
-            head = connection.recv(ANSWER.size, socket.MSG_WAITALL)
-            if len(head) == ANSWER.size:
-                fields = ANSWER.unpack(head)
-                rest = connection.recv(fields[1], socket.MSG_WAITALL)
-                if len(rest) == fields[1]:
-                    return fields, rest
+            if sum(lengths) <= SHARED_BYTES:
+                for content, length, end in zip(contents, lengths, ends(lengths), strict=True):
+                    worker.shared[end - length : end] = content
+            worker.connection.sendall(head)
+            if sum(lengths) > SHARED_BYTES:
+                for content in contents:
+                    worker.connection.sendall(content)
+            return self._receive(worker.connection, len(contents))
         except BlockingIOError:
             given_up = True
-        except ConnectionError:
+        except (ConnectionError, EOFError):
             pass
-        os.kill(worker.pid, signal.SIGKILL)  # it has ended or will not, and its number is not free before it is asked for
+        os.kill(
+            worker.pid, signal.SIGKILL
+        )  # whether it has ended or not; its number is not free before it is asked for
         if self._tell(worker.pid) == -signal.SIGKILL and not given_up:
             raise UserError(f"a process that decodes pictures was killed. {REMEDY}")
         raise PictureError(BEYOND)
 
+    def _receive(self, connection: socket.socket, count: int) -> list[Answer | PictureError]:
+        answers: list[Answer | PictureError] = []
+        while len(answers) < count:
+            head = ANSWER.unpack(_exactly(connection, ANSWER.size))
+            kind, length = head[:2]
+            if kind == LATER:
+                break
+            rest = _exactly(connection, length) if length else b""
+            answers.append(PictureError(rest.decode()) if kind == REFUSED else (head, rest))
+        return answers
+
     def _start(self) -> Worker:
         ours, theirs = socket.socketpair()
+        shared = os.memfd_create("pictures")
+        os.truncate(shared, 1 + SHARED_BYTES)
         with theirs:
-            pid = self._tell(FORK, theirs.fileno())
+            pid = self._tell(FORK, theirs.fileno(), shared)
+        worker = Worker(pid, ours, mmap.mmap(shared, 1 + SHARED_BYTES))
+        os.close(shared)
         if pid < 0:
-            ours.close()
+            worker.close()
             raise UserError(f"no process to decode pictures can be started: {os.strerror(-pid)}. {REMEDY}")
-        return Worker(pid, ours)
+        return worker
 
     def _tell(self, request: int, *descriptors: int) -> int:
         """Returns the answer of the process that makes the workers."""
@@ -172,6 +231,26 @@ def _end(process: "subprocess.Popen[bytes]", control: socket.socket, idle: "Lifo
     os.killpg(process.pid, signal.SIGKILL)  # all of them are in its group
     process.wait()
     control.close()
-    while not idle.empty():
-        if worker := idle.get():
-            worker.connection.close()
+    for worker in [idle.get() for _ in range(idle.qsize())]:
+        if worker:
+            worker.close()
+        idle.put(None)  # whoever comes now is told
+
+
+def _exactly(connection: socket.socket, length: int) -> bytes:
+    content = connection.recv(length, socket.MSG_WAITALL)
+    if len(content) < length:
+        raise EOFError
+    return content
+
+
+def _used(outcome: T | PictureError) -> T:
+    if isinstance(outcome, PictureError):
+        raise outcome
+    return outcome
+
+
+def _normalised(content: bytes, head: tuple[Any, ...], rest: bytes) -> Normalised:
+    kind, _, is_png, height, width, *values, key = head
+    encoded = content if kind == KEPT else rest
+    return Normalised(encoded, "png" if is_png else "jpeg", height, width, key.hex(), Values(*values))
