@@ -89,7 +89,7 @@ class Workers:
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         with theirs:
             try:
-                process = subprocess.Popen(  # noqa: S603
+                self._process = subprocess.Popen(  # noqa: S603
                     [sys.executable, "-m", decoding_process.__name__, json.dumps(asdict(self._limits))],
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
@@ -99,7 +99,7 @@ class Workers:
             except OSError as error:
                 self._control.close()
                 raise UserError(f"no process to decode pictures can be started: {error.strerror}. {REMEDY}") from error
-        self._end = weakref.finalize(self, _end, process, self._control, self._idle)
+        self._end = weakref.finalize(self, _end, self._process, self._control, self._idle)
 
     def __enter__(self) -> "Workers":
         return self
@@ -203,16 +203,17 @@ class Workers:
 
     def _start(self) -> Worker:
         ours, theirs = socket.socketpair()
-        shared = os.memfd_create("pictures")
-        os.truncate(shared, 1 + SHARED_BYTES)
-        with theirs:
-            pid = self._tell(FORK, theirs.fileno(), shared)
-        worker = Worker(pid, ours, mmap.mmap(shared, 1 + SHARED_BYTES))
-        os.close(shared)
-        if pid < 0:
-            worker.close()
-            raise UserError(f"no process to decode pictures can be started: {os.strerror(-pid)}. {REMEDY}")
-        return worker
+        descriptor = os.memfd_create("pictures")
+        os.truncate(descriptor, 1 + SHARED_BYTES)
+        shared = mmap.mmap(descriptor, 1 + SHARED_BYTES)
+        try:
+            with theirs:
+                return Worker(self._tell(FORK, theirs.fileno(), descriptor), ours, shared)
+        except UserError:
+            ours.close()
+            raise
+        finally:
+            os.close(descriptor)
 
     def _tell(self, request: int, *descriptors: int) -> int:
         """Returns the answer of the process that makes the workers."""
@@ -224,7 +225,10 @@ class Workers:
                 answer = b""
         if len(answer) < CONTROL.size:
             raise UserError(f"the processes that decode pictures have ended. {REMEDY}")
-        return int(CONTROL.unpack(answer)[0])
+        (number,) = CONTROL.unpack(answer)
+        if request == FORK and number < 0:
+            raise UserError(f"no process to decode pictures can be started: {os.strerror(-number)}. {REMEDY}")
+        return int(number)
 
 
 def _end(process: "subprocess.Popen[bytes]", control: socket.socket, idle: "LifoQueue[Worker | None]") -> None:
