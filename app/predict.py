@@ -50,7 +50,8 @@ class Prediction:
 def main() -> None:
     """Runs the program; exit status 1 where a picture could not be read, 2 where the command line is wrong."""
     arguments = parse_arguments()
-    with Workers(1) as workers:  # which start while the rest does
+    with Workers(1) as workers:
+        workers.prepare()
         predict(arguments, workers)
 
 

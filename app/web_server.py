@@ -86,6 +86,7 @@ class Server:
         # Who sends what takes long to decode keeps two others from being decoded, and nobody from being classified.
         self._pool = ThreadPoolExecutor(limits.concurrency + SPARE, "classify")
         self._decoding = Workers(limits.concurrency + SPARE)
+        self._decoding.prepare()
         self._classifying = threading.Semaphore(limits.concurrency)
         self._drawing = asyncio.Lock()
         self._requests = 0

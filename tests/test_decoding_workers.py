@@ -42,9 +42,9 @@ def workers():
 
 @pytest.fixture(scope="module")
 def noise():
-    """A good PNG of 13 megapixels that takes seconds to turn into another one, without transparency."""
-    pixels = np.zeros((3600, 3600, 4), np.uint8)
-    pixels[::5] = np.random.default_rng(0).integers(0, 256, (720, 3600, 4))
+    """A good PNG of 16 megapixels that takes seconds to turn into another one, without transparency."""
+    pixels = np.zeros((4000, 4000, 4), np.uint8)
+    pixels[::2] = np.random.default_rng(0).integers(0, 256, (2000, 4000, 4))
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG", compress_level=1)
     return out.getvalue()
@@ -69,7 +69,7 @@ def pids(session):
 
 
 def worker_of(workers):
-    (found,) = set(pids(workers._process.pid)) - {workers._process.pid}
+    (found,) = set(pids(workers._maker.pid)) - {workers._maker.pid}
     return found
 
 
@@ -109,7 +109,7 @@ def test_what_goes_beyond_a_limit_has_one_reason_and_hurts_nobody_else(limits, n
             assert time.monotonic() - start < PATIENCE_SECONDS / 2
             for _ in range(20):
                 assert few.normalise(GOOD).encoded == GOOD
-        assert len(pids(few._process.pid)) == 2
+        assert len(pids(few._maker.pid)) == 2
 
 
 def test_in_a_request_the_one_beyond_the_limits_is_named_and_the_others_are_used(noise):
@@ -140,7 +140,7 @@ def test_a_worker_that_another_kills_is_no_fault_of_the_picture():
         with pytest.raises(UserError, match=r"was killed\. Most likely the machine has too little memory"):
             few.normalise(GOOD)
         assert few.normalise(GOOD).encoded == GOOD
-        os.kill(few._process.pid, signal.SIGKILL)
+        os.kill(few._maker.pid, signal.SIGKILL)
         assert few.normalise(GOOD).encoded == GOOD  # by the worker that is still there
         os.kill(worker_of(few), signal.SIGKILL)
         with pytest.raises(UserError, match="have ended"):
@@ -180,7 +180,7 @@ def test_closing_ends_a_worker_in_the_midst_of_its_work(noise):
         few.close()
         with pytest.raises(UserError):
             running.result(PATIENCE_SECONDS)
-    until(lambda: not pids(few._process.pid))
+    until(lambda: not pids(few._maker.pid))
     with pytest.raises(UserError):
         few.normalise(GOOD)
 
@@ -192,7 +192,7 @@ def test_no_worker_outlives_its_parent(number, tmp_path):
         f"import sys, time; sys.path.insert(0, {str(ROOT)!r})\n"
         "from stages.library.decoding_workers import Workers\n"
         "workers = Workers(2); workers.normalise(sys.stdin.buffer.read())\n"
-        "print(workers._process.pid, flush=True); time.sleep(60)"
+        "print(workers._maker.pid, flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", code]
     with subprocess.Popen(
@@ -208,6 +208,20 @@ def test_no_worker_outlives_its_parent(number, tmp_path):
         process.wait(PATIENCE_SECONDS)
         assert b"decoding" not in process.stderr.read()
     until(lambda: not pids(maker))
+
+
+def test_nothing_is_started_before_there_is_a_file(monkeypatch):
+    with Workers(2) as few:
+        assert few._maker.pid == 0
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    array = Picture("a/1", "a", None, np.zeros((2, 2), np.uint8))
+    assert [found is None for _, found in tfrecord.normalise_all([array, Stray("b", "no class")])] == [False, True]
+
+
+def test_a_machine_that_can_start_no_process_is_told(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with Workers(1) as few, pytest.raises(UserError, match="can be started: No such file or directory"):
+        few.normalise(GOOD)
 
 
 def test_batches_keep_the_order_and_hold_little():

@@ -4,30 +4,24 @@ A head may lie, and a decoder may have faults that nobody knows. So no such file
 more than that file: see `decoding_process` for the limits.
 """
 
-import json
 import math
 import mmap
 import os
 import signal
 import socket
 import struct
-import subprocess
-import sys
-import threading
 import weakref
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from queue import LifoQueue
 from typing import Any, TypeVar
 
 import numpy as np
 
-from stages.library import decoding_process
 from stages.library.console import UserError
+from stages.library.decoding_maker import REMEDY, Maker
 from stages.library.decoding_process import (
     ANSWER,
-    CONTROL,
     FORK,
     KEPT,
     LATER,
@@ -40,9 +34,7 @@ from stages.library.decoding_process import (
 )
 from stages.library.pictures import MAX_PIXELS, Normalised, PictureError, Values
 
-ROOT = Path(__file__).parents[2]
 BEYOND = "takes more memory or time than a picture of its size may, or breaks its decoder"
-REMEDY = "Most likely the machine has too little memory left: end other programs, or take pictures of fewer pixels"
 TIMEVAL = struct.Struct("@ll")  # of C
 Answer = tuple[tuple[Any, ...], bytes]  # the fields of ANSWER and what follows it
 T = TypeVar("T")
@@ -83,23 +75,8 @@ class Workers:
         self._idle: LifoQueue[Worker | None] = LifoQueue()  # None: one that is to be started
         for _ in range(count):
             self._idle.put(None)
-        self._lock = threading.Lock()
-        self._control, theirs = socket.socketpair()
-        single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX"), "1")
-        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-        with theirs:
-            try:
-                self._process = subprocess.Popen(  # noqa: S603
-                    [sys.executable, "-m", decoding_process.__name__, json.dumps(asdict(self._limits))],
-                    stdin=theirs.fileno(),
-                    stdout=subprocess.DEVNULL,
-                    env=os.environ | single | {"PYTHONPATH": path},
-                    start_new_session=True,  # Ctrl+C is for this process alone, which then ends them
-                )
-            except OSError as error:
-                self._control.close()
-                raise UserError(f"no process to decode pictures can be started: {error.strerror}. {REMEDY}") from error
-        self._end = weakref.finalize(self, _end, self._process, self._control, self._idle)
+        self._maker = Maker(self._limits)
+        self._end = weakref.finalize(self, _end, self._maker, self._idle)
 
     def __enter__(self) -> "Workers":
         return self
@@ -110,6 +87,10 @@ class Workers:
     def close(self) -> None:
         """Ends the processes, whatever they are doing."""
         self._end()
+
+    def prepare(self) -> None:
+        """Starts the process that makes them, so that the first picture need not wait for it."""
+        self._maker.start()
 
     def normalise(self, content: bytes, max_pixels: int = MAX_PIXELS) -> Normalised:
         """Does what `pictures.normalise` does; the result has no `source`.
@@ -186,7 +167,7 @@ class Workers:
         os.kill(
             worker.pid, signal.SIGKILL
         )  # whether it has ended or not; its number is not free before it is asked for
-        if self._tell(worker.pid) == -signal.SIGKILL and not given_up:
+        if self._maker.tell(worker.pid) == -signal.SIGKILL and not given_up:
             raise UserError(f"a process that decodes pictures was killed. {REMEDY}")
         raise PictureError(BEYOND)
 
@@ -208,33 +189,16 @@ class Workers:
         shared = mmap.mmap(descriptor, 1 + SHARED_BYTES)
         try:
             with theirs:
-                return Worker(self._tell(FORK, theirs.fileno(), descriptor), ours, shared)
+                return Worker(self._maker.tell(FORK, theirs.fileno(), descriptor), ours, shared)
         except UserError:
             ours.close()
             raise
         finally:
             os.close(descriptor)
 
-    def _tell(self, request: int, *descriptors: int) -> int:
-        """Returns the answer of the process that makes the workers."""
-        with self._lock:
-            try:
-                socket.send_fds(self._control, [CONTROL.pack(request)], descriptors)
-                answer = self._control.recv(CONTROL.size, socket.MSG_WAITALL)
-            except OSError:
-                answer = b""
-        if len(answer) < CONTROL.size:
-            raise UserError(f"the processes that decode pictures have ended. {REMEDY}")
-        (number,) = CONTROL.unpack(answer)
-        if request == FORK and number < 0:
-            raise UserError(f"no process to decode pictures can be started: {os.strerror(-number)}. {REMEDY}")
-        return int(number)
 
-
-def _end(process: "subprocess.Popen[bytes]", control: socket.socket, idle: "LifoQueue[Worker | None]") -> None:
-    os.killpg(process.pid, signal.SIGKILL)  # all of them are in its group
-    process.wait()
-    control.close()
+def _end(maker: Maker, idle: "LifoQueue[Worker | None]") -> None:
+    maker.end()
     for worker in [idle.get() for _ in range(idle.qsize())]:
         if worker:
             worker.close()
