@@ -28,7 +28,7 @@ class Maker:
 
     def __init__(self, limits: Limits):
         self._limits = limits
-        self._lock = threading.Lock()
+        self._starting, self._asking = threading.Lock(), threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control, self._theirs = socket.socketpair()
 
@@ -43,7 +43,7 @@ class Maker:
         Raises:
           UserError: it can't be started.
         """
-        with self._lock:
+        with self._starting:
             if self._process or self._theirs.fileno() < 0:
                 return
             path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
@@ -70,7 +70,7 @@ class Maker:
           UserError: the process has ended, or the system refuses a new one.
         """
         self.start()
-        with self._lock:
+        with self._asking:
             try:
                 socket.send_fds(self._control, [CONTROL.pack(request)], descriptors)
                 answer = self._control.recv(CONTROL.size, socket.MSG_WAITALL)
@@ -85,8 +85,9 @@ class Maker:
 
     def end(self) -> None:
         """Ends the process and all that it has made, whatever they are doing."""
-        if self._process:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-        self._theirs.close()
-        self._control.close()
+        with self._starting:
+            if self._process:
+                os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
+            self._theirs.close()
+            self._control.close()

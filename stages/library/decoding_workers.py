@@ -4,12 +4,14 @@ A head may lie, and a decoder may have faults that nobody knows. So no such file
 more than that file: see `decoding_process` for the limits.
 """
 
+import contextlib
 import math
 import mmap
 import os
 import signal
 import socket
 import struct
+import threading
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -89,8 +91,14 @@ class Workers:
         self._end()
 
     def prepare(self) -> None:
-        """Starts the process that makes them, so that the first picture need not wait for it."""
-        self._maker.start()
+        """Starts the first of them, so that no picture need wait for it; what is wrong shows when it is needed."""
+        threading.Thread(target=self._prepare, daemon=True).start()
+
+    def _prepare(self) -> None:
+        worker = self._idle.get()
+        with contextlib.suppress(UserError):
+            worker = worker or self._start()
+        self._idle.put(worker)
 
     def normalise(self, content: bytes, max_pixels: int = MAX_PIXELS) -> Normalised:
         """Does what `pictures.normalise` does; the result has no `source`.
