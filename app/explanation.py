@@ -12,8 +12,7 @@ from PIL import Image
 from app.heat_map import GradCam
 from app.models import Model
 from app.neighbours import Neighbour, Neighbours
-from stages.library import mosaics, pictures, preprocessing, runtimes
-from stages.library.pictures import Normalised
+from stages.library import mosaics, preprocessing, runtimes
 from stages.library.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -126,21 +125,12 @@ class Answer:
     seconds: float
 
 
-def read(content: bytes, max_pixels: int) -> Normalised:
-    """Decodes an upload as training does.
-
-    Raises:
-      PictureError: it is no picture, is damaged, or has more than `max_pixels`, which its header tells before decoding.
-    """
-    return pictures.normalise(content, max_pixels)
-
-
-def explain(explained: Explained, picture: Normalised, label: int | None, deadline: Deadline) -> Answer:
+def explain(explained: Explained, picture: np.ndarray, label: int | None, deadline: Deadline) -> Answer:
     """Answers for one picture.
 
     Args:
       explained: the model.
-      picture: decoded.
+      picture: uint8 RGB (height, width, 3), decoded from what `pictures.normalise` gives.
       label: class id that the heat map is for; None or one that the model lacks: the likeliest.
       deadline: after which there is no answer.
 
@@ -150,24 +140,24 @@ def explain(explained: Explained, picture: Normalised, label: int | None, deadli
     start = time.monotonic()
     model = explained.model
     deadline.check()
-    pixels = model.pixels(picture.encoded)
+    pixels = preprocessing.fit(picture, model.preprocessing)
     probabilities = model.probabilities(pixels[None])[0]
     order = np.argsort(-probabilities, kind="stable")[:TOP].tolist()
     if label is None or not 0 <= label < len(model.classes):
         label = order[0]
     deadline.check()
-    heat, reason = None, explained.no_heat_map
+    shown, heat, reason = mosaics.fit(picture, SHOWN_PX), None, explained.no_heat_map
     if explained.grad_cam:
         values = explained.grad_cam(np.asarray(pixels), label)
         if values.any():
-            heat = overlay(mosaics.fit(_rgb(picture.pixels), SHOWN_PX), values, model.preprocessing.central_crop)
+            heat = overlay(shown, values, model.preprocessing.central_crop)
         else:
             reason = "nothing in the picture speaks for this class"
     deadline.check()
     found: list[Neighbour] = []
     if relatives := explained.relatives:
         if relatives.preparation != model.preprocessing:
-            pixels = preprocessing.fit(preprocessing.decode(picture.encoded), relatives.preparation)
+            pixels = preprocessing.fit(picture, relatives.preparation)
         found = relatives.find(pixels, NEIGHBOURS)
     return Answer(
         model=model.name,
@@ -175,9 +165,9 @@ def explain(explained: Explained, picture: Normalised, label: int | None, deadli
         label=label,
         shown=model.classes[label],
         explainable=explained.grad_cam is not None,
-        picture=png(mosaics.fit(_rgb(picture.pixels), SHOWN_PX)),
-        width_px=picture.width,
-        height_px=picture.height,
+        picture=png(shown),
+        width_px=picture.shape[1],
+        height_px=picture.shape[0],
         heat_map=heat,
         no_heat_map=reason,
         neighbours=[(thumbnail(near.encoded), near.name, near.similarity) for near in found],
@@ -215,7 +205,3 @@ def png(pixels: np.ndarray) -> bytes:
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG", compress_level=3)
     return out.getvalue()
-
-
-def _rgb(pixels: np.ndarray) -> np.ndarray:
-    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels

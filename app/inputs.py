@@ -3,15 +3,15 @@
 import glob
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import requests
 
-from stages.library import http_answers, pictures
-from stages.library.pictures import PictureError
+from stages.library import http_answers
+from stages.library.pictures import Normalised, PictureError
 
 MAX_BYTES = 256 << 20
 TIMEOUT_SECONDS, TOTAL_SECONDS = 30.0, 120.0  # for each read of a URL, and for all of it
@@ -48,13 +48,18 @@ def find(words: Iterable[str]) -> list[Input]:
     return found
 
 
-def read(picture: Input) -> Input:
-    """Returns a picture with its bytes, or with the reason why it can't be used."""
+def read(picture: Input, normalise: Callable[[bytes], Normalised]) -> Input:
+    """Returns a picture with its bytes, or with the reason why it can't be used.
+
+    Args:
+      picture: found.
+      normalise: `pictures.normalise`, or what does it in another process.
+    """
     if picture.error:
         return picture
     try:
         content = _download(picture.name) if _is_url(picture.name) else _read_file(Path(picture.name))
-        return Input(picture.name, pictures.normalise(content).encoded)
+        return Input(picture.name, normalise(content).encoded)
     except (InputError, PictureError) as error:
         return Input(picture.name, error=str(error))
 

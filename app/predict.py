@@ -22,6 +22,7 @@ from app.models import Model, Project
 from app.spinner import spinner
 from stages.library import backbones, console, params, tables
 from stages.library.backbones import Backbone
+from stages.library.decoding_workers import Workers
 
 BATCH = 16  # pictures in memory at once
 FEW = 96  # pictures that are done before compiling the network, a second, has paid
@@ -45,6 +46,13 @@ class Prediction:
 def main() -> None:
     """Runs the program; exit status 1 where a picture could not be read, 2 where the command line is wrong."""
     arguments = parse_arguments()
+    with Workers(1) as workers:
+        workers.prepare()
+        predict(arguments, workers)
+
+
+def predict(arguments: argparse.Namespace, workers: Workers) -> None:
+    """Finds, reads and classifies the pictures and prints what is in them."""
     with spinner("starting"):
         project = Project.open(arguments.project, arguments.params)
         name = chosen(project, arguments)
@@ -61,7 +69,8 @@ def main() -> None:
     counts = [0, 0]
     if isinstance(sys.stdout, io.TextIOWrapper):  # file names need not be text, nor in the terminal's encoding
         sys.stdout.reconfigure(errors="backslashreplace")
-    OUTPUTS[arguments.output](counted(classify(map(inputs.read, seen), load, arguments.top), counts))
+    read = (inputs.read(picture, workers.normalise) for picture in seen)
+    OUTPUTS[arguments.output](counted(classify(read, load, arguments.top), counts))
     readable, unreadable = counts
     failures = f", {unreadable} could not be read" if unreadable else ""
     console.say(f"predict: {readable} pictures by {name}{failures}. In a browser: python -m app.web", err=True)

@@ -6,6 +6,7 @@ example: python -m app.web --port 8000
 """
 
 import argparse
+import contextlib
 import os
 import resource
 import signal
@@ -49,7 +50,8 @@ def main() -> None:
             webbrowser.open(url)
         console.say(f"web: open {url} in a browser; Ctrl+C ends it")
         connections = most_connections(arguments.queue + arguments.concurrency)
-        run(configuration(server.app, connections, arguments.request_seconds), listening)
+        with contextlib.closing(server):
+            run(configuration(server.app, connections, arguments.request_seconds), listening)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -138,8 +140,7 @@ def warm_up(models: "ModelCache", pages: "Pages") -> None:
     deadline = explanation.Deadline.after(FIRST_ANSWER_SECONDS)
     loaded = models.get(pages.models[0], deadline)
     if pages.examples:
-        picture = explanation.read(pages.examples[0].encoded, pictures.MAX_PIXELS)
-        explanation.explain(loaded, picture, None, deadline)
+        explanation.explain(loaded, pictures.decode(pages.examples[0].encoded), None, deadline)
 
 
 def open_files() -> int:

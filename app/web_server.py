@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import threading
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -19,7 +22,9 @@ from app.explanation import Answer, Deadline, TooSlowError
 from app.model_cache import ModelCache
 from app.web_page import Pages
 from app.web_upload import Body, TooLargeError, Upload
+from stages.library import pictures
 from stages.library.console import UserError, say
+from stages.library.decoding_workers import Workers
 from stages.library.pictures import PictureError
 
 HEADERS = {
@@ -38,6 +43,7 @@ MESSAGES = {
     500: "Something went wrong; the terminal of the server says what.",
 }
 DISCARD_SECONDS = 5.0
+SPARE = 2  # pictures decoded at once beyond those classified
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,11 @@ class Server:
         self._pages = pages
         self._models = models
         self._limits = limits
-        self._pool = ThreadPoolExecutor(limits.concurrency, "classify")
+        # Who sends what takes long to decode keeps two others from being decoded, and nobody from being classified.
+        self._pool = ThreadPoolExecutor(limits.concurrency + SPARE, "classify")
+        self._decoding = Workers(limits.concurrency + SPARE)
+        self._decoding.prepare()
+        self._classifying = threading.Semaphore(limits.concurrency)
         self._drawing = asyncio.Lock()
         self._requests = 0
         routes = [
@@ -91,6 +101,10 @@ class Server:
         application = Starlette(routes=[*routes, *slashed], middleware=named, exception_handlers=handlers)
         application.router.redirect_slashes = False  # to an address with a host, which is another one behind a proxy
         self.app = Headers(application)
+
+    def close(self) -> None:
+        """Ends the processes that decode, whatever they are doing."""
+        self._decoding.close()
 
     async def _form(self, request: Request) -> Response:
         return HTMLResponse(self._pages.classify(self._pages.models[0]))
@@ -163,20 +177,35 @@ class Server:
         error = ""
         try:
             if example is not None:
-                content = examples[example].encoded
+                picture = pictures.decode(examples[example].encoded)
             elif upload.file and upload.name:
-                content = upload.file.read()
+                picture = self._decode(upload.file.read())
             else:
                 raise PictureError("choose, paste or drop one first")
-            picture = explanation.read(content, self._limits.pixels)
-            answer = explanation.explain(self._models.get(model, deadline), picture, upload.label, deadline)
+            with self._turn(deadline):
+                answer = explanation.explain(self._models.get(model, deadline), picture, upload.label, deadline)
         except PictureError as reason:
             error = f"No picture that can be used: {reason}."
         except UserError as reason:
-            with contextlib.suppress(OSError):  # nobody reads the terminal
-                say(f"error: {reason}", err=True)  # it holds paths, which are not for strangers
+            _report(reason)
             error = "This model can't be loaded; the terminal of the server says why. Please choose another one."
         return HTMLResponse(self._pages.classify(model, answer, error, example, upload.name))
+
+    def _decode(self, content: bytes) -> np.ndarray:
+        try:
+            return self._decoding.pixels(content, self._limits.pixels)
+        except UserError as reason:
+            _report(reason)
+            raise PictureError("the server can't decode it now, and its terminal says why") from reason
+
+    @contextlib.contextmanager
+    def _turn(self, deadline: Deadline) -> Iterator[None]:
+        if not self._classifying.acquire(timeout=deadline.left_seconds()):
+            raise TooSlowError
+        try:
+            yield
+        finally:
+            self._classifying.release()
 
     def _refuse(self, request: Request, status: int, text: str, retry_after_seconds: str = "") -> Response:
         headers = {"Retry-After": retry_after_seconds} if retry_after_seconds else {}
@@ -196,6 +225,12 @@ async def _without_slash(request: Request) -> Response:
     name = request.scope["raw_path"].decode("ascii").split("/")[-2]
     query = f"?{request.url.query}" if request.url.query else ""
     return RedirectResponse(f"../{name}{query}")
+
+
+def _report(error: UserError) -> None:
+    """Prints an error, which holds paths, on the terminal: they are not for strangers."""
+    with contextlib.suppress(OSError):  # nobody reads it
+        say(f"error: {error}", err=True)
 
 
 class Headers:

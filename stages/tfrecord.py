@@ -7,11 +7,22 @@ why), and a picture of ten random images of each class. Costs one decoding of ev
 
 import heapq
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from stages.library import artifacts, console, dataset_summary, datasets, mosaics, params, pictures, splits
+from stages.library import (
+    artifacts,
+    console,
+    dataset_summary,
+    datasets,
+    mosaics,
+    params,
+    pictures,
+    splits,
+)
 from stages.library.datasets import Picture, Stray
+from stages.library.decoding_process import MAX_FILES, SHARED_BYTES
+from stages.library.decoding_workers import Workers
 from stages.library.inclusion import Inclusion
 from stages.library.pictures import Normalised, PictureError
 from stages.library.records import Record
@@ -99,18 +110,47 @@ def normalise_all(
     """Yields each item in order with its normalised picture, or the error; decoded on all cores.
 
     Few items are in memory at once, two for each core and one, for each may be a file of 256 MiB or 100 megapixels.
+    Small files count together.
     """
-    return ahead(lambda item: (item, normalise(item)), found, os.cpu_count() or 1)
+    cores = os.cpu_count() or 1
+    with Workers(cores) as workers:  # closed before the threads are waited for
+        for batch, outcomes in ahead(lambda items: (items, normalise(items, workers)), batches(found), cores):
+            while batch:
+                yield from zip(batch, outcomes, strict=False)
+                batch = batch[len(outcomes) :]
+                outcomes = normalise(batch, workers) if batch else []
 
 
-def normalise(item: Picture | Stray) -> Normalised | PictureError | None:
-    """Returns the normalised picture, the error that prevents it, or None for what is no picture."""
-    if isinstance(item, Stray):
-        return None
+def batches(found: Iterable[Picture | Stray]) -> Iterator[list[Picture | Stray]]:
+    """Yields the items in order, alone, but for small files that come one after another."""
+    batch: list[Picture | Stray] = []
+    left_bytes = SHARED_BYTES
+    for item in found:
+        size = len(item.content) if isinstance(item, Picture) and isinstance(item.content, bytes) else SHARED_BYTES
+        if batch and size > left_bytes:
+            yield batch
+            batch, left_bytes = [], SHARED_BYTES
+        batch.append(item)
+        left_bytes -= size
+        if left_bytes <= 0 or len(batch) == MAX_FILES:
+            yield batch
+            batch, left_bytes = [], SHARED_BYTES
+    if batch:
+        yield batch
+
+
+def normalise(batch: list[Picture | Stray], workers: Workers) -> Sequence[Normalised | PictureError | None]:
+    """Returns what became of the first items of a batch: the picture, its error, or None for what is no picture."""
+    first = batch[0]
+    if isinstance(first, Stray):
+        return [None]
+    files = [item.content for item in batch if isinstance(item, Picture) and isinstance(item.content, bytes)]
+    if files:
+        return workers.normalise_some(files)
     try:
-        return pictures.normalise(item.content)
+        return [pictures.normalise(first.content)]  # pixels that a data set's module has read are no file any more
     except PictureError as error:
-        return error
+        return [error]
 
 
 def to_record(picture: Picture, normalised: Normalised) -> Record:

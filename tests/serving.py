@@ -69,8 +69,8 @@ def serving(project, connections=200, **changes):
     limits = replace(LIMITS, **changes)
     models, listening = Models(), web.listen("127.0.0.1", 0)
     pages = Pages(project, limits.upload_bytes, limits.pixels)
-    app = Server(pages, cast(ModelCache, models), limits, web.LOCAL).app
-    server = uvicorn.Server(web.configuration(app, connections, limits.request_seconds))
+    application = Server(pages, cast(ModelCache, models), limits, web.LOCAL)
+    server = uvicorn.Server(web.configuration(application.app, connections, limits.request_seconds))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
@@ -79,6 +79,7 @@ def serving(project, connections=200, **changes):
         models.gate.set()
         server.should_exit = True
         thread.join(PATIENCE_SECONDS)
+        application.close()
         listening.close()
         assert not thread.is_alive()
 

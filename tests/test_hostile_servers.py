@@ -5,7 +5,7 @@ import time
 import pytest
 
 from app import inputs
-from stages.library import downloads
+from stages.library import downloads, pictures
 from stages.library.console import UserError
 from stages.library.downloads import Patience, RemoteFile, obtain
 from tests.misbehaving import (
@@ -87,7 +87,7 @@ def test_what_drips_is_given_up_after_a_time_in_all(server, remote, tmp_path, be
         obtain(remote, tmp_path, patience=patience)
     assert time.monotonic() - start < 2
     monkeypatch.setattr(inputs, "TOTAL_SECONDS", 0.4)
-    assert inputs.read(inputs.Input(server.url())).error == "can't be downloaded within 0.4 seconds"
+    assert inputs.read(inputs.Input(server.url()), pictures.normalise).error == "can't be downloaded within 0.4 seconds"
     assert time.monotonic() - start < 3
 
 

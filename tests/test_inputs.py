@@ -44,7 +44,7 @@ def test_a_file_whose_name_looks_like_a_pattern_is_itself(folder):
 
 def test_read_gives_bytes_that_decode_or_a_reason(folder, tmp_path):
     (good,) = inputs.find([str(folder / "cat" / "0.png")])
-    assert pictures.decode(inputs.read(good).encoded).shape == (24, 24, 3)
+    assert pictures.decode(inputs.read(good, pictures.normalise).encoded).shape == (24, 24, 3)
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     reasons = {
@@ -56,20 +56,20 @@ def test_read_gives_bytes_that_decode_or_a_reason(folder, tmp_path):
     }
     for word, reason in reasons.items():
         (found,) = inputs.find([word])
-        assert reason in inputs.read(found).error
+        assert reason in inputs.read(found, pictures.normalise).error
 
 
 def test_a_file_too_large_is_not_read(folder, monkeypatch):
     monkeypatch.setattr(inputs, "MAX_BYTES", 100)
     (found,) = inputs.find([str(folder / "cat" / "0.png")])
-    assert inputs.read(found).error.startswith("more than")
+    assert inputs.read(found, pictures.normalise).error.startswith("more than")
 
 
 @given(st.text(max_size=300))
 def test_no_word_ends_in_a_traceback(word):
     for found in inputs.find([word])[:2]:
         if not found.name.startswith(("http://", "https://")):
-            inputs.read(found)
+            inputs.read(found, pictures.normalise)
 
 
 @pytest.fixture
@@ -108,10 +108,10 @@ def test_urls(server, monkeypatch):
 
     def error(path):
         (found,) = inputs.find([f"{server}/{path}"])
-        return inputs.read(found).error
+        return inputs.read(found, pictures.normalise).error
 
     (found,) = inputs.find([f"{server}/picture.png"])
-    assert pictures.decode(inputs.read(found).encoded).shape == (5, 6, 3)
+    assert pictures.decode(inputs.read(found, pictures.normalise).encoded).shape == (5, 6, 3)
     assert error("absent") == "the server answered 404"
     assert error("endless") == "more than 1 MiB"
     start = time.monotonic()

@@ -105,7 +105,7 @@ def test_more_requests_than_may_wait_are_refused_and_then_it_recovers(project):
     with serving(project) as (url, models), ThreadPoolExecutor(40) as threads:
         models.gate.clear()
         running = [threads.submit(classify, url) for _ in range(40)]
-        until(lambda: sum(future.done() for future in running) == 36)
+        until(lambda: sum(future.done() for future in running) == 36 and models.at_once == 2)
         models.gate.set()
         answers = [future.result() for future in running]
         assert sorted(answer.status_code for answer in answers) == [200] * 4 + [503] * 36

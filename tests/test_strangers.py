@@ -1,0 +1,124 @@
+"""What a stranger's file beyond its limits does to tfrecord, app.predict and the page: one refusal, and nothing else.
+
+A good picture of some size plays that file, for the limits of memory are set below what it takes.
+"""
+
+import csv
+import functools
+import json
+import shutil
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from conftest import ROOT, write_pictures
+from PIL import Image
+
+from app import inputs, predict, web_server
+from app.models import Project
+from stages import tfrecord
+from stages.library.decoding_process import Limits
+from stages.library.decoding_workers import BEYOND, Workers
+from tests.photos import encode, exif
+from tests.serving import classify, png, serving, shown
+
+LITTLE = functools.partial(Workers, limits=Limits(memory_bytes=16 << 20, bytes_per_pixel=0))
+LARGE = encode(Image.new("RGB", (5000, 4000), "red"), "JPEG", exif=exif(6))  # 60 MB in memory, and more when turned
+
+
+@pytest.fixture
+def large(tmp_path):
+    path = tmp_path / "large.jpg"
+    path.write_bytes(LARGE)
+    return path
+
+
+def test_tfrecord_lists_it_and_uses_the_others(tmp_path, write_params, run_stage, monkeypatch, large):
+    folder = write_pictures(tmp_path / "pictures", per_class=30)
+    for place in ("cat/00.jpg", "cat/30.jpg", "emu/zz.jpg"):
+        shutil.copy(large, folder / place)
+    params = write_params(dataset__name="folder", dataset__folder=str(folder))
+    run_stage("fetch", "--params", params, "--out", tmp_path / "raw")
+    monkeypatch.setattr(tfrecord, "Workers", LITTLE)
+    for out in ("out", "again"):
+        options = ("--raw", tmp_path / "raw", "--out", tmp_path / out, "--examples", tmp_path / "examples.png")
+        run_stage("tfrecord", "--params", params, *options)
+        with (tmp_path / out / "rejected.csv").open(newline="") as file:
+            rows = [(row["name"], row["reason"]) for row in csv.DictReader(file)]
+        assert rows == [(name, BEYOND) for name in ("cat/00.jpg", "cat/30.jpg", "emu/zz.jpg")]
+        content = json.loads((tmp_path / out / "dataset.json").read_text())
+        assert (content["images"], content["rejected"]) == (90, 3)
+    for path in (tmp_path / "out").iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+
+
+def test_predict_names_it_and_uses_the_others(tmp_path, write_params, monkeypatch, capsys, large):
+    good = tmp_path / "good.png"
+    good.write_bytes(png(128))
+    monkeypatch.setattr(predict, "Workers", LITTLE)
+    arguments = ["--json", large, good, "--backbone", "efficientnet_lite0", "--size", 64, "--params", write_params()]
+    monkeypatch.setattr(sys, "argv", ["app.predict", *map(str, arguments)])
+    with pytest.raises(SystemExit, match="1"):
+        predict.main()
+    refused, used = json.loads(capsys.readouterr().out)
+    assert refused == {"file": str(large), "error": BEYOND}
+    assert len(used["classes"]) == 5
+
+
+def test_predict_reads_as_in_its_own_process(large):
+    with Workers(1) as workers:
+        (found,) = inputs.find([str(large)])
+        assert len(inputs.read(found, workers.normalise).encoded) < 3 * len(LARGE)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A checkout without any training."""
+    return Project.open(tmp_path_factory.mktemp("empty"), ROOT / "params.yaml")
+
+
+def test_the_page_refuses_it_and_answers_the_next(project, monkeypatch):
+    monkeypatch.setattr(web_server, "Workers", LITTLE)
+    with serving(project, upload_bytes=10**6, pixels=10**8) as (url, _):
+        for _ in range(2):
+            answer = classify(url, LARGE)
+            assert answer.status_code == 200
+            assert f"No picture that can be used: {BEYOND}." in shown(answer)
+            assert "100.0%" in shown(classify(url))
+
+
+def test_two_that_take_long_keep_no_third_one_waiting(project, monkeypatch):
+    begun, gate, real = threading.Semaphore(0), threading.Event(), Workers.pixels
+
+    def slow(self, content, max_pixels):
+        if content == b"slow":
+            begun.release()
+            gate.wait(60)
+        return real(self, content, max_pixels)
+
+    monkeypatch.setattr(Workers, "pixels", slow)
+    with serving(project) as (url, _), ThreadPoolExecutor(2) as threads:
+        assert classify(url).status_code == 200  # TensorFlow has started
+        running = [threads.submit(classify, url, b"slow") for _ in range(2)]
+        for _ in running:
+            assert begun.acquire(timeout=60)
+        start = time.monotonic()
+        assert "100.0%" in shown(classify(url))
+        assert time.monotonic() - start < 5
+        assert not any(future.done() for future in running)
+        gate.set()
+        assert all("not a picture" in shown(future.result()) for future in running)
+
+
+def test_a_page_that_cannot_decode_says_so_without_a_path(project, monkeypatch, capfd):
+    monkeypatch.setattr(Workers, "prepare", lambda self: None)
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with serving(project) as (url, _):
+        answer = classify(url)
+        assert (
+            "the server can&#x27;t decode it now" in answer.text or "the server can&#39;t decode it now" in answer.text
+        )
+        assert "nowhere" not in answer.text
+    assert "error: no process to decode pictures can be started: No such file or directory" in capfd.readouterr().err
