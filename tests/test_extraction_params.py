@@ -35,7 +35,7 @@ def test_the_fingerprint_changes_with_all_that_it_covers_and_with_nothing_else(m
         identity(batch_size=9),
         identity(precision="float16"),
         identity(xla=True),
-        identity(runtime="other"),
+        identity(runtime="openvino"),
         identity(calibration="c"),
     }
     for module, name in ((preprocessing, "DESCRIPTION"), (runtimes, "TAPPED"), (bottlenecks, "DTYPE")):

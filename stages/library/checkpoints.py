@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.library import artifacts
+from stages.library import artifacts, source_code
 
 if TYPE_CHECKING:
     import keras
@@ -22,9 +22,11 @@ HDF5_BYTES_PER_VARIABLE = 4096  # at most, around what is in it
 
 
 def fingerprint(*content: Any) -> str:
-    """Returns a sha256 over some JSON values, all code of the pipeline, and the versions that the state depends on."""
-    root = Path(__file__).parents[1]
-    code = {str(path.relative_to(root)): artifacts.sha256_file(path) for path in sorted(root.rglob("*.py"))}
+    """Returns a sha256 over some JSON values, all code of the pipeline, and the versions that the state depends on.
+
+    Comments and docstrings don't count (see `source_code`).
+    """
+    code = source_code.sha256(Path(__file__).parents[1].rglob("*.py"))
     versions = {package: version(package) for package in ("keras", "tensorflow")}
     return artifacts.sha256_bytes(artifacts.canonical_json([*content, code, versions]).encode())
 

@@ -13,11 +13,13 @@ from stages.library import (
     bottlenecks,
     console,
     engines,
+    extraction_code,
     preprocessing,
     record_index,
     records,
     runtimes,
     slots,
+    source_code,
     splits,
     store_location,
     weights,
@@ -125,9 +127,11 @@ def covered(
       preparation: how a picture becomes its input.
       plan: what it is compiled for.
       runtime: name of what runs it.
-      calibration: hash over how int8 is made and the pictures that it is calibrated on, or "".
+      calibration: hash over the pictures that int8 is calibrated on, or "".
     """
     return {
+        "code": source_code.sha256(extraction_code.files(backbone.name, runtime)),
+        "versions": extraction_code.versions(runtime, plan.precision),
         "backbone": backbone.name,
         "weights_sha256": weights_sha256,
         "preprocessing": {"description": preprocessing.DESCRIPTION, **asdict(preparation)},
@@ -187,8 +191,7 @@ def extract(name: str, params: Params, shards: Path, dataset: dict[str, Any], ou
         record_index.check(index, dataset, shards)
     weights_sha256 = artifacts.sha256_file(weights.locate(backbone, params.weights.get(name)))
     calibration = calibration_rows(index, params) if params.precision == "int8" else ()
-    about = runtimes.QUANTIZATION.encode()
-    sample = artifacts.sha256_bytes(b"".join([about, *index.keys[list(calibration)]])) if calibration else ""
+    sample = artifacts.sha256_bytes(b"".join(index.keys[list(calibration)])) if calibration else ""
     content = covered(backbone, weights_sha256, preparation, plan, params.runtime, sample)
     identity = fingerprint(content)
     widths = backbone.feature_width, backbone.num_logits

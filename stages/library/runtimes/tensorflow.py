@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 CALLS_ON_GPU = 2  # each takes memory there; while one's results are fetched the other computes
 
 
+def packages(precision: str) -> tuple[str, ...]:
+    """Keras builds the network, TensorFlow runs it."""
+    return "keras", "tensorflow"
+
+
 def prepare(precision: str) -> None:
     """Starts TensorFlow: one core for each op on a CPU; float16 if asked, on a GPU.
 
