@@ -25,6 +25,7 @@ from stages.library import (
     weights,
 )
 from stages.library.heads import softmax
+from stages.library.model_names import FINETUNED
 from stages.library.preprocessing import Preprocessing
 
 
@@ -65,7 +66,7 @@ def main() -> None:
             counts = finetuning.write_variables(folder / "variables.csv", model, fresh)
             state = training.train(model, arguments.records, preparation, finetune, kept, folder, arguments.tensorboard)
             config = {
-                "kind": "finetuned",
+                "kind": FINETUNED,
                 "backbone": backbone.name,
                 "classes": source.classes,
                 "preprocessing": asdict(preparation),

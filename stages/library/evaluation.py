@@ -36,7 +36,7 @@ class Model:
     """What is evaluated.
 
     Attributes:
-      name: as people know it: "ridge", "fine-tuned", "scratch".
+      name: of its head, or its kind: "ridge", "finetuned", "scratch".
       kind: "head", "finetuned" or "scratch".
       backbone: its pretrained network, or None.
       folder: its artifact, with `curve.csv`, what it was trained on and, for heads, `cross_validation.json`.

@@ -13,6 +13,7 @@ import pydantic
 
 from stages.library import training
 from stages.library.console import UserError
+from stages.library.model_names import FINETUNED
 from stages.library.params import CONFIG
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def build(backbone_model: "keras.Model", num_classes: int, params: Params) -> "k
     )
     # float32 also under mixed precision, for a softmax of float16 logits loses accuracy.
     logits = keras.layers.Dense(num_classes, name=CLASSIFIER, dtype="float32")(features)
-    return keras.Model(backbone_model.input, logits, name="finetuned")
+    return keras.Model(backbone_model.input, logits, name=FINETUNED)
 
 
 def restart(model: "keras.Model", backbone: "Backbone", params: Params) -> set[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from stages.library import artifacts, published
 from stages.library.console import UserError
+from stages.library.model_names import FINETUNED, SCRATCH
 
 # Metrics key -> column heading; in the order in which people read them.
 COLUMNS = {
@@ -85,8 +86,8 @@ class Audit:
 
 def listed(heads: Iterable[str], backbones: Iterable[str]) -> set[str]:
     """Returns the names of the models that params.yaml asks for, such as "BACKBONE/HEAD"."""
-    kinds = [*heads, "finetuned"]
-    return {"scratch", *(f"{backbone}/{kind}" for backbone in backbones for kind in kinds)}
+    kinds = [*heads, FINETUNED]
+    return {SCRATCH, *(f"{backbone}/{kind}" for backbone in backbones for kind in kinds)}
 
 
 def collect(

@@ -20,6 +20,7 @@ from stages.library import (
     training,
 )
 from stages.library.console import UserError
+from stages.library.model_names import FINETUNED
 from stages.library.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def load(folder: Path) -> Network:
         raise UserError(f"{folder} holds no trained network ({error}). Run: dvc repro") from error
     classes, preparation = tuple(config["classes"]), Preprocessing(**config["preprocessing"])
     settings: training.Params
-    if config["kind"] == "finetuned":
+    if config["kind"] == FINETUNED:
         settings = params.parse("finetune", config["finetune"], finetuning.Params)
         backbone = backbones.lookup(config["backbone"]).build(preparation.input_size_px)
         model, trained_batch_norm = finetuning.build(backbone, len(classes), settings), settings.train_batch_norm
