@@ -26,7 +26,7 @@ QUICK = {
     "dnn__learning_rate": 0.01,
     "dnn__hidden_units": [16],
     "xgboost__num_trees": 3,
-    "xgboost__colsample_bytree": 1.0,
+    "xgboost__colsample_byround": 1.0,
 }
 
 

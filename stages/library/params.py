@@ -34,6 +34,10 @@ SECTIONS = {
     "evaluate": "stages.library.evaluation",
     "audit": "stages.library.auditing",
 }
+# Keys that were there in an earlier release -> what to do about it.
+FORMER_KEYS = {
+    "xgboost.workers": "is no longer there: XGBoost runs in one process. Delete it",
+}
 PLUGINS = {"backbones": LIBRARY / "backbones", "heads": LIBRARY / "heads"}
 
 
@@ -108,7 +112,7 @@ def _explain(section: str, item: Any) -> str:
     if item["type"] == "missing":
         return f"`{key}` is missing"
     if item["type"] == "unexpected_keyword_argument":
-        return f"`{key}` is unknown. Received: {item['input']!r}"
+        return f"`{key}` {FORMER_KEYS.get(key, 'is unknown')}. Received: {item['input']!r}"
     rule = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     return f"`{key}`: {rule[0].lower() + rule[1:]}. Received: {item['input']!r}"
 
