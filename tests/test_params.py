@@ -48,7 +48,7 @@ def test_the_default_file_is_valid_and_frozen(default_params):
         ("finetune.warmup_epochs", 6.0, "must be < `epochs`"),
         ("finetune.trained_blocks", -1, "greater than or equal to 0"),
         ("scratch.activation", "step", "'linear', 'relu', 'gelu' or 'silu'"),
-        ("evaluate.calibration_bins", 1, "greater than or equal to"),
+        ("evaluate.bootstrap_samples", 1, "greater than or equal to"),
         ("backbones", [], "at least one"),
         ("backbones", "efficientnet_lite0", "must be a list"),
         ("backbones", ["vgg16"], "must be among"),

@@ -53,7 +53,6 @@ class Params:
     weights: Annotated[dict[str, str], pydantic.Field(description="backbone -> published variant or path of a file")]
     runtime: Annotated[runtimes.Name, pydantic.Field(description="what runs the network")]
     precision: Annotated[runtimes.Precision, pydantic.Field(description="of the network's arithmetic")]
-    xla: Annotated[bool, pydantic.Field(description="compile the graph by XLA, on a GPU")]
     calibration_images: Annotated[int, pydantic.Field(ge=1, le=100_000, description="training pictures, for int8")]
     seed: Annotated[int, pydantic.Field(ge=0, description="chooses the pictures for int8")]
     engine: Annotated[engines.Name, pydantic.Field(description="where the batches are computed")]
@@ -74,8 +73,6 @@ class Params:
         possible = {"tensorflow": ("float32", "float16"), "openvino": ("float32", "int8")}[self.runtime]
         if self.precision not in possible:
             raise ValueError(f"`precision` must be {' or '.join(possible)} with `runtime` {self.runtime}")
-        if self.xla and self.runtime != "tensorflow":
-            raise ValueError(f"`xla` must be false with `runtime` {self.runtime}")
         return self
 
 
@@ -184,7 +181,7 @@ def extract(name: str, params: Params, shards: Path, dataset: dict[str, Any], ou
     backbone: Backbone = backbones.lookup(name).BACKBONE
     size_px = input_size_px(backbone, params)
     preparation = Preprocessing(size_px, params.central_crop, params.resize)
-    plan = Plan(size_px, batch_size(params, size_px), params.flip, params.precision, params.xla)
+    plan = Plan(size_px, batch_size(params, size_px), params.flip, params.precision)
     paths = [path for split in records.SPLITS for path in records.find_shards(shards, split)]
     index = record_index.build(console.progress(paths, "read shards", "shards"))
     if "content_sha256" in dataset:

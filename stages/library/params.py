@@ -36,6 +36,8 @@ SECTIONS = {
 }
 # Keys that were there in an earlier release -> what to do about it.
 FORMER_KEYS = {
+    "evaluate.calibration_bins": "is no longer there: the calibration error has 15 bins everywhere. Delete it",
+    "extract.xla": "is no longer there: XLA is not used. Delete it",
     "xgboost.workers": "is no longer there: XGBoost runs in one process. Delete it",
 }
 PLUGINS = {"backbones": LIBRARY / "backbones", "heads": LIBRARY / "heads"}

@@ -28,14 +28,12 @@ class Plan:
       batch_size: pictures of each call.
       flip: whether the outputs are means over each picture and its mirror image.
       precision: of the arithmetic; outputs are float32.
-      xla: whether XLA compiles the graph.
     """
 
     size_px: int
     batch_size: int
     flip: bool
     precision: str
-    xla: bool
 
 
 @dataclass(frozen=True)
