@@ -35,7 +35,7 @@ class Params(training.Params):
     train_batch_norm: Annotated[bool, pydantic.Field(description="train BatchNorm in the trained blocks, too")]
     dropout: Annotated[float, pydantic.Field(ge=0, lt=1, description="fraction dropped before the head")]
     head_epochs: Annotated[
-        int, pydantic.Field(ge=0, le=10_000, description="of the head on the cached features; 0: it starts at random")
+        int, pydantic.Field(ge=0, le=10_000, description="of the head it starts from, else as in `softmax`; 0: random")
     ]
 
     @pydantic.model_validator(mode="after")
