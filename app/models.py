@@ -21,6 +21,7 @@ from stages.library import (
     trained_head,
 )
 from stages.library.console import UserError
+from stages.library.model_names import FINETUNED, SCRATCH
 from stages.library.params import Params
 from stages.library.preprocessing import Preprocessing
 from stages.library.trained_head import TrainedHead
@@ -108,8 +109,8 @@ class Project:
         if "/" not in name:
             return self.root / "artifacts" / name
         backbone, head = name.split("/")
-        if head == "finetuned":
-            return self.root / "artifacts" / "finetuned" / backbone
+        if head == FINETUNED:
+            return self.root / "artifacts" / FINETUNED / backbone
         return self.root / "artifacts" / "heads" / backbone / head
 
     def choose(self, name: str | None) -> str:
@@ -151,7 +152,7 @@ class Project:
         if kind == "imagenet":
             return _pretrained(name, backbone, extract, size_px)
         folder = self.folder(name)
-        if name == "scratch" or name.endswith("/finetuned"):
+        if name == SCRATCH or name.endswith(f"/{FINETUNED}"):
             return _network(name, folder)
         return _head(name, folder, extract.weights)
 

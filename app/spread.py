@@ -22,9 +22,10 @@ import numpy as np
 from stages.library import console
 from stages.library.console import UserError
 from stages.library.leaderboard import as_markdown, flat
+from stages.library.model_names import FINETUNED, SCRATCH
 
 # Sections whose seed a model's figure depends on, by its name; heads are trained with that of cross_validation.
-TRAINED_WITH = {"finetuned": "finetune", "scratch": "scratch"}
+TRAINED_WITH = {FINETUNED: "finetune", SCRATCH: "scratch"}
 OF_HEADS = "cross_validation"
 OF_ALL = ("split", "extract")
 NOT_MODELS = ("fewshot", "audit")  # few-shot results have draws of their own

@@ -12,6 +12,7 @@ from app.explanation import Answer, thumbnail
 from app.model_cache import weights_are_here
 from app.models import Project
 from stages.library import dataset_file, leaderboard, plots, record_index, records, report_page, tables
+from stages.library.model_names import FINETUNED
 
 ASSETS = Path(__file__).parent / "web_assets"
 EXAMPLES = 12
@@ -59,7 +60,7 @@ class Pages:
         self.trained = [
             Choice(result.name, described(result))
             for result in self._results
-            if result.model == "finetuned" or not result.backbone or weights_are_here(project, result.backbone)
+            if result.model == FINETUNED or not result.backbone or weights_are_here(project, result.backbone)
         ]
         self.pretrained = [
             Choice(f"imagenet/{name}", name)

@@ -137,7 +137,7 @@ def forward_of(runtime: str, precision: str = "float32") -> Callable[..., Any]:
         batch_size = extraction.batch_size(section, size_px)
         shape = batch_size, size_px, size_px, 3
         batches = [rng.uniform(0, 255, shape).astype(np.float32) for _ in range(FORWARD_BATCHES)]
-        plan = Plan(size_px, batch_size, section.flip, precision, section.xla)
+        plan = Plan(size_px, batch_size, section.flip, precision)
         compiled = module.compile(model, plan, (batch[:1] for batch in batches))
 
         def repeated(count: int) -> Iterator[np.ndarray]:

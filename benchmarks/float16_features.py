@@ -64,7 +64,7 @@ def float32_features(shards: Path, name: str, section: extraction.Params, images
     size_px = extraction.input_size_px(backbones.lookup(name).BACKBONE, section)
     model, _, _ = build_with_weights(name, size_px, section.weights)
     batch_size = extraction.batch_size(section, size_px)
-    plan = Plan(size_px, batch_size, section.flip, section.precision, xla=False)
+    plan = Plan(size_px, batch_size, section.flip, section.precision)
     forward = runtimes.lookup("tensorflow").compile(model, plan, ()).forward
     preparation = preprocessing.Preprocessing(size_px, section.central_crop, section.resize)
     pictures = preprocessing.dataset(records.find_shards(shards, "train"), preparation, batch_size)

@@ -1,4 +1,4 @@
-"""Extraction on a GPU against the raw forward of the same network and against Keras, by precision, XLA and batch size.
+"""Extraction on a GPU against the raw forward of the same network and against Keras, by precision and batch size.
 
 All in one process, which builds each network once; in each round the raw forward, decoding alone, ours and Keras' run
 in turns, and every other round goes backwards. The raw forward takes random batches that lie in the GPU's memory;
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from stages.library.extraction_worker import Job, Worker
     from stages.library.runtimes import Plan
 
-WAYS = ["float32-64", "float32-256", "float16-64", "float16-256", "float16-xla-256"]
+WAYS = ["float32-64", "float32-256", "float16-64", "float16-256"]
 FORWARD_BATCHES = 8  # kept in memory for the raw forward, used over and over
 
 
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224, help="side of the input in pixels", metavar="PX")
     parser.add_argument("--images", type=int, default=10_000, metavar="N", help="generated pictures of photo size")
     parser.add_argument("--rounds", type=int, default=5, metavar="N")
-    parser.add_argument("--ways", nargs="+", default=WAYS, metavar="WAY", help="PRECISION[-xla]-BATCH")
+    parser.add_argument("--ways", nargs="+", default=WAYS, metavar="WAY", help="PRECISION-BATCH")
     parser.add_argument("--without-keras", action="store_true")
     arguments = parser.parse_args()
     from stages.library import tensorflow_runtime
@@ -61,11 +61,11 @@ def main() -> None:
             f"{'':16s} start s  GPU MiB  images/s: raw, decoding, ours, Keras    ours/raw   /decoding   /Keras (rounds)"
         )
         for way in arguments.ways:
-            precision, *xla, batch_size = way.split("-")
-            compare(way, work, arguments, precision, bool(xla), int(batch_size))
+            precision, batch_size = way.split("-")
+            compare(way, work, arguments, precision, int(batch_size))
 
 
-def compare(way: str, work: Path, arguments: argparse.Namespace, precision: str, xla: bool, batch_size: int) -> None:
+def compare(way: str, work: Path, arguments: argparse.Namespace, precision: str, batch_size: int) -> None:
     """Prints one row."""
     import tensorflow as tf
 
@@ -75,11 +75,11 @@ def compare(way: str, work: Path, arguments: argparse.Namespace, precision: str,
     from stages.library.preprocessing import Preprocessing
     from stages.library.runtimes import Plan
 
-    section = replace(params.load(work / "raw.yaml")["extract"], precision=precision, xla=xla, batch_size=batch_size)
+    section = replace(params.load(work / "raw.yaml")["extract"], precision=precision, batch_size=batch_size)
     paths = [path for split in records.SPLITS for path in records.find_shards(work / "tfrecord", split)]
     index = record_index.build(paths)
     schedule = slots.schedule(index.keys, batch_size)
-    plan = Plan(arguments.size, batch_size, section.flip, precision, xla)
+    plan = Plan(arguments.size, batch_size, section.flip, precision)
     preparation = Preprocessing(arguments.size, section.central_crop, section.resize)
     job = Job(arguments.backbone, section.weights, preparation, section.runtime, plan, index)
     start = time.perf_counter()
@@ -182,7 +182,7 @@ def keras_predict(job: "Job", pictures: Path) -> Callable[[], tuple[float, int]]
     plan = job.plan
     network, _, _ = build_with_weights(job.backbone, plan.size_px, job.weights)
     model = keras.Model(network.inputs, network.outputs[0])
-    model.compile(jit_compile=plan.xla)
+    model.compile(jit_compile=False)
     side = plan.size_px, plan.size_px
     model.predict(np.zeros((plan.batch_size, *side, 3), np.float32), verbose=0)
 

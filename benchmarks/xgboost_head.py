@@ -43,12 +43,12 @@ def main() -> None:
         "learning_rate": 0.1,
         "num_trees": arguments.trees,
         "max_depth": 4,
-        "workers": 0,
+        "colsample_bytree": 1.0,
     }
     settings = {
-        "params.yaml": xgboost.Params(**base, colsample_bytree=section.colsample_bytree, max_bin=section.max_bin),
-        "64 bins, all columns": xgboost.Params(**base, colsample_bytree=1.0, max_bin=64),
-        "published": xgboost.Params(**base, colsample_bytree=1.0, max_bin=256),
+        "params.yaml": xgboost.Params(**base, colsample_byround=section.colsample_byround, max_bin=section.max_bin),
+        "64 bins, all columns": xgboost.Params(**base, colsample_byround=1.0, max_bin=64),
+        "published": xgboost.Params(**base, colsample_byround=1.0, max_bin=256),
     }
 
     def ours(choice: xgboost.Params) -> pairs.Outcome:

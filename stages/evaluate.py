@@ -68,8 +68,7 @@ def predict_by_network(folder: Path, shards: Path) -> tuple[Model, Predictions]:
     paths = records.find_shards(shards, "test")
     keys, labels, logits = network.predict_shards(paths)
     mistaken = network.predict_shards(paths, training_mode=True)[2] if network.trained_batch_norm else None
-    name = "fine-tuned" if network.kind == "finetuned" else network.kind
-    return Model(name, network.kind, network.backbone, folder), Predictions(
+    return Model(network.kind, network.kind, network.backbone, folder), Predictions(
         keys, labels, logits, network.classes, mistaken
     )
 

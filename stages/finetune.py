@@ -1,5 +1,7 @@
 """Fine-tunes a backbone: a new head, started from a linear head on the cached features, and the last blocks trained.
 
+That head is fitted as params.yaml's section `softmax` says, but on the pooled features and in `head_epochs`.
+
 The published recipe (Kostadinov 2017-05-04: InceptionV3, 0.7985 on CIFAR-10) starts head and last blocks at random and
 trains everything: see `library/finetuning.py`.
 
@@ -10,7 +12,7 @@ passes a picture and epoch; killed, it goes on after the last epoch.
 """
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from stages.library import (
@@ -26,6 +28,7 @@ from stages.library import (
     weights,
 )
 from stages.library.heads import softmax
+from stages.library.model_names import FINETUNED
 from stages.library.preprocessing import Preprocessing
 
 
@@ -45,13 +48,11 @@ def main() -> None:
     features = bottlenecks.load(arguments.bottlenecks, ["train"], "bottleneck")
     source = features.source
     preparation = Preprocessing(source.input_size_px, source.central_crop, source.resize)
-    linear = None
-    if finetune.head_epochs:
-        linear = softmax.train(
-            features.values, features.labels, len(source.classes), head_params(finetune), seed=finetune.seed
-        )
+    linear, head = None, head_params(finetune, settings["softmax"])
+    if head:
+        linear = softmax.train(features.values, features.labels, len(source.classes), head, seed=finetune.seed)
     dataset = dataset_file.read(arguments.records / "dataset.json")
-    identity = checkpoints.fingerprint("finetune", asdict(source), asdict(finetune), dataset)
+    identity = checkpoints.fingerprint("finetune", asdict(source), asdict(finetune), head and asdict(head), dataset)
     kept = downloads.cache_folder() / "checkpoints" / identity
     with checkpoints.alone(kept):
         with training.prepare(finetune.seed), artifacts.new_folder(arguments.out) as folder:
@@ -66,7 +67,7 @@ def main() -> None:
             counts = finetuning.write_variables(folder / "variables.csv", model, fresh)
             state = training.train(model, arguments.records, preparation, finetune, kept, folder, arguments.tensorboard)
             config = {
-                "kind": "finetuned",
+                "kind": FINETUNED,
                 "backbone": backbone.name,
                 "classes": source.classes,
                 "preprocessing": asdict(preparation),
@@ -85,17 +86,9 @@ def main() -> None:
     )
 
 
-def head_params(finetune: finetuning.Params) -> softmax.Params:
-    """Returns the linear head's hyperparameters: those of params.yaml's softmax head."""
-    return softmax.Params(
-        features="bottleneck",
-        learning_rate=0.1,
-        momentum=0.9,
-        weight_decay=0.0,
-        dropout=0.5,
-        batch_size=128,
-        epochs=finetune.head_epochs,
-    )
+def head_params(finetune: finetuning.Params, section: softmax.Params) -> softmax.Params | None:
+    """Returns the linear head's hyperparameters, those of the softmax head; None where training starts without one."""
+    return replace(section, features="bottleneck", epochs=finetune.head_epochs) if finetune.head_epochs else None
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.library import artifacts, bottlenecks, calibration, console, folds, heads, metrics, params, tables
+from stages.library.bottlenecks import softmax
 from stages.library.console import Stopwatch, UserError, run
 from stages.library.trained_head import TrainedHead
 
@@ -57,8 +58,8 @@ def main() -> None:
         accuracy["std"] = float(np.std(accuracies, ddof=1))
         shown = f"{accuracy['mean']:.4f} ± {accuracy['std']:.4f}"
     calibration_error = {
-        "before": calibration.expected_calibration_error(*scored),
-        "after": calibration.expected_calibration_error(logits[held_out], features.labels[held_out]),
+        "before": metrics.expected_calibration_error(softmax(scored[0]), scored[1]),
+        "after": metrics.expected_calibration_error(softmax(logits[held_out]), features.labels[held_out]),
     }
     with artifacts.new_folder(args.out) as out:
         dim = features.values.shape[1]

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from stages.library import artifacts, checkpoints, console, dataset_file, downloads, params, scratch, training
+from stages.library.model_names import SCRATCH
 from stages.library.preprocessing import Preprocessing
 
 
@@ -33,7 +34,7 @@ def main() -> None:
             model = scratch.build(len(dataset["classes"]), settings)
             state = training.train(model, arguments.records, preparation, settings, kept, folder, arguments.tensorboard)
             config = {
-                "kind": "scratch",
+                "kind": SCRATCH,
                 "classes": dataset["classes"],
                 "preprocessing": asdict(preparation),
                 "sha256": artifacts.sha256_file(folder / "best.weights.h5"),

@@ -12,7 +12,7 @@ from PIL import Image
 from stages.library import artifacts, evaluation, records, training_keys
 from stages.library.evaluation import Model, Predictions
 
-PARAMS = evaluation.Params(bootstrap_samples=1000, calibration_bins=10, pictures=4, seed=0)
+PARAMS = evaluation.Params(bootstrap_samples=1000, pictures=4, seed=0)
 
 
 def write_shards(folder, classes, labels, seed=0):

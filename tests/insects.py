@@ -30,7 +30,7 @@ def record(rng):
 
 
 def plan(batch_size):
-    return Plan(SIZE_PX, batch_size, flip=False, precision="float32", xla=False)
+    return Plan(SIZE_PX, batch_size, flip=False, precision="float32")
 
 
 def options(batch_size, **changes):
@@ -44,7 +44,6 @@ def options(batch_size, **changes):
         weights={},
         runtime="tensorflow",
         precision="float32",
-        xla=False,
         calibration_images=4,
         seed=0,
         engine="local",

@@ -2,9 +2,12 @@ import errno
 import functools
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -31,6 +34,49 @@ def test_what_the_machine_refuses_is_one_line_with_the_place_and_a_remedy(number
         console.run(main)
     assert str(caught.value.code).startswith(f"error: {os.strerror(number)}: /cache/part. ")
     assert "DECANT_CACHE" in str(caught.value.code)
+
+
+@pytest.fixture
+def nobody(monkeypatch):
+    """A folder in which this process is a user whom permissions bind; pytest's own belong to root alone."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    as_root = os.geteuid() == 0
+    try:
+        yield folder, (lambda: os.seteuid(65534)) if as_root else (lambda: None)
+    finally:
+        if as_root:
+            os.seteuid(0)
+        for path in folder.iterdir():
+            path.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+def refused(main):
+    with pytest.raises(SystemExit) as caught:
+        console.run(main)
+    return caught.value.code
+
+
+def test_what_may_not_be_read_and_what_may_not_be_written_are_told_apart(nobody):
+    folder, become = nobody
+    for name in ("closed", "open"):
+        (folder / name).mkdir()
+        (folder / name / "file").write_text("x")
+        (folder / name).chmod(0 if name == "closed" else 0o555)
+    (folder / "file").write_text("x")
+    (folder / "file").chmod(0)
+    become()
+    denied = "error: Permission denied: "
+    file = folder / "file"
+    assert refused(file.read_bytes) == f"{denied}{file}. Let this user read {file}"
+    assert refused(lambda: list((folder / "closed").iterdir())).endswith(f". Let this user read {folder / 'closed'}")
+    for name in ("file", "none"):
+        inside = folder / "closed" / name
+        assert refused(inside.read_bytes) == f"{denied}{inside}. Let this user read {folder / 'closed'}"
+    new = folder / "open" / "new"
+    assert refused(lambda: new.write_text("x")) == f"{denied}{new}. {console.REMEDIES[errno.EACCES]}"
+    assert refused(new.mkdir) == f"{denied}{new}. {console.REMEDIES[errno.EACCES]}"
 
 
 def test_a_full_disk_is_one_line_whatever_the_library_makes_of_it():

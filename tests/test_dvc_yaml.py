@@ -93,6 +93,11 @@ def test_stages_that_read_every_head_list_its_parameters():
     assert {f"{head}.features" for head in heads} < set(STAGES["report"]["params"])
 
 
+def test_finetune_lists_what_its_first_head_takes_of_the_softmax_head(default_params):
+    listed = {key.removeprefix("softmax.") for key in STAGES["finetune"]["params"] if key.startswith("softmax.")}
+    assert listed == set(default_params["softmax"]) - {"features", "epochs"}
+
+
 @pytest.mark.parametrize("stage", ["train-heads", "evaluate", "audit", "fewshot", "report", "fetch", "tfrecord"])
 def test_stages_that_run_no_network_name_no_tensorflow(stage):
     """TensorFlow may be imported in the functions that run a network, never when a module of theirs is imported."""

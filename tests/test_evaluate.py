@@ -124,4 +124,4 @@ def test_a_network_is_evaluated_on_the_shards(trained, tmp_path, run_stage, monk
     assert not {"cross_validation", "calibration"} & set(numbers)
     assert numbers.get("training_mode") == ({"top1_accuracy": 0} if batch_norm else None)
     about = json.loads((tmp_path / "figures" / "evaluation.json").read_text())
-    assert (about["model"], about["kind"], about["backbone"]) == ("fine-tuned", "finetuned", "efficientnet_lite0")
+    assert (about["model"], about["kind"], about["backbone"]) == ("finetuned", "finetuned", "efficientnet_lite0")

@@ -64,11 +64,23 @@ def test_metrics_are_those_computed_by_hand(known):
 def test_the_interval_is_that_of_the_samples_and_the_seed_of_params(samples, seed):
     labels = np.random.default_rng(1).integers(0, 3, 60)
     logits = evaluated.noisy_logits(labels, 3, accuracy=0.7)
-    params = Params(bootstrap_samples=samples, calibration_bins=15, pictures=1, seed=seed)
+    params = Params(bootstrap_samples=samples, pictures=1, seed=seed)
     keys = np.array([f"{number:064x}" for number in range(60)], object)
     numbers = measure(Predictions(keys, labels, logits, tuple(CLASSES)), params)
     low, high = metrics.bootstrap_interval(logits.argmax(axis=1) == labels, samples, seed)
     assert numbers["top1_accuracy_interval"] == {"low": round(low, 6), "high": round(high, 6)}
+
+
+def test_the_calibration_error_is_that_of_cross_validation(tmp_path):
+    """As many bins in both: heads call `metrics.expected_calibration_error` without a number of them, too."""
+    labels = np.random.default_rng(1).integers(0, 3, 200)
+    logits = evaluated.noisy_logits(labels, 3, accuracy=0.7) * np.random.default_rng(2).random((200, 1), np.float32)
+    numbers = evaluated.evaluate(tmp_path, NAME, CLASSES, labels, logits)
+    probabilities = softmax(logits)
+    assert numbers["expected_calibration_error"] == round(metrics.expected_calibration_error(probabilities, labels), 6)
+    assert numbers["expected_calibration_error"] != metrics.expected_calibration_error(probabilities, labels, 10)
+    default = metrics.expected_calibration_error(probabilities, labels)
+    assert default == metrics.expected_calibration_error(probabilities, labels, metrics.CALIBRATION_BINS)
 
 
 def test_metrics_agree_with_scikit_learn(tmp_path):

@@ -1,14 +1,17 @@
 """app.exporting: the parts of an exported graph against the code that they repeat, and against it in each runtime."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from app.exporting import check, graph, onnx, resizing, tflite, trees
 from app.exporting.check import Agreement
 from app.models import Model
-from stages.library import bottlenecks, preprocessing, tensorflow_runtime
+from stages.library import bottlenecks, heads, preprocessing, tensorflow_runtime
 from stages.library.bottlenecks import Source
 from stages.library.classifier import Classifier
+from stages.library.console import UserError
 from stages.library.dense import Dense, DenseNetwork
 from stages.library.feature_scaling import RowScaling
 from stages.library.heads.xgboost import BoostedTrees
@@ -47,6 +50,47 @@ def backbone(tf):
 def pictures(height, width, n=2, seed=0):
     """Returns uint8 (n, height, width, 3)."""
     return np.random.default_rng(seed).integers(0, 256, (n, height, width, 3)).astype(np.uint8)
+
+
+class Nearest:
+    """A head of one's own: each class by the distance to its centre."""
+
+    centres = np.random.default_rng(1).normal(size=(3, 16)).astype("f4")
+
+    def logits(self, features):
+        return -((features[:, None].astype("f4") - self.centres) ** 2).sum(axis=2)
+
+    def save(self, folder):
+        """Nothing has to be kept."""
+
+
+def of_nearest_centre(monkeypatch, preparation, **module):
+    """A trained head whose module is one's own."""
+    monkeypatch.setattr(heads, "lookup", lambda name: SimpleNamespace(**module))
+    source = Source("none", SIDE_PX, preparation.central_crop, preparation.resize, False, "", "", CLASSES)
+    return TrainedHead("nearest", Nearest(), "bottleneck", 16, source, {}, temperature=2.5)
+
+
+def test_a_head_of_ones_own_is_exported_by_the_function_of_its_module(tf, backbone, monkeypatch):
+    def tensorflow_logits(head, features):
+        return -tf.reduce_sum((features[:, None] - head.centres) ** 2, axis=2)
+
+    preparation = Preprocessing(SIDE_PX)
+    trained = of_nearest_centre(monkeypatch, preparation, tensorflow_logits=tensorflow_logits)
+    assembled = Classifier(backbone, trained)
+    model = Model("none/nearest", CLASSES, preparation, assembled.probabilities, backbone, trained)
+    images = pictures(SIDE_PX, SIDE_PX).astype(np.float32)
+    found = graph.build(model, flip=False).classify(tf.constant(images))
+    np.testing.assert_allclose(found, model.probabilities(images), atol=1e-4)
+
+
+def test_a_head_of_ones_own_without_that_function_is_an_error_that_names_it(backbone, monkeypatch):
+    preparation = Preprocessing(SIDE_PX)
+    trained = of_nearest_centre(monkeypatch, preparation)
+    model = Model("none/nearest", CLASSES, preparation, lambda images: images, backbone, trained)
+    message = r"the head nearest can't be exported: its module lacks `tensorflow_logits\(head, features\)`.*: Nearest"
+    with pytest.raises(UserError, match=message):
+        graph.build(model, flip=False)
 
 
 def assemble(backbone, features, scaling, flip, preparation):

@@ -14,8 +14,10 @@ import pytest
 
 from stages.library import (
     artifacts,
+    backbones,
     bottlenecks,
     extraction,
+    extraction_code,
     extraction_worker,
     feature_parts,
     feature_table,
@@ -313,3 +315,58 @@ def test_the_stage_runs_in_any_folder_in_silence(tmp_path, shards, extracted):
     assert failed.stderr.startswith("error: ")
     assert failed.stderr.count("\n") == 1
     assert not (tmp_path / "none").exists()
+
+
+BACKBONE = '''"""A tiny network."""
+
+from stages.library.backbones import Backbone, Weights
+
+BACKBONE = Backbone("tiny", "", {"only": Weights("", "")}, 32, 32, 3, 2, 8, {"all": "bottleneck"}, 0.5)
+
+
+def build(input_size_px):
+    """Returns the network."""
+    import keras
+
+    pixels = keras.Input((input_size_px, input_size_px, 3))
+    bottleneck = keras.layers.GlobalAveragePooling2D(name="bottleneck")(pixels)
+    logits = keras.layers.Dense(2, kernel_initializer="ones")(bottleneck)
+    return keras.Model(pixels, {"bottleneck": bottleneck, "logits": logits})
+
+
+def load_weights(model, path):
+    """There is nothing to load."""
+'''
+
+
+def test_other_code_and_another_release_compute_features_anew_and_a_comment_does_not(shards, tmp_path, monkeypatch):
+    (tmp_path / "weights").touch()
+    monkeypatch.setattr(weights, "locate", lambda backbone, choice: tmp_path / "weights")
+    monkeypatch.setattr(backbones, "__path__", [*backbones.__path__, str(tmp_path)])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.delattr(backbones, "tiny", raising=False)
+
+    def edited(code, name):
+        (tmp_path / "tiny.py").write_text(code, encoding="utf-8")
+        monkeypatch.delitem(sys.modules, "stages.library.backbones.tiny", raising=False)
+        out = tmp_path / name
+        out.mkdir()
+        computed = extraction.extract("tiny", insects.options(5), shards, insects.DATASET, out).computed
+        return computed, bottlenecks.load(out, SPLITS, "logits").values
+
+    computed, first = edited(BACKBONE, "first")
+    assert computed == 17
+    for name, same in (
+        ("same", BACKBONE),
+        ("comment", f"# edited\n{BACKBONE}"),
+        ("doc", BACKBONE.replace(" tiny n", " n")),
+    ):
+        computed, values = edited(same, name)
+        assert computed == 0
+        np.testing.assert_array_equal(values, first)
+    computed, others = edited(BACKBONE.replace('"ones"', '"zeros"'), "edited")
+    assert computed == 17
+    assert (others == 0).all()
+    assert first.all()
+    monkeypatch.setattr(extraction_code, "version", lambda package: "another")
+    assert edited(BACKBONE, "release")[0] == 17

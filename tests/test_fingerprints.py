@@ -1,23 +1,40 @@
 """Fingerprints change if and only if what they cover changes: of features, of data sets, of trainings, of files."""
 
 import dataclasses
+import functools
 import itertools
+from importlib import metadata
+from pathlib import Path
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stages.library import artifacts, bottlenecks, checkpoints, dataset_summary, extraction, preprocessing, runtimes
+from stages.library import (
+    artifacts,
+    bottlenecks,
+    checkpoints,
+    dataset_summary,
+    extraction,
+    extraction_code,
+    preprocessing,
+    runtimes,
+    source_code,
+)
 from stages.library.backbones import efficientnet_lite0, inception_v3
+from stages.library.console import UserError
 from stages.library.pictures import Values
 from stages.library.preprocessing import Preprocessing
 from stages.library.records import Record
 from stages.library.runtimes import Plan
 
+LIBRARY = Path(extraction.__file__).parent
+
 covered = st.tuples(
     st.sampled_from([efficientnet_lite0.BACKBONE, inception_v3.BACKBONE]),
     st.sampled_from(["a" * 64, "b" * 64]),
     st.builds(Preprocessing, st.sampled_from([32, 64]), st.sampled_from([1.0, 0.875]), st.sampled_from(["bilinear"])),
-    st.builds(Plan, st.sampled_from([32, 64]), st.sampled_from([1, 2]), st.booleans(), st.just("int8"), st.booleans()),
+    st.builds(Plan, st.sampled_from([32, 64]), st.sampled_from([1, 2]), st.booleans(), st.just("int8")),
     st.sampled_from(["tensorflow", "openvino"]),
     st.sampled_from(["", "c" * 64]),
 )
@@ -27,19 +44,30 @@ def fingerprint(*arguments):
     return extraction.fingerprint(extraction.covered(*arguments))
 
 
+@pytest.fixture
+def code_read_once(monkeypatch):
+    """For tests with many fingerprints; while they run the code doesn't change."""
+    monkeypatch.setattr(extraction_code, "files", functools.cache(extraction_code.files))
+    hashed = functools.cache(source_code.sha256)
+    monkeypatch.setattr(source_code, "sha256", lambda paths: hashed(frozenset(paths)))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(covered, covered)
+@pytest.mark.usefixtures("code_read_once")
 def test_features_of_two_ways_share_a_fingerprint_only_where_the_ways_are_the_same(ours, theirs):
     assert (fingerprint(*ours) == fingerprint(*theirs)) == (ours == theirs)
 
 
-BASE = efficientnet_lite0.BACKBONE, "a" * 64, Preprocessing(32), Plan(32, 4, False, "float32", False), "tensorflow", "s"
+BASE = efficientnet_lite0.BACKBONE, "a" * 64, Preprocessing(32), Plan(32, 4, False, "float32"), "tensorflow", "s"
 
 
+@pytest.mark.usefixtures("code_read_once")
 def test_each_part_of_what_features_depend_on_changes_their_fingerprint(monkeypatch):
     backbone, weights, preparation, plan, *_ = BASE
     found = [
         fingerprint(*BASE),
-        fingerprint(dataclasses.replace(backbone, name="other"), *BASE[1:]),
+        fingerprint(inception_v3.BACKBONE, *BASE[1:]),
         fingerprint(backbone, "b" * 64, *BASE[2:]),
         *(
             fingerprint(backbone, weights, dataclasses.replace(preparation, **change), *BASE[3:])
@@ -47,7 +75,7 @@ def test_each_part_of_what_features_depend_on_changes_their_fingerprint(monkeypa
         ),
         *(
             fingerprint(*BASE[:3], dataclasses.replace(plan, **change), *BASE[4:])
-            for change in ({"size_px": 33}, {"batch_size": 5}, {"flip": True}, {"precision": "int8"}, {"xla": True})
+            for change in ({"size_px": 33}, {"batch_size": 5}, {"flip": True}, {"precision": "int8"})
         ),
         fingerprint(*BASE[:4], "openvino", "s"),
         fingerprint(*BASE[:5], "t"),
@@ -56,6 +84,9 @@ def test_each_part_of_what_features_depend_on_changes_their_fingerprint(monkeypa
         (preprocessing, "DESCRIPTION", "other ops"),
         (runtimes, "TAPPED", ("bottleneck",)),
         (bottlenecks, "DTYPE", "float32"),
+        (extraction_code, "version", lambda package: "0"),
+        (extraction_code, "version", lambda package: "1"),
+        (source_code, "sha256", lambda paths: "d" * 64),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, value)
@@ -65,6 +96,8 @@ def test_each_part_of_what_features_depend_on_changes_their_fingerprint(monkeypa
 
 def test_the_covered_content_is_what_the_store_shows():
     assert extraction.covered(*BASE) == {
+        "code": source_code.sha256(extraction_code.files("efficientnet_lite0", "tensorflow")),
+        "versions": {package: metadata.version(package) for package in ("keras", "tensorflow")},
         "backbone": "efficientnet_lite0",
         "weights_sha256": "a" * 64,
         "preprocessing": {
@@ -74,12 +107,48 @@ def test_the_covered_content_is_what_the_store_shows():
             "resize": "bilinear",
         },
         "runtime": "tensorflow",
-        "plan": {"size_px": 32, "batch_size": 4, "flip": False, "precision": "float32", "xla": False},
+        "plan": {"size_px": 32, "batch_size": 4, "flip": False, "precision": "float32"},
         "calibration": "s",
         "tapped": ("bottleneck", "logits"),
         "dtype": "float16",
     }
     assert extraction.covered(*BASE[:5])["calibration"] == ""
+
+
+def test_the_covered_code_is_what_turns_bytes_into_features_by_one_backbone_and_one_runtime():
+    files = extraction_code.files("inception_v3", "openvino")
+    found = {path.relative_to(LIBRARY).as_posix() for path in files if LIBRARY in path.parents}
+    assert found > {
+        "backbones/inception_v3.py",
+        "bottlenecks.py",
+        "cpu_pixels.py",
+        "decoding.py",
+        "extraction_worker.py",
+        "frozen_graph.py",
+        "gpu_pixels.py",
+        "keras_weights.py",
+        "preprocessing.py",
+        "resampling.py",
+        "runtimes/openvino.py",
+        "slim_checkpoint.py",
+        "slots.py",
+        "tensorflow_runtime.py",
+        "weights.py",
+    }
+    assert not found & {f"{name}.py" for name in extraction_code.MOVING}
+    assert not {"backbones/efficientnet_lite0.py", "runtimes/tensorflow.py", "torch_weights.py"} & found
+
+
+def test_a_runtimes_packages_are_covered_and_a_missing_one_is_named(monkeypatch):
+    assert set(extraction_code.versions("openvino", "int8")) == {"keras", "nncf", "openvino", "tensorflow"}
+    assert set(extraction_code.versions("openvino", "float32")) == {"keras", "openvino", "tensorflow"}
+
+    def missing(package):
+        raise metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(extraction_code, "version", missing)
+    with pytest.raises(UserError, match=r"`extract\.runtime: openvino`.*keras.*-r requirements-openvino\.txt"):
+        extraction_code.versions("openvino", "float32")
 
 
 def test_what_is_said_of_a_backbone_for_people_is_not_covered():

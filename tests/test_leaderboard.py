@@ -169,7 +169,7 @@ def test_few_shot_results_of_this_data_set_are_read_in_the_order_of_the_backbone
 
 def test_what_published_figures_stand_against(add, add_fewshot, tmp_path):
     add("a/ridge", 0.9, backbone="a", more=CROSS_VALIDATION)
-    add("b/finetuned", 0.8, model="fine-tuned", backbone="b", more={"training_mode": {"top1_accuracy": 0.7}})
+    add("b/finetuned", 0.8, model="finetuned", backbone="b", more={"training_mode": {"top1_accuracy": 0.7}})
     add_fewshot("a")
     few, _ = leaderboard.collect_fewshot(tmp_path / "evaluation", "d", ["a"])
     ours = leaderboard.measured(collect(tmp_path)[0], few, {"ridge": "probabilities"})

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import trained
 
+from app import web_page
 from app.models import Project
 from stages.library import pictures, records
 from stages.library.console import UserError
@@ -55,6 +56,19 @@ def test_names_are_resolved_or_refused(project):
     assert project.choose("imagenet/inception_v3") == "imagenet/inception_v3"
     with pytest.raises(UserError, match=r"--model must be one of .*ridge.*imagenet/BACKBONE. Received: 'svm'"):
         project.choose("svm")
+
+
+def test_what_the_leaderboard_calls_a_model_is_its_name(project):
+    for result in project.results():
+        assert project.choose(result.model) == result.name
+
+
+def test_the_page_offers_networks_whose_pretrained_file_is_absent(project, monkeypatch):
+    monkeypatch.setattr(web_page, "weights_are_here", lambda project, backbone: False)
+    pages = web_page.Pages(project, 1, 1)
+    assert set(pages.models) == {f"{trained.BACKBONE}/finetuned", "scratch"}
+    monkeypatch.undo()
+    assert set(web_page.Pages(project, 1, 1).models) == NAMES | {f"imagenet/{trained.BACKBONE}"}
 
 
 def test_a_model_whose_folder_is_gone_is_not_listed(trained_project, tmp_path):

@@ -43,11 +43,12 @@ def test_the_default_file_is_valid_and_frozen(default_params):
         ("softmax.momentum", 1.0, "less than 1"),
         ("dnn.hidden_units", [0], "greater than or equal to 1"),
         ("dnn.dropout", 1.0, "less than 1"),
+        ("xgboost.colsample_byround", 0.7, "must be 1 or at most 0.5"),
         ("xgboost.max_depth", 0, "greater than or equal to 1"),
         ("finetune.warmup_epochs", 6.0, "must be < `epochs`"),
         ("finetune.trained_blocks", -1, "greater than or equal to 0"),
         ("scratch.activation", "step", "'linear', 'relu', 'gelu' or 'silu'"),
-        ("evaluate.calibration_bins", 1, "greater than or equal to"),
+        ("evaluate.bootstrap_samples", 1, "greater than or equal to"),
         ("backbones", [], "at least one"),
         ("backbones", "efficientnet_lite0", "must be a list"),
         ("backbones", ["vgg16"], "must be among"),
@@ -62,6 +63,15 @@ def test_a_broken_rule_names_key_rule_and_value(default_params, key, value, rule
     assert re.search(rf"`{section}[.\w\[\]]*`", message)
     assert re.search(rule, message)
     assert "Received: " in message or "x.zip" in message
+
+
+@pytest.mark.parametrize("key", params.FORMER_KEYS)
+def test_a_key_of_an_earlier_release_says_what_to_do(default_params, key):
+    section, _, name = key.partition(".")
+    assert name not in default_params[section]
+    with pytest.raises(ParamsError) as caught:
+        Params(change(default_params, {key: 1}))
+    assert str(caught.value) == f"params.yaml: `{key}` {params.FORMER_KEYS[key]}. Received: 1"
 
 
 def test_a_bad_item_is_named_once(default_params):

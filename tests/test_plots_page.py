@@ -55,7 +55,7 @@ def write_tables(folder, classes, raw=False):
     logits = evaluated.noisy_logits(labels, len(classes), 0.5)
     folder.mkdir(parents=True, exist_ok=True)
     found = Predictions(keys, labels, logits, tuple(classes))
-    evaluation.write_tables(folder, found, [f"{key}.png" for key in keys], evaluated.PARAMS)
+    evaluation.write_tables(folder, found, [f"{key}.png" for key in keys])
     if raw:
         for name in ("confusion.csv", "per_class.csv"):
             text = (folder / name).read_text(encoding="utf-8")

@@ -60,7 +60,7 @@ def evaluations(tmp_path_factory):
     for seed, (name, model, kind, backbone) in enumerate(
         [
             ("efficientnet_lite0/ridge", "ridge", "head", "efficientnet_lite0"),
-            ("efficientnet_lite0/finetuned", "fine-tuned", "finetuned", "efficientnet_lite0"),
+            ("efficientnet_lite0/finetuned", "finetuned", "finetuned", "efficientnet_lite0"),
             ("scratch", "scratch", "scratch", None),
         ]
     ):

@@ -12,7 +12,7 @@ from stages.library.console import UserError
 from stages.library.runtimes import Plan
 
 SIZE_PX = 64
-PLAN = Plan(SIZE_PX, batch_size=4, flip=False, precision="float32", xla=False)
+PLAN = Plan(SIZE_PX, batch_size=4, flip=False, precision="float32")
 IMAGES = np.random.default_rng(1).uniform(0, 255, (4, SIZE_PX, SIZE_PX, 3)).astype(np.float32)
 NAMES = ("tensorflow", "openvino")
 
@@ -110,12 +110,10 @@ def test_the_convolution_of_the_pixels_is_not_quantized(lite0, flip):
     assert len(convolutions) > 20 * len(names)
 
 
-def test_what_needs_a_gpu_says_so(lite0):
+def test_what_needs_a_gpu_says_so():
     runtime = runtimes.lookup("tensorflow")
     with pytest.raises(UserError, match=r"`extract\.precision` must be float32 without a GPU.*Received: 'float16'"):
         runtime.prepare("float16")
-    with pytest.raises(UserError, match=r"`extract\.xla` must be false without a GPU.*Received: true"):
-        runtime.compile(lite0, dataclasses.replace(PLAN, xla=True), ())
 
 
 @pytest.mark.parametrize(("precision", "package"), [("float32", "openvino"), ("int8", "nncf")])

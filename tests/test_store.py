@@ -13,7 +13,7 @@ from stages.library.feature_store import FeatureStore, Rows
 
 
 def source(backbone="tiny", **changes):
-    plan = {"size_px": 96, "batch_size": 8, "flip": False, "precision": "float32", "xla": False}
+    plan = {"size_px": 96, "batch_size": 8, "flip": False, "precision": "float32"}
     preprocessing = {"input_size_px": 96, "central_crop": 1.0, "resize": "bilinear"}
     return {"backbone": backbone, "plan": plan, "preprocessing": preprocessing, "runtime": "tensorflow"} | changes
 
@@ -29,7 +29,7 @@ def put(name, content, count, dataset):
 def filled():
     tiny = put("a" * 64, source(), 3, "digits")
     put("a" * 64, source(), 5, "flowers")
-    plan = {"size_px": 96, "batch_size": 8, "flip": True, "precision": "float32", "xla": False}
+    plan = {"size_px": 96, "batch_size": 8, "flip": True, "precision": "float32"}
     put(
         "b" * 64,
         source("large", plan=plan, preprocessing={"input_size_px": 299, "central_crop": 0.875, "resize": "bicubic"}),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from typing import Any
 
 import contents
 import numpy as np
@@ -10,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import write_pictures
 
-from stages.library import artifacts, checkpoints, networks, records
+from stages.library import artifacts, bottlenecks, checkpoints, networks, records
 from stages.library.checkpoints import Progress
 from stages.library.console import UserError
+from stages.library.heads import softmax
 
 SMALL = {
     "scratch__input_size_px": 16,
@@ -201,6 +203,31 @@ def test_finetune_starts_from_the_head_and_says_what_it_trains(project, run_stag
         path.write_bytes(b"no features")
     again = project("finetune", "again", *arguments)
     assert contents.of(out) == contents.of(again)
+
+
+def test_finetunes_first_head_is_fitted_as_the_softmax_head(write_params, run_stage, tmp_path, monkeypatch):
+    class FoundError(Exception):
+        """Ends the stage at the fitting of the head."""
+
+    def train(features, labels, num_classes, params, seed):
+        raise FoundError(params, num_classes, seed)
+
+    source = bottlenecks.Source("efficientnet_lite0", 32, 1.0, "bilinear", False, "", "", ("cat", "dog"))
+    features = bottlenecks.Features(np.empty(0, object), np.empty(0, np.int64), np.empty((0, 3), np.float16), source)
+    monkeypatch.setattr(bottlenecks, "load", lambda *arguments: features)
+    monkeypatch.setattr(softmax, "train", train)
+    changed: dict[str, Any] = {"learning_rate": 0.25, "momentum": 0.5, "weight_decay": 0.125, "dropout": 0.75}
+    changed["batch_size"] = 9
+    path = write_params(
+        **{f"softmax__{key}": value for key, value in changed.items()},
+        softmax__features="logits",
+        finetune__head_epochs=7,
+        finetune__seed=3,
+    )
+    places = ("--bottlenecks", tmp_path, "--tensorboard", tmp_path, "--out", tmp_path / "out")
+    with pytest.raises(FoundError) as caught:
+        run_stage("finetune", "--params", path, "--backbone", "efficientnet_lite0", *places)
+    assert caught.value.args == (softmax.Params(features="bottleneck", epochs=7, **changed), 2, 3)
 
 
 def test_no_network_is_a_clear_error(tmp_path):

@@ -228,7 +228,7 @@ def test_the_leaderboard_has_all_models_and_their_confusions(page):
     page.get_by_role("link", name="Leaderboard").click()
     page.wait_for_selector("table")
     rows = page.locator("tbody tr").all_inner_texts()
-    assert sorted(row.split()[0] for row in rows) == ["dnn", "fine-tuned", "ridge", "scratch", "xgboost"]
+    assert sorted(row.split()[0] for row in rows) == ["dnn", "finetuned", "ridge", "scratch", "xgboost"]
     images = page.locator("details img")
     assert images.count() == 5
     assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 100)")

@@ -8,13 +8,19 @@ import numpy as np
 import pytest
 import xgboost as library
 
-from stages.library import boosting_data, column_groups, metrics
+from stages.library import boosting_data, column_subsampling, metrics
 from stages.library.boosting_data import Quantiles
 from stages.library.bottlenecks import softmax
 from stages.library.heads import xgboost
 
 PARAMS = xgboost.Params(
-    features="bottleneck", learning_rate=0.3, num_trees=8, max_depth=3, colsample_bytree=1.0, max_bin=64, workers=0
+    features="bottleneck",
+    learning_rate=0.3,
+    num_trees=8,
+    max_depth=3,
+    colsample_byround=1.0,
+    colsample_bytree=1.0,
+    max_bin=64,
 )
 
 
@@ -47,6 +53,28 @@ def test_margins_are_those_of_the_librarys_own_classifier():
     head = xgboost.fit(features, labels, 3, PARAMS, 0, {})
     expected = reference.predict_proba(features.astype(np.float32))
     np.testing.assert_allclose(softmax(head.logits(features)), expected, atol=1e-6)
+
+
+def test_colsample_bytree_is_the_librarys_own():
+    from xgboost import XGBClassifier
+
+    features, labels = problem(dim=40)
+    options = {"learning_rate": 0.3, "n_estimators": 8, "max_depth": 3, "max_bin": 64, "tree_method": "hist"}
+    reference = XGBClassifier(**options, colsample_bytree=0.25, random_state=3)
+    reference.fit(features.astype(np.float32), labels)
+    head = xgboost.fit(features, labels, 3, replace(PARAMS, colsample_bytree=0.25), 3, {})
+    expected = reference.predict_proba(features.astype(np.float32))
+    np.testing.assert_allclose(softmax(head.logits(features)), expected, atol=1e-6)
+
+
+def test_a_tree_sees_a_fraction_of_what_its_round_sees():
+    features, labels = problem(dim=40)
+    params = replace(PARAMS, colsample_byround=0.5, colsample_bytree=0.1, max_depth=5)
+    table = xgboost.fit(features, labels, 3, params, 0, {}).booster.trees_to_dataframe()
+    split = table[table["Feature"] != "Leaf"]
+    used = split.groupby("Tree")["Feature"].agg(set)
+    assert max(map(len, used)) <= 2  # a tenth of half of 40
+    assert len(set().union(*used)) > 8  # a round of a group takes others than the one before
 
 
 def test_loaded_head_gives_the_same_bits(tmp_path):
@@ -108,14 +136,16 @@ def test_classes_without_examples_and_two_classes():
 
 @pytest.mark.parametrize(("dim", "fraction", "groups"), [(100, 0.1, 10), (7, 0.1, 7), (10, 0.34, 3), (5, 0.7, 1)])
 def test_every_deal_gives_each_column_to_one_group(dim, fraction, groups):
-    dealt = column_groups.deal(dim, fraction, 0)
+    dealt = column_subsampling.groups(dim, fraction, 0)
     deals = len(dealt) // groups
-    assert (deals, len(dealt) % groups) == (1 if groups == 1 else column_groups.DEALS, 0)
+    assert (deals, len(dealt) % groups) == (1 if groups == 1 else column_subsampling.DEALS, 0)
     for start in range(0, len(dealt), groups):
         hand = dealt[start : start + groups]
         assert sorted(np.concatenate(hand).tolist()) == list(range(dim))
         assert np.ptp([len(group) for group in hand]) <= 1
-    assert [group.tolist() for group in column_groups.deal(dim, fraction, 0)] == [group.tolist() for group in dealt]
+    assert [group.tolist() for group in column_subsampling.groups(dim, fraction, 0)] == [
+        group.tolist() for group in dealt
+    ]
 
 
 def test_joined_rounds_add_up_and_split_by_the_columns_of_their_group():
@@ -125,7 +155,7 @@ def test_joined_rounds_add_up_and_split_by_the_columns_of_their_group():
     parameters = {"objective": "multi:softprob", "num_class": 3, "max_depth": 3, "seed": 0, "learning_rate": 0.3}
     parameters |= {"tree_method": "hist", "max_bin": 64}
     everything = {"training": np.arange(len(labels))}
-    joined, history = column_groups.boost(parameters, 2, quantiles, everything, columns)
+    joined, history = column_subsampling.boost(parameters, 2, quantiles, everything, columns)
     assert joined.num_features() == 9
     assert joined.num_boosted_rounds() == 2
     table = joined.trees_to_dataframe()
@@ -158,8 +188,8 @@ def test_the_matrices_of_all_groups_and_folds_side_by_side_count_against_the_mem
     monkeypatch.setattr(library, "ExtMemQuantileDMatrix", matrix)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     features, labels = problem(dim=40)
-    params = replace(PARAMS, colsample_bytree=fraction)
-    values = features.size * (1 if fraction == 1 else column_groups.DEALS)
+    params = replace(PARAMS, colsample_byround=fraction)
+    values = features.size * (1 if fraction == 1 else column_subsampling.DEALS)
     # A byte by rows and a byte by columns of each value; two folds are trained at a time.
     for at_once, train in (
         (1, lambda: xgboost.fit(features, labels, 3, params, 0, {})),
@@ -176,7 +206,7 @@ def test_the_matrices_of_all_groups_and_folds_side_by_side_count_against_the_mem
 def test_groups_in_memory_and_on_disk_give_the_curve_and_logits_of_the_saved_head(limit, monkeypatch, tmp_path):
     monkeypatch.setattr(boosting_data, "BYTES_IN_MEMORY", limit)
     features, labels = problem(dim=40)
-    params = replace(PARAMS, colsample_bytree=0.2)
+    params = replace(PARAMS, colsample_byround=0.2)
     folds = np.arange(len(labels)) % 5
     result = xgboost.cross_validate(features, labels, 3, folds, params, 0)
     parts = [(result.logits[folds == fold], labels[folds == fold]) for fold in range(5)]

@@ -12,7 +12,8 @@ import numpy as np
 
 from app.exporting import resizing, trees
 from app.models import Model
-from stages.library import bottlenecks, frozen_graph, preprocessing
+from stages.library import bottlenecks, frozen_graph, heads, preprocessing
+from stages.library.console import UserError
 from stages.library.dense import DenseNetwork
 from stages.library.feature_scaling import RowScaling
 from stages.library.heads.xgboost import BoostedTrees
@@ -141,14 +142,24 @@ def _views(network: "keras.Model", flip: bool) -> Callable[["tf.Tensor"], "tf.Te
 
 
 def _head(trained: TrainedHead) -> Callable[["tf.Tensor"], "tf.Tensor"]:
-    """Returns a head in TensorFlow: features, float32 (n, dim), to logits (n, classes)."""
+    """Returns a head in TensorFlow: features, float32 (n, dim), to logits (n, classes).
+
+    Raises:
+      UserError: it is none of ours, and its module does not say what it is in TensorFlow.
+    """
     import tensorflow as tf
 
     head = trained.head
     if isinstance(head, BoostedTrees):
         return trees.read(head.booster, head.num_classes).logits
     if not isinstance(head, DenseNetwork):
-        raise TypeError(f"a head must be a DenseNetwork or BoostedTrees. Received: {type(head).__name__}")
+        own = getattr(heads.lookup(trained.name), "tensorflow_logits", None)
+        if own is None:
+            raise UserError(
+                f"the head {trained.name} can't be exported: its module lacks `tensorflow_logits(head, features)` "
+                f"(see stages/library/heads/__init__.py). Received: {type(head).__name__}"
+            )
+        return lambda features: own(head, features)
     *hidden, last = head.layers
 
     def logits(features: "tf.Tensor") -> "tf.Tensor":

@@ -8,10 +8,8 @@ Reference: Guo et al., On Calibration of Modern Neural Networks, 2017, arXiv:170
 
 import numpy as np
 
-from stages.library import metrics
 from stages.library.bottlenecks import softmax
 
-BINS = 15  # of the expected calibration error, as in the paper
 INVERSE_TEMPERATURES = 1e-2, 1e3  # the ends stand for useless and for separable scores
 BISECTIONS = 25  # of the logarithm: to 4e-7
 
@@ -35,8 +33,3 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         expected = np.einsum("ij,ij->i", softmax(centred * np.float32(np.exp(middle))), centred).sum(dtype=np.float64)
         low, high = (low, middle) if expected > unknown else (middle, high)
     return float(np.exp(-(low + high) / 2))
-
-
-def expected_calibration_error(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Returns the expected calibration error of softmax(logits), in 15 bins; logits (n, num_classes), labels (n,)."""
-    return metrics.expected_calibration_error(softmax(logits), labels, BINS)

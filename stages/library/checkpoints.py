@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import pydantic
 from typing_extensions import TypedDict
 
-from stages.library import artifacts, guarded_files, keras_weights
+from stages.library import artifacts, guarded_files, keras_weights, source_code
 from stages.library.console import UserError
 
 if TYPE_CHECKING:
@@ -44,9 +44,11 @@ class State(TypedDict):
 
 
 def fingerprint(*content: Any) -> str:
-    """Returns a sha256 over some JSON values, all code of the pipeline, and the versions that the state depends on."""
-    root = Path(__file__).parents[1]
-    code = {str(path.relative_to(root)): artifacts.sha256_file(path) for path in sorted(root.rglob("*.py"))}
+    """Returns a sha256 over some JSON values, all code of the pipeline, and the versions that the state depends on.
+
+    Comments and docstrings don't count (see `source_code`).
+    """
+    code = source_code.sha256(Path(__file__).parents[1].rglob("*.py"))
     versions = {package: version(package) for package in ("keras", "tensorflow")}
     return artifacts.sha256_bytes(artifacts.canonical_json([*content, code, versions]).encode())
 

@@ -115,8 +115,9 @@ def _run(main: Callable[[], None]) -> None:
             raise
         filename = getattr(error, "filename", None)
         place = f": {filename}" if filename else ""
+        remedy = _to_read(refused, filename) or REMEDIES[refused]
         # HDF5's own text has several lines.
-        sys.exit(in_a_line(f"error: {os.strerror(refused)}{place}. {REMEDIES[refused]}"))
+        sys.exit(in_a_line(f"error: {os.strerror(refused)}{place}. {remedy}"))
 
 
 def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -159,6 +160,26 @@ def _refusal(error: Exception) -> int | None:
         return error.errno if error.errno in REMEDIES else None
     # TensorFlow and h5py have errors of their own, with the operating system's words in their texts.
     return next((number for number in DISK if os.strerror(number) in str(error)), None)
+
+
+def _to_read(refused: int, filename: object) -> str | None:
+    """Returns what to do where it was reading that was refused, else None.
+
+    What is written here is a new file in a folder that can be read. So where there is a file that this user can't read,
+    or a folder on the way to it that this user can't enter, reading failed.
+    """
+    if refused not in (errno.EACCES, errno.EPERM) or not isinstance(filename, str | bytes):
+        return None
+    path = Path(os.fsdecode(filename)).absolute()
+    is_effective = os.access in os.supports_effective_ids
+    if not os.path.lexists(path):
+        path = next(folder for folder in path.parents if os.path.lexists(folder))
+        needed = os.X_OK
+    else:
+        needed = os.R_OK | (os.X_OK if path.is_dir() else 0)
+    if os.access(path, needed, effective_ids=is_effective):
+        return None
+    return f"Let this user read {path}"
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

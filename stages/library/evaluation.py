@@ -25,7 +25,6 @@ class Params:
     """Section `evaluate` of params.yaml."""
 
     bootstrap_samples: Annotated[int, pydantic.Field(ge=100, le=1_000_000, description="resamples for the interval")]
-    calibration_bins: Annotated[int, pydantic.Field(ge=2, le=1000, description="equal-width bins of confidence")]
     pictures: Annotated[int, pydantic.Field(ge=1, le=100, description="test pictures shown in each picture")]
     seed: Annotated[int, pydantic.Field(ge=0, description="chooses the test pictures shown and the resamples")]
 
@@ -35,7 +34,7 @@ class Model:
     """What is evaluated.
 
     Attributes:
-      name: as people know it: "ridge", "fine-tuned", "scratch".
+      name: of its head, or its kind: "ridge", "finetuned", "scratch".
       kind: "head", "finetuned" or "scratch".
       backbone: its pretrained network, or None.
       folder: its artifact, with `curve.csv`, what it was trained on and, for heads, `cross_validation.json`.
@@ -97,7 +96,7 @@ def write_evaluation(
     training_keys.check(model.folder, tested, dataset["duplicates"]["across_official_split"])
     numbers = measure(predictions, params)
     if predictions.temperature is not None:
-        numbers["calibration"] = calibration_of(predictions, predictions.temperature, params)
+        numbers["calibration"] = calibration_of(predictions, predictions.temperature)
     if model.kind == "head":
         numbers["cross_validation"] = rounded(
             result_files.read_cross_validation(model.folder / "cross_validation.json")
@@ -113,7 +112,7 @@ def write_evaluation(
         "dataset": {"name": dataset["name"], "sha256": artifacts.sha256_file(shards / "dataset.json")},
     }
     with artifacts.new_folder(figures) as folder:
-        write_tables(folder, predictions, filenames, params)
+        write_tables(folder, predictions, filenames)
         write_pictures(folder, model, predictions, shards, params)
         shutil.copyfile(model.folder / "curve.csv", folder / "curve.csv")
         artifacts.write_json(folder / "evaluation.json", about)
@@ -149,19 +148,17 @@ def measure(predictions: Predictions, params: Params) -> dict[str, Any]:
             "mean_class_accuracy": metrics.mean_class_accuracy(confusion),
             "macro_f1": metrics.macro_f1(confusion),
             "log_loss": metrics.log_loss(probabilities, labels),
-            "expected_calibration_error": metrics.expected_calibration_error(
-                probabilities, labels, params.calibration_bins
-            ),
+            "expected_calibration_error": metrics.expected_calibration_error(probabilities, labels),
             "num_examples": len(labels),
         }
     )
     return numbers
 
 
-def calibration_of(predictions: Predictions, temperature: float, params: Params) -> dict[str, float]:
+def calibration_of(predictions: Predictions, temperature: float) -> dict[str, float]:
     """Returns the temperature, and the expected calibration error that the logits would have without it."""
     before = softmax(predictions.logits * np.float32(temperature))
-    error = metrics.expected_calibration_error(before, predictions.labels, params.calibration_bins)
+    error = metrics.expected_calibration_error(before, predictions.labels)
     numbers: dict[str, float] = rounded({"temperature": temperature, "expected_calibration_error_before": error})
     return numbers
 
@@ -179,7 +176,7 @@ def test_records(shards: Path) -> Iterator[records.Record]:
         yield from records.read_shard(path)
 
 
-def write_tables(folder: Path, predictions: Predictions, filenames: Sequence[str], params: Params) -> None:
+def write_tables(folder: Path, predictions: Predictions, filenames: Sequence[str]) -> None:
     """Writes predictions.parquet, confusion.csv, per_class.csv and reliability.csv."""
     classes, labels = predictions.classes, predictions.labels
     probabilities = softmax(predictions.logits)
@@ -190,7 +187,7 @@ def write_tables(folder: Path, predictions: Predictions, filenames: Sequence[str
     rows = zip(classes, metrics.class_accuracy(confusion), confusion.sum(axis=1), strict=True)
     tested = ((name, f"{accuracy:.6f}", count) for name, accuracy, count in rows if count)
     tables.write_csv(folder / "per_class.csv", tables.PER_CLASS, tested)
-    table = metrics.reliability(probabilities, labels, params.calibration_bins)
+    table = metrics.reliability(probabilities, labels)
     bins = zip(table.confidence, table.accuracy, table.count, strict=True)
     filled = ((f"{confidence:.6f}", f"{accuracy:.6f}", count) for confidence, accuracy, count in bins if count)
     tables.write_csv(folder / "reliability.csv", tables.RELIABILITY, filled)

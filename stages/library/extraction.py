@@ -14,11 +14,13 @@ from stages.library import (
     bottlenecks,
     console,
     engines,
+    extraction_code,
     preprocessing,
     record_index,
     records,
     runtimes,
     slots,
+    source_code,
     splits,
     store_location,
     weights,
@@ -52,7 +54,6 @@ class Params:
     weights: Annotated[dict[str, str], pydantic.Field(description="backbone -> published variant or path of a file")]
     runtime: Annotated[runtimes.Name, pydantic.Field(description="what runs the network")]
     precision: Annotated[runtimes.Precision, pydantic.Field(description="of the network's arithmetic")]
-    xla: Annotated[bool, pydantic.Field(description="compile the graph by XLA, on a GPU")]
     calibration_images: Annotated[int, pydantic.Field(ge=1, le=100_000, description="training pictures, for int8")]
     seed: Annotated[int, pydantic.Field(ge=0, description="chooses the pictures for int8")]
     engine: Annotated[engines.Name, pydantic.Field(description="where the batches are computed")]
@@ -73,8 +74,6 @@ class Params:
         possible = {"tensorflow": ("float32", "float16"), "openvino": ("float32", "int8")}[self.runtime]
         if self.precision not in possible:
             raise ValueError(f"`precision` must be {' or '.join(possible)} with `runtime` {self.runtime}")
-        if self.xla and self.runtime != "tensorflow":
-            raise ValueError(f"`xla` must be false with `runtime` {self.runtime}")
         return self
 
 
@@ -126,9 +125,11 @@ def covered(
       preparation: how a picture becomes its input.
       plan: what it is compiled for.
       runtime: name of what runs it.
-      calibration: hash over how int8 is made and the pictures that it is calibrated on, or "".
+      calibration: hash over the pictures that int8 is calibrated on, or "".
     """
     return {
+        "code": source_code.sha256(extraction_code.files(backbone.name, runtime)),
+        "versions": extraction_code.versions(runtime, plan.precision),
         "backbone": backbone.name,
         "weights_sha256": weights_sha256,
         "preprocessing": {"description": preprocessing.DESCRIPTION, **asdict(preparation)},
@@ -181,15 +182,14 @@ def extract(name: str, params: Params, shards: Path, dataset: Mapping[str, Any],
     backbone: Backbone = backbones.lookup(name).BACKBONE
     size_px = input_size_px(backbone, params)
     preparation = Preprocessing(size_px, params.central_crop, params.resize)
-    plan = Plan(size_px, batch_size(params, size_px), params.flip, params.precision, params.xla)
+    plan = Plan(size_px, batch_size(params, size_px), params.flip, params.precision)
     paths = [path for split in records.SPLITS for path in records.find_shards(shards, split)]
     index = record_index.build(console.progress(paths, "read shards", "shards"))
     if "content_sha256" in dataset:
         record_index.check(index, dataset, shards)
     weights_sha256 = artifacts.sha256_file(weights.locate(backbone, params.weights.get(name)))
     calibration = calibration_rows(index, params) if params.precision == "int8" else ()
-    about = runtimes.QUANTIZATION.encode()
-    sample = artifacts.sha256_bytes(b"".join([about, *index.keys[list(calibration)]])) if calibration else ""
+    sample = artifacts.sha256_bytes(b"".join(index.keys[list(calibration)])) if calibration else ""
     content = covered(backbone, weights_sha256, preparation, plan, params.runtime, sample)
     identity = fingerprint(content)
     widths = backbone.feature_width, backbone.num_logits

@@ -13,6 +13,7 @@ import pydantic
 
 from stages.library import tables, training
 from stages.library.console import UserError
+from stages.library.model_names import FINETUNED
 from stages.library.params import CONFIG
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Params(training.Params):
     train_batch_norm: Annotated[bool, pydantic.Field(description="train BatchNorm in the trained blocks, too")]
     dropout: Annotated[float, pydantic.Field(ge=0, lt=1, description="fraction dropped before the head")]
     head_epochs: Annotated[
-        int, pydantic.Field(ge=0, le=10_000, description="of the head on the cached features; 0: it starts at random")
+        int, pydantic.Field(ge=0, le=10_000, description="of the head it starts from, else as in `softmax`; 0: random")
     ]
 
     @pydantic.model_validator(mode="after")
@@ -55,7 +56,7 @@ def build(backbone_model: "keras.Model", num_classes: int, params: Params) -> "k
     )
     # float32 also under mixed precision, for a softmax of float16 logits loses accuracy.
     logits = keras.layers.Dense(num_classes, name=CLASSIFIER, dtype="float32")(features)
-    return keras.Model(backbone_model.input, logits, name="finetuned")
+    return keras.Model(backbone_model.input, logits, name=FINETUNED)
 
 
 def restart(model: "keras.Model", backbone: "Backbone", params: Params) -> set[str]:

@@ -23,7 +23,7 @@ def function(model: "keras.Model", plan: Plan, batch_size: int | None) -> Any:
         return tuple(tf.cast(output, tf.float32) for output in tap(model, images, plan.flip))
 
     signature = [tf.TensorSpec((batch_size, plan.size_px, plan.size_px, 3), tf.float32)]
-    traced = tf.function(tapped, input_signature=signature, autograph=False, jit_compile=plan.xla or None)
+    traced = tf.function(tapped, input_signature=signature, autograph=False)
     return traced.get_concrete_function()
 
 

@@ -11,7 +11,9 @@ import os
 import re
 import reprlib
 import stat
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pydantic
@@ -27,6 +29,7 @@ PLUGIN_NAME = r"^[a-z][a-z0-9_]*$"  # of a backbone, a head, a section
 CONFIG = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
 INTEGERS = range(-(1 << 63), 1 << 64)
 DIGITS = 20  # of the longest of them
+NO_KEYS: Mapping[str, str] = MappingProxyType({})
 CONFLICT = re.compile(r"^(?:<{7}|\|{7}|>{7})(?: .*)?$", re.MULTILINE)
 
 _SHORT = reprlib.Repr()
@@ -129,12 +132,18 @@ def parse_json(text: str | bytes, kind: Any, name: str, remedy: str = REMEDY) ->
         raise FileError(f"{name}: {'; '.join(found[:MOST_PROBLEMS])}{more}. {remedy}") from error
 
 
-def problems(error: pydantic.ValidationError, section: str = "") -> list[str]:
-    """Returns "`section.key`: rule. Received: value" for each key that breaks its rule."""
+def problems(error: pydantic.ValidationError, section: str = "", former: Mapping[str, str] = NO_KEYS) -> list[str]:
+    """Returns "`section.key`: rule. Received: value" for each key that breaks its rule.
+
+    Args:
+      error: of pydantic.
+      section: that all keys are in.
+      former: keys that were there in an earlier release -> what to do about them.
+    """
     found = error.errors(include_url=False)
     # A list with a bad item is also reported as too short, for what is left of it.
     inner = {item["loc"][:-1] for item in found if len(item["loc"]) > 1}
-    return [_explain(section, item) for item in found if item["loc"] not in inner]
+    return [_explain(section, item, former) for item in found if item["loc"] not in inner]
 
 
 def shortened(value: object) -> str:
@@ -157,14 +166,14 @@ def _adapter(kind: Any) -> "pydantic.TypeAdapter[Any]":
     return pydantic.TypeAdapter(kind)
 
 
-def _explain(section: str, item: Any) -> str:
+def _explain(section: str, item: Any, former: Mapping[str, str]) -> str:
     keys = [section] if section else []
     key = ".".join([*keys, *(str(part)[:80] for part in item["loc"])])
     named = f"`{key}`" if key else "it"
     if item["type"] == "missing":
         return f"{named} is missing"
     if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        return f"{named} is unknown. Received: {shortened(item['input'])}"
+        return f"{named} {former.get(key, 'is unknown')}. Received: {shortened(item['input'])}"
     rule = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     return f"{named}: {rule[0].lower() + rule[1:]}. Received: {shortened(item['input'])}"
 

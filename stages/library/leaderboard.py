@@ -8,6 +8,7 @@ from typing import Any
 
 from stages.library import published, result_files, tables
 from stages.library.console import UserError, in_a_line
+from stages.library.model_names import FINETUNED, SCRATCH
 
 # Metrics key -> column heading; in the order in which people read them.
 COLUMNS = {
@@ -94,8 +95,8 @@ class Audit:
 
 def listed(heads: Iterable[str], backbones: Iterable[str]) -> set[str]:
     """Returns the names of the models that params.yaml asks for, such as "BACKBONE/HEAD"."""
-    kinds = [*heads, "finetuned"]
-    return {"scratch", *(f"{backbone}/{kind}" for backbone in backbones for kind in kinds)}
+    kinds = [*heads, FINETUNED]
+    return {SCRATCH, *(f"{backbone}/{kind}" for backbone in backbones for kind in kinds)}
 
 
 def collect(

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+CALIBRATION_BINS = 15  # of a reliability diagram and the expected calibration error, as in Guo et al. 2017
+
 
 def top1_accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
     """Returns the fraction of rows whose highest score is at the label."""
@@ -72,7 +74,7 @@ class Reliability:
     accuracy: np.ndarray
 
 
-def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> Reliability:
+def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = CALIBRATION_BINS) -> Reliability:
     """Bins predictions by confidence in `bins` bins of equal width."""
     predictions = probabilities.argmax(axis=1)
     confidence = np.take_along_axis(probabilities, predictions[:, None], axis=1)[:, 0].astype(np.float64)
@@ -89,7 +91,7 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> Rel
     )
 
 
-def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> float:
+def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = CALIBRATION_BINS) -> float:
     """Returns the mean over predictions of |accuracy - confidence| of their bin, bins of equal width.
 
     Reference: Guo et al., On Calibration of Modern Neural Networks, 2017, arXiv:1706.04599, eq. 5.

@@ -26,6 +26,7 @@ from stages.library import (
 from stages.library.console import UserError
 from stages.library.dataset_file import Classes
 from stages.library.guarded_files import CONFIG, PLUGIN_NAME
+from stages.library.model_names import FINETUNED
 from stages.library.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def load(folder: Path) -> Network:
         hdf5.check(weights)
         _check_size(config, weights)
         settings: training.Params
-        if config["kind"] == "finetuned":
+        if config["kind"] == FINETUNED:
             settings = config["finetune"]
             backbone = backbones.lookup(config["backbone"]).build(preparation.input_size_px)
             model, trained_batch_norm = finetuning.build(backbone, len(classes), settings), settings.train_batch_norm
@@ -158,7 +159,7 @@ def load(folder: Path) -> Network:
         keras_weights.load(model, weights)
     except (OSError, ValueError) as error:
         raise UserError(f"{weights} can't be read ({' '.join(str(error).split())}). {REMEDY}") from error
-    name = config["backbone"] if config["kind"] == "finetuned" else None
+    name = config["backbone"] if config["kind"] == FINETUNED else None
     return Network(config["kind"], classes, preparation, model, settings.flip_predictions, trained_batch_norm, name)
 
 
@@ -182,7 +183,7 @@ def _checked(config: Finetuned | Scratch) -> Finetuned | Scratch:
 
 def _check_size(config: Finetuned | Scratch, weights: Path) -> None:
     """Raises ValueError where the file is too small for the network, for which memory would be taken in vain."""
-    if config["kind"] == "finetuned":
+    if config["kind"] == FINETUNED:
         parameters = backbones.lookup(config["backbone"]).BACKBONE.feature_width * len(config["classes"])
     else:
         parameters = scratch.num_weights(len(config["classes"]), config["scratch"])

@@ -34,6 +34,12 @@ SECTIONS = {
     "evaluate": "stages.library.evaluation",
     "audit": "stages.library.auditing",
 }
+# Keys that were there in an earlier release -> what to do about it.
+FORMER_KEYS = {
+    "evaluate.calibration_bins": "is no longer there: the calibration error has 15 bins everywhere. Delete it",
+    "extract.xla": "is no longer there: XLA is not used. Delete it",
+    "xgboost.workers": "is no longer there: XGBoost runs in one process. Delete it",
+}
 PLUGINS = {"backbones": LIBRARY / "backbones", "heads": LIBRARY / "heads"}
 
 
@@ -97,7 +103,7 @@ def parse(section: str, content: object, kind: type[T]) -> T:
         # JSON, for pydantic's strict mode takes a list for a tuple there, and nothing is converted silently.
         return pydantic.TypeAdapter(kind).validate_json(json.dumps(content, default=str), strict=True)
     except pydantic.ValidationError as error:
-        raise ParamsError("; ".join(problems(error, section))) from error
+        raise ParamsError("; ".join(problems(error, section, FORMER_KEYS))) from error
 
 
 def _wrong_keys(content: Mapping[str, Any], known: set[str]) -> list[str]:

@@ -24,7 +24,7 @@ ResizeMethod = Literal["bilinear", "bicubic", "bilinear_tf1"]
 InputSize = Annotated[int, pydantic.Field(ge=1, le=1024)]
 Kept = Annotated[float, pydantic.Field(gt=0, le=1)]
 
-# Part of every fingerprint of cached features: another text makes them stale, so it changes with the ops below.
+# What the ops below do, for people: it stands in the feature store beside the features.
 DESCRIPTION = (
     "libjpeg integer-accurate, RGB; central crop, then to a square: half-pixel centres, antialias if a side shrinks"
 )

@@ -6,6 +6,8 @@ A head's module has
   CHOOSES: whether its cross_validate decides hyperparameters.
   fit(...), cross_validate(...): see `HeadModule`.
   load(folder): gives back what `Fitted.save(folder)` wrote; the loaded head's logits equal the fitted one's exactly.
+  tensorflow_logits(head, features), optional, for `app.export`: the logits (n, num_classes) of a loaded head in ops of
+    TensorFlow, for float32 features (n, dim). A head that is a `dense.DenseNetwork` does without it.
 Heavy imports (tensorflow, xgboost) stand inside the functions, for every stage reads every `Params`.
 """
 

@@ -1,7 +1,7 @@
 """XGBoost head: gradient-boosted trees by the histogram method; the margins are the logits.
 
-Each round sees a group of the columns (library/column_groups.py): `colsample_bytree` 0.2 costs about a fifth. With
-`workers`, or a fraction that rounds to one group, XGBoost samples them itself, for each tree, which saves little time.
+With `colsample_byround` 0.2 each round sees a fifth of the columns and costs about a fifth, see column_subsampling.py.
+`colsample_bytree` is XGBoost's own: it samples from those for each tree, which saves little time.
 
 The folds are trained side by side, for boosting on some thousand rows doesn't fill the cores; the trees do not depend
 on the number of threads.
@@ -21,7 +21,7 @@ import numpy as np
 import pydantic
 from typing_extensions import TypedDict
 
-from stages.library import artifacts, boosting_data, boosting_workers, column_groups, learning_curves
+from stages.library import artifacts, boosting_data, column_subsampling, learning_curves
 from stages.library.boosting_data import Quantiles
 from stages.library.console import progress
 from stages.library.downloads import cache_folder
@@ -45,11 +45,20 @@ class Params:
     learning_rate: Annotated[float, pydantic.Field(gt=0, le=1, description="shrinkage of each tree")]
     num_trees: Annotated[int, pydantic.Field(ge=1, le=100_000, description="boosting rounds, one tree a class each")]
     max_depth: Annotated[int, pydantic.Field(ge=1, le=20, description="levels of a tree")]
+    colsample_byround: Annotated[
+        float, pydantic.Field(gt=0, le=1, description="fraction 1/n of the features that the trees of a round see")
+    ]
     colsample_bytree: Annotated[
-        float, pydantic.Field(gt=0, le=1, description="fraction of the features that the trees of a round see")
+        float, pydantic.Field(gt=0, le=1, description="fraction of those that a tree sees; XGBoost's own")
     ]
     max_bin: Annotated[int, pydantic.Field(ge=2, le=65536, description="histogram bins per feature")]
-    workers: Annotated[int, pydantic.Field(ge=0, le=10_000, description="Ray processes; 0: this process alone")]
+
+    @pydantic.field_validator("colsample_byround")
+    @classmethod
+    def _divides_the_features(cls, fraction: float) -> float:
+        if 0.5 < fraction < 1:
+            raise ValueError("must be 1 or at most 0.5, for the features are dealt into groups of that size")
+        return fraction
 
 
 class Config(TypedDict):
@@ -90,7 +99,7 @@ def cross_validate(
 ) -> CrossValidation:
     """Trains a head for each fold; the curve has a point per boosting round."""
     count = int(folds.max()) + 1
-    workers = 1 if params.workers else min(count, os.cpu_count() or 1)
+    workers = min(count, os.cpu_count() or 1)
     threads = (os.cpu_count() or 1) // workers
     logits = np.full((len(labels), num_classes), np.nan, np.float32)
 
@@ -140,7 +149,7 @@ def _quantiles(
     features: np.ndarray, labels: np.ndarray, params: Params, threads: int, side_by_side: int
 ) -> Iterator[Quantiles]:
     """Gives the quantiles of all rows; trainings that run side by side share the memory."""
-    columns = sum(map(len, column_groups.deal(features.shape[1], params.colsample_bytree, seed=0)))
+    columns = sum(map(len, column_subsampling.groups(features.shape[1], params.colsample_byround, seed=0)))
     in_memory = boosting_data.fit_in_memory(len(labels) * columns * side_by_side, params.max_bin)
     with artifacts.scratch_folder(cache_folder() / "scratch") as scratch:
         yield Quantiles(features, labels, params.max_bin, threads, in_memory, scratch)
@@ -163,15 +172,11 @@ def _train(
         "seed": seed,
         "nthread": quantiles.threads,
     }
-    if params.workers:
-        parts = {series: (quantiles.features[some], quantiles.labels[some]) for series, some in rows.items()}
-        booster, history = boosting_workers.train(parameters, params.num_trees, parts, params.max_bin, params.workers)
+    groups = column_subsampling.groups(quantiles.features.shape[1], params.colsample_byround, seed)
+    if len(groups) > 1:
+        booster, history = column_subsampling.boost(parameters, params.num_trees, quantiles, rows, groups)
     else:
-        groups = column_groups.deal(quantiles.features.shape[1], params.colsample_bytree, seed)
-        if len(groups) > 1:
-            booster, history = column_groups.boost(parameters, params.num_trees, quantiles, rows, groups)
-        else:
-            booster, history = _boost(parameters, params.num_trees, quantiles, rows)
+        booster, history = _boost(parameters, params.num_trees, quantiles, rows)
     curve = [
         CurvePoint(step + 1, series.replace("_", "-"), 1 - values["merror"][step], values["mlogloss"][step])
         for step in range(params.num_trees)
@@ -182,13 +187,13 @@ def _train(
 
 def _boost(
     parameters: dict[str, Any], num_trees: int, quantiles: Quantiles, rows: dict[str, np.ndarray]
-) -> "tuple[xgboost.Booster, boosting_workers.History]":
+) -> "tuple[xgboost.Booster, column_subsampling.History]":
     import xgboost
 
     matrices: dict[str, xgboost.DMatrix] = {}
     for series, some in rows.items():
         matrices[series] = quantiles.of(some, matrices.get("training"))
-    history: boosting_workers.History = {}
+    history: column_subsampling.History = {}
     booster = xgboost.train(
         parameters,
         matrices["training"],

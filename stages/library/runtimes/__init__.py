@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 Name = Literal["tensorflow", "openvino"]
 Precision = Literal["float32", "float16", "int8"]
 TAPPED = ("bottleneck", "logits")
-# Part of the fingerprint of int8 features: it changes with how a runtime quantizes.
-QUANTIZATION = "NNCF post-training; the convolution of the pixels is float32"
 
 
 @dataclass(frozen=True)
@@ -30,14 +28,12 @@ class Plan:
       batch_size: pictures of each call.
       flip: whether the outputs are means over each picture and its mirror image.
       precision: of the arithmetic; outputs are float32.
-      xla: whether XLA compiles the graph.
     """
 
     size_px: int
     batch_size: int
     flip: bool
     precision: str
-    xla: bool
 
 
 @dataclass(frozen=True)
@@ -59,6 +55,10 @@ class Compiled:
 
 class RuntimeModule(Protocol):
     """What a runtime's module offers."""
+
+    def packages(self, precision: str) -> tuple[str, ...]:
+        """Returns the names of the installed packages that the features depend on, sorted."""
+        ...
 
     def prepare(self, precision: str) -> None:
         """Sets up the process before the first network is built; raises UserError where the runtime can't be had."""

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 CHANNELS = 3  # of pixels; no later layer has so few
 
 
+def packages(precision: str) -> tuple[str, ...]:
+    """Keras builds the network; TensorFlow decodes the pictures and hands the network over."""
+    return ("keras", "nncf", "openvino", "tensorflow") if precision == "int8" else ("keras", "openvino", "tensorflow")
+
+
 def prepare(precision: str) -> None:
     """Starts TensorFlow, which decodes the pictures and hands the network over.
 

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 CALLS_ON_GPU = 2  # each takes memory there; while one's results are fetched the other computes
 
 
+def packages(precision: str) -> tuple[str, ...]:
+    """Keras builds the network, TensorFlow runs it."""
+    return "keras", "tensorflow"
+
+
 def prepare(precision: str) -> None:
     """Starts TensorFlow: one core for each op on a CPU; float16 if asked, on a GPU.
 
@@ -42,24 +47,15 @@ def prepare(precision: str) -> None:
 
 
 def compile(model: "keras.Model", plan: Plan, calibration: Iterable["tf.Tensor"]) -> Compiled:  # noqa: A001
-    """Freezes the network's variables into a graph.
-
-    Raises:
-      UserError: XLA without a GPU.
-    """
+    """Freezes the network's variables into a graph."""
     import tensorflow as tf
 
-    on_gpu = bool(tf.config.list_physical_devices("GPU"))
-    if plan.xla and not on_gpu:
-        raise UserError("`extract.xla` must be false without a GPU: on a CPU XLA is many times slower. Received: true")
-    concrete = frozen_graph.function(model, plan, plan.batch_size)
-    # XLA compiles functions, not frozen graphs, and folds the constants itself.
-    graph = concrete if plan.xla else frozen_graph.freeze(concrete)
+    graph = frozen_graph.freeze(frozen_graph.function(model, plan, plan.batch_size))
 
     def forward(images: "tf.Tensor") -> tuple[np.ndarray, np.ndarray]:
         bottleneck, logits = graph(tf.convert_to_tensor(images))
         return bottleneck.numpy(), logits.numpy()
 
-    if on_gpu:
+    if tf.config.list_physical_devices("GPU"):
         return Compiled(forward, CALLS_ON_GPU, tensorflow_runtime.accelerators()[0])
     return Compiled(forward, tensorflow_runtime.cores())

@@ -1,4 +1,4 @@
-"""Boosting whose rounds each see one group of the columns, dealt out at random: it costs in proportion to the group.
+"""Column subsampling by rounds: each sees one group of the columns, dealt out at random, and costs in proportion to it.
 
 XGBoost's own column sampling only keeps trees from splitting by the other columns; their histograms, which are nearly
 all of the work, are built all the same. Here each group is a matrix of its own, and a round adds its trees to the
@@ -28,7 +28,7 @@ BLOCK_ROWS = 65_536
 TINY = 1e-16  # the smallest probability that XGBoost's own log loss knows
 
 
-def deal(dim: int, fraction: float, seed: int) -> list[np.ndarray]:
+def groups(dim: int, fraction: float, seed: int) -> list[np.ndarray]:
     """Deals columns into groups of about a fraction of all, `DEALS` times; int64 ids, rising in each group.
 
     Args:
@@ -42,7 +42,7 @@ def deal(dim: int, fraction: float, seed: int) -> list[np.ndarray]:
     count = min(round(1 / fraction), dim)
     rng = np.random.default_rng(seed)
     deals = [np.array_split(rng.permutation(dim), count) for _ in range(DEALS if count > 1 else 1)]
-    return [np.sort(group) for groups in deals for group in groups]
+    return [np.sort(group) for dealt in deals for group in dealt]
 
 
 def boost(
@@ -66,18 +66,19 @@ def boost(
     """
     import xgboost
 
-    settings = {**parameters, "base_score": 0.0}
-    settings.pop("colsample_bytree", None)
+    seed = int(parameters["seed"])
     matrices = [_matrices(quantiles, rows, group) for group in groups]
     classes = int(parameters["num_class"])
     margins = {name: np.zeros((len(some), classes), np.float32) for name, some in rows.items()}
     labels = {name: quantiles.labels[some] for name, some in rows.items()}
     history: History = {name: {"merror": [], "mlogloss": []} for name in rows}
     rounds = []
-    for number in _order(len(groups), num_trees, int(parameters["seed"])):
+    for step, number in enumerate(_order(len(groups), num_trees, seed)):
         parts = matrices[number]
         for name, matrix in parts.items():
             matrix.set_base_margin(margins[name])
+        # Another seed, or XGBoost's own sampling of columns would choose the same places of each group.
+        settings = {**parameters, "base_score": 0.0, "seed": seed + step}
         booster = xgboost.train(settings, parts["training"], 1)
         for name, matrix in parts.items():
             margins[name] = booster.predict(matrix, output_margin=True)
