@@ -44,8 +44,11 @@ class Progress:
     """How far a training has come.
 
     Attributes:
-      history: one dict of metrics per finished epoch: "loss", "accuracy", "val_loss", "val_accuracy".
-      best: index of the epoch with the highest validation accuracy; among equals the one with the lowest loss.
+      history: one dict of metrics per epoch: "val_loss", "val_accuracy" and, from epoch 1 on, "loss" and "accuracy".
+        Epoch 0 is the network as it comes: what fine-tuning makes worse is thrown away (Kumar et al. 2022,
+        arXiv:2202.10054, start from a fitted head, too).
+      best: the epoch with the highest validation accuracy; among equals the one with the lowest loss.
+      finished: number of epochs of training.
     """
 
     history: list[Logs] = field(default_factory=list)
@@ -54,6 +57,10 @@ class Progress:
     def best(self) -> int:
         scores = [(logs["val_accuracy"], -logs["val_loss"]) for logs in self.history]
         return scores.index(max(scores))
+
+    @property
+    def finished(self) -> int:
+        return max(len(self.history) - 1, 0)
 
 
 class Checkpoints:
@@ -72,8 +79,8 @@ class Checkpoints:
         self.folder, self._model, self._trainer = folder, model, trainer
         self.progress = Progress()
 
-    def restore(self) -> int:
-        """Brings the training to where it was left and returns the number of finished epochs."""
+    def restore(self) -> None:
+        """Brings the training to where it was left."""
         path = self.folder / "state.json"
         if path.exists():
             state = artifacts.read_json(path)
@@ -82,10 +89,9 @@ class Checkpoints:
             self._trainer.load_weights(self._path("last", len(self.progress.history) - 1))
             for variable, value in zip(self._random_states(), state["random_states"], strict=True):
                 variable.assign(value)
-        return len(self.progress.history)
 
     def save(self, logs: Logs) -> None:
-        """Keeps the state at the end of an epoch."""
+        """Keeps the state before the first or at the end of an epoch; the optimizer must be built."""
         self.progress.history.append({name: float(value) for name, value in sorted(logs.items())})
         epoch, best = len(self.progress.history) - 1, self.progress.best
         self._save(self._trainer, self._path("last", epoch))

@@ -159,7 +159,7 @@ def train(
 
     Returns:
       The checkpoints, whose `progress` has every epoch; to be removed when the outs are complete. `model` has the best
-      weights.
+      weights, which are those that it came with if no epoch was better.
     """
     import keras
     from dvclive import Live
@@ -172,7 +172,13 @@ def train(
     batch_size, steps_per_epoch = params.steps(num_examples)
     trainer = compile_trainer(model, steps_per_epoch, params)
     state = Checkpoints(checkpoints, model, trainer)
-    first_epoch = state.restore()
+    state.restore()
+    validation = training_data.held_out(validation_paths, preprocessing, model.output_shape[-1], batch_size)
+    if not state.progress.history:
+        trainer.optimizer.build(trainer.trainable_variables)
+        start = trainer.evaluate(validation, return_dict=True, verbose=0)
+        state.save({f"val_{name}": value for name, value in start.items()})
+    first_epoch = state.progress.finished
     if first_epoch:
         print(f"resuming after epoch {first_epoch} of {params.epochs}", flush=True)
     stream = training_data.Stream(
@@ -191,7 +197,7 @@ def train(
         if first_epoch < params.epochs:
             trainer.fit(
                 stream.batches(first_epoch * steps_per_epoch, params.epochs * steps_per_epoch),
-                validation_data=training_data.held_out(validation_paths, preprocessing, stream.num_classes, batch_size),
+                validation_data=validation,
                 initial_epoch=first_epoch,
                 epochs=params.epochs,
                 steps_per_epoch=steps_per_epoch,
@@ -219,10 +225,11 @@ def save_each_epoch(state: Checkpoints) -> "keras.callbacks.Callback":
 
 
 def write_curve(path: Path, history: Sequence[Logs]) -> None:
-    """Writes curve.csv: step (epoch, from 1), series ("training", "held-out"), accuracy, loss."""
+    """Writes curve.csv: step (epoch; 0: before training), series ("training", "held-out"), accuracy, loss."""
     rows = [
         {"step": step, "series": series, "accuracy": logs[f"{prefix}accuracy"], "loss": logs[f"{prefix}loss"]}
         for series, prefix in (("training", ""), ("held-out", "val_"))
-        for step, logs in enumerate(history, start=1)
+        for step, logs in enumerate(history)
+        if f"{prefix}accuracy" in logs
     ]
     pd.DataFrame(rows).round(6).to_csv(path, index=False, lineterminator="\n")
