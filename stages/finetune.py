@@ -80,7 +80,8 @@ def main() -> None:
     stopwatch.close(
         f"finetune {backbone.name}",
         f"{counts.get('trained', 0)} variables trained, {counts.get('frozen', 0)} frozen; best epoch "
-        f"{state.progress.best + 1} of {finetune.epochs}, validation accuracy {best['val_accuracy']:.4f}",
+        f"{state.progress.best} of {finetune.epochs}, validation accuracy {best['val_accuracy']:.4f} "
+        f"({state.progress.history[0]['val_accuracy']:.4f} before training)",
         math.prod(finetune.steps(len(features.labels))) * finetune.epochs,
         following="evaluate-finetuned",
     )

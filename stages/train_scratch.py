@@ -45,7 +45,7 @@ def main() -> None:
     best = state.progress.history[state.progress.best]
     stopwatch.close(
         "train-scratch",
-        f"{model.count_params():,} parameters; best epoch {state.progress.best + 1} of {settings.epochs}, "
+        f"{model.count_params():,} parameters; best epoch {state.progress.best} of {settings.epochs}, "
         f"validation accuracy {best['val_accuracy']:.4f}",
         math.prod(settings.steps(sum(dataset["counts"]["train"].values()))) * settings.epochs,
         following="evaluate-scratch",

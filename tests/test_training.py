@@ -67,6 +67,7 @@ def test_the_best_epoch_is_the_most_accurate_and_then_the_surest():
         for accuracy, loss in ((0.5, 1.0), (0.9, 0.5), (0.9, 0.4), (0.8, 0.1))
     ]
     assert Progress(history).best == 2
+    assert (Progress(history).finished, Progress(history[:1]).finished, Progress().finished) == (3, 0, 0)
 
 
 def test_scratch_learns_and_writes_what_loads_again(project, capsys):
@@ -74,7 +75,7 @@ def test_scratch_learns_and_writes_what_loads_again(project, capsys):
     assert {"best.weights.h5", "last.weights.h5", "config.json", "curve.csv"} <= {path.name for path in out.iterdir()}
     curve = pd.read_csv(out / "curve.csv")
     assert list(curve.columns) == ["step", "series", "accuracy", "loss"]
-    assert curve["step"].tolist() == [1, 2, 3, 1, 2, 3]
+    assert curve["step"].tolist() == [1, 2, 3, 0, 1, 2, 3]
     assert (out / "dvclive" / "plots" / "metrics" / "eval" / "accuracy.tsv").exists()
     assert "train-scratch: " in capsys.readouterr().out
     network = networks.load(out)
@@ -125,14 +126,14 @@ def test_a_killed_training_resumes_to_the_same_bytes(project, write_params, monk
     save, write_json = checkpoints.Checkpoints.save, artifacts.write_json
 
     def killed_save(self, logs):
-        if len(self.progress.history) == 1 and instant == "before the checkpoint":
+        if self.progress.finished == 1 and instant == "before the checkpoint":
             raise Killed
         save(self, logs)
-        if len(self.progress.history) == 2 and instant == "after the state":
+        if self.progress.finished == 2 and instant == "after the state":
             raise Killed
 
     def killed_write(path, content):
-        if path.name == "state.json" and len(content["history"]) == 2 and instant == "after the weights":
+        if path.name == "state.json" and len(content["history"]) == 3 and instant == "after the weights":
             raise Killed
         write_json(path, content)
 
@@ -198,6 +199,8 @@ def test_finetune_starts_from_the_head_and_says_what_it_trains(project, run_stag
     assert np.isfinite(logits).all()
     assert len(set(keys)) == len(labels)
     assert not set(keys) & set(pq.read_table(out / "trained_on.parquet")["key"].to_pylist())
+    start = pd.read_csv(out / "curve.csv").query("step == 0")
+    assert (start["series"].tolist(), start["accuracy"].item() > 0.5) == (["held-out"], True)  # the fitted head
     hide_test_split(project.shards)  # what is not read changes nothing
     for path in features.glob("test-*.parquet"):
         path.write_bytes(b"no features")
@@ -228,6 +231,20 @@ def test_finetunes_first_head_is_fitted_as_the_softmax_head(write_params, run_st
     with pytest.raises(FoundError) as caught:
         run_stage("finetune", "--params", path, "--backbone", "efficientnet_lite0", *places)
     assert caught.value.args == (softmax.Params(features="bottleneck", epochs=7, **changed), 2, 3)
+
+
+@pytest.mark.slow
+def test_fine_tuning_is_never_worse_than_where_it_starts(project, run_stage, write_params, tmp_path, capsys):
+    features = tmp_path / "bottlenecks"
+    extraction = ("--backbone", "efficientnet_lite0", "--records", project.shards, "--out", features)
+    run_stage("bottleneck_extract", "--params", project.params, *extraction)
+    write_params(finetune__learning_rate=30.0, finetune__warmup_epochs=0.0, finetune__optimizer="adam")
+    out = project("finetune", "finetuned", "--backbone", "efficientnet_lite0", "--bottlenecks", features)
+    curve = pd.read_csv(out / "curve.csv").query("series == 'held-out'").set_index("step")["accuracy"]
+    assert curve[0] > curve[1:].max()  # such a rate destroys the network
+    assert "best epoch 0 of 2" in capsys.readouterr().out
+    _, labels, logits = networks.load(out).predict_shards(records.find_shards(project.shards, "validation"))
+    assert np.mean(logits.argmax(axis=1) == labels) == pytest.approx(curve[0], abs=1e-6)
 
 
 def test_no_network_is_a_clear_error(tmp_path):

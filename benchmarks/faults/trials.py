@@ -160,7 +160,7 @@ class Trial:
         states = [json.loads(path.read_text(encoding="utf-8")) for path in self.cache.glob("checkpoints/*/state.json")]
         return {
             "parts": {path.name for path in self.cache.glob("features/*/*.parquet")},
-            "epochs": max((len(state["history"]) for state in states), default=0),
+            "epochs": max((len(state["history"]) - 1 for state in states), default=0),
             "bytes": sum(path.stat().st_size for path in self.cache.glob("downloads/*.partial")),
         }
 

@@ -10,7 +10,7 @@ import shutil
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, cast
 
 import pydantic
 from typing_extensions import TypedDict
@@ -27,10 +27,10 @@ HDF5_BYTES_PER_VARIABLE = 4096  # at most, around what is in it
 
 @pydantic.with_config(extra="allow")
 class Epoch(TypedDict):
-    """The metrics of an epoch."""
+    """The metrics of an epoch; of epoch 0, which is no training, those of validation alone."""
 
-    accuracy: float
-    loss: float
+    accuracy: NotRequired[float]
+    loss: NotRequired[float]
     val_accuracy: float
     val_loss: float
 
@@ -68,8 +68,11 @@ class Progress:
     """How far a training has come.
 
     Attributes:
-      history: one dict of metrics per finished epoch: "loss", "accuracy", "val_loss", "val_accuracy".
-      best: index of the epoch with the highest validation accuracy; among equals the one with the lowest loss.
+      history: one dict of metrics per epoch: "val_loss", "val_accuracy" and, from epoch 1 on, "loss" and "accuracy".
+        Epoch 0 is the network as it comes: what fine-tuning makes worse is thrown away (Kumar et al. 2022,
+        arXiv:2202.10054, start from a fitted head, too).
+      best: the epoch with the highest validation accuracy; among equals the one with the lowest loss.
+      finished: number of epochs of training.
     """
 
     history: list[Logs] = field(default_factory=list)
@@ -78,6 +81,10 @@ class Progress:
     def best(self) -> int:
         scores = [(logs["val_accuracy"], -logs["val_loss"]) for logs in self.history]
         return scores.index(max(scores))
+
+    @property
+    def finished(self) -> int:
+        return max(len(self.history) - 1, 0)
 
 
 class Checkpoints:
@@ -96,8 +103,8 @@ class Checkpoints:
         self.folder, self._model, self._trainer = folder, model, trainer
         self.progress = Progress()
 
-    def restore(self) -> int:
-        """Brings the training to where it was left and returns the number of finished epochs."""
+    def restore(self) -> None:
+        """Brings the training to where it was left."""
         path = self.folder / "state.json"
         if path.exists():
             remedy = f"Remove {self.folder} to train from the start"
@@ -114,10 +121,9 @@ class Checkpoints:
             except (OSError, ValueError, TypeError) as error:
                 reason = " ".join(str(error).split())
                 raise UserError(f"{self.folder} holds no whole checkpoint ({reason}). {remedy}") from error
-        return len(self.progress.history)
 
     def save(self, logs: Logs) -> None:
-        """Keeps the state at the end of an epoch."""
+        """Keeps the state before the first or at the end of an epoch; the optimizer must be built."""
         self.progress.history.append({name: float(value) for name, value in sorted(logs.items())})
         epoch, best = len(self.progress.history) - 1, self.progress.best
         self._save(self._trainer, self._path("last", epoch))

@@ -158,7 +158,7 @@ def train(
 
     Returns:
       The checkpoints, whose `progress` has every epoch; to be removed when the outs are complete. `model` has the best
-      weights.
+      weights, which are those that it came with if no epoch was better.
     """
     import keras
     from dvclive import Live
@@ -171,7 +171,13 @@ def train(
     batch_size, steps_per_epoch = params.steps(num_examples)
     trainer = compile_trainer(model, steps_per_epoch, params)
     state = Checkpoints(checkpoints, model, trainer)
-    first_epoch = state.restore()
+    state.restore()
+    validation = training_data.held_out(validation_paths, preprocessing, model.output_shape[-1], batch_size)
+    if not state.progress.history:
+        trainer.optimizer.build(trainer.trainable_variables)
+        start = trainer.evaluate(validation, return_dict=True, verbose=0)
+        state.save({f"val_{name}": value for name, value in start.items()})
+    first_epoch = state.progress.finished
     if first_epoch:
         say(f"resuming after epoch {first_epoch} of {params.epochs}")
     stream = training_data.Stream(
@@ -190,7 +196,7 @@ def train(
         if first_epoch < params.epochs:
             trainer.fit(
                 stream.batches(first_epoch * steps_per_epoch, params.epochs * steps_per_epoch),
-                validation_data=training_data.held_out(validation_paths, preprocessing, stream.num_classes, batch_size),
+                validation_data=validation,
                 initial_epoch=first_epoch,
                 epochs=params.epochs,
                 steps_per_epoch=steps_per_epoch,
@@ -218,10 +224,11 @@ def save_each_epoch(state: Checkpoints) -> "keras.callbacks.Callback":
 
 
 def write_curve(path: Path, history: Sequence[Logs]) -> None:
-    """Writes curve.csv: step (epoch, from 1), series ("training", "held-out"), accuracy, loss."""
+    """Writes curve.csv: step (epoch; 0: before training), series ("training", "held-out"), accuracy, loss."""
     rows = [
         (step, series, round(float(logs[f"{prefix}accuracy"]), 6), round(float(logs[f"{prefix}loss"]), 6))
         for series, prefix in (("training", ""), ("held-out", "val_"))
-        for step, logs in enumerate(history, start=1)
+        for step, logs in enumerate(history)
+        if f"{prefix}accuracy" in logs
     ]
     tables.write_csv(path, tables.CURVE, rows)
