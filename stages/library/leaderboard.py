@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ COLUMNS = {
     "expected_calibration_error": "ECE",
     "calibration.expected_calibration_error_before": "ECE before",
 }
-FEWSHOT = "fewshot"  # name of the few-shot results of a backbone, which have a table of their own
+FEWSHOT = "fewshot"  # name of the folder of few-shot results of a backbone, which have a table of their own
 AUDIT = "audit"  # name of the folder of what was found in the data
 METRICS = (
     "top1_accuracy",
@@ -32,7 +32,7 @@ METRICS = (
     "num_examples",
 )
 HEADINGS = ("model", "backbone", "top-1 [95% interval]", *COLUMNS.values(), "cross-validation", "size", "n")
-FEWSHOT_HEADINGS = ("head", "images per class", "background", "top-1", "mean per class", "draws", "n")
+FEWSHOT_HEADINGS = ("head", "images per class", "background", "top-1", "mean per class", "repeats", "n")
 
 
 @dataclass(frozen=True)
@@ -55,17 +55,28 @@ class Result:
 
 @dataclass(frozen=True)
 class FewShot:
-    """The few-shot results of a backbone.
+    """A head on few images of each class.
 
     Attributes:
-      backbone: its name.
-      rows: of summary.csv.
-      figures: its folder.
+      backbone, head: whose features, and what was trained on them.
+      shots: training images of each class.
+      features: their kind.
+      repeats: how often the images were chosen.
+      background: "with" or "without" the classes of clutter.
+      numbers: "top1_accuracy" and "mean_class_accuracy", each "mean" and "std", and "num_examples".
+      complete: whether all classes took part.
+      rows: of repeats.csv.
     """
 
     backbone: str
-    rows: list[dict[str, str]]
-    figures: Path
+    head: str
+    shots: int
+    features: str
+    repeats: int
+    background: str
+    numbers: Mapping[str, Any]
+    complete: bool
+    rows: Sequence[Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -108,7 +119,7 @@ def collect(
     """
     results, left_out = [], []
     for path in sorted(metrics.rglob("*.json")):
-        if path.stem == FEWSHOT:
+        if FEWSHOT in path.parts:
             continue
         name = path.relative_to(metrics).with_suffix("")
         figures = evaluations / name
@@ -130,25 +141,51 @@ def collect(
 
 
 def collect_fewshot(
-    evaluations: Path, dataset_sha256: str, backbones: Sequence[str]
+    metrics: Path, evaluations: Path, dataset_sha256: str, names: Iterable[tuple[str, str, int]]
 ) -> tuple[list[FewShot], list[str]]:
-    """Reads the few-shot results of the listed backbones on one data set, where there are any.
+    """Reads the few-shot results on one data set, where there are any.
+
+    Args:
+      metrics: as `collect` takes them.
+      evaluations: the same.
+      dataset_sha256: the same.
+      names: backbone, head and shots of those that params.yaml lists.
 
     Returns:
-      The results, in the order of the backbones, and a sentence on each result that is left out.
+      The results in the order of the names, with the background classes first, and a sentence on each that is left out.
     """
-    found, left_out = [], []
-    for backbone in backbones:
-        figures = evaluations / backbone / FEWSHOT
-        if not (figures / "fewshot.json").is_file():
+    found: list[FewShot] = []
+    left_out = []
+    for name in names:
+        backbone, head, shots = name
+        figures = evaluations / backbone / FEWSHOT / head / str(shots)
+        path = metrics / backbone / FEWSHOT / head / f"{shots}.json"
+        if not (figures / "fewshot.json").is_file() or not path.is_file():
             continue
-        if artifacts.read_json(figures / "fewshot.json")["dataset"]["sha256"] != dataset_sha256:
+        about = artifacts.read_json(figures / "fewshot.json")
+        if about["dataset"]["sha256"] == dataset_sha256:
+            found += _few_shots(name, about, artifacts.read_json(path), figures / "repeats.csv")
+        else:
             left_out.append(f"{figures} is left out: it was measured on another data set or split")
-            continue
-        with (figures / "summary.csv").open(encoding="utf-8", newline="") as file:
-            if rows := list(csv.DictReader(file)):
-                found.append(FewShot(backbone, rows, figures))
     return found, left_out
+
+
+def _few_shots(
+    name: tuple[str, str, int], about: dict[str, Any], numbers: dict[str, Any], repeats: Path
+) -> Iterator[FewShot]:
+    with repeats.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for background, own in (("with", numbers), ("without", numbers.get("without_background"))):
+        if own:
+            yield FewShot(
+                *name,
+                features=about["features"],
+                repeats=about["repeats"],
+                background=background,
+                numbers=own,
+                complete=not about["classes_left_out"],
+                rows=[row for row in rows if row["background"] == background],
+            )
 
 
 def collect_audits(evaluations: Path, dataset_sha256: str, backbones: Sequence[str]) -> tuple[list[Audit], list[str]]:
@@ -166,20 +203,14 @@ def collect_audits(evaluations: Path, dataset_sha256: str, backbones: Sequence[s
     return found, left_out
 
 
-def fewshot_cells(row: Mapping[str, str]) -> tuple[str, ...]:
-    """Returns a few-shot row as people read it, a cell for each of `FEWSHOT_HEADINGS`."""
+def fewshot_cells(few: FewShot) -> tuple[str, ...]:
+    """Returns a few-shot result as people read it, a cell for each of `FEWSHOT_HEADINGS`."""
     accuracies = (
-        f"{float(row[f'{metric}_mean']):.4f} ± {float(row[f'{metric}_std']):.4f}"
+        f"{few.numbers[metric]['mean']:.4f} ± {few.numbers[metric]['std']:.4f}"
         for metric in ("top1_accuracy", "mean_class_accuracy")
     )
-    return (
-        row["head"],
-        row["train_per_class"],
-        row["background"],
-        *accuracies,
-        row["draws"],
-        f"{int(row['n_test']):,}",
-    )
+    tested = f"{few.numbers['num_examples']:,}"
+    return few.head, str(few.shots), few.background, *accuracies, str(few.repeats), tested
 
 
 def measured(
@@ -189,7 +220,7 @@ def measured(
 
     Args:
       results: of the models.
-      fewshots: few-shot results; those with the background classes count, as published ones do.
+      fewshots: few-shot results; those of all classes, the background too, count, as published ones do.
       features: what each head is trained on.
     """
     ours = []
@@ -199,14 +230,9 @@ def measured(
             kind = features.get(model, "")
             ours.append(published.Measured(model, result.backbone, kind, None, metric, numbers[metric]))
     for few in fewshots:
-        for row in (row for row in few.rows if row["background"] == "with"):
-            size, mean, std = (
-                int(row["train_per_class"]),
-                float(row["top1_accuracy_mean"]),
-                float(row["top1_accuracy_std"]),
-            )
-            about = row["head"], few.backbone, row["features"], size, "top1_accuracy"
-            ours.append(published.Measured(*about, mean, std))
+        if few.background == "with" and few.complete:
+            about, accuracy = (few.head, few.backbone, few.features, few.shots), few.numbers["top1_accuracy"]
+            ours.append(published.Measured(*about, "top1_accuracy", accuracy["mean"], accuracy["std"]))
     return ours
 
 
@@ -245,6 +271,16 @@ def as_csv(results: Sequence[Result]) -> str:
     writer.writerows(
         {"model": result.model, "backbone": result.backbone, **row} for result, row in zip(results, rows, strict=True)
     )
+    return text.getvalue()
+
+
+def fewshot_csv(found: Iterable[FewShot]) -> str:
+    """Returns every repeat as CSV, for `dvc plots show`."""
+    text = io.StringIO()
+    columns = ("backbone", "head", "shots", "repeat", "background", "top1_accuracy", "mean_class_accuracy")
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({"backbone": few.backbone, **row} for few in found for row in few.rows)
     return text.getvalue()
 
 
