@@ -28,7 +28,7 @@ from stages.library.model_names import FINETUNED, SCRATCH
 TRAINED_WITH = {FINETUNED: "finetune", SCRATCH: "scratch"}
 OF_HEADS = "cross_validation"
 OF_ALL = ("split", "extract")
-NOT_MODELS = ("fewshot", "audit")  # few-shot results have draws of their own
+NOT_MODELS = {"fewshot", "audit"}  # few-shot results have repeats of their own
 HEADINGS = ("model", "seeds", "runs", "mean ± std", "lowest", "highest")
 
 
@@ -128,7 +128,7 @@ def _metrics(data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {
         Path(*path.with_suffix("").parts[1:]).as_posix(): flat(content)
         for path, content in files.items()
-        if path.stem not in NOT_MODELS
+        if not set(path.with_suffix("").parts) & NOT_MODELS
     }
 
 

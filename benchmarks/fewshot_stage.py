@@ -6,7 +6,6 @@ Run: python -m benchmarks.fewshot_stage [--heads ridge softmax logistic] [--draw
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -29,7 +28,7 @@ def main() -> None:
         prog="python -m benchmarks.fewshot_stage", usage="%(prog)s [options]", description=__doc__
     )
     parser.add_argument("--heads", nargs="+", default=["ridge", "softmax", "logistic"])
-    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--noise", type=float, default=1.2, help="of a picture about its class")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -47,19 +46,22 @@ def main() -> None:
             "rejected": 0,
         }
         artifacts.write_json(work / "dataset.json", about)
-        print(f"{PICTURES:,} x {WIDTH:,}, {CLASSES} classes, {SIZES} of each, {arguments.draws} draws")
+        print(f"{PICTURES:,} x {WIDTH:,}, {CLASSES} classes, {SIZES} of each, {arguments.repeats} repeats")
         for head in arguments.heads:
-            fewshot = {"heads": [head], "train_per_class": SIZES, "draws": arguments.draws, "background": BACKGROUND}
-            write_params(work, {"fewshot": fewshot})
-            command = [sys.executable, "-m", "stages.fewshot", "--backbone", "inception_v3"]
-            for option in ("params", "bottlenecks", "records", "metrics", "out"):
-                paths = {"params": "params.yaml", "bottlenecks": "features", "records": "", "metrics": "metrics.json"}
-                command += [f"--{option}", str(work / paths.get(option, "out"))]
-            start = time.perf_counter()
-            subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-            seconds = time.perf_counter() - start
-            found = json.loads((work / "metrics.json").read_text(encoding="utf-8"))[head]
-            each = ", ".join(f"{found[f'{size}_per_class']['top1_accuracy']['mean']:.3f}" for size in SIZES)
+            few = {"heads": [head], "shots": SIZES, "repeats": arguments.repeats, "background": BACKGROUND}
+            write_params(work, {"fewshot": few})
+            seconds, accuracies = 0.0, []
+            for shots in SIZES:
+                command = [sys.executable, "-m", "stages.fewshot", "--backbone", "inception_v3", "--head", head]
+                command += ["--shots", str(shots)]
+                for option in ("params", "bottlenecks", "records", "metrics", "out"):
+                    paths = {"params": "params.yaml", "bottlenecks": "features", "records": "", "metrics": "m.json"}
+                    command += [f"--{option}", str(work / paths.get(option, "out"))]
+                start = time.perf_counter()
+                subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+                seconds += time.perf_counter() - start
+                accuracies.append(artifacts.read_json(work / "m.json")["top1_accuracy"]["mean"])
+            each = ", ".join(f"{accuracy:.3f}" for accuracy in accuracies)
             print(f"{head:10s} {seconds:7.0f} s   top-1 {each}", flush=True)
 
 

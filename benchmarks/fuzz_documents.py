@@ -8,7 +8,16 @@ from pathlib import Path
 from benchmarks.fuzz_mutations import Structural
 from benchmarks.fuzz_readers import ROOT, Reader, written
 from benchmarks.fuzz_structures import json_text, yaml_text
-from stages.library import artifacts, dataset_file, dataset_summary, leaderboard, params, published, report_page
+from stages.library import (
+    artifacts,
+    dataset_file,
+    dataset_summary,
+    fewshot_results,
+    leaderboard,
+    params,
+    published,
+    report_page,
+)
 from stages.library.pictures import Values
 from stages.library.records import SPLITS, Record
 
@@ -78,43 +87,49 @@ def report_seeds(folder: Path) -> list[bytes]:
     """What a report is made of: metrics, what was evaluated, few-shot results with their table, and an audit."""
     about = {"dataset": {"name": "digits", "sha256": SHA256}}
     evaluated = about | {"model": MODEL, "kind": "head", "backbone": BACKBONE}
+    few = about | {"features": "bottleneck", "repeats": 2, "classes_left_out": []}
     low = {"label_issues": 1, "near_duplicate_pairs": 2, "near_duplicate_pairs_across_splits": 0}
     audit = about | low | {"pictures": 5, "all_pictures": 9}
-    heading = "head,features,background,train_per_class,draws,n_test"
-    accuracies = "top1_accuracy_mean,top1_accuracy_std,mean_class_accuracy_mean,mean_class_accuracy_std"
-    table = f"{heading},{accuracies}\nridge,bottleneck,with,5,3,100,0.5,0.01,0.5,0.02\n"
+    accuracies = {key: {"mean": 0.5, "std": 0.01} for key in ("top1_accuracy", "mean_class_accuracy")}
+    table = "head,shots,repeat,background,top1_accuracy,mean_class_accuracy\nridge,5,0,with,0.5,0.5\n"
     metrics = (ROOT / "metrics" / BACKBONE / f"{MODEL}.json").read_bytes()
-    documents = [artifacts.canonical_json(content).encode() for content in (evaluated, about, audit)]
+    documents = [
+        artifacts.canonical_json(content).encode()
+        for content in (evaluated, few, accuracies | {"num_examples": 100}, audit)
+    ]
     return [SEPARATOR.join((metrics, *documents, table.encode()))]
 
 
 def read_report(content: bytes, folder: Path) -> None:
     """The documents of a report, to the text of its tables."""
     metrics, evaluations = folder / "metrics", folder / "evaluations"
+    few = Path(BACKBONE, fewshot_results.FOLDER, MODEL)
     places = (
         metrics / BACKBONE / f"{MODEL}.json",
         evaluations / BACKBONE / MODEL / "evaluation.json",
-        evaluations / BACKBONE / leaderboard.FEWSHOT / "fewshot.json",
+        evaluations / few / "5" / "fewshot.json",
+        metrics / few / "5.json",
         evaluations / BACKBONE / leaderboard.AUDIT / "audit.json",
-        evaluations / BACKBONE / leaderboard.FEWSHOT / "summary.csv",
+        evaluations / few / "5" / "repeats.csv",
     )
     parts = content.split(SEPARATOR, len(places) - 1)
     for path, part in zip(places, [*parts, *[b""] * len(places)], strict=False):
         path.parent.mkdir(parents=True, exist_ok=True)
         written(path, part)
     results, _ = leaderboard.collect(metrics, evaluations, SHA256, {f"{BACKBONE}/{MODEL}"})
-    fewshots, _ = leaderboard.collect_fewshot(evaluations, SHA256, [BACKBONE])
+    fewshots, _ = fewshot_results.collect(metrics, evaluations, SHA256, [(BACKBONE, MODEL, 5)])
     leaderboard.collect_audits(evaluations, SHA256, [BACKBONE])
     leaderboard.as_markdown(leaderboard.HEADINGS, map(leaderboard.cells, results))
     leaderboard.as_csv(results)
-    for few in fewshots:
-        leaderboard.as_markdown(leaderboard.FEWSHOT_HEADINGS, map(leaderboard.fewshot_cells, few.rows))
-    published.compare(published.load("cifar10"), leaderboard.measured(results, fewshots, {MODEL: "bottleneck"}))
+    leaderboard.as_markdown(fewshot_results.HEADINGS, map(fewshot_results.cells, fewshots))
+    fewshot_results.as_csv(fewshots)
+    ours = [*leaderboard.measured(results, {MODEL: "bottleneck"}), *fewshot_results.measured(fewshots)]
+    published.compare(published.load("cifar10"), ours)
 
 
 def readers() -> dict[str, Reader]:
     """Returns the readers by name."""
-    structured = of_files(*[json_text.change] * 4, json_text.change_csv)
+    structured = of_files(*[json_text.change] * 5, json_text.change_csv)
     return {
         "params": Reader(params_seeds, read_params, structural=yaml_text.change, hostile=params_hostile),
         "dataset": Reader(dataset_seeds, read_about_dataset, structural=json_text.change, hostile=dataset_hostile),

@@ -1,14 +1,23 @@
 """Compares all models: a leaderboard as CSV and Markdown, and one self-contained HTML page with the pictures.
 
-Reads the metrics files and evaluation folders of the models that params.yaml lists, the few-shot results of its
-backbones where there are any, and the data set's dataset.json. Results on another data set or split are left out, and
-named. Where results on the data set are published, published.md sets ours beside them. Prints the tables. Costs a
-second or two a model.
+Reads the metrics files and evaluation folders of the models and few-shot runs that params.yaml lists, and the data
+set's dataset.json. Results on another data set or split are left out, and named. Where results on the data set are
+published, published.md sets ours beside them. Prints the tables. Costs a second or two a model.
 """
 
+from itertools import product
 from pathlib import Path
 
-from stages.library import artifacts, console, dataset_file, leaderboard, params, published, report_page
+from stages.library import (
+    artifacts,
+    console,
+    dataset_file,
+    fewshot_results,
+    leaderboard,
+    params,
+    published,
+    report_page,
+)
 
 
 def main() -> None:
@@ -27,19 +36,24 @@ def main() -> None:
     results, left_out = leaderboard.collect(
         arguments.metrics, arguments.evaluations, artifacts.sha256_file(dataset), names
     )
-    about_dataset = arguments.evaluations, artifacts.sha256_file(dataset), settings["backbones"]
-    fewshots, fewshots_left_out = leaderboard.collect_fewshot(*about_dataset)
-    audits, audits_left_out = leaderboard.collect_audits(*about_dataset)
+    few = settings["fewshot"]
+    about_dataset = arguments.evaluations, artifacts.sha256_file(dataset)
+    fewshots, fewshots_left_out = fewshot_results.collect(
+        arguments.metrics, *about_dataset, product(settings["backbones"], few.heads, few.shots)
+    )
+    audits, audits_left_out = leaderboard.collect_audits(*about_dataset, settings["backbones"])
     left_out += fewshots_left_out + audits_left_out
     about = dataset_file.read(dataset)
     features = {head: settings[head].features for head in settings["heads"]}
-    comparison = published.compare(published.load(about["name"]), leaderboard.measured(results, fewshots, features))
+    ours = [*leaderboard.measured(results, features), *fewshot_results.measured(fewshots)]
+    comparison = published.compare(published.load(about["name"]), ours)
     tables = {"leaderboard": leaderboard.as_markdown(leaderboard.HEADINGS, map(leaderboard.cells, results))}
     if comparison:
         tables["published"] = leaderboard.as_markdown(published.HEADINGS, comparison)
     page = report_page.render(about, results, fewshots, audits, comparison, left_out)
     with artifacts.new_folder(arguments.out) as folder:
         artifacts.write_bytes(folder / "leaderboard.csv", leaderboard.as_csv(results).encode())
+        artifacts.write_bytes(folder / "few_shot.csv", fewshot_results.as_csv(fewshots).encode())
         for name, table in tables.items():
             artifacts.write_bytes(folder / f"{name}.md", table.encode())
         artifacts.write_bytes(folder / "index.html", page.encode())

@@ -23,7 +23,7 @@ SIZES = {
     "dnn.epochs": 2,
     "cross_validation.folds": 2,
     "fewshot.heads": ["ridge"],
-    "fewshot.train_per_class": [2],
+    "fewshot.shots": [2],
     "fewshot.folds": 2,
     "finetune.trained_blocks": 1,
     "finetune.head_epochs": 2,

@@ -13,6 +13,7 @@ from stages.library import (
     artifacts,
     bottlenecks,
     dataset_file,
+    fewshot_results,
     guarded_files,
     leaderboard,
     report_page,
@@ -21,6 +22,7 @@ from stages.library import (
 )
 from stages.library.console import UserError
 from stages.library.dense import Dense, DenseNetwork
+from stages.library.fewshot_results import FewShot
 from stages.library.trained_head import TrainedHead
 
 CLASSES = ("ant", "bee")
@@ -36,6 +38,8 @@ METRICS = {
     "num_examples": 100,
 }
 ON = {"name": "noise", "sha256": "d"}
+MOMENTS = {"mean": 0.9, "std": 0.01}
+FEW_SHOT = {"top1_accuracy": MOMENTS, "mean_class_accuracy": MOMENTS, "num_examples": 9}
 FOUND = ("pictures", "all_pictures", "label_issues", "near_duplicate_pairs", "near_duplicate_pairs_across_splits")
 AUDIT = {**dict.fromkeys(FOUND, 3), "dataset": ON}
 
@@ -50,7 +54,7 @@ def leaderboard_of(path):
     result = leaderboard.Result("a/ridge", "ridge", "a", result_files.read_metrics(path), path.parent)
     leaderboard.cells(result)
     leaderboard.as_csv([result])
-    leaderboard.measured([result], [], {"ridge": "bottleneck"})
+    leaderboard.measured([result], {"ridge": "bottleneck"})
 
 
 def evaluation(path):
@@ -60,7 +64,16 @@ def evaluation(path):
 
 
 def fewshot(path):
-    assert isinstance(result_files.read_fewshot(path)["dataset"]["sha256"], str)
+    about = result_files.read_fewshot(path)
+    assert "".join([about["dataset"]["sha256"], about["features"], f"{about['repeats']:,}", *about["classes_left_out"]])
+
+
+def fewshot_metrics(path):
+    numbers = result_files.read_fewshot_metrics(path)
+    for background, own in (("with", numbers), ("without", numbers.get("without_background", numbers))):
+        few = FewShot("a", "ridge", 5, "bottleneck", 2, background, own, True, [])
+        fewshot_results.cells(few)
+        list(fewshot_results.measured([few]))
 
 
 def audit(path):
@@ -89,7 +102,8 @@ READERS = {
     "dataset.json": (described.dataset(), page_of_dataset),
     "metrics.json": (METRICS, leaderboard_of),
     "evaluation.json": ({"model": "ridge", "kind": "head", "backbone": "a", "dataset": ON}, evaluation),
-    "fewshot.json": ({"backbone": "a", "dataset": ON}, fewshot),
+    "fewshot.json": ({"features": "bottleneck", "repeats": 2, "classes_left_out": ["bee"], "dataset": ON}, fewshot),
+    "5.json": (FEW_SHOT | {"without_background": FEW_SHOT}, fewshot_metrics),
     "audit.json": (AUDIT, audit),
     "cross_validation.json": ({"top1_accuracy": {"mean": 0.9, "std": 0.1}}, cross_validation),
 }

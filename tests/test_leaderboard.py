@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from stages.library import leaderboard
+from stages.library import fewshot_results, leaderboard
 from stages.library.console import UserError
 from stages.library.published import Measured
 
@@ -131,22 +131,34 @@ def test_metrics_of_some_models_only_have_a_cell_or_a_column(add, tmp_path):
     assert (ridge["training_mode.top1_accuracy"], finetuned["training_mode.top1_accuracy"]) == ("", "0.7")
 
 
+ACCURACY = {
+    "top1_accuracy": {"mean": 0.9, "std": 0.01},
+    "mean_class_accuracy": {"mean": 0.8, "std": 0.02},
+    "num_examples": 1234,
+}
+
+
 @pytest.fixture
 def add_fewshot(tmp_path):
-    def add(backbone, digest="d"):
-        figures = tmp_path / "evaluation" / backbone / "fewshot"
+    def add(backbone, digest="d", small=()):
+        figures = tmp_path / "evaluation" / backbone / "fewshot" / "ridge" / "15"
         figures.mkdir(parents=True)
-        (figures / "fewshot.json").write_text(json.dumps({"backbone": backbone, "dataset": {"sha256": digest}}))
-        names = "head,features,train_per_class,background,draws,top1_accuracy_mean,top1_accuracy_std,"
-        names += "mean_class_accuracy_mean,mean_class_accuracy_std,n_train,n_test"
-        rows = ["ridge,bottleneck,15,with,5,0.9,0.01,0.8,0.02,150,1234", "ridge,bottleneck,15,without,5,0.95,0,0,0,1,2"]
-        (figures / "summary.csv").write_text("\n".join([names, *rows]) + "\n")
-        metrics = tmp_path / "metrics" / backbone / "fewshot.json"
+        about = {"features": "bottleneck", "repeats": 2, "classes_left_out": small, "dataset": {"sha256": digest}}
+        (figures / "fewshot.json").write_text(json.dumps(about))
+        names = "head,shots,repeat,background,top1_accuracy,mean_class_accuracy,chosen"
+        rows = [f"ridge,15,{i},{name},0.9,0.8,{{}}" for i in range(2) for name in ("with", "without")]
+        (figures / "repeats.csv").write_text("\n".join([names, *rows]) + "\n")
+        metrics = tmp_path / "metrics" / backbone / "fewshot" / "ridge" / "15.json"
         metrics.parent.mkdir(parents=True, exist_ok=True)
-        metrics.write_text(json.dumps({"ridge": {"15_per_class": {"top1_accuracy": {"mean": 0.9, "std": 0.01}}}}))
-        return figures
+        without = ACCURACY | {"top1_accuracy": {"mean": 0.95, "std": 0.0}}
+        metrics.write_text(json.dumps(ACCURACY | {"without_background": without}))
 
     return add
+
+
+def collect_fewshot(tmp_path, *backbones):
+    names = [(backbone, "ridge", 15) for backbone in backbones]
+    return fewshot_results.collect(tmp_path / "metrics", tmp_path / "evaluation", "d", names)
 
 
 def test_few_shot_metrics_are_no_model(add, add_fewshot, tmp_path):
@@ -156,24 +168,34 @@ def test_few_shot_metrics_are_no_model(add, add_fewshot, tmp_path):
     assert ([result.name for result in results], left_out) == (["a/ridge"], [])
 
 
-def test_few_shot_results_of_this_data_set_are_read_in_the_order_of_the_backbones(add_fewshot, tmp_path):
+def test_few_shot_results_of_this_data_set_are_read_in_the_order_of_the_names(add_fewshot, tmp_path):
     for backbone, digest in (("a", "d"), ("b", "another"), ("c", "d"), ("unlisted", "d")):
         add_fewshot(backbone, digest)
-    found, left_out = leaderboard.collect_fewshot(tmp_path / "evaluation", "d", ["c", "absent", "b", "a"])
-    assert [few.backbone for few in found] == ["c", "a"]
-    assert ["fewshot is left out" in left_out[0], "another data set" in left_out[0], len(left_out)] == [True, True, 1]
-    cells = leaderboard.fewshot_cells(found[0].rows[0])
-    assert cells == ("ridge", "15", "with", "0.9000 ± 0.0100", "0.8000 ± 0.0200", "5", "1,234")
-    assert len(cells) == len(leaderboard.FEWSHOT_HEADINGS)
+    found, left_out = collect_fewshot(tmp_path, "c", "absent", "b", "a")
+    assert [(few.backbone, few.background) for few in found] == [
+        (backbone, background) for backbone in ("c", "a") for background in ("with", "without")
+    ]
+    assert ["15 is left out" in left_out[0], "another data set" in left_out[0], len(left_out)] == [True, True, 1]
+    cells = fewshot_results.cells(found[0])
+    assert cells == ("ridge", "15", "with", "0.9000 ± 0.0100", "0.8000 ± 0.0200", "2", "1,234")
+    assert len(cells) == len(fewshot_results.HEADINGS)
+    assert fewshot_results.cells(found[1])[2:4] == ("without", "0.9500 ± 0.0000")
+    lines = fewshot_results.as_csv(found).splitlines()
+    assert lines[:2] == [
+        "backbone,head,shots,repeat,background,top1_accuracy,mean_class_accuracy",
+        "c,ridge,15,0,with,0.9,0.8",
+    ]
+    assert len(lines) == 1 + 2 * 2 * 2
 
 
 def test_what_published_figures_stand_against(add, add_fewshot, tmp_path):
     add("a/ridge", 0.9, backbone="a", more=CROSS_VALIDATION)
     add("b/finetuned", 0.8, model="finetuned", backbone="b", more={"training_mode": {"top1_accuracy": 0.7}})
     add_fewshot("a")
-    few, _ = leaderboard.collect_fewshot(tmp_path / "evaluation", "d", ["a"])
-    ours = leaderboard.measured(collect(tmp_path)[0], few, {"ridge": "probabilities"})
-    assert ours == [
+    add_fewshot("c", small=["cat"])  # stands against no published figure, for those are of all classes
+    few, _ = collect_fewshot(tmp_path, "a", "c")
+    results = leaderboard.measured(collect(tmp_path)[0], {"ridge": "probabilities"})
+    assert [*results, *fewshot_results.measured(few)] == [
         Measured("ridge", "a", "probabilities", None, "cross_validation.top1_accuracy.mean", 0.91),
         Measured("ridge", "a", "probabilities", None, "top1_accuracy", 0.9),
         Measured("finetuned", "b", "", None, "top1_accuracy", 0.8),

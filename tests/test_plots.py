@@ -2,6 +2,7 @@
 
 import io
 import struct
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -10,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from stages.library import plots
+from stages.library import plots, published
+from stages.library.fewshot_results import FewShot
+from stages.library.result_files import FewShotNumbers, Moments
 
 NAMES = ["cat", "$x_1$ \\frac", "кошка", "猫", "कुत्ता", "قطة", "a\nb", "x" * 300]
 CONFUSION = [{"actual": name, "predicted": name, "count": "3"} for name in NAMES]
@@ -21,19 +24,20 @@ CURVE = [
     for step in range(3)
     for series in ("training", "held-out")
 ]
+
+
+def numbers(mean, std):
+    accuracy: Moments = {"mean": mean, "std": std}
+    return FewShotNumbers(top1_accuracy=accuracy, mean_class_accuracy=accuracy, num_examples=9)
+
+
 FEW_SHOT = [
-    {
-        "head": head,
-        "train_per_class": n,
-        "background": part,
-        "top1_accuracy_mean": 0.8 + n / 1000,
-        "top1_accuracy_std": 0.01,
-    }
+    FewShot("b", head, shots, "", 5, part, numbers(0.8 + shots / 1000, 0.01), True, [])
     for head in ("ridge", "softmax")
-    for n in (15, 30)
+    for shots in (15, 30)
     for part in ("with", "without")
 ]
-PUBLISHED = [{"system": NAMES[1], "source": "s", "train_per_class": n, "value": 0.8, "std": None} for n in (15, 30)]
+PUBLISHED = [replace(published.load("caltech101")[0], system=NAMES[1], shots=shots) for shots in (15, 30)]
 CHARTS = {
     "confusion": lambda: plots.confusion(CONFUSION),
     "per_class": lambda: plots.per_class(PER_CLASS),
@@ -99,7 +103,7 @@ def test_only_the_hardest_of_many_classes_are_drawn():
 
 
 def test_few_shot_has_a_panel_without_background_where_there_is_one_and_shows_published_points():
-    rows = [row for row in FEW_SHOT if row["background"] == "with"]
+    rows = [row for row in FEW_SHOT if row.background == "with"]
     single, double = plots.few_shot(rows, PUBLISHED), plots.few_shot(FEW_SHOT, PUBLISHED)
     with (
         Image.open(io.BytesIO(single), formats=("PNG",)) as one,
@@ -107,7 +111,8 @@ def test_few_shot_has_a_panel_without_background_where_there_is_one_and_shows_pu
     ):
         assert two.width > 1.5 * one.width
     assert plots.few_shot(rows, []) != single
-    assert plots.few_shot([row | {"top1_accuracy_std": 0.02} for row in rows], PUBLISHED) != single
+    surer = [replace(row, numbers=numbers(0.8, 0.001)) for row in rows]
+    assert plots.few_shot(surer, PUBLISHED) != single
     plots.few_shot(rows[:1], [])  # a single point
 
 

@@ -33,13 +33,13 @@ def test_every_row_belongs_to_a_data_set_and_is_complete():
     rows = {name: published.load(name) for name in SIZES}
     assert sum(map(len, rows.values())) == len(lines()) == 32
     for name, sizes in SIZES.items():
-        assert {row.train_per_class for row in rows[name]} == sizes
+        assert {row.shots for row in rows[name]} == sizes
         for row in rows[name]:
             assert row.system
             assert row.source
             assert row.metric in METRICS
             assert 0.6 < row.value < 0.95
-            assert (row.std is None) == (row.train_per_class is None)
+            assert (row.std is None) == (row.shots is None)
     assert published.load("digits") == []
 
 
@@ -52,11 +52,7 @@ def test_counterparts_and_features_have_names_that_exist():
 
 
 def test_figures_are_those_of_the_sources():
-    found = {
-        (row.system, row.dataset, row.train_per_class, row.metric): row
-        for name in SIZES
-        for row in published.load(name)
-    }
+    found = {(row.system, row.dataset, row.shots, row.metric): row for name in SIZES for row in published.load(name)}
     assert found["from-scratch CNN", "cifar10", None, "test top-1"].value == 0.6734
     assert found["InceptionV3 fine-tuned", "cifar10", None, "test top-1 in training mode"].value == 0.7985
     assert found["InceptionV3 softmax + XGBoost", "cifar10", None, "5-fold top-1"].value == 0.8239
@@ -82,7 +78,7 @@ def test_the_same_backbone_then_the_order_of_preference_then_accuracy_decides():
     [
         {"features": "bottleneck"},
         {"model": "dnn"},
-        {"train_per_class": 15},
+        {"shots": 15},
         {"metric": "cross_validation.top1_accuracy.mean"},
     ],
 )
@@ -99,8 +95,8 @@ def test_a_line_has_the_difference_in_points_our_best_and_what_differs():
     assert len(line) == len(published.HEADINGS)
     (other,) = published.compare([ROW], [replace(OURS, backbone="efficientnet_lite0", value=0.65)])
     assert (other[5], other[7]) == ("-5.00", "ours: efficientnet_lite0")
-    few = replace(ROW, train_per_class=15, std=0.005, counterpart=("softmax", "ridge"))
-    (line,) = published.compare([few], [replace(OURS, train_per_class=15, std=0.01)])
+    few = replace(ROW, shots=15, std=0.005, counterpart=("softmax", "ridge"))
+    (line,) = published.compare([few], [replace(OURS, shots=15, std=0.01)])
     assert line[1:6] == ("15", "test top-1", "0.7000 ± 0.0050", "0.7500 ± 0.0100", "+5.00")
     assert line[6:8] == ("0.7500 (ridge on inception_v3)", "ours: ridge head")
 

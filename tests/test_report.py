@@ -70,11 +70,13 @@ def evaluations(tmp_path_factory):
 
 
 @pytest.fixture
-def report(evaluations, tmp_path, run_stage):
+def report(evaluations, tmp_path, run_stage, write_params):
     shutil.copytree(evaluations, tmp_path, dirs_exist_ok=True)
+    write_params(fewshot__shots=[15])
 
     def run(out="report"):
         folders = {"records": "tfrecord", "metrics": "metrics", "evaluations": "evaluation", "out": out}
+        folders["params"] = "params.yaml"
         run_stage("report", *(part for key, name in folders.items() for part in (f"--{key}", tmp_path / name)))
         return tmp_path / out
 
@@ -142,22 +144,24 @@ def test_stale_results_are_left_out_and_named(report, tmp_path, capsys):
 
 def test_two_runs_give_the_same_bytes(report):
     first, second = report("one"), report("two")
-    names = ["index.html", "leaderboard.csv", "leaderboard.md"]
+    names = ["few_shot.csv", "index.html", "leaderboard.csv", "leaderboard.md"]
     assert sorted(path.name for path in first.iterdir()) == names
     assert all((first / name).read_bytes() == (second / name).read_bytes() for name in names)
 
 
 def add_fewshot(root):
     """Writes few-shot results beside the evaluations of the same data set."""
-    folder = root / "evaluation" / "efficientnet_lite0" / "fewshot"
-    folder.mkdir()
+    folder = root / "evaluation" / "efficientnet_lite0" / "fewshot" / "logistic" / "15"
+    folder.mkdir(parents=True)
     about = json.loads((root / "evaluation" / "scratch" / "evaluation.json").read_text())
-    (folder / "fewshot.json").write_text(json.dumps({"backbone": "efficientnet_lite0", "dataset": about["dataset"]}))
-    columns = ("head", "features", "train_per_class", "background", "draws", "n_test")
-    metrics = ("top1_accuracy_mean", "top1_accuracy_std", "mean_class_accuracy_mean", "mean_class_accuracy_std")
-    line = ("logistic", "bottleneck", "15", "with", "5", "100", "0.801", "0.01", "0.7", "0.02")
-    (folder / "summary.csv").write_text(f"{','.join(columns + metrics)}\n{','.join(line)}\n")
-    (folder / "learning_curve.png").write_bytes(b"\x89PNG")
+    about = {"features": "bottleneck", "repeats": 5, "classes_left_out": [], "dataset": about["dataset"]}
+    (folder / "fewshot.json").write_text(json.dumps(about))
+    columns = "head,shots,repeat,background,top1_accuracy,mean_class_accuracy"
+    (folder / "repeats.csv").write_text(f"{columns}\nlogistic,15,0,with,0.8,0.7\n")
+    accuracies = {"top1_accuracy": {"mean": 0.801, "std": 0.01}, "mean_class_accuracy": {"mean": 0.7, "std": 0.02}}
+    metrics = root / "metrics" / "efficientnet_lite0" / "fewshot" / "logistic" / "15.json"
+    metrics.parent.mkdir(parents=True)
+    metrics.write_text(json.dumps(accuracies | {"num_examples": 100}))
 
 
 def test_few_shot_results_have_a_section_where_there_are_any(report, tmp_path):
@@ -192,22 +196,17 @@ def test_published_results_stand_beside_ours(report, tmp_path, capsys):
     assert set(row) <= set(page.text)
 
 
-def add_draws(folder):
-    """Writes the table of few-shot draws."""
-    lines = ["head,train_per_class,draw,background,top1_accuracy", "ridge,15,0,with,0.8", "ridge,15,1,with,0.9"]
-    (folder / "draws.csv").write_text("\n".join(lines) + "\n")
-
-
 def test_dvc_templates_are_filled_by_our_tables(evaluations):
     """Each template renders with the columns of its table: DVC fills it, and no anchor is left."""
     figures = evaluations / "evaluation" / "scratch"
-    add_draws(figures)
+    lines = ["backbone,head,shots,repeat,background,top1_accuracy", "a,ridge,15,0,with,0.8", "a,ridge,15,1,with,0.9"]
+    (figures / "few_shot.csv").write_text("\n".join(lines) + "\n")
     for template, table, x, y in (
         ("confusion_counts", "confusion", "predicted", "actual"),
         ("per_class", "per_class", "accuracy", "class"),
         ("reliability", "reliability", "confidence", "accuracy"),
         ("learning_curve", "curve", "step", "accuracy"),
-        ("few_shot", "draws", "train_per_class", "top1_accuracy"),
+        ("few_shot", "few_shot", "shots", "top1_accuracy"),
     ):
         with (figures / f"{table}.csv").open(encoding="utf-8", newline="") as file:
             rows = [row | {"rev": "workspace"} for row in csv.DictReader(file)]

@@ -26,8 +26,8 @@ SHORT = [
     "extract.input_size_px=32",
     "dnn.epochs=1",
     "xgboost.num_trees=2",
-    "fewshot.train_per_class=[2]",
-    "fewshot.draws=2",
+    "fewshot.shots=[2]",
+    "fewshot.repeats=2",
     "finetune.epochs=2",
     "finetune.steps_per_epoch=1",
     "scratch.epochs=2",
@@ -122,7 +122,7 @@ def figures_of(place, line, used):
     """Yields the accuracy of each model that a recipe is about."""
     if "exp run fewshot " in line:
         for head in used["fewshot"]["heads"]:
-            yield place.metrics(f"{LITE0}/fewshot")[head]["2_per_class"]["top1_accuracy"]["mean"]
+            yield place.metrics(f"{LITE0}/fewshot/{head}/2")["top1_accuracy"]["mean"]
     elif "exp run evaluate-scratch " in line:
         yield place.metrics("scratch")["top1_accuracy"]
     elif "exp run evaluate-finetuned " in line:

@@ -35,7 +35,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "softmax": {"epochs": 5},
     "dnn": {"hidden_units": [32], "epochs": 3},
     "xgboost": {"num_trees": 5},
-    "fewshot": {"heads": ["ridge"], "train_per_class": [5], "draws": 2},
+    "fewshot": {"heads": ["ridge"], "shots": [5], "repeats": 2},
     "finetune": {"epochs": 3, "head_epochs": 2, "batch_size": 16, "trained_blocks": 1},
     "scratch": {"epochs": 3, "batch_size": 16, "hidden_units": [32]},
     "evaluate": {"bootstrap_samples": 1000},
@@ -106,8 +106,9 @@ STAGES = (
     Stage(
         "fewshot",
         "fewshot",
-        f"--backbone {BACKBONE} {RECORDS} --bottlenecks {EXTRACTED} --metrics {{outs}}/metrics/{BACKBONE}/fewshot.json "
-        f"--out {{outs}}/artifacts/evaluation/{BACKBONE}/fewshot",
+        f"--backbone {BACKBONE} --head ridge --shots 5 {RECORDS} --bottlenecks {EXTRACTED} "
+        f"--metrics {{outs}}/metrics/{BACKBONE}/fewshot/ridge/5.json "
+        f"--out {{outs}}/artifacts/evaluation/{BACKBONE}/fewshot/ridge/5",
         ("tfrecord", "bottleneck-extract"),
     ),
     Stage(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.library import published, result_files, tables
+from stages.library import fewshot_results, published, result_files, tables
 from stages.library.console import UserError, in_a_line
 from stages.library.model_names import FINETUNED, SCRATCH
 
@@ -19,7 +19,6 @@ COLUMNS = {
     "expected_calibration_error": "ECE",
     "calibration.expected_calibration_error_before": "ECE before",
 }
-FEWSHOT = "fewshot"  # name of the few-shot results of a backbone, which have a table of their own
 AUDIT = "audit"  # name of the folder of what was found in the data
 METRICS = (
     "top1_accuracy",
@@ -31,14 +30,7 @@ METRICS = (
     "size_bytes",
     "num_examples",
 )
-# What is read of a few-shot experiment's summary.csv.
-SUMMARY = {
-    **dict.fromkeys(("head", "features", "background"), str),
-    **dict.fromkeys(("train_per_class", "draws", "n_test"), int),
-    **{f"{metric}_{part}": float for metric in ("top1_accuracy", "mean_class_accuracy") for part in ("mean", "std")},
-}
 HEADINGS = ("model", "backbone", "top-1 [95% interval]", *COLUMNS.values(), "cross-validation", "size", "n")
-FEWSHOT_HEADINGS = ("head", "images per class", "background", "top-1", "mean per class", "draws", "n")
 
 
 class NoResultError(UserError):
@@ -60,21 +52,6 @@ class Result:
     model: str
     backbone: str
     metrics: dict[str, Any]
-    figures: Path
-
-
-@dataclass(frozen=True)
-class FewShot:
-    """The few-shot results of a backbone.
-
-    Attributes:
-      backbone: its name.
-      rows: of summary.csv.
-      figures: its folder.
-    """
-
-    backbone: str
-    rows: list[dict[str, str]]
     figures: Path
 
 
@@ -118,7 +95,7 @@ def collect(
     """
     results, left_out = [], []
     for path in sorted(metrics.rglob("*.json")):
-        if path.stem == FEWSHOT:
+        if fewshot_results.FOLDER in path.parts:
             continue
         name = path.relative_to(metrics).with_suffix("")
         figures = evaluations / name
@@ -139,27 +116,6 @@ def collect(
     return sorted(results, key=lambda result: (-result.metrics["top1_accuracy"], result.name)), left_out
 
 
-def collect_fewshot(
-    evaluations: Path, dataset_sha256: str, backbones: Sequence[str]
-) -> tuple[list[FewShot], list[str]]:
-    """Reads the few-shot results of the listed backbones on one data set, where there are any.
-
-    Returns:
-      The results, in the order of the backbones, and a sentence on each result that is left out.
-    """
-    found, left_out = [], []
-    for backbone in backbones:
-        figures = evaluations / backbone / FEWSHOT
-        if not (figures / "fewshot.json").is_file():
-            continue
-        if result_files.read_fewshot(figures / "fewshot.json")["dataset"]["sha256"] != dataset_sha256:
-            left_out.append(f"{figures} is left out: it was measured on another data set or split")
-            continue
-        if rows := tables.read_csv(figures / "summary.csv", SUMMARY):
-            found.append(FewShot(backbone, rows, figures))
-    return found, left_out
-
-
 def collect_audits(evaluations: Path, dataset_sha256: str, backbones: Sequence[str]) -> tuple[list[Audit], list[str]]:
     """Returns what was found in the data by the features of the listed backbones, and what is left out, as above."""
     found, left_out = [], []
@@ -175,30 +131,11 @@ def collect_audits(evaluations: Path, dataset_sha256: str, backbones: Sequence[s
     return found, left_out
 
 
-def fewshot_cells(row: Mapping[str, str]) -> tuple[str, ...]:
-    """Returns a few-shot row as people read it, a cell for each of `FEWSHOT_HEADINGS`."""
-    accuracies = (
-        f"{float(row[f'{metric}_mean']):.4f} ± {float(row[f'{metric}_std']):.4f}"
-        for metric in ("top1_accuracy", "mean_class_accuracy")
-    )
-    return (
-        row["head"],
-        row["train_per_class"],
-        row["background"],
-        *accuracies,
-        row["draws"],
-        f"{int(row['n_test']):,}",
-    )
-
-
-def measured(
-    results: Iterable[Result], fewshots: Iterable[FewShot], features: Mapping[str, str]
-) -> list[published.Measured]:
+def measured(results: Iterable[Result], features: Mapping[str, str]) -> list[published.Measured]:
     """Returns all of our accuracies that a published one may stand against.
 
     Args:
       results: of the models.
-      fewshots: few-shot results; those with the background classes count, as published ones do.
       features: what each head is trained on.
     """
     ours = []
@@ -207,11 +144,6 @@ def measured(
         for metric in sorted(set(published.METRICS.values()) & set(numbers)):
             kind = features.get(model, "")
             ours.append(published.Measured(model, result.backbone, kind, None, metric, numbers[metric]))
-    for few in fewshots:
-        for row in (row for row in few.rows if row["background"] == "with"):
-            mean, std = (float(row[f"top1_accuracy_{part}"]) for part in ("mean", "std"))
-            about = row["head"], few.backbone, row["features"], int(row["train_per_class"]), "top1_accuracy"
-            ours.append(published.Measured(*about, mean, std))
     return ours
 
 

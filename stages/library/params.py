@@ -38,6 +38,8 @@ SECTIONS = {
 FORMER_KEYS = {
     "evaluate.calibration_bins": "is no longer there: the calibration error has 15 bins everywhere. Delete it",
     "extract.xla": "is no longer there: XLA is not used. Delete it",
+    "fewshot.draws": "is now `fewshot.repeats`",
+    "fewshot.train_per_class": "is now `fewshot.shots`",
     "xgboost.workers": "is no longer there: XGBoost runs in one process. Delete it",
 }
 PLUGINS = {"backbones": LIBRARY / "backbones", "heads": LIBRARY / "heads"}

@@ -8,13 +8,17 @@ import io
 import logging
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
+
+if TYPE_CHECKING:
+    from stages.library.fewshot_results import FewShot
+    from stages.library.published import Row
 
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#B8BEC4"
 GREEN, PURPLE, ORANGE, DARK_GREY = "#009E73", "#CC79A7", "#E69F00", "#4B5563"
@@ -170,37 +174,36 @@ def learning_curve(rows: Rows) -> bytes:
         return png(figure)
 
 
-def few_shot(rows: Rows, published: Rows) -> bytes:
-    """Draws accuracy against training images per class, a line per head with the standard deviation over the draws.
+def few_shot(found: "Sequence[FewShot]", published: "Sequence[Row]") -> bytes:
+    """Draws accuracy against training images per class, a line per head with the standard deviation over the repeats.
 
     Args:
-      rows: with "head", "train_per_class", "background" ("with" or "without", a panel each), "top1_accuracy_mean" and
-        "top1_accuracy_std".
-      published: results on all classes of the same data set, hollow markers without a line; with "system", "source",
-        "train_per_class", "value" and "std" (or None).
+      found: few-shot results on the features of one backbone; with and without background, a panel each.
+      published: results on the same data set; those with few images of all classes are hollow markers without a line.
     """
     titles = {"with": "all classes", "without": "without background classes"}
-    panels = [title for title in titles if any(row["background"] == title for row in rows)] or ["with"]
-    heads = list(dict.fromkeys(row["head"] for row in rows))
-    systems = list(dict.fromkeys((row["system"], row["source"]) for row in published))
-    sizes = sorted({int(row["train_per_class"]) for row in [*rows, *published]}) or [0]
+    panels = [title for title in titles if any(few.background == title for few in found)] or ["with"]
+    heads = list(dict.fromkeys(few.head for few in found))
+    published = [row for row in published if row.shots]
+    systems = list(dict.fromkeys((row.system, row.source) for row in published))
+    sizes = sorted({few.shots for few in found} | {row.shots for row in published if row.shots}) or [0]
     step = 0.012 * (sizes[-1] - sizes[0] or 1)  # between the series, so that error bars don't hide each other
     with style():
         figure = Figure(figsize=(1.2 + 4.3 * len(panels), 5), layout="constrained")
         grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, panel in zip(grid, panels, strict=True):
             for i, head in enumerate(heads):
-                own = [row for row in rows if (row["head"], row["background"]) == (head, panel)]
-                points = [[float(row[f"top1_accuracy_{part}"]) for row in own] for part in ("mean", "std")]
+                own = [few for few in found if (few.head, few.background) == (head, panel)]
+                points = [[few.numbers["top1_accuracy"][part] for few in own] for part in ("mean", "std")]
                 color, marker = HEADS[i % len(HEADS)]
-                x = [int(row["train_per_class"]) + (i - (len(heads) - 1) / 2) * step for row in own]
+                x = [few.shots + (i - (len(heads) - 1) / 2) * step for few in own]
                 axes.errorbar(x, *points, color=color, marker=marker, markersize=5, capsize=3, label=head)
             for i, system in enumerate(systems if panel == "with" else []):
-                own = [row for row in published if (row["system"], row["source"]) == system]
+                theirs = [row for row in published if (row.system, row.source) == system]
                 axes.errorbar(
-                    [int(row["train_per_class"]) - (i + 1 + len(heads) / 2) * step for row in own],
-                    [float(row["value"]) for row in own],
-                    [float(row["std"] or 0) for row in own],
+                    [(row.shots or 0) - (i + 1 + len(heads) / 2) * step for row in theirs],
+                    [row.value for row in theirs],
+                    [row.std or 0 for row in theirs],
                     color=DARK_GREY,
                     linestyle="",
                     marker=PUBLISHED[i % len(PUBLISHED)],

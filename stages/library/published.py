@@ -41,7 +41,7 @@ class Row:
       features: what a head was trained on, as `heads.Features`; empty for a whole network.
       counterpart: names of our models of this kind: a head, "finetuned" or "scratch"; may be empty.
       dataset: name of the data set, as ours are named.
-      train_per_class: training images of each class in a few-shot experiment, or None.
+      shots: training images of each class in a few-shot experiment, or None.
       metric: a key of METRICS.
       value: accuracy in [0, 1]; std: its standard deviation over draws, or None.
       source: where it was published.
@@ -52,7 +52,7 @@ class Row:
     features: str
     counterpart: tuple[str, ...]
     dataset: str
-    train_per_class: int | None
+    shots: int | None
     metric: str
     value: float
     std: float | None
@@ -65,7 +65,7 @@ class Measured:
 
     Attributes:
       model: a head, "finetuned" or "scratch".
-      backbone, features, train_per_class, std: as in `Row`.
+      backbone, features, shots, std: as in `Row`.
       metric: path in our metrics files, a value of METRICS.
       value: in [0, 1].
     """
@@ -73,7 +73,7 @@ class Measured:
     model: str
     backbone: str
     features: str
-    train_per_class: int | None
+    shots: int | None
     metric: str
     value: float
     std: float | None = None
@@ -110,7 +110,7 @@ def _row(line: dict[str, str]) -> Row:
         features=line["features"],
         counterpart=tuple(line["counterpart"].split()),
         dataset=line["dataset"],
-        train_per_class=int(line["train_per_class"]) if line["train_per_class"] else None,
+        shots=int(line["shots"]) if line["shots"] else None,
         metric=line["metric"],
         value=float(line["value"]),
         std=float(line["std"]) if line["std"] else None,
@@ -119,7 +119,7 @@ def _row(line: dict[str, str]) -> Row:
 
 
 def _same_question(row: Row, ours: Measured) -> bool:
-    return (ours.train_per_class, ours.metric) == (row.train_per_class, METRICS[row.metric])
+    return (ours.shots, ours.metric) == (row.shots, METRICS[row.metric])
 
 
 def _same_input(row: Row, ours: Measured) -> bool:
@@ -131,7 +131,7 @@ def _cells(row: Row, measured: Sequence[Measured]) -> tuple[str, ...]:
     best = max((one for one in measured if _same_question(row, one)), key=lambda one: one.value, default=None)
     return (
         row.system,
-        f"{row.train_per_class}" if row.train_per_class else "-",
+        f"{row.shots}" if row.shots else "-",
         row.metric,
         _accuracy(row.value, row.std),
         _accuracy(ours.value, ours.std) if ours else "-",

@@ -10,9 +10,10 @@ from html import escape
 from pathlib import Path
 from typing import get_args
 
-from stages.library import console, leaderboard, pareto, plots, published, tables
+from stages.library import console, fewshot_results, leaderboard, pareto, plots, published, tables
 from stages.library.dataset_file import Dataset, Split
-from stages.library.leaderboard import Audit, FewShot, Result
+from stages.library.fewshot_results import FewShot
+from stages.library.leaderboard import Audit, Result
 from stages.library.pareto import Point
 
 CONFUSIONS = 10
@@ -46,7 +47,7 @@ def render(
     Args:
       dataset: content of dataset.json.
       results: best first.
-      fewshots: few-shot results, one a backbone; without any there is no section on them.
+      fewshots: few-shot results; without any there is no section on them.
       audits: what was found in the data, one a backbone; without any there is no section on them.
       comparison: lines of `published.HEADINGS`; without any there is no section on them.
       left_out: a sentence on each result that is not shown.
@@ -73,7 +74,7 @@ of the logits as they were trained; n counts test pictures.</p>
 <ul class="soft">{notes}</ul>
 {_costs(results)}
 {_published(comparison)}
-{_fewshot(fewshots)}
+{_fewshot(fewshots, dataset["name"])}
 {"".join(map(_section, console.progress(results, "report", "models")))}
 {"".join(map(_audit, audits))}
 </body>
@@ -129,20 +130,21 @@ mode" means with the batch's statistics and dropout on, as the published network
 </section>"""
 
 
-def _fewshot(fewshots: Sequence[FewShot]) -> str:
+def _fewshot(fewshots: Sequence[FewShot], dataset: str) -> str:
     if not fewshots:
         return ""
     parts = []
-    for few in fewshots:
-        title = f"{few.backbone}: accuracy by images per class"
-        table = _table(leaderboard.FEWSHOT_HEADINGS, _escaped(map(leaderboard.fewshot_cells, few.rows)), "plain")
-        parts.append(f'<div class="scroll">{_figure(title, _picture(few.figures, "learning_curve"))}{table}</div>')
+    for backbone in dict.fromkeys(few.backbone for few in fewshots):
+        own = [few for few in fewshots if few.backbone == backbone]
+        curve = _figure(f"{backbone}: accuracy by images per class", plots.few_shot(own, published.load(dataset)))
+        table = _table(fewshot_results.HEADINGS, _escaped(map(fewshot_results.cells, own)), "plain")
+        parts.append(f'<div class="scroll">{curve}{table}</div>')
     return f"""
 <section id="few-shot">
 <h2>Few images per class</h2>
 {"".join(parts)}
 <p class="soft">The given number of random images of each class trains a head on cached features, all others test it;
-mean and standard deviation over random draws, the same for all heads and backbones; n counts test pictures.
+mean and standard deviation over random choices, the same for all heads and backbones; n counts test pictures.
 "Background" says whether the classes of clutter take part.</p>
 </section>"""
 

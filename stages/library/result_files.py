@@ -51,9 +51,33 @@ class Evaluation(TypedDict):
 
 
 class FewShot(TypedDict):
-    """fewshot.json: on what the few-shot results were measured."""
+    """fewshot.json: what was measured on what."""
 
+    features: str
+    repeats: Count
+    classes_left_out: list[str]
     dataset: On
+
+
+class Moments(TypedDict):
+    """Mean and sample standard deviation over the repeats."""
+
+    mean: float
+    std: float
+
+
+class FewShotNumbers(TypedDict):
+    """The accuracy of a head on few images of each class."""
+
+    top1_accuracy: Moments
+    mean_class_accuracy: Moments
+    num_examples: Count
+
+
+class FewShotMetrics(FewShotNumbers):
+    """The metrics file of such a head; without the classes of clutter, where the data set has any, the same."""
+
+    without_background: NotRequired[FewShotNumbers]
 
 
 class Audit(TypedDict):
@@ -81,6 +105,12 @@ def read_evaluation(path: Path) -> Evaluation:
 def read_fewshot(path: Path) -> FewShot:
     """Reads a fewshot.json; UserError as above."""
     found: FewShot = guarded_files.read_json(path, FewShot, FEWSHOT)
+    return found
+
+
+def read_fewshot_metrics(path: Path) -> FewShotMetrics:
+    """Reads the metrics file of a few-shot run; UserError as above."""
+    found: FewShotMetrics = guarded_files.read_json(path, FewShotMetrics, FEWSHOT)
     return found
 
 
