@@ -155,14 +155,14 @@ def most_connections(requests: int) -> int:
 
 def run(config: "uvicorn.Config", listening: socket.socket) -> None:
     """Answers requests until Ctrl+C, which ends the program with status 0, or SIGTERM (143); within `END_SECONDS`."""
-    from app.web_end import EndingServer, exit_status
+    from app.web_end import EndingServer, leave
 
     try:
         EndingServer(config, END_SECONDS).run(sockets=[listening])  # which raises the signal again when it has ended
     except KeyboardInterrupt:
-        sys.exit(exit_status(signal.SIGINT))
+        leave(signal.SIGINT)
     except console.Stopped:
-        sys.exit(exit_status(signal.SIGTERM))
+        leave(signal.SIGTERM)
 
 
 def configuration(app: "ASGIApp", connections: int, request_seconds: float) -> "uvicorn.Config":

@@ -1,9 +1,11 @@
 """The end of the web page's server: in order where nothing is in the way, and in time whatever is."""
 
+import atexit
 import os
 import signal
 import threading
 from types import FrameType
+from typing import NoReturn
 
 import uvicorn
 
@@ -32,6 +34,12 @@ class EndingServer(uvicorn.Server):
         timer.daemon = True
         timer.start()
         super().handle_exit(sig, frame)
+
+
+def leave(number: int) -> NoReturn:
+    """Ends the process for a signal, without the seconds that Python takes to join threads and to undo TensorFlow."""
+    atexit._run_exitfuncs()  # as multiprocessing ends its processes
+    os._exit(exit_status(number))
 
 
 def exit_status(number: int) -> int:

@@ -132,4 +132,4 @@ def test_work_that_was_given_up_holds_it_no_longer(page):
     assert page.ask("POST /classify", PART + png() + b"\r\n--x--\r\n").recv(100).startswith(b"HTTP/1.1 503 ")
     status, errors, seconds = page.end(signal.SIGTERM)
     assert (status, errors) == (143, "")
-    assert seconds < 3
+    assert seconds < 2
