@@ -189,9 +189,10 @@ def test_closing_ends_a_worker_in_the_midst_of_its_work(noise):
 def test_no_worker_outlives_its_parent(number, tmp_path):
     """Whatever ends it, also from a folder that has no package of ours."""
     code = (
-        f"import sys, time; sys.path.insert(0, {str(ROOT)!r})\n"
+        f"import signal, sys, time; sys.path.insert(0, {str(ROOT)!r})\n"
         "from stages.library.decoding_workers import Workers\n"
         "workers = Workers(2); workers.normalise(sys.stdin.buffer.read())\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a shell takes from what it runs beside it
         "print(workers._maker.pid, flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", code]

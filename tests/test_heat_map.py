@@ -59,7 +59,7 @@ def with_head(features, *dense, flip=False, name="ridge", temperature=0.5):
     head = DenseNetwork(
         tuple(Dense(np.array(kernel, np.float32), np.array(bias, np.float32)) for kernel, bias in dense)
     )
-    known = TrainedHead(name, head, features, 0, source, {}, temperature)
+    known = TrainedHead(name, head, features, len(dense[0][0]), source, {}, temperature)
     return Model("tiny/" + name, CLASSES, Preprocessing(SIDE), lambda images: images, model, known)
 
 

@@ -197,16 +197,16 @@ def test_a_damaged_head_is_a_one_line_error(tmp_path, train, name):
     out = train("ridge", write_bottlenecks(tmp_path / "features"))
     content = (out / name).read_bytes()
     (out / name).write_bytes(content[: len(content) // 2])
-    with pytest.raises(UserError, match="no readable head") as caught:
+    with pytest.raises(UserError, match=r"no readable head|head.json is not JSON") as caught:
         trained_head.load(out)
     assert "\n" not in str(caught.value)
     (out / name).unlink()
-    with pytest.raises(UserError, match="no readable head"):
+    with pytest.raises(UserError, match=r"no readable head|head.json can't be read"):
         trained_head.load(out)
 
 
 def test_a_damaged_booster_is_a_one_line_error(tmp_path, train):
     out = train("xgboost", write_bottlenecks(tmp_path / "features"))
     (out / "model.ubj").write_bytes((out / "model.ubj").read_bytes()[:500])
-    with pytest.raises(UserError, match="no readable head"):
+    with pytest.raises(UserError, match=r"no readable head|head.json can't be read"):
         trained_head.load(out)

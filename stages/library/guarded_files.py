@@ -14,7 +14,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import pydantic
 
@@ -48,8 +48,8 @@ def read_bytes(path: Path, max_bytes: int, remedy: str = REMEDY) -> bytes:
       FileError: it can't be read, is no regular file or is larger.
     """
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123 - a handle
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        with _opened(path) as file:
+            if isinstance(path, os.PathLike) and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise FileError(f"{path} is not a regular file. {remedy}")
             content = file.read(max_bytes + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
@@ -58,6 +58,12 @@ def read_bytes(path: Path, max_bytes: int, remedy: str = REMEDY) -> bytes:
     if len(content) > max_bytes:
         raise FileError(f"{path} must have at most {max_bytes:,} bytes. {remedy}")
     return content
+
+
+def _opened(path: Any) -> BinaryIO:
+    if not isinstance(path, os.PathLike):  # a path of fsspec, such as the feature store's in a bucket
+        return cast(BinaryIO, path.open("rb"))
+    return open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: PTH123 - a handle
 
 
 def read_text(path: Path, max_bytes: int = MOST_TEXT_BYTES, remedy: str = REMEDY) -> str:
