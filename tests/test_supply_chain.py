@@ -1,4 +1,4 @@
-"""`make audit` and `make sbom`, by the real programs: what fails CI and what does not; what a bill of materials holds."""
+"""`make audit` and `make sbom`, by the real programs: what fails CI, and what a bill of materials holds."""
 
 import json
 import os
