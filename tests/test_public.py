@@ -46,8 +46,10 @@ def test_the_changelog_has_the_version_below_what_is_unreleased():
 def test_services_understand_the_files(schema, pattern):
     files = sorted(ROOT.glob(pattern))
     assert files
-    command = [Path(sys.executable).with_name("check-jsonschema"), "--default-filetype", "yaml"]
-    done = subprocess.run([*command, "--builtin-schema", schema, *files], capture_output=True, text=True, check=False)
+    command = [str(Path(sys.executable).with_name("check-jsonschema")), "--default-filetype", "yaml"]
+    done = subprocess.run(
+        [*command, "--builtin-schema", schema, *map(str, files)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout
 
 
@@ -64,8 +66,8 @@ def test_the_container_is_set_up_as_make_repro_is(tmp_path):
     (tmp_path / ".ci").symlink_to(ROOT / ".ci")
 
     def steps(*command):
-        command = [*command, "--dry-run"]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.splitlines()
+        words = [*command, "--dry-run"]
+        return subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.splitlines()
 
     made = steps(*CONTAINER["postCreateCommand"].split())
     assert any("-m venv .venv" in line for line in made)
