@@ -77,9 +77,9 @@ pr-report: $(BIN)/.installed
 lock: $(BIN)/.installed-dev
 	.ci/lock $(UPGRADE)
 
-# Known vulnerabilities of what is locked. Where the service does not answer for one release, that is said and fails nothing.
+# Known vulnerabilities of what is locked. Where the service knows no release of pip, that is said and fails nothing.
 # AUDIT='--vulnerability-service osv' SERVICE=https://api.osv.dev asks another one.
-SERVICE ?= https://pypi.org/pypi/pip/26.0/json
+SERVICE ?= https://pypi.org/pypi/pip/24.0/json
 LOCKED := $(addprefix --requirement=,$(wildcard $(LOCKS)/*.txt))
 IGNORED := $(addprefix --ignore-vuln=,$(shell sed -n 's/^\([A-Z][^ ]*\) .*/\1/p' .ci/ignored-vulnerabilities.txt))
 audit: $(BIN)/.installed-dev
