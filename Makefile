@@ -77,18 +77,24 @@ pr-report: $(BIN)/.installed
 lock: $(BIN)/.installed-dev
 	.ci/lock $(UPGRADE)
 
-# Known vulnerabilities of what is locked.
+# Known vulnerabilities of what is locked. Where the service knows no release of pip, that is said and fails nothing.
+# AUDIT='--vulnerability-service osv' SERVICE=https://api.osv.dev asks another one.
+SERVICE ?= https://pypi.org/pypi/pip/24.0/json
+LOCKED := $(addprefix --requirement=,$(wildcard $(LOCKS)/*.txt))
+IGNORED := $(addprefix --ignore-vuln=,$(shell sed -n 's/^\([A-Z][^ ]*\) .*/\1/p' .ci/ignored-vulnerabilities.txt))
 audit: $(BIN)/.installed-dev
-	python .ci/audit.py
+	@if python -c 'import requests; requests.get("$(SERVICE)", timeout=20).raise_for_status()' 2> /dev/null; \
+		then pip-audit --disable-pip --require-hashes --progress-spinner=off $(LOCKED) $(IGNORED) $(AUDIT); \
+		else echo "warning: $(SERVICE) can't be asked, so nothing was audited"; fi
 
 # What the pipeline runs on, as CycloneDX: sbom.cdx.json. LOCK= another one for more: requirements-web.txt
 LOCK ?= requirements.txt
 sbom: $(BIN)/.installed-dev
-	python .ci/sbom.py --lock $(LOCKS)/$(LOCK)
+	cyclonedx-py requirements $(LOCKS)/$(LOCK) --pyproject pyproject.toml --output-reproducible --output-file sbom.cdx.json
 
-# Writes the table of requirements in docs/licences.md.
+# Under which terms the installed packages came: docs/licences.md
 licences: $(BIN)/.installed-dev
-	python .ci/licences.py
+	@pip-licenses --format=markdown --order=license
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

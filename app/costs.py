@@ -10,7 +10,6 @@ example: python -m app.costs
 """
 
 import argparse
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
@@ -23,7 +22,17 @@ import numpy as np
 from app import compiled
 from app.models import Model, Project
 from app.spinner import spinner
-from stages.library import artifacts, console, dataset_file, model_size, pareto, records, runtimes, tables
+from stages.library import (
+    artifacts,
+    console,
+    dataset_file,
+    model_size,
+    pareto,
+    records,
+    runtimes,
+    tables,
+    tensorflow_runtime,
+)
 from stages.library.console import UserError
 from stages.library.pareto import Point
 
@@ -146,14 +155,9 @@ def draw(costs: Sequence[Cost]) -> bytes:
         )
         for cost in costs
     ]
-    where = f"measured on {cores()} cores, {datetime.now().astimezone():%Y-%m-%d}"
+    where = f"measured on {tensorflow_runtime.cores()} cores, {datetime.now().astimezone():%Y-%m-%d}"
     title = "Accuracy against time; line: no other model is both faster and better; area: size"
     return pareto.draw(points, f"milliseconds a picture, in batches of {BATCH}; {where}", title)
-
-
-def cores() -> int:
-    """Returns the CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 if __name__ == "__main__":

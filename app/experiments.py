@@ -3,9 +3,12 @@
 It has a metric of each model, and what each experiment changed in params.yaml.
 `dvc exp show` has a column for each metric of each model, some 80 of them.
 Models in which the metric is the same everywhere are left out.
+With --spread, it shows how much the metric varies between runs of this commit
+that differ in seeds alone: mean and sample standard deviation of each model.
 
 example: python -m app.experiments
          python -m app.experiments --metric log_loss --all
+         python -m app.experiments --spread
 """
 
 import argparse
@@ -18,12 +21,23 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+import numpy as np
+
 from app.spinner import spinner
 from stages.library import console
 from stages.library.console import UserError
+from stages.library.leaderboard import as_markdown, flat
+from stages.library.model_names import FINETUNED, SCRATCH
 
 WORKSPACE = "workspace"
-METRIC = "cross_validation.top1_accuracy.mean"
+METRIC, OF_SPREAD = "cross_validation.top1_accuracy.mean", "top1_accuracy"
+# Sections whose seed a model's metric depends on, by its name; heads are trained with that of cross_validation.
+TRAINED_WITH = {FINETUNED: "finetune", SCRATCH: "scratch"}
+OF_HEADS = "cross_validation"
+OF_ALL = ("split", "extract")
+NOT_MODELS = {"fewshot", "audit"}  # few-shot results have repeats of their own
+HEADINGS = ("model", "seeds", "runs", "mean ± std", "lowest", "highest")
+MORE = "dvc exp run --queue -S finetune.seed={} && dvc exp run --run-all"
 
 
 @dataclass(frozen=True)
@@ -34,7 +48,7 @@ class Row:
       name: of the experiment, or of the revision.
       baseline: whether it is no experiment.
       state: "" where it has run, else what DVC says of it, such as "Queued".
-      values: model -> the metric.
+      values: model, such as "efficientnet_lite0/ridge" -> the metric.
       params: dotted key -> value.
     """
 
@@ -45,26 +59,73 @@ class Row:
     params: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Spread:
+    """A model's metric over seeds.
+
+    Attributes:
+      model: its name.
+      others: all parameters but seeds, as JSON: the same in all runs.
+      values: the metric by the seeds that it depends on, such as (("finetune.seed", 1), ("split.seed", 0)).
+    """
+
+    model: str
+    others: str
+    values: Mapping[tuple[tuple[str, Any], ...], float]
+
+    def cells(self) -> tuple[str, ...]:
+        """Returns the row as people read it, a cell for each of `HEADINGS`."""
+        numbers = list(self.values.values())
+        seeds: dict[str, set[Any]] = {}
+        for key, seed in (pair for pairs in self.values for pair in pairs):
+            seeds.setdefault(key, set()).add(seed)
+        varied = [f"{key} {', '.join(map(str, sorted(some)))}" for key, some in seeds.items() if len(some) > 1]
+        spread = f"{np.mean(numbers):.4f} ± {np.std(numbers, ddof=1):.4f}"
+        return self.model, "; ".join(varied), str(len(numbers)), spread, f"{min(numbers):.4f}", f"{max(numbers):.4f}"
+
+
 def main() -> None:
     """Runs the program."""
     parser = console.Parser(
         prog="python -m app.experiments", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--metric", default=METRIC, metavar="KEY", help=f"default: {METRIC}")
+    parser.add_argument("--metric", metavar="KEY", help=f"default: {METRIC}")
     parser.add_argument("--all", action="store_true", help="models without a difference, too")
+    parser.add_argument("--spread", action="store_true", help=f"over seeds; its metric: {OF_SPREAD}")
     arguments = parser.parse_args()
+    metric = arguments.metric or (OF_SPREAD if arguments.spread else METRIC)
     with spinner("reading experiments"):
-        rows = list(read(show(), arguments.metric))
+        rows = list(read(show(), metric))
+    if arguments.spread:
+        say_spreads(rows, metric)
+    else:
+        say_experiments(rows, metric, arguments.all)
+
+
+def say_experiments(rows: Sequence[Row], metric: str, everything: bool) -> None:
+    """Prints the table of experiments; raises UserError where no model has the metric."""
     models = list(dict.fromkeys(model for row in rows for model in row.values))
     if not models:
         raise UserError(f"--metric must be a key of the metrics files of a model, such as {METRIC}. "
-                        f"Received: {arguments.metric!r}, which none has")  # fmt: skip
-    if not arguments.all:
+                        f"Received: {metric!r}, which none has")  # fmt: skip
+    if not everything:
         models = [model for model in models if len({row.values.get(model) for row in rows if row.values}) > 1]
-    console.say(arguments.metric)
+    console.say(metric)
     console.say(*table(rows, models, shutil.get_terminal_size((120, 24)).columns))
     experiments = sum(not row.baseline for row in rows)
     console.say(f"experiments: {experiments}. Take one over: dvc exp apply NAME; all of each: dvc exp show --csv")
+
+
+def say_spreads(rows: Sequence[Row], metric: str) -> None:
+    """Prints the tables of spreads; raises UserError where no two runs differ in seeds alone."""
+    found = spreads(rows)
+    if not found:
+        raise UserError(
+            f"no two experiments of this commit have `{metric}` and differ in seeds alone. "
+            f"Run, for example: {MORE.format('0,1,2')}"
+        )
+    console.say(*spread_tables(found).removesuffix("\n").split("\n"))
+    console.say(f"spread: more runs make it surer: {MORE.format('3,4')}")
 
 
 def show() -> list[dict[str, Any]]:
@@ -97,7 +158,7 @@ def read(shown: Sequence[Mapping[str, Any]], metric: str) -> Iterator[Row]:
 
 
 def table(rows: Sequence[Row], models: Sequence[str], columns: int) -> list[str]:
-    """Returns the lines of the table, none wider than `columns`."""
+    """Returns the lines of the table of experiments, none wider than `columns`."""
     backbones = {model.rpartition("/")[0] for model in models} - {""}
     headings = [model.rsplit("/", 1)[-1] if len(backbones) < 2 else model for model in models]
     widths = [max(len(heading), 6) for heading in headings]
@@ -122,23 +183,55 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     return " ".join(f"{key}={json.dumps(after[key], separators=(',', ':'))}" for key in differing)
 
 
+def spreads(rows: Sequence[Row]) -> list[Spread]:
+    """Returns the spread of every model with at least two runs that differ in its seeds alone, sorted by name.
+
+    The workspace is left out: it is a copy of one of the others, or not yet committed. Of runs with the same
+    parameters the first counts.
+    """
+    values: dict[tuple[str, str], dict[tuple[tuple[str, Any], ...], float]] = {}
+    for row in rows:
+        if row.state or (row.baseline and row.name == WORKSPACE):
+            continue
+        others = json.dumps({key: value for key, value in row.params.items() if not _is_seed(key)}, sort_keys=True)
+        for model, value in row.values.items():
+            name = model.rsplit("/", 1)[-1]
+            if not NOT_MODELS.intersection(model.split("/")):
+                keys = (f"{section}.seed" for section in sorted({TRAINED_WITH.get(name, OF_HEADS), *OF_ALL}))
+                seeds = tuple((key, row.params.get(key)) for key in keys)
+                values.setdefault((model, others), {}).setdefault(seeds, value)
+    return [Spread(*key, some) for key, some in sorted(values.items()) if len(some) > 1]
+
+
+def spread_tables(found: Sequence[Spread]) -> str:
+    """Returns a table for each set of other parameters, below those in which the sets differ."""
+    groups: dict[str, list[Spread]] = {}
+    for spread in found:
+        groups.setdefault(spread.others, []).append(spread)
+    settings = {others: {key: json.dumps(value) for key, value in json.loads(others).items()} for others in groups}
+    common = set.intersection(*(set(some.items()) for some in settings.values()))
+    parts = []
+    for others, members in groups.items():
+        own = sorted(set(settings[others].items()) - common)
+        title = "".join(f"{key}: {value}\n" for key, value in own)
+        parts.append(title + as_markdown(HEADINGS, [spread.cells() for spread in members]))
+    return "\n".join(parts)
+
+
 def _row(state: Mapping[str, Any], name: str, baseline: bool, status: str, metric: str) -> Row:
     data = state.get("data") or {}
     values = {}
     for path, content in (data.get("metrics") or {}).items():
-        value = _flat(content.get("data") or {}).get(metric)
+        value = flat(content.get("data") or {}).get(metric)
         if isinstance(value, int | float):
             values[str(PurePosixPath(path).with_suffix("")).removeprefix("metrics/")] = float(value)
     files = (data.get("params") or {}).values()
-    params = {key: value for content in files for key, value in _flat(content.get("data") or {}).items()}
+    params = {key: value for content in files for key, value in flat(content.get("data") or {}).items()}
     return Row(name, baseline, status, values, params)
 
 
-def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in content.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
+def _is_seed(key: str) -> bool:
+    return key.rsplit(".", 1)[-1] == "seed"
 
 
 if __name__ == "__main__":

@@ -58,17 +58,13 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--max-drop", action="append", default=[], metavar="M=X", help="how far metric M may fall")
     parser.add_argument("--max-rise", action="append", default=[], metavar="M=X", help="how far metric M may rise")
-    parser.add_argument("--pictures", type=int, default=60, metavar="N", help="plots to draw at most (default: 60)")
+    parser.add_argument("--no-plots", dest="plots", action="store_false", help="the comment alone")
     parser.add_argument("--link", metavar="URL", help="where readers of the comment find the folder")
-    parser.add_argument("--pictures-url", metavar="URL", help="URL of the published folder, to show pictures")
     arguments = parser.parse_args()
     if arguments.base == "workspace":
         parser.error("--base must be a revision, and not the workspace")
-    if arguments.pictures < 0:
-        parser.error(f"--pictures must be >= 0. Received: {arguments.pictures}")
-    for option, url in (("--link", arguments.link), ("--pictures-url", arguments.pictures_url)):
-        if url is not None and not is_web_address(url):
-            parser.error(f"{option} must be a http or https URL without spaces and brackets. Received: {url!r}")
+    if arguments.link is not None and not is_web_address(arguments.link):
+        parser.error(f"--link must be a http or https URL without spaces and brackets. Received: {arguments.link!r}")
     return arguments
 
 
@@ -103,31 +99,29 @@ def compare(arguments: argparse.Namespace) -> list[str]:
 
     limits = gates.parse(arguments.max_drop, arguments.max_rise)
     repository = revisions.open_repository()
-    commits = revisions.resolve(arguments.base), revisions.resolve(arguments.head)
-    base, head = (
-        revisions.read(repository, name, commit)
-        for name, commit in zip((arguments.base, arguments.head), commits, strict=True)
-    )
+    names = arguments.base, arguments.head
+    commits = list(map(revisions.resolve, names))
+    base, head = (revisions.read(repository, name, commit) for name, commit in zip(names, commits, strict=True))
     failures = gates.failures(base, head, limits)
-    found = pictures.changes(base, head)
-    drawn = pictures.draw(arguments.out, found, base, head, arguments.pictures)
-    changes = list(console.progress(drawn, "plots", "plots", len(found)))
+    changed = pictures.changed(base, head)
     report = comment.Report(
         base=base,
         head=head,
         gates=limits,
         failures=failures,
-        plots=changes,
-        page=plots_page(arguments, [change.file for change in changes]) if arguments.pictures else None,
-        behind=revisions.commits_only_in(*commits),
+        metrics=revisions.differences(repository.metrics.diff, "Metric", base, head),
+        params=revisions.differences(repository.params.diff, "Param", base, head),
+        plots=changed,
+        pictures=pictures.draw(arguments.out, changed, base, head) if arguments.plots else [],
+        page=plots_page(arguments, changed) if arguments.plots else None,
         link=arguments.link,
-        pictures_url=arguments.pictures_url,
     )
     artifacts.write_bytes(arguments.out / COMMENT, comment.render(report).encode())
     for path in gates.removed(base, head) if limits else ():
         console.say(f"pr-report: {path} is not compared: the pipeline no longer makes it")
-    metrics = comment.differences(base.metrics, head.metrics)
-    console.say(f"pr-report: {len(metrics)} metrics and {len(changes)} plots differ, {len(failures)} gates broken")
+    console.say(
+        f"pr-report: {len(report.metrics)} metrics and {len(changed)} plots differ, {len(failures)} gates broken"
+    )
     console.say(f"Read {arguments.out / COMMENT}, or post it: gh pr comment --body-file {arguments.out / COMMENT}")
     return failures
 

@@ -25,7 +25,7 @@ from stages.library.decoding_process import MAX_FILES, SHARED_BYTES
 from stages.library.decoding_workers import Workers
 from stages.library.inclusion import Inclusion
 from stages.library.pictures import Normalised, PictureError
-from stages.library.records import Record
+from stages.library.records import SPLITS, Record
 from stages.library.sharding import Spool
 from stages.library.threads import ahead
 
@@ -79,7 +79,7 @@ def main() -> None:
                 samples.add(record)
         inclusion.check()
         summary.check(tfrecord.max_rejected)
-        counts = dict.fromkeys(("train", "validation", "test"), 0)
+        counts = dict.fromkeys(SPLITS, 0)
         for split, count in spool.write_shards(summary.classes()):
             counts[split] += count
         dataset_summary.write_labels(folder / "labels.txt", summary.classes())

@@ -222,7 +222,7 @@ OUTCOMES = {
     "dvc queue start --jobs 2": queue_has_run,
     "dvc exp run --queue -S finetune.seed=0,1,2": all_are_queued,
     "dvc exp run --run-all": all_have_run,
-    "python -m app.spread": spread_over_three_seeds,
+    "python -m app.experiments --spread": spread_over_three_seeds,
     "dvc exp run evaluate -S dataset.name=cifar10 -S dataset.archive=PATH -S dataset.archive_sha256=HEX": (
         cifar_is_classified
     ),

@@ -28,7 +28,6 @@ class Revision:
       name: as the user gave it.
       commit: its full hash; of the workspace that of HEAD.
       metrics: metrics file -> dotted key -> number or text.
-      params: parameter file -> dotted key -> value; lists are text.
       listed: names in the lists `backbones` and `heads` of params.yaml.
       plots: plot file -> (rows or the bytes of a picture, its properties in dvc.yaml); those that could be read.
       missing_plots: plot files that could not be read.
@@ -37,10 +36,13 @@ class Revision:
     name: str
     commit: str
     metrics: Values
-    params: Values
     listed: frozenset[str]
     plots: Mapping[str, tuple[Any, Mapping[str, Any]]]
     missing_plots: tuple[str, ...]
+
+    def key(self) -> str:
+        """What DVC knows it by."""
+        return WORKSPACE if self.name == WORKSPACE else self.commit
 
     def title(self) -> str:
         """Name and short hash."""
@@ -87,11 +89,6 @@ def resolve(name: str) -> str:
     raise UserError(f"a revision must be a branch, tag or commit that Git knows. Received: {name!r}. {remedy}")
 
 
-def commits_only_in(base: str, head: str) -> int:
-    """Returns how many commits of `base` the commit `head` lacks."""
-    return int(git("rev-list", "--count", f"{head}..{base}") or 0)
-
-
 def read(repository: "Repo", name: str, commit: str) -> Revision:
     """Reads one side.
 
@@ -116,11 +113,26 @@ def read(repository: "Repo", name: str, commit: str) -> Revision:
         name=name,
         commit=commit,
         metrics=metrics,
-        params=_flat(raw),
         listed=frozenset(str(item) for items in lists if isinstance(items, list) for item in items),
         plots=plots,
         missing_plots=missing,
     )
+
+
+def differences(diff: Any, title: str, base: Revision, head: Revision) -> list[list[str]]:
+    """Returns the rows that `dvc metrics diff` or `dvc params diff` prints, sorted.
+
+    Args:
+      diff: of the repository's metrics or params.
+      title: "Metric" or "Param"; parameters have no column for the change.
+      base: of each row's third cell.
+      head: of its fourth.
+    """
+    from dvc.compare import diff_table  # type: ignore[import-untyped]
+
+    found = diff(a_rev=base.commit, b_rev=head.key()).get("diff", {})
+    precise = {"precision": 6, "round_digits": True} if title == "Metric" else {"show_changes": False}
+    return sorted(list(map(str, row)) for row in diff_table(found, title, **precise))
 
 
 def git(*arguments: str) -> str | None:

@@ -1,7 +1,7 @@
 """dataset.json: what the tfrecord stage says of a data set, as the other stages and the programs read it."""
 
 from pathlib import Path
-from typing import Annotated, Literal, NotRequired, TypeVar
+from typing import Annotated, Literal, NotRequired, TypeVar, get_args
 
 import pydantic
 from typing_extensions import TypedDict
@@ -14,6 +14,7 @@ Names = TypeVar("Names", list[str], tuple[str, ...])
 Count = Annotated[int, pydantic.Field(ge=0)]
 Range = Annotated[list[Count], pydantic.Field(min_length=2, max_length=2)]
 Split = Literal["train", "validation", "test"]
+SPLITS: tuple[str, ...] = get_args(Split)
 OPEN = pydantic.ConfigDict(extra="allow")  # keys that only people read
 
 
@@ -57,7 +58,7 @@ class Dataset(TypedDict):
 
 
 def _checked(dataset: Dataset) -> Dataset:
-    if set(dataset["counts"]) != {"train", "validation", "test"}:
+    if set(dataset["counts"]) != set(SPLITS):
         raise ValueError("`counts` must have train, validation and test")
     if any(set(counted) != set(dataset["classes"]) for counted in dataset["counts"].values()):
         raise ValueError("`counts` must have each of `classes` in each split")

@@ -19,12 +19,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.library import artifacts, bottlenecks, console, store_location
+from stages.library import artifacts, console, store_location
+from stages.library.record_index import KEY
 from stages.library.threads import ahead
 
 SOURCE = "source.json"
 DATASET = b"dataset"
-KEY = np.dtype("S64")
 VALUE = np.dtype("<f2")
 
 
@@ -62,10 +62,6 @@ class FeatureStore:
             "logits": VALUE.itemsize * num_logits,
         }
         self._schema = pa.schema([pa.field(name, pa.binary(size), nullable=False) for name, size in sizes.items()])
-        lists = {"bottleneck": feature_width, "logits": num_logits}
-        self._schema_of_lists = pa.schema(  # as parts were written before; their features are as good
-            [("key", pa.string()), *((name, pa.list_(pa.float16(), width)) for name, width in lists.items())]
-        )
 
     def put(self, rows: Rows, dataset: str) -> None:
         """Adds a part.
@@ -99,7 +95,7 @@ class FeatureStore:
 
     def keys(self, parts: Sequence[Path]) -> np.ndarray:
         """Returns the keys in some parts, "S64" (n,); nothing is verified, and what can't be read is passed over."""
-        found = [np.empty(0, "S64")]
+        found = [np.empty(0, KEY)]
         for part in parts:
             try:
                 with part.open("rb") as file:
@@ -128,21 +124,19 @@ class FeatureStore:
             if artifacts.sha256_bytes(content) != part.stem:
                 return None
             table = pq.read_table(pa.BufferReader(content))
-            if table.schema.equals(self._schema):
-                return Rows(_keys(table), _matrix(table["bottleneck"]), _matrix(table["logits"]))
-            if table.schema.equals(self._schema_of_lists):
-                columns = (bottlenecks.matrix(table[name]) for name in ("bottleneck", "logits"))
-                return Rows(_keys(table), *columns)
-            return None
+            if not table.schema.equals(self._schema):
+                return None
+            return Rows(_keys(table), _matrix(table["bottleneck"]), _matrix(table["logits"]))
         except (OSError, ValueError, pa.ArrowException):
             return None
 
 
 def _keys(table: pa.Table) -> np.ndarray:
-    """Returns the keys of a part of either schema, "S64" (n,); ValueError where one is no text, or no ASCII."""
-    if table.schema.field("key").type == pa.binary(KEY.itemsize):
-        return np.frombuffer(_content(table["key"]), KEY)
-    return np.array(table["key"].to_pylist(), KEY)
+    """Returns the keys of a part, "S64" (n,); ValueError where they have another size."""
+    column = table["key"]
+    if column.type != pa.binary(KEY.itemsize):
+        raise ValueError(f"keys must be {KEY.itemsize} bytes each. Received: {column.type}")
+    return np.frombuffer(_content(column), KEY)
 
 
 def _matrix(column: pa.ChunkedArray) -> np.ndarray:

@@ -18,9 +18,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from stages.library.console import UserError
+from stages.library.dataset_file import SPLITS as SPLITS
 from stages.library.params import CONFIG
-
-SPLITS = ("train", "validation", "test")
 
 
 @pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIG)

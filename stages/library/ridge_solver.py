@@ -17,10 +17,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from stages.library.console import progress
-from stages.library.feature_scaling import column_scale
+from stages.library.feature_scaling import BLOCK_ROWS, column_scale
 from stages.library.heads import batches
 
-BLOCK_ROWS = 4096
 FULL_RANK = 4
 
 
