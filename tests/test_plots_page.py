@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import dvc_render  # type: ignore[import-untyped]
 import evaluated
@@ -108,7 +109,9 @@ def test_the_tables_still_have_the_names_of_the_classes(project, monkeypatch):
         raise ValueError
 
     monkeypatch.setitem(pictures.DRAWN, "per_class", draw)  # what a pull request's picture is drawn from
-    pictures._picture("per_class.csv", (sources["per_class.csv"]["data"], {"template": "per_class"}))
+    change = pictures.Change("per_class.csv", "new")
+    head = SimpleNamespace(plots={"per_class.csv": (sources["per_class.csv"]["data"], {"template": "per_class"})})
+    assert list(pictures.draw(project, [change], SimpleNamespace(plots={}), head, 1)) == [change]
     assert drawn == HOSTILE
 
 

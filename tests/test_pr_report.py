@@ -1,9 +1,11 @@
 """app.pr_report on a real repository with two branches: what it shows, what it refuses, and when it fails."""
 
+import functools
 import re
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
@@ -12,8 +14,12 @@ from PIL import Image
 from repository import DVC_YAML, PARAMS, Repository, made
 
 from app import pr_report
-from app.pull_request import comment
+from app.pull_request import comment, pictures
 from stages.library.console import UserError
+from stages.library.decoding_process import Limits
+from stages.library.decoding_workers import BEYOND, Workers
+from stages.library.pictures import PictureError
+from tests.photos import encode
 
 # DVC's own, where it reads plots: an error there would be taken for one of the repository.
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value will soon raise AttributeError:DeprecationWarning")
@@ -111,6 +117,25 @@ def test_pictures_are_limited_and_shown_where_they_are_published(branches, repor
     ]
     assert f"(https://example.org/r/{name})" in text
     assert "[files of this report](https://a.b/c)" in text
+
+
+def drawn(folder, encoded):
+    """What becomes of a picture that a pull request adds, beside a good one."""
+    head = {"a.png": (encoded, {}), "b.png": (encode(Image.new("RGB", (60, 40), "red"), "PNG"), {})}
+    sides = [SimpleNamespace(plots=plots, title=lambda: "x") for plots in ({}, head)]
+    return [change.picture for change in pictures.draw(folder, [pictures.Change(n, "new") for n in head], *sides, 9)]
+
+
+def test_a_picture_beyond_the_limits_is_left_out_and_ends_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pictures, "Workers", functools.partial(Workers, limits=Limits(16 << 20, bytes_per_pixel=0)))
+    assert drawn(tmp_path, encode(Image.new("RGB", (5000, 4000)), "PNG")) == [None, "pictures/b.png"]
+    assert capsys.readouterr().out == f"a.png can't be drawn: {PictureError(BEYOND)!r}\n"
+
+
+@pytest.mark.parametrize("size", [(10_001, 1), (1, 10_001)])
+def test_a_picture_whose_margins_would_fill_the_memory_is_left_out(tmp_path, capsys, size):
+    assert drawn(tmp_path, encode(Image.new("RGB", size), "PNG")) == [None, "pictures/b.png"]
+    assert "more than 10,000 pixels in a row" in capsys.readouterr().out
 
 
 def test_plots_that_dvc_lost_are_said_to_be_missing(branches, report):

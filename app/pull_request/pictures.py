@@ -10,7 +10,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from app.pull_request.revisions import Revision
-from stages.library import artifacts, console, pictures, plots, tables
+from stages.library import artifacts, console, plots, tables
+from stages.library.decoding_workers import Workers
+from stages.library.pictures import PictureError
 
 DRAWN: dict[str, Callable[[plots.Rows], bytes]] = {  # template in dvc.yaml -> what draws its rows
     "confusion_counts": plots.confusion,
@@ -18,7 +20,8 @@ DRAWN: dict[str, Callable[[plots.Rows], bytes]] = {  # template in dvc.yaml -> w
     "per_class": plots.per_class,
     "reliability": plots.reliability,
 }
-MAX_PIXELS = 40_000_000  # of one side; a picture in a pull request is not to be trusted
+# Of one of both; a picture in a pull request is not to be trusted. A line of a pixel has margins many times its size.
+MAX_PIXELS, MAX_PX = 40_000_000, 10_000
 GAP_PX, HEADER_PX = 24, 44
 
 
@@ -53,22 +56,23 @@ def changes(base: Revision, head: Revision) -> list[Change]:
 def draw(folder: Path, found: Iterable[Change], base: Revision, head: Revision, limit: int) -> Iterator[Change]:
     """Writes a picture of each of the first `limit` changes that can be drawn, and yields all with their pictures."""
     drawn = 0
-    for change in found:
-        name = PurePosixPath(change.file)
-        if drawn >= limit or name.is_absolute() or ".." in name.parts:
-            yield change
-            continue
-        sides = [_picture(change.file, revision.plots.get(change.file)) for revision in (base, head)]
-        if sides == [None, None]:
-            yield change
-            continue
-        target = PurePosixPath("pictures") / (name if name.suffix == ".png" else name.with_name(f"{name.name}.png"))
-        artifacts.write_bytes(folder / target, _pair(change.file, sides, [base.title(), head.title()]))
-        drawn += 1
-        yield Change(change.file, change.what, str(target))
+    with Workers(1) as workers:
+        for change in found:
+            name = PurePosixPath(change.file)
+            if drawn >= limit or name.is_absolute() or ".." in name.parts:
+                yield change
+                continue
+            sides = [_picture(change.file, revision.plots.get(change.file), workers) for revision in (base, head)]
+            if sides == [None, None]:
+                yield change
+                continue
+            target = PurePosixPath("pictures") / (name if name.suffix == ".png" else name.with_name(f"{name.name}.png"))
+            artifacts.write_bytes(folder / target, _pair(change.file, sides, [base.title(), head.title()]))
+            drawn += 1
+            yield Change(change.file, change.what, str(target))
 
 
-def _picture(file: str, plot: tuple[Any, Any] | None) -> Image.Image | None:
+def _picture(file: str, plot: tuple[Any, Any] | None, workers: Workers) -> Image.Image | None:
     """Returns a plot as a picture; None where there is none, or what it holds can't be drawn."""
     if plot is None:
         return None
@@ -80,8 +84,11 @@ def _picture(file: str, plot: tuple[Any, Any] | None) -> Image.Image | None:
             encoded = draw_rows(tables.restored(data))
         else:
             return None
-        return Image.fromarray(pictures.decode(pictures.normalise(encoded, MAX_PIXELS).encoded))
-    except (KeyError, TypeError, ValueError, pictures.PictureError) as error:
+        picture = Image.fromarray(workers.pixels(encoded, MAX_PIXELS))
+        if max(picture.size) > MAX_PX:
+            raise PictureError(f"more than {MAX_PX:,} pixels in a row: {picture.width} x {picture.height} px")
+        return picture
+    except (KeyError, TypeError, ValueError, PictureError) as error:
         console.say(f"{file} can't be drawn: {error!r}")
         return None
 
