@@ -98,6 +98,14 @@ def test_16_bit_grey_keeps_its_upper_bits():
         np.testing.assert_array_equal(normalise(content).pixels[..., 0], grey)
 
 
+@pytest.mark.parametrize("size", [(1_000_000, 1), (1, 1_000_000)])
+@pytest.mark.parametrize("kind", ["PNG", "BMP"])
+def test_tensorflow_decodes_the_longest_row_that_is_used(size, kind):
+    tensorflow = pytest.importorskip("tensorflow")
+    result = normalise(encode(Image.new("L", size, 7), kind))
+    assert tensorflow.io.decode_jpeg(result.encoded, channels=3).shape == (*reversed(size), 3)
+
+
 @pytest.mark.parametrize("name", [*KEPT, *CONVERTED])
 def test_tensorflow_decodes_every_result(name):
     tensorflow = pytest.importorskip("tensorflow")
