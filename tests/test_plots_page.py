@@ -5,8 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
-from types import SimpleNamespace
 
 import dvc_render  # type: ignore[import-untyped]
 import evaluated
@@ -18,6 +18,7 @@ from dvc.repo import Repo  # type: ignore[import-untyped]
 
 from app import pr_report
 from app.pull_request import pictures
+from app.pull_request.revisions import Revision
 from stages.library import evaluation, tables
 from stages.library.evaluation import Predictions
 
@@ -110,8 +111,9 @@ def test_the_tables_still_have_the_names_of_the_classes(project, monkeypatch):
 
     monkeypatch.setitem(pictures.DRAWN, "per_class", draw)  # what a pull request's picture is drawn from
     change = pictures.Change("per_class.csv", "new")
-    head = SimpleNamespace(plots={"per_class.csv": (sources["per_class.csv"]["data"], {"template": "per_class"})})
-    assert list(pictures.draw(project, [change], SimpleNamespace(plots={}), head, 1)) == [change]
+    base = Revision("x", "y", {}, {}, frozenset(), {}, ())
+    head = replace(base, plots={"per_class.csv": (sources["per_class.csv"]["data"], {"template": "per_class"})})
+    assert list(pictures.draw(project, [change], base, head, 1)) == [change]
     assert drawn == HOSTILE
 
 

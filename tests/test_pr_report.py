@@ -4,8 +4,8 @@ import functools
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
@@ -15,6 +15,7 @@ from repository import DVC_YAML, PARAMS, Repository, made
 
 from app import pr_report
 from app.pull_request import comment, pictures
+from app.pull_request.revisions import Revision
 from stages.library.console import UserError
 from stages.library.decoding_process import Limits
 from stages.library.decoding_workers import BEYOND, Workers
@@ -121,9 +122,10 @@ def test_pictures_are_limited_and_shown_where_they_are_published(branches, repor
 
 def drawn(folder, encoded):
     """What becomes of a picture that a pull request adds, beside a good one."""
-    head = {"a.png": (encoded, {}), "b.png": (encode(Image.new("RGB", (60, 40), "red"), "PNG"), {})}
-    sides = [SimpleNamespace(plots=plots, title=lambda: "x") for plots in ({}, head)]
-    return [change.picture for change in pictures.draw(folder, [pictures.Change(n, "new") for n in head], *sides, 9)]
+    plots: dict = {"a.png": (encoded, {}), "b.png": (encode(Image.new("RGB", (60, 40), "red"), "PNG"), {})}
+    base = Revision("x", "y", {}, {}, frozenset(), {}, ())
+    found = [pictures.Change(name, "new") for name in plots]
+    return [change.picture for change in pictures.draw(folder, found, base, replace(base, plots=plots), 9)]
 
 
 def test_a_picture_beyond_the_limits_is_left_out_and_ends_nothing(tmp_path, monkeypatch, capsys):
