@@ -1,6 +1,8 @@
 """What is bounded in a file before its pixels are decoded: parts that cost time or memory whatever the size says."""
 
-MAX_SIDE = 1_000_000  # px that libpng, by which all others read what we write, takes
+# px, as in JPEG. libpng, by which others read what we write, takes a million; but to shrink a picture is to lay out as
+# many rows or columns of its longer side as a network takes: 2.7 GB for a single row of a million.
+MAX_SIDE = 65_535
 
 
 class PictureError(Exception):
