@@ -120,9 +120,9 @@ def test_pictures_are_limited_and_shown_where_they_are_published(branches, repor
     assert "[files of this report](https://a.b/c)" in text
 
 
-def drawn(folder, encoded):
-    """What becomes of a picture that a pull request adds, beside a good one."""
-    plots: dict = {"a.png": (encoded, {}), "b.png": (encode(Image.new("RGB", (60, 40), "red"), "PNG"), {})}
+def drawn(folder, data, properties=()):
+    """What becomes of a plot that a pull request adds, beside a good one."""
+    plots: dict = {"a.png": (data, dict(properties)), "b.png": (encode(Image.new("RGB", (60, 40), "red"), "PNG"), {})}
     base = Revision("x", "y", {}, {}, frozenset(), {}, ())
     found = [pictures.Change(name, "new") for name in plots]
     return [change.picture for change in pictures.draw(folder, found, base, replace(base, plots=plots), 9)]
@@ -138,6 +138,14 @@ def test_a_picture_beyond_the_limits_is_left_out_and_ends_nothing(tmp_path, monk
 def test_a_picture_whose_margins_would_fill_the_memory_is_left_out(tmp_path, capsys, size):
     assert drawn(tmp_path, encode(Image.new("RGB", size), "PNG")) == [None, "pictures/b.png"]
     assert "more than 10,000 pixels in a row" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("value", [float("inf"), 10**19, "x", None])
+def test_a_table_that_can_not_be_drawn_is_left_out(tmp_path, capsys, value):
+    """A plot may be JSON, whose numbers DVC takes as they are."""
+    rows = [{"actual": "a", "predicted": "b", "count": value}], {"template": "confusion_counts"}
+    assert drawn(tmp_path, *rows) == [None, "pictures/b.png"]
+    assert capsys.readouterr().out.startswith("a.png can't be drawn: ")
 
 
 def test_plots_that_dvc_lost_are_said_to_be_missing(branches, report):

@@ -88,7 +88,7 @@ def _picture(file: str, plot: tuple[Any, Any] | None, workers: Workers) -> Image
         if max(picture.size) > MAX_PX:
             raise PictureError(f"more than {MAX_PX:,} pixels in a row: {picture.width} x {picture.height} px")
         return picture
-    except (KeyError, TypeError, ValueError, PictureError) as error:
+    except (ArithmeticError, KeyError, TypeError, ValueError, PictureError) as error:
         console.say(f"{file} can't be drawn: {error!r}")
         return None
 
