@@ -115,7 +115,7 @@ def head_seeds(folder: Path) -> Sequence[bytes]:
     layers = tuple(Dense(np.ones(shape, np.float32), np.zeros(shape[1], np.float32)) for shape in shapes)
     for count in (1, 2):
         trained = trained_head.TrainedHead(
-            HEAD, DenseNetwork(layers[-count:]), "bottleneck", 5 - count, SOURCE, {}, 1.5
+            HEAD, DenseNetwork(layers[-count:]), "bottleneck", shapes[-count][0], SOURCE, {}, 1.5
         )
         (folder / str(count)).mkdir()
         trained.save(folder / str(count))

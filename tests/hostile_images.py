@@ -177,9 +177,14 @@ def large_png(side):
     return encode(Image.new("1", (side, side)), "PNG")
 
 
+def row(width, kind="PNG"):
+    """A picture of one row."""
+    return encode(Image.new("L", (width, 1)), kind)
+
+
 EXIF = segment(0xE1, b"Exif\0\0z")
 PRECINCTS = "more than 100,000 precincts a tile"
-MEGAPIXELS = "more than 100 megapixels"
+MEGAPIXELS, ROW = "more than 100 megapixels", "more than 65,535 pixels in a row: 65,536"
 
 # Name -> (what makes the file, how the reason begins or what it holds).
 FILES = {
@@ -224,6 +229,9 @@ FILES = {
     "JPEG 2000 of many tiles": (lambda: jpeg2000(9000, tile=36), "more than 8,192 tiles: 62,500"),
     "JPEG 2000 of many components": (lambda: jpeg2000(9, components=16_384), "more than 4 components: 16,384"),
     "JPEG 2000 that is too large": (lambda: jpeg2000(OVER), MEGAPIXELS),
+    "PNG of a long row": (lambda: row(65_536), ROW),
+    "TIFF of a long row": (lambda: row(65_536, "TIFF"), ROW),
+    "PPM of a long column": (lambda: b"P5 1 65536 255\n" + bytes(65_536), ROW),
     "GIF of a huge canvas": (lambda: gif(65_535, 65_535), MEGAPIXELS),
     "GIF of many blocks": (lambda: gif(56, 40, b"!\xfe" + b"\1x" * 200_000 + b"\0"), "more than 100,000 blocks"),
     "WebP of a huge canvas": (lambda: webp(b"VP8X", 16_000), MEGAPIXELS),

@@ -122,6 +122,20 @@ def test_in_a_request_the_one_beyond_the_limits_is_named_and_the_others_are_used
         assert reasons == ["", "not a picture", BEYOND, "", BEYOND, ""]
 
 
+@pytest.mark.parametrize("limit", ["RLIMIT_AS, 8 << 30", "RLIMIT_CPU, 600"])
+def test_limits_that_no_process_may_raise_are_kept(limit):
+    """Batch systems set them; a process without rights can't go beyond, and one with all rights needn't."""
+    code = (
+        "import resource, sys; from stages.library.decoding_workers import Workers\n"
+        f"kind, most = resource.{limit}; resource.setrlimit(kind, (most, most))\n"
+        "with Workers(1) as workers:\n"
+        "    workers.normalise(sys.stdin.buffer.read())\n"
+        "    print(resource.prlimit(workers._idle.get().pid, kind)[1] == most)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, input=GOOD, capture_output=True, check=True)
+    assert done.stdout == b"True\n"
+
+
 def test_a_picture_that_takes_longer_than_the_clock_allows_is_given_up():
     with Workers(1, Limits(cpu_seconds=0, seconds_per_megapixel=0, seconds_per_megabyte=0, stall_seconds=1)) as few:
         assert few.normalise(GOOD).encoded == GOOD

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
-from stages.library import pictures
+from stages.library import pictures, preprocessing
 from stages.library.pictures import PictureError, Values, decode, normalise
+from stages.library.preprocessing import Preprocessing
+from tests import memory
 from tests.photos import HEIGHT, WIDTH, bomb, encode, exif, interlaced_png, photo, png, rgb_rows, turned
 
 # pytest puts its filters in front of the module's own, which another test checks in a process of its own.
@@ -96,6 +98,19 @@ def test_16_bit_grey_keeps_its_upper_bits():
     grey = np.asarray(photo().convert("L"))
     for content in (CONVERTED["16-bit grey tiff"], png(0, 16, rgb_rows((grey.astype(int) * 256 + 255).astype(">u2")))):
         np.testing.assert_array_equal(normalise(content).pixels[..., 0], grey)
+
+
+@pytest.mark.parametrize("size", [(65_535, 1), (1, 65_535)])
+@pytest.mark.parametrize("kind", ["PNG", "BMP"])
+def test_the_longest_row_that_is_used_is_shrunk_in_little_memory(size, kind):
+    pytest.importorskip("tensorflow")
+    result = normalise(encode(Image.new("L", size, 7), kind))
+    preparation = Preprocessing(384)
+    preprocessing.fit(np.zeros((9, 9, 3), np.uint8), preparation)  # TensorFlow has started
+    memory.forget_peak()
+    before = memory.peak_mib()
+    assert preprocessing.fit(preprocessing.decode(result.encoded), preparation).shape == (384, 384, 3)
+    assert memory.peak_mib() - before < 500
 
 
 @pytest.mark.parametrize("name", [*KEPT, *CONVERTED])

@@ -3,6 +3,7 @@
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from repository import DVC_YAML, PARAMS, Repository, made
 
 from app import pr_report
 from app.pull_request import comment, pictures
+from app.pull_request.revisions import Revision
 from stages.library.console import UserError
 
 # DVC's own, where it reads plots: an error there would be taken for one of the repository.
@@ -277,6 +279,15 @@ def test_a_clone_gets_the_remedy(branches, report, monkeypatch, tmp_path):
     with pytest.raises(UserError, match=r"There is origin/main: give that, or run: git branch main origin/main"):
         report("--base", "main")
     assert f"`{RIDGE}`" in report("--base", "origin/main")
+
+
+@pytest.mark.parametrize("value", [float("inf"), 10**19, "x", None])
+def test_a_table_that_can_not_be_drawn_is_left_out(tmp_path, capsys, value):
+    """A plot may be JSON, whose numbers DVC takes as they are."""
+    base = Revision("x", "y", {}, frozenset(), {}, ())
+    rows = [{"actual": "a", "predicted": "b", "count": value}], {"template": "confusion_counts"}
+    assert pictures.draw(tmp_path, ["a.csv"], base, replace(base, plots={"a.csv": rows})) == []
+    assert capsys.readouterr().out.startswith("a.csv can't be drawn: ")
 
 
 def test_outside_of_a_repository(report, monkeypatch, tmp_path):

@@ -45,7 +45,7 @@ def _confusion(file: str, revision: Revision) -> Image.Image | None:
         return None
     try:
         return Image.open(io.BytesIO(plots.confusion(tables.restored(rows))), formats=("PNG",)).convert("RGB")
-    except (KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, KeyError, TypeError, ValueError) as error:  # a plot may be JSON with any number
         console.say(f"{file} can't be drawn: {error!r}")
         return None
 

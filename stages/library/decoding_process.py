@@ -94,6 +94,7 @@ class Meter:
         self._limits = limits
         self._statm = os.open(STATM, os.O_RDONLY)
         self._page_bytes = resource.getpagesize()
+        self._most = {kind: resource.getrlimit(kind)[1] for kind in (resource.RLIMIT_AS, resource.RLIMIT_CPU)}
         self._memory = self._cpu = self._rest = 0
 
     def start(self) -> None:
@@ -105,12 +106,16 @@ class Meter:
         memory = self._rest + self._limits.memory(length, pixels)
         memory = -(-memory // STEP_BYTES) * STEP_BYTES
         if memory != self._memory:
-            resource.setrlimit(resource.RLIMIT_AS, (memory, resource.RLIM_INFINITY))
+            self._limit(resource.RLIMIT_AS, memory)
             self._memory = memory
         cpu = math.ceil(time.process_time() + self._limits.cpu(length, pixels))
         if cpu != self._cpu:
-            resource.setrlimit(resource.RLIMIT_CPU, (cpu, resource.RLIM_INFINITY))
+            self._limit(resource.RLIMIT_CPU, cpu)
             self._cpu = cpu
+
+    def _limit(self, kind: int, value: int) -> None:
+        most = self._most[kind]  # which a shell or a batch system may have set, and no process may raise
+        resource.setrlimit(kind, (value if most == resource.RLIM_INFINITY else min(value, most), most))
 
 
 def main() -> None:

@@ -53,8 +53,14 @@ def _read(path: Path) -> None:
         file.visititems(read)
 
 
+def _limit(kind: int, value: int) -> None:
+    """Sets a limit of this process, or a lower one that a shell or a batch system has set."""
+    most = resource.getrlimit(kind)[1]
+    resource.setrlimit(kind, (value if most == resource.RLIM_INFINITY else min(value, most), most))
+
+
 if __name__ == "__main__":
-    resource.setrlimit(resource.RLIMIT_CPU, (MOST_CPU_SECONDS, MOST_CPU_SECONDS + 1))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+    _limit(resource.RLIMIT_CPU, MOST_CPU_SECONDS)
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_AS, MOST_MEMORY)
     _read(Path(sys.argv[1]))
