@@ -22,10 +22,10 @@ from stages.library import artifacts, console, params
 ROOT = Path(__file__).parents[1]
 INTRODUCTION = """# params.yaml, key by key
 
-Made from the code by `python -m app.reference`. Vary one run with `dvc exp run -S SECTION.KEY=VALUE`; a list is written
-as `-S 'ridge.penalties=[1,10]'`, and a key that is not there yet is added with a plus, as in
-`-S '++extract.weights.inception_v3=PATH'`. Every stage checks the whole file before it starts, and names each key that
-breaks its rule. "Reruns" names the stages that depend on a section; what depends on their outs runs after them.
+This page lists every setting. Change one for a single run with `dvc exp run -S SECTION.KEY=VALUE`. Write a list as
+`-S 'ridge.penalties=[1,10]'`, and add a new key with a plus, as in `-S '++extract.weights.inception_v3=PATH'`. Each
+stage checks the whole file before it starts. Each heading names the stages that a change reruns; stages after them run,
+too. The page is made from the code: `python -m app.reference`.
 """
 
 
@@ -58,9 +58,7 @@ def render() -> str:
         schema = pydantic.TypeAdapter(importlib.import_module(modules[section]).Params).json_schema()
         rows = "".join(_row(key, rule, defaults[section][key]) for key, rule in schema["properties"].items())
         names = ", ".join(f"`{stage}`" for stage in reruns[section])
-        parts.append(
-            f"## {section}\n\nReruns: {names}.\n\n| key | rule | default | meaning |\n|---|---|---|---|\n{rows}"
-        )
+        parts.append(f"## {section} (reruns {names})\n\n| key | rule | default | meaning |\n|---|---|---|---|\n{rows}")
     return "\n".join(parts)
 
 

@@ -208,7 +208,7 @@ OUTCOMES = {
     "python -m app.experiments": experiments_are_listed,
     "python -m app.costs": costs_are_measured,
     "python -m app.store": store_is_shown,
-    "dvc dag": says(f"| evaluate@{LITE0}-ridge |"),
+    "dvc dag --collapse-foreach-matrix": says("| train-heads |"),
     "dvc exp run -S 'heads=[ridge,softmax]'": softmax_is_there,
     "dvc exp run -S ridge.features=probabilities": ran_with(RIDGE, "ridge.features", "probabilities"),
     "dvc exp run -S extract.input_size_px=160 -S finetune.epochs=10": more_pixels_and_epochs,

@@ -8,10 +8,9 @@ from conftest import ROOT
 # What parses JSON, YAML or HDF5 without the guarded readers, and why it may: the function's full name -> files.
 PARSERS = {
     "json.loads": {
-        "app/experiments.py": "what DVC printed; one line where it is no JSON",
+        "app/experiments.py": "what DVC printed, and what this module made; one line where it is no JSON",
         "app/exporting/trees.py": "what XGBoost made in this process",
-        "app/spread.py": "what DVC printed, and what this module made; one line where it is no JSON",
-        "stages/library/column_groups.py": "what XGBoost made in this process",
+        "stages/library/column_subsampling.py": "what XGBoost made in this process",
         "stages/library/decoding_process.py": "an argument that decoding_maker gave",
         "stages/library/guarded_files.py": "the guarded reader",
     },

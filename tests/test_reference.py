@@ -16,7 +16,7 @@ def test_the_page_is_current(default_params):
     assert page == reference.render(), "run: python -m app.reference"
     for section, keys in default_params.items():
         if isinstance(keys, dict):
-            assert f"## {section}\n" in page
+            assert f"## {section} (reruns `" in page
             for key, value in keys.items():
                 assert f"| `{key}` |" in page
                 assert f"`{json.dumps(value)}`" in page

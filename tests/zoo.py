@@ -1,7 +1,7 @@
 """Every kind of odd or bad picture file that is tried, each with what must become of it.
 
 `tests/zoo_folders.py` has the kinds that are names, links and folders; `python -m tests.zoo_folders` prints all of them
-as docs/reliability.md lists them.
+and the table of docs/reliability.md.
 """
 
 import gzip

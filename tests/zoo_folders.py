@@ -1,13 +1,14 @@
 """Every kind of odd or bad entry of a folder and every kind of folder that is tried, with what must become of it.
 
-`python -m tests.zoo_folders` prints the list of docs/reliability.md.
+`python -m tests.zoo_folders` prints every kind by what becomes of it, then the table of docs/reliability.md.
 """
 
 import contextlib
 import ctypes
 import os
+import re
 import socket
-import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,20 @@ from tests.zoo import CONVERTED, KEPT, KINDS
 ACCEPTED, NOTHING = "used", "nothing in it to be used"
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
 DEEP = "d" * 255
+# The rows of the table: the first pattern that a kind's name fits.
+SUBJECTS = {
+    "small file that unpacks to a huge one": "bomb",
+    "folder": "^(empty )?folder|folders deep",
+    "link": "link",
+    "name of a file": r"\bname\b",
+    "GIF, WebP, AVIF, BMP, ICO, PPM, TGA": "GIF|WebP|AVIF|BMP|icon|PPM|TGA",
+    "JPEG": "JPEG(?! 2000)",
+    "JPEG 2000": "JPEG 2000",
+    "PNG": "PNG",
+    "TIFF": "TIFF",
+    "other": "",
+}
+OUTCOMES = "used as it is", "used as PNG", "rejected", "error", "skipped"
 
 
 def below(folder: Path, made: bytes) -> Path:
@@ -206,27 +221,34 @@ def as_anyone() -> Iterator[None]:
         assert libc.capset(head, data) == 0
 
 
-def filled(text: str) -> str:
-    """Returns an item of a list in lines of up to 120 characters."""
-    return textwrap.fill(text, 120, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-
-
-def listing() -> str:
-    """Returns the kinds by outcome, as Markdown."""
-    groups: dict[str, list[str]] = {}
+def outcomes() -> Iterator[tuple[str, str]]:
+    """Yields the name of every kind, and which of `OUTCOMES` must become of it."""
     for kind in KINDS:
-        groups.setdefault({KEPT: "Used, " + KEPT, CONVERTED: "Used, " + CONVERTED}.get(kind.outcome, "R"), []).append(
-            kind.name
-        )
+        yield kind.name, {KEPT: "used as it is", CONVERTED: "used as PNG"}.get(kind.outcome, "rejected")
     for entry in ENTRIES:
-        places = {ACCEPTED: "Used, whatever its name or place", NOTHING: "Passed over, for nothing is in it"}
-        groups.setdefault(places.get(entry.outcome, "R"), []).append(entry.name)
-    groups["A row of rejected.csv with the reason"] = groups.pop("R")
-    groups["An error in one line, with the remedy: a folder"] = [folder.name for folder in FOLDERS]
-    lines = [filled(f"- **{group}** ({len(names)}): {'; '.join(names)}.") for group, names in groups.items()]
-    total = sum(map(len, groups.values()))
-    return "\n".join([f"{total} kinds of input:", "", *lines])
+        yield entry.name, {ACCEPTED: "used as it is", NOTHING: "skipped"}.get(entry.outcome, "rejected")
+    for folder in FOLDERS:
+        yield f"folder: {folder.name}", "error"
+
+
+def subject(name: str) -> str:
+    """Returns the first of `SUBJECTS` that a name fits."""
+    return next(label for label, pattern in SUBJECTS.items() if re.search(pattern, name))
+
+
+def table() -> str:
+    """Returns the number of kinds by what they are and by what becomes of them, as Markdown."""
+    counts = Counter((subject(name), outcome) for name, outcome in outcomes())
+    rows = {label: [counts[label, outcome] for outcome in OUTCOMES] for label in SUBJECTS}
+    rows["**all**"] = [sum(column) for column in zip(*rows.values(), strict=True)]
+    lines = [f"| kind of input | {' | '.join(OUTCOMES)} | all |", f"|---|{'---|' * len(OUTCOMES)}---|"]
+    lines += [
+        f"| {label} | {' | '.join(str(number or '') for number in row)} | {sum(row)} |" for label, row in rows.items()
+    ]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    print(listing())
+    for name, outcome in outcomes():
+        print(f"{outcome}: {name}")
+    print(table())

@@ -1,4 +1,4 @@
-"""Makes the README's pictures, report.png and web.png, from the checkout in the current folder.
+"""Makes report.png of the README and web.png of docs/web.md, from the checkout in the current folder.
 
 It must be trained (`dvc repro`); needs chromium and the packages of requirements-dev.txt.
 
