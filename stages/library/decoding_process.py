@@ -92,20 +92,21 @@ class Meter:
 
     def __init__(self, limits: Limits):
         self._limits = limits
-        self._statm = os.open(STATM, os.O_RDONLY)
+        self._statm = os.open(STATM, os.O_RDONLY) if STATM.exists() else None  # elsewhere memory can't be limited
         self._page_bytes = resource.getpagesize()
         self._most = {kind: resource.getrlimit(kind)[1] for kind in (resource.RLIMIT_AS, resource.RLIMIT_CPU)}
         self._memory = self._cpu = self._rest = 0
 
     def start(self) -> None:
         """Takes what the process has now as what it has at rest."""
-        self._rest = int(os.pread(self._statm, 64, 0).split()[0]) * self._page_bytes
+        if self._statm is not None:
+            self._rest = int(os.pread(self._statm, 64, 0).split()[0]) * self._page_bytes
 
     def allow(self, length: int, pixels: int = 0) -> None:
         """Lets the process have what a file of some length and pixels may take, more than at the start."""
         memory = self._rest + self._limits.memory(length, pixels)
         memory = -(-memory // STEP_BYTES) * STEP_BYTES
-        if memory != self._memory:
+        if self._statm is not None and memory != self._memory:
             self._limit(resource.RLIMIT_AS, memory)
             self._memory = memory
         cpu = math.ceil(time.process_time() + self._limits.cpu(length, pixels))

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import struct
+import tempfile
 import threading
 import weakref
 from collections.abc import Sequence
@@ -192,7 +193,7 @@ class Workers:
 
     def _start(self) -> Worker:
         ours, theirs = socket.socketpair()
-        descriptor = os.memfd_create("pictures")
+        descriptor = _memory()
         os.truncate(descriptor, 1 + SHARED_BYTES)
         shared = mmap.mmap(descriptor, 1 + SHARED_BYTES)
         try:
@@ -211,6 +212,14 @@ def _end(maker: Maker, idle: "LifoQueue[Worker | None]") -> None:
         if worker:
             worker.close()
         idle.put(None)  # whoever comes now is told
+
+
+def _memory() -> int:
+    """Returns the descriptor of an empty file in memory, which Linux has; elsewhere of a file without a name."""
+    if make := getattr(os, "memfd_create", None):
+        return int(make("pictures"))
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 def _exactly(connection: socket.socket, length: int) -> bytes:
