@@ -44,10 +44,12 @@ coverage: $(BIN)/.installed-dev
 	coverage report
 
 # Small changes to the code that splits, hashes, names and measures; what no test notices is listed. Minutes on 2 cores.
-MUTATED := splits folds artifacts training_keys metrics calibration feature_store weights.x_locate weights.x__in_package \
-	evaluation.x_write_evaluation evaluation.x_check evaluation.x_measure evaluation.x_calibration_of \
-	evaluation.x_rounded evaluation.x_write_tables extraction.x_covered extraction.x_fingerprint \
-	checkpoints.x_fingerprint dataset_summary.*content
+MUTATED := preparation.splits heads.folds common.artifacts records.leakage scoring.metrics heads.calibration \
+	extraction.feature_store networks.weights.x_locate networks.weights.x__in_package \
+	evaluation.evaluation.x_write_evaluation evaluation.evaluation.x_check evaluation.evaluation.x_measure \
+	evaluation.evaluation.x_calibration_of evaluation.evaluation.x_rounded evaluation.evaluation.x_write_tables \
+	extraction.extraction.x_covered extraction.extraction.x_fingerprint training.checkpoints.x_fingerprint \
+	preparation.summary.*content
 SCORE := import json, sys; n = json.load(open("mutants/mutmut-cicd-stats.json")); \
 	noticed = n["killed"] + n["timeout"]; score = noticed / (noticed + n["survived"] + n["no_tests"]); \
 	print(f"{score:.1%} of the changes were noticed"); sys.exit(score < 0.85)
@@ -60,7 +62,7 @@ mutation: $(BIN)/.installed-dev
 # Each reader of bytes from outside for SECONDS of CPU time; 1200 is the long run, of hours.
 SECONDS ?= 60
 fuzz: $(BIN)/.installed-dev
-	python -m benchmarks.fuzz --seconds $(SECONDS)
+	python -m checks.fuzz --seconds $(SECONDS)
 
 # repro on a machine that starts with nothing: docs/remotes.md.
 ci-repro: $(BIN)/.installed
@@ -98,7 +100,7 @@ licences: $(BIN)/.installed-dev
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find app stages tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find app checks stages tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/.installed: $(LOCKS)/requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Decant needs Python 3.11 or newer: make PYTHON=python3.12")'

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from app.classifier import Classifier
 from app.models import Model
-from stages.library import bottlenecks, runtimes
-from stages.library.classifier import Classifier
+from stages.library.extraction import runtime as runtimes
+from stages.library.scoring import probabilities
 
 if TYPE_CHECKING:
     import keras
@@ -47,9 +48,9 @@ def model(source: Model, flip: bool) -> Model:
 def _probabilities(source: Model, flip: bool) -> Callable[[Any], np.ndarray]:
     if source.network:
         trained = replace(source.network, model=network(source.network.model))
-        return lambda images: bottlenecks.softmax(trained.logits(images))
+        return lambda images: probabilities.softmax(trained.logits(images))
     assert source.backbone
     backbone = network(source.backbone)
     if source.trained:
         return Classifier(backbone, source.trained).probabilities
-    return lambda images: bottlenecks.softmax(runtimes.tap(backbone, images, flip)[1].numpy())
+    return lambda images: probabilities.softmax(runtimes.tap(backbone, images, flip)[1].numpy())

@@ -22,19 +22,13 @@ import numpy as np
 from app import compiled
 from app.models import Model, Project
 from app.spinner import spinner
-from stages.library import (
-    artifacts,
-    console,
-    dataset_file,
-    model_size,
-    pareto,
-    records,
-    runtimes,
-    tables,
-    tensorflow_runtime,
-)
-from stages.library.console import UserError
-from stages.library.pareto import Point
+from stages.library.common import artifacts, console, tables, tensorflow_runtime
+from stages.library.common.console import UserError
+from stages.library.evaluation import model_size
+from stages.library.extraction import runtime as runtimes
+from stages.library.figures import pareto
+from stages.library.figures.pareto import Point
+from stages.library.records import dataset_file, tfrecord
 
 BATCH = 16
 
@@ -121,10 +115,10 @@ def features(model: Model) -> Callable[[Sequence[bytes]], object]:
 
 def held_out_pictures(shards: Path) -> Iterator[bytes]:
     """Yields the test pictures, encoded, over and over where they are few."""
-    paths = records.find_shards(shards, "test")
+    paths = tfrecord.find_shards(shards, "test")
     while True:
         for path in paths:
-            yield from (record.encoded for record in records.read_shard(path))
+            yield from (record.encoded for record in tfrecord.read_shard(path))
 
 
 def median_ms(run: Callable[[Sequence[bytes]], object], encoded: Sequence[bytes], size: int) -> float:

@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 
 from app.spinner import spinner
-from stages.library import console
-from stages.library.console import UserError
-from stages.library.leaderboard import as_markdown, flat
-from stages.library.model_names import FINETUNED, SCRATCH
+from stages.library.common import console
+from stages.library.common.console import UserError
+from stages.library.common.model_names import FINETUNED, SCRATCH
+from stages.library.report.leaderboard import as_markdown, flat
 
 WORKSPACE = "workspace"
 METRIC, OF_SPREAD = "cross_validation.top1_accuracy.mean", "top1_accuracy"

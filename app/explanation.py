@@ -12,8 +12,10 @@ from PIL import Image
 from app.heat_map import GradCam
 from app.models import Model
 from app.neighbours import Neighbour, Neighbours
-from stages.library import mosaics, preprocessing, runtimes
-from stages.library.preprocessing import Preprocessing
+from stages.library.extraction import runtime as runtimes
+from stages.library.figures import thumbnails
+from stages.library.records import preprocessing
+from stages.library.records.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import keras
@@ -130,7 +132,7 @@ def explain(explained: Explained, picture: np.ndarray, label: int | None, deadli
 
     Args:
       explained: the model.
-      picture: uint8 RGB (height, width, 3), decoded from what `pictures.normalise` gives.
+      picture: uint8 RGB (height, width, 3), decoded from what `normalisation.normalise` gives.
       label: class id that the heat map is for; None or one that the model lacks: the likeliest.
       deadline: after which there is no answer.
 
@@ -146,7 +148,7 @@ def explain(explained: Explained, picture: np.ndarray, label: int | None, deadli
     if label is None or not 0 <= label < len(model.classes):
         label = order[0]
     deadline.check()
-    shown, heat, reason = mosaics.fit(picture, SHOWN_PX), None, explained.no_heat_map
+    shown, heat, reason = thumbnails.fit(picture, SHOWN_PX), None, explained.no_heat_map
     if explained.grad_cam:
         values = explained.grad_cam(np.asarray(pixels), label)
         if values.any():
@@ -196,8 +198,8 @@ def overlay(pixels: np.ndarray, values: np.ndarray, central_crop: float) -> byte
 
 
 def thumbnail(encoded: bytes) -> bytes:
-    """Returns a PNG of at most `THUMBNAIL_PX` on the longer side for a picture that `pictures.normalise` gave."""
-    return png(mosaics.thumbnail(encoded, THUMBNAIL_PX))
+    """Returns a PNG of at most `THUMBNAIL_PX` on the longer side for a picture that `normalisation.normalise` gave."""
+    return png(thumbnails.thumbnail(encoded, THUMBNAIL_PX))
 
 
 def png(pixels: np.ndarray) -> bytes:

@@ -15,8 +15,9 @@ from app import exporting
 from app.exporting import card, check
 from app.models import Model, Project
 from app.spinner import spinner
-from stages.library import artifacts, backbones, console
-from stages.library.console import UserError
+from stages.library.common import artifacts, console
+from stages.library.common.console import UserError
+from stages.library.networks import contract as backbones
 
 MIB = 1 << 20
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from app import compiled
 from app.models import Model
-from stages.library import bottlenecks
-from stages.library.trained_head import TrainedHead
+from stages.library.features import cache
+from stages.library.heads.trained_head import TrainedHead
+from stages.library.scoring import probabilities
 
 if TYPE_CHECKING:
     import keras
@@ -103,7 +104,7 @@ def explainer(model: Model, flip: bool) -> GradCam:
         outputs = [source.output["logits"]]
         if model.trained:
             slopes = _slopes_of_head(model.trained)
-            outputs = [source.output[column] for column in bottlenecks.COLUMNS[model.trained.features]]
+            outputs = [source.output[column] for column in cache.COLUMNS[model.trained.features]]
     maps = last_maps(source)
     return GradCam(compiled.network(keras.Model(source.input, maps)), keras.Model(maps, outputs), slopes, flip)
 
@@ -168,7 +169,7 @@ def _slopes_of_head(trained: TrainedHead) -> Slopes:
 
     def slopes(outputs: Sequence[np.ndarray], label: int) -> Sequence[np.ndarray]:
         def logit(rows: np.ndarray) -> np.ndarray:
-            features = bottlenecks.softmax(rows) if trained.features == "probabilities" else rows
+            features = probabilities.softmax(rows) if trained.features == "probabilities" else rows
             return trained.logits(features)[:, label]
 
         gradient = central_differences(logit, np.concatenate(outputs))

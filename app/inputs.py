@@ -10,8 +10,8 @@ from urllib.parse import unquote, urlsplit
 
 import requests
 
-from stages.library import http_answers
-from stages.library.pictures import Normalised, PictureError
+from stages.library.common import http_answers
+from stages.library.preparation.normalisation import Normalised, PictureError
 
 MAX_BYTES = 256 << 20
 TIMEOUT_SECONDS, TOTAL_SECONDS = 30.0, 120.0  # for each read of a URL, and for all of it
@@ -53,7 +53,7 @@ def read(picture: Input, normalise: Callable[[bytes], Normalised]) -> Input:
 
     Args:
       picture: found.
-      normalise: `pictures.normalise`, or what does it in another process.
+      normalise: `normalisation.normalise`, or what does it in another process.
     """
     if picture.error:
         return picture

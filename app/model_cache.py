@@ -9,8 +9,10 @@ from app.explanation import Deadline, Explained, Relatives, TooSlowError
 from app.heat_map import GradCam, NoHeatMapError
 from app.models import Model, Project
 from app.neighbours import Neighbours
-from stages.library import backbones, downloads, weights
-from stages.library.preprocessing import Preprocessing
+from stages.library.common import downloads
+from stages.library.networks import contract as backbones
+from stages.library.networks import weights
+from stages.library.records.preprocessing import Preprocessing
 
 
 class ModelCache:

@@ -7,30 +7,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.library import (
-    artifacts,
-    backbones,
-    bottlenecks,
-    extraction,
-    imagenet,
-    leaderboard,
-    params,
-    preprocessing,
-    runtimes,
-    tensorflow_runtime,
-    trained_head,
-)
-from stages.library.console import UserError
-from stages.library.model_names import FINETUNED, SCRATCH
-from stages.library.params import Params
-from stages.library.preprocessing import Preprocessing
-from stages.library.trained_head import TrainedHead
+from app import imagenet
+from stages.library.common import artifacts, plugins, tensorflow_runtime
+from stages.library.common.console import UserError
+from stages.library.common.model_names import FINETUNED, SCRATCH
+from stages.library.extraction import extraction
+from stages.library.extraction import runtime as runtimes
+from stages.library.heads import trained_head
+from stages.library.heads.trained_head import TrainedHead
+from stages.library.networks import contract as backbones
+from stages.library.records import preprocessing
+from stages.library.records.preprocessing import Preprocessing
+from stages.library.report import leaderboard
+from stages.library.scoring.probabilities import softmax
+from stages.library.settings import Params, load_params
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    from stages.library.networks import Network
+    from stages.library.training.trained_network import Network
 
 NEXT = "Run: dvc repro"
 
@@ -58,7 +54,7 @@ class Model:
     network: "Network | None" = None
 
     def pixels(self, encoded: bytes) -> "tf.Tensor":
-        """Returns float32 (side, side, 3) of [0, 255] for a JPEG or PNG that `pictures.normalise` gave."""
+        """Returns float32 (side, side, 3) of [0, 255] for a JPEG or PNG that `normalisation.normalise` gave."""
         return preprocessing.fit(preprocessing.decode(encoded), self.preprocessing)
 
     def predict(self, encoded: Sequence[bytes]) -> np.ndarray:
@@ -85,7 +81,7 @@ class Project:
         Raises:
           ParamsError: it can't be read or is wrong.
         """
-        return cls(root, params.load(params_file or root / "params.yaml"))
+        return cls(root, load_params(params_file or root / "params.yaml"))
 
     def results(self) -> list[leaderboard.Result]:
         """Returns the evaluated models that can be loaded, best first by top-1 accuracy; none before `dvc repro`.
@@ -127,7 +123,7 @@ class Project:
             if not names:
                 raise UserError(f"{self.root / 'artifacts'} holds no trained model yet. {NEXT}")
             return names[0]
-        pretrained = [f"imagenet/{backbone}" for backbone in params.plugin_names(params.PLUGINS["backbones"])]
+        pretrained = [f"imagenet/{backbone}" for backbone in plugins.plugin_names(plugins.PLUGINS["backbones"])]
         if name in names or name in pretrained:
             return name
         matching = [candidate for candidate in names if candidate.rsplit("/", 1)[-1] == name]
@@ -159,14 +155,14 @@ class Project:
 
 def _pretrained(name: str, backbone: str, extract: extraction.Params, size_px: int | None) -> Model:
     tensorflow_runtime.start()
-    from stages.library import weights
+    from stages.library.networks import weights
 
     side = size_px or backbones.lookup(backbone).BACKBONE.input_size_px
     network, _, _ = weights.build_with_weights(backbone, side, extract.weights)
 
     def probabilities(images: "tf.Tensor | np.ndarray") -> np.ndarray:
         _, logits = runtimes.tap(network, images, extract.flip)
-        return bottlenecks.softmax(logits.numpy())
+        return softmax(logits.numpy())
 
     preparation = Preprocessing(side, extract.central_crop, extract.resize)
     return Model(name, imagenet.class_names(), preparation, probabilities, network)
@@ -175,7 +171,7 @@ def _pretrained(name: str, backbone: str, extract: extraction.Params, size_px: i
 def _head(name: str, folder: Path, weight_files: Mapping[str, str]) -> Model:
     trained_head.load(folder)  # before TensorFlow, whose start takes seconds, so that a damaged file shows at once
     tensorflow_runtime.start()
-    from stages.library import classifier
+    from app import classifier
 
     loaded = classifier.load(folder, weight_files)
     source = loaded.trained.source
@@ -184,11 +180,11 @@ def _head(name: str, folder: Path, weight_files: Mapping[str, str]) -> Model:
 
 
 def _network(name: str, folder: Path) -> Model:
-    from stages.library import networks
+    from stages.library.training import trained_network
 
-    network = networks.load(folder)
+    network = trained_network.load(folder)
 
     def probabilities(images: "tf.Tensor | np.ndarray") -> np.ndarray:
-        return bottlenecks.softmax(network.logits(images))
+        return softmax(network.logits(images))
 
     return Model(name, network.classes, network.preprocessing, probabilities, network=network)

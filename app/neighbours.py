@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from stages.library import bottlenecks, record_index, records
-from stages.library.bottlenecks import Features
-from stages.library.console import UserError
-from stages.library.record_index import RecordIndex
-from stages.library.records import Record
+from stages.library.common.console import UserError
+from stages.library.features import cache
+from stages.library.features.cache import Features
+from stages.library.records import index as record_index
+from stages.library.records import tfrecord
+from stages.library.records.index import RecordIndex
+from stages.library.records.tfrecord import Record
 
 SPLIT = "train"
 ROWS_PER_BLOCK = 4096  # widened to float32 at once
@@ -56,12 +58,12 @@ class Neighbours:
         Raises:
           UserError: a file is missing or damaged.
         """
-        found = bottlenecks.load(features, [SPLIT], "bottleneck")
+        found = cache.load(features, [SPLIT], "bottleneck")
         lengths = np.empty(len(found.keys), np.float32)
         for rows in _blocks(len(lengths)):
             lengths[rows] = np.linalg.norm(found.values[rows].astype(np.float32), axis=1)
         lengths[lengths == 0] = 1
-        return cls(found, lengths, record_index.build(records.find_shards(shards, SPLIT)))
+        return cls(found, lengths, record_index.build(tfrecord.find_shards(shards, SPLIT)))
 
     def nearest(self, bottleneck: np.ndarray, count: int) -> list[Neighbour]:
         """Returns the training pictures most like one with the pooled features (dim,), the most similar first."""
@@ -75,7 +77,7 @@ class Neighbours:
         places = np.flatnonzero(self.index.keys == key.encode())[:1]
         try:
             for serialized in self.index.serialized(places.tolist()):
-                record = records.parse(self.index.paths[0], serialized)
+                record = tfrecord.parse(self.index.paths[0], serialized)
                 return record if record.key == key else None
         except (OSError, UserError, DecodeError, UnicodeDecodeError):
             pass

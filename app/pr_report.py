@@ -16,8 +16,8 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from stages.library import artifacts, console
-from stages.library.console import UserError
+from stages.library.common import artifacts, console
+from stages.library.common.console import UserError
 
 DVC = Path(__file__).parent / "pull_request" / "escaped_dvc.py"
 COMMENT = "comment.md"

@@ -20,9 +20,10 @@ from app import compiled, inputs
 from app.inputs import Input
 from app.models import Model, Project
 from app.spinner import spinner
-from stages.library import backbones, console, params, tables
-from stages.library.backbones import Backbone
-from stages.library.decoding_workers import Workers
+from stages.library.common import console, plugins, tables
+from stages.library.networks import contract as backbones
+from stages.library.networks.contract import Backbone
+from stages.library.preparation.decoding_workers import Workers
 
 BATCH = 16  # pictures in memory at once
 FEW = 96  # pictures that are done before compiling the network, a second, has paid
@@ -107,7 +108,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def _check_backbone(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    names = params.plugin_names(params.PLUGINS["backbones"])
+    names = plugins.plugin_names(plugins.PLUGINS["backbones"])
     if arguments.backbone not in names:
         parser.error(f"--backbone must be one of {', '.join(names)}. Received: {arguments.backbone}")
     backbone: Backbone = backbones.lookup(arguments.backbone).BACKBONE

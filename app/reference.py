@@ -1,7 +1,7 @@
 """Writes docs/params.md, the reference of params.yaml.
 
 It has each key's rule, default and meaning, and the stages that it reruns, as
-the code has them. tests/test_reference.py fails where the page is old.
+the code has them. tests/app/test_reference.py fails where the page is old.
 
 example: python -m app.reference
 """
@@ -17,7 +17,8 @@ import pydantic
 from ruamel.yaml import YAML
 
 from app.spinner import spinner
-from stages.library import artifacts, console, params
+from stages.library import settings
+from stages.library.common import artifacts, console, plugins
 
 ROOT = Path(__file__).parents[1]
 INTRODUCTION = """# params.yaml, key by key
@@ -46,12 +47,12 @@ def render() -> str:
     """Returns the page as Markdown."""
     defaults = _read("params.yaml")
     reruns = stages_by_section(_read("dvc.yaml")["stages"])
-    heads = params.plugin_names(params.PLUGINS["heads"])
-    modules = params.SECTIONS | {head: f"stages.library.heads.{head}" for head in heads}
+    heads = plugins.plugin_names(plugins.PLUGINS["heads"])
+    modules = settings.SECTIONS | {head: f"stages.plugins.heads.{head}.head" for head in heads}
     lists = "".join(
-        f"| `{name}` | a list of {', '.join(f'`{plugin}`' for plugin in params.plugin_names(folder))} "
+        f"| `{name}` | a list of {', '.join(f'`{plugin}`' for plugin in plugins.plugin_names(plugins.PLUGINS[name]))} "
         f"| `{_value(defaults[name])}` |\n"
-        for name, folder in params.PLUGINS.items()
+        for name in settings.LISTS
     )
     parts = [INTRODUCTION, f"## Lists\n\n| key | rule | default |\n|---|---|---|\n{lists}"]
     for section in sorted(modules, key=list(defaults).index):
@@ -65,7 +66,7 @@ def render() -> str:
 def stages_by_section(stages: Mapping[str, Any]) -> dict[str, list[str]]:
     """Returns the stages of dvc.yaml that depend on each section; `${item.head}` stands for every head's."""
     found: dict[str, list[str]] = {}
-    heads = params.plugin_names(params.PLUGINS["heads"])
+    heads = plugins.plugin_names(plugins.PLUGINS["heads"])
     for stage, content in stages.items():
         for name in content.get("params", ()):
             section = name.split(".")[0]

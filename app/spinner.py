@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from rich.console import Console
 from rich.text import Text
 
-from stages.library.console import in_a_line
+from stages.library.common.console import in_a_line
 
 
 def spinner(what: str) -> AbstractContextManager[object]:

@@ -26,9 +26,10 @@ from typing_extensions import TypedDict
 
 from app import unfinished
 from app.unfinished import Unfinished
-from stages.library import artifacts, console, feature_store, store_location
-from stages.library.console import UserError
-from stages.library.guarded_files import read_json
+from stages.library.common import artifacts, console, store_location
+from stages.library.common.console import UserError
+from stages.library.common.guarded_files import read_json
+from stages.library.extraction import feature_store
 
 DAY_SECONDS = 86_400
 

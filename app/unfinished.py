@@ -10,7 +10,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.library import downloads
+from stages.library.common import downloads
 
 
 @dataclass(frozen=True)

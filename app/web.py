@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING
 
 from app.models import Project
 from app.spinner import spinner
-from stages.library import console, pictures
-from stages.library.console import UserError
+from stages.library.common import console
+from stages.library.common.console import UserError
+from stages.library.figures import thumbnails
+from stages.library.preparation import normalisation
 
 if TYPE_CHECKING:
     import uvicorn
@@ -78,7 +80,7 @@ def parse_arguments() -> argparse.Namespace:
     for name, least, most in (
         ("port", 0, 65_535),
         ("upload_mb", 0.001, 1000),
-        ("megapixels", 0.001, pictures.MAX_PIXELS / 1e6),
+        ("megapixels", 0.001, normalisation.MAX_PIXELS / 1e6),
         ("request_seconds", 0.001, 86_400),
         ("concurrency", 1, 256),
         ("queue", 0, 10_000),
@@ -140,7 +142,7 @@ def warm_up(models: "ModelCache", pages: "Pages") -> None:
     deadline = explanation.Deadline.after(FIRST_ANSWER_SECONDS)
     loaded = models.get(pages.models[0], deadline)
     if pages.examples:
-        explanation.explain(loaded, pictures.decode(pages.examples[0].encoded), None, deadline)
+        explanation.explain(loaded, thumbnails.decode(pages.examples[0].encoded), None, deadline)
 
 
 def open_files() -> int:

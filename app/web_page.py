@@ -11,8 +11,13 @@ import numpy as np
 from app.explanation import Answer, thumbnail
 from app.model_cache import weights_are_here
 from app.models import Project
-from stages.library import dataset_file, leaderboard, plots, record_index, records, report_page, tables
-from stages.library.model_names import FINETUNED
+from stages.library.common import tables
+from stages.library.common.model_names import FINETUNED
+from stages.library.figures import charts
+from stages.library.records import dataset_file, tfrecord
+from stages.library.records import index as record_index
+from stages.library.report import leaderboard
+from stages.library.report import page as report_page
 
 ASSETS = Path(__file__).parent / "web_assets"
 EXAMPLES = 12
@@ -122,7 +127,7 @@ class Pages:
         """Returns the page with the table of all models and their confusion matrices; made once, in seconds."""
         if not self._leaderboard:
             matrices = [
-                (result, plots.confusion(tables.read_csv(result.figures / "confusion.csv", tables.CONFUSION)))
+                (result, charts.confusion(tables.read_csv(result.figures / "confusion.csv", tables.CONFUSION)))
                 for result in self._results
             ]
             self._leaderboard = self._environment.get_template("leaderboard.html").render(
@@ -148,7 +153,7 @@ def read_examples(shards: Path, count: int) -> list[Example]:
     """Returns test pictures of as many classes as possible, spread evenly over the split; none before any training."""
     if not (shards / "dataset.json").is_file():
         return []
-    index = record_index.build(records.find_shards(shards, "test"))
+    index = record_index.build(tfrecord.find_shards(shards, "test"))
     by_rank: dict[int, list[int]] = {}
     for label in np.unique(index.labels):
         for rank, row in enumerate(islice(np.flatnonzero(index.labels == label), count)):
@@ -158,7 +163,7 @@ def read_examples(shards: Path, count: int) -> list[Example]:
         missing = count - len(rows)
         places = np.linspace(0, len(candidates) - 1, min(missing, len(candidates))).round().astype(int)
         rows += [candidates[place] for place in np.unique(places)]
-    found = [records.parse(index.paths[0], serialized) for serialized in index.serialized(rows)]
+    found = [tfrecord.parse(index.paths[0], serialized) for serialized in index.serialized(rows)]
     return [Example(record.encoded, thumbnail(record.encoded), record.text) for record in found]
 
 

@@ -22,10 +22,10 @@ from app.explanation import Answer, Deadline, TooSlowError
 from app.model_cache import ModelCache
 from app.web_page import Pages
 from app.web_upload import Body, TooLargeError, Upload
-from stages.library import pictures
-from stages.library.console import UserError, say
-from stages.library.decoding_workers import Workers
-from stages.library.pictures import PictureError
+from stages.library.common.console import UserError, say
+from stages.library.figures import thumbnails
+from stages.library.preparation.decoding_workers import Workers
+from stages.library.preparation.normalisation import PictureError
 
 HEADERS = {
     # The browser itself refuses to load anything from elsewhere, and to show the page inside another one.
@@ -177,7 +177,7 @@ class Server:
         error = ""
         try:
             if example is not None:
-                picture = pictures.decode(examples[example].encoded)
+                picture = thumbnails.decode(examples[example].encoded)
             elif upload.file and upload.name:
                 picture = self._decode(upload.file.read())
             else:

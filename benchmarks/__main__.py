@@ -25,7 +25,6 @@ RUNS = [
     (["heads"], ONE_THREAD),
     (["xgboost_head"], ONE_THREAD),
     (["float16_features", "--records", "data/tfrecord"], {}),
-    (["faults"], {}),
 ]
 
 

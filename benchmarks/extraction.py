@@ -122,7 +122,8 @@ def write_params(
     if arguments.backbone != "efficientnet_lite0":
         weights = work / "random.weights.h5"
         if not weights.exists():
-            code = "import sys; from stages.library import backbones, tensorflow_runtime as t; t.start();"
+            code = "import sys; from stages.library.networks import contract as backbones;"
+            code += "from stages.library.common import tensorflow_runtime as t; t.start();"
             code += "backbones.lookup(sys.argv[1]).build(int(sys.argv[2])).save_weights(sys.argv[3])"
             command = [sys.executable, "-c", code, arguments.backbone, str(arguments.size), str(weights)]
             subprocess.run(command, cwd=ROOT, check=True)

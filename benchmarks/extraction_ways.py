@@ -39,9 +39,9 @@ def main() -> None:
 
 def settings(work: Path, runtime: str, precision: str) -> Any:
     """Returns section `extract` of the benchmark's params.yaml for a runtime."""
-    from stages.library import params
+    from stages.library.settings import load_params
 
-    return replace(params.load(work / "raw.yaml")["extract"], runtime=runtime, precision=precision)
+    return replace(load_params(work / "raw.yaml")["extract"], runtime=runtime, precision=precision)
 
 
 def extraction_of(runtime: str, precision: str = "float32", from_files: bool = False) -> Callable[..., Any]:
@@ -49,7 +49,8 @@ def extraction_of(runtime: str, precision: str = "float32", from_files: bool = F
 
     def run(arguments: argparse.Namespace) -> tuple[float, int]:
         from stages import tfrecord
-        from stages.library import dataset_file, extraction
+        from stages.library.extraction import extraction
+        from stages.library.records import dataset_file
 
         section = settings(arguments.work, runtime, precision)
 
@@ -95,8 +96,8 @@ class Start:
 @contextlib.contextmanager
 def start_timed() -> Iterator[Start]:
     """Times how long it takes to build and compile the network and to get its first features."""
-    from stages.library import tensorflow_runtime
-    from stages.library.extraction_worker import Worker
+    from stages.library.common import tensorflow_runtime
+    from stages.library.extraction.worker import Worker
 
     start = Start()
     begins, computes = Worker.__init__, Worker.features
@@ -123,10 +124,11 @@ def forward_of(runtime: str, precision: str = "float32") -> Callable[..., Any]:
     """The network alone, on random batches in memory, as many calls at once as extraction makes."""
 
     def run(arguments: argparse.Namespace) -> tuple[float, int]:
-        from stages.library import extraction, runtimes
-        from stages.library.runtimes import Plan
-        from stages.library.threads import ahead
-        from stages.library.weights import build_with_weights
+        from stages.library.common.threads import ahead
+        from stages.library.extraction import extraction
+        from stages.library.extraction import runtime as runtimes
+        from stages.library.extraction.runtime import Plan
+        from stages.library.networks.weights import build_with_weights
 
         section = settings(arguments.work, runtime, precision)
         module = runtimes.lookup(runtime)
@@ -158,7 +160,7 @@ def keras_predict(arguments: argparse.Namespace) -> tuple[float, int]:
     """Keras' own way: image_dataset_from_directory and predict, in batches of 32 as is its default."""
     import keras
 
-    from stages.library.weights import build_with_weights
+    from stages.library.networks.weights import build_with_weights
 
     section = settings(arguments.work, "tensorflow", "float32")
     size_px = section.input_size_px

@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks import generated
 from benchmarks.extraction import ROOT
 from benchmarks.memory import write_params
-from stages.library import artifacts
+from stages.library.common import artifacts
 
 PICTURES, CLASSES, WIDTH = 30_607, 257, 2048
 SIZES = [15, 30, 45, 60]

@@ -11,8 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.library import backbones, bottlenecks, extraction, heads, metrics, params, preprocessing, records, runtimes
-from stages.library.runtimes import Plan
+from stages.library.extraction import extraction
+from stages.library.extraction import runtime as runtimes
+from stages.library.extraction.runtime import Plan
+from stages.library.features import cache
+from stages.library.heads import contract as heads
+from stages.library.networks import contract as backbones
+from stages.library.records import preprocessing, tfrecord
+from stages.library.scoring import metrics
+from stages.library.settings import load_params
 
 FOLDS = 3
 
@@ -29,9 +36,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--heads", nargs="+", help="those of params.yaml by default")
     arguments = parser.parse_args()
-    settings = params.load(arguments.params)
+    settings = load_params(arguments.params)
     features, labels = float32_features(arguments.records, arguments.backbone, settings["extract"], arguments.images)
-    rounded = bottlenecks.quantize(features)
+    rounded = cache.quantize(features)
     error = np.abs(rounded.astype(np.float32) - features).max() / np.abs(features).max()
     print(f"{arguments.backbone}: {len(labels):,} x {features.shape[1]:,}, rounding error {error:.1e} of the largest")
     print(f"{'':12s} float32   float16   same predictions")
@@ -59,7 +66,7 @@ def predictions(name: str, section: object, features: np.ndarray, labels: np.nda
 
 def float32_features(shards: Path, name: str, section: extraction.Params, images: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns pooled features and logits side by side, float32 (n, dim), of the first training pictures; and labels."""
-    from stages.library.weights import build_with_weights
+    from stages.library.networks.weights import build_with_weights
 
     size_px = extraction.input_size_px(backbones.lookup(name).BACKBONE, section)
     model, _, _ = build_with_weights(name, size_px, section.weights)
@@ -67,7 +74,7 @@ def float32_features(shards: Path, name: str, section: extraction.Params, images
     plan = Plan(size_px, batch_size, section.flip, section.precision)
     forward = runtimes.lookup("tensorflow").compile(model, plan, ()).forward
     preparation = preprocessing.Preprocessing(size_px, section.central_crop, section.resize)
-    pictures = preprocessing.dataset(records.find_shards(shards, "train"), preparation, batch_size)
+    pictures = preprocessing.dataset(tfrecord.find_shards(shards, "train"), preparation, batch_size)
     blocks, labels = [], []
     for batch in pictures.take(images // batch_size):  # whole batches, which the graph is made for
         blocks.append(np.hstack(forward(batch["image"])))

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.library import artifacts, bottlenecks
-from stages.library.bottlenecks import ShardWriter, Source
+from stages.library.common import artifacts
+from stages.library.features import cache
+from stages.library.features.cache import ShardWriter, Source
 
 SHARDS = 4
 BLOCK_ROWS = 1000
@@ -43,6 +44,6 @@ def write_features(folder: Path, splits: Mapping[str, int], width: int, classes:
                 keys = [artifacts.sha256_bytes(f"{split} {row}".encode()) for row in rows]
                 latent = centres[labels] + rng.normal(scale=noise, size=(len(rows), LATENT)).astype(np.float32)
                 values = latent @ mixing + rng.normal(scale=0.3, size=(len(rows), width)).astype(np.float32)
-                features = bottlenecks.quantize(np.maximum(values, 0))
+                features = cache.quantize(np.maximum(values, 0))
                 writer.write(keys, labels, features, np.zeros((len(rows), 2), np.float16))
             writer.close()

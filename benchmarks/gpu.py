@@ -24,8 +24,8 @@ from benchmarks import photos
 from benchmarks.extraction import prepare
 
 if TYPE_CHECKING:
-    from stages.library.extraction_worker import Job, Worker
-    from stages.library.runtimes import Plan
+    from stages.library.extraction.runtime import Plan
+    from stages.library.extraction.worker import Job, Worker
 
 WAYS = ["float32-64", "float32-256", "float16-64", "float16-256"]
 FORWARD_BATCHES = 8  # kept in memory for the raw forward, used over and over
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", default=WAYS, metavar="WAY", help="PRECISION-BATCH")
     parser.add_argument("--without-keras", action="store_true")
     arguments = parser.parse_args()
-    from stages.library import tensorflow_runtime
+    from stages.library.common import tensorflow_runtime
 
     tensorflow_runtime.start()
     if not tensorflow_runtime.accelerators():
@@ -69,16 +69,19 @@ def compare(way: str, work: Path, arguments: argparse.Namespace, precision: str,
     """Prints one row."""
     import tensorflow as tf
 
-    from stages.library import extraction, feature_parts, params, record_index, records, slots
-    from stages.library.extraction_worker import Job, Worker
-    from stages.library.feature_store import FeatureStore
-    from stages.library.preprocessing import Preprocessing
-    from stages.library.runtimes import Plan
+    from stages.library.extraction import batch_slots, extraction, feature_parts
+    from stages.library.extraction.feature_store import FeatureStore
+    from stages.library.extraction.runtime import Plan
+    from stages.library.extraction.worker import Job, Worker
+    from stages.library.records import index as record_index
+    from stages.library.records import tfrecord
+    from stages.library.records.preprocessing import Preprocessing
+    from stages.library.settings import load_params
 
-    section = replace(params.load(work / "raw.yaml")["extract"], precision=precision, batch_size=batch_size)
-    paths = [path for split in records.SPLITS for path in records.find_shards(work / "tfrecord", split)]
+    section = replace(load_params(work / "raw.yaml")["extract"], precision=precision, batch_size=batch_size)
+    paths = [path for split in tfrecord.SPLITS for path in tfrecord.find_shards(work / "tfrecord", split)]
     index = record_index.build(paths)
-    schedule = slots.schedule(index.keys, batch_size)
+    schedule = batch_slots.schedule(index.keys, batch_size)
     plan = Plan(arguments.size, batch_size, section.flip, precision)
     preparation = Preprocessing(arguments.size, section.central_crop, section.resize)
     job = Job(arguments.backbone, section.weights, preparation, section.runtime, plan, index)
@@ -121,7 +124,7 @@ def raw_forward(worker: "Worker", plan: "Plan", images: int) -> Callable[[], tup
     """The compiled network alone, on random batches in memory, as many calls at once as extraction makes."""
     import tensorflow as tf
 
-    from stages.library.threads import ahead
+    from stages.library.common.threads import ahead
 
     compiled, batch_size, size_px = worker._compiled, plan.batch_size, plan.size_px
     rng = np.random.default_rng(0)
@@ -144,9 +147,10 @@ def decoding(job: "Job") -> Callable[[], tuple[float, int]]:
     """The pictures decoded on all cores, blocks of them on each: what there is to do on the CPU in any case."""
     import tensorflow as tf
 
-    from stages.library import preprocessing, tensorflow_runtime
-    from stages.library.extraction_worker import DECODED_AT_ONCE
-    from stages.library.threads import ahead
+    from stages.library.common import tensorflow_runtime
+    from stages.library.common.threads import ahead
+    from stages.library.extraction.worker import DECODED_AT_ONCE
+    from stages.library.records import preprocessing
 
     rows = np.array_split(np.arange(len(job.index.keys)), max(len(job.index.keys) // DECODED_AT_ONCE, 1))
 
@@ -177,7 +181,7 @@ def keras_predict(job: "Job", pictures: Path) -> Callable[[], tuple[float, int]]
     """Keras' own way, in batches of the same size."""
     import keras
 
-    from stages.library.weights import build_with_weights
+    from stages.library.networks.weights import build_with_weights
 
     plan = job.plan
     network, _, _ = build_with_weights(job.backbone, plan.size_px, job.weights)

@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks import pairs
-from stages.library import heads, metrics, params
+from stages.library.heads import contract as heads
+from stages.library.scoring import metrics
+from stages.library.settings import load_params
 
 FOLDS = 5
 TEST_ROWS = 2000
@@ -36,7 +38,7 @@ def main() -> None:
     train, test = slice(0, -TEST_ROWS), slice(-TEST_ROWS, None)
     num_classes = int(labels.max()) + 1
     folds = np.arange(len(labels[train])) % FOLDS
-    settings = params.load(arguments.params)
+    settings = load_params(arguments.params)
 
     def ours(name: str) -> float:
         module, section = heads.lookup(name), settings[name]

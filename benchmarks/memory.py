@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 from benchmarks import generated, photos
 from benchmarks.extraction import ROOT, run_stage
-from stages.library import params
+from stages.library.settings import load_params
 
 HEADS = ["ridge", "logistic", "softmax", "dnn", "xgboost"]
 FEATURE_WIDTH, CLASSES = 1280, 10
@@ -76,7 +76,7 @@ def write_params(work: Path, changes: dict[str, dict[str, object]]) -> None:
         content[section] |= values
     with (work / "params.yaml").open("w", encoding="utf-8") as file:
         yaml.dump(content, file)
-    params.load(work / "params.yaml")
+    load_params(work / "params.yaml")
 
 
 def watched(command: list[str]) -> tuple[float, float, float]:

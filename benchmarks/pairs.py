@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stages.library import bottlenecks
+from stages.library.features import cache
+from stages.library.scoring import probabilities
 
 
 def data(folder: Path | None, kind: str, rows: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
@@ -19,7 +20,7 @@ def data(folder: Path | None, kind: str, rows: int, dim: int) -> tuple[np.ndarra
     Generated features are non-negative, as pooled features are, or probabilities over `dim` classes, most near zero.
     """
     if folder:
-        features = bottlenecks.load(folder, ("train", "validation"), kind)
+        features = cache.load(folder, ("train", "validation"), kind)
         return features.values[:rows], features.labels[:rows]
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 10, rows)
@@ -28,8 +29,8 @@ def data(folder: Path | None, kind: str, rows: int, dim: int) -> tuple[np.ndarra
         scale=1.5, size=(rows, dim)
     )  # fmt: skip
     if kind == "probabilities":
-        return bottlenecks.softmax(2 * values), labels
-    return bottlenecks.quantize(np.maximum(values, 0)), labels
+        return probabilities.softmax(2 * values), labels
+    return cache.quantize(np.maximum(values, 0)), labels
 
 
 class Outcome(NamedTuple):

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks import pairs
-from stages.library import metrics, params
-from stages.library.heads import ridge
+from stages.library.scoring import metrics
+from stages.library.settings import load_params
+from stages.plugins.heads.ridge import head as ridge
 
 FOLDS = 5
 
@@ -34,7 +35,7 @@ def main() -> None:
     train, test = slice(0, -2000), slice(-2000, None)
     num_classes = int(labels.max()) + 1
     folds = np.arange(len(labels[train])) % FOLDS
-    section = params.load(arguments.params)["ridge"]
+    section = load_params(arguments.params)["ridge"]
     penalties = tuple(10.0 ** np.linspace(-2, 4, arguments.penalties))
     choice = ridge.Params(features="bottleneck", scaling=section.scaling, power=section.power, penalties=penalties)
 

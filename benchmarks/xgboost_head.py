@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import pairs
-from stages.library import bottlenecks, metrics, params
-from stages.library.heads import xgboost
+from stages.library.features import cache
+from stages.library.scoring import metrics
+from stages.library.settings import load_params
+from stages.plugins.heads.xgboost import head as xgboost
 
 FOLDS = 5
 PUBLISHED = {"learning_rate": 0.1, "max_depth": 4}
@@ -37,7 +39,7 @@ def main() -> None:
     features, labels, x_test, truth = data(arguments.bottlenecks, arguments.rows)
     num_classes = int(labels.max()) + 1
     folds = np.arange(len(labels)) % FOLDS
-    section = params.load(arguments.params)["xgboost"]
+    section = load_params(arguments.params)["xgboost"]
     base = {
         "features": "probabilities",
         "learning_rate": 0.1,
@@ -80,7 +82,7 @@ def main() -> None:
 def data(folder: Path | None, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Returns probabilities and labels to train on and to test on; without a folder, generated ones."""
     if folder:
-        test = bottlenecks.load(folder, ("test",), "probabilities")
+        test = cache.load(folder, ("test",), "probabilities")
         return *pairs.data(folder, "probabilities", rows, 1000), test.values, test.labels
     features, labels = pairs.data(None, "probabilities", 2 * rows, 1000)
     return features[:rows], labels[:rows], features[rows:], labels[rows:]

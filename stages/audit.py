@@ -21,8 +21,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.library import artifacts, auditing, bottlenecks, console, galleries, mosaics, params, records, tables
-from stages.library.console import UserError
+from stages.library import auditing
+from stages.library.common import artifacts, console, tables
+from stages.library.common.console import UserError
+from stages.library.features import cache
+from stages.library.figures import galleries, mosaics
+from stages.library.figures.thumbnails import thumbnail
+from stages.library.records import tfrecord
+from stages.library.scoring.probabilities import softmax
+from stages.library.settings import load_params
 
 LIKELIEST = 3
 
@@ -57,7 +64,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     stopwatch = console.Stopwatch()
-    settings: auditing.Params = params.load(arguments.params)["audit"]
+    settings: auditing.Params = load_params(arguments.params)["audit"]
     looked, total = load(arguments, settings)
     issues = auditing.label_issues(looked.labels, looked.probabilities)
     distances, neighbours = auditing.nearest(looked.features, settings.neighbours)
@@ -89,7 +96,7 @@ def load(arguments: argparse.Namespace, settings: auditing.Params) -> tuple[Look
     Raises:
       UserError: what the stages before wrote does not belong together.
     """
-    parts = [bottlenecks.load(arguments.bottlenecks, [split], "bottleneck") for split in records.SPLITS]
+    parts = [cache.load(arguments.bottlenecks, [split], "bottleneck") for split in tfrecord.SPLITS]
     keys, probabilities = zip(
         read(arguments.out_of_fold, "logits"), read(arguments.predictions, "probabilities"), strict=True
     )
@@ -100,10 +107,10 @@ def load(arguments: argparse.Namespace, settings: auditing.Params) -> tuple[Look
         raise UserError(f"{arguments.out_of_fold} and {arguments.records} are of different pictures. Run: dvc repro")
     classes = np.array(parts[0].source.classes, object)
     labels = np.concatenate([part.labels for part in parts])
-    table["split"] = np.repeat(records.SPLITS, [len(part.keys) for part in parts])
+    table["split"] = np.repeat(tfrecord.SPLITS, [len(part.keys) for part in parts])
     table["label"] = classes[labels]
     table["row"] = np.arange(len(table))
-    by_row = np.concatenate([bottlenecks.softmax(probabilities[0]), probabilities[1]])
+    by_row = np.concatenate([softmax(probabilities[0]), probabilities[1]])
     known = np.flatnonzero(np.isfinite(by_row).all(axis=1))  # of some a head has only trained on, never scored
     chosen = known[auditing.sample(found[known], settings)]
     features = np.concatenate([part.values for part in parts])[chosen]
@@ -120,11 +127,11 @@ def read(path: Path, column: str) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(f"{path} can't be read ({error}). Run: dvc repro -f") from error
 
 
-def every_record(shards: Path) -> Iterator[records.Record]:
+def every_record(shards: Path) -> Iterator[tfrecord.Record]:
     """Yields the records of all splits, in the order of the cached features."""
-    paths = [path for split in records.SPLITS for path in records.find_shards(shards, split)]
+    paths = [path for split in tfrecord.SPLITS for path in tfrecord.find_shards(shards, split)]
     for path in console.progress(paths, "audit", "shards"):
-        yield from records.read_shard(path)
+        yield from tfrecord.read_shard(path)
 
 
 def write_tables(
@@ -180,7 +187,7 @@ def heading(kind: str, order: str, found: int) -> str:
 def thumbnails(shards: Path, rows: Container[int]) -> dict[int, np.ndarray]:
     """Returns some pictures by the number of their record, uint8 (height, width, 3), small."""
     return {
-        row: mosaics.thumbnail(record.encoded, mosaics.CARD_PX)
+        row: thumbnail(record.encoded, mosaics.CARD_PX)
         for row, record in enumerate(every_record(shards))
         if row in rows
     }

@@ -7,7 +7,10 @@ softmax). Costs one forward pass for each picture that the store lacks; killed, 
 
 from pathlib import Path
 
-from stages.library import artifacts, console, dataset_file, extraction, params
+from stages.library.common import artifacts, console, plugins
+from stages.library.extraction import extraction
+from stages.library.records import dataset_file
+from stages.library.settings import load_params
 
 
 def main() -> None:
@@ -15,13 +18,13 @@ def main() -> None:
     parser = console.parser(__doc__, "bottleneck_extract")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument(
-        "--backbone", required=True, choices=params.plugin_names(params.PLUGINS["backbones"]), metavar="NAME"
+        "--backbone", required=True, choices=plugins.plugin_names(plugins.PLUGINS["backbones"]), metavar="NAME"
     )
     parser.add_argument("--records", type=Path, default=Path("data/tfrecord"))
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     stopwatch = console.Stopwatch()
-    extract: extraction.Params = params.load(arguments.params)["extract"]
+    extract: extraction.Params = load_params(arguments.params)["extract"]
     dataset = dataset_file.read(arguments.records / "dataset.json")
     with artifacts.new_folder(arguments.out) as folder:
         done = extraction.extract(arguments.backbone, extract, arguments.records, dataset, folder)

@@ -9,9 +9,13 @@ was evaluated, by mistake.
 
 from pathlib import Path
 
-from stages.library import bottlenecks, console, evaluation, params, trained_head
-from stages.library.console import UserError
-from stages.library.evaluation import Model, Predictions
+from stages.library.common import console
+from stages.library.common.console import UserError
+from stages.library.evaluation import evaluation
+from stages.library.evaluation.evaluation import Model, Predictions
+from stages.library.features import cache
+from stages.library.heads import trained_head
+from stages.library.settings import load_params
 
 
 def main() -> None:
@@ -29,7 +33,7 @@ def main() -> None:
     if (arguments.head is None) != (arguments.bottlenecks is None):
         parser.error("--head and --bottlenecks go together")
     stopwatch = console.Stopwatch()
-    settings: evaluation.Params = params.load(arguments.params)["evaluate"]
+    settings: evaluation.Params = load_params(arguments.params)["evaluate"]
     if arguments.head:
         evaluated, predictions = predict_by_head(arguments.head, arguments.bottlenecks)
     else:
@@ -51,7 +55,7 @@ def main() -> None:
 def predict_by_head(folder: Path, features_folder: Path) -> tuple[Model, Predictions]:
     """Returns a head's calibrated logits on the cached features of the test split."""
     trained = trained_head.load(folder)
-    features = bottlenecks.load(features_folder, ["test"], trained.features)
+    features = cache.load(features_folder, ["test"], trained.features)
     if features.source != trained.source:
         raise UserError(f"{folder} was trained on other features than {features_folder} holds. Run: dvc repro")
     logits = trained.logits(features.values)
@@ -62,10 +66,11 @@ def predict_by_head(folder: Path, features_folder: Path) -> tuple[Model, Predict
 
 def predict_by_network(folder: Path, shards: Path) -> tuple[Model, Predictions]:
     """Returns a network's logits on the test pictures, where BatchNorm was fine-tuned also those of training mode."""
-    from stages.library import networks, records  # TensorFlow: heads do without it
+    from stages.library.records import tfrecord  # TensorFlow: heads do without it
+    from stages.library.training import trained_network
 
-    network = networks.load(folder)
-    paths = records.find_shards(shards, "test")
+    network = trained_network.load(folder)
+    paths = tfrecord.find_shards(shards, "test")
     keys, labels, logits = network.predict_shards(paths)
     mistaken = network.predict_shards(paths, training_mode=True)[2] if network.trained_batch_norm else None
     return Model(network.kind, network.kind, network.backbone, folder), Predictions(

@@ -7,7 +7,9 @@ Costs the download once for all checkouts; afterwards a checksum.
 
 from pathlib import Path
 
-from stages.library import artifacts, console, datasets, downloads, params
+from stages.library.common import artifacts, console, downloads
+from stages.library.settings import load_params
+from stages.library.sources import contract as datasets
 
 
 def main() -> None:
@@ -17,7 +19,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("data/raw"))
     arguments = parser.parse_args()
     stopwatch = console.Stopwatch()
-    dataset = params.load(arguments.params)["dataset"]
+    dataset = load_params(arguments.params)["dataset"]
     with artifacts.new_folder(arguments.out) as raw:
         what = datasets.lookup(dataset.name).fetch(dataset, raw, downloads.cache_folder() / "downloads")
         size_bytes = sum(path.stat().st_size for path in raw.iterdir())

@@ -13,18 +13,22 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from stages.library import artifacts, bottlenecks, console, dataset_file, fewshot, params, tables
-from stages.library.console import Stopwatch, progress, run
+from stages.library import fewshot
+from stages.library.common import artifacts, console, plugins, tables
+from stages.library.common.console import Stopwatch, progress, run
+from stages.library.features import cache
 from stages.library.fewshot import Score
-from stages.library.records import SPLITS
+from stages.library.records import dataset_file
+from stages.library.records.tfrecord import SPLITS
+from stages.library.settings import load_params
 
 
 def main() -> None:
     """Runs the stage."""
     parser = console.parser(__doc__, "fewshot")
-    parser.add_argument("--params", type=Path, required=True)
-    for key, names in params.PLUGINS.items():
-        parser.add_argument(f"--{key[:-1]}", choices=params.plugin_names(names), required=True, metavar="NAME")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    for key, names in plugins.PLUGINS.items():
+        parser.add_argument(f"--{key[:-1]}", choices=plugins.plugin_names(names), required=True, metavar="NAME")
     parser.add_argument("--shots", type=int, required=True)
     parser.add_argument("--bottlenecks", type=Path, required=True)
     parser.add_argument("--records", type=Path, required=True)
@@ -32,10 +36,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     stopwatch = Stopwatch()
-    sections = params.load(args.params)
+    sections = load_params(args.params)
     settings: fewshot.Params = sections["fewshot"]
     section = sections[args.head]
-    features = bottlenecks.load(args.bottlenecks, SPLITS, section.features)
+    features = cache.load(args.bottlenecks, SPLITS, section.features)
     everything = fewshot.distinct(features.keys, features.labels, features.source.classes)
     pictures, small = fewshot.large_enough(everything, args.shots)
     if small:

@@ -15,21 +15,16 @@ import math
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from stages.library import (
-    artifacts,
-    bottlenecks,
-    checkpoints,
-    console,
-    dataset_file,
-    downloads,
-    finetuning,
-    params,
-    training,
-    weights,
-)
-from stages.library.heads import softmax
-from stages.library.model_names import FINETUNED
-from stages.library.preprocessing import Preprocessing
+from stages.library.common import artifacts, console, downloads
+from stages.library.common.model_names import FINETUNED
+from stages.library.features import cache
+from stages.library.networks import weights
+from stages.library.records import dataset_file
+from stages.library.records.preprocessing import Preprocessing
+from stages.library.settings import load_params
+from stages.library.training import checkpoints, finetuning
+from stages.library.training import loop as training
+from stages.plugins.heads.softmax import head as softmax
 
 
 def main() -> None:
@@ -43,9 +38,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     stopwatch = console.Stopwatch()
-    settings = params.load(arguments.params)
+    settings = load_params(arguments.params)
     finetune: finetuning.Params = settings["finetune"]
-    features = bottlenecks.load(arguments.bottlenecks, ["train"], "bottleneck")
+    features = cache.load(arguments.bottlenecks, ["train"], "bottleneck")
     source = features.source
     preparation = Preprocessing(source.input_size_px, source.central_crop, source.resize)
     linear, head = None, head_params(finetune, settings["softmax"])

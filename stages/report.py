@@ -8,16 +8,11 @@ published, published.md sets ours beside them. Prints the tables. Costs a second
 from itertools import product
 from pathlib import Path
 
-from stages.library import (
-    artifacts,
-    console,
-    dataset_file,
-    fewshot_results,
-    leaderboard,
-    params,
-    published,
-    report_page,
-)
+from stages.library.common import artifacts, console
+from stages.library.records import dataset_file
+from stages.library.report import fewshot_results, leaderboard, published
+from stages.library.report import page as report_page
+from stages.library.settings import load_params
 
 
 def main() -> None:
@@ -30,7 +25,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     stopwatch = console.Stopwatch()
-    settings = params.load(arguments.params)
+    settings = load_params(arguments.params)
     names = leaderboard.listed(settings["heads"], settings["backbones"])
     dataset = arguments.records / "dataset.json"
     results, left_out = leaderboard.collect(

@@ -10,24 +10,20 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from stages.library import (
-    artifacts,
-    console,
-    dataset_summary,
-    datasets,
-    mosaics,
-    params,
-    pictures,
-    splits,
-)
-from stages.library.datasets import Picture, Stray
-from stages.library.decoding_process import MAX_FILES, SHARED_BYTES
-from stages.library.decoding_workers import Workers
-from stages.library.inclusion import Inclusion
-from stages.library.pictures import Normalised, PictureError
-from stages.library.records import SPLITS, Record
-from stages.library.sharding import Spool
-from stages.library.threads import ahead
+from stages.library.common import artifacts, console, hashing
+from stages.library.common.threads import ahead
+from stages.library.figures import mosaics
+from stages.library.preparation import normalisation, splits
+from stages.library.preparation import summary as dataset_summary
+from stages.library.preparation.decoding_process import MAX_FILES, SHARED_BYTES
+from stages.library.preparation.decoding_workers import Workers
+from stages.library.preparation.name_filter import Inclusion
+from stages.library.preparation.normalisation import Normalised, PictureError
+from stages.library.preparation.sharding import Spool
+from stages.library.records.tfrecord import SPLITS, Record
+from stages.library.settings import load_params
+from stages.library.sources import contract as datasets
+from stages.library.sources.contract import Picture, Stray
 
 SAMPLES = 10
 
@@ -40,7 +36,7 @@ class Samples:
 
     def add(self, record: Record) -> None:
         heap = self._kept.setdefault(record.text, [])
-        heapq.heappush(heap, (-splits.uniform(record.key, "sample", 0), record.filename, record.encoded))
+        heapq.heappush(heap, (-hashing.uniform(record.key, "sample", 0), record.filename, record.encoded))
         if len(heap) > SAMPLES:
             heapq.heappop(heap)
 
@@ -59,7 +55,7 @@ def main() -> None:
     parser.add_argument("--examples", type=Path, default=Path("data/examples.png"))
     arguments = parser.parse_args()
     stopwatch = console.Stopwatch()
-    settings = params.load(arguments.params)
+    settings = load_params(arguments.params)
     dataset, tfrecord = settings["dataset"], settings["tfrecord"]
     summary, samples = dataset_summary.Summary(), Samples()
     with artifacts.new_folder(arguments.out) as folder:
@@ -148,7 +144,7 @@ def normalise(batch: list[Picture | Stray], workers: Workers) -> Sequence[Normal
     if files:
         return workers.normalise_some(files)
     try:
-        return [pictures.normalise(first.content)]  # pixels that a data set's module has read are no file any more
+        return [normalisation.normalise(first.content)]  # pixels that a data set's module has read are no file any more
     except PictureError as error:
         return [error]
 

@@ -17,25 +17,30 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.library import artifacts, bottlenecks, calibration, console, folds, heads, metrics, params, tables
-from stages.library.bottlenecks import softmax
-from stages.library.console import Stopwatch, UserError, run
-from stages.library.trained_head import TrainedHead
+from stages.library.common import artifacts, console, plugins, tables
+from stages.library.common.console import Stopwatch, UserError, run
+from stages.library.features import cache
+from stages.library.heads import calibration, folds
+from stages.library.heads import contract as heads
+from stages.library.heads.trained_head import TrainedHead
+from stages.library.scoring import metrics
+from stages.library.scoring.probabilities import softmax
+from stages.library.settings import load_params
 
 
 def main() -> None:
     """Runs the stage."""
     parser = console.parser(__doc__, "train_heads")
-    parser.add_argument("--params", type=Path, required=True)
-    parser.add_argument("--head", choices=params.plugin_names(params.PLUGINS["heads"]), required=True)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--head", choices=plugins.plugin_names(plugins.PLUGINS["heads"]), required=True)
     parser.add_argument("--bottlenecks", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     stopwatch = Stopwatch()
-    settings = params.load(args.params)
+    settings = load_params(args.params)
     head_params, fold_params = settings[args.head], settings["cross_validation"]
     module = heads.lookup(args.head)
-    features = bottlenecks.load(args.bottlenecks, ("train", "validation"), head_params.features)
+    features = cache.load(args.bottlenecks, ("train", "validation"), head_params.features)
     fold_of = folds.assign(features.keys, fold_params, args.head)
     _check(features, fold_of, fold_params, args.head)
 
@@ -75,7 +80,7 @@ def main() -> None:
     stopwatch.close("train-heads", what, len(features.labels), "examples", following="evaluate")
 
 
-def _check(features: bottlenecks.Features, fold_of: np.ndarray, fold_params: folds.Params, head: str) -> None:
+def _check(features: cache.Features, fold_of: np.ndarray, fold_params: folds.Params, head: str) -> None:
     present = np.unique(features.labels)
     if len(present) < 2:
         names = [features.source.classes[label] for label in present]
@@ -100,7 +105,7 @@ def _write_curve(path: Path, curve: list[heads.CurvePoint]) -> None:
     tables.write_csv(path, tables.CURVE, rows)
 
 
-def _write_out_of_fold(path: Path, features: bottlenecks.Features, logits: np.ndarray) -> None:
+def _write_out_of_fold(path: Path, features: cache.Features, logits: np.ndarray) -> None:
     columns = {
         "key": pa.array(features.keys, pa.string()),
         "label": pa.array(features.labels, pa.int32()),

@@ -10,9 +10,13 @@ import math
 from dataclasses import asdict
 from pathlib import Path
 
-from stages.library import artifacts, checkpoints, console, dataset_file, downloads, params, scratch, training
-from stages.library.model_names import SCRATCH
-from stages.library.preprocessing import Preprocessing
+from stages.library.common import artifacts, console, downloads
+from stages.library.common.model_names import SCRATCH
+from stages.library.records import dataset_file
+from stages.library.records.preprocessing import Preprocessing
+from stages.library.settings import load_params
+from stages.library.training import checkpoints, scratch
+from stages.library.training import loop as training
 
 
 def main() -> None:
@@ -24,7 +28,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     stopwatch = console.Stopwatch()
-    settings: scratch.Params = params.load(arguments.params)["scratch"]
+    settings: scratch.Params = load_params(arguments.params)["scratch"]
     preparation = Preprocessing(settings.input_size_px)
     dataset = dataset_file.read(arguments.records / "dataset.json")
     identity = checkpoints.fingerprint("scratch", asdict(settings), dataset)

@@ -12,8 +12,8 @@ from conftest import ROOT
 from dvc.utils.hydra import get_hydra_sweeps  # type: ignore[import-untyped]
 from ruamel.yaml import YAML
 
-from stages.library.artifacts import sha256_file
-from tests.test_cifar import archive, cifar
+from stages.library.common.artifacts import sha256_file
+from tests.stages.plugins.datasets.test_cifar import archive, cifar
 
 LITE0 = "efficientnet_lite0"
 SIZES = {

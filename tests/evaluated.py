@@ -9,8 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from stages.library import artifacts, evaluation, records, training_keys
-from stages.library.evaluation import Model, Predictions
+from stages.library.common import artifacts
+from stages.library.evaluation import evaluation
+from stages.library.evaluation.evaluation import Model, Predictions
+from stages.library.records import leakage, tfrecord
 
 PARAMS = evaluation.Params(bootstrap_samples=1000, pictures=4, seed=0)
 
@@ -25,11 +27,11 @@ def write_shards(folder, classes, labels, seed=0):
         encoded = buffer.getvalue()
         name = f"{index}.png"
         key = artifacts.sha256_bytes(encoded)
-        found.append(records.Record(key, encoded, "png", 12, 9, int(label), classes[label], name))
+        found.append(tfrecord.Record(key, encoded, "png", 12, 9, int(label), classes[label], name))
     folder.mkdir(parents=True, exist_ok=True)
     half = len(found) // 2
-    for path, part in zip(records.shard_paths(folder, "test", 2), (found[:half], found[half:]), strict=True):
-        records.write_shard(path, part)
+    for path, part in zip(tfrecord.shard_paths(folder, "test", 2), (found[:half], found[half:]), strict=True):
+        tfrecord.write_shard(path, part)
     counts = {name: int(np.sum(np.asarray(labels) == label)) for label, name in enumerate(classes)}
     content = {
         "name": "noise",
@@ -61,9 +63,9 @@ def write_model(folder, kind="head"):
         content = {"top1_accuracy": {"mean": 0.91234567, "std": 0.01}}
         (folder / "cross_validation.json").write_text(json.dumps(content))
         (folder / "head.json").write_text(json.dumps({"features": "bottleneck"}))
-        write_trained_on(folder / training_keys.OF_HEAD, [artifacts.sha256_bytes(b"a training picture")])
+        write_trained_on(folder / leakage.OF_HEAD, [artifacts.sha256_bytes(b"a training picture")])
     else:
-        training_keys.write(folder, [artifacts.sha256_bytes(b"a training picture")])
+        leakage.write(folder, [artifacts.sha256_bytes(b"a training picture")])
     return folder
 
 

@@ -3,7 +3,7 @@
 import ast
 from pathlib import Path
 
-from stages.library import source_code
+from stages.library.common import source_code
 
 ROOT = Path(__file__).parents[1]
 

@@ -8,9 +8,9 @@ import described
 import numpy as np
 from PIL import Image
 
-from stages.library.extraction import Params
-from stages.library.records import Record
-from stages.library.runtimes import Plan
+from stages.library.extraction.extraction import Params
+from stages.library.extraction.runtime import Plan
+from stages.library.records.tfrecord import Record
 
 CLASSES = ("ant", "bee", "cat")
 DATASET = described.dataset("insects", CLASSES)

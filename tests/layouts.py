@@ -6,9 +6,9 @@ import tarfile
 
 import numpy as np
 
-from stages.library import datasets
-from stages.library.artifacts import sha256_file
-from stages.library.datasets import Params
+from stages.library.common.artifacts import sha256_file
+from stages.library.sources import contract as datasets
+from stages.library.sources.contract import Params
 
 
 def params(name, archive=None, sha256=None):

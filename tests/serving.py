@@ -19,7 +19,7 @@ from app.model_cache import ModelCache
 from app.models import Model
 from app.web_page import Pages
 from app.web_server import Limits, Server
-from stages.library.preprocessing import Preprocessing
+from stages.library.records.preprocessing import Preprocessing
 
 UPLOAD_BYTES = 200_000
 LIMITS = Limits(upload_bytes=UPLOAD_BYTES, pixels=10_000, request_seconds=30, concurrency=2, queue=2)

@@ -1,4 +1,8 @@
-"""dvc.yaml against the code: what a stage depends on is what it imports, and what it reads of params.yaml exists."""
+"""dvc.yaml against the code: what a stage depends on is what it imports, and what it reads of params.yaml exists.
+
+A dep is a folder of the code or a file; that all files it imports are below one, and none is there for nothing, is
+tested here. Where what may import what is settled is test_layout.py.
+"""
 
 from pathlib import Path
 
@@ -7,15 +11,16 @@ from conftest import ROOT
 from imports import closure
 from ruamel.yaml import YAML
 
-LIBRARY = ROOT / "stages" / "library"
-# Stage -> families of plug-ins that it looks up by name, with the pattern that stands for the one looked up.
+PLUGINS = ROOT / "stages" / "plugins"
+EXTRACTION = ROOT / "stages" / "library" / "extraction"
+# Stage -> families of plug-ins that it looks up by name, with the pattern that stands for the one looked up; *: all.
 FAMILIES = {
     "fetch": {"datasets": "${dataset.name}"},
     "tfrecord": {"datasets": "${dataset.name}"},
     "bottleneck-extract": {
         "backbones": "${item.backbone}",
-        "runtimes": "${extract.runtime}",
-        "engines": "${extract.engine}",
+        "runtimes": "*",
+        "engines": "*",
     },
     "train-heads": {"heads": "${item.head}"},
     "fewshot": {"heads": "${item.head}"},
@@ -31,18 +36,52 @@ STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text(encoding
 
 
 def plugins(family):
-    return [path for path in (LIBRARY / family).glob("*.py") if path.stem != "__init__"]
+    """Name -> the files of each plug-in of a family: NAME.py, or all of the folder NAME."""
+    folder = (EXTRACTION if family in {"runtimes", "engines"} else PLUGINS) / family
+    found = {path.stem: [path] for path in folder.glob("[!_]*.py")}
+    return found | {path.parent.name: sorted(path.parent.glob("[!_]*.py")) for path in folder.glob("*/head.py")}
 
 
 def imported_by_plugins(family):
     """What any plug-in of a family imports beside itself: a stage may look up each of them."""
-    return set().union(*(closure(path) - {str(path.relative_to(ROOT))} for path in plugins(family)))
+    return set().union(
+        *(
+            set().union(*map(closure, files)) - {str(path.relative_to(ROOT)) for path in files}
+            for files in plugins(family).values()
+        )
+    )
+
+
+def looked_up(family, pattern):
+    """The files of the plug-ins that a stage looks up, or what dvc.yaml calls the one that it does."""
+    if pattern == "*":
+        return {str(path.relative_to(ROOT)) for files in plugins(family).values() for path in files}
+    return {f"stages/plugins/{family}/{pattern}" + ("" if family == "heads" else ".py")}
 
 
 def tables(modules):
     """A module may read a table of the same name beside it."""
     paths = (Path(name).with_suffix(".csv") for name in modules)
     return {str(path) for path in paths if (ROOT / path).exists()}
+
+
+def needed(stage):
+    """The files that a stage depends on: what its script imports, and what the plug-ins import that it looks up."""
+    expected = closure(script(stage))
+    for family, pattern in FAMILIES[stage].items():
+        expected |= imported_by_plugins(family) | looked_up(family, pattern)
+    return expected | tables(expected)
+
+
+def holds(dep, file):
+    """Tells whether a dep is a file or a folder that it is in."""
+    return file == dep or file.startswith(f"{dep}/")
+
+
+def wrong_deps(declared, expected):
+    """Returns files that no dep holds, and deps that hold none of the files."""
+    missing = {file for file in expected if not any(holds(dep, file) for dep in declared)}
+    return missing, {dep for dep in declared if not any(holds(dep, file) for file in expected)}
 
 
 def script(stage):
@@ -55,25 +94,30 @@ def test_every_stage_is_covered():
 
 
 @pytest.mark.parametrize("stage", FAMILIES)
-def test_deps_are_the_closure_of_imports(stage):
+def test_deps_are_what_the_code_imports(stage):
     declared = {dep for dep in STAGES[stage]["deps"] if dep.startswith("stages/")}
-    expected = closure(script(stage))
-    for family, pattern in FAMILIES[stage].items():
-        expected |= imported_by_plugins(family) | {f"stages/library/{family}/{pattern}.py"}
-    assert declared == expected | tables(expected)
+    assert wrong_deps(declared, needed(stage)) == (set(), set())
 
 
-@pytest.mark.parametrize("family", ["datasets", "backbones", "heads"])
-def test_plugins_do_not_know_each_other(family):
-    others = {str(path.relative_to(ROOT)) for name in ("datasets", "backbones", "heads") for path in plugins(name)}
-    for path in plugins(family):
-        assert closure(path) & others == {str(path.relative_to(ROOT))}
+def test_a_dep_that_is_missing_or_superfluous_is_seen():
+    expected = {"stages/a.py", "stages/library/heads/dense.py"}
+    assert wrong_deps({"stages/a.py", "stages/library/heads"}, expected) == (set(), set())
+    assert wrong_deps({"stages/a.py"}, expected) == ({"stages/library/heads/dense.py"}, set())
+    assert wrong_deps({"stages/a.py", "stages/library/head"}, expected) == (
+        {"stages/library/heads/dense.py"},
+        {"stages/library/head"},
+    )
 
 
-def test_the_library_imports_no_stage():
-    scripts = {str(path.relative_to(ROOT)) for path in (ROOT / "stages").glob("*.py")}
-    for path in LIBRARY.rglob("*.py"):
-        assert not closure(path) & scripts
+@pytest.mark.parametrize("stage", STAGES)
+def test_rooms_are_deps_as_a_whole(stage):
+    """A new module of a room needs no new dep; settings.py and what else stands beside the rooms are deps by name."""
+    whole = [dep for dep in STAGES[stage]["deps"] if dep.startswith("stages/library/")]
+    assert {dep for dep in whole if dep.count("/") > 2} == set()
+
+
+def test_what_python_leaves_in_folders_is_no_dep():
+    assert "__pycache__/" in (ROOT / ".dvcignore").read_text(encoding="utf-8").splitlines()
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -87,7 +131,7 @@ def test_params_exist(stage, default_params):
 
 
 def test_stages_that_read_every_head_list_its_parameters():
-    heads = {path.stem for path in plugins("heads")}
+    heads = set(plugins("heads"))
     assert {f"{head}.features" for head in heads} < set(STAGES["report"]["params"])
 
 

@@ -15,8 +15,9 @@ from conftest import ROOT, write_pictures
 
 from app import compiled, predict
 from app.models import Project
-from stages.library import pictures, records
-from stages.library.console import UserError
+from stages.library.common.console import UserError
+from stages.library.figures import thumbnails
+from stages.library.records import tfrecord
 from tests import zoo_folders
 from tests.zoo import KEPT, KINDS
 from tests.zoo_folders import ACCEPTED, ENTRIES, FOLDERS, NOTHING, as_anyone, below
@@ -56,8 +57,8 @@ def stages(tmp_path, write_params, run_stage):
 
 
 def found(out):
-    shards = [path for split in records.SPLITS for path in records.find_shards(out, split)]
-    return {record.filename: record for path in shards for record in records.read_shard(path)}
+    shards = [path for split in tfrecord.SPLITS for path in tfrecord.find_shards(out, split)]
+    return {record.filename: record for path in shards for record in tfrecord.read_shard(path)}
 
 
 def rejected(out):
@@ -88,7 +89,7 @@ def test_every_kind_becomes_a_record_or_a_row_and_nothing_is_lost(zoo, stages):
 
 
 def check_pixels(kind, encoded):
-    shown = pictures.decode(encoded).astype(int)
+    shown = thumbnails.decode(encoded).astype(int)
     expected = kind.pixels if kind.pixels.ndim == 3 else np.repeat(kind.pixels[..., None], 3, axis=2)
     assert shown.shape == expected.shape, kind.name
     assert np.abs(shown - expected).max() <= kind.tolerance, kind.name
@@ -133,7 +134,7 @@ def test_an_unreadable_folder_is_an_error(stages, tmp_path):
 
 def brightness(encoded):
     """A stand-in for a network that looks at every pixel."""
-    bright = [pictures.decode(picture).mean() / 255 for picture in encoded]
+    bright = [thumbnails.decode(picture).mean() / 255 for picture in encoded]
     return np.array([[1 - value, value] for value in bright], np.float32)
 
 
@@ -206,7 +207,7 @@ def test_tables_of_odd_names_are_printed_in_any_encoding(tmp_path, encoding, out
 
 BOMBS = """
 import struct, zlib
-from stages.library.pictures import PictureError, normalise
+from stages.library.preparation.normalisation import PictureError, normalise
 from tests.memory import peak_mib
 from tests.photos import bomb, chunk
 from tests.zoo import KINDS

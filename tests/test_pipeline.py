@@ -66,15 +66,15 @@ def test_a_heads_parameter_reruns_that_head_its_evaluation_and_the_report(restor
 
 
 def test_a_new_head_reruns_nothing_but_itself_and_the_report(restored):
-    heads = restored.folder / "stages" / "library" / "heads"
-    shutil.copy(heads / "ridge.py", heads / "ridge_again.py")
+    heads = restored.folder / "stages" / "plugins" / "heads"
+    shutil.copytree(heads / "ridge", heads / "ridge_again")
     restored.set({"heads": [*HEADS, "ridge_again"]})
     restored.set({"ridge_again": {"features": "logits", "scaling": "none", "power": 1.0, "penalties": [1.0, 10.0]}})
     assert restored.repro() == {f"train-heads@{BACKBONE}-ridge_again", f"evaluate@{BACKBONE}-ridge_again", "report"}
 
 
 def test_editing_a_head_reruns_its_own_stages(restored):
-    path = restored.folder / "stages" / "library" / "heads" / "xgboost.py"
+    path = restored.folder / "stages" / "plugins" / "heads" / "xgboost" / "head.py"
     path.write_text(path.read_text() + "\n# edited\n")
     # The report does not run: the same code apart from a comment gives the same metrics.
     assert restored.repro() == {
@@ -84,7 +84,7 @@ def test_editing_a_head_reruns_its_own_stages(restored):
 
 
 def test_editing_a_backbone_reruns_what_runs_it(restored):
-    path = restored.folder / "stages" / "library" / "backbones" / f"{BACKBONE}.py"
+    path = restored.folder / "stages" / "plugins" / "backbones" / f"{BACKBONE}.py"
     path.write_text(path.read_text() + "\n# edited\n")
     assert restored.repro() == {
         f"bottleneck-extract@{BACKBONE}",

@@ -16,8 +16,9 @@ from dvc.render.match import match_defs_renderers  # type: ignore[import-untyped
 from dvc.repo import Repo  # type: ignore[import-untyped]
 
 from app import pr_report
-from stages.library import evaluation, tables
-from stages.library.evaluation import Predictions
+from stages.library.common import tables
+from stages.library.evaluation import evaluation
+from stages.library.evaluation.evaluation import Predictions
 
 # DVC's own, where it reads plots.
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value will soon raise AttributeError:DeprecationWarning")

@@ -10,8 +10,13 @@ from conftest import ROOT
 COLUMNS, LINES = 80, 24  # of a screen
 YAML = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
 STAGES = sorted(path.stem for path in (ROOT / "stages").glob("[a-z]*.py"))
-BENCHMARKS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if "ArgumentParser" in path.read_text())
-PEERS = {"extraction_peers"}  # which needs packages of its own
+BENCHMARKS = sorted(
+    f"{folder}.{path.stem}"
+    for folder in ("benchmarks", "checks")
+    for path in (ROOT / folder).glob("*.py")
+    if "ArgumentParser" in path.read_text()
+)
+PEERS = {"benchmarks.extraction_peers"}  # which needs packages of its own
 PROGRAMS = sorted(path.stem for path in (ROOT / "app").glob("*.py") if "console.run(main)" in path.read_text())
 
 
@@ -58,8 +63,7 @@ def test_the_help_of_a_stage_fits_a_screen_and_has_an_example(stage, monkeypatch
 
 @pytest.mark.parametrize("name", sorted(set(BENCHMARKS) - PEERS))
 def test_the_help_of_a_benchmark_fits_a_screen(name, monkeypatch, capsys):
-    module = f"benchmarks.{name}"
-    lines = shown_help(module, monkeypatch, capsys).splitlines()
-    assert f"python -m {module}".removesuffix(".__main__") in lines[0]
+    lines = shown_help(name, monkeypatch, capsys).splitlines()
+    assert f"python -m {name}".removesuffix(".__main__") in lines[0]
     assert len(lines) <= LINES
     assert max(map(len, lines)) <= COLUMNS

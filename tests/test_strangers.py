@@ -19,8 +19,8 @@ from PIL import Image
 from app import inputs, predict, web_server
 from app.models import Project
 from stages import tfrecord
-from stages.library.decoding_process import Limits
-from stages.library.decoding_workers import BEYOND, Workers
+from stages.library.preparation.decoding_process import Limits
+from stages.library.preparation.decoding_workers import BEYOND, Workers
 from tests.photos import encode, exif
 from tests.serving import classify, png, serving, shown
 

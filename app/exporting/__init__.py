@@ -13,7 +13,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from stages.library.console import UserError
+from stages.library.common.console import UserError
 
 if TYPE_CHECKING:
     from app.exporting.graph import Graph

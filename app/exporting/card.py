@@ -8,8 +8,10 @@ from typing import Any
 
 from app import exporting
 from app.models import Model, Project
-from stages.library import artifacts, backbones, weights
-from stages.library.console import UserError
+from stages.library.common import artifacts
+from stages.library.common.console import UserError
+from stages.library.networks import contract as backbones
+from stages.library.networks import weights
 
 TRAINED_WEIGHTS = ("weights.safetensors", "model.ubj", "best.weights.h5")
 MAKERS = ("tensorflow", "keras", "numpy", "xgboost", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert")

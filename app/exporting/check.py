@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from app.models import Model, Project
-from stages.library import console, pictures, records
-from stages.library.console import UserError
-from stages.library.heads.xgboost import BoostedTrees
+from stages.library.common import console
+from stages.library.common.console import UserError
+from stages.library.preparation import normalisation
+from stages.library.records import tfrecord
+from stages.plugins.heads.xgboost.head import BoostedTrees
 
 TOLERANCE = 1e-3  # of a probability
 TREES_TOLERANCE = 0.05
@@ -66,12 +68,12 @@ def has_trees(model: Model) -> bool:
 def find_pictures(project: Project, count: int) -> list[bytes]:
     """Returns JPEG or PNG files: at most `count` of the test pictures, evenly from all, then generated ones."""
     try:
-        shards = records.find_shards(project.root / "data" / "tfrecord", "test")
+        shards = tfrecord.find_shards(project.root / "data" / "tfrecord", "test")
     except UserError:
         shards = []  # a pretrained network needs no data set
-    total = records.count(shards)
+    total = tfrecord.count(shards)
     wanted = set(np.linspace(0, total - 1, min(count, total)).astype(int).tolist())
-    every = (record for shard in shards for record in records.read_shard(shard))
+    every = (record for shard in shards for record in tfrecord.read_shard(shard))
     return [record.encoded for index, record in enumerate(every) if index in wanted] + generate()
 
 
@@ -83,7 +85,7 @@ def generate() -> list[bytes]:
         coarse = rng.integers(0, 200, (-(-height // 12), -(-width // 12), channels))
         stains = np.kron(coarse, np.ones((12, 12, 1), int))[:height, :width]
         pixels = stains + rng.integers(0, 56, (height, width, channels))
-        found.append(pictures.normalise(pixels.astype(np.uint8)).encoded)
+        found.append(normalisation.normalise(pixels.astype(np.uint8)).encoded)
     return found
 
 

@@ -1,7 +1,7 @@
 """A model as one TensorFlow function, pixels in and probabilities out, which all formats are written from.
 
-It repeats in TensorFlow what `classifier.Classifier`, `dense.DenseNetwork` and `networks.Network` do in NumPy; the
-check of every export compares the two.
+It repeats in TensorFlow what `classifier.Classifier`, `dense.DenseNetwork` and `trained_network.Network` do in NumPy;
+the check of every export compares the two.
 """
 
 from collections.abc import Callable
@@ -12,13 +12,16 @@ import numpy as np
 
 from app.exporting import resizing, trees
 from app.models import Model
-from stages.library import bottlenecks, frozen_graph, heads, preprocessing
-from stages.library.console import UserError
-from stages.library.dense import DenseNetwork
-from stages.library.feature_scaling import RowScaling
-from stages.library.heads.xgboost import BoostedTrees
-from stages.library.preprocessing import Preprocessing
-from stages.library.trained_head import TrainedHead
+from stages.library.common.console import UserError
+from stages.library.extraction import frozen_graph
+from stages.library.features import cache
+from stages.library.heads import contract as heads
+from stages.library.heads.dense import DenseNetwork
+from stages.library.heads.scaling import RowScaling
+from stages.library.heads.trained_head import TrainedHead
+from stages.library.records import preprocessing
+from stages.library.records.preprocessing import Preprocessing
+from stages.plugins.heads.xgboost.head import BoostedTrees
 
 if TYPE_CHECKING:
     import keras
@@ -107,7 +110,7 @@ def _logits_of(model: Model, flip: bool) -> Callable[["tf.Tensor"], "tf.Tensor"]
     if model.trained is None:
         return _views(_outputs(model, "logits"), flip)
     trained = model.trained
-    features = _views(_outputs(model, *bottlenecks.COLUMNS[trained.features]), trained.source.flip)
+    features = _views(_outputs(model, *cache.COLUMNS[trained.features]), trained.source.flip)
     head = _head(trained)
 
     def logits(images: "tf.Tensor") -> "tf.Tensor":
@@ -157,7 +160,7 @@ def _head(trained: TrainedHead) -> Callable[["tf.Tensor"], "tf.Tensor"]:
         if own is None:
             raise UserError(
                 f"the head {trained.name} can't be exported: its module lacks `tensorflow_logits(head, features)` "
-                f"(see stages/library/heads/__init__.py). Received: {type(head).__name__}"
+                f"(see stages/library/heads/contract.py). Received: {type(head).__name__}"
             )
         return lambda features: own(head, features)
     *hidden, last = head.layers
@@ -188,7 +191,7 @@ def _scaled(features: "tf.Tensor", scaling: RowScaling, of_float16: bool) -> "tf
 
 
 def _quantized(values: "tf.Tensor") -> "tf.Tensor":
-    """Rounds to float16 as the cache does (`bottlenecks.quantize`), but for ties, by float32 arithmetic.
+    """Rounds to float16 as the cache does (`cache.quantize`), but for ties, by float32 arithmetic.
 
     A cast to float16 and back would not last: converters and runtimes take it for superfluous.
 

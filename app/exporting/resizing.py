@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.library.preprocessing import Preprocessing
+from stages.library.records.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import tensorflow as tf

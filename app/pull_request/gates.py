@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any, TypeGuard
 
 from app.pull_request.revisions import Revision
-from stages.library.console import UserError
+from stages.library.common.console import UserError
 
 HIGHER_IS_BETTER = {"top1_accuracy", "top5_accuracy", "mean_class_accuracy", "macro_f1"}
 LOWER_IS_BETTER = {"log_loss", "expected_calibration_error", "expected_calibration_error_before"}

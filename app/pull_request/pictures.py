@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from app.pull_request.revisions import Revision
-from stages.library import artifacts, console, plots, tables
+from stages.library.common import artifacts, console, tables
+from stages.library.figures import charts
 
 TEMPLATE = "confusion_counts"  # of a model's confusion matrix in dvc.yaml
 GAP_PX, HEADER_PX = 24, 44
@@ -44,7 +45,7 @@ def _confusion(file: str, revision: Revision) -> Image.Image | None:
     if properties.get("template") != TEMPLATE:
         return None
     try:
-        return Image.open(io.BytesIO(plots.confusion(tables.restored(rows))), formats=("PNG",)).convert("RGB")
+        return Image.open(io.BytesIO(charts.confusion(tables.restored(rows))), formats=("PNG",)).convert("RGB")
     except (ArithmeticError, KeyError, TypeError, ValueError) as error:  # a plot may be JSON with any number
         console.say(f"{file} can't be drawn: {error!r}")
         return None
@@ -56,13 +57,13 @@ def _pair(title: str, sides: list[Image.Image | None], captions: list[str]) -> b
     lefts = [0, max(shown[0].width, 320) + GAP_PX]
     width_px, height_px = lefts[1] + max(shown[1].width, 320), max(side.height for side in shown) + HEADER_PX
     canvas = Image.new("RGB", (width_px, height_px), "white")
-    captions = [plots.shorten(caption, 44) for caption in captions]
-    with plots.style([title, *captions]):
-        figure = Figure(figsize=(width_px / plots.DPI, height_px / plots.DPI))
-        figure.text(8 / width_px, 1 - 12 / height_px, plots.shorten(title, 90), va="center", weight="bold", fontsize=9)
+    captions = [charts.shorten(caption, 44) for caption in captions]
+    with charts.style([title, *captions]):
+        figure = Figure(figsize=(width_px / charts.DPI, height_px / charts.DPI))
+        figure.text(8 / width_px, 1 - 12 / height_px, charts.shorten(title, 90), va="center", weight="bold", fontsize=9)
         for side, given, left, caption in zip(shown, sides, lefts, captions, strict=True):
             canvas.paste(side, (left, HEADER_PX))
             text = caption if given else f"{caption}: no picture"
             figure.text((left + 8) / width_px, 1 - 32 / height_px, text, va="center", fontsize=9)
         figure.figimage(np.asarray(canvas), zorder=-1)
-        return plots.png(figure)
+        return charts.png(figure)

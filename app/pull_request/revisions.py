@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stages.library.console import UserError
+from stages.library.common.console import UserError
 
 if TYPE_CHECKING:
     from dvc.repo import Repo  # type: ignore[import-untyped]

@@ -11,8 +11,8 @@ from typing import Annotated
 import numpy as np
 import pydantic
 
-from stages.library import splits
-from stages.library.params import CONFIG
+from stages.library.common import hashing
+from stages.library.common.params import CONFIG
 
 
 @pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIG)
@@ -32,7 +32,7 @@ def sample(keys: np.ndarray, params: Params) -> np.ndarray:
     """Returns the rows to look at, int64, rising: all, or `max_pictures` by a hash of their keys, sha256 hex (n,)."""
     if len(keys) <= params.max_pictures:
         return np.arange(len(keys))
-    numbers = np.array([splits.uniform(key, "audit", params.seed) for key in keys])
+    numbers = np.array([hashing.uniform(key, "audit", params.seed) for key in keys])
     return np.sort(np.argsort(numbers, kind="stable")[: params.max_pictures])
 
 

@@ -21,10 +21,13 @@ from typing import Annotated, Any
 import numpy as np
 import pydantic
 
-from stages.library import heads, metrics, params
-from stages.library.console import UserError
-from stages.library.params import CONFIG
-from stages.library.splits import uniform
+from stages.library.common import plugins
+from stages.library.common.console import UserError
+from stages.library.common.hashing import uniform
+from stages.library.common.params import CONFIG
+from stages.library.heads import contract as heads
+from stages.library.heads.blocks import batches
+from stages.library.scoring import metrics
 
 BLOCK_ROWS = 4096
 
@@ -50,7 +53,7 @@ class Params:
     @pydantic.field_validator("heads")
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        known = params.plugin_names(params.PLUGINS["heads"])
+        known = plugins.plugin_names(plugins.PLUGINS["heads"])
         if not set(names) <= set(known):
             raise ValueError(f"must be among {', '.join(known)}")
         return names
@@ -214,5 +217,5 @@ def _cross_validate(
 def _test(head: heads.Fitted, features: np.ndarray, group: Pictures, tested: np.ndarray) -> np.ndarray:
     """Returns the confusion matrix of the pictures `tested` (bool (n,))."""
     rows, labels = group.rows[tested], group.labels[tested]
-    blocks = (head.logits(features[rows[block]]).argmax(axis=1) for block in heads.batches(len(rows), BLOCK_ROWS))
+    blocks = (head.logits(features[rows[block]]).argmax(axis=1) for block in batches(len(rows), BLOCK_ROWS))
     return metrics.confusion_matrix(labels, np.concatenate(list(blocks)), len(group.classes))

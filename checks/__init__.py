@@ -1,0 +1,1 @@
+"""Fuzzing and fault injection: what ought to break the program, tried."""

@@ -1,0 +1,147 @@
+"""Injects faults into every stage of a small project, reruns it plainly, and compares with an undisturbed run.
+
+Run: python -m checks.faults [--faults 200] [--stages fetch finetune ...] [--kinds kill stop ...] [--seed 0]
+
+kill: SIGKILL at a random moment; kill-at-change: right before a random change of a file; stop: SIGTERM; full-outs,
+full-cache: a file system too small; read-only-outs, read-only-cache; clock: it jumps; two: two runs with one cache;
+two-one-killed: and one of them is killed. Linux only; as root, for file systems are mounted (in a mount namespace of
+its own); libfaketime for the clock. What is missing is left out, with a message. Exit code 1 where anything was lost.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from checks.faults import kinds, runner
+from checks.faults.project import STAGES, Project, Stage, with_needs
+from checks.faults.trials import Outcome, Trial, Undisturbed
+from stages.library.common import console
+
+NAMES = [stage.name for stage in STAGES]
+OWN_MOUNTS = "DECANT_FAULTS_OWN_MOUNTS"
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m checks.faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--faults", type=int, default=200, help="at least one of each kind for each stage")
+    parser.add_argument("--stages", nargs="+", default=NAMES, choices=NAMES, metavar="STAGE", help=", ".join(NAMES))
+    parser.add_argument("--kinds", nargs="+", default=list(kinds.KINDS), choices=kinds.KINDS, metavar="KIND")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="after which no further one is injected")
+    arguments = parser.parse_args()
+    can_mount = own_mounts()
+    if not can_mount:
+        print("file systems can't be mounted here: full and read-only ones are left out")
+    if not kinds.FAKETIME:
+        print("libfaketime is not installed: jumps of the clock are left out")
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="decant-faults-") as name:
+        outcomes = inject_all(Path(name), arguments, can_mount)
+    print_table(outcomes)
+    bad = [outcome for outcome in outcomes if not outcome.good]
+    hits = sum(outcome.hit for outcome in outcomes)
+    print(f"{len(outcomes)} faults, {hits} met the stage while it ran, {len(bad)} with a loss or a difference; "
+          f"{time.monotonic() - started:.0f} s")  # fmt: skip
+    sys.exit(bool(bad))
+
+
+def own_mounts() -> bool:
+    """Goes on in a mount namespace of its own, so that nothing stays mounted; returns whether it can mount there."""
+    if os.environ.get(OWN_MOUNTS):
+        return True
+    unshare = shutil.which("unshare")
+    test = [unshare, "--mount", "mount", "-t", "tmpfs", "tmpfs", tempfile.gettempdir()]
+    if unshare is None or subprocess.run(test, capture_output=True, check=False).returncode:
+        return False
+    command = [unshare, "--mount", sys.executable, "-m", "checks.faults", *sys.argv[1:]]
+    raise SystemExit(subprocess.run(command, env=os.environ | {OWN_MOUNTS: "1"}, check=False).returncode)
+
+
+def inject_all(work: Path, arguments: argparse.Namespace, can_mount: bool) -> list[Outcome]:
+    """Runs what is needed undisturbed, then injects; returns what came of each fault."""
+    project, context = Project(work / "project"), runner.context()
+    undisturbed: dict[str, Undisturbed] = {}
+    for stage in with_needs(arguments.stages):
+        trial = Trial(project, stage, work / "trial", context, "")
+        undisturbed[stage.name] = found = trial.measure()
+        project.add(trial.disk / "outs")
+        trial.close()
+        print(f"{stage.name}: {found.seconds:.1f} s, {found.changes} changes of files undisturbed", flush=True)
+    outcomes: list[Outcome] = []
+    end = time.monotonic() + 60 * arguments.minutes
+    for stage, kind, number in console.progress(plan(arguments, undisturbed, can_mount), "inject", "faults"):
+        if time.monotonic() > end:
+            break
+        outcome = Outcome(stage.name, kind, number)
+        trial = Trial(project, stage, work / "trial", context, f"{arguments.seed} {stage.name} {kind} {number}")
+        trial.undisturbed = undisturbed[stage.name]
+        kinds.KINDS[kind](trial, outcome)
+        trial.close()
+        outcomes.append(outcome)
+        if not outcome.good:
+            print(f"NOT GOOD: {outcome}", flush=True)
+    return outcomes
+
+
+def plan(
+    arguments: argparse.Namespace, undisturbed: dict[str, Undisturbed], can_mount: bool
+) -> list[tuple[Stage, str, int]]:
+    """Returns the faults: each kind of each stage once, and the rest on the stages that cost least."""
+    stages = [stage for stage in STAGES if stage.name in arguments.stages]
+    possible = {stage.name: kinds.possible(stage, arguments.kinds, can_mount) for stage in stages}
+    counts = {name: len(some) for name, some in possible.items() if some}
+    while counts and sum(counts.values()) < arguments.faults:
+        cheapest = min(counts, key=lambda name: (counts[name] >= 10, counts[name] * undisturbed[name].seconds))
+        counts[cheapest] += 1
+    shares = [
+        (index / counts[stage.name], stage, possible[stage.name][index % len(possible[stage.name])], index)
+        for stage in stages
+        for index in range(counts.get(stage.name, 0))
+    ]
+    # All stages side by side, so that a run that is cut short has met each.
+    shares.sort(key=lambda share: share[0])
+    return [(stage, kind, index // len(possible[stage.name])) for _, stage, kind, index in shares]
+
+
+def print_table(outcomes: list[Outcome]) -> None:
+    """Prints a row per stage: faults that met it of those injected by kind, and what came of all."""
+    shown = [name for name in kinds.KINDS if any(outcome.kind == name for outcome in outcomes)]
+    widths = [max(len(name), 5) for name in shown]
+    heading = "  ".join(f"{name:>{width}s}" for name, width in zip(shown, widths, strict=True))
+    print(f"\n{'met/injected':20s}  {heading}  injected  recovered  differences  losses  stale  unclean")
+    for stage in dict.fromkeys(outcome.stage for outcome in outcomes):
+        some = [outcome for outcome in outcomes if outcome.stage == stage]
+        print(f"{stage:20s}  {_cells(some, shown, widths)}  {_totals(some)}")
+    print(f"{'all':20s}  {_cells(outcomes, shown, widths)}  {_totals(outcomes)}")
+
+
+def _cells(outcomes: list[Outcome], shown: list[str], widths: list[int]) -> str:
+    injected = Counter(outcome.kind for outcome in outcomes)
+    hits = Counter(outcome.kind for outcome in outcomes if outcome.hit)
+    cells = (f"{hits[name]}/{injected[name]}" if injected[name] else "" for name in shown)
+    return "  ".join(f"{cell:>{width}s}" for cell, width in zip(cells, widths, strict=True))
+
+
+def _totals(outcomes: list[Outcome]) -> str:
+    numbers = (
+        (8, len(outcomes)),
+        (9, sum(outcome.recovered for outcome in outcomes)),
+        (11, sum(outcome.different for outcome in outcomes)),
+        (6, sum(bool(outcome.lost) for outcome in outcomes)),
+        (5, sum(bool(outcome.stale) for outcome in outcomes)),
+        (7, sum(bool(outcome.unclean) for outcome in outcomes)),
+    )
+    return "  ".join(f"{number:{width}d}" for width, number in numbers)
+
+
+if __name__ == "__main__":
+    main()

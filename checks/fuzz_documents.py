@@ -1,0 +1,133 @@
+"""The readers of our own documents in YAML, JSON and CSV, as the fuzzer sees them."""
+
+import functools
+import random
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from checks.fuzz_mutations import Structural
+from checks.fuzz_readers import ROOT, Reader, written
+from checks.fuzz_structures import json_text, yaml_text
+from stages.library.common import artifacts
+from stages.library.preparation import summary as dataset_summary
+from stages.library.preparation.normalisation import Values
+from stages.library.records import dataset_file
+from stages.library.records.tfrecord import SPLITS, Record
+from stages.library.report import fewshot_results, leaderboard, published
+from stages.library.report import page as report_page
+from stages.library.settings import load_params
+
+SEPARATOR = b"\0--- next file ---\0"
+SHORT = "backbones: [efficientnet_lite0]\nridge:\n  features: bottleneck\n  penalties: [1.0]\n"
+MODEL = "ridge"
+BACKBONE = "efficientnet_lite0"
+SHA256 = "a" * 64
+
+
+def of_files(*changes: Structural | None) -> Structural:
+    """Returns a change of several files that stand after each other: of one of those that have a change here."""
+
+    def change(content: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:
+        files = content.split(SEPARATOR)
+        at = rng.choice([index for index, one in enumerate(changes) if one])
+        one = changes[at]
+        if one and at < len(files):
+            files[at] = one(files[at], [files[at]], rng)
+        return SEPARATOR.join(files)
+
+    return change
+
+
+def params_seeds(folder: Path) -> list[bytes]:
+    """The params.yaml of the checkout."""
+    return [(ROOT / "params.yaml").read_bytes()]
+
+
+def params_hostile() -> list[Callable[[], bytes]]:
+    """Every value that the changes know, in the place of a list of names and of numbers; short, to be read quickly."""
+    return _each(yaml_text.hostile(SHORT, "backbones", "penalties"))
+
+
+def _each(contents: Iterable[bytes]) -> list[Callable[[], bytes]]:
+    return [functools.partial(bytes, content) for content in contents]
+
+
+def read_params(content: bytes, folder: Path) -> None:
+    """A params.yaml."""
+    load_params(written(folder / "params.yaml", content))
+
+
+def dataset_seeds(folder: Path) -> list[bytes]:
+    """The dataset.json of six pictures."""
+    summary = dataset_summary.Summary()
+    for number, split in enumerate((*SPLITS, *SPLITS)):
+        text = ("cat", "dog")[number % 2]
+        summary.add(split, Record(f"{number:064x}", b"", "png", 9, 12, 0, text, f"{text}/1.png"), Values(0, 255, 99, 3))
+    return [artifacts.canonical_json(summary.content("folder")).encode()]
+
+
+def dataset_hostile() -> list[Callable[[], bytes]]:
+    """Every value that the changes know in each place of the first level."""
+    return _each(json_text.hostile(dataset_seeds(Path())[0]))
+
+
+def read_about_dataset(content: bytes, folder: Path) -> None:
+    """A dataset.json, as the stages and the page read it."""
+    path = written(folder / "dataset.json", content)
+    about = dataset_file.read(path)
+    assert all(isinstance(name, str) for name in about["classes"]), "classes are names"
+    report_page.facts(about)
+
+
+def report_seeds(folder: Path) -> list[bytes]:
+    """What a report is made of: metrics, what was evaluated, few-shot results with their table, and an audit."""
+    about = {"dataset": {"name": "digits", "sha256": SHA256}}
+    evaluated = about | {"model": MODEL, "kind": "head", "backbone": BACKBONE}
+    few = about | {"features": "bottleneck", "repeats": 2, "classes_left_out": []}
+    low = {"label_issues": 1, "near_duplicate_pairs": 2, "near_duplicate_pairs_across_splits": 0}
+    audit = about | low | {"pictures": 5, "all_pictures": 9}
+    accuracies = {key: {"mean": 0.5, "std": 0.01} for key in ("top1_accuracy", "mean_class_accuracy")}
+    table = "head,shots,repeat,background,top1_accuracy,mean_class_accuracy\nridge,5,0,with,0.5,0.5\n"
+    metrics = (ROOT / "metrics" / BACKBONE / f"{MODEL}.json").read_bytes()
+    documents = [
+        artifacts.canonical_json(content).encode()
+        for content in (evaluated, few, accuracies | {"num_examples": 100}, audit)
+    ]
+    return [SEPARATOR.join((metrics, *documents, table.encode()))]
+
+
+def read_report(content: bytes, folder: Path) -> None:
+    """The documents of a report, to the text of its tables."""
+    metrics, evaluations = folder / "metrics", folder / "evaluations"
+    few = Path(BACKBONE, fewshot_results.FOLDER, MODEL)
+    places = (
+        metrics / BACKBONE / f"{MODEL}.json",
+        evaluations / BACKBONE / MODEL / "evaluation.json",
+        evaluations / few / "5" / "fewshot.json",
+        metrics / few / "5.json",
+        evaluations / BACKBONE / leaderboard.AUDIT / "audit.json",
+        evaluations / few / "5" / "repeats.csv",
+    )
+    parts = content.split(SEPARATOR, len(places) - 1)
+    for path, part in zip(places, [*parts, *[b""] * len(places)], strict=False):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        written(path, part)
+    results, _ = leaderboard.collect(metrics, evaluations, SHA256, {f"{BACKBONE}/{MODEL}"})
+    fewshots, _ = fewshot_results.collect(metrics, evaluations, SHA256, [(BACKBONE, MODEL, 5)])
+    leaderboard.collect_audits(evaluations, SHA256, [BACKBONE])
+    leaderboard.as_markdown(leaderboard.HEADINGS, map(leaderboard.cells, results))
+    leaderboard.as_csv(results)
+    leaderboard.as_markdown(fewshot_results.HEADINGS, map(fewshot_results.cells, fewshots))
+    fewshot_results.as_csv(fewshots)
+    ours = [*leaderboard.measured(results, {MODEL: "bottleneck"}), *fewshot_results.measured(fewshots)]
+    published.compare(published.load("cifar10"), ours)
+
+
+def readers() -> dict[str, Reader]:
+    """Returns the readers by name."""
+    structured = of_files(*[json_text.change] * 5, json_text.change_csv)
+    return {
+        "params": Reader(params_seeds, read_params, structural=yaml_text.change, hostile=params_hostile),
+        "dataset": Reader(dataset_seeds, read_about_dataset, structural=json_text.change, hostile=dataset_hostile),
+        "report": Reader(report_seeds, read_report, structural=structured),
+    }

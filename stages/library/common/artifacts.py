@@ -1,0 +1,211 @@
+"""Files that are whole or absent, and that are the same bytes for the same content."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from stages.library.common import console
+
+BLOCK_BYTES = 1 << 20
+
+
+def sha256_bytes(content: bytes) -> str:
+    """Returns the hex sha256 of some bytes."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Returns the hex sha256 of a file, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def canonical_json(content: Any) -> str:
+    """Returns JSON with sorted keys, two-space indents and a final newline; NaN and infinity are errors."""
+    return json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes canonical JSON atomically."""
+    write_bytes(path, canonical_json(content).encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file atomically; its folder is made where it is missing."""
+    with new_file(path) as partial:
+        partial.write_bytes(content)
+
+
+def require_room(folder: Path, size_bytes: int) -> None:
+    """Checks that a file system has room, for a library that can't be trusted to say so when it has not.
+
+    Raises:
+      OSError: ENOSPC, where less is free.
+    """
+    if shutil.disk_usage(folder).free < size_bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Gives a path to write to; the file appears under its own name only when the block ends without an error.
+
+    What killed writers left in the folder is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(path.parent)
+    partial, handle = _partial(path), None
+    try:
+        handle = _make_locked(partial)
+        yield partial
+        partial.chmod(0o644)
+        partial.replace(path)
+    finally:
+        _remove(partial)
+        _close(handle)
+
+
+@contextlib.contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """Gives an empty folder in `parent` that vanishes at the block's end; those of killed processes are removed."""
+    parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(parent)
+    for folder in parent.glob(".*.scratch"):
+        if not folder.with_suffix(".partial").exists():  # its lock: made before it, removed after it
+            _remove(folder)
+    lock, handle = _partial(parent / "folder"), None
+    folder = lock.with_suffix(".scratch")
+    try:
+        handle = _make_locked(lock)
+        folder.mkdir()
+        yield folder
+    finally:
+        try:
+            _remove(folder)
+        finally:
+            _remove(lock)
+            _close(handle)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Gives a folder to fill; it replaces `path` only when the block ends without an error.
+
+    The partial folders have fixed names, so that what a killed run left behind is removed by the next one. Whenever it
+    is killed, `path` is whole or absent. One run at a time: DVC's own lock ends with a `dvc repro` that is killed, but
+    the stage that it started may live on and write.
+    """
+    partial, replaced, lock = (
+        path.parent / f".{path.name}.{state}" for state in ("partial", "replaced.partial", "lock.partial")
+    )
+    with locked(lock, f"another run is writing {path}: waiting for it"):
+        try:
+            _remove(partial)
+            _remove(replaced)
+            partial.mkdir()
+            yield partial
+            if path.exists():
+                path.rename(replaced)
+            partial.rename(path)
+        finally:
+            try:
+                _remove(partial)
+            finally:
+                _remove(replaced)
+
+
+@contextlib.contextmanager
+def locked(path: Path, waiting: str) -> Iterator[None]:
+    """Keeps other processes out of the same block; a kill lets them in. The lock file vanishes at the block's end.
+
+    Args:
+      path: of the lock file.
+      waiting: printed where another process is in the block.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = None
+    try:
+        handle = _lock(path, waiting)
+        yield
+    finally:
+        if handle is None:  # stopped before the lock was had
+            _remove_unlocked(path)
+        else:
+            _remove(path)
+            _close(handle)
+
+
+# SIGTERM raises an exception wherever the main thread is: between the making of a file and the note that it was made,
+# and while it is removed. So what is to be removed has its name before it is made, and removing begins again.
+
+
+def _partial(path: Path) -> Path:
+    """Returns a new name beside a path."""
+    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.partial")
+
+
+def _make_locked(path: Path) -> int:
+    """Makes a file and locks it, which tells others that its writer lives: a kill gives the lock back."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:  # else another process took it for abandoned before it was locked
+            return handle
+        os.close(handle)
+
+
+def _lock(path: Path, waiting: str) -> int:
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                console.say(waiting)
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            if os.fstat(handle).st_nlink:  # else the process that had it took it away
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def _close(handle: int | None) -> None:
+    if handle is not None:
+        os.close(handle)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    for partial in folder.glob(".*.partial"):
+        _remove_unlocked(partial)
+
+
+def _remove_unlocked(path: Path) -> None:
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
+
+
+def _remove(path: Path) -> None:
+    """Removes a file or a folder, if it is there, even if SIGTERM's exception comes in between."""
+    try:
+        _remove_once(path)
+    except BaseException:
+        _remove_once(path)
+        raise
+
+
+def _remove_once(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,256 @@
+"""Downloads into a cache shared by all checkouts: verified, resumed where they broke off, from mirrors in turn."""
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import platformdirs
+import requests
+import urllib3
+from filelock import FileLock
+
+from stages.library.common import artifacts, console, http_answers
+from stages.library.common.console import UserError
+
+BLOCK_BYTES = 1 << 20
+TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A published file.
+
+    Attributes:
+      filename: its name in the cache.
+      urls: mirrors, tried in order.
+      size_bytes: its size; nothing longer is taken.
+      sha256, md5: hex. Where neither is published, the sha256 of the first download is kept in `filename.sha256`
+        beside it, and checked from then on.
+    """
+
+    filename: str
+    urls: tuple[str, ...]
+    size_bytes: int | None = None
+    sha256: str | None = None
+    md5: str | None = None
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to try.
+
+    Attributes:
+      attempts: per mirror.
+      backoff_seconds: wait before the second attempt; doubles with each further one.
+      timeout_seconds: for the connection, and for each piece of the answer.
+      head_seconds: until the body begins.
+      block_seconds: for each MiB of it.
+    """
+
+    attempts: int = 3
+    backoff_seconds: float = 0.5
+    timeout_seconds: tuple[float, float] = (10, 60)
+    head_seconds: float = 120
+    block_seconds: float = 180
+
+
+PATIENCE = Patience()
+
+
+class _AttemptError(Exception):
+    """An attempt failed; `again` says whether another one at the same mirror may succeed."""
+
+    def __init__(self, reason: str, again: bool = True):
+        super().__init__(reason)
+        self.again = again
+
+
+def cache_folder() -> Path:
+    """Returns the folder for what all checkouts share: $DECANT_CACHE, or `decant` in the user's cache folder."""
+    chosen = os.environ.get("DECANT_CACHE")
+    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("decant")
+
+
+def obtain(file: RemoteFile, cache: Path, alternative: str = "", patience: Patience = PATIENCE) -> Path:
+    """Returns the path of a verified copy in the cache, downloading it where there is none.
+
+    Several processes may ask for the same file at once: one downloads, the others wait. A copy in a cache that can only
+    be read will do.
+
+    Args:
+      file: what to get.
+      cache: folder; made where it is missing. What broke off stays there as `filename.partial` and is resumed.
+      alternative: another remedy to name when the download fails, as in "or give its path as `dataset.archive`".
+      patience: attempts and time limits.
+
+    Raises:
+      UserError: no mirror had it, or the cache can't be written; the message says where to put the file.
+    """
+    path = cache / file.filename
+    failures = []
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache / f".{file.filename}.lock"):
+            if path.exists():
+                mismatch = _mismatch(file, path, path)
+                if mismatch is None:
+                    return path
+                failures.append(f"the cached copy was removed, for {mismatch}")
+                path.unlink()
+            for url in file.urls:
+                try:
+                    _download(file, url, path, patience)
+                except _AttemptError as error:
+                    failures.append(f"{urlsplit(url).hostname}: {error}")
+                else:
+                    return path
+    except OSError as error:
+        if _is_whole(file, path):
+            return path
+        raise UserError(f"The download cache can't be used: {error}. Set DECANT_CACHE to another folder") from error
+    remedy = ", ".join(filter(None, [f"Get it elsewhere from {file.urls[0]} and put it at {path}", alternative]))
+    raise UserError(f"{file.filename} can't be downloaded ({'; '.join(failures)}). {remedy}")
+
+
+def verified_local(path: str | Path, sha256: str) -> Path:
+    """Returns the path of an archive that the user gave, after checking it.
+
+    Args:
+      path: `dataset.archive`.
+      sha256: `dataset.archive_sha256`, hex.
+
+    Raises:
+      UserError: there is no such file, or its hash is another.
+    """
+    archive = Path(path).expanduser()
+    try:
+        received = artifacts.sha256_file(archive)
+    except OSError as error:
+        raise UserError(f"`dataset.archive` must be a readable file ({error.strerror}). Received: {path}") from error
+    if received != sha256:
+        raise UserError(f"`dataset.archive_sha256` must be the sha256 of {path}, {received}. Received: {sha256}")
+    return archive
+
+
+def link(source: Path, destination: Path) -> None:
+    """Makes a file appear under another name too: a hard link, or a copy where that can't be."""
+    destination.unlink(missing_ok=True)
+    try:
+        destination.hardlink_to(source.resolve())
+    except OSError:
+        shutil.copyfile(source, destination)
+
+
+def _is_whole(file: RemoteFile, path: Path) -> bool:
+    """Tells whether a cache that can only be read, as many users of one machine share it, holds the verified file."""
+    try:
+        return _mismatch(file, path, path) is None
+    except OSError:  # it isn't there, or it has no published hash and none can be recorded
+        return False
+
+
+def _download(file: RemoteFile, url: str, path: Path, patience: Patience) -> None:
+    """Downloads from one mirror and gives the file its final name once it is verified."""
+    for attempt in range(patience.attempts):
+        if attempt:
+            time.sleep(patience.backoff_seconds * 2 ** (attempt - 1))
+        try:
+            _attempt(file, url, path, patience)
+        except _AttemptError as error:
+            if not error.again or attempt == patience.attempts - 1:
+                raise
+        else:
+            return
+
+
+def _attempt(file: RemoteFile, url: str, path: Path, patience: Patience) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    start = _resume_at(file, partial)
+    if start == 0 or start != file.size_bytes:
+        try:
+            start = _transfer(file, url, partial, start, patience)
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            raise _AttemptError(_in_short(error)) from error
+        except ValueError as error:  # of urllib.parse, which requests lets through
+            raise _AttemptError("it redirects to no address", again=False) from error
+    if file.size_bytes is not None and partial.stat().st_size < file.size_bytes:
+        raise _AttemptError("the connection broke off")
+    if mismatch := _mismatch(file, partial, path):
+        partial.unlink()
+        raise _AttemptError(mismatch, again=start > 0)
+    partial.replace(path)
+
+
+def _resume_at(file: RemoteFile, partial: Path) -> int:
+    # Without a published hash there is no telling whether two halves belong together.
+    if not partial.exists() or not (file.sha256 or file.md5):
+        return 0
+    size = partial.stat().st_size
+    return size if file.size_bytes is None or size <= file.size_bytes else 0
+
+
+def _transfer(file: RemoteFile, url: str, partial: Path, start: int, patience: Patience) -> int:
+    """Appends the rest of the file to `partial`; returns where it began, 0 if the server sent the whole file."""
+    headers = {"Accept_Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    with http_answers.get(url, patience.head_seconds, patience.timeout_seconds, **headers) as response:
+        resumed = bool(start) and response.status_code == 206
+        if (start and response.status_code == 416) or (
+            resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
+        ):
+            partial.unlink()
+            raise _AttemptError("it can't resume the download")
+        if not resumed and response.status_code != 200:
+            raise _AttemptError(f"HTTP {response.status_code}", again=response.status_code in TRY_AGAIN)
+        if response.headers.get("Content-Type", "").startswith("text/html"):
+            raise _AttemptError("it sent a web page, not the file", again=False)
+        start = start if resumed else 0
+        with partial.open("ab" if resumed else "wb") as output:
+            total = None if file.size_bytes is None else -(-(file.size_bytes - start) // BLOCK_BYTES)
+            for block in console.progress(_blocks(response, patience.block_seconds), file.filename, "MiB", total):
+                output.write(block)
+                if file.size_bytes is not None and output.tell() > file.size_bytes:
+                    partial.unlink()
+                    raise _AttemptError(f"it sent more than the {file.size_bytes} bytes of the file", again=False)
+    return start
+
+
+def _blocks(response: requests.Response, seconds: float) -> Iterator[bytes]:
+    """Yields a body in MiB, each of which must come within some seconds: an archive may take hours, not for ever."""
+    # Raw, for some servers declare an archive's own compression as the transfer's, and requests would undo it.
+    stream = response.raw.stream(BLOCK_BYTES, decode_content=False)
+    while True:
+        with http_answers.limited(response, seconds):
+            block: bytes = next(stream, b"")
+        if not block:
+            return
+        yield block
+
+
+def _mismatch(file: RemoteFile, content: Path, path: Path) -> str | None:
+    """Returns how the content differs from what `path` must hold, or None; records the hash if none is known."""
+    algorithm, expected = ("md5", file.md5) if file.md5 and not file.sha256 else ("sha256", file.sha256)
+    record = path.with_name(f"{path.name}.sha256")
+    with content.open("rb") as opened:
+        received = hashlib.file_digest(opened, algorithm).hexdigest()
+    if expected is None:
+        if not record.exists():
+            artifacts.write_bytes(record, f"{received}  {path.name}\n".encode())
+            console.say(f"{path.name}: no hash is published; from now on it must be {received} ({record})")
+        recorded = record.read_text(encoding="utf-8", errors="replace")[:64]
+        return None if received == recorded else f"its sha256 is {received}, not {recorded} as {record} recorded"
+    return None if received == expected else f"its {algorithm} is {received}, not {expected}"
+
+
+def _in_short(error: Exception) -> str:
+    if isinstance(error, http_answers.TooSlowError):
+        return "too slow"
+    if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError)):
+        return "no answer in time"
+    if isinstance(error, urllib3.exceptions.HTTPError):
+        return "the connection broke off"
+    return "no connection" if isinstance(error, requests.ConnectionError) else type(error).__name__

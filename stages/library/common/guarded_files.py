@@ -1,0 +1,223 @@
+"""The one reader of text and JSON that Decant wrote and others may have changed, damaged or made.
+
+A file comes from a checkout: a merge may have left its marks in it, a disk may have cut it, a stranger may have written
+it. Whatever it holds, the outcome is content of the stated type, or one line with the file, the key and the rule.
+"""
+
+import functools
+import json
+import math
+import os
+import re
+import reprlib
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, BinaryIO, cast
+
+import pydantic
+
+from stages.library.common.console import UserError
+
+REMEDY = "Run: dvc repro"
+MOST_TEXT_BYTES = 64 << 20  # the confusions of thousands of classes take less
+MOST_JSON_BYTES = 16 << 20  # of which Python makes at most some hundred MB of objects
+MOST_DEPTH = 32  # levels of lists and objects; ours have 5
+MOST_PROBLEMS = 3  # named in one line
+PLUGIN_NAME = r"^[a-z][a-z0-9_]*$"  # of a backbone, a head, a section
+CONFIG = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
+INTEGERS = range(-(1 << 63), 1 << 64)
+DIGITS = 20  # of the longest of them
+NO_KEYS: Mapping[str, str] = MappingProxyType({})
+CONFLICT = re.compile(r"^(?:<{7}|\|{7}|>{7})(?: .*)?$", re.MULTILINE)
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict = 3, 6, 6
+
+
+class FileError(UserError):
+    """A file holds something else than it should; the message names the file, the place and the rule."""
+
+
+def read_bytes(path: Path, max_bytes: int, remedy: str = REMEDY) -> bytes:
+    """Reads a regular file within a limit of size; a pipe or a device is never waited for.
+
+    Raises:
+      FileError: it can't be read, is no regular file or is larger.
+    """
+    try:
+        with _opened(path) as file:
+            if isinstance(path, os.PathLike) and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise FileError(f"{path} is not a regular file. {remedy}")
+            content = file.read(max_bytes + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        raise FileError(f"{path} can't be read: {reason}. {remedy}") from error
+    if len(content) > max_bytes:
+        raise FileError(f"{path} must have at most {max_bytes:,} bytes. {remedy}")
+    return content
+
+
+def _opened(path: Any) -> BinaryIO:
+    if not isinstance(path, os.PathLike):  # a path of fsspec, such as the feature store's in a bucket
+        return cast(BinaryIO, path.open("rb"))
+    return open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: PTH123 - a handle
+
+
+def read_text(path: Path, max_bytes: int = MOST_TEXT_BYTES, remedy: str = REMEDY) -> str:
+    """Reads a UTF-8 file, without the byte order mark where it has one.
+
+    Args:
+      path: of a regular file.
+      max_bytes: of the file.
+      remedy: ends the message; what makes the file anew.
+
+    Raises:
+      FileError: it can't be read, is larger, is not UTF-8, or a merge left the marks of a conflict in it.
+    """
+    content = read_bytes(path, max_bytes, remedy)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FileError(f"{path} must be UTF-8; byte {error.start} is not. {remedy}") from error
+    if mark := CONFLICT.search(text):
+        line = text.count("\n", 0, mark.start()) + 1
+        raise FileError(
+            f"{path} has the mark of a merge conflict in line {line}, {shortened(mark[0])}. Keep one of the two sides, "
+            f"or make it anew. {remedy}"
+        )
+    return text
+
+
+def read_json(path: Path, kind: Any, remedy: str = REMEDY) -> Any:
+    """Reads a JSON file.
+
+    Args:
+      path: of a regular file.
+      kind: what it must hold, as pydantic takes it in strict mode: nothing is converted.
+      remedy: ends the message; what makes the file anew.
+
+    Raises:
+      FileError: it can't be read, does not parse, or has other keys or values; each wrong key is named, up to three.
+    """
+    return parse_json(read_text(path, MOST_JSON_BYTES, remedy), kind, str(path), remedy)
+
+
+def parse_json(text: str | bytes, kind: Any, name: str, remedy: str = REMEDY) -> Any:
+    """Returns what a JSON text holds, as `read_json` does.
+
+    Args:
+      text: without a byte order mark.
+      kind: what it must hold.
+      name: of the file, for the message.
+      remedy: ends the message.
+
+    Raises:
+      FileError: it does not parse, or has other keys or values.
+    """
+    try:
+        content = json.loads(
+            text, parse_constant=_constant, parse_int=_integer, parse_float=_float, object_pairs_hook=_object
+        )
+        _check_depth(content)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise FileError(f"{name} is not JSON: {error.msg} ({place}). {remedy}") from error
+    except RecursionError as error:
+        raise FileError(f"{name} must have at most {MOST_DEPTH} levels of lists and objects. {remedy}") from error
+    except ValueError as error:
+        raise FileError(f"{name}: {error}. {remedy}") from error
+    try:
+        # From the text, for pydantic's strict mode takes a list for a tuple there.
+        return _adapter(kind).validate_json(text, strict=True)
+    except pydantic.ValidationError as error:
+        found = problems(error)
+        more = f"; {len(found) - MOST_PROBLEMS} more" if len(found) > MOST_PROBLEMS else ""
+        raise FileError(f"{name}: {'; '.join(found[:MOST_PROBLEMS])}{more}. {remedy}") from error
+
+
+def problems(error: pydantic.ValidationError, section: str = "", former: Mapping[str, str] = NO_KEYS) -> list[str]:
+    """Returns "`section.key`: rule. Received: value" for each key that breaks its rule.
+
+    Args:
+      error: of pydantic.
+      section: that all keys are in.
+      former: keys that were there in an earlier release -> what to do about them.
+    """
+    found = error.errors(include_url=False)
+    # A list with a bad item is also reported as too short, for what is left of it.
+    inner = {item["loc"][:-1] for item in found if len(item["loc"]) > 1}
+    return [_explain(section, item, former) for item in found if item["loc"] not in inner]
+
+
+def shortened(value: object) -> str:
+    """Returns a value as Python writes it, cut where it is long or deep; control characters are escapes."""
+    return _SHORT.repr(value)
+
+
+def check_text(text: str) -> None:
+    """Raises ValueError where a text can't be a name of anything: with a NUL, or of half a character."""
+    if "\0" in text:
+        raise ValueError(f"a text must not have a NUL. Received: {shortened(text)}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"a text must be Unicode, without lone surrogates. Received: {shortened(text)}") from None
+
+
+@functools.cache
+def _adapter(kind: Any) -> "pydantic.TypeAdapter[Any]":
+    return pydantic.TypeAdapter(kind)
+
+
+def _explain(section: str, item: Any, former: Mapping[str, str]) -> str:
+    keys = [section] if section else []
+    key = ".".join([*keys, *(str(part)[:80] for part in item["loc"])])
+    named = f"`{key}`" if key else "it"
+    if item["type"] == "missing":
+        return f"{named} is missing"
+    if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"{named} {former.get(key, 'is unknown')}. Received: {shortened(item['input'])}"
+    rule = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    return f"{named}: {rule[0].lower() + rule[1:]}. Received: {shortened(item['input'])}"
+
+
+def _constant(text: str) -> float:
+    raise ValueError(f"a number must be finite. Received: {text}")
+
+
+def _integer(text: str) -> int:
+    if len(text.lstrip("-")) > DIGITS or (number := int(text)) not in INTEGERS:
+        raise ValueError(f"an integer must have at most 64 bits. Received: {shortened(text)}")
+    return number
+
+
+def _float(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"a number must be finite. Received: {shortened(text)}")
+    return number
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{shortened(next(key for key in keys if keys.count(key) > 1))} stands twice in one object")
+    return content
+
+
+def _check_depth(content: object) -> None:
+    """Raises RecursionError where a value is nested too deeply, ValueError where a text in it is none."""
+    waiting = [(content, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        if depth > MOST_DEPTH:
+            raise RecursionError
+        if isinstance(value, str):
+            check_text(value)
+        elif isinstance(value, dict):
+            waiting += [(part, depth + 1) for pair in value.items() for part in pair]
+        elif isinstance(value, list):
+            waiting += [(part, depth + 1) for part in value]

@@ -1,0 +1,39 @@
+"""How a section of params.yaml becomes a validated, frozen dataclass. ../settings.py knows all sections."""
+
+import json
+from typing import TypeVar
+
+import pydantic
+
+from stages.library.common.console import UserError
+from stages.library.common.guarded_files import CONFIG as CONFIG
+from stages.library.common.guarded_files import problems
+
+T = TypeVar("T")
+
+MOST_PROBLEMS = 20  # named in one line
+# Keys that were there in an earlier release -> what to do about it.
+FORMER_KEYS = {
+    "evaluate.calibration_bins": "is no longer there: the calibration error has 15 bins everywhere. Delete it",
+    "extract.xla": "is no longer there: XLA is not used. Delete it",
+    "fewshot.draws": "is now `fewshot.repeats`",
+    "fewshot.train_per_class": "is now `fewshot.shots`",
+    "xgboost.workers": "is no longer there: XGBoost runs in one process. Delete it",
+}
+
+
+class ParamsError(UserError):
+    """A key of params.yaml breaks its rule; the message names the key, the rule and the value."""
+
+
+def parse(section: str, content: object, kind: type[T]) -> T:
+    """Validates one section against its dataclass.
+
+    Raises:
+      ParamsError: "`section.key`: rule. Received: value", one clause per offending key.
+    """
+    try:
+        # JSON, for pydantic's strict mode takes a list for a tuple there, and nothing is converted silently.
+        return pydantic.TypeAdapter(kind).validate_json(json.dumps(content, default=str), strict=True)
+    except pydantic.ValidationError as error:
+        raise ParamsError("; ".join(problems(error, section, FORMER_KEYS))) from error

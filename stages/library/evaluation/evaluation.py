@@ -1,0 +1,250 @@
+"""From a model's logits on the test split to its metrics, tables and pictures."""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pydantic
+
+from stages.library.common import artifacts, tables
+from stages.library.common.console import UserError
+from stages.library.common.params import CONFIG
+from stages.library.evaluation import model_size
+from stages.library.features.cache import METADATA_KEY
+from stages.library.records import dataset_file, leakage, tfrecord
+from stages.library.scoring import metrics, result_files
+from stages.library.scoring.probabilities import softmax
+
+LIKELIEST = 3
+
+
+@pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIG)
+class Params:
+    """Section `evaluate` of params.yaml."""
+
+    bootstrap_samples: Annotated[int, pydantic.Field(ge=100, le=1_000_000, description="resamples for the interval")]
+    pictures: Annotated[int, pydantic.Field(ge=1, le=100, description="test pictures shown in each picture")]
+    seed: Annotated[int, pydantic.Field(ge=0, description="chooses the test pictures shown and the resamples")]
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is evaluated.
+
+    Attributes:
+      name: of its head, or its kind: "ridge", "finetuned", "scratch".
+      kind: "head", "finetuned" or "scratch".
+      backbone: its pretrained network, or None.
+      folder: its artifact, with `curve.csv`, what it was trained on and, for heads, `cross_validation.json`.
+    """
+
+    name: str
+    kind: str
+    backbone: str | None
+    folder: Path
+
+    def __str__(self) -> str:
+        return f"{self.name} on {self.backbone}" if self.backbone else self.name
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A model's scores on the test split, in the order of its shards.
+
+    Attributes:
+      keys: hex sha256 of each picture, object (n,).
+      labels: int64 (n,).
+      logits: float32 (n, classes), finite.
+      classes: class names, in the order of the labels.
+      training_mode_logits: as `logits`, from the network in training mode (see `networks`), or None.
+      temperature: by which a head's logits are divided, or None for a network.
+    """
+
+    keys: np.ndarray
+    labels: np.ndarray
+    logits: np.ndarray
+    classes: tuple[str, ...]
+    training_mode_logits: np.ndarray | None = None
+    temperature: float | None = None
+
+
+def write_evaluation(
+    model: Model, predictions: Predictions, shards: Path, params: Params, metrics_path: Path, figures: Path
+) -> dict[str, Any]:
+    """Writes the metrics file and the folder of tables and pictures.
+
+    Args:
+      model: whose predictions these are.
+      predictions: on the test split of `shards`.
+      shards: folder of the TFRecord shards and dataset.json.
+      params: section `evaluate`.
+      metrics_path: JSON, nested objects of numbers only; written last.
+      figures: folder; replaced as a whole.
+
+    Returns:
+      The metrics.
+
+    Raises:
+      UserError: logits are not finite, the predictions are of other pictures or classes than the shards hold, or the
+        model was trained on test pictures.
+    """
+    dataset = dataset_file.read(shards / "dataset.json")
+    filenames = check(predictions, shards, dataset["classes"])
+    tested = dict(zip(predictions.keys, filenames, strict=True))
+    leakage.check(model.folder, tested, dataset["duplicates"]["across_official_split"])
+    numbers = measure(predictions, params)
+    if predictions.temperature is not None:
+        numbers["calibration"] = calibration_of(predictions, predictions.temperature)
+    if model.kind == "head":
+        numbers["cross_validation"] = rounded(
+            result_files.read_cross_validation(model.folder / "cross_validation.json")
+        )
+    if predictions.training_mode_logits is not None:
+        accuracy = metrics.top1_accuracy(predictions.training_mode_logits, predictions.labels)
+        numbers["training_mode"] = rounded({"top1_accuracy": accuracy})
+    numbers["size_bytes"] = model_size.in_bytes(model.folder, model.backbone if model.kind == "head" else None)
+    about = {
+        "model": model.name,
+        "kind": model.kind,
+        "backbone": model.backbone,
+        "dataset": {"name": dataset["name"], "sha256": artifacts.sha256_file(shards / "dataset.json")},
+    }
+    with artifacts.new_folder(figures) as folder:
+        write_tables(folder, predictions, filenames)
+        write_pictures(folder, model, predictions, shards, params)
+        shutil.copyfile(model.folder / "curve.csv", folder / "curve.csv")
+        artifacts.write_json(folder / "evaluation.json", about)
+    artifacts.write_json(metrics_path, numbers)
+    return numbers
+
+
+def check(predictions: Predictions, shards: Path, classes: Sequence[str]) -> list[str]:
+    """Returns the test pictures' file names; raises UserError where predictions and shards don't belong together."""
+    if not np.isfinite(predictions.logits).all():
+        rows = int((~np.isfinite(predictions.logits)).any(axis=1).sum())
+        raise UserError(f"the model gives NaN or infinite logits for {rows} test pictures: its training diverged")
+    if predictions.classes != tuple(classes):
+        different = sorted(set(predictions.classes) ^ set(classes))[:5]
+        raise UserError(f"the model's classes are not those of {shards}; they differ in {different}. Run: dvc repro")
+    found = [(record.key, record.filename) for record in test_records(shards)]
+    if [key for key, _ in found] != list(predictions.keys):
+        raise UserError(f"the predictions are of other test pictures than {shards} holds. Run: dvc repro")
+    return [filename for _, filename in found]
+
+
+def measure(predictions: Predictions, params: Params) -> dict[str, Any]:
+    """Returns the metrics: nested objects of numbers, rounded to six decimals."""
+    logits, labels = predictions.logits, predictions.labels
+    probabilities = softmax(logits)
+    confusion = metrics.confusion_matrix(labels, logits.argmax(axis=1), len(predictions.classes))
+    low, high = metrics.bootstrap_interval(logits.argmax(axis=1) == labels, params.bootstrap_samples, params.seed)
+    numbers: dict[str, Any] = rounded(
+        {
+            "top1_accuracy": metrics.top1_accuracy(logits, labels),
+            "top1_accuracy_interval": {"low": low, "high": high},
+            "top5_accuracy": metrics.topk_accuracy(logits, labels, 5),
+            "mean_class_accuracy": metrics.mean_class_accuracy(confusion),
+            "macro_f1": metrics.macro_f1(confusion),
+            "log_loss": metrics.log_loss(probabilities, labels),
+            "expected_calibration_error": metrics.expected_calibration_error(probabilities, labels),
+            "num_examples": len(labels),
+        }
+    )
+    return numbers
+
+
+def calibration_of(predictions: Predictions, temperature: float) -> dict[str, float]:
+    """Returns the temperature, and the expected calibration error that the logits would have without it."""
+    before = softmax(predictions.logits * np.float32(temperature))
+    error = metrics.expected_calibration_error(before, predictions.labels)
+    numbers: dict[str, float] = rounded({"temperature": temperature, "expected_calibration_error_before": error})
+    return numbers
+
+
+def rounded(content: Any) -> Any:
+    """Returns nested objects of numbers with six decimals, more than any test set resolves."""
+    if isinstance(content, dict):
+        return {key: rounded(value) for key, value in content.items()}
+    return round(content, 6)
+
+
+def test_records(shards: Path) -> Iterator[tfrecord.Record]:
+    """Yields the records of the test split in order."""
+    for path in tfrecord.find_shards(shards, "test"):
+        yield from tfrecord.read_shard(path)
+
+
+def write_tables(folder: Path, predictions: Predictions, filenames: Sequence[str]) -> None:
+    """Writes predictions.parquet, confusion.csv, per_class.csv and reliability.csv."""
+    classes, labels = predictions.classes, predictions.labels
+    probabilities = softmax(predictions.logits)
+    _write_predictions(folder / "predictions.parquet", predictions, probabilities, filenames)
+    confusion = metrics.confusion_matrix(labels, predictions.logits.argmax(axis=1), len(classes))
+    cells = ((classes[row], classes[column], confusion[row, column]) for row, column in np.argwhere(confusion))
+    tables.write_csv(folder / "confusion.csv", tables.CONFUSION, cells)
+    rows = zip(classes, metrics.class_accuracy(confusion), confusion.sum(axis=1), strict=True)
+    tested = ((name, f"{accuracy:.6f}", count) for name, accuracy, count in rows if count)
+    tables.write_csv(folder / "per_class.csv", tables.PER_CLASS, tested)
+    table = metrics.reliability(probabilities, labels)
+    bins = zip(table.confidence, table.accuracy, table.count, strict=True)
+    filled = ((f"{confidence:.6f}", f"{accuracy:.6f}", count) for confidence, accuracy, count in bins if count)
+    tables.write_csv(folder / "reliability.csv", tables.RELIABILITY, filled)
+
+
+def write_pictures(folder: Path, model: Model, predictions: Predictions, shards: Path, params: Params) -> None:
+    """Writes predictions.png, random test pictures, and mistakes.png, the most confident mistakes."""
+    from stages.library.figures import mosaics
+
+    labels, probabilities = predictions.labels, softmax(predictions.logits)
+    total = len(labels)
+    shuffled = np.random.default_rng(params.seed).permutation(total)
+    wrong = np.flatnonzero(predictions.logits.argmax(axis=1) != labels)
+    confident = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")]
+    chosen, mistakes = shuffled[: params.pictures], confident[: params.pictures]
+    cards = _cards(predictions, probabilities, shards, {int(row) for row in [*chosen, *mistakes]})
+    title = f"{model}: {len(chosen)} random test pictures; bold: the true class"
+    mosaics.write_predictions(folder / "predictions.png", title, [cards[row] for row in chosen])
+    tested = f"{total:,} test pictures"
+    title = f"{model}: no mistake on {tested}"
+    if len(wrong):
+        what = "the only mistake" if len(wrong) == 1 else f"the most confident of {len(wrong):,} mistakes"
+        title = f"{model}: {what} on {tested}; bold: the true class"
+    mosaics.write_predictions(folder / "mistakes.png", title, [cards[row] for row in mistakes])
+
+
+def _cards(predictions: Predictions, probabilities: np.ndarray, shards: Path, rows: set[int]) -> dict[int, Any]:
+    from stages.library.figures import mosaics, thumbnails
+
+    classes = predictions.classes
+    cards = {}
+    for row, record in enumerate(test_records(shards)):
+        if row in rows:
+            likeliest = np.argsort(-predictions.logits[row], kind="stable")[:LIKELIEST]
+            bars = [(classes[label], float(probabilities[row, label])) for label in likeliest]
+            pixels = thumbnails.thumbnail(record.encoded, mosaics.CARD_PX)
+            cards[row] = mosaics.Card(pixels, record.text, bars)
+    return cards
+
+
+def _write_predictions(
+    path: Path, predictions: Predictions, probabilities: np.ndarray, filenames: Sequence[str]
+) -> None:
+    chosen = predictions.logits.argmax(axis=1)
+    width = len(predictions.classes)
+    columns = {
+        "key": pa.array(predictions.keys, pa.string()),
+        # Bytes of a file name that are no UTF-8 are shown as escapes.
+        "filename": pa.array([name.encode(errors="backslashreplace").decode() for name in filenames], pa.string()),
+        "label": pa.array(predictions.labels, pa.int32()),
+        "prediction": pa.array(chosen, pa.int32()),
+        "confidence": pa.array(probabilities[np.arange(len(chosen)), chosen], pa.float32()),
+        "probabilities": pa.FixedSizeListArray.from_arrays(pa.array(probabilities.reshape(-1), pa.float32()), width),
+    }
+    about = {METADATA_KEY: json.dumps({"classes": predictions.classes}, ensure_ascii=False)}
+    pq.write_table(pa.table(columns).replace_schema_metadata(about), path, compression="zstd")

@@ -1,0 +1,227 @@
+"""Features of every picture by a pretrained network: taken from the feature store, and computed where it has none."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pydantic
+
+from stages.library.common import artifacts, console, hashing, source_code, store_location
+from stages.library.common.console import UserError
+from stages.library.common.params import CONFIG
+from stages.library.common.plugins import PLUGINS, plugin_names
+from stages.library.extraction import batch_slots, extraction_code
+from stages.library.extraction import engine as engines
+from stages.library.extraction import runtime as runtimes
+from stages.library.extraction.engine import Resources
+from stages.library.extraction.feature_store import FeatureStore, Rows
+from stages.library.extraction.feature_table import FeatureTable
+from stages.library.extraction.runtime import Plan
+from stages.library.extraction.worker import Job
+from stages.library.features import cache
+from stages.library.features.cache import Source
+from stages.library.networks import contract as backbones
+from stages.library.networks import weights
+from stages.library.networks.contract import Backbone
+from stages.library.records import index as record_index
+from stages.library.records import preprocessing, tfrecord
+from stages.library.records.index import RecordIndex
+from stages.library.records.preprocessing import Preprocessing, ResizeMethod
+
+ATTEMPTS = 3
+PIXELS_PER_BATCH = 8 * 128**2
+AUTOMATIC_BATCHES = 2, 8
+
+
+@pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIG)
+class Params:
+    """Section `extract` of params.yaml."""
+
+    input_size_px: Annotated[int | None, pydantic.Field(ge=32, le=1024, description="side; null: the backbone's own")]
+    central_crop: Annotated[float, pydantic.Field(gt=0, le=1, description="fraction of each side that is kept")]
+    resize: Annotated[ResizeMethod, pydantic.Field(description="how the crop is brought to the square")]
+    flip: Annotated[bool, pydantic.Field(description="average the features with those of the mirror image")]
+    batch_size: Annotated[int | None, pydantic.Field(ge=1, le=4096, description="images per forward pass")]
+    weights: Annotated[dict[str, str], pydantic.Field(description="backbone -> published variant or path of a file")]
+    runtime: Annotated[runtimes.Name, pydantic.Field(description="what runs the network")]
+    precision: Annotated[runtimes.Precision, pydantic.Field(description="of the network's arithmetic")]
+    calibration_images: Annotated[int, pydantic.Field(ge=1, le=100_000, description="training pictures, for int8")]
+    seed: Annotated[int, pydantic.Field(ge=0, description="chooses the pictures for int8")]
+    engine: Annotated[engines.Name, pydantic.Field(description="where the batches are computed")]
+    ray_actors: Annotated[int | None, pydantic.Field(ge=1, description="null: as many as there is room for")]
+    ray_cpus: Annotated[int, pydantic.Field(ge=1, description="cores of each actor")]
+    ray_gpus: Annotated[float, pydantic.Field(ge=0, description="GPUs of each actor, e.g. 0.5")]
+
+    @pydantic.field_validator("weights")
+    @classmethod
+    def _known(cls, chosen: dict[str, str]) -> dict[str, str]:
+        known = plugin_names(PLUGINS["backbones"])
+        if not set(chosen) <= set(known):
+            raise ValueError(f"keys must be among {', '.join(known)}")
+        return chosen
+
+    @pydantic.model_validator(mode="after")
+    def _suits_the_runtime(self) -> "Params":
+        possible = {"tensorflow": ("float32", "float16"), "openvino": ("float32", "int8")}[self.runtime]
+        if self.precision not in possible:
+            raise ValueError(f"`precision` must be {' or '.join(possible)} with `runtime` {self.runtime}")
+        return self
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What `extract` did: numbers of pictures, how many of them were computed, side of the input in pixels."""
+
+    images: int
+    computed: int
+    size_px: int
+
+
+def input_size_px(backbone: Backbone, params: Params) -> int:
+    """Returns the side of the square input.
+
+    Raises:
+      UserError: it is below what the backbone can take.
+    """
+    size_px = params.input_size_px or backbone.input_size_px
+    if size_px < backbone.min_input_px:
+        raise UserError(
+            f"`extract.input_size_px` must be at least {backbone.min_input_px} for {backbone.name}, or null for its "
+            f"own {backbone.input_size_px}. Received: {size_px}"
+        )
+    return size_px
+
+
+def batch_size(params: Params, size_px: int) -> int:
+    """Returns the number of images per forward pass; without one in `params`, what keeps a CPU core's cache in use.
+
+    Measured on 2 cores with EfficientNet-Lite0, images a second by TensorFlow with batches of 1, 2, 4, 8 and 16: at
+    96 px 252, 295, 356, 423, 456; at 224 px 83, 87, 81, 73, 70; by OpenVINO 583, 607, 797, 903, 860 and 159, 166, 164,
+    151, 142. InceptionV3 at 299 px is as fast with any of them. Large batches also leave slots empty (`slots`).
+    """
+    if params.batch_size is not None:
+        return params.batch_size
+    fitting = PIXELS_PER_BATCH // size_px**2
+    return int(np.clip(1 << max(fitting.bit_length() - 1, 0), *AUTOMATIC_BATCHES))
+
+
+def covered(
+    backbone: Backbone, weights_sha256: str, preparation: Preprocessing, plan: Plan, runtime: str, calibration: str = ""
+) -> dict[str, Any]:
+    """Returns all that a picture's features depend on beside the picture; its hash is their fingerprint.
+
+    Args:
+      backbone: the network.
+      weights_sha256: hex, of its weight file.
+      preparation: how a picture becomes its input.
+      plan: what it is compiled for.
+      runtime: name of what runs it.
+      calibration: hash over the pictures that int8 is calibrated on, or "".
+    """
+    return {
+        "code": source_code.sha256(extraction_code.files(backbone.name, runtime)),
+        "versions": extraction_code.versions(runtime, plan.precision),
+        "backbone": backbone.name,
+        "weights_sha256": weights_sha256,
+        "preprocessing": {"description": preprocessing.DESCRIPTION, **asdict(preparation)},
+        "runtime": runtime,
+        "plan": asdict(plan),
+        "calibration": calibration,
+        "tapped": runtimes.TAPPED,
+        "dtype": cache.DTYPE,
+    }
+
+
+def fingerprint(content: dict[str, Any]) -> str:
+    """Returns the hex sha256 over what `covered` returns."""
+    return artifacts.sha256_bytes(artifacts.canonical_json(content).encode())
+
+
+def calibration_rows(index: RecordIndex, params: Params) -> tuple[int, ...]:
+    """Returns the rows of the training pictures that int8 is calibrated on, the same ones in whatever order they stand.
+
+    Args:
+      index: of all splits.
+      params: `calibration_images` of them are chosen by `seed`, or all where there are fewer.
+    """
+    training = [name.name.startswith("train-") for name in index.paths]
+    rows = np.flatnonzero(np.repeat(training, index.counts))
+    rows = rows[np.unique(index.keys[rows], return_index=True)[1]]
+    numbers = [hashing.uniform(key.decode(), "calibration", params.seed) for key in index.keys[rows].tolist()]
+    return tuple(rows[np.argsort(numbers)[: params.calibration_images]].tolist())
+
+
+def extract(name: str, params: Params, shards: Path, dataset: Mapping[str, Any], out: Path) -> Extracted:
+    """Writes the features of every picture: `out/SPLIT-00000-of-00004.parquet`, one file per TFRecord shard.
+
+    They come from the feature store; what it lacks is computed and added first, part by part, so that a killed run goes
+    on where it was. The files are the same bytes whatever the store held. Memory is independent of the number of
+    pictures, but for some 150 bytes each.
+
+    Args:
+      name: of the backbone.
+      params: section `extract`.
+      shards: folder of TFRecord shards, all splits.
+      dataset: content of its dataset.json: "name", "classes" in the order of the labels, and "content_sha256" as the
+        stage tfrecord writes it, which the shards are then checked against.
+      out: existing folder.
+
+    Raises:
+      UserError: shards or weights are missing or damaged, a shard is another data set's, the input size is too small,
+        or the disk is full.
+    """
+    backbone: Backbone = backbones.lookup(name).BACKBONE
+    size_px = input_size_px(backbone, params)
+    preparation = Preprocessing(size_px, params.central_crop, params.resize)
+    plan = Plan(size_px, batch_size(params, size_px), params.flip, params.precision)
+    paths = [path for split in tfrecord.SPLITS for path in tfrecord.find_shards(shards, split)]
+    index = record_index.build(console.progress(paths, "read shards", "shards"))
+    if "content_sha256" in dataset:
+        record_index.check(index, dataset, shards)
+    weights_sha256 = artifacts.sha256_file(weights.locate(backbone, params.weights.get(name)))
+    calibration = calibration_rows(index, params) if params.precision == "int8" else ()
+    sample = artifacts.sha256_bytes(b"".join(index.keys[list(calibration)])) if calibration else ""
+    content = covered(backbone, weights_sha256, preparation, plan, params.runtime, sample)
+    identity = fingerprint(content)
+    widths = backbone.feature_width, backbone.num_logits
+    store = FeatureStore(store_location.root() / identity, content, *widths)
+    table = FeatureTable(out / "rows.partial", index, *widths)
+    try:
+        computed = 0
+        for _ in range(ATTEMPTS):  # a part that is damaged or vanishes between is computed again
+            missing = table.missing(store.keys(store.parts()))
+            if len(missing):
+                job = Job(name, params.weights, preparation, params.runtime, plan, index, calibration)
+                computed += _compute(job, params, missing, store, dataset["name"], table)
+            if not table.complete:
+                table.fill(store.read(store.parts()))
+            if table.complete:
+                break
+        else:
+            raise UserError(f"{store_location.root()} loses what is written to it. Set DECANT_STORE to another folder")
+        store.mark_used()
+        classes = tuple(dataset["classes"])
+        described = (name, size_px, params.central_crop, params.resize, params.flip, weights_sha256)
+        table.write_shards(out, Source(*described, identity, classes))
+    finally:
+        table.close()
+    return Extracted(len(index.keys), computed, size_px)
+
+
+def _compute(
+    job: Job, params: Params, missing: np.ndarray, store: FeatureStore, dataset: str, table: FeatureTable
+) -> int:
+    """Adds the features of some rows of the index to the store and maybe to the table; returns their number."""
+    schedule = batch_slots.schedule(job.index.keys[missing], job.plan.batch_size)
+    batches = np.where(schedule >= 0, missing[schedule], -1)
+    resources = Resources(params.ray_actors, params.ray_cpus, params.ray_gpus)
+
+    def take(rows: Rows) -> None:
+        table.fill([rows])
+
+    with console.progress_bar(f"bottleneck-extract {job.backbone}", "images", len(missing)) as bar:
+        for count in engines.lookup(params.engine).run(job, batches, store, dataset, resources, take):
+            bar.update(count)
+    return len(missing)

@@ -1,0 +1,85 @@
+"""The outs of bottleneck-extract, put together from the parts of the feature store in whatever order those come."""
+
+import errno
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from stages.library.common import console
+from stages.library.common.threads import ahead
+from stages.library.extraction.feature_store import Rows
+from stages.library.features.cache import DTYPE, ShardWriter, Source
+from stages.library.records.index import RecordIndex
+
+ROWS_PER_BLOCK = 1024
+
+
+class FeatureTable:
+    """Rows of features in the order of the shards, in a scratch file: memory is independent of their number.
+
+    Args:
+      path: of the scratch file, which `close` removes.
+      index: which pictures there are, in which order.
+      feature_width, num_logits: of a row.
+    """
+
+    def __init__(self, path: Path, index: RecordIndex, feature_width: int, num_logits: int):
+        self._path = path
+        self._index = index
+        self._widths = feature_width, num_logits
+        self._row_bytes = np.dtype(DTYPE).itemsize * (feature_width + num_logits)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        self._order = np.argsort(index.keys, kind="stable")
+        self._sorted = index.keys[self._order]
+        self._filled = np.zeros(len(index.keys), bool)
+
+    def missing(self, stored: np.ndarray) -> np.ndarray:
+        """Returns the rows still to be filled whose keys are not among `stored`; of equal pictures the first one."""
+        rows = np.flatnonzero(~self._filled & ~np.isin(self._index.keys, stored))
+        return np.sort(rows[np.unique(self._index.keys[rows], return_index=True)[1]])
+
+    def fill(self, parts: Iterable[Rows]) -> None:
+        """Takes from some parts what stands in the table; other pictures are passed over."""
+        for part in parts:
+            first = np.searchsorted(self._sorted, part.keys, "left")
+            last = np.searchsorted(self._sorted, part.keys, "right")
+            values = np.hstack([part.bottleneck, part.logits])
+            for source in np.flatnonzero(last > first):
+                content = values[source].tobytes()
+                for row in self._order[first[source] : last[source]]:
+                    if os.pwrite(self._file, content, int(row) * self._row_bytes) < len(content):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+                    self._filled[row] = True
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row is filled."""
+        return bool(self._filled.all())
+
+    def write_shards(self, folder: Path, source: Source) -> None:
+        """Writes `folder/SPLIT-00000-of-00004.parquet`, one file for each TFRecord shard."""
+        ends = np.cumsum(self._index.counts).tolist()
+        shards = list(zip(self._index.paths, [0, *ends], ends, strict=False))
+
+        def write(shard: tuple[Path, int, int]) -> None:
+            path, start, stop = shard
+            writer = ShardWriter(folder / f"{path.stem}.parquet", source, *self._widths)
+            for begin in range(start, stop, ROWS_PER_BLOCK):
+                end = min(begin + ROWS_PER_BLOCK, stop)
+                content = os.pread(self._file, (end - begin) * self._row_bytes, begin * self._row_bytes)
+                values = np.frombuffer(content, DTYPE).reshape(end - begin, -1)
+                bottleneck, logits = np.split(values, [self._widths[0]], axis=1)
+                keys = self._index.keys[begin:end].astype(str).tolist()
+                writer.write(keys, self._index.labels[begin:end], bottleneck, logits)
+            writer.close()
+
+        written = ahead(write, shards, os.cpu_count() or 1)
+        for _ in console.progress(written, "write features", "shards", total=len(shards)):
+            pass
+
+    def close(self) -> None:
+        """Removes the scratch file."""
+        os.close(self._file)
+        self._path.unlink()

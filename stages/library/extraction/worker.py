@@ -1,0 +1,137 @@
+"""One network and the pictures that go through it: decoding, preprocessing, network and the caller's work overlap.
+
+On a CPU a thread takes some batches from their records to their features, and as many run as keep the hardware busy. So
+pixels are handed over to nobody. A pipeline of tf.data before the network's threads made them wait, and took several
+times the CPU time of the decoding and resizing in it (docs/performance.md). For a GPU every core decodes parts of
+batches, and few threads put the parts together and call the network.
+"""
+
+import contextlib
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stages.library.common import console, tensorflow_runtime
+from stages.library.common.threads import ahead
+from stages.library.extraction import cpu_pixels, gpu_pixels
+from stages.library.extraction import runtime as runtimes
+from stages.library.extraction.feature_store import Rows
+from stages.library.extraction.runtime import Plan
+from stages.library.features.cache import quantize
+from stages.library.records import preprocessing
+from stages.library.records.index import RecordIndex
+from stages.library.records.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+PICTURES_AT_ONCE = 64
+BYTES_AT_ONCE = 1 << 23
+DECODED_AT_ONCE = 16  # for a GPU: more make its first batch late, fewer make more small calls
+PIXEL_BYTES = 3 * np.dtype(np.float32).itemsize
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is computed; it can be pickled and sent to another machine that sees the same files.
+
+    Attributes:
+      backbone: its name; weights: `extract.weights`; preparation: how a picture becomes its input.
+      runtime: name of the runtime; plan: what the network is compiled for.
+      index: the pictures.
+      calibration: rows of the pictures that int8 is calibrated on.
+    """
+
+    backbone: str
+    weights: Mapping[str, str]
+    preparation: Preprocessing
+    runtime: str
+    plan: Plan
+    index: RecordIndex
+    calibration: tuple[int, ...] = ()
+
+
+class Worker:
+    """A compiled network.
+
+    Raises:
+      UserError: the runtime or the weights can't be had.
+    """
+
+    def __init__(self, job: Job):
+        runtime = runtimes.lookup(job.runtime)
+        runtime.prepare(job.plan.precision)
+        from stages.library.networks.weights import build_with_weights  # after the runtime's settings
+
+        model, _, _ = build_with_weights(job.backbone, job.plan.size_px, job.weights)
+        self._job = job
+        self._compiled = runtime.compile(model, job.plan, self._calibration())
+        self._on_gpu = self._compiled.device != preprocessing.CPU
+        if self._on_gpu:
+            self._block = gpu_pixels.block(job.preparation, self._compiled.device)
+            if job.plan.batch_size < DECODED_AT_ONCE:
+                size = f"`extract.batch_size` is {job.plan.batch_size}, which suits a CPU"
+                console.say(f"{size}; for this GPU set it to 64 or more")
+        else:
+            self._pixels = cpu_pixels.block(job.preparation)
+
+    def features(self, batches: np.ndarray) -> Iterator[Rows]:
+        """Yields the features of each batch or of some that follow each other, in order.
+
+        Args:
+          batches: rows of the index, int64 (batches, batch_size), -1 where a slot stays empty.
+        """
+        if self._on_gpu:
+            yield from self._through_gpu(batches)
+            return
+        plan = self._job.plan
+        batch_bytes = plan.batch_size * plan.size_px**2 * PIXEL_BYTES
+        at_once = max(min(PICTURES_AT_ONCE // plan.batch_size, BYTES_AT_ONCE // batch_bytes), 1)
+        blocks = (batches[start : start + at_once] for start in range(0, len(batches), at_once))
+        yield from ahead(self._run, blocks, self._compiled.callers)
+
+    def _run(self, batches: np.ndarray) -> Rows:
+        """Returns the features of some batches; preparing them at once saves most of the calls' own cost."""
+        contents = np.empty(batches.size, object)
+        contents[:] = list(self._job.index.serialized(_filled(batches).ravel()))
+        outputs = [self._compiled.forward(images) for images in self._pixels(contents.reshape(batches.shape))]
+        bottleneck, logits = (np.stack(values) for values in zip(*outputs, strict=True))
+        return self._rows(batches, bottleneck, logits)
+
+    def _through_gpu(self, batches: np.ndarray) -> Iterator[Rows]:
+        """Yields the features of each batch."""
+        import tensorflow as tf
+
+        starts = range(0, batches.shape[1], DECODED_AT_ONCE)
+        parts = (_filled(batch)[start : start + DECODED_AT_ONCE] for batch in batches for start in starts)
+        cores = tensorflow_runtime.cores()
+        pixels = ahead(self._block_of, parts, cores + cores // 4)  # some wait for the GPU
+
+        def run(item: "tuple[np.ndarray, list[tf.Tensor]]") -> Rows:
+            batch, parts = item
+            with tf.device(self._compiled.device):
+                images = tf.concat(parts, 0)
+            return self._rows(batch, *self._compiled.forward(images))
+
+        with contextlib.closing(pixels):
+            items = ((batch, list(itertools.islice(pixels, len(starts)))) for batch in batches)
+            yield from ahead(run, items, self._compiled.callers)
+
+    def _block_of(self, rows: np.ndarray) -> "tf.Tensor":
+        return self._block(list(self._job.index.serialized(rows)))
+
+    def _rows(self, batches: np.ndarray, bottleneck: np.ndarray, logits: np.ndarray) -> Rows:
+        taken = batches >= 0
+        return Rows(self._job.index.keys[batches[taken]], quantize(bottleneck[taken]), quantize(logits[taken]))
+
+    def _calibration(self) -> Iterator["tf.Tensor"]:
+        for content in self._job.index.serialized(self._job.calibration):
+            yield preprocessing.parse(content, self._job.preparation)["image"][None]
+
+
+def _filled(batches: np.ndarray) -> np.ndarray:
+    """Returns rows with one of them in the slots that stay empty: a picture more than once does no harm."""
+    return np.where(batches >= 0, batches, batches.max())

@@ -1,0 +1,102 @@
+"""Pictures of accuracy against a cost: which models are worth theirs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from stages.library.figures import charts
+
+NAME_CHARACTERS = 40
+
+
+@dataclass(frozen=True)
+class Point:
+    """A model in the picture.
+
+    Attributes:
+      name: of the model.
+      accuracy: in [0, 1].
+      cost: > 0, in the unit of the axis.
+      costs: all its costs in words, to stand behind its accuracy.
+      area: of its mark, in square points.
+      interval: low and high end of its accuracy's interval, or None.
+    """
+
+    name: str
+    accuracy: float
+    cost: float
+    costs: str
+    area: float = 60.0
+    interval: tuple[float, float] | None = None
+
+
+def frontier(points: Sequence[Point]) -> list[Point]:
+    """Returns the points that no other one beats in both accuracy and cost, the cheapest first."""
+    found: list[Point] = []
+    for point in sorted(points, key=lambda point: (point.cost, -point.accuracy)):
+        if not found or point.accuracy > found[-1].accuracy:
+            found.append(point)
+    return found
+
+
+def draw(points: Sequence[Point], xlabel: str, title: str) -> bytes:
+    """Draws accuracy against a cost on a logarithmic axis, a line through the frontier; returns a PNG.
+
+    Args:
+      points: at least one.
+      xlabel: what the cost is, with its unit.
+      title: of the picture.
+    """
+    best = frontier(points)
+    names = [charts.shorten(point.name, NAME_CHARACTERS) for point in points]
+    with charts.style([title, xlabel, *names]):
+        figure = Figure(figsize=(9, max(3.6, 0.9 + 0.2 * len(points))), layout="constrained")
+        axes = figure.add_subplot()
+        axes.plot([point.cost for point in best], [point.accuracy for point in best], color=charts.GREY, zorder=1)
+        for point in points:
+            color, marker = (charts.BLUE, "o") if point in best else (charts.DARK_GREY, "D")
+            if point.interval:
+                axes.vlines(point.cost, *point.interval, color=color, linewidth=1, alpha=0.5, zorder=1)
+            axes.scatter(point.cost, point.accuracy, s=point.area, color=color, marker=marker, alpha=0.8, zorder=2)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set(xlabel=xlabel, ylabel="test top-1 accuracy", title=title)
+        axes.yaxis.set_major_formatter("{x:.1%}")
+        axes.grid(color=charts.GREY, linewidth=0.5, alpha=0.6)
+        # Names in a column beside the points: the heads of one backbone cost the same and would hide each other.
+        low, high = axes.get_ylim()
+        order = sorted(range(len(points)), key=lambda row: points[row].accuracy)
+        heights = spread([(points[row].accuracy - low) / (high - low) for row in order])
+        for row, height in zip(order, heights, strict=True):
+            axes.annotate(
+                f"{names[row]}  {points[row].accuracy:.1%}, {points[row].costs}",
+                (points[row].cost, points[row].accuracy),
+                (1.03, height),
+                textcoords="axes fraction",
+                fontsize=8,
+                va="center",
+                arrowprops={"arrowstyle": "-", "color": charts.GREY, "linewidth": 0.8, "relpos": (0, 0.5)},
+                annotation_clip=False,
+            )
+        return charts.png(figure)
+
+
+def spread(wanted: Sequence[float]) -> list[float]:
+    """Returns heights near the wanted ones, so far apart that no name hides another; all in [0, 1], rising.
+
+    Args:
+      wanted: in [0, 1], rising.
+    """
+    gap = min(0.075, 1 / max(len(wanted) - 1, 1))
+    heights = list(wanted)
+    for place in range(1, len(heights)):
+        heights[place] = max(heights[place], heights[place - 1] + gap)
+    top = 1.0
+    for place in reversed(range(len(heights))):
+        heights[place] = top = min(heights[place], top)
+        top -= gap
+    return [max(height, 0.0) for height in heights]

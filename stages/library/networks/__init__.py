@@ -1,0 +1,1 @@
+"""A backbone's contract and its weight files."""

@@ -1,0 +1,99 @@
+"""Networks of keras.applications and their published .h5 files."""
+
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.library.common.console import UserError
+from stages.library.networks import hdf5
+
+if TYPE_CHECKING:
+    import keras
+
+NUMBERED = re.compile(r"(.+?)(?:_(\d+))?")
+
+
+def build(application: Callable[..., "keras.Model"], input_size_px: int, name: str) -> "keras.Model":
+    """Returns a network of keras.applications as a backbone with random weights, for pixels scaled to [-1, 1]."""
+    import keras
+
+    pixels = keras.Input((input_size_px, input_size_px, 3), name="pixels")
+    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1, name="scaling")(pixels)
+    network = with_stable_names(application(weights=None, input_tensor=scaled, classifier_activation=None))
+    outputs = {"bottleneck": network.get_layer("avg_pool").output, "logits": network.get_layer("predictions").output}
+    return keras.Model(network.inputs[0], outputs, name=name)
+
+
+def load_h5(model: "keras.Model", path: Path, name: str) -> None:
+    """Fills a model from a published .h5 file with top, every variable exactly once.
+
+    The file lists its layers in the network's topological order, and Keras goes by that order, not by names, which
+    depend on what else was built in the process that wrote it. Keras checks the numbers of layers and of variables and
+    the shapes.
+
+    Args:
+      model: of the file's architecture; layers without variables don't count.
+      path: the file.
+      name: the backbone's, for the error.
+
+    Raises:
+      UserError: the file can't be read, or has other layers or shapes than the network.
+    """
+    try:
+        hdf5.check(path)
+        load(model, path)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} must be an .h5 weight file of {name} with its top: {reason}") from error
+
+
+def load(model: "keras.Model", path: Path) -> None:
+    """Fills a model from a file that `hdf5.check` has read; raises OSError or ValueError where it does not fit."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # Keras only warns where some layers keep random weights
+            model.load_weights(path)
+    except (UserWarning, KeyError, IndexError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
+        raise ValueError(str(error) or type(error).__name__) from error
+
+
+def with_stable_names(network: "keras.Model") -> "keras.Model":
+    """Returns a copy whose automatically named layers are named as in a fresh process: conv2d, conv2d_1, ..."""
+    import keras
+
+    numbers = {layer.name: automatic for layer in network.layers if (automatic := _automatic(layer))}
+    first: dict[str, int] = {}
+    for kind, number in numbers.values():
+        first[kind] = min(first.get(kind, number), number)
+
+    def renamed(layer: Any) -> Any:
+        config = layer.get_config()
+        if layer.name in numbers:
+            kind, number = numbers[layer.name]
+            config["name"] = f"{kind}_{number - first[kind]}" if number > first[kind] else kind
+        return type(layer).from_config(config)
+
+    return keras.models.clone_model(network, clone_function=renamed)
+
+
+def numbered(convolutions: Sequence[str]) -> dict[str, str]:
+    """Gives the n-th convolution that a network made, and the n-th batch normalization, the n-th of some names.
+
+    Returns:
+      {"conv2d": convolutions[0], "batch_normalization": convolutions[0], "conv2d_1": convolutions[1], ...}
+    """
+    return {
+        f"{kind}_{number}" if number else kind: name
+        for number, name in enumerate(convolutions)
+        for kind in ("conv2d", "batch_normalization")
+    }
+
+
+def _automatic(layer: Any) -> tuple[str, int] | None:
+    """Returns kind and number of a name that Keras made from the class, as in batch_normalization_3; else None."""
+    match = NUMBERED.fullmatch(layer.name)
+    if match is None or match[1].replace("_", "") != type(layer).__name__.lower():
+        return None
+    return match[1], int(match[2] or 0)

@@ -1,0 +1,54 @@
+"""Fills a network from the arrays of a weight file, by name: every variable and every array exactly once."""
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stages.library.common.console import UserError
+
+if TYPE_CHECKING:
+    import keras
+
+NAMES_SHOWN = 5
+
+
+def fill(
+    model: "keras.Model",
+    arrays: Mapping[str, np.ndarray],
+    path: Path,
+    published_name: Callable[[Any, Any], str],
+    converted: Callable[[np.ndarray, Any], np.ndarray],
+) -> None:
+    """Assigns every variable of a network.
+
+    Args:
+      model: to be filled; its name stands in errors.
+      arrays: by published name; each must belong to a variable.
+      path: of the weight file, for errors.
+      published_name: (layer, variable) -> its name among the arrays.
+      converted: (array, layer) -> the array in Keras' layout.
+
+    Raises:
+      UserError: an array is missing, is left over, or has another shape.
+    """
+    variables = {
+        published_name(layer, variable): (layer, variable) for layer in model.layers for variable in layer.weights
+    }
+    if missing := variables.keys() - arrays.keys():
+        raise UserError(f"{path} lacks weights of {model.name}: {_some(missing)}")
+    if unused := arrays.keys() - variables.keys():
+        raise UserError(f"{path} has weights that {model.name} lacks: {_some(unused)}")
+    for name, (layer, variable) in variables.items():
+        value = converted(arrays[name], layer)
+        if value.shape != tuple(variable.shape):
+            raise UserError(
+                f"{path}: {name} must have the shape {tuple(variable.shape)} in Keras. Received: {value.shape}"
+            )
+        variable.assign(value)
+
+
+def _some(names: Collection[str]) -> str:
+    shown = ", ".join(sorted(names)[:NAMES_SHOWN])
+    return shown if len(names) <= NAMES_SHOWN else f"{shown} and {len(names) - NAMES_SHOWN} more"

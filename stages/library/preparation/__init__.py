@@ -1,0 +1,1 @@
+"""Pictures in: verified, converted, split."""

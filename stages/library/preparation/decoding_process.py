@@ -1,0 +1,230 @@
+"""The process in which strangers' pictures are decoded, under limits; `decoding_workers` starts it and talks to it.
+
+It loads Pillow once and then divides: each worker is a copy of it that reads pictures from a socket of its own, and is
+there within milliseconds. Before each picture a worker sets the limits anew, by what the file's size and the head let
+expect. What goes beyond them ends the worker and nothing else. A worker opens no file: so it starts no program either.
+"""
+
+import gc
+import importlib
+import itertools
+import json
+import math
+import mmap
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import AvifImagePlugin
+
+from stages.library.figures import thumbnails
+from stages.library.preparation import normalisation
+from stages.library.preparation.normalisation import PictureError
+
+REQUEST = struct.Struct(">BQ?")  # number of files, most pixels of each, whether the pixels are wanted
+LENGTH = struct.Struct(">Q")  # of each file; then come the files, but for those that fit into the shared memory
+SHARED_BYTES = 1 << 20  # where small files stand one after another, behind a byte: the number of the file in work
+MAX_FILES = 32  # in a request: both sides sleep less often, for a small picture takes no longer than to wake a process
+# Kind, length of what follows, whether PNG, height, width, smallest and largest value, their sum and count, sha256.
+ANSWER = struct.Struct(">cQ?IIBBQQ32s")
+REFUSED, KEPT, ENCODED, PIXELS = b"R", b"K", b"E", b"P"
+LATER = b"L"  # in place of an answer: the others are large, ask for this and what follows again
+LARGE_BYTES = 4 << 20
+NO_MORE = (0, False, 0, 0, 0, 0, 0, 0, b"")  # what stands behind the kind of an answer that has no picture
+CONTROL = struct.Struct(">q")  # to it: process id of a worker that has ended, or FORK; from it: its status, or a new id
+FORK = 0
+CONTROL_FD = 0
+
+STATM = Path("/proc/self/statm")
+STEP_BYTES = 64 << 20  # of the limit of memory, so that few pictures change it
+# What Pillow imports on its way to some pictures, when no file can be opened any more.
+IMPORTED_LATER = ("ImageChops", "ImageCms", "ImageColor", "ImageFile", "ImageMode", "ImagePalette", "ImageSequence")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a picture may cost, about three times what good ones do; docs/reliability.md has the measurements.
+
+    Attributes:
+      memory_bytes: beside what the process has at rest.
+      bytes_per_pixel: further memory, when the head has been checked.
+      bytes_per_byte: further memory for each byte of the file, of which some decoders make copies.
+      cpu_seconds: of any picture.
+      seconds_per_megapixel: further ones, when the head has been checked.
+      seconds_per_megabyte: further ones for the file, as JPEG 2000 takes.
+      stall_seconds: of the clock, beside ten times the CPU time: for what waits and does nothing.
+    """
+
+    memory_bytes: int = 256 << 20
+    bytes_per_pixel: int = 48
+    bytes_per_byte: int = 3
+    cpu_seconds: float = 2.0
+    seconds_per_megapixel: float = 0.5
+    seconds_per_megabyte: float = 0.6
+    stall_seconds: float = 60.0
+
+    def memory(self, length: int, pixels: int) -> int:
+        """Returns the bytes that a file of some length and pixels may take; without pixels, its head alone."""
+        return self.memory_bytes + self.bytes_per_byte * length + self.bytes_per_pixel * pixels
+
+    def cpu(self, length: int, pixels: int) -> float:
+        """Returns the seconds of CPU time that it may take."""
+        if not pixels:
+            return self.cpu_seconds
+        return self.cpu_seconds + (self.seconds_per_megapixel * pixels + self.seconds_per_megabyte * length) / 1e6
+
+    def clock(self, length: int, pixels: int) -> float:
+        """Returns the seconds of the clock after which it is given up."""
+        return self.stall_seconds + 10 * self.cpu(length, pixels)
+
+
+class Meter:
+    """Sets the limits of this process.
+
+    Args:
+      limits: of each picture.
+    """
+
+    def __init__(self, limits: Limits):
+        self._limits = limits
+        self._statm = os.open(STATM, os.O_RDONLY) if STATM.exists() else None  # elsewhere memory can't be limited
+        self._page_bytes = resource.getpagesize()
+        self._most = {kind: resource.getrlimit(kind)[1] for kind in (resource.RLIMIT_AS, resource.RLIMIT_CPU)}
+        self._memory = self._cpu = self._rest = 0
+
+    def start(self) -> None:
+        """Takes what the process has now as what it has at rest."""
+        if self._statm is not None:
+            self._rest = int(os.pread(self._statm, 64, 0).split()[0]) * self._page_bytes
+
+    def allow(self, length: int, pixels: int = 0) -> None:
+        """Lets the process have what a file of some length and pixels may take, more than at the start."""
+        memory = self._rest + self._limits.memory(length, pixels)
+        memory = -(-memory // STEP_BYTES) * STEP_BYTES
+        if self._statm is not None and memory != self._memory:
+            self._limit(resource.RLIMIT_AS, memory)
+            self._memory = memory
+        cpu = math.ceil(time.process_time() + self._limits.cpu(length, pixels))
+        if cpu != self._cpu:
+            self._limit(resource.RLIMIT_CPU, cpu)
+            self._cpu = cpu
+
+    def _limit(self, kind: int, value: int) -> None:
+        most = self._most[kind]  # which a shell or a batch system may have set, and no process may raise
+        resource.setrlimit(kind, (value if most == resource.RLIM_INFINITY else min(value, most), most))
+
+
+def main() -> None:
+    """Makes workers as it is told, until the other side of its socket is closed; then it ends with all of them."""
+    limits = Limits(**json.loads(sys.argv[1]))
+    for name in IMPORTED_LATER:
+        importlib.import_module(f"PIL.{name}")
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each would take address space, and the workers share the cores already
+    gc.freeze()
+    control = socket.socket(fileno=CONTROL_FD)
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, CONTROL.size, 2)
+        if not message:
+            os.killpg(0, signal.SIGKILL)  # it leads a group of its own
+        (request,) = CONTROL.unpack(message)
+        if request == FORK:
+            answer = _fork(descriptors, limits)
+            for descriptor in descriptors:
+                os.close(descriptor)
+        else:
+            answer = os.waitstatus_to_exitcode(os.waitpid(request, 0)[1])
+        control.sendall(CONTROL.pack(answer))
+
+
+def _fork(descriptors: list[int], limits: Limits) -> int:
+    """Returns the process id of a new worker, or the negative number of the system's error."""
+    try:
+        process = os.fork()
+    except OSError as error:
+        return -(error.errno or 1)
+    if process == 0:
+        try:
+            _work(*descriptors, limits=limits)
+        finally:
+            os._exit(1)
+    return process
+
+
+def _work(connection_fd: int, shared_fd: int, *, limits: Limits) -> None:
+    """Answers one request after the other, until the other side closes its socket.
+
+    Args:
+      connection_fd: the socket.
+      shared_fd: memory shared with the other side.
+      limits: of each picture.
+    """
+    connection, shared = socket.socket(fileno=connection_fd), mmap.mmap(shared_fd, 1 + SHARED_BYTES)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):  # some decoders print what a file says
+        os.dup2(nothing, standard)
+    meter = Meter(limits)
+    for kind in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE):
+        resource.setrlimit(kind, (0, 0))
+    while head := connection.recv(REQUEST.size, socket.MSG_WAITALL):
+        count, max_pixels, pixels_wanted = REQUEST.unpack(head)
+        lengths = [size for (size,) in LENGTH.iter_unpack(connection.recv(count * LENGTH.size, socket.MSG_WAITALL))]
+        meter.start()
+        meter.allow(sum(lengths))
+        if sum(lengths) <= SHARED_BYTES:
+            contents = [shared[end - length : end] for length, end in zip(lengths, ends(lengths), strict=True)]
+        else:
+            contents = [connection.recv(length, socket.MSG_WAITALL) for length in lengths]
+        parts: list[bytes | memoryview] = []
+        size = 0
+        for number, content in enumerate(contents):
+            if size > LARGE_BYTES:
+                parts.append(ANSWER.pack(LATER, *NO_MORE))
+                break
+            shared[0] = number
+            meter.allow(len(content))
+            head, rest = _answer(content, max_pixels, pixels_wanted, meter)
+            parts += head, rest
+            size += len(rest)
+        if size <= LARGE_BYTES:
+            parts = [b"".join(parts)]
+        for part in parts:
+            connection.sendall(part)
+
+
+def ends(lengths: list[int]) -> list[int]:
+    """Returns where each of some files ends in the shared memory."""
+    return list(itertools.accumulate(lengths, initial=1))[1:]
+
+
+def _answer(content: bytes, max_pixels: int, pixels_wanted: bool, meter: Meter) -> tuple[bytes, memoryview]:
+    """Returns the answer to a picture, and what follows it."""
+    length = len(content)
+    try:
+        found = normalisation.normalise(content, max_pixels, lambda pixels: meter.allow(length, pixels))
+        pixels = thumbnails.decode(found.encoded) if pixels_wanted else None
+    except PictureError as error:
+        if isinstance(error.__cause__, MemoryError):
+            os._exit(1)
+        reason = str(error).encode("utf-8", "replace")
+        return ANSWER.pack(REFUSED, len(reason), *NO_MORE[1:]), memoryview(reason)
+    kind, rest = ENCODED, memoryview(found.encoded)
+    if pixels is not None:
+        kind, rest = PIXELS, pixels.reshape(-1).data
+    elif found.encoded is content:
+        kind, rest = KEPT, memoryview(b"")
+    values = found.values
+    head = ANSWER.pack(
+        kind, len(rest), found.format == "png", found.height, found.width,
+        values.minimum, values.maximum, values.total, values.count, bytes.fromhex(found.key),
+    )  # fmt: skip
+    return head, rest
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""What a file of any format says in its head, looked at before it is decoded."""
+
+import io
+import struct
+
+from PIL import BmpImagePlugin, IcoImagePlugin, ImageFile, PngImagePlugin
+
+from stages.library.preparation import bitstreams, jpeg2000_heads, tiff_heads
+from stages.library.preparation.image_limits import PictureError, bound, bound_pixels
+
+# Decoders of Pillow that are written in Python, and take half a microsecond a value.
+SLOW_DECODERS = {"bmp_rle", "ppm", "ppm_plain"}
+SLOW_VALUES = 6_000_000
+GIF_BLOCKS = 100_000  # of comments and extensions before the first picture
+PPM_HEAD = 65_536  # bytes, with the comments in it
+PPM_COMMENTS = 1_000  # of the plain form; for each, Pillow copies a megabyte
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+")
+
+
+def check(content: bytes, max_pixels: int) -> bool:
+    """Looks at a file's head, and at how many parts follow, without decoding any.
+
+    Returns:
+      Whether it is a JPEG or a PNG that is well formed throughout: see `bitstreams`.
+
+    Raises:
+      PictureError: decoding takes more time or memory than the size accounts for, or the size is over the limit.
+    """
+    if content.startswith(b"\xff\xd8\xff"):
+        return bitstreams.walk_jpeg(content)
+    if content.startswith(bitstreams.PNG_SIGNATURE):
+        return bitstreams.walk_png(content)
+    if content.startswith((jpeg2000_heads.CODE_STREAM, jpeg2000_heads.SIGNATURE)):
+        jpeg2000_heads.check(content, max_pixels)
+    elif content.startswith(TIFF_SIGNATURES):
+        tiff_heads.check(content, max_pixels)
+    elif content.startswith(b"GIF8"):
+        _check_gif(content)
+    elif content.startswith(b"RIFF"):
+        _check_webp(content, max_pixels)
+    elif content.startswith(b"P"):
+        _check_ppm(content)
+    return False
+
+
+def check_icon(content: bytes, max_pixels: int) -> tuple[int, int] | None:
+    """Looks at the picture in an icon that Pillow will take, the largest by the icon's own words.
+
+    Returns:
+      Its width and height by its own head; None where the file is no icon.
+
+    Raises:
+      PictureError: its size is over a limit.
+    """
+    if not content.startswith(b"\0\0\1\0"):
+        return None
+    part = content[IcoImagePlugin.IcoFile(io.BytesIO(content)).entry[0].offset :]
+    if part.startswith(bitstreams.PNG_SIGNATURE):
+        bitstreams.walk_png(part)
+        return check_opened(PngImagePlugin.PngImageFile(io.BytesIO(part)), max_pixels)
+    return check_opened(BmpImagePlugin.DibImageFile(io.BytesIO(part)), max_pixels, parts=2)
+
+
+def check_opened(image: ImageFile.ImageFile, max_pixels: int, parts: int = 1) -> tuple[int, int]:
+    """Looks at what Pillow has read of the head.
+
+    Args:
+      image: opened, not decoded.
+      max_pixels: limit.
+      parts: that its height counts: a bitmap in an icon has its mask below it.
+
+    Returns:
+      Width and height that will be decoded.
+
+    Raises:
+      PictureError: the size is over a limit.
+    """
+    width, height = image.width, image.height // parts
+    bound_pixels(width, height, max_pixels)
+    if any(tile[0] in SLOW_DECODERS for tile in image.tile):
+        values = width * height * len(image.getbands())
+        bound("values of run-length BMP, or of PPM that is text or not of 8 or 16 bits", values, SLOW_VALUES)
+    return width, height
+
+
+def _check_gif(content: bytes) -> None:
+    flags = content[10] if len(content) > 10 else 0
+    position, blocks = 13 + (3 << (flags & 7) + 1 if flags & 128 else 0), 0
+    while position < len(content) and content[position] not in b",;":
+        is_extension = content[position] == ord("!")
+        position += 2 if is_extension else 1
+        blocks += 1
+        while is_extension and position < len(content) and content[position]:
+            position += 1 + content[position]
+            blocks += 1
+            bound("blocks before the first picture", blocks, GIF_BLOCKS)
+        bound("blocks before the first picture", blocks, GIF_BLOCKS)
+        position += is_extension
+
+
+def _check_webp(content: bytes, max_pixels: int) -> None:
+    """Checks the canvas, for which memory is set aside as soon as Pillow opens the file."""
+    kind, data = content[12:16], content[20:30]
+    if len(data) < 10:
+        return
+    if kind == b"VP8X":
+        bound_pixels(1 + int.from_bytes(data[4:7], "little"), 1 + int.from_bytes(data[7:10], "little"), max_pixels)
+    elif kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", data, 6)
+        bound_pixels(width & 0x3FFF, height & 0x3FFF, max_pixels)
+    elif kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 1)
+        bound_pixels(1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF), max_pixels)
+
+
+def _check_ppm(content: bytes) -> None:
+    """Checks the comments, which Pillow skips byte by byte, or by copying what follows."""
+    lines = content[:PPM_HEAD].replace(b"\r", b"\n").split(b"\n")
+    words = b" ".join(line.partition(b"#")[0] for line in lines).split()
+    if len(words) < 3 and len(content) > PPM_HEAD:
+        raise PictureError(f"more than {PPM_HEAD:,} bytes in the head of a PPM")
+    if content[1:2] in b"123":
+        bound("comments", content.count(b"#"), PPM_COMMENTS)

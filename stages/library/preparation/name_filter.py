@@ -1,0 +1,37 @@
+"""The part of a data set that is used, chosen by the pictures' names."""
+
+import fnmatch
+import re
+from collections.abc import Sequence
+
+from stages.library.common.console import UserError
+
+
+class Inclusion:
+    """Glob patterns, at least one of which must match a picture's name; `*` matches across slashes too.
+
+    Attributes:
+      skipped: pictures that no pattern matched.
+    """
+
+    def __init__(self, patterns: Sequence[str]):
+        self._expressions = {pattern: re.compile(fnmatch.translate(pattern)) for pattern in patterns}
+        self._unmatched = set(patterns)
+        self._example = ""
+        self.skipped = 0
+
+    def takes(self, name: str) -> bool:
+        """Tells whether the picture of this name is used, and counts those that are not."""
+        self._example = min(self._example or name, name)
+        matching = [pattern for pattern, expression in self._expressions.items() if expression.match(name)]
+        self._unmatched.difference_update(matching)
+        self.skipped += not matching
+        return bool(matching)
+
+    def check(self) -> None:
+        """Raises UserError where there are pictures and a pattern matched none of them."""
+        if self._example and self._unmatched:
+            raise UserError(
+                "`tfrecord.include` must be patterns that each match a picture's name, as in "
+                f"{self._example!r:.200}. Received: {', '.join(sorted(self._unmatched))}"
+            )

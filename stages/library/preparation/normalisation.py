@@ -1,0 +1,238 @@
+"""Pictures of any format as upright 8-bit grey or RGB, in JPEG or PNG bytes that every decoder reads.
+
+Plain JPEG and PNG files keep their bytes: encoding them again would cost time and, for JPEG, quality. What can't keep
+them becomes PNG, but for a large JPEG: phones write portraits of 12 megapixels as turned ones of 2 MB, and as PNG such
+a picture took 16 MB, 2 s to encode and, each time it was read, five times as long to decode.
+"""
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from stages.library.common.artifacts import sha256_bytes
+from stages.library.preparation import image_heads
+from stages.library.preparation.image_formats import FORMATS as FORMATS
+from stages.library.preparation.image_formats import what_else
+from stages.library.preparation.image_limits import PictureError as PictureError
+
+MAX_PIXELS = 100_000_000
+LARGE_PIXELS = 1_000_000
+# A JPEG that keeps its bytes is decoded at a half, a quarter or an eighth, but no side shorter than this. All its coded
+# data is read even so. What is spared, half of the time, can't fail: the inverse DCT, upsampling and colours.
+LOOKED_AT_PX = 32
+# Of a large JPEG that must be encoded again; networks see it shrunk, and what this loses is lost in the shrinking.
+AGAIN = {"quality": 95, "subsampling": "4:4:4"}
+
+JPEG = "JPEG", "MPO"  # the latter with further pictures after its end, as phones write
+EXIF_ORIENTATION = 0x0112
+TIFF_BITS, TIFF_PHOTOMETRIC, TIFF_WHITE_IS_ZERO = 258, 262, 0
+UPRIGHT_BY = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True)
+class Values:
+    """What the numbers of a picture's pixels are, all channels together: smallest, largest, sum and how many.
+
+    Of a JPEG that is decoded at an eighth, smallest and largest are those of means of 8 x 8 pixels, and the sum is
+    their mean times the number of all pixels: a picture's mean is the same, but for rounding and what is saturated.
+    """
+
+    minimum: int
+    maximum: int
+    total: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """A picture whose bytes were read to their end.
+
+    Attributes:
+      encoded: JPEG or PNG bytes, 8 bits a channel, grey or RGB, upright.
+      format: "jpeg" or "png".
+      height, width: pixels.
+      key: hex sha256 of the source: a file's bytes, or an array's shape and pixels.
+      source: the source in full, uint8 (height, width[, 3]), where `encoded` may have lost something of it.
+      values: of the pixels; counted where the picture is decoded, for that is done on all cores.
+    """
+
+    encoded: bytes
+    format: str
+    height: int
+    width: int
+    key: str
+    values: Values
+    source: np.ndarray | None = None
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """Of the source, uint8 (height, width, 1 or 3); where the bytes have them all, they are decoded on demand."""
+        pixels = self.source
+        if pixels is None:
+            with Image.open(io.BytesIO(self.encoded), formats=("JPEG", "PNG")) as image:
+                pixels = np.asarray(image)
+        return pixels.reshape(self.height, self.width, -1)
+
+
+def normalise(
+    content: bytes | np.ndarray, max_pixels: int = MAX_PIXELS, before_decoding: Callable[[int], None] | None = None
+) -> Normalised:
+    """Verifies a picture and gives it back as upright 8-bit grey or RGB, encoded.
+
+    JPEG and PNG files that are so already keep their bytes. All else becomes PNG: of animations the first frame;
+    transparency on white; 16 bits by their upper 8; CMYK and palettes as RGB; turned as EXIF says. A JPEG of more than
+    a megapixel becomes JPEG again, of quality 95 and without subsampling.
+
+    Args:
+      content: a file's bytes in one of `FORMATS`, or uint8 (height, width), (height, width, 1) or (height, width, 3).
+      max_pixels: that a file may have.
+      before_decoding: is called with the number of pixels that will be decoded, when all that the head says is checked
+        and nothing is decoded yet.
+
+    Raises:
+      PictureError: the bytes are no picture, are damaged or truncated, hold more than `max_pixels` or more parts than
+        is usual (scans, strips, tiles and so on: see `image_heads`). Both are found from the head, before any pixel is
+        decoded.
+      ValueError: an array of another dtype or shape.
+    """
+    if isinstance(content, np.ndarray):
+        return _from_array(content)
+    return _from_file(content, max_pixels, before_decoding)
+
+
+def _from_array(pixels: np.ndarray) -> Normalised:
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (1,), (3,)):
+        raise ValueError(f"pixels must be uint8 (height, width[, 1 or 3]). Received: {pixels.dtype} {pixels.shape}")
+    if not pixels.size:
+        raise PictureError("no pixels")
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    key = sha256_bytes(f"{pixels.shape}".encode() + pixels.tobytes())
+    return _encoded(pixels[..., 0] if pixels.shape[2] == 1 else pixels, key, "png")
+
+
+def _from_file(content: bytes, max_pixels: int, before_decoding: Callable[[int], None] | None) -> Normalised:
+    announce = before_decoding or (lambda pixels: None)
+    with _reasons(content, max_pixels):
+        is_well_formed = image_heads.check(content, max_pixels)
+        icon = image_heads.check_icon(content, max_pixels)
+        if icon:  # Pillow decodes it as it opens it
+            announce(icon[0] * icon[1])
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            width, height = size = icon or image_heads.check_opened(image, max_pixels)
+            is_jpeg = image.format in JPEG
+            kept = _kept_format(image) if is_jpeg and is_well_formed else ""
+            if kept:
+                image.draft(image.mode, (LOOKED_AT_PX, LOOKED_AT_PX))
+                size = image.size
+            if not icon:
+                announce(width * height)
+            _load(image, size)
+            if not is_jpeg and is_well_formed:  # a PNG may say after its pixels how it is turned
+                kept = _kept_format(image)
+            pixels = None if kept else _to_8_bit(_upright(image), _tiff_tags(image))
+    key = sha256_bytes(content)
+    if pixels is not None:
+        return _encoded(pixels, key, "jpeg" if is_jpeg and width * height > LARGE_PIXELS else "png")
+    return Normalised(content, kept, height, width, key, _values(image, width * height))
+
+
+@contextlib.contextmanager
+def _reasons(content: bytes, max_pixels: int) -> Iterator[None]:
+    """Makes PictureError of whatever reading a file raises."""
+    if not content:
+        raise PictureError("empty file")
+    try:
+        yield
+    except PictureError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise PictureError(f"more than {max_pixels / 1e6:g} megapixels") from error
+    except UnidentifiedImageError as error:
+        raise PictureError(what_else(content)) from error
+    except Exception as error:  # damaged files make Pillow raise anything, from struct.error to KeyError
+        raise PictureError(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
+
+
+def _load(image: Image.Image, size: tuple[int, int]) -> None:
+    """Decodes an image, which must come in the size that its head says."""
+    image.load()
+    if sorted(image.size) != sorted(size):  # a TIFF is turned as it is decoded
+        raise PictureError(f"damaged: {image.width} x {image.height} px where its head says {size[0]} x {size[1]}")
+
+
+def _kept_format(image: Image.Image) -> str:
+    """Returns "jpeg" or "png" where a well-formed file is upright 8-bit grey or RGB as it stands, else ""."""
+    if image.mode not in ("L", "RGB") or _orientation(image) in UPRIGHT_BY:
+        return ""
+    if image.format in JPEG:
+        return "jpeg"
+    return "png" if image.format == "PNG" and "transparency" not in image.info else ""
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(EXIF_ORIENTATION, 1))
+    except Exception:  # noqa: BLE001 - a broken EXIF block raises anything, and is no reason to lose the picture
+        return 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    turn = UPRIGHT_BY.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def _to_8_bit(image: Image.Image, tags: Mapping[int, Any]) -> np.ndarray:
+    if image.mode.startswith("I"):
+        return _upper_bits(np.asarray(image), tags)
+    if image.mode == "F":
+        raise PictureError("floating-point pixels, which have no agreed range")
+    mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    return np.asarray(image.convert(mode))
+
+
+def _upper_bits(pixels: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
+    # Pillow hands 12 bits over as they are, and 16 where 0 means white.
+    bits = 12 if tuple(tags.get(TIFF_BITS, ())) == (12,) else 16
+    if pixels.min() < 0 or pixels.max() >> bits:
+        raise PictureError("32-bit pixels, which have no agreed range")
+    grey = (pixels >> (bits - 8)).astype(np.uint8)
+    return 255 - grey if tags.get(TIFF_PHOTOMETRIC) == TIFF_WHITE_IS_ZERO else grey
+
+
+def _tiff_tags(image: Image.Image) -> Mapping[int, Any]:
+    return getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
+
+
+def _encoded(pixels: np.ndarray, key: str, kind: str) -> Normalised:
+    image = Image.fromarray(pixels)
+    encoded = io.BytesIO()
+    # Level 1: several times as fast as the default, and a tenth larger.
+    image.save(encoded, kind, **(AGAIN if kind == "jpeg" else {"compress_level": 1}))
+    values = _values(image, image.width * image.height)
+    source = pixels if kind == "jpeg" else None
+    return Normalised(encoded.getvalue(), kind, image.height, image.width, key, values, source)
+
+
+def _values(image: Image.Image, pixels: int) -> Values:
+    """Counts the values of a picture of so many pixels, which `image` may have been shrunk from."""
+    counts = np.reshape(image.histogram(), (-1, 256)).sum(axis=0)
+    seen = counts.nonzero()[0]
+    number = pixels * len(image.getbands())
+    total = int(counts @ np.arange(256)) * number // int(counts.sum())
+    return Values(int(seen[0]), int(seen[-1]), total, number)

@@ -1,0 +1,68 @@
+"""Pictures into TFRecord shards: which split and shard each goes to, and in which order they stand there.
+
+Both are decided by the picture's content, so the shards' bytes do not depend on the order in which a data set yields
+its pictures. Memory stays below one shard: records are spooled to disk unsorted, then each shard is sorted by itself.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from stages.library.common import hashing
+from stages.library.records import tfrecord
+from stages.library.records.tfrecord import SPLITS, Record
+
+SPOOL_BYTES = 64 << 20
+
+
+class Spool:
+    """Unsorted records on disk, one file per split and shard.
+
+    Args:
+      folder: where the spool files go; `write_shards` removes them.
+      shards: number of shards per split.
+    """
+
+    def __init__(self, folder: Path, shards: int):
+        self._paths = {split: tfrecord.shard_paths(folder, split, shards) for split in SPLITS}
+        self._pending: dict[Path, list[Record]] = defaultdict(list)
+        self._pending_bytes = 0
+
+    def add(self, split: str, record: Record) -> None:
+        """Takes a record; its label is filled in later, when all classes are known."""
+        paths = self._paths[split]
+        shard = int(hashing.uniform(record.key, "shard", 0) * len(paths))
+        self._pending[paths[shard]].append(record)
+        self._pending_bytes += len(record.encoded)
+        if self._pending_bytes > SPOOL_BYTES:
+            self._flush()
+
+    def write_shards(self, classes: Sequence[str]) -> Iterable[tuple[str, int]]:
+        """Replaces every spool file by its final shard, sorted by (key, filename); yields (split, records) of each.
+
+        Args:
+          classes: sorted class names; a record's label is the rank of its text among them.
+        """
+        self._flush()
+        labels = {text: label for label, text in enumerate(classes)}
+        for split, paths in self._paths.items():
+            for path in paths:
+                spool = _spool_path(path)
+                found = list(tfrecord.read_shard(spool)) if spool.exists() else []
+                found.sort(key=lambda record: (record.key, record.filename))
+                yield (
+                    split,
+                    tfrecord.write_shard(path, (replace(record, label=labels[record.text]) for record in found)),
+                )
+                spool.unlink(missing_ok=True)
+
+    def _flush(self) -> None:
+        for path, waiting in self._pending.items():
+            tfrecord.write_shard(_spool_path(path), waiting, append=True)
+        self._pending.clear()
+        self._pending_bytes = 0
+
+
+def _spool_path(path: Path) -> Path:
+    return path.with_suffix(".spool")

@@ -1,0 +1,1 @@
+"""TFRecord in and out."""

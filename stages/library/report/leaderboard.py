@@ -1,0 +1,197 @@
+"""The tables of all models: from metrics files and evaluation folders to CSV, Markdown and text cells."""
+
+import html
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.library.common import tables
+from stages.library.common.console import UserError, in_a_line
+from stages.library.common.model_names import FINETUNED, SCRATCH
+from stages.library.report import fewshot_results, published
+from stages.library.scoring import result_files
+
+# Metrics key -> column heading; in the order in which people read them.
+COLUMNS = {
+    "top5_accuracy": "top-5",
+    "mean_class_accuracy": "mean per class",
+    "macro_f1": "macro F1",
+    "log_loss": "log loss",
+    "expected_calibration_error": "ECE",
+    "calibration.expected_calibration_error_before": "ECE before",
+}
+AUDIT = "audit"  # name of the folder of what was found in the data
+METRICS = (
+    "top1_accuracy",
+    "top1_accuracy_interval.low",
+    "top1_accuracy_interval.high",
+    *COLUMNS,
+    "cross_validation.top1_accuracy.mean",
+    "cross_validation.top1_accuracy.std",
+    "size_bytes",
+    "num_examples",
+)
+HEADINGS = ("model", "backbone", "top-1 [95% interval]", *COLUMNS.values(), "cross-validation", "size", "n")
+
+
+class NoResultError(UserError):
+    """Nothing was evaluated on this data set yet."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """An evaluated model.
+
+    Attributes:
+      name: path of its metrics file without the suffix, as in "efficientnet_lite0/ridge".
+      model, backbone: as in evaluation.json; `backbone` is empty for a network trained from scratch.
+      metrics: content of the metrics file.
+      figures: its evaluation folder.
+    """
+
+    name: str
+    model: str
+    backbone: str
+    metrics: dict[str, Any]
+    figures: Path
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What may be wrong with the data, by the features of a backbone.
+
+    Attributes:
+      backbone: its name.
+      numbers: of audit.json.
+      figures: its folder.
+    """
+
+    backbone: str
+    numbers: result_files.Audit
+    figures: Path
+
+
+def listed(heads: Iterable[str], backbones: Iterable[str]) -> set[str]:
+    """Returns the names of the models that params.yaml asks for, such as "BACKBONE/HEAD"."""
+    kinds = [*heads, FINETUNED]
+    return {SCRATCH, *(f"{backbone}/{kind}" for backbone in backbones for kind in kinds)}
+
+
+def collect(
+    metrics: Path, evaluations: Path, dataset_sha256: str, names: Container[str]
+) -> tuple[list[Result], list[str]]:
+    """Reads the results of the listed models on one data set.
+
+    Args:
+      metrics: folder of metrics files, such as `BACKBONE/HEAD.json`.
+      evaluations: folder of the evaluation folders, such as `BACKBONE/HEAD`.
+      dataset_sha256: of the data set's dataset.json; results on another data set are left out.
+      names: as `listed` returns them; other models are left out.
+
+    Returns:
+      The results, highest top-1 accuracy first, and a sentence on each result that is left out.
+
+    Raises:
+      UserError: a file of a result is damaged; NoResultError: no result is on this data set.
+    """
+    results, left_out = [], []
+    for path in sorted(metrics.rglob("*.json")):
+        if fewshot_results.FOLDER in path.parts:
+            continue
+        name = path.relative_to(metrics).with_suffix("")
+        figures = evaluations / name
+        if name.as_posix() not in names:
+            left_out.append(f"{path} is left out: params.yaml no longer lists it")
+            continue
+        if not (figures / "evaluation.json").is_file():
+            left_out.append(f"{path} is left out: {figures} is missing")
+            continue
+        about = result_files.read_evaluation(figures / "evaluation.json")
+        if about["dataset"]["sha256"] != dataset_sha256:
+            left_out.append(f"{path} is left out: it was measured on another data set or split")
+            continue
+        numbers = result_files.read_metrics(path)
+        results.append(Result(name.as_posix(), about["model"], about["backbone"] or "", numbers, figures))
+    if not results:
+        raise NoResultError(f"{metrics} holds no result on the present data set. Run: dvc repro")
+    return sorted(results, key=lambda result: (-result.metrics["top1_accuracy"], result.name)), left_out
+
+
+def collect_audits(evaluations: Path, dataset_sha256: str, backbones: Sequence[str]) -> tuple[list[Audit], list[str]]:
+    """Returns what was found in the data by the features of the listed backbones, and what is left out, as above."""
+    found, left_out = [], []
+    for backbone in backbones:
+        figures = evaluations / backbone / AUDIT
+        if not (figures / "audit.json").is_file():
+            continue
+        numbers = result_files.read_audit(figures / "audit.json")
+        if numbers["dataset"]["sha256"] == dataset_sha256:
+            found.append(Audit(backbone, numbers, figures))
+        else:
+            left_out.append(f"{figures} is left out: it is about another data set or split")
+    return found, left_out
+
+
+def measured(results: Iterable[Result], features: Mapping[str, str]) -> list[published.Measured]:
+    """Returns all of our accuracies that a published one may stand against.
+
+    Args:
+      results: of the models.
+      features: what each head is trained on.
+    """
+    ours = []
+    for result in results:
+        model, numbers = result.name.rsplit("/", 1)[-1], flat(result.metrics)
+        for metric in sorted(set(published.METRICS.values()) & set(numbers)):
+            kind = features.get(model, "")
+            ours.append(published.Measured(model, result.backbone, kind, None, metric, numbers[metric]))
+    return ours
+
+
+def cells(result: Result) -> tuple[str, ...]:
+    """Returns a result's row as people read it, a cell for each of `HEADINGS`."""
+    numbers, flattened = result.metrics, flat(result.metrics)
+    interval = numbers["top1_accuracy_interval"]
+    validation = numbers.get("cross_validation", {}).get("top1_accuracy")
+    return (
+        result.model,
+        result.backbone or "-",
+        f"{numbers['top1_accuracy']:.4f} [{interval['low']:.4f}, {interval['high']:.4f}]",
+        *(f"{flattened[key]:.4f}" if key in flattened else "-" for key in COLUMNS),
+        " ± ".join(f"{validation[part]:.4f}" for part in ("mean", "std") if part in validation) if validation else "-",
+        f"{numbers['size_bytes'] / 1e6:.1f} MB" if "size_bytes" in numbers else "-",
+        f"{numbers['num_examples']:,}",
+    )
+
+
+def as_markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Returns a table as GitHub-flavoured Markdown, aligned so that it also reads well in a terminal.
+
+    A cell is text: what would end it, be HTML or steer a terminal is escaped.
+    """
+    lines = [[_as_text(cell) for cell in line] for line in (headings, *rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    texts = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([texts[0], rule, *texts[1:]]) + "\n"
+
+
+def as_csv(results: Sequence[Result]) -> str:
+    """Returns the table as CSV in full precision; a metric's column is its path in the metrics file, with dots."""
+    rows = [flat(result.metrics) for result in results]
+    columns = [*METRICS, *sorted(set().union(*rows) - set(METRICS))]
+    lines = ((result.model, result.backbone, *map(row.get, columns)) for result, row in zip(results, rows, strict=True))
+    return tables.as_csv(("model", "backbone", *columns), lines)
+
+
+def _as_text(cell: str) -> str:
+    return html.escape(in_a_line(cell), quote=False).replace("|", r"\|")
+
+
+def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested objects of numbers as one, whose keys are paths with dots."""
+    numbers: dict[str, Any] = {}
+    for key, value in content.items():
+        numbers |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return numbers

@@ -1,0 +1,225 @@
+"""The report as one self-contained HTML page: pictures inside, no script, nothing loaded from any host.
+
+One picture is not inside: times differ from run to run, and the page must not. Where `python -m app.costs` has measured
+them, the browser shows its picture from the folder beside the report's.
+"""
+
+import base64
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from typing import get_args
+
+from stages.library.common import console, tables
+from stages.library.figures import charts, pareto
+from stages.library.figures.pareto import Point
+from stages.library.records.dataset_file import Dataset, Split
+from stages.library.report import fewshot_chart, fewshot_results, leaderboard, published
+from stages.library.report.fewshot_results import FewShot
+from stages.library.report.leaderboard import Audit, Result
+
+CONFUSIONS = 10
+MEASURED_COSTS = "../costs/costs.png"  # from the report's folder
+AUDITED = {"label_issues": "Likely label errors", "near_duplicates": "Near-duplicates", "outliers": "Outliers"}
+CSS = """
+:root { color-scheme: light; --ink: #1f2933; --soft: #5b6770; --line: #d9dee3; }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); margin: 0 auto; padding: 1rem; max-width: 82rem; }
+h1 { font-size: 1.6rem; margin: .5rem 0; }
+h2 { margin: 3rem 0 .5rem; padding-top: 1rem; border-top: 1px solid var(--line); }
+h3 { font-size: 1rem; margin: 1rem 0 .3rem; } p, li { max-width: 45rem; } .soft { color: var(--soft); }
+.scroll { overflow-x: auto; } .grid { display: flex; flex-wrap: wrap; gap: 0 2rem; align-items: flex-start; }
+.grid > figure, .grid > div { max-width: 100%; } figure { margin: 0; } img { max-width: 100%; height: auto; }
+.scroll img { max-width: none; } .scroll table { font-size: .93rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .7rem .3rem 0; text-align: left; border-bottom: 1px solid var(--line); white-space: nowrap; }
+tbody tr:first-child td { font-weight: 600; } .plain tbody tr:first-child td { font-weight: inherit; }
+"""
+
+
+def render(
+    dataset: Dataset,
+    results: Sequence[Result],
+    fewshots: Sequence[FewShot],
+    audits: Sequence[Audit],
+    comparison: Sequence[tuple[str, ...]],
+    left_out: Sequence[str],
+) -> str:
+    """Returns the page.
+
+    Args:
+      dataset: content of dataset.json.
+      results: best first.
+      fewshots: few-shot results; without any there is no section on them.
+      audits: what was found in the data, one a backbone; without any there is no section on them.
+      comparison: lines of `published.HEADINGS`; without any there is no section on them.
+      left_out: a sentence on each result that is not shown.
+    """
+    title = f"Decant: {dataset['name']}"
+    links = [f'<a href="#{escape(result.name)}">{escape(result.model)}</a>' for result in results]
+    rows = [(link, *map(escape, leaderboard.cells(result)[1:])) for link, result in zip(links, results, strict=True)]
+    notes = "".join(f"<li>{escape(sentence)}</li>" for sentence in left_out)
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title>
+<style>{CSS}</style>
+</head>
+<body>
+<h1>{escape(title)}</h1>
+<p>{escape(facts(dataset))}</p>
+<div class="scroll">{_table(leaderboard.HEADINGS, rows)}</div>
+<p class="soft">Measured on the test split. Intervals are 95% bootstrap intervals; cross-validation is the mean and
+standard deviation over the folds of training and validation data; ECE is the expected calibration error, "before" that
+of the logits as they were trained; n counts test pictures.</p>
+<ul class="soft">{notes}</ul>
+{_costs(results)}
+{_published(comparison)}
+{_fewshot(fewshots, dataset["name"])}
+{"".join(map(_section, console.progress(results, "report", "models")))}
+{"".join(map(_audit, audits))}
+</body>
+</html>
+"""
+
+
+def facts(dataset: Dataset) -> str:
+    """Returns two sentences on the data set: classes, pictures per split, sizes in pixels, what was left out."""
+    counts = {split: sum(classes.values()) for split, classes in dataset["counts"].items()}
+    splits = ", ".join(f"{counts[split]:,} {split}" for split in get_args(Split))
+    height, width = _range(*dataset["shape"]["height_px"]), _range(*dataset["shape"]["width_px"])
+    return (
+        f"{len(dataset['classes']):,} classes, {dataset['images']:,} pictures ({splits}), {width} by {height} px "
+        f"(width by height). {dataset['rejected']:,} entries of the source were left out as unreadable."
+    )
+
+
+def _costs(results: Sequence[Result]) -> str:
+    points = []
+    for result in results:
+        if size_bytes := result.metrics.get("size_bytes"):
+            accuracy, interval = result.metrics["top1_accuracy"], result.metrics["top1_accuracy_interval"]
+            ends = (interval["low"], interval["high"])
+            points.append(Point(result.name, accuracy, size_bytes / 1e6, f"{size_bytes / 1e6:.1f} MB", interval=ends))
+    if not points:
+        return ""
+    title = "Accuracy against size; line: no other model is both smaller and better"
+    picture = pareto.draw(points, "megabytes of all weights that predict, in float32", title)
+    return f"""
+<section id="costs">
+<h2>Accuracy against cost</h2>
+<div class="scroll">{_figure("Size", picture)}</div>
+<p class="soft">Size is that of the files that predict, and of as much of its backbone as a head reads. Vertical lines
+are the 95% intervals: models whose lines overlap may well be equally good.</p>
+<h3>Time</h3>
+<div class="scroll"><object type="image/png" data="{MEASURED_COSTS}" aria-label="Accuracy against time">Not measured in
+this checkout. Times depend on the machine and differ from run to run, so they are no part of the pipeline. To have
+them here, run: python -m app.costs</object></div>
+</section>"""
+
+
+def _published(comparison: Sequence[tuple[str, ...]]) -> str:
+    if not comparison:
+        return ""
+    return f"""
+<section id="published">
+<h2>Published results</h2>
+<div class="scroll">{_table(published.HEADINGS, _escaped(comparison), "plain")}</div>
+<p class="soft">"Ours" is the model of the same kind, on the same kind of features; differences are ours less the
+published one, in percentage points. A published validation accuracy stands beside our cross-validated one. "In training
+mode" means with the batch's statistics and dropout on, as the published network was evaluated.</p>
+</section>"""
+
+
+def _fewshot(fewshots: Sequence[FewShot], dataset: str) -> str:
+    if not fewshots:
+        return ""
+    parts = []
+    for backbone in dict.fromkeys(few.backbone for few in fewshots):
+        own = [few for few in fewshots if few.backbone == backbone]
+        curve = _figure(
+            f"{backbone}: accuracy by images per class", fewshot_chart.few_shot(own, published.load(dataset))
+        )
+        table = _table(fewshot_results.HEADINGS, _escaped(map(fewshot_results.cells, own)), "plain")
+        parts.append(f'<div class="scroll">{curve}{table}</div>')
+    return f"""
+<section id="few-shot">
+<h2>Few images per class</h2>
+{"".join(parts)}
+<p class="soft">The given number of random images of each class trains a head on cached features, all others test it;
+mean and standard deviation over random choices, the same for all heads and backbones; n counts test pictures.
+"Background" says whether the classes of clutter take part.</p>
+</section>"""
+
+
+def _audit(audit: Audit) -> str:
+    numbers = audit.numbers
+    looked = f"{numbers['pictures']:,} of {numbers['all_pictures']:,} pictures"
+    shown = (_figure(title, _picture(audit.figures, name)) for name, title in AUDITED.items())
+    return f"""
+<section id="audit-{escape(audit.backbone)}">
+<h2>The data, as {escape(audit.backbone)} sees them</h2>
+<p>{numbers["label_issues"]:,} likely label errors, {numbers["near_duplicate_pairs"]:,} pairs of near-duplicates,
+{numbers["near_duplicate_pairs_across_splits"]:,} of them across splits, among {looked}. Nothing was changed or left
+out. All of them, with their files, stand in artifacts/evaluation/{escape(audit.backbone)}/audit/.</p>
+{"".join(f'<div class="scroll">{figure}</div>' for figure in shown)}
+<p class="soft">Label errors by confident learning on probabilities of models that did not see the picture; a
+near-duplicate is much nearer than a nearest neighbour usually is; outliers lie far from all others in the network's
+features.</p>
+</section>"""
+
+
+def _section(result: Result) -> str:
+    def table(name: str, columns: dict[str, type]) -> list[dict[str, str]]:
+        return tables.read_csv(result.figures / f"{name}.csv", columns)
+
+    name = f"{result.model} on {result.backbone}" if result.backbone else result.model
+    curve = charts.learning_curve(table("curve", tables.CURVE))
+    confusions = table("confusion", tables.CONFUSION)
+    return f"""
+<section id="{escape(result.name)}">
+<h2>{escape(name)}</h2>
+<div class="scroll">{_figure("Random test pictures", _picture(result.figures, "predictions"))}</div>
+<div class="scroll">{_figure("Most confident mistakes", _picture(result.figures, "mistakes"))}</div>
+<div class="grid">
+{_figure("Accuracy of each class", charts.per_class(table("per_class", tables.PER_CLASS)))}
+{_figure("Reliability", charts.reliability(table("reliability", tables.RELIABILITY)))}
+{_figure("Learning curve (step: epoch, boosting round or log10 of the penalty)", curve)}
+<div><h3>Most frequent confusions</h3>{_most_frequent(confusions)}</div>
+</div>
+<div class="scroll">{_figure("Confusion matrix", charts.confusion(confusions))}</div>
+</section>"""
+
+
+def _most_frequent(confusions: Iterable[dict[str, str]]) -> str:
+    wrong = [row for row in confusions if row["actual"] != row["predicted"]]
+    wrong.sort(key=lambda row: (-int(row["count"]), row["actual"], row["predicted"]))
+    if not wrong:
+        return "<p>None.</p>"
+    rows = [(escape(row["actual"]), escape(row["predicted"]), row["count"]) for row in wrong[:CONFUSIONS]]
+    return _table(("actual", "predicted", "pictures"), rows, "plain")
+
+
+def _figure(title: str, png: bytes) -> str:
+    source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return f'<figure><h3>{escape(title)}</h3><img alt="{escape(title)}" src="{source}"></figure>'
+
+
+def _table(headings: Iterable[str], rows: Iterable[Iterable[str]], kind: str = "") -> str:
+    """Returns a table; the headings are escaped here, the cells are HTML."""
+    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    return f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _escaped(rows: Iterable[Iterable[str]]) -> Iterable[Iterable[str]]:
+    return (map(escape, row) for row in rows)
+
+
+def _picture(folder: Path, name: str) -> bytes:
+    return (folder / f"{name}.png").read_bytes()
+
+
+def _range(low: int, high: int) -> str:
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

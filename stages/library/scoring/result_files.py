@@ -1,0 +1,136 @@
+"""The JSON files of results, as the report, the page and the programs read them."""
+
+from pathlib import Path
+from typing import Annotated, Any, NotRequired
+
+import pydantic
+from typing_extensions import TypedDict
+
+from stages.library.common import guarded_files
+
+EVALUATE, FEWSHOT, AUDIT, TRAIN_HEADS = (
+    f"Run: dvc repro -f {stage}" for stage in ("evaluate", "fewshot", "audit", "train-heads")
+)
+OPEN = pydantic.ConfigDict(extra="allow")  # keys that only people read
+
+Count = Annotated[int, pydantic.Field(ge=0)]
+Fraction = Annotated[float, pydantic.Field(ge=0, le=1)]
+
+
+class Interval(TypedDict):
+    """The ends of a 95% interval."""
+
+    low: Fraction
+    high: Fraction
+
+
+@pydantic.with_config(OPEN)
+class Metrics(TypedDict):
+    """A model's metrics file: nested objects of numbers."""
+
+    top1_accuracy: Fraction
+    top1_accuracy_interval: Interval
+    num_examples: Count
+    size_bytes: NotRequired[Count]
+    calibration: NotRequired[dict[str, float]]
+    cross_validation: NotRequired[dict[str, dict[str, float]]]
+
+
+class On(TypedDict):
+    """The data set that something was measured on, by the sha256 of its dataset.json."""
+
+    sha256: str
+
+
+class Evaluation(TypedDict):
+    """evaluation.json: which model was measured on what; `backbone` is null for a network trained from scratch."""
+
+    model: str
+    backbone: str | None
+    dataset: On
+
+
+class FewShot(TypedDict):
+    """fewshot.json: what was measured on what."""
+
+    features: str
+    repeats: Count
+    classes_left_out: list[str]
+    dataset: On
+
+
+class Moments(TypedDict):
+    """Mean and sample standard deviation over the repeats."""
+
+    mean: float
+    std: float
+
+
+class FewShotNumbers(TypedDict):
+    """The accuracy of a head on few images of each class."""
+
+    top1_accuracy: Moments
+    mean_class_accuracy: Moments
+    num_examples: Count
+
+
+class FewShotMetrics(FewShotNumbers):
+    """The metrics file of such a head; without the classes of clutter, where the data set has any, the same."""
+
+    without_background: NotRequired[FewShotNumbers]
+
+
+class Audit(TypedDict):
+    """audit.json: how much was found, among how many pictures."""
+
+    pictures: Count
+    all_pictures: Count
+    label_issues: Count
+    near_duplicate_pairs: Count
+    near_duplicate_pairs_across_splits: Count
+    dataset: On
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """Reads a model's metrics file; raises UserError where it is not nested objects of finite numbers, or lacks one."""
+    return dict(guarded_files.read_json(path, Annotated[Metrics, pydantic.AfterValidator(_numbers)], EVALUATE))
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """Reads an evaluation.json; UserError as above."""
+    found: Evaluation = guarded_files.read_json(path, Evaluation, EVALUATE)
+    return found
+
+
+def read_fewshot(path: Path) -> FewShot:
+    """Reads a fewshot.json; UserError as above."""
+    found: FewShot = guarded_files.read_json(path, FewShot, FEWSHOT)
+    return found
+
+
+def read_fewshot_metrics(path: Path) -> FewShotMetrics:
+    """Reads the metrics file of a few-shot run; UserError as above."""
+    found: FewShotMetrics = guarded_files.read_json(path, FewShotMetrics, FEWSHOT)
+    return found
+
+
+def read_audit(path: Path) -> Audit:
+    """Reads an audit.json; UserError as above."""
+    found: Audit = guarded_files.read_json(path, Audit, AUDIT)
+    return found
+
+
+def read_cross_validation(path: Path) -> dict[str, dict[str, float]]:
+    """Reads a head's cross_validation.json: metric -> "mean", "std" and the like; UserError as above."""
+    found: dict[str, dict[str, float]] = guarded_files.read_json(path, dict[str, dict[str, float]], TRAIN_HEADS)
+    return found
+
+
+def _numbers(metrics: Metrics) -> Metrics:
+    waiting: list[tuple[str, Any]] = [("", dict(metrics))]
+    for path, value in waiting:
+        if isinstance(value, dict):
+            waiting += [(f"{path}.{key}".removeprefix("."), part) for key, part in value.items()]
+        elif not isinstance(value, int | float) or isinstance(value, bool):
+            raise ValueError(f"`{path}` must be a number or an object of numbers")
+    return metrics

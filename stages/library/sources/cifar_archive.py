@@ -1,0 +1,122 @@
+"""The archives of CIFAR-10 and CIFAR-100: a tar.gz of pickles that Python 2 wrote.
+
+A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009. https://www.cs.toronto.edu/~kriz/cifar.html.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.library.common.console import UserError
+from stages.library.sources import restricted_pickle
+from stages.library.sources.archives import Member, tar_gz_members
+from stages.library.sources.contract import Picture, Place, Stray
+
+SIZE_PX = 32
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What tells one CIFAR from the other.
+
+    Attributes:
+      title: the data set's name, for people.
+      folder: of all members.
+      splits: batch file -> "train" or "test".
+      labels: key of a batch's class ids.
+      meta: file of the class names.
+      label_names: their key there.
+      num_classes: how many they are.
+      no_pictures: files that belong to the data set and hold no pictures.
+    """
+
+    title: str
+    folder: str
+    splits: Mapping[str, str]
+    labels: str
+    meta: str
+    label_names: str
+    num_classes: int
+    no_pictures: frozenset[str] = frozenset()
+
+
+def read(path: Path, layout: Layout) -> Iterator[Picture | Stray]:
+    """Yields the pictures; their names are batch and file name, for these alone repeat in some copies.
+
+    Raises:
+      UserError: the archive is missing, damaged or incomplete, or a pickle is not what the layout says.
+    """
+    classes = _class_names(path, layout)
+    missing = {f"{layout.folder}/{batch}" for batch in layout.splits}
+    no_pictures = {f"{layout.folder}/{name}" for name in (layout.meta, *layout.no_pictures)}
+    for member in _members(path):
+        if member.content is None:
+            yield Stray(member.name, member.refused)
+        elif member.name in missing:
+            missing.remove(member.name)
+            yield from _pictures(member.name, member.content, classes, layout)
+        elif member.name not in no_pictures:
+            yield Stray(member.name, f"not a batch of {layout.title}")
+    if missing:
+        raise UserError(f"{path} lacks {', '.join(sorted(missing))}")
+
+
+def _members(path: Path) -> Iterator[Member]:
+    if not path.exists():
+        raise UserError(f"{path} is missing. Run: dvc repro fetch")
+    with path.open("rb") as file:
+        yield from tar_gz_members(file, str(path))
+
+
+def _class_names(path: Path, layout: Layout) -> list[str]:
+    # A pass of its own: in the published archives the names come after most or all of the batches.
+    name = f"{layout.folder}/{layout.meta}"
+    for member in _members(path):
+        if member.name == name and member.content is not None:
+            names = _entry(name, restricted_pickle.load(member.content, name), layout.label_names)
+            if isinstance(names, list) and len(names) == layout.num_classes:
+                return [_text(each) for each in names]
+            raise UserError(
+                f"{name}: `{layout.label_names}` must be a list of {layout.num_classes} names. Received: {names!r:.200}"
+            )
+    raise UserError(f"{path} lacks {name}")
+
+
+def _pictures(member: str, content: bytes, classes: list[str], layout: Layout) -> Iterator[Picture]:
+    batch = restricted_pickle.load(content, member)
+    data, labels = _entry(member, batch, "data"), _entry(member, batch, layout.labels)
+    _check(member, data, labels, layout)
+    images = np.asarray(data).reshape(-1, 3, SIZE_PX, SIZE_PX).transpose(0, 2, 3, 1)  # channel planes to pixels
+    names = batch.get(b"filenames", batch.get("filenames"))
+    if not isinstance(names, list) or len(names) != len(labels) or len({_text(name) for name in names}) != len(labels):
+        names = [f"{index:05d}" for index in range(len(labels))]
+    file = member.rsplit("/")[-1]
+    for index, (pixels, label, name) in enumerate(zip(images, labels, names, strict=True)):
+        place = Place(file, index, len(labels))
+        yield Picture(f"{file}/{_text(name)}", classes[label], layout.splits[file], pixels, place)
+
+
+def _check(member: str, data: Any, labels: Any, layout: Layout) -> None:
+    row = 3 * SIZE_PX * SIZE_PX
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != row:
+        raise UserError(f"{member}: `data` must be uint8 (n, {row}). Received: {getattr(data, 'shape', type(data))}")
+    if not isinstance(labels, list) or len(labels) != len(data):
+        raise UserError(f"{member}: `{layout.labels}` must be a list of {len(data)} numbers")
+    if not all(isinstance(label, int) and 0 <= label < layout.num_classes for label in labels):
+        raise UserError(f"{member}: `{layout.labels}` must be whole numbers from 0 to {layout.num_classes - 1}")
+
+
+def _entry(member: str, batch: Any, key: str) -> Any:
+    """Returns an entry whose key is bytes where Python 2 wrote the pickle, text where Python 3 did."""
+    if isinstance(batch, dict):
+        for spelling in (key.encode(), key):
+            if spelling in batch:
+                return batch[spelling]
+    raise UserError(f"{member} lacks the entry `{key}`")
+
+
+def _text(name: Any) -> str:
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)

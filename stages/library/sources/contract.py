@@ -1,0 +1,103 @@
+"""Data sets: one module each, looked up by the name in `dataset.name`.
+
+A data set's module has two functions:
+
+  fetch(params, raw, cache): puts what `read` needs into the folder `raw`. Returns one phrase on what it did. The only
+    function that may use the network, and only through `downloads.obtain`.
+  read(params, raw): yields every picture as found, in any order, without unpacking archives to disk. A picture that
+    can't be had, or an entry that is no picture, is yielded as a `Stray` with the reason; nothing is dropped silently.
+"""
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Protocol
+
+import numpy as np
+import pydantic
+
+from stages.library.common.params import CONFIG
+from stages.library.common.plugins import PLUGINS, plugin_names
+
+NAMES = plugin_names(PLUGINS["datasets"])
+
+
+@pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIG)
+class Params:
+    """Section `dataset` of params.yaml."""
+
+    name: Annotated[str, pydantic.Field(description="data set: " + ", ".join(NAMES))]
+    folder: Annotated[str, pydantic.Field(min_length=1, description="for name `folder`: path of the pictures")]
+    archive: Annotated[str | None, pydantic.Field(description="local archive to use in place of the download")]
+    archive_sha256: Annotated[
+        str | None, pydantic.Field(pattern="^[0-9a-f]{64}$", description="sha256 of `archive`, hex")
+    ]
+
+    @pydantic.field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in NAMES:
+            raise ValueError(f"must be among {', '.join(NAMES)}")
+        return name
+
+    @pydantic.model_validator(mode="after")
+    def _archive_with_hash(self) -> "Params":
+        if (self.archive is None) != (self.archive_sha256 is None):
+            raise ValueError("`archive` and `archive_sha256` must be given together or both be null")
+        return self
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a picture stands in the file that its data set is published in.
+
+    Attributes:
+      file: name of the file, as in "data_batch_1".
+      index: pictures before it there.
+      count: pictures in the file, all of the same official split.
+    """
+
+    file: str
+    index: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as its data set has it.
+
+    Attributes:
+      name: path inside the data set, with forward slashes; unique within it.
+      text: class name.
+      split: "train" or "test" where the data set has an official test split, else None.
+      content: a picture file's bytes, or uint8 pixels of shape (height, width) or (height, width, 3).
+      place: where it stands, if the data set is published as files of many pictures whose order means something.
+    """
+
+    name: str
+    text: str
+    split: str | None
+    content: bytes | np.ndarray
+    place: Place | None = None
+
+
+@dataclass(frozen=True)
+class Stray:
+    """An entry that is not a usable picture: it is listed in rejected.csv with its reason."""
+
+    name: str
+    reason: str
+
+
+class Dataset(Protocol):
+    """What a data set's module offers."""
+
+    def fetch(self, params: Params, raw: Path, cache: Path) -> str: ...
+
+    def read(self, params: Params, raw: Path) -> Iterator[Picture | Stray]: ...
+
+
+def lookup(name: str) -> Dataset:
+    """Returns the module of a data set; `name` is validated by `Params`."""
+    return importlib.import_module(f"stages.plugins.datasets.{name}")

@@ -1,0 +1,96 @@
+"""Batches of pictures for training: shuffled and augmented, or as they are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.library.records import tfrecord
+from stages.library.records.preprocessing import Preprocessing, parse, unconverted
+from stages.library.training.augmentation import Augmentation, augment
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+# Shards are shuffled, then records within windows. Shards are filled by content, so a window is a random sample.
+SHUFFLED_RECORDS = 4096
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Augmented batches of the training split.
+
+    Order and augmentation of a pass over the split depend on the seed and the pass's number alone, so a resumed
+    training sees the batches that an undisturbed one would have seen. The incomplete batch at a pass's end is left out;
+    which examples stand in it changes with the order.
+
+    Attributes:
+      paths: shards; preprocessing: how a picture becomes input; num_classes: width of the one-hot targets.
+      batches_per_pass: number of examples // batch_size, at least 1.
+    """
+
+    paths: Sequence[Path]
+    preprocessing: Preprocessing
+    num_classes: int
+    batches_per_pass: int
+    batch_size: int
+    augmentation: Augmentation
+    seed: int
+
+    def batches(self, first: int, end: int) -> "tf.data.Dataset":
+        """Streams the batches `first` to `end` - 1, counted from the start of the training.
+
+        Yields:
+          (images, targets): float32 (batch, side, side, 3) in [0, 255]; float32 one-hot (batch, num_classes).
+        """
+        import tensorflow as tf
+
+        passes = tf.data.Dataset.range(first // self.batches_per_pass, -(-end // self.batches_per_pass))
+        rest = passes.flat_map(unconverted(self._pass)).skip(first % self.batches_per_pass)
+        return rest.take(end - first).prefetch(tf.data.AUTOTUNE)
+
+    def _pass(self, number: "tf.Tensor") -> "tf.data.Dataset":
+        import tensorflow as tf
+
+        def example(position: "tf.Tensor", serialized: "tf.Tensor") -> Any:
+            image, target = _example(serialized, self.preprocessing, self.num_classes)
+            # Two pictures never share a seed as long as a pass has under 2^40 of them.
+            seed = tf.stack([tf.constant(self.seed, tf.int64), number * 2**40 + position])
+            return augment(image, seed, self.augmentation), target
+
+        def shuffled(items: "tf.Tensor") -> "tf.Tensor":
+            # Dataset.shuffle takes no seed that changes with the pass; a seed of its own is what makes it resumable.
+            return tf.random.experimental.stateless_shuffle(items, tf.stack([self.seed, number]))
+
+        paths = shuffled(tf.constant([str(path) for path in self.paths]))
+        windows = tf.data.TFRecordDataset(paths).batch(SHUFFLED_RECORDS).map(unconverted(shuffled))
+        return (
+            windows.unbatch()
+            .enumerate()
+            .map(unconverted(example), num_parallel_calls=tf.data.AUTOTUNE)
+            .batch(self.batch_size, drop_remainder=True)
+        )
+
+
+def held_out(
+    paths: Sequence[Path], preprocessing: Preprocessing, num_classes: int, batch_size: int
+) -> "tf.data.Dataset":
+    """Streams some shards once, in order, as they are; yields what `Stream.batches` does."""
+    import tensorflow as tf
+
+    read = unconverted(lambda serialized: _example(serialized, preprocessing, num_classes))
+    return (
+        tf.data.TFRecordDataset([str(path) for path in paths])
+        .map(read, num_parallel_calls=tf.data.AUTOTUNE)
+        .batch(batch_size)
+        # Keras warns of running out of data where it is not told how much there is.
+        .apply(tf.data.experimental.assert_cardinality(-(-tfrecord.count(paths) // batch_size)))
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def _example(serialized: "tf.Tensor", preprocessing: Preprocessing, num_classes: int) -> Any:
+    import tensorflow as tf
+
+    parsed = parse(serialized, preprocessing)
+    return parsed["image"], tf.one_hot(parsed["label"], num_classes)

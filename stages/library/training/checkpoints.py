@@ -1,0 +1,179 @@
+"""Training that survives a kill: after every epoch its whole state is on disk, and the next run goes on from there.
+
+Checkpoints stand in the user's cache folder, not among the outs, for DVC deletes a stage's outs before it runs it. The
+folder's name is a fingerprint of all that the training depends on, so a changed parameter or data set starts anew.
+"""
+
+import contextlib
+import math
+import shutil
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, cast
+
+import pydantic
+from typing_extensions import TypedDict
+
+from stages.library.common import artifacts, guarded_files, source_code
+from stages.library.common.console import UserError
+from stages.library.networks import keras_weights
+
+if TYPE_CHECKING:
+    import keras
+
+Logs = dict[str, float]
+HDF5_BYTES_PER_VARIABLE = 4096  # at most, around what is in it
+
+
+@pydantic.with_config(extra="allow")
+class Epoch(TypedDict):
+    """The metrics of an epoch; of epoch 0, which is no training, those of validation alone."""
+
+    accuracy: NotRequired[float]
+    loss: NotRequired[float]
+    val_accuracy: float
+    val_loss: float
+
+
+class State(TypedDict):
+    """Content of state.json; `sha256` is by file name."""
+
+    history: Annotated[list[Epoch], pydantic.Field(min_length=1)]
+    random_states: list[list[int]]
+    sha256: dict[str, str]
+
+
+def fingerprint(*content: Any) -> str:
+    """Returns a sha256 over some JSON values, all code of the pipeline, and the versions that the state depends on.
+
+    Comments and docstrings don't count (see `source_code`).
+    """
+    code = source_code.sha256(Path(__file__).parents[2].rglob("*.py"))
+    versions = {package: version(package) for package in ("keras", "tensorflow")}
+    return artifacts.sha256_bytes(artifacts.canonical_json([*content, code, versions]).encode())
+
+
+def alone(folder: Path) -> "contextlib.AbstractContextManager[None]":
+    """Returns a context in which no other run uses a training's checkpoint folder; one that comes later waits for it.
+
+    Raises:
+      OSError: the cache folder can't be written to.
+    """
+    waiting = "another run is at this very training: waiting for it"
+    return artifacts.locked(folder.with_name(f"{folder.name}.lock"), waiting)
+
+
+@dataclass
+class Progress:
+    """How far a training has come.
+
+    Attributes:
+      history: one dict of metrics per epoch: "val_loss", "val_accuracy" and, from epoch 1 on, "loss" and "accuracy".
+        Epoch 0 is the network as it comes: what fine-tuning makes worse is thrown away (Kumar et al. 2022,
+        arXiv:2202.10054, start from a fitted head, too).
+      best: the epoch with the highest validation accuracy; among equals the one with the lowest loss.
+      finished: number of epochs of training.
+    """
+
+    history: list[Logs] = field(default_factory=list)
+
+    @property
+    def best(self) -> int:
+        scores = [(logs["val_accuracy"], -logs["val_loss"]) for logs in self.history]
+        return scores.index(max(scores))
+
+    @property
+    def finished(self) -> int:
+        return max(len(self.history) - 1, 0)
+
+
+class Checkpoints:
+    """The checkpoint folder of one training.
+
+    A kill at any instant leaves `state.json` pointing at whole files: new files are written before it, and old ones
+    are removed after it.
+
+    Args:
+      folder: made where it is missing.
+      model: the network that is saved for use, without an optimizer.
+      trainer: the compiled network that shares its layers; saved with its optimizer to go on from.
+    """
+
+    def __init__(self, folder: Path, model: "keras.Model", trainer: "keras.Model"):
+        self.folder, self._model, self._trainer = folder, model, trainer
+        self.progress = Progress()
+
+    def restore(self) -> None:
+        """Brings the training to where it was left."""
+        path = self.folder / "state.json"
+        if path.exists():
+            remedy = f"Remove {self.folder} to train from the start"
+            state: State = guarded_files.read_json(path, State, remedy)
+            self.progress = Progress(cast("list[Logs]", state["history"]))
+            self._trainer.optimizer.build(self._trainer.trainable_variables)
+            try:
+                for weights, sha256 in state["sha256"].items():
+                    if artifacts.sha256_file(self.folder / weights) != sha256:
+                        raise ValueError(f"{weights} does not have the sha256 in state.json")
+                keras_weights.load(self._trainer, self._path("last", len(self.progress.history) - 1))
+                for variable, value in zip(self._random_states(), state["random_states"], strict=True):
+                    variable.assign(value)
+            except (OSError, ValueError, TypeError) as error:
+                reason = " ".join(str(error).split())
+                raise UserError(f"{self.folder} holds no whole checkpoint ({reason}). {remedy}") from error
+
+    def save(self, logs: Logs) -> None:
+        """Keeps the state before the first or at the end of an epoch; the optimizer must be built."""
+        self.progress.history.append({name: float(value) for name, value in sorted(logs.items())})
+        epoch, best = len(self.progress.history) - 1, self.progress.best
+        self._save(self._trainer, self._path("last", epoch))
+        if best == epoch:
+            self._save(self._model, self._path("best", epoch))
+        random_states = [variable.numpy().tolist() for variable in self._random_states()]
+        weights = {self._path("last", epoch), self._path("best", best)}
+        state = {
+            "history": self.progress.history,
+            "random_states": random_states,
+            "sha256": {path.name: artifacts.sha256_file(path) for path in weights},
+        }
+        artifacts.write_json(self.folder / "state.json", state)
+        kept = {"state.json", *(path.name for path in weights)}
+        for path in self.folder.iterdir():
+            if path.name not in kept:
+                path.unlink()
+
+    def export(self, folder: Path) -> None:
+        """Writes `last.weights.h5` and `best.weights.h5` into a folder and leaves the network with the best ones."""
+        self._write(self._model, folder / "last.weights.h5")
+        best = self._path("best", self.progress.best)
+        shutil.copyfile(best, folder / "best.weights.h5")
+        self._model.load_weights(best)
+
+    def remove(self) -> None:
+        """Deletes the folder, when the outs are written."""
+        (self.folder / "state.json").unlink(missing_ok=True)  # first: without the weights it would be a trap
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _random_states(self) -> list[Any]:
+        """Returns the variables of dropout's random numbers, which Keras leaves out of its weight files."""
+        return [variable for variable in self._trainer.variables if variable.path.endswith("seed_generator_state")]
+
+    def _path(self, kind: str, epoch: int) -> Path:
+        return self.folder / f"{kind}-{epoch:05d}.weights.h5"
+
+    @classmethod
+    def _save(cls, model: "keras.Model", path: Path) -> None:
+        # Keras insists on the suffix, so the partial file keeps it and starts with another name.
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"partial-{path.name}")
+        cls._write(model, partial)
+        partial.replace(path)
+
+    @staticmethod
+    def _write(model: "keras.Model", path: Path) -> None:
+        variables = [*model.variables, *(model.optimizer.variables if getattr(model, "optimizer", None) else [])]
+        # HDF5 prints tracebacks when it meets a full disk.
+        size_bytes = sum(4 * math.prod(variable.shape) + HDF5_BYTES_PER_VARIABLE for variable in variables)
+        artifacts.require_room(path.parent, size_bytes)
+        model.save_weights(path, overwrite=True)

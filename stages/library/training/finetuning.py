@@ -1,0 +1,141 @@
+"""A pretrained network with a new head, of which the last blocks are trained, and the very last may start afresh.
+
+The published recipe (Kostadinov 2017-05-04) for InceptionV3: its Mixed_7 blocks (`fresh_blocks: 3`) and the head start
+from random values, all variables train, BatchNorm's too. Its auxiliary head had no part in the loss; there is none.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import pydantic
+
+from stages.library.common import tables
+from stages.library.common.console import UserError
+from stages.library.common.model_names import FINETUNED
+from stages.library.common.params import CONFIG
+from stages.library.training import loop as training
+
+if TYPE_CHECKING:
+    import keras
+
+    from stages.library.networks.contract import Backbone
+
+CLASSIFIER = "classifier"
+
+
+@pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIG)
+class Params(training.Params):
+    """Section `finetune` of params.yaml."""
+
+    trained_blocks: Annotated[
+        int | None, pydantic.Field(ge=0, description="last blocks that are trained; 0: the head alone; null: all")
+    ]
+    fresh_blocks: Annotated[int, pydantic.Field(ge=0, description="last blocks that start from random values")]
+    train_batch_norm: Annotated[bool, pydantic.Field(description="train BatchNorm in the trained blocks, too")]
+    dropout: Annotated[float, pydantic.Field(ge=0, lt=1, description="fraction dropped before the head")]
+    head_epochs: Annotated[
+        int, pydantic.Field(ge=0, le=10_000, description="of the head it starts from, else as in `softmax`; 0: random")
+    ]
+
+    @pydantic.model_validator(mode="after")
+    def _fresh_blocks_learn(self) -> "Params":
+        if self.trained_blocks is not None and self.fresh_blocks > self.trained_blocks:
+            raise ValueError("`fresh_blocks` must be <= `trained_blocks`")
+        if self.fresh_blocks and self.head_epochs:
+            raise ValueError("`head_epochs` must be 0 where `fresh_blocks` > 0: such a head fits other features")
+        return self
+
+
+def build(backbone_model: "keras.Model", num_classes: int, params: Params) -> "keras.Model":
+    """Returns a network from pixels to float32 logits: the backbone up to its pooled features, and a linear head."""
+    import keras
+
+    features = keras.layers.Dropout(params.dropout, seed=params.seed, name="dropout")(
+        backbone_model.output["bottleneck"]
+    )
+    # float32 also under mixed precision, for a softmax of float16 logits loses accuracy.
+    logits = keras.layers.Dense(num_classes, name=CLASSIFIER, dtype="float32")(features)
+    return keras.Model(backbone_model.input, logits, name=FINETUNED)
+
+
+def restart(model: "keras.Model", backbone: "Backbone", params: Params) -> set[str]:
+    """Gives the last `fresh_blocks` blocks random values again.
+
+    Returns:
+      The names of their layers and of the head, whose variables are not the pretrained ones.
+
+    Raises:
+      UserError: the backbone has fewer blocks.
+    """
+    import keras
+
+    restored = _layers_below(model, backbone, "fresh_blocks", params.fresh_blocks)
+    fresh = {layer.name for layer in model.layers} - restored
+    untrained = keras.models.clone_model(model)  # with weights of its own
+    for name in fresh - {CLASSIFIER}:
+        model.get_layer(name).set_weights(untrained.get_layer(name).get_weights())
+    return fresh
+
+
+def freeze(model: "keras.Model", backbone: "Backbone", params: Params) -> None:
+    """Freezes all layers below the last `trained_blocks` blocks, and BatchNorm unless it is to be trained.
+
+    A frozen BatchNorm layer runs in inference mode (Keras ties the two), so the statistics that the weights were
+    trained with stay.
+
+    Raises:
+      UserError: the backbone has fewer blocks.
+    """
+    import keras
+
+    blocks = len(backbone.blocks) if params.trained_blocks is None else params.trained_blocks
+    frozen = _layers_below(model, backbone, "trained_blocks", blocks)
+    for layer in model.layers:
+        if layer.name in frozen or (isinstance(layer, keras.layers.BatchNormalization) and not params.train_batch_norm):
+            layer.trainable = False
+
+
+def _layers_below(model: "keras.Model", backbone: "Backbone", key: str, blocks: int) -> set[str]:
+    """Returns the names of all layers below the last `blocks` blocks."""
+    import keras
+
+    names = list(backbone.blocks)
+    if blocks > len(names):
+        raise UserError(
+            f"`finetune.{key}` must be at most {len(names)} for {backbone.name} (blocks: {', '.join(names)}). "
+            f"Received: {blocks}"
+        )
+    if blocks == len(names):
+        return set()
+    boundary = model.get_layer(backbone.blocks[names[-blocks - 1]])
+    return {layer.name for layer in keras.Model(model.input, boundary.output).layers}
+
+
+def variables(model: "keras.Model", fresh: Collection[str]) -> list[dict[str, Any]]:
+    """Returns a row for each variable: name, shape, trained or frozen, restored from the backbone or fresh.
+
+    Args:
+      model: as `build` returns it.
+      fresh: names of the layers that started from random values, or that another training started.
+    """
+    trained = {id(variable) for variable in model.trainable_variables}
+    return [
+        {
+            "variable": variable.path,
+            "shape": "x".join(str(size) for size in variable.shape),
+            "state": "trained" if id(variable) in trained else "frozen",
+            "origin": "fresh" if layer.name in fresh else "restored",
+        }
+        for layer in model.layers
+        for variable in layer.variables
+        if "seed_generator" not in variable.path
+    ]
+
+
+def write_variables(path: Path, model: "keras.Model", fresh: Collection[str]) -> Mapping[str, int]:
+    """Writes variables.csv and returns how many variables are trained and how many frozen."""
+    rows = variables(model, fresh)
+    tables.write_csv(path, ("variable", "shape", "state", "origin"), (row.values() for row in rows))
+    return Counter(row["state"] for row in rows)

@@ -1,0 +1,237 @@
+"""Training of networks on pictures: what fine-tuning and training from scratch have in common."""
+
+import contextlib
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import pydantic
+
+from stages.library.common import tables, tensorflow_runtime
+from stages.library.common.console import UserError, say
+from stages.library.common.params import CONFIG
+from stages.library.records import index as record_index
+from stages.library.records import leakage, tfrecord
+from stages.library.records.preprocessing import Preprocessing
+from stages.library.training import batches as training_data
+from stages.library.training.augmentation import Augmentation
+from stages.library.training.checkpoints import Checkpoints, Logs
+
+if TYPE_CHECKING:
+    import keras
+
+
+@pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIG)
+class Params:
+    """Keys that the sections `finetune` and `scratch` of params.yaml share."""
+
+    epochs: Annotated[int, pydantic.Field(ge=1, le=10_000, description="each ends with validation and a checkpoint")]
+    steps_per_epoch: Annotated[int | None, pydantic.Field(ge=1, description="null: a pass over the training split")]
+    batch_size: Annotated[int, pydantic.Field(ge=1, le=65_536, description="examples per step")]
+    optimizer: Annotated[Literal["adamw", "adam", "sgd"], pydantic.Field(description="sgd has a momentum of 0.9")]
+    learning_rate: Annotated[float, pydantic.Field(gt=0, description="at its peak")]
+    schedule: Annotated[Literal["cosine", "constant"], pydantic.Field(description="after the warm-up")]
+    warmup_epochs: Annotated[float, pydantic.Field(ge=0, description="of linear rise")]
+    weight_decay: Annotated[float, pydantic.Field(ge=0, description="on kernels; see `regularize`")]
+    label_smoothing: Annotated[float, pydantic.Field(ge=0, lt=1, description="share of the target spread evenly")]
+    flip: Annotated[bool, pydantic.Field(description="mirror half of the pictures left to right")]
+    flip_predictions: Annotated[bool, pydantic.Field(description="average logits with those of the mirror image")]
+    shift: Annotated[float, pydantic.Field(ge=0, le=1, description="fraction of the side, at most")]
+    zoom: Annotated[float, pydantic.Field(ge=0, lt=1, description="relative change of scale, at most")]
+    rotation_degrees: Annotated[float, pydantic.Field(ge=0, le=180, description="at most")]
+    seed: Annotated[int, pydantic.Field(ge=0, description="of order, augmentation, dropout and fresh weights")]
+
+    @pydantic.model_validator(mode="after")
+    def _warms_up_in_time(self) -> "Params":
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError("`warmup_epochs` must be < `epochs`")
+        return self
+
+    @property
+    def augmentation(self) -> Augmentation:
+        return Augmentation(self.flip, self.shift, self.zoom, self.rotation_degrees)
+
+    def steps(self, num_examples: int) -> tuple[int, int]:
+        """Returns the batch size and the steps per epoch on a training split of some size."""
+        batch_size = min(self.batch_size, num_examples)
+        return batch_size, self.steps_per_epoch or num_examples // batch_size
+
+
+def prepare(seed: int) -> "contextlib.AbstractContextManager[object]":
+    """Makes TensorFlow repeatable and on a GPU quick (float16 with float32 weights).
+
+    Returns:
+      A context in which networks are built and trained: on all GPUs of this machine, where there are several.
+    """
+    tensorflow_runtime.start()
+    import keras
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(seed)
+    gpus = tf.config.list_physical_devices("GPU")
+    keras.mixed_precision.set_global_policy("mixed_float16" if gpus else "float32")
+    scope: contextlib.AbstractContextManager[object] = tensorflow_runtime.strategy().scope()
+    return scope
+
+
+def compile_trainer(model: "keras.Model", steps_per_epoch: int, params: Params) -> "keras.Model":
+    """Returns a compiled network that shares the layers of `model`, whose outputs are logits.
+
+    The learning rate rises linearly, then stays or falls to zero along half a cosine.
+    """
+    import keras
+
+    trainer = keras.Model(model.input, model.output, name="trainer")
+    warmup = round(params.warmup_epochs * steps_per_epoch)
+    learning_rate = keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup else params.learning_rate,
+        max(params.epochs * steps_per_epoch - warmup, 1),
+        alpha=1.0 if params.schedule == "constant" else 0.0,
+        warmup_target=params.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+    optimizer: keras.optimizers.Optimizer
+    if params.optimizer == "adamw":
+        optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=params.weight_decay)
+        optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if not is_kernel(v)])
+    else:
+        regularize(model, params.weight_decay)
+        adam = params.optimizer == "adam"
+        optimizer = keras.optimizers.Adam(learning_rate) if adam else keras.optimizers.SGD(learning_rate, momentum=0.9)
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=params.label_smoothing)
+    trainer.compile(optimizer, loss, metrics=["accuracy"])
+    return trainer
+
+
+def is_kernel(variable: "keras.Variable") -> bool:
+    """Tells kernels from biases, scales and statistics, which are vectors and don't decay."""
+    return len(variable.shape) > 1
+
+
+def regularize(model: "keras.Model", weight_decay: float) -> None:
+    """Adds `weight_decay` / 2 times the squared norm of every kernel to the loss, whose gradient is decay times weight.
+
+    That is the penalty of systems trained with Adam or SGD; Adam scales its gradient with the rest. AdamW subtracts
+    learning rate times decay times weight beside Adam's step (Loshchilov and Hutter 2019, arXiv:1711.05101), which is
+    another thing: a decay that suits one is too weak or too strong for the other.
+    """
+    import keras
+
+    for variable in model.variables:
+        if is_kernel(variable):
+            variable.regularizer = keras.regularizers.L2(weight_decay / 2) if weight_decay else None
+
+
+def check_shards(paths: Sequence[Path], num_classes: int) -> None:
+    """Reads some shards once: TensorFlow would meet damage in mid-training, and take an unknown class for none.
+
+    Raises:
+      UserError: a shard is damaged, or another data set's.
+    """
+    for path in paths:
+        labels = record_index.build([path]).labels
+        if labels.size and int(labels.max()) >= num_classes:
+            raise UserError(
+                f"{path} holds class {int(labels.max())} where there are {num_classes}. Run: dvc repro -f tfrecord"
+            )
+
+
+def train(
+    model: "keras.Model",
+    shards: Path,
+    preprocessing: Preprocessing,
+    params: Params,
+    checkpoints: Path,
+    out: Path,
+    tensorboard: Path,
+) -> Checkpoints:
+    """Trains a network, or goes on with a training that was killed; writes weights and curves into `out`.
+
+    Args:
+      model: float32 pixels in [0, 255], (batch, side, side, 3), to logits.
+      shards: the folder of TFRecord shards; `train` is trained on, `validation` chooses the best epoch.
+      preprocessing: how a picture becomes the network's input.
+      params: of the training.
+      checkpoints: a folder for this very training (see `checkpoints.fingerprint`).
+      out: existing folder; receives `best.weights.h5`, `last.weights.h5`, `curve.csv`, DVCLive's `dvclive/` and
+        `trained_on.parquet` (keys of training and validation pictures).
+      tensorboard: folder of TensorBoard's event files, which carry times and so are no out.
+
+    Returns:
+      The checkpoints, whose `progress` has every epoch; to be removed when the outs are complete. `model` has the best
+      weights, which are those that it came with if no epoch was better.
+    """
+    import keras
+    from dvclive import Live
+    from dvclive.keras import DVCLiveCallback
+
+    train_paths = tfrecord.find_shards(shards, "train")
+    validation_paths = tfrecord.find_shards(shards, "validation")
+    check_shards([*train_paths, *validation_paths], model.output_shape[-1])
+    num_examples = tfrecord.count(train_paths)
+    batch_size, steps_per_epoch = params.steps(num_examples)
+    trainer = compile_trainer(model, steps_per_epoch, params)
+    state = Checkpoints(checkpoints, model, trainer)
+    state.restore()
+    validation = training_data.held_out(validation_paths, preprocessing, model.output_shape[-1], batch_size)
+    if not state.progress.history:
+        trainer.optimizer.build(trainer.trainable_variables)
+        start = trainer.evaluate(validation, return_dict=True, verbose=0)
+        state.save({f"val_{name}": value for name, value in start.items()})
+    first_epoch = state.progress.finished
+    if first_epoch:
+        say(f"resuming after epoch {first_epoch} of {params.epochs}")
+    stream = training_data.Stream(
+        train_paths,
+        preprocessing,
+        model.output_shape[-1],
+        num_examples // batch_size,
+        batch_size,
+        params.augmentation,
+        params.seed,
+    )
+    with Live(str(out / "dvclive"), dvcyaml=False, save_dvc_exp=False) as live:
+        curves = DVCLiveCallback(live=live)
+        for epoch, logs in enumerate(state.progress.history):
+            curves.on_epoch_end(epoch, logs)
+        if first_epoch < params.epochs:
+            trainer.fit(
+                stream.batches(first_epoch * steps_per_epoch, params.epochs * steps_per_epoch),
+                validation_data=validation,
+                initial_epoch=first_epoch,
+                epochs=params.epochs,
+                steps_per_epoch=steps_per_epoch,
+                shuffle=False,  # the stream does
+                callbacks=[save_each_epoch(state), curves, keras.callbacks.TensorBoard(tensorboard, write_graph=False)],
+                verbose=1 if sys.stdout.isatty() else 2,
+            )
+    state.export(out)
+    seen = (record.key for path in [*train_paths, *validation_paths] for record in tfrecord.read_shard(path))
+    leakage.write(out, seen)
+    write_curve(out / "curve.csv", state.progress.history)
+    return state
+
+
+def save_each_epoch(state: Checkpoints) -> "keras.callbacks.Callback":
+    """Returns a callback that keeps a checkpoint after every epoch and stops where the loss is no longer a number."""
+    import keras
+
+    def save(epoch: int, logs: Logs) -> None:
+        if not all(math.isfinite(value) for value in logs.values()):
+            raise UserError(f"the loss is {logs['loss']} in epoch {epoch + 1}. Lower the learning rate")
+        state.save(logs)
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=save)
+
+
+def write_curve(path: Path, history: Sequence[Logs]) -> None:
+    """Writes curve.csv: step (epoch; 0: before training), series ("training", "held-out"), accuracy, loss."""
+    rows = [
+        (step, series, round(float(logs[f"{prefix}accuracy"]), 6), round(float(logs[f"{prefix}loss"]), 6))
+        for series, prefix in (("training", ""), ("held-out", "val_"))
+        for step, logs in enumerate(history)
+        if f"{prefix}accuracy" in logs
+    ]
+    tables.write_csv(path, tables.CURVE, rows)

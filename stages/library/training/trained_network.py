@@ -1,0 +1,184 @@
+"""Trained networks (fine-tuned, or from scratch) as they lie on disk, and their predictions."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NotRequired
+
+import numpy as np
+import pydantic
+from typing_extensions import TypedDict
+
+from stages.library.common import artifacts, console, guarded_files, tensorflow_runtime
+from stages.library.common.console import UserError
+from stages.library.common.guarded_files import CONFIG, PLUGIN_NAME
+from stages.library.common.model_names import FINETUNED
+from stages.library.networks import contract as backbones
+from stages.library.networks import hdf5, keras_weights
+from stages.library.records import preprocessing
+from stages.library.records.dataset_file import Classes
+from stages.library.records.preprocessing import Preprocessing
+from stages.library.training import finetuning, scratch
+from stages.library.training import loop as training
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+PREDICTION_BATCH = 64
+WEIGHTS = "best.weights.h5"
+FLOAT32_BYTES = 4
+REMEDY = "Run: dvc repro"
+
+
+class Described(TypedDict):
+    """What config.json says of a network of either kind; files before the key `sha256`, of the weights, lack it."""
+
+    classes: Classes
+    preprocessing: Preprocessing
+    sha256: NotRequired[str]
+
+
+@pydantic.with_config(CONFIG)
+class Finetuned(Described):
+    """Content of the config.json that finetune writes."""
+
+    kind: Literal["finetuned"]
+    backbone: Annotated[str, pydantic.Field(pattern=PLUGIN_NAME)]
+    finetune: finetuning.Params
+
+
+@pydantic.with_config(CONFIG)
+class Scratch(Described):
+    """Content of the config.json that train-scratch writes."""
+
+    kind: Literal["scratch"]
+    scratch: scratch.Params
+
+
+@dataclass(frozen=True)
+class Network:
+    """A trained network.
+
+    Attributes:
+      kind: "finetuned" or "scratch".
+      classes: class names in the order of the logits.
+      preprocessing: how a picture becomes its input.
+      model: float32 pixels in [0, 255], (batch, side, side, 3), to float32 logits (batch, classes).
+      flip: whether the logits are means over each picture and its mirror image.
+      trained_batch_norm: whether fine-tuning trained its BatchNorm layers.
+      backbone: name of the fine-tuned one.
+    """
+
+    kind: str
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    model: "keras.Model"
+    flip: bool = False
+    trained_batch_norm: bool = False
+    backbone: str | None = None
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Returns float32 (n, classes) for float32 pixels (n, side, side, 3)."""
+        return np.asarray(self._forward(images), np.float32)
+
+    def _forward(self, images: "tf.Tensor | np.ndarray") -> "tf.Tensor":
+        views = [images, images[:, :, ::-1]] if self.flip else [images]
+        return sum(self.model(view, training=False) for view in views) / len(views)
+
+    def predict_shards(
+        self, paths: Sequence[Path], training_mode: bool = False
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Predicts the pictures of TFRecord shards, in order.
+
+        Args:
+          paths: the shards.
+          training_mode: the published fine-tuning's mistake, to show what it does: dropout works, and every BatchNorm
+            layer normalizes by the statistics of the batch, so a prediction depends on the 63 pictures beside it. It
+            saw no mirror images.
+
+        Returns:
+          keys object (n,), labels int64 (n,), logits float32 (n, classes).
+        """
+        import tensorflow as tf
+
+        if training_mode:
+            use_batch_statistics(self.model)
+        forward = functools.partial(self.model, training=True) if training_mode else self._forward
+        predict = tf.function(forward, reduce_retracing=True, autograph=False)
+        keys, labels, logits = [], [], []
+        batches = preprocessing.dataset(list(paths), self.preprocessing, PREDICTION_BATCH)
+        for batch in console.progress(batches, "predict", "batches"):
+            keys.append(np.array([key.decode() for key in batch["key"].numpy()], object))
+            labels.append(batch["label"].numpy().astype(np.int64))
+            logits.append(predict(batch["image"]).numpy().astype(np.float32))
+        return np.concatenate(keys), np.concatenate(labels), np.concatenate(logits)
+
+
+def use_batch_statistics(model: "keras.Model") -> None:
+    """Makes all BatchNorm layers use the batch's statistics if called for training; what they learnt is not touched."""
+    import keras
+
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = True  # frozen ones always use what they learnt
+            layer.momentum = 1.0  # the moving averages stay
+
+
+def load(folder: Path) -> Network:
+    """Rebuilds a network with its best epoch's weights, as finetune and train-scratch describe it in config.json.
+
+    Raises:
+      UserError: the folder holds no trained network, or a damaged one.
+    """
+    tensorflow_runtime.start()
+    config = describe(folder)
+    classes, preparation = tuple(config["classes"]), config["preprocessing"]
+    weights = folder / WEIGHTS
+    try:
+        if config.get("sha256") not in (None, artifacts.sha256_file(weights)):
+            raise ValueError("it does not have the sha256 in config.json")
+        hdf5.check(weights)
+        _check_size(config, weights)
+        settings: training.Params
+        if config["kind"] == FINETUNED:
+            settings = config["finetune"]
+            backbone = backbones.lookup(config["backbone"]).build(preparation.input_size_px)
+            model, trained_batch_norm = finetuning.build(backbone, len(classes), settings), settings.train_batch_norm
+        else:
+            settings = config["scratch"]
+            model, trained_batch_norm = scratch.build(len(classes), settings), False
+        keras_weights.load(model, weights)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{weights} can't be read ({' '.join(str(error).split())}). {REMEDY}") from error
+    name = config["backbone"] if config["kind"] == FINETUNED else None
+    return Network(config["kind"], classes, preparation, model, settings.flip_predictions, trained_batch_norm, name)
+
+
+def describe(folder: Path) -> Finetuned | Scratch:
+    """Reads the config.json of a network.
+
+    Raises:
+      UserError: it is missing or damaged.
+    """
+    kind = Annotated[Finetuned | Scratch, pydantic.Field(discriminator="kind"), pydantic.AfterValidator(_checked)]
+    found: Finetuned | Scratch = guarded_files.read_json(folder / "config.json", kind, REMEDY)
+    return found
+
+
+def _checked(config: Finetuned | Scratch) -> Finetuned | Scratch:
+    side = config["preprocessing"].input_size_px
+    if config["kind"] == "scratch" and config["scratch"].input_size_px != side:
+        raise ValueError("`preprocessing.input_size_px` must be `scratch.input_size_px`")
+    return config
+
+
+def _check_size(config: Finetuned | Scratch, weights: Path) -> None:
+    """Raises ValueError where the file is too small for the network, for which memory would be taken in vain."""
+    if config["kind"] == FINETUNED:
+        parameters = backbones.lookup(config["backbone"]).BACKBONE.feature_width * len(config["classes"])
+    else:
+        parameters = scratch.num_weights(len(config["classes"]), config["scratch"])
+    if weights.stat().st_size < FLOAT32_BYTES * parameters:
+        raise ValueError("it is too small for the network in config.json")

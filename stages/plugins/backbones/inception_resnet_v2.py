@@ -1,0 +1,112 @@
+"""InceptionResNetV2: Inception blocks whose outputs are scaled down and added to their inputs.
+
+Szegedy et al. 2016, "Inception-v4, Inception-ResNet and the Impact of Residual Connections on Learning"
+(arXiv:1602.07261). The network is that of keras.applications; the weights are Keras' or TF-slim's.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stages.library.networks import keras_weights, slim_checkpoint
+from stages.library.networks.contract import Backbone, Weights
+
+if TYPE_CHECKING:
+    import keras
+
+BACKBONE = Backbone(
+    name="inception_resnet_v2",
+    paper="arXiv:1602.07261",
+    weights={
+        "keras": Weights(
+            filename="inception_resnet_v2_weights_tf_dim_ordering_tf_kernels.h5",
+            licence="Apache-2.0",
+            urls=(
+                "https://storage.googleapis.com/tensorflow/keras-applications/inception_resnet_v2/"
+                "inception_resnet_v2_weights_tf_dim_ordering_tf_kernels.h5",
+            ),
+            md5="e693bd0210a403b3192acc6073ad2e96",
+        ),
+        "slim": Weights(
+            filename="inception_resnet_v2_2016_08_30.tar.gz",
+            licence="Apache-2.0",
+            urls=(
+                "https://storage.googleapis.com/download.tensorflow.org/models/inception_resnet_v2_2016_08_30.tar.gz",
+            ),
+        ),
+    },
+    input_size_px=299,
+    min_input_px=75,
+    feature_width=1536,
+    num_logits=1000,
+    num_parameters=55_813_192,
+    blocks={
+        "stem": "max_pooling2d_1",
+        "mixed_5b": "mixed_5b",
+        **{f"block35_{number}": f"block35_{number}_ac" for number in range(1, 11)},
+        "mixed_6a": "mixed_6a",
+        **{f"block17_{number}": f"block17_{number}_ac" for number in range(1, 21)},
+        "mixed_7a": "mixed_7a",
+        **{f"block8_{number}": f"block8_{number}_ac" for number in range(1, 10)},
+        "block8_10": "custom_scale_layer_39",
+        "conv_7b": "conv_7b_ac",
+    },
+    top1=0.803,
+)
+
+# slim's names of the convolutions, in the order in which keras.applications makes them: block by block, branch by
+# branch, without the residual blocks' last one, which Keras names after its block.
+STEM = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3")
+RESIDUAL_SCOPES = {
+    **{f"block35_{number}": f"Repeat/block35_{number}" for number in range(1, 11)},
+    **{f"block17_{number}": f"Repeat_1/block17_{number}" for number in range(1, 21)},
+    **{f"block8_{number}": f"Repeat_2/block8_{number}" for number in range(1, 10)},
+    "block8_10": "Block8",
+}
+RESIDUAL_BRANCHES = {
+    "block35": "1x1 | 0a_1x1 0b_3x3 | 0a_1x1 0b_3x3 0c_3x3",
+    "block17": "1x1 | 0a_1x1 0b_1x7 0c_7x1",
+    "block8": "1x1 | 0a_1x1 0b_1x3 0c_3x1",
+}
+MIXED_BRANCHES = {
+    "mixed_5b": "1x1 | 0a_1x1 0b_5x5 | 0a_1x1 0b_3x3 0c_3x3 | 0b_1x1",
+    "mixed_6a": "1a_3x3 | 0a_1x1 0b_3x3 1a_3x3",
+    "mixed_7a": "0a_1x1 1a_3x3 | 0a_1x1 1a_3x3 | 0a_1x1 0b_3x3 1a_3x3",
+}
+
+
+def build(input_size_px: int) -> "keras.Model":
+    """Returns the network with random weights; see `backbones`."""
+    import keras
+
+    return keras_weights.build(keras.applications.InceptionResNetV2, input_size_px, BACKBONE.name)
+
+
+def load_weights(model: "keras.Model", path: Path) -> None:
+    """Fills the model from Keras' .h5 file with top, or else from a TF-slim checkpoint; every variable exactly once.
+
+    Raises:
+      UserError: the file can't be read, or has other layers or shapes than the network.
+    """
+    if path.suffix == ".h5":
+        keras_weights.load_h5(model, path, BACKBONE.name)
+    else:
+        slim_checkpoint.load(model, path, _slim_scopes())
+
+
+def _slim_scopes() -> dict[str, str]:
+    """Returns layer -> scope in the checkpoint."""
+    convolutions = [*STEM]
+    for block in BACKBONE.blocks:
+        if block in MIXED_BRANCHES:
+            convolutions += slim_checkpoint.branch_scopes(block.capitalize(), MIXED_BRANCHES[block])
+        elif block in RESIDUAL_SCOPES:
+            branches = RESIDUAL_BRANCHES[block.partition("_")[0]]
+            convolutions += slim_checkpoint.branch_scopes(RESIDUAL_SCOPES[block], branches)
+    scopes = {
+        **keras_weights.numbered(convolutions),
+        **{f"{block}_conv": f"{scope}/Conv2d_1x1" for block, scope in RESIDUAL_SCOPES.items()},
+        "conv_7b": "Conv2d_7b_1x1",
+        "conv_7b_bn": "Conv2d_7b_1x1",
+        "predictions": "Logits/Logits",
+    }
+    return {layer: f"InceptionResnetV2/{scope}" for layer, scope in scopes.items()}

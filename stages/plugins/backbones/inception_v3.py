@@ -1,0 +1,87 @@
+"""InceptionV3: factorised convolutions, batch normalization throughout.
+
+Szegedy et al. 2015, "Rethinking the Inception Architecture for Computer Vision" (arXiv:1512.00567). The network is that
+of keras.applications; the weights are Keras' or TF-slim's.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stages.library.networks import keras_weights, slim_checkpoint
+from stages.library.networks.contract import Backbone, Weights
+
+if TYPE_CHECKING:
+    import keras
+
+BACKBONE = Backbone(
+    name="inception_v3",
+    paper="arXiv:1512.00567",
+    weights={
+        "keras": Weights(
+            filename="inception_v3_weights_tf_dim_ordering_tf_kernels.h5",
+            licence="Apache-2.0",
+            urls=(
+                "https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/"
+                "inception_v3_weights_tf_dim_ordering_tf_kernels.h5",
+            ),
+            md5="9a0d58056eeedaa3f26cb7ebd46da564",
+        ),
+        "slim": Weights(
+            filename="inception_v3_2016_08_28.tar.gz",
+            licence="Apache-2.0",
+            urls=("https://storage.googleapis.com/download.tensorflow.org/models/inception_v3_2016_08_28.tar.gz",),
+        ),
+    },
+    input_size_px=299,
+    min_input_px=75,
+    feature_width=2048,
+    num_logits=1000,
+    num_parameters=23_817_352,
+    blocks={
+        "stem": "max_pooling2d_1",
+        **{f"mixed_{number}": f"mixed{number}" for number in range(11)},
+    },
+    top1=0.779,
+)
+
+# slim's names of the convolutions, in the order in which keras.applications makes them: block by block, branch by
+# branch. Odd ones are so in the checkpoint: Mixed_5c counts otherwise than 5b, and 1a_1x1 in Mixed_6a is 3x3.
+STEM = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3")
+INCEPTION_A = "0a_1x1 | 0a_1x1 0b_5x5 | 0a_1x1 0b_3x3 0c_3x3 | 0b_1x1"
+INCEPTION_B = "0a_1x1 | 0a_1x1 0b_1x7 0c_7x1 | 0a_1x1 0b_7x1 0c_1x7 0d_7x1 0e_1x7 | 0b_1x1"
+BLOCKS = {
+    "Mixed_5b": INCEPTION_A,
+    "Mixed_5c": "0a_1x1 | 0b_1x1 Conv_1_0c_5x5 | 0a_1x1 0b_3x3 0c_3x3 | 0b_1x1",
+    "Mixed_5d": INCEPTION_A,
+    "Mixed_6a": "1a_1x1 | 0a_1x1 0b_3x3 1a_1x1",
+    **{f"Mixed_6{letter}": INCEPTION_B for letter in "bcde"},
+    "Mixed_7a": "0a_1x1 1a_3x3 | 0a_1x1 0b_1x7 0c_7x1 1a_3x3",
+    "Mixed_7b": "0a_1x1 | 0a_1x1 0b_1x3 0b_3x1 | 0a_1x1 0b_3x3 0c_1x3 0d_3x1 | 0b_1x1",
+    "Mixed_7c": "0a_1x1 | 0a_1x1 0b_1x3 0c_3x1 | 0a_1x1 0b_3x3 0c_1x3 0d_3x1 | 0b_1x1",
+}
+
+
+def build(input_size_px: int) -> "keras.Model":
+    """Returns the network with random weights; see `backbones`."""
+    import keras
+
+    return keras_weights.build(keras.applications.InceptionV3, input_size_px, BACKBONE.name)
+
+
+def load_weights(model: "keras.Model", path: Path) -> None:
+    """Fills the model from Keras' .h5 file with top, or else from a TF-slim checkpoint; every variable exactly once.
+
+    Raises:
+      UserError: the file can't be read, or has other layers or shapes than the network.
+    """
+    if path.suffix == ".h5":
+        keras_weights.load_h5(model, path, BACKBONE.name)
+    else:
+        slim_checkpoint.load(model, path, _slim_scopes())
+
+
+def _slim_scopes() -> dict[str, str]:
+    """Returns layer -> scope in the checkpoint."""
+    convolutions = [*STEM, *(scope for block in BLOCKS.items() for scope in slim_checkpoint.branch_scopes(*block))]
+    scopes = keras_weights.numbered(convolutions) | {"predictions": "Logits/Conv2d_1c_1x1"}
+    return {layer: f"InceptionV3/{scope}" for layer, scope in scopes.items()}

@@ -1,0 +1,40 @@
+"""CIFAR-10: 60,000 RGB pictures of 32 x 32 pixels in 10 classes, 10,000 of them the official test split.
+
+A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
+https://www.cs.toronto.edu/~kriz/cifar.html.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from stages.library.common.downloads import RemoteFile
+from stages.library.sources import cifar_archive, published_archive
+from stages.library.sources.contract import Params, Picture, Stray
+
+ARCHIVE = RemoteFile(
+    filename="cifar-10-python.tar.gz",
+    urls=("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",),
+    size_bytes=170498071,
+    sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+    md5="c58f30108f718f92721af3b95e74349a",
+)
+LAYOUT = cifar_archive.Layout(
+    title="CIFAR-10",
+    folder="cifar-10-batches-py",
+    splits={f"data_batch_{number}": "train" for number in range(1, 6)} | {"test_batch": "test"},
+    labels="labels",
+    meta="batches.meta",
+    label_names="label_names",
+    num_classes=10,
+    no_pictures=frozenset({"readme.html"}),
+)
+
+
+def fetch(params: Params, raw: Path, cache: Path) -> str:
+    """Puts the archive into `raw`."""
+    return published_archive.fetch(ARCHIVE, params, raw, cache)
+
+
+def read(params: Params, raw: Path) -> Iterator[Picture | Stray]:
+    """Yields the pictures, as in "data_batch_1/leptodactylus_pentadactylus_s_000004.png"."""
+    return cifar_archive.read(raw / ARCHIVE.filename, LAYOUT)

@@ -1,0 +1,162 @@
+"""A folder of pictures: CLASS/**/picture, or {train,test}/CLASS/**/picture with an official test split.
+
+Whatever the suffix, every file is taken for a picture until decoding says otherwise.
+"""
+
+import stat
+import unicodedata
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.library.common import artifacts
+from stages.library.common.console import UserError
+from stages.library.sources.contract import Params, Picture, Stray
+
+MAX_FILE_BYTES = 256 << 20
+OFFICIAL = {"train", "test"}
+SPLIT_NAMES = OFFICIAL | {"val", "valid", "validation", "training", "testing"}
+SYSTEM_NAMES = {"thumbs.db", "desktop.ini", "__macosx"}
+# Control characters, undecodable bytes and line separators: a class name is a line of labels.txt.
+NOT_IN_CLASS_NAMES = {"Cc", "Cs", "Zl", "Zp"}
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A file that may be a picture, not yet read."""
+
+    path: Path
+    name: str
+    text: str
+    split: str | None
+
+
+def fetch(params: Params, raw: Path, cache: Path) -> str:
+    """Checks that the folder has pictures of at least 2 classes; they are read where they are."""
+    found = [item for item in _entries(params.folder) if isinstance(item, _Found)]
+    classes = Counter(item.text for item in found)
+    if len(classes) < 2:
+        raise UserError(
+            "`dataset.folder` must hold pictures of at least 2 classes, as CLASS/picture or "
+            f"{{train,test}}/CLASS/picture. Received: {params.folder} with {len(found)} files in {len(classes)} classes"
+        )
+    if {item.split for item in found} in ({"train"}, {"test"}):
+        raise UserError(f"`dataset.folder`: both train and test must hold pictures. Received: {params.folder}")
+    artifacts.write_json(raw / "source.json", {"folder": Path(params.folder).name})
+    return f"{len(found):,} files in {len(classes):,} classes, read where they are"
+
+
+def read(params: Params, raw: Path) -> Iterator[Picture | Stray]:
+    """Yields every file of the folder, and as strays what can't be a picture; `raw` is not used."""
+    for item in _entries(params.folder):
+        if isinstance(item, Stray):
+            yield item
+            continue
+        try:
+            yield Picture(item.name, item.text, item.split, item.path.read_bytes())
+        except OSError as error:
+            yield Stray(item.name, f"can't be read: {error.strerror}")
+
+
+def _entries(folder: str) -> Iterator[_Found | Stray]:
+    """Yields the files of every class folder, and as strays whatever else lies about."""
+    try:
+        root = Path(folder).resolve()
+        next(root.iterdir(), None)
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a link to itself
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"`dataset.folder` must be a readable folder ({reason}). Received: {folder}") from error
+    top = list(_listed(root, root))
+    folders = {entry.name for entry in top if not isinstance(entry, Stray) and entry.is_dir()}
+    if not (folders and folders <= OFFICIAL):
+        _check_class_folders(folders)
+        yield from _classes(root, top, None)
+        return
+    for entry in top:
+        if isinstance(entry, Stray) or not entry.is_dir():
+            yield from _classes(root, [entry], None)
+        else:
+            # One of the two alone is no official split.
+            yield from _classes(root, _listed(root, entry), entry.name if folders == OFFICIAL else None)
+
+
+def _check_class_folders(names: set[str]) -> None:
+    if len(names & SPLIT_NAMES) > 1:
+        raise UserError(
+            "`dataset.folder` must hold folders of classes, or train and test and no other (put pictures for "
+            f"validation into train, of which `split.validation` takes its share). Received: {', '.join(sorted(names))}"
+        )
+
+
+def _classes(root: Path, entries: Iterable[Path | Stray], split: str | None) -> Iterator[_Found | Stray]:
+    for entry in entries:
+        if isinstance(entry, Stray):
+            yield entry
+        elif entry.is_dir():
+            yield from _class_files(root, entry, split)
+        else:
+            yield Stray(_name(root, entry), "not in a class folder")
+
+
+def _class_files(root: Path, folder: Path, split: str | None) -> Iterator[_Found | Stray]:
+    text = _class_name(folder)
+    waiting, empty = deque([folder]), True
+    while waiting:
+        for entry in _listed(root, waiting.popleft()):
+            if isinstance(entry, Stray):
+                yield entry
+            elif entry.is_dir():
+                waiting.append(entry)
+            else:
+                empty = False
+                yield _Found(entry, _name(root, entry), text, split)
+    if empty:
+        yield Stray(_name(root, folder), "class folder without pictures")
+
+
+def _class_name(folder: Path) -> str:
+    """Returns the folder's name in Unicode's composed form, for file systems differ in how they store accents."""
+    name = unicodedata.normalize("NFC", folder.name)
+    if any(unicodedata.category(character) in NOT_IN_CLASS_NAMES for character in name):
+        raise UserError(
+            f"`dataset.folder`: class folders must have UTF-8 names without control characters. Received: {name!a}"
+        )
+    return name
+
+
+def _listed(root: Path, folder: Path) -> Iterator[Path | Stray]:
+    """Yields what is in a folder, sorted: files and folders to go on with, and the rest as strays."""
+    try:
+        paths = sorted(folder.iterdir(), key=lambda path: path.name)
+    except OSError as error:
+        yield Stray(_name(root, folder), f"can't be listed: {error.strerror}")
+        return
+    for path in paths:
+        reason = _refusal(root, path)
+        yield Stray(_name(root, path), reason) if reason else path
+
+
+def _refusal(root: Path, path: Path) -> str:
+    """Returns why a path is not even tried, or ""."""
+    if path.name.startswith(".") or path.name.lower() in SYSTEM_NAMES:
+        return "hidden or system file"
+    try:
+        if path.is_symlink():
+            target = path.resolve(strict=True)
+            if not target.is_relative_to(root):
+                return "a link that leaves the folder"
+            if target.is_dir():
+                return "a link to a folder"
+        status = path.stat()
+    except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself
+        return f"can't be read: {getattr(error, 'strerror', None) or 'a link to itself'}"
+    if stat.S_ISDIR(status.st_mode):
+        return ""
+    if not stat.S_ISREG(status.st_mode):
+        return "not a regular file"
+    return f"larger than {MAX_FILE_BYTES >> 20} MiB" if status.st_size > MAX_FILE_BYTES else ""
+
+
+def _name(root: Path, path: Path) -> str:
+    return path.relative_to(root).as_posix()

@@ -1,0 +1,1 @@
+"""Heads, a folder each: head.py and its own solver."""

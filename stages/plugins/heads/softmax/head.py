@@ -1,0 +1,125 @@
+"""Softmax head: one linear layer, softmax cross-entropy, mini-batch SGD with momentum, in NumPy.
+
+Features are standardized (folded into kernel and bias afterwards) and the learning rate decays to zero along half a
+cosine. The kernel starts at zero, for the problem is convex. What regularises is the end of that path, the features'
+deviation (cross-validated log loss on Caltech-101 with EfficientNet-Lite0, learning rate 0.1, 50 epochs: 0.33 at
+deviation 1, 0.22 at 1/3, 0.29 at 1/10) and dropout of features (Wager et al. 2013, arXiv:1307.1493; at 0.5 the
+cross-validated accuracy rose from 0.9395 to 0.9411 there, and from 0.947 to 0.951 on digits).
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pydantic
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from stages.library.common.console import progress
+from stages.library.common.params import CONFIG
+from stages.library.heads import learning_curves
+from stages.library.heads.blocks import batches
+from stages.library.heads.contract import CrossValidation, CurvePoint, Features
+from stages.library.heads.dense import Dense, DenseNetwork
+from stages.library.heads.scaling import standardization
+from stages.library.scoring import metrics
+from stages.library.scoring.probabilities import softmax
+
+CHOOSES = False
+DEVIATION = 1 / 3
+BLAS_THREADS = 1  # a batch's products are too small to share out: threads that wait for each other made it slower
+
+
+@pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIG)
+class Params:
+    """Section `softmax` of params.yaml."""
+
+    features: Annotated[Features, pydantic.Field(description="what the head is trained on")]
+    learning_rate: Annotated[float, pydantic.Field(gt=0, description="at the start")]
+    momentum: Annotated[float, pydantic.Field(ge=0, lt=1, description="of SGD")]
+    weight_decay: Annotated[float, pydantic.Field(ge=0, description="on the kernel")]
+    dropout: Annotated[float, pydantic.Field(ge=0, lt=1, description="fraction of the features dropped in training")]
+    batch_size: Annotated[int, pydantic.Field(ge=1, le=65536, description="examples")]
+    epochs: Annotated[int, pydantic.Field(ge=1, le=10_000, description="passes over the data")]
+
+
+def train(features: np.ndarray, labels: np.ndarray, num_classes: int, params: Params, seed: int) -> Dense:
+    """Trains the layer on all rows.
+
+    Args:
+      features: float16 or float32 (n, dim).
+      labels: int64 (n,), class ids in [0, num_classes).
+      num_classes: width of the layer; a class may be without examples.
+      params: of SGD.
+      seed: of the order of the examples.
+
+    Returns:
+      kernel float32 (dim, num_classes) and bias float32 (num_classes,), for the features as they are.
+    """
+    rows = np.arange(len(labels))
+    with threadpool_limits(BLAS_THREADS):
+        [(layer, _)] = deque(_epochs(features, labels, num_classes, params, seed, rows), maxlen=1)
+    return layer
+
+
+def cross_validate(
+    features: np.ndarray, labels: np.ndarray, num_classes: int, folds: np.ndarray, params: Params, seed: int
+) -> CrossValidation:
+    """Trains a head for each fold; the curve has a point per epoch."""
+    logits = np.full((len(labels), num_classes), np.nan, np.float32)
+    curves = []
+    for fold in progress(range(folds.max() + 1), "cross-validation", "folds"):
+        training, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        curve = []
+        with threadpool_limits(BLAS_THREADS):
+            for layer, point in _epochs(features, labels, num_classes, params, seed, training):
+                logits[held_out] = scores = DenseNetwork((layer,)).logits_of_rows(features, held_out)
+                accuracy = metrics.top1_accuracy(scores, labels[held_out])
+                loss = metrics.log_loss(softmax(scores), labels[held_out])
+                curve += [point, CurvePoint(point.step, "held-out", accuracy, loss)]
+        curves.append(curve)
+    return CrossValidation(logits, learning_curves.average(curves))
+
+
+def fit(
+    features: np.ndarray, labels: np.ndarray, num_classes: int, params: Params, seed: int, chosen: dict[str, Any]
+) -> DenseNetwork:
+    """Trains on all rows; cross-validation chose nothing."""
+    return DenseNetwork((train(features, labels, num_classes, params, seed),))
+
+
+def load(folder: Path, dim: int, num_classes: int) -> DenseNetwork:
+    """Reads a saved head; ValueError where it has another shape."""
+    return DenseNetwork.load(folder, dim, num_classes)
+
+
+def _epochs(
+    features: np.ndarray, labels: np.ndarray, num_classes: int, params: Params, seed: int, rows: np.ndarray
+) -> Iterator[tuple[Dense, CurvePoint]]:
+    """Yields the layer, on raw features, after each epoch over `rows`, and the training mean over that epoch."""
+    rng = np.random.default_rng(seed)
+    standardize = standardization(features, rows, DEVIATION)
+    layer = Dense(np.zeros((features.shape[1], num_classes), np.float32), np.zeros(num_classes, np.float32))
+    kernel_velocity, bias_velocity = np.zeros_like(layer.kernel), np.zeros_like(layer.bias)
+    steps = params.epochs * -(-len(rows) // params.batch_size)
+    step = 0
+    for epoch in range(1, params.epochs + 1):
+        order = rng.permutation(rows)
+        correct = loss = 0.0
+        for batch in batches(len(order), params.batch_size):
+            x, targets = standardize(features[order[batch]]), labels[order[batch]]
+            if params.dropout:
+                x *= (rng.random(x.shape, np.float32) >= params.dropout) / np.float32(1 - params.dropout)
+            probabilities = softmax(layer(x))
+            correct += len(x) * metrics.top1_accuracy(probabilities, targets)
+            loss += len(x) * metrics.log_loss(probabilities, targets)
+            probabilities[np.arange(len(x)), targets] -= 1  # now the gradient by the logits, times the batch size
+            learning_rate = params.learning_rate * 0.5 * (1 + np.cos(np.pi * step / steps))
+            kernel_gradient = x.T @ probabilities / len(x) + params.weight_decay * layer.kernel
+            kernel_velocity = params.momentum * kernel_velocity - learning_rate * kernel_gradient
+            bias_velocity = params.momentum * bias_velocity - learning_rate * probabilities.mean(axis=0)
+            layer = Dense(layer.kernel + kernel_velocity, layer.bias + bias_velocity)
+            step += 1
+        point = CurvePoint(epoch, "training", correct / len(rows), loss / len(rows))
+        yield Dense(*standardize.fold_into(layer.kernel, layer.bias)), point

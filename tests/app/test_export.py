@@ -1,0 +1,213 @@
+"""app.export: each model in each format, what lies beside the file, and that a file that differs is not kept."""
+
+import importlib.util
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import skimage.data
+import trained
+from conftest import ROOT
+from PIL import Image
+
+from app import export, exporting
+from app.exporting import card, check, resizing
+from app.models import Project
+from stages.library.common import artifacts, console
+from stages.library.figures import thumbnails
+from stages.library.preparation import normalisation
+
+MODELS = (*(f"{trained.BACKBONE}/{name}" for name in (*trained.HEADS, "finetuned")), "scratch",
+          f"imagenet/{trained.BACKBONE}")  # fmt: skip
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, trained_project):
+    """Runs the program and returns exit status or error, stdout and stderr."""
+
+    def run(*arguments, project=trained_project):
+        monkeypatch.setattr(sys, "argv", ["app.export", "--project", str(project), *map(str, arguments)])
+        try:
+            console.run(export.main)
+        except SystemExit as end:
+            return end.code, *capsys.readouterr()
+        return 0, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def photographs():
+    """Encoded pictures of several sizes and shapes; one is grey, one a JPEG."""
+    arrays = (
+        skimage.data.chelsea(),
+        skimage.data.camera()[::2, ::3],
+        skimage.data.coffee()[:30, :500],
+        skimage.data.astronaut()[:400, 50:90],
+    )
+    jpeg = io.BytesIO()
+    Image.fromarray(skimage.data.astronaut()).save(jpeg, "JPEG")
+    return [*(normalisation.normalise(pixels).encoded for pixels in arrays), jpeg.getvalue()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_each_model_in_each_format_gives_its_probabilities(trained_project, photographs, tmp_path, name):
+    from app.exporting import graph
+
+    project = Project.open(trained_project)
+    model = project.load(name, trained.SIZE_PX if name.startswith("imagenet") else None)
+    expected = model.predict(photographs)
+    spread = np.ptp(expected, axis=0).max()
+    assert spread > 0.005
+    tolerance = min(check.TOLERANCE, spread / 20)  # the network from scratch is hardly trained
+    built = graph.build(model, project.settings["extract"].flip)
+    for form in exporting.FORMATS:
+        pixels_of = run_in_process(form, built, tmp_path)
+        found = np.concatenate([pixels_of(thumbnails.decode(encoded)[None]) for encoded in photographs])
+        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance, err_msg=form)
+        batch = np.random.default_rng(0).integers(0, 256, (3, 50, 70, 3)).astype(np.uint8)
+        several = pixels_of(batch)
+        one_by_one = np.concatenate([pixels_of(picture[None]) for picture in batch])
+        np.testing.assert_allclose(several, one_by_one, rtol=0, atol=tolerance, err_msg=form)
+    assert expected.shape == (len(photographs), len(model.classes))
+
+
+def run_in_process(form, built, folder):
+    """Writes a file and returns what runs it: uint8 pixels (n, height, width, 3) to probabilities (n, classes)."""
+    module = exporting.lookup(form)
+    path = folder / module.FILE
+    module.write(built, path)
+    if form == "saved_model":
+        import tensorflow as tf
+
+        serve = tf.saved_model.load(str(path)).signatures["serving_default"]
+        return lambda pixels: serve(pixels=tf.constant(pixels))["probabilities"].numpy()
+    if form == "onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        return lambda pixels: session.run(["probabilities"], {"pixels": pixels})[0]
+    from ai_edge_litert.interpreter import Interpreter
+
+    runner = Interpreter(model_path=str(path)).get_signature_runner()
+    return lambda pixels: runner(pixels=pixels)["probabilities"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", exporting.FORMATS)
+def test_the_command_writes_what_is_needed_to_run_the_file_in_every_run_the_same(trained_project, tmp_path, form):
+    def exported(seed):
+        command = [sys.executable, "-m", "app.export", "--project", trained_project, "--model", "scratch"]
+        env = {"PYTHONHASHSEED": seed, "TF_CPP_MIN_LOG_LEVEL": "3"}  # sets are ordered by Python's hashes
+        out = tmp_path / seed / "out"
+        command += ["--format", form, "--out", out]
+        result = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+        assert (result.returncode, result.stderr) == (0, "")
+        return out, {path.relative_to(out): path.read_bytes() for path in export.parts(out)}, result.stdout
+
+    out, contents, printed = exported("1")
+    assert exported("2")[1] == contents
+    assert "10 pictures checked" in printed  # 5 of the data set, 5 generated
+    assert "same class for 10" in printed
+    assert printed.endswith(f"Try: python {out / 'predict.py'} PICTURE\n")
+    file = exporting.lookup(form).FILE
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        ["README.md", "labels.txt", "model.json", "predict.py", file]
+    )
+    assert (out / "labels.txt").read_text() == "cat\ndog\nemu\n"
+    about = json.loads((out / "model.json").read_text())
+    assert about["classes"] == ["cat", "dog", "emu"]
+    assert about["preprocessing"]["input_size_px"] == 32
+    assert about["weights"]["licence"] is None
+    trained_sha256 = artifacts.sha256_file(trained_project / "artifacts" / "scratch" / "best.weights.h5")
+    assert about["weights"]["trained_sha256"] == {"best.weights.h5": trained_sha256}
+    assert about["test_metrics"]["num_examples"] == 5
+    assert {out / name for name in about["files_sha256"]} == set(export.parts(out / file))
+    for content in contents.values():
+        assert not [place for place in (ROOT, trained_project, tmp_path, sys.prefix) if str(place).encode() in content]
+
+    emu = trained_project / "data" / "pictures" / "emu" / "3.png"
+    said = subprocess.run([sys.executable, out / "predict.py", emu], cwd=tmp_path, capture_output=True, text=True,
+                          check=True).stdout.splitlines()  # fmt: skip
+    (expected,) = Project.open(trained_project).load("scratch").predict([emu.read_bytes()])
+    assert said[0] == str(emu)
+    assert [line.split()[1] for line in said[1:]] == [("cat", "dog", "emu")[label] for label in np.argsort(-expected)]
+    assert [float(line.split()[0]) for line in said[1:]] == pytest.approx(sorted(expected, reverse=True), abs=1e-3)
+
+
+@pytest.mark.slow
+def test_a_file_that_differs_is_not_kept_and_an_earlier_one_is(run, monkeypatch, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "model.json").write_text("{}")
+    triangle = resizing._triangle
+    monkeypatch.setattr(resizing, "_triangle", lambda x: triangle(x - 0.1))  # a tenth of a pixel aside
+    status, printed, _ = run("--model", "ridge", "--format", "tflite", "--out", out)
+    assert status.startswith(
+        "error: the exported file is not efficientnet_lite0/ridge: its probabilities differ by more than 0.001 on"
+    )
+    assert printed == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert [path.name for path in out.iterdir()] == ["model.json"]
+
+
+@pytest.mark.slow
+def test_a_file_that_does_not_run_is_not_kept(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(exporting.lookup("onnx"), "write", lambda graph, path: path.write_bytes(b"no model"))
+    status, _, _ = run("--model", "scratch", "--format", "onnx", "--out", tmp_path / "out")
+    assert status.startswith("error: the exported file can't be run: ")
+    assert "INVALID_PROTOBUF" in status
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_wrong_words_are_errors(run, trained_project, tmp_path):
+    assert "--model must be one of" in run("--model", "svm", "--format", "onnx")[0]
+    size = "--model", "scratch", "--format", "onnx", "--size", "64"
+    assert run(*size)[0] == "error: --size needs --model imagenet/BACKBONE; a trained model has its own. Received: 64"
+    small = "--model", f"imagenet/{trained.BACKBONE}", "--format", "onnx", "--size", "31"
+    assert run(*small)[0] == f"error: --size must be at least 32 for {trained.BACKBONE}. Received: 31"
+    (tmp_path / "thesis.txt").write_text("years of work")
+    for out in (tmp_path, tmp_path / "thesis.txt"):
+        message = f"error: --out must be a new folder or an earlier export, which is replaced. Received: '{out}'"
+        assert run("--model", "scratch", "--format", "onnx", "--out", out)[0] == message
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "required: --format"),
+        (["--format", "coreml"], "--format: invalid choice: 'coreml' (choose from saved_model, onnx, tflite)"),
+        (["--format", "onnx", "--check", "-1"], "--check must be at least 0. Received: -1"),
+    ],
+)
+def test_a_wrong_command_line_ends_with_2(monkeypatch, capsys, arguments, message):
+    monkeypatch.setattr(sys, "argv", ["app.export", *arguments])
+    with pytest.raises(SystemExit) as end:
+        export.main()
+    assert end.value.code == 2
+    assert message.replace("'", "") in " ".join(capsys.readouterr().err.split()).replace("'", "")
+
+
+@pytest.mark.parametrize("package", ["tf2onnx", "onnxruntime"])
+def test_a_missing_package_is_named(monkeypatch, write_params, package):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else found(name))
+    arguments = ["app.export", "--params", str(write_params()), "--format", "onnx"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(console.UserError, match=rf"package {package}, .* pip install -r requirements-export\.txt"):
+        export.main()
+
+
+def test_a_class_name_of_two_lines_is_refused(tmp_path, write_params):
+    from app.models import Model
+    from stages.library.records.preprocessing import Preprocessing
+
+    model = Model("scratch", ("cat\nfish", "dog"), Preprocessing(32), lambda _: np.empty(0))
+    with pytest.raises(console.UserError, match=r"one line each .* Received: 'cat\\nfish'"):
+        card.write(tmp_path, Project.open(tmp_path, write_params()), model, "onnx", {})

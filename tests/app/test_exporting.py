@@ -1,0 +1,225 @@
+"""app.exporting: the parts of an exported graph against the code that they repeat, and against it in each runtime."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from app.classifier import Classifier
+from app.exporting import check, graph, onnx, resizing, tflite, trees
+from app.exporting.check import Agreement
+from app.models import Model
+from stages.library.common import tensorflow_runtime
+from stages.library.common.console import UserError
+from stages.library.features import cache
+from stages.library.features.cache import Source
+from stages.library.heads import contract as heads
+from stages.library.heads.dense import Dense, DenseNetwork
+from stages.library.heads.scaling import RowScaling
+from stages.library.heads.trained_head import TrainedHead
+from stages.library.records import preprocessing
+from stages.library.records.preprocessing import Preprocessing
+from stages.library.scoring import probabilities
+from stages.plugins.heads.xgboost.head import BoostedTrees
+
+METHODS = ("bilinear", "bicubic", "bilinear_tf1")
+SIZES = ((1, 1), (5, 40), (32, 32), (33, 100), (200, 31))
+CLASSES = ("ant", "bee", "cow")
+SIDE_PX = 32
+
+
+@pytest.fixture(scope="module")
+def tf():
+    tensorflow_runtime.start()
+    import tensorflow
+
+    return tensorflow
+
+
+@pytest.fixture(scope="module")
+def backbone(tf):
+    """A small network with a backbone's outputs, not symmetric in left and right, some features 0 and some tiny."""
+    import keras
+
+    keras.utils.set_random_seed(3)
+    pixels = keras.Input((SIDE_PX, SIDE_PX, 3))
+    x = keras.layers.Rescaling(1 / 128, offset=-1)(pixels)
+    x = keras.layers.Conv2D(12, 5, 3, activation="relu")(x)
+    x = keras.layers.Flatten()(x)
+    bottleneck = keras.layers.Dense(16, "relu", name="bottleneck")(x)
+    logits = keras.layers.Dense(7, name="logits")(bottleneck)
+    return keras.Model(pixels, {"bottleneck": bottleneck, "logits": logits})
+
+
+def pictures(height, width, n=2, seed=0):
+    """Returns uint8 (n, height, width, 3)."""
+    return np.random.default_rng(seed).integers(0, 256, (n, height, width, 3)).astype(np.uint8)
+
+
+class Nearest:
+    """A head of one's own: each class by the distance to its centre."""
+
+    centres = np.random.default_rng(1).normal(size=(3, 16)).astype("f4")
+
+    def logits(self, features):
+        return -((features[:, None].astype("f4") - self.centres) ** 2).sum(axis=2)
+
+    def save(self, folder):
+        """Nothing has to be kept."""
+
+
+def of_nearest_centre(monkeypatch, preparation, **module):
+    """A trained head whose module is one's own."""
+    monkeypatch.setattr(heads, "lookup", lambda name: SimpleNamespace(**module))
+    source = Source("none", SIDE_PX, preparation.central_crop, preparation.resize, False, "", "", CLASSES)
+    return TrainedHead("nearest", Nearest(), "bottleneck", 16, source, {}, temperature=2.5)
+
+
+def test_a_head_of_ones_own_is_exported_by_the_function_of_its_module(tf, backbone, monkeypatch):
+    def tensorflow_logits(head, features):
+        return -tf.reduce_sum((features[:, None] - head.centres) ** 2, axis=2)
+
+    preparation = Preprocessing(SIDE_PX)
+    trained = of_nearest_centre(monkeypatch, preparation, tensorflow_logits=tensorflow_logits)
+    assembled = Classifier(backbone, trained)
+    model = Model("none/nearest", CLASSES, preparation, assembled.probabilities, backbone, trained)
+    images = pictures(SIDE_PX, SIDE_PX).astype(np.float32)
+    found = graph.build(model, flip=False).classify(tf.constant(images))
+    np.testing.assert_allclose(found, model.probabilities(images), atol=1e-4)
+
+
+def test_a_head_of_ones_own_without_that_function_is_an_error_that_names_it(backbone, monkeypatch):
+    preparation = Preprocessing(SIDE_PX)
+    trained = of_nearest_centre(monkeypatch, preparation)
+    model = Model("none/nearest", CLASSES, preparation, lambda images: images, backbone, trained)
+    message = r"the head nearest can't be exported: its module lacks `tensorflow_logits\(head, features\)`.*: Nearest"
+    with pytest.raises(UserError, match=message):
+        graph.build(model, flip=False)
+
+
+def assemble(backbone, features, scaling, flip, preparation):
+    """Returns a model of a random DNN head on the small backbone."""
+    rng = np.random.default_rng(5)
+    dim = {"bottleneck": 16, "logits": 7, "probabilities": 7, "joined": 23}[features]
+    layers = [Dense(rng.normal(size=shape).astype("f4"), rng.normal(size=shape[1]).astype("f4"))
+              for shape in ((dim, 9), (9, 3))]  # fmt: skip
+    source = Source("none", SIDE_PX, preparation.central_crop, preparation.resize, flip, "", "", CLASSES)
+    trained = TrainedHead("dnn", DenseNetwork(tuple(layers), scaling), features, dim, source, {}, temperature=2.5)
+    assembled = Classifier(backbone, trained)
+    return Model("none/dnn", CLASSES, preparation, assembled.probabilities, backbone, trained)
+
+
+def in_onnx(built, path):
+    """Returns the graph run by ONNX Runtime."""
+    import onnxruntime
+
+    onnx.write(built, path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda pixels: session.run(["probabilities"], {"pixels": pixels})[0]
+
+
+def in_tflite(built, path):
+    """Returns the graph run by LiteRT."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    tflite.write(built, path)
+    run = Interpreter(model_path=str(path)).get_signature_runner()
+    return lambda pixels: run(pixels=pixels)["probabilities"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("crop", [1.0, 0.875, 0.56])  # 0.56 of 100 is more than 56 in float64
+def test_matrix_products_resize_as_training_does(tf, method, crop):
+    preparation = Preprocessing(SIDE_PX, crop, method)
+    for height, width in (*SIZES, (100, 100)):
+        pixels = pictures(height, width)
+        ours = resizing.fit(tf.constant(pixels), preparation).numpy()
+        np.testing.assert_allclose(ours, preprocessing.fit(pixels, preparation).numpy(), atol=0.004)
+        assert ours.shape == (2, SIDE_PX, SIDE_PX, 3)
+
+
+def test_float16_is_rounded_to_as_in_the_cache(tf):
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(300, 100)).astype("f4") * 10.0 ** rng.integers(-9, 6, (300, 100)).astype("f4")
+    values[0, :6] = 0, 1e9, -1e9, 6.1e-5, 2.0**-14, 65519
+    rounded = tf.function(graph._quantized)(tf.constant(values)).numpy()
+    np.testing.assert_array_equal(rounded, cache.quantize(values).astype("f4"))
+
+
+@pytest.mark.parametrize("num_classes", [2, 4])
+def test_trees_give_the_margins_of_the_booster(tf, num_classes):
+    import xgboost
+
+    rng = np.random.default_rng(1)
+    features = rng.integers(-8, 8, (400, 6)).astype("f4") / 4  # many values equal a threshold
+    labels = (features[:, 0] > features[:, 1]) + (num_classes > 2) * rng.integers(0, 3, 400)
+    parameters = {"objective": "multi:softprob", "num_class": num_classes, "max_depth": 5, "tree_method": "hist"}
+    booster = xgboost.train(parameters, xgboost.QuantileDMatrix(features, labels), 7)
+    found = trees.read(booster, num_classes)
+    assert found.depth <= 5
+    expected = BoostedTrees(booster, num_classes).logits(features)
+    np.testing.assert_allclose(found.logits(tf.constant(features)).numpy(), expected, atol=1e-6)
+    assert np.ptp(expected) > 0.5
+    with pytest.raises(ValueError, match="rounds of 5 classes"):
+        trees.read(booster, 5)
+
+
+@pytest.mark.parametrize(
+    ("features", "scaling", "flip", "preparation"),
+    [
+        ("bottleneck", RowScaling(0.5), False, Preprocessing(SIDE_PX, 0.7, "bicubic")),
+        ("joined", RowScaling(0.3, unit_length=True), True, Preprocessing(SIDE_PX)),
+        ("logits", RowScaling(1.0, unit_length=True), False, Preprocessing(SIDE_PX, 0.875, "bilinear_tf1")),
+        ("probabilities", RowScaling(0.5), True, Preprocessing(SIDE_PX, 0.875)),
+    ],
+)
+def test_each_kind_of_features_and_preprocessing_in_each_runtime(
+    backbone, tf, tmp_path, features, scaling, flip, preparation
+):
+    model = assemble(backbone, features, scaling, flip, preparation)
+    built = graph.build(model, flip=not flip)  # which a trained head does not heed
+    runs = {
+        "tensorflow": lambda pixels: built.of_pixels(portable=False)(tf.constant(pixels))["probabilities"].numpy(),
+        "onnx": in_onnx(built, tmp_path / "model.onnx"),
+        "tflite": in_tflite(built, tmp_path / "model.tflite"),
+    }
+    for height, width in SIZES:
+        pixels = pictures(height, width)
+        expected = model.probabilities(preprocessing.fit(pixels, preparation).numpy())
+        assert np.ptp(expected) > 0.1
+        for name, run in runs.items():
+            np.testing.assert_allclose(run(pixels), expected, atol=5e-4, err_msg=f"{name} {height} x {width}")
+
+
+def test_imagenet_classes_heed_the_flip(backbone, tf):
+    preparation = Preprocessing(SIDE_PX)
+    pixels = pictures(40, 50)
+    images = preprocessing.fit(pixels, preparation).numpy()
+
+    def found(flip):
+        model = Model("imagenet/none", CLASSES, preparation, lambda _: np.empty(0), backbone)
+        return graph.build(model, flip).of_pixels(portable=True)(tf.constant(pixels))["probabilities"].numpy()
+
+    here, there = (backbone(view, training=False)["logits"].numpy() for view in (images, images[:, :, ::-1]))
+    np.testing.assert_allclose(found(False), probabilities.softmax(here), atol=1e-5)
+    np.testing.assert_allclose(found(True), probabilities.softmax((here + there) / 2), atol=1e-5)
+    assert np.abs(here - there).max() > 0.01
+
+
+def test_what_may_differ():
+    assert not Agreement(100, 9e-4, 100, 0).fault(trees=False)
+    assert "on 1 of 100 pictures (0 may), by 0.002 at most (0.001 may be)" in Agreement(100, 2e-3, 100, 1).fault(False)
+    assert not Agreement(100, 0.04, 99, 5).fault(trees=True)
+    assert Agreement(100, 0.04, 99, 6).fault(trees=True)
+    assert Agreement(100, 0.06, 99, 1).fault(trees=True)
+    assert Agreement(5, np.inf, 5, 1).fault(trees=False)
+
+
+def test_generated_pictures_have_other_sizes_and_one_is_grey():
+    import io
+
+    from PIL import Image
+
+    found = [Image.open(io.BytesIO(encoded), formats=("PNG",)) for encoded in check.generate()]
+    assert [(image.height, image.width, len(image.getbands())) for image in found] == list(check.GENERATED)
+    assert check.generate() == check.generate()

@@ -1,0 +1,216 @@
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import skimage.data
+import tensorflow as tf
+from keras import layers
+from PIL import Image
+
+from app import explanation, heat_map
+from app.heat_map import NoHeatMapError
+from app.model_cache import ModelCache
+from app.models import Model, Project
+from stages.library.features.cache import Source
+from stages.library.figures import thumbnails
+from stages.library.heads.dense import Dense, DenseNetwork
+from stages.library.heads.trained_head import TrainedHead
+from stages.library.networks import contract as backbones
+from stages.library.preparation import normalisation
+from stages.library.records.preprocessing import Preprocessing
+from stages.library.training.trained_network import Network
+
+BACKBONE = "efficientnet_lite0"
+SIDE = 4
+CLASSES = ("red", "green", "blue")
+# Map 0 is red, map 1 is green; the logits of the three classes by their means.
+MAPS = np.array([[1, 0], [0, 1], [0, 0]], np.float32)
+WEIGHTS = np.array([[2, -1, 0], [-1, 3, 0]], np.float32)
+
+
+def colours():
+    """Red on the left half, green on the lower right quarter, float32 (4, 4, 3)."""
+    pixels = np.zeros((SIDE, SIDE, 3), np.float32)
+    pixels[:, :2, 0] = 100
+    pixels[2:, 2:, 1] = 50
+    return pixels
+
+
+def tiny_network(pooling=False):
+    """A network whose maps and logits anyone can compute; returns inputs, pooled features and logits."""
+    inputs = keras.Input((SIDE, SIDE, 3))
+    maps = layers.Conv2D(2, 1, use_bias=False, name="maps")(inputs)
+    x = layers.MaxPooling2D(2)(maps) if pooling else maps
+    pooled = layers.GlobalAveragePooling2D(name="bottleneck")(x)
+    logits = layers.Dense(len(CLASSES), use_bias=False, name="logits")(pooled)
+    model = keras.Model(inputs, {"bottleneck": pooled, "logits": logits})
+    model.get_layer("maps").set_weights([MAPS[None, None]])
+    model.get_layer("logits").set_weights([WEIGHTS])
+    return model
+
+
+def as_network(model, flip=False):
+    network = Network("scratch", CLASSES, Preprocessing(SIDE), keras.Model(model.input, model.output["logits"]), flip)
+    return Model("scratch", CLASSES, network.preprocessing, network.logits, network=network)
+
+
+def with_head(features, *dense, flip=False, name="ridge", temperature=0.5):
+    model = tiny_network()
+    source = Source("tiny", SIDE, 1.0, "bilinear", flip, "", "", CLASSES)
+    head = DenseNetwork(
+        tuple(Dense(np.array(kernel, np.float32), np.array(bias, np.float32)) for kernel, bias in dense)
+    )
+    known = TrainedHead(name, head, features, len(dense[0][0]), source, {}, temperature)
+    return Model("tiny/" + name, CLASSES, Preprocessing(SIDE), lambda images: images, model, known)
+
+
+def test_the_map_of_a_tiny_network_by_hand():
+    explain = heat_map.explainer(as_network(tiny_network()), flip=False)
+    # Red: 2 * 100 where red, -50 where green. Green: -100 where red, 3 * 50 where green. Each divided by its largest.
+    assert explain(colours(), 0).tolist() == [[1, 1, 0, 0]] * 4
+    assert explain(colours(), 1).tolist() == [[0, 0, 0, 0]] * 2 + [[0, 0, 1, 1]] * 2
+    # No map counts for blue.
+    assert explain(colours(), 2).tolist() == [[0] * 4] * 4
+
+
+def test_evidence_of_different_strength_by_hand():
+    pixels = colours()
+    pixels[0, 0, 0] = 200
+    expected = [[1, 0.5, 0, 0], *[[0.5, 0.5, 0, 0]] * 3]
+    assert heat_map.explainer(as_network(tiny_network()), flip=False)(pixels, 0).tolist() == expected
+
+
+def test_max_pooling_behind_the_last_convolution_is_passed_over():
+    explain = heat_map.explainer(as_network(tiny_network(pooling=True)), flip=False)
+    assert explain(colours(), 0).shape == (SIDE, SIDE)
+
+
+def test_mirrored_views_are_laid_back_upon_the_picture():
+    explain = heat_map.explainer(as_network(tiny_network(), flip=True), flip=False)
+    np.testing.assert_allclose(explain(colours(), 1), [[0, 0, 0, 0]] * 2 + [[0, 0, 1, 1]] * 2)
+    head = (WEIGHTS, np.zeros(3))
+    explain = heat_map.explainer(with_head("bottleneck", head, flip=True), flip=True)
+    np.testing.assert_allclose(explain(colours(), 1), [[0, 0, 0, 0]] * 2 + [[0, 0, 1, 1]] * 2, atol=1e-4)
+
+
+@pytest.mark.parametrize("features", ["bottleneck", "logits", "probabilities", "joined"])
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_head_on_frozen_features_as_if_it_were_part_of_the_network(features, hidden):
+    rng = np.random.default_rng(3)
+    width = {"bottleneck": 2, "joined": 5}.get(features, 3)
+    sizes = [width, 6, 3] if hidden else [width, 3]
+    dense = [(rng.normal(size=pair), rng.normal(size=pair[1])) for pair in itertools.pairwise(sizes)]
+    model = with_head(features, *dense)
+    pixels = rng.uniform(0, 2, (SIDE, SIDE, 3)).astype(np.float32)
+
+    def reference(label):
+        whole = keras.Model(model.backbone.input, [model.backbone.get_layer("maps").output, *model.backbone.outputs])
+        with tf.GradientTape() as tape:
+            maps, pooled, logits = whole(tf.constant(pixels[None]))
+            outputs = {
+                "bottleneck": pooled,
+                "logits": logits,
+                "probabilities": tf.nn.softmax(logits),
+                "joined": tf.concat([pooled, logits], axis=1),
+            }
+            x = outputs[features]
+            for kernel, bias in dense[:-1]:
+                x = tf.nn.relu(x @ kernel.astype(np.float32) + bias.astype(np.float32))
+            x = x @ dense[-1][0].astype(np.float32) + dense[-1][1].astype(np.float32)
+            score = x[0, label]
+        weights = tf.reduce_mean(tape.gradient(score, maps), axis=(1, 2))
+        return np.maximum(np.sum(maps.numpy() * weights.numpy()[:, None, None], axis=-1)[0], 0)
+
+    explain, labels = heat_map.explainer(model, flip=False), range(len(CLASSES))
+    expected = [reference(label) for label in labels]
+    assert any(values.any() for values in expected)
+    for label, values in zip(labels, expected, strict=True):
+        np.testing.assert_allclose(explain(pixels, label), values / (values.max() or 1), atol=0.01)
+
+
+def test_imagenets_classes_need_no_head():
+    model = Model("imagenet/tiny", CLASSES, Preprocessing(SIDE), lambda images: images, tiny_network())
+    assert heat_map.explainer(model, flip=False)(colours(), 0).tolist() == [[1, 1, 0, 0]] * 4
+
+
+def test_trees_have_no_heat_map():
+    with pytest.raises(NoHeatMapError, match="decision trees answer in steps"):
+        heat_map.explainer(with_head("bottleneck", (WEIGHTS, np.zeros(3)), name="xgboost"), flip=False)
+
+
+def test_a_network_without_maps_has_no_heat_map():
+    inputs = keras.Input((SIDE, SIDE, 3))
+    flat = layers.Dense(3)(layers.Flatten()(layers.Rescaling(1 / 255)(inputs)))
+    with pytest.raises(NoHeatMapError, match="no convolution maps"):
+        heat_map.explainer(as_network(keras.Model(inputs, {"logits": flat})), flip=False)
+
+
+def test_maps_of_one_cell_say_nothing():
+    network = backbones.lookup(BACKBONE).build(32)
+    with pytest.raises(NoHeatMapError, match="single cell"):
+        heat_map.last_maps(network)
+
+
+def test_central_differences():
+    gradient = heat_map.central_differences(lambda rows: (rows**2).sum(axis=1), np.array([3.0, 0.0, -2.0]))
+    np.testing.assert_allclose(gradient, [6, 0, -4], atol=1e-3)
+    point = np.linspace(-1, 1, 700)  # more than one call
+    slopes = np.cos(np.arange(700)).astype(np.float32)
+    np.testing.assert_allclose(heat_map.central_differences(lambda rows: rows @ slopes, point), slopes, atol=1e-3)
+    zero = heat_map.central_differences(lambda rows: rows[:, 0] * 2, np.zeros(2))
+    np.testing.assert_allclose(zero, [2, 0], atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "cells"), [("efficientnet_lite0", 3), ("convnext_tiny", 3)])
+def test_the_last_maps_of_real_backbones(name, cells):
+    known = backbones.lookup(name)
+    network = known.build(96)
+    maps = heat_map.last_maps(network)
+    assert maps.shape[1:] == (cells, cells, known.BACKBONE.feature_width)
+    # All that the outputs depend on comes through the maps, and pixels give what the whole network gives.
+    lower, upper = keras.Model(network.input, maps), keras.Model(maps, network.output)
+    pixels = np.random.default_rng(0).uniform(0, 255, (1, 96, 96, 3)).astype(np.float32)
+    np.testing.assert_allclose(upper(lower(pixels))["logits"], network(pixels)["logits"], atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cat_is_left", [True, False])
+def test_evidence_for_a_cat_lies_where_the_cat_is(cat_is_left, tmp_path, write_params):
+    """Two photographs side by side, a cat and a cup of coffee, before a network that knows cats and computer mice."""
+    write_params()
+    explained = ModelCache(Project.open(tmp_path), 1).get(f"imagenet/{BACKBONE}", explanation.Deadline.after(900))
+    photographs = [
+        np.asarray(Image.fromarray(p).resize((224, 224))) for p in (skimage.data.chelsea(), skimage.data.coffee())
+    ]
+    pixels = np.hstack(photographs if cat_is_left else photographs[::-1])
+    seen = np.asarray(explained.model.pixels(normalisation.normalise(pixels).encoded))
+    assert explained.grad_cam
+    for name, left in (("Egyptian cat", cat_is_left), ("tiger cat", cat_is_left), ("mouse", not cat_is_left)):
+        values = explained.grad_cam(seen, explained.model.classes.index(name))
+        assert values.shape == (7, 7)
+        sides = values[:, :3].mean(), values[:, 4:].mean()
+        assert sides[0 if left else 1] > 1.5 * sides[1 if left else 0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ridge", "finetuned", "scratch", "imagenet"])
+def test_compiled_models_answer_the_same(name, trained_project):
+    project = Project.open(trained_project)
+    full = {"scratch": name, "imagenet": f"{name}/{BACKBONE}"}.get(name, f"{BACKBONE}/{name}")
+    encoded = (trained_project / "data" / "pictures" / "dog" / "1.png").read_bytes()
+    explained = ModelCache(project, 1).get(full, explanation.Deadline.after(900))
+    np.testing.assert_allclose(explained.model.predict([encoded]), project.load(full).predict([encoded]), atol=1e-4)
+
+
+def test_overlay_colours_what_the_model_sees():
+    pixels = np.full((40, 80, 3), 100, np.uint8)
+    values = np.array([[0, 1]], np.float32)
+    shown = thumbnails.decode(explanation.overlay(pixels, values, central_crop=0.5))
+    assert shown.shape == (40, 80, 3)
+    assert (shown[:10] == 100).all()  # the border that is cropped away stays grey
+    assert (shown[:, :20] == 100).all()
+    # Viridis runs from (68, 1, 84) to (253, 231, 37), mixed 0.6 : 0.4 with the grey below.
+    np.testing.assert_allclose(shown[20, 21], [80.8, 40.6, 90.4], atol=1)
+    np.testing.assert_allclose(shown[20, 58], [191.8, 178.6, 62.2], atol=1)

@@ -1,0 +1,90 @@
+"""app.models: which models there are, and that each gives for pictures what its evaluation found."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import trained
+
+from app import web_page
+from app.models import Project
+from stages.library.common.console import UserError
+from stages.library.preparation import normalisation
+from stages.library.records import tfrecord
+
+pytestmark = pytest.mark.slow
+
+NAMES = {*(f"{trained.BACKBONE}/{name}" for name in (*trained.HEADS, "finetuned")), "scratch"}
+
+
+@pytest.fixture
+def project(trained_project):
+    return Project.open(trained_project)
+
+
+def test_all_evaluated_models_are_listed_best_first(project):
+    results = project.results()
+    assert {result.name for result in results} == NAMES
+    accuracies = [result.metrics["top1_accuracy"] for result in results]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert project.choose(None) == results[0].name
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_a_model_gives_the_probabilities_of_its_evaluation(project, trained_project, name):
+    model = project.load(project.choose(name))
+    predictions = pd.read_parquet(trained_project / "artifacts" / "evaluation" / name / "predictions.parquet")
+    shards = tfrecord.find_shards(trained_project / "data" / "tfrecord", "test")
+    encoded = [record.encoded for shard in shards for record in tfrecord.read_shard(shard)]
+    evaluated = np.array(predictions["probabilities"].to_list())
+    assert len(encoded) == len(evaluated) == 5
+    np.testing.assert_allclose(model.predict(encoded), evaluated, atol=1e-3)
+    assert np.ptp(evaluated) > 0.02
+    assert model.classes == ("cat", "dog", "emu")
+
+
+def test_a_picture_of_any_size_becomes_the_input(project):
+    model = project.load(f"imagenet/{trained.BACKBONE}", 64)
+    encoded = normalisation.normalise(np.zeros((30, 50), np.uint8)).encoded
+    assert model.pixels(encoded).shape == (64, 64, 3)
+    (row,) = model.predict([encoded])
+    assert row.shape == (1000,)
+    assert row.sum() == pytest.approx(1, abs=1e-4)
+
+
+def test_names_are_resolved_or_refused(project):
+    assert project.choose("ridge") == f"{trained.BACKBONE}/ridge"
+    assert project.choose("scratch") == "scratch"
+    assert project.choose("imagenet/inception_v3") == "imagenet/inception_v3"
+    with pytest.raises(UserError, match=r"--model must be one of .*ridge.*imagenet/BACKBONE. Received: 'svm'"):
+        project.choose("svm")
+
+
+def test_what_the_leaderboard_calls_a_model_is_its_name(project):
+    for result in project.results():
+        assert project.choose(result.model) == result.name
+
+
+def test_the_page_offers_networks_whose_pretrained_file_is_absent(project, monkeypatch):
+    monkeypatch.setattr(web_page, "weights_are_here", lambda project, backbone: False)
+    pages = web_page.Pages(project, 1, 1)
+    assert set(pages.models) == {f"{trained.BACKBONE}/finetuned", "scratch"}
+    monkeypatch.undo()
+    assert set(web_page.Pages(project, 1, 1).models) == NAMES | {f"imagenet/{trained.BACKBONE}"}
+
+
+def test_a_model_whose_folder_is_gone_is_not_listed(trained_project, tmp_path):
+    for part in ("params.yaml", "data", "metrics"):
+        (tmp_path / part).symlink_to(trained_project / part)
+    (tmp_path / "artifacts" / "heads").mkdir(parents=True)
+    for part in ("evaluation", "finetuned", "scratch"):
+        (tmp_path / "artifacts" / part).symlink_to(trained_project / "artifacts" / part)
+    names = {result.name for result in Project.open(tmp_path).results()}
+    assert names == {f"{trained.BACKBONE}/finetuned", "scratch"}
+
+
+def test_before_the_first_run_there_is_none(trained_project, tmp_path):
+    (tmp_path / "params.yaml").symlink_to(trained_project / "params.yaml")
+    project = Project.open(tmp_path)
+    assert project.results() == []
+    with pytest.raises(UserError, match=r"holds no trained model yet\. Run: dvc repro"):
+        project.choose(None)

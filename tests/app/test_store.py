@@ -1,0 +1,186 @@
+"""`python -m app.store`, on stores that the tests fill."""
+
+import os
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from app import store
+from stages.library.common import artifacts, downloads, store_location
+from stages.library.extraction.feature_store import FeatureStore, Rows
+from stages.library.training import checkpoints
+
+
+def source(backbone="tiny", **changes):
+    plan = {"size_px": 96, "batch_size": 8, "flip": False, "precision": "float32"}
+    preprocessing = {"input_size_px": 96, "central_crop": 1.0, "resize": "bilinear"}
+    return {"backbone": backbone, "plan": plan, "preprocessing": preprocessing, "runtime": "tensorflow"} | changes
+
+
+def put(name, content, count, dataset):
+    keys = np.array([f"{number:064x}" for number in range(count)], "S64")
+    made = FeatureStore(store_location.root() / name, content, 4, 2)
+    made.put(Rows(keys, np.zeros((count, 4), np.float16), np.zeros((count, 2), np.float16)), dataset)
+    return made
+
+
+@pytest.fixture
+def filled():
+    tiny = put("a" * 64, source(), 3, "digits")
+    put("a" * 64, source(), 5, "flowers")
+    plan = {"size_px": 96, "batch_size": 8, "flip": True, "precision": "float32"}
+    put(
+        "b" * 64,
+        source("large", plan=plan, preprocessing={"input_size_px": 299, "central_crop": 0.875, "resize": "bicubic"}),
+        7,
+        "digits",
+    )
+    return tiny
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["app.store", *arguments])
+        status = 0
+        try:
+            store.main()
+        except SystemExit as end:
+            status = int(str(end.code))
+        return status, capsys.readouterr()
+
+    return run
+
+
+def test_an_empty_store(run):
+    status, printed = run()
+    assert status == 0
+    assert f"{store_location.root()}: 0 pictures, 0.0 MB. dvc repro fills it" in printed.out
+    assert run("verify")[1].out == "0 parts, 0 damaged. Nothing to be done\n"
+    assert run("prune", "--all")[0] == 0
+
+
+def test_it_shows_pictures_and_sizes_by_backbone_and_data_set(filled, run):
+    lines = run("show")[1].out.splitlines()
+    cells = [line.split() for line in lines[1:-1]]
+    assert sorted((line[0], line[-5]) for line in cells) == [
+        ("large", "digits"),
+        ("tiny", "digits"),
+        ("tiny", "flowers"),
+    ]
+    assert {line[0] + line[-5]: line[-4] for line in cells} == {
+        "largedigits": "7",
+        "tinydigits": "3",
+        "tinyflowers": "5",
+    }
+    assert "299 px bicubic crop 0.875 flip tensorflow float32" in run()[1].out
+    size = sum(path.stat().st_size for path in store_location.root().glob("*/*.parquet"))
+    total = f"{store_location.root()}: 15 pictures, {size / 1e6:,.1f} MB"
+    assert lines[-1] == f"{total}. Make room: python -m app.store prune --unused-for 30"
+
+
+def test_verify_removes_what_is_damaged_and_says_so(filled, run):
+    assert run("verify")[0] == 0
+    part = filled.parts()[0]
+    part.write_bytes(part.read_bytes() + b"x")
+    assert "1 unreadable parts" in run()[1].out
+    status, printed = run("verify")
+    assert status == 1
+    assert f"removed {part}: damaged\n3 parts, 1 damaged. dvc repro computes again" in printed.out
+    assert not part.exists()
+    assert run("verify")[0] == 0
+
+
+def names():
+    return sorted(path.name[0] for path in store_location.root().iterdir())
+
+
+def test_prune_by_backbone_and_by_age(filled, run):
+    assert "would remove large 299 px" in run("prune", "--backbone", "large", "--dry-run")[1].out
+    assert names() == ["a", "b"]
+    long_ago = time.time() - 40 * 86_400
+    os.utime(store_location.root() / ("a" * 64) / "source.json", (long_ago, long_ago))
+    assert "40 days ago" in run()[1].out
+    run("prune", "--backbone", "large", "--unused-for", "30")
+    assert names() == ["a", "b"]
+    assert "removed tiny 96 px bilinear tensorflow float32: 40 days ago" in run("prune", "--unused-for", "30")[1].out
+    assert names() == ["b"]
+    run("prune", "--all")
+    assert names() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["prune"], "one of --backbone, --unused-for and --all is needed"),
+        (["prune", "--unused-for", "-1"], "--unused-for must be >= 0. Received: -1.0"),
+        (["prune", "--unused-for", "nan"], "--unused-for must be >= 0. Received: nan"),
+        (["clean"], "invalid choice: 'clean'"),
+    ],
+)
+def test_nothing_is_removed_by_mistake(filled, run, arguments, message):
+    status, printed = run(*arguments)
+    assert status == 2
+    assert message in printed.err
+    assert names() == ["a", "b"]
+
+
+def test_a_source_that_cannot_be_read_is_shown_as_unknown(filled, run):
+    path = store_location.root() / ("a" * 64) / "source.json"
+    path.write_text("{")
+    assert "\n? " in run()[1].out
+    artifacts.write_json(path, [1])
+    assert run()[0] == 0
+    run("prune", "--all")
+    assert names() == []
+
+
+# Killed trainings
+
+
+@pytest.fixture
+def killed():
+    """Two trainings that were killed, one of them 40 days ago; beside each the lock file that a kill leaves."""
+    folders = []
+    for name, days in (("a" * 64, 40), ("b" * 64, 2)):
+        folder = downloads.cache_folder() / "checkpoints" / name
+        folder.mkdir(parents=True)
+        folder.with_name(f"{name}.lock").touch()
+        for file, size in (("state.json", 1000), ("last-00000.weights.h5", 2_000_000)):
+            (folder / file).write_bytes(b"x" * size)
+            past = time.time() - days * store.DAY_SECONDS
+            os.utime(folder / file, (past, past))
+        folders.append(folder)
+    return folders
+
+
+def test_killed_trainings_are_shown(killed, run):
+    line = run()[1].out.splitlines()[-1]
+    assert line.startswith(f"{killed[0].parent}: 2 unfinished trainings, 4.0 MB, the oldest 40 days ago. ")
+
+
+def test_killed_trainings_are_pruned_by_age(killed, run):
+    assert "would remove the unfinished training aaaaaaaaaaaa" in run("prune", "--unused-for", "30", "--dry-run")[1].out
+    assert all(folder.is_dir() for folder in killed)
+    printed = run("prune", "--unused-for", "30")[1].out
+    assert printed.startswith("removed the unfinished training aaaaaaaaaaaa: 40 days ago\n2.0 MB are free")
+    assert sorted(path.name for path in killed[0].parent.iterdir()) == ["b" * 64, "b" * 64 + ".lock"]
+    assert run("prune", "--backbone", "tiny")[1].out.startswith("0.0 MB are free")
+    run("prune", "--all")
+    assert list(killed[0].parent.iterdir()) == []
+
+
+def test_a_training_that_runs_is_left_alone(killed, run):
+    with checkpoints.alone(killed[0]):
+        printed = run("prune", "--all")[1].out
+    assert f"left {killed[0]}: a run is at it" in printed
+    assert killed[0].is_dir()
+    assert not killed[1].exists()
+
+
+def test_a_file_that_vanishes_meanwhile_is_passed_over(killed, run):
+    (killed[0] / "partial-last-00001.weights.h5").symlink_to("replaced")
+    shown = run()[1].out.splitlines()[-1]
+    assert "2 unfinished trainings" in shown

@@ -1,0 +1,104 @@
+"""A short run of checks/fuzz.py over every reader, and that it finds what it looks for."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from checks import fuzz, fuzz_limits, fuzz_mutations, fuzz_readers
+from stages.library.common.console import UserError
+
+SECONDS = float(os.environ.get("DECANT_FUZZ_SECONDS", "2"))  # of CPU time for each reader
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", fuzz_readers.readers())
+def test_no_bytes_crash_or_hang_a_reader(name):
+    slow = name in ("keras-h5", "network")  # which start a process for each variant
+    outcome = fuzz.fuzz(name, SECONDS * 3 if slow else SECONDS, hang_seconds=60)
+    assert dict(outcome.failures) == {}
+    assert outcome.cases > (10 if slow else 50)
+    assert outcome.refused > outcome.cases / 10
+
+
+def misbehave(content, folder):
+    """Does to each variant of its one seed what a defective reader might."""
+    if content == b"seed":
+        return
+    kind = content[0] if content else 0
+    if kind == 0:
+        raise UserError("refused")
+    if kind == 1:
+        raise KeyError("a defect")
+    if kind == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if kind == 3:
+        time.sleep(3600)
+    if kind == 4:
+        bytearray(1 << 33)
+    if kind == 5:
+        with contextlib.suppress(OSError):  # as a reader might that knows another way
+            subprocess.run(["true"], check=False)
+        raise UserError("refused")
+    with fuzz_limits.limited(50 << 20, 0.2, "picture"):
+        overstep(kind)
+
+
+def overstep(kind):
+    """Does what takes a defective reader over its limits."""
+    started = time.process_time()
+    if kind == 6:
+        raise UserError("refused after all that") from MemoryError()
+    if kind == 7:
+        bytearray(90 << 20)
+    while kind == 8:
+        if time.process_time() - started > 0.3:
+            raise UserError("refused at last")
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (1, "crash: KeyError at test_fuzz.py"),
+        (2, "crash: the process ended (-9)"),
+        (3, "hang"),
+        (4, "crash: MemoryError at test_fuzz.py"),
+        (5, "crash: program: subprocess.Popen"),
+        (6, "crash: memory: more than 50 MiB for refused picture"),
+        (7, "crash: memory: more than 50 MiB for accepted picture"),
+        (8, "hang: more than 0.2 s of CPU time for refused picture"),
+    ],
+)
+def test_each_kind_of_failure_is_told_and_its_bytes_are_kept(tmp_path, monkeypatch, kind, expected):
+    monkeypatch.setattr(
+        fuzz_readers, "readers", lambda: {"bad": fuzz_readers.Reader(lambda folder: [b"seed"], misbehave)}
+    )
+    monkeypatch.setattr(fuzz_mutations, "variant", lambda seeds, rng, _: bytes([kind if rng.random() < 0.005 else 0]))
+    context = multiprocessing.get_context("fork")  # the worker sees what is patched here
+    monkeypatch.setattr(multiprocessing, "get_context", lambda name: context)
+    monkeypatch.setattr(fuzz, "STARTING_SECONDS", 10)  # a hang before the first report is noticed after these
+    outcome = fuzz.fuzz("bad", 1.0 if kind == 8 else 0.1, hang_seconds=0.5 if kind == 3 else 30, keep=tmp_path / "kept")
+    assert len(outcome.failures) == 1
+    (reason,) = outcome.failures
+    assert reason.startswith(expected)
+    assert outcome.refused + outcome.failures.total() == outcome.cases > 50
+    kept = [path for path in (tmp_path / "kept").iterdir() if path.name != "reasons.txt"]
+    assert [path.read_bytes() for path in kept] == [bytes([kind])]
+    assert reason in (tmp_path / "kept" / "reasons.txt").read_text()
+
+
+def test_hostile_files_are_read_before_any_variant_and_all_of_them(monkeypatch):
+    def refuse(content, folder):
+        if content in (b"one", b"two"):
+            raise KeyError("a defect")
+
+    reader = fuzz_readers.Reader(lambda folder: [b"seed"], refuse, hostile=lambda: [lambda: b"one", lambda: b"two"])
+    monkeypatch.setattr(fuzz_readers, "readers", lambda: {"strict": reader})
+    context = multiprocessing.get_context("fork")
+    monkeypatch.setattr(multiprocessing, "get_context", lambda name: context)
+    outcome = fuzz.fuzz("strict", 1e-9)
+    assert list(outcome.failures.values()) == [2]

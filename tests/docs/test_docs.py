@@ -1,0 +1,146 @@
+"""The commands of README and docs. The tutorial's are run as they stand, by this file; those of README, how-to.md and
+systems.md on few pictures by test_docs_run.py; those on remotes, pull requests and exports by test_remotes.py,
+test_pr_report.py and test_export.py. Others take hours, or change the machine: the program itself reads each command
+line here, up to the point where it would begin.
+"""
+
+import argparse
+import importlib
+import itertools
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from checkout import Project
+from conftest import ROOT, write_pictures
+from dvc.cli import DvcParserError, parse_args  # type: ignore[import-untyped]
+from dvc.utils.hydra import apply_overrides, get_hydra_sweeps  # type: ignore[import-untyped]
+
+from stages.library.settings import load_params
+from tests.doc_commands import commands
+
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+
+EVERY = [pytest.param(line, id=f"{path.stem}: {line}"[:90]) for path in PAGES for line in commands(path)]
+
+
+@pytest.mark.parametrize("line", EVERY)
+def test_a_command_is_understood(line, tmp_path, monkeypatch, capsys):
+    lexer = shlex.shlex(line.replace("...", ""), posix=True, punctuation_chars="|<>")
+    lexer.whitespace_split = True
+    words = list(lexer)
+    words = words[words.index("|") + 1 :] if "|" in words else words
+    words = list(itertools.takewhile(lambda word: word not in ("<", ">"), words))
+    if "-S" in words:
+        overrides = [word for flag, word in itertools.pairwise(words) if flag == "-S" and "=" in word]
+        written = [word for word in overrides if not re.search(r"[A-Z]{3,}|=$", word)]  # PATH, HEX, KEY=VALUE
+        shutil.copy(ROOT / "params.yaml", tmp_path)
+        if written:
+            for point in get_hydra_sweeps({"params.yaml": written}):  # one, but for the grid of a --queue
+                apply_overrides(tmp_path / "params.yaml", point["params.yaml"])
+            if not any("archive" in word for word in overrides):
+                load_params(tmp_path / "params.yaml")
+    words = list(itertools.dropwhile(lambda word: "=" in word or word in ("xargs", "time", "$"), words))
+    if words[:1] == ["dvc"]:
+        parse_args(words[1:])
+    if words[:2] == ["python", "-m"] or (words and words[0].endswith("bin/python") and words[1] == "-m"):
+        assert reads(words[2], words[3:], monkeypatch) or words[2] in INSTALLED, line
+    if words[:1] == ["make"]:
+        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        assert {word for word in words[1:] if "=" not in word} <= set(targets)
+    if words[:2] == ["pip", "install"] and "-r" in words:
+        assert (ROOT / words[words.index("-r") + 1]).is_file()
+
+
+INSTALLED = {"venv", "pip", "http.server"}
+
+
+class Understood(Exception):  # noqa: N818 - no error
+    """A program has read its command line."""
+
+
+def reads(module, arguments, monkeypatch):
+    """Lets a program of this project read its command line and no more; False where it is none of this project."""
+    is_package = (ROOT / Path(*module.split(".")) / "__main__.py").is_file()
+    name = f"{module}.__main__" if is_package else module
+    if not (ROOT / Path(*name.split("."))).with_suffix(".py").is_file():
+        return False
+    if arguments in ([], ["--help"]):  # a program is mentioned
+        return True
+    real = argparse.ArgumentParser.parse_args
+
+    def parse(parser, *given):
+        real(parser, *given)
+        raise Understood
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse)
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    with pytest.raises(Understood):
+        importlib.import_module(name).main()
+    return True
+
+
+def test_a_wrong_command_line_is_noticed(monkeypatch, capsys):
+    assert reads("app.predict", ["cat.jpg", "--top", "3"], monkeypatch)
+    assert not reads("http.server", [], monkeypatch)
+    with pytest.raises(SystemExit, match="2"):
+        reads("app.predict", ["cat.jpg", "--topp", "3"], monkeypatch)
+    with pytest.raises(DvcParserError):
+        parse_args(["exp", "show", "--only-change-d"])
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_links_lead_somewhere(path):
+    text = path.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        if not target.startswith(("http://", "https://", "#")):
+            assert (path.parent / target.partition("#")[0]).exists(), target
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_pictures_are_there_and_small(path):
+    sources = re.findall(r'<img src="([^"]+)"', path.read_text(encoding="utf-8"))
+    assert sources or path.stem != "README"
+    for source in sources:
+        assert (path.parent / source).stat().st_size < 150_000
+
+
+@pytest.mark.slow
+@pytest.mark.pages
+def test_the_tutorial_runs_as_it_stands(tmp_path):
+    project = Project(tmp_path / "project")
+    for name in ("app", "Makefile", "requirements.txt"):
+        source = ROOT / name
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, project.folder / name)
+    environment = Path(sys.executable).parent.parent
+    (project.folder / ".venv").symlink_to(environment, target_is_directory=True)
+    shutil.rmtree(project.folder / "data" / "pictures")
+    project.set({"extract.input_size_px": 32, "dataset.name": "digits"})
+    write_pictures(tmp_path / "home" / "pictures", per_class=25)
+    project.commit()
+    script = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8"), re.DOTALL)
+    # The environment that runs the tests has what it needs, and the network's own input size, 224 px, takes long.
+    makefile = project.folder / "Makefile"
+    text = makefile.read_text(encoding="utf-8").replace("train: $(BIN)/.installed", "train:")
+    makefile.write_text(text.replace("input_size_px=null", "input_size_px=32"), encoding="utf-8")
+    names = {f"GIT_{who}_{what}": "a@b" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    places = {"HOME": str(tmp_path / "home"), "DECANT_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "".join(script)],
+        cwd=project.folder,
+        env=os.environ | places | names | {"PATH": f"{environment / 'bin'}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "ridge" in done.stdout
+    assert "75 pictures by" in done.stderr
+    table = (project.folder / "predictions.csv").read_text(encoding="utf-8")
+    assert table.startswith("file,rank,class,probability,error\n")

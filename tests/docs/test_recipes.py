@@ -1,0 +1,59 @@
+"""docs/recipes: each file is a list of overrides that DVC and params.yaml take, and docs/systems.md explains it."""
+
+import shlex
+import shutil
+
+import pytest
+from conftest import ROOT
+from dvc.utils.hydra import apply_overrides  # type: ignore[import-untyped]
+
+from stages.library.settings import load_params
+
+RECIPES = sorted((ROOT / "docs" / "recipes").glob("*.txt"))
+
+
+def overrides(path):
+    """Returns the KEY=VALUE words of a file of `-S KEY=VALUE` lines, as xargs splits them."""
+    words = shlex.split(path.read_text())
+    assert set(words[::2]) == {"-S"}
+    return words[1::2]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_gives_valid_parameters(path, tmp_path):
+    # DVC refuses a key that params.yaml lacks, unless a + adds it.
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    apply_overrides(tmp_path / "params.yaml", overrides(path))
+    load_params(tmp_path / "params.yaml")
+    assert (tmp_path / "params.yaml").read_bytes() != (ROOT / "params.yaml").read_bytes()
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_adds_keys_only_where_params_yaml_has_a_mapping_of_names(path):
+    added = [word for word in overrides(path) if word.startswith("+")]
+    assert all(word.startswith(("++extract.weights.", "++cross_validation.held_out.")) for word in added)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_can_be_run_again(path, tmp_path):
+    """`dvc exp run` leaves its changes in params.yaml, where a key that a + adds is then found."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    apply_overrides(tmp_path / "params.yaml", overrides(path))
+    first = (tmp_path / "params.yaml").read_bytes()
+    apply_overrides(tmp_path / "params.yaml", overrides(path))
+    assert (tmp_path / "params.yaml").read_bytes() == first
+
+
+@pytest.mark.parametrize("section", ["scratch", "finetune"])
+def test_what_one_recipe_sets_the_others_set_too(section):
+    """`dvc exp run` leaves its changes in params.yaml, so a recipe may start from another one's."""
+    keys = [{word.split("=")[0] for word in overrides(path) if word.startswith(section)} for path in RECIPES]
+    using = [found for found in keys if found]
+    assert len(using) > 1
+    assert all(found == using[0] for found in using)
+
+
+def test_each_recipe_is_documented():
+    text = (ROOT / "docs" / "systems.md").read_text(encoding="utf-8")
+    assert RECIPES
+    assert [path.name for path in RECIPES if f"docs/recipes/{path.name}" not in text] == []

@@ -1,0 +1,272 @@
+import errno
+import functools
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from stages.library.common import console
+from stages.library.common.console import UserError
+
+
+def test_a_user_error_is_one_line_and_exit_status_1(capsys):
+    def main():
+        raise UserError("`split.seed` must be >= 0. Received: -1")
+
+    with pytest.raises(SystemExit) as caught:
+        console.run(main)
+    assert caught.value.code == "error: `split.seed` must be >= 0. Received: -1"
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT])
+def test_what_the_machine_refuses_is_one_line_with_the_place_and_a_remedy(number):
+    def main():
+        raise OSError(number, os.strerror(number), "/cache/part")
+
+    with pytest.raises(SystemExit) as caught:
+        console.run(main)
+    assert str(caught.value.code).startswith(f"error: {os.strerror(number)}: /cache/part. ")
+    assert "DECANT_CACHE" in str(caught.value.code)
+
+
+@pytest.fixture
+def nobody(monkeypatch):
+    """A folder in which this process is a user whom permissions bind; pytest's own belong to root alone."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    as_root = os.geteuid() == 0
+    try:
+        yield folder, (lambda: os.seteuid(65534)) if as_root else (lambda: None)
+    finally:
+        if as_root:
+            os.seteuid(0)
+        for path in folder.iterdir():
+            path.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+def refused(main):
+    with pytest.raises(SystemExit) as caught:
+        console.run(main)
+    return caught.value.code
+
+
+def test_what_may_not_be_read_and_what_may_not_be_written_are_told_apart(nobody):
+    folder, become = nobody
+    for name in ("closed", "open"):
+        (folder / name).mkdir()
+        (folder / name / "file").write_text("x")
+        (folder / name).chmod(0 if name == "closed" else 0o555)
+    (folder / "file").write_text("x")
+    (folder / "file").chmod(0)
+    become()
+    denied = "error: Permission denied: "
+    file = folder / "file"
+    assert refused(file.read_bytes) == f"{denied}{file}. Let this user read {file}"
+    assert refused(lambda: list((folder / "closed").iterdir())).endswith(f". Let this user read {folder / 'closed'}")
+    for name in ("file", "none"):
+        inside = folder / "closed" / name
+        assert refused(inside.read_bytes) == f"{denied}{inside}. Let this user read {folder / 'closed'}"
+    new = folder / "open" / "new"
+    assert refused(lambda: new.write_text("x")) == f"{denied}{new}. {console.REMEDIES[errno.EACCES]}"
+    assert refused(new.mkdir) == f"{denied}{new}. {console.REMEDIES[errno.EACCES]}"
+
+
+def test_a_full_disk_is_one_line_whatever_the_library_makes_of_it():
+    def main():
+        raise RuntimeError(
+            f"Flushing failed: {os.strerror(errno.ENOSPC)}; logs/events [Op:FlushSummaryWriter]\nname: x"
+        )
+
+    with pytest.raises(SystemExit) as caught:
+        console.run(main)
+    assert caught.value.code == f"error: No space left on device. {console.REMEDIES[errno.ENOSPC]}"
+
+
+def test_a_file_that_nobody_expected_to_be_missing_is_a_defect(tmp_path):
+    def main():
+        (tmp_path / "missing").read_bytes()
+
+    with pytest.raises(FileNotFoundError):
+        console.run(main)
+
+
+def test_a_defect_keeps_its_traceback():
+    def main():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        console.run(main)
+
+
+def test_the_closing_line_says_what_how_long_and_how_fast(capsys, monkeypatch):
+    stopwatch = console.Stopwatch()
+    monkeypatch.setattr(stopwatch, "seconds", lambda: 2.0)
+    stopwatch.close("fetch", "2,000 pictures", 2000, following="tfrecord")
+    assert capsys.readouterr().out == "fetch: 2,000 pictures; 2.0 s, 1,000 images/s. Next: dvc repro tfrecord\n"
+
+
+def test_progress_yields_everything():
+    assert list(console.progress(range(5), "work", "items")) == [0, 1, 2, 3, 4]
+
+
+WAITS = """
+import sys, time
+from pathlib import Path
+from stages.library.common import artifacts, console
+
+def main():
+    with artifacts.new_folder(Path(sys.argv[1])):
+        print("begun", flush=True)
+        time.sleep(60)
+
+console.run(main)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_is_one_line_the_shells_exit_status_and_nothing_half_done(number, tmp_path):
+    command = [sys.executable, "-c", WAITS, str(tmp_path / "out")]
+    # A shell has its background jobs ignore SIGINT, and their children after them.
+    heeds = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeds
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert errors == f"stopped by {number.name}. What is finished is kept; run it again to go on\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+MANY_LINES = "for n in range(100_000): print(n)"
+ENDINGS = {
+    "many lines": (MANY_LINES, 141),
+    "a few that wait for the end": ("time.sleep(0.2); print(2)", 141),
+    "one that is longer than any buffer": ("time.sleep(0.2); print('x' * 1_000_000)", 141),
+    "an exit status of its own": ("time.sleep(0.2); print(2); sys.exit(3)", 3),
+}
+PRINTS = """
+import os, sys, time
+from stages.library.common import console
+
+def main():
+    print(1, flush=True)
+    {}
+
+console.run(main)
+"""
+
+
+@pytest.fixture
+def buffered(monkeypatch):
+    """What is printed waits in a buffer, as it does for a user."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+
+
+def piped(body, reader, tmp_path):
+    """The exit status of a program whose stdout a shell's `reader` reads, and its stderr."""
+    errors, status = tmp_path / "errors", tmp_path / "status"
+    shell = f'{{ "$0" -c "$1" 2> {errors}; echo $? > {status}; }} | {reader}'
+    command = ["sh", "-c", shell, sys.executable, PRINTS.format(body)]
+    subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, timeout=60, check=True)
+    return int(status.read_text()), errors.read_text()
+
+
+@pytest.mark.usefixtures("buffered")
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_who_stops_reading_ends_a_program_quietly(ending, tmp_path):
+    body, status = ENDINGS[ending]
+    assert piped(body, "head -n 1", tmp_path) == (status, "")
+
+
+@pytest.mark.usefixtures("buffered")
+def test_an_error_is_told_although_nobody_reads_the_results(tmp_path):
+    status, errors = piped("time.sleep(0.2); print(2); raise console.UserError('no such model')", "head -n 1", tmp_path)
+    assert (status, errors) == (1, "error: no such model\n")
+
+
+@pytest.mark.parametrize("body", ["print(2, file=sys.stderr)", "raise console.UserError('no such model')"])
+def test_where_nobody_reads_errors_the_exit_status_says_it(body, tmp_path):
+    status = tmp_path / "status"
+    shell = f'{{ "$0" -c "$1" 2>&1; echo $? > {status}; }} | head -n 1'
+    program = PRINTS.format("time.sleep(0.2); " + body)
+    subprocess.run(["sh", "-c", shell, sys.executable, program], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+    assert int(status.read_text()) == (1 if "raise" in body else 141)
+
+
+def test_the_break_of_another_pipe_is_a_defect(tmp_path):
+    body = "os.close(reader_writer[0]); os.write(reader_writer[1], b'x')"
+    status, errors = piped(f"reader_writer = os.pipe(); {body}", "cat", tmp_path)
+    assert status == 1
+    assert errors.splitlines()[-1] == "BrokenPipeError: [Errno 32] Broken pipe"
+
+
+@pytest.mark.usefixtures("buffered")
+def test_results_that_find_no_space_are_one_line(tmp_path):
+    done = subprocess.run(
+        ["sh", "-c", '"$0" -c "$1" > /dev/full', sys.executable, PRINTS.format("pass").replace(", flush=True", "")],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"error: {os.strerror(errno.ENOSPC)}. {console.REMEDIES[errno.ENOSPC]}\n",
+    )
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "1>&- 2>&-", "0<&- 1>&- 2>&-"])
+def test_a_program_runs_without_stdout_or_stderr(closed, tmp_path):
+    body = f"print(sys.stdout.isatty(), sys.stderr.isatty()); open({str(tmp_path / 'end')!r}, 'w').close()"
+    shell = f'"$0" -c "$1" {closed}'
+    done = subprocess.run(
+        ["sh", "-c", shell, sys.executable, PRINTS.format(body)], cwd=ROOT, timeout=60, check=False, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "end").read_text() == ""
+
+
+def test_a_library_s_lines_about_a_full_disk_stay_one_line():
+    def main():
+        raise OSError(errno.ENOSPC, "Can't write data (file write failed: time = now\n, filename = 'a', errno = 28")
+
+    with pytest.raises(SystemExit) as caught:
+        console.run(main)
+    assert caught.value.code == f"error: {os.strerror(errno.ENOSPC)}. {console.REMEDIES[errno.ENOSPC]}"
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_notice_is_shown_on_a_terminal_and_wiped_out(monkeypatch, capsys):
+    with console.notice("starting"):
+        pass
+    assert capsys.readouterr().err == ""  # no terminal
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(sys, "__stderr__", terminal)
+    with console.notice("starting"):
+        assert terminal.getvalue() == "starting ..."
+    assert terminal.getvalue() == "starting ...\r\x1b[K"
+    monkeypatch.setattr(sys, "__stderr__", None)  # a spinner stands in its place
+    with console.notice("starting"):
+        assert terminal.getvalue() == "starting ...\r\x1b[K"
+
+
+def test_a_long_docstring_is_shortened_in_the_help():
+    lists = "Summary.\n\nWrites:\n  a.csv: b.\nCosts nothing."
+    assert console.parser(lists, "fetch").description == (
+        "Summary.\nThe head of stages/fetch.py says what it reads, writes and costs."
+    )
+    long = "Summary.\n\n" + "word " * 200
+    assert console.parser(long, "fetch").description == console.parser(lists, "fetch").description

@@ -1,0 +1,199 @@
+"""Our own files, damaged or made by a stranger: what is accepted has its types, all else is one line with the file."""
+
+import json
+import os
+from dataclasses import asdict, replace
+
+import described
+import hostile_documents
+import numpy as np
+import pytest
+
+from stages.library.common import artifacts, guarded_files
+from stages.library.common.console import UserError
+from stages.library.features import cache
+from stages.library.heads import trained_head
+from stages.library.heads.dense import Dense, DenseNetwork
+from stages.library.heads.trained_head import TrainedHead
+from stages.library.records import dataset_file
+from stages.library.report import fewshot_results, leaderboard
+from stages.library.report import page as report_page
+from stages.library.report.fewshot_results import FewShot
+from stages.library.scoring import result_files
+
+CLASSES = ("ant", "bee")
+SOURCE = cache.Source("tiny", 32, 1.0, "bilinear", False, "a" * 64, "f" * 64, CLASSES)
+METRICS = {
+    "top1_accuracy": 0.9,
+    "top1_accuracy_interval": {"low": 0.8, "high": 0.95},
+    "top5_accuracy": 1.0,
+    "calibration": {"temperature": 0.5, "expected_calibration_error_before": 0.1},
+    "cross_validation": {"top1_accuracy": {"mean": 0.9, "std": 0.01}},
+    "training_mode": {"top1_accuracy": 0.5},
+    "size_bytes": 1000,
+    "num_examples": 100,
+}
+ON = {"name": "noise", "sha256": "d"}
+MOMENTS = {"mean": 0.9, "std": 0.01}
+FEW_SHOT = {"top1_accuracy": MOMENTS, "mean_class_accuracy": MOMENTS, "num_examples": 9}
+FOUND = ("pictures", "all_pictures", "label_issues", "near_duplicate_pairs", "near_duplicate_pairs_across_splits")
+AUDIT = {**dict.fromkeys(FOUND, 3), "dataset": ON}
+
+
+def page_of_dataset(path):
+    """The start of the page."""
+    report_page.facts(dataset_file.read(path))
+
+
+def leaderboard_of(path):
+    """The metrics of a model as every table has them."""
+    result = leaderboard.Result("a/ridge", "ridge", "a", result_files.read_metrics(path), path.parent)
+    leaderboard.cells(result)
+    leaderboard.as_csv([result])
+    leaderboard.measured([result], {"ridge": "bottleneck"})
+
+
+def evaluation(path):
+    about = result_files.read_evaluation(path)
+    assert isinstance(about["dataset"]["sha256"], str)
+    assert isinstance(about["model"] + (about["backbone"] or ""), str)
+
+
+def fewshot(path):
+    about = result_files.read_fewshot(path)
+    assert "".join([about["dataset"]["sha256"], about["features"], f"{about['repeats']:,}", *about["classes_left_out"]])
+
+
+def fewshot_metrics(path):
+    numbers = result_files.read_fewshot_metrics(path)
+    for background, own in (("with", numbers), ("without", numbers.get("without_background", numbers))):
+        few = FewShot("a", "ridge", 5, "bottleneck", 2, background, own, True, [])
+        fewshot_results.cells(few)
+        list(fewshot_results.measured([few]))
+
+
+def audit(path):
+    numbers = dict(result_files.read_audit(path))
+    assert "".join(f"{numbers[key]:,}" for key in FOUND)
+
+
+def cross_validation(path):
+    for numbers in result_files.read_cross_validation(path).values():
+        sum(numbers.values())
+
+
+def head_folder(folder):
+    shapes = (4, 3), (3, 2)
+    layers = tuple(Dense(np.ones(shape, np.float32), np.zeros(shape[1], np.float32)) for shape in shapes)
+    TrainedHead("ridge", DenseNetwork(layers), "bottleneck", 4, SOURCE, {"penalty": 1.0}, 1.5).save(folder)
+    return folder
+
+
+def head(path):
+    trained = trained_head.load(path.parent)
+    assert trained.logits(np.ones((2, 4), np.float16)).shape == (2, len(trained.source.classes))
+
+
+READERS = {
+    "dataset.json": (described.dataset(), page_of_dataset),
+    "metrics.json": (METRICS, leaderboard_of),
+    "evaluation.json": ({"model": "ridge", "kind": "head", "backbone": "a", "dataset": ON}, evaluation),
+    "fewshot.json": ({"features": "bottleneck", "repeats": 2, "classes_left_out": ["bee"], "dataset": ON}, fewshot),
+    "5.json": (FEW_SHOT | {"without_background": FEW_SHOT}, fewshot_metrics),
+    "audit.json": (AUDIT, audit),
+    "cross_validation.json": ({"top1_accuracy": {"mean": 0.9, "std": 0.1}}, cross_validation),
+}
+
+
+def outcomes(folder, name, document, read):
+    """Reads all variants of a document; returns how many were accepted, how many refused, and what else happened."""
+    accepted, refused, wrong = 0, 0, []
+    variants = [*hostile_documents.files(json.dumps(document)).items()]
+    variants += [(kind, text.encode()) for kind, text in hostile_documents.json_variants(document)]
+    for kind, content in variants:
+        (folder / name).write_bytes(content)
+        try:
+            read(folder / name)
+            accepted += 1
+        except UserError as error:
+            refused += 1
+            if len(str(error).splitlines()) != 1 or str(folder) not in str(error) or len(str(error)) > 2000:
+                wrong.append((kind, str(error)[:300]))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is counted
+            wrong.append((kind, repr(error)[:300]))
+    return accepted, refused, wrong
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_every_variant_is_used_or_refused_in_one_line(tmp_path, name):
+    document, read = READERS[name]
+    (tmp_path / name).write_text(json.dumps(document))
+    read(tmp_path / name)
+    accepted, refused, wrong = outcomes(tmp_path, name, document, read)
+    assert wrong == []
+    assert refused > accepted
+    assert refused > 40
+
+
+@pytest.mark.parametrize("name", ["head.json", "config.json"])
+def test_every_variant_of_a_heads_files_is_used_or_refused_in_one_line(tmp_path, name):
+    head_folder(tmp_path)
+    head(tmp_path / name)
+    document = json.loads((tmp_path / name).read_text())
+    accepted, refused, wrong = outcomes(tmp_path, name, document, head)
+    assert wrong == []
+    assert refused > accepted
+
+
+def test_a_head_whose_files_do_not_belong_together_is_refused(tmp_path):
+    head_folder(tmp_path)
+    for key, value in (("dim", 5), ("features", "pixels"), ("head", "os.path"), ("num_classes", 3)):
+        content = json.loads((tmp_path / "head.json").read_text())
+        artifacts.write_json(tmp_path / "head.json", content | {key: value})
+        with pytest.raises(UserError, match=r"Run: dvc repro -f train-heads$"):
+            trained_head.load(tmp_path)
+        artifacts.write_json(tmp_path / "head.json", content)
+    with pytest.raises(UserError, match="takes 4 features a picture, and its backbone gives 5"):
+        trained_head.load(tmp_path).logits(np.ones((1, 5), np.float16))
+
+
+def test_what_is_no_file_is_refused_and_never_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "large").write_bytes(b" " * 101)
+    for name in ("pipe", "zero", "loop", "folder", "large", "nowhere", "x" * 300, "a\0b"):
+        with pytest.raises(UserError, match=r"Run: dvc repro$") as caught:
+            guarded_files.read_text(tmp_path / name, 100)
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_conflict_is_named_with_its_line(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n<<<<<<< HEAD\n1,2\n=======\n1,3\n>>>>>>> theirs\n")
+    with pytest.raises(UserError, match=r"a\.csv has the mark of a merge conflict in line 2, '<<<<<<< HEAD'\."):
+        guarded_files.read_text(path)
+    path.write_text("a\n=======\n<<<<<<<<<<\n")  # a rule of eight or more is none
+    assert guarded_files.read_text(path) == path.read_text()
+
+
+def test_the_key_the_rule_and_the_value_are_named(tmp_path):
+    path = tmp_path / "dataset.json"
+    artifacts.write_json(path, described.dataset() | {"images": -1, "classes": ["a", 5]})
+    with pytest.raises(UserError) as caught:
+        dataset_file.read(path)
+    assert str(caught.value) == (
+        f"{path}: `images`: input should be greater than or equal to 0. Received: -1; `classes.1`: input should be a "
+        f"valid string. Received: 5. Run: dvc repro -f tfrecord"
+    )
+
+
+def test_what_is_read_is_what_was_written(tmp_path):
+    path = tmp_path / "dataset.json"
+    artifacts.write_json(path, described.dataset())
+    assert dataset_file.read(path) == described.dataset()
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert dataset_file.read(path) == described.dataset()
+    artifacts.write_json(path, asdict(replace(SOURCE, classes=("ü", "日本"))))
+    assert guarded_files.read_json(path, cache.Source) == replace(SOURCE, classes=("ü", "日本"))

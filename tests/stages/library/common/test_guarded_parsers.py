@@ -1,0 +1,77 @@
+"""Whether all of JSON, YAML and HDF5 that may come from others is read by the guarded readers: the code is walked."""
+
+import ast
+
+import pytest
+from conftest import ROOT
+
+# What parses JSON, YAML or HDF5 without the guarded readers, and why it may: the function's full name -> files.
+PARSERS = {
+    "json.loads": {
+        "app/experiments.py": "what DVC printed, and what this module made; one line where it is no JSON",
+        "app/exporting/trees.py": "what XGBoost made in this process",
+        "stages/plugins/heads/xgboost/column_subsampling.py": "what XGBoost made in this process",
+        "stages/library/preparation/decoding_process.py": "an argument that decoding_maker gave",
+        "stages/library/common/guarded_files.py": "the guarded reader",
+    },
+    "ruamel.yaml.YAML": {
+        "app/reference.py": "params.yaml and dvc.yaml of the code whose reference is written",
+        "stages/library/common/guarded_yaml.py": "the guarded reader, which takes the parser's events",
+    },
+    "h5py.File": {"stages/library/networks/hdf5.py": "the guarded reader, in a process of its own"},
+    "load_weights": {
+        "stages/library/training/checkpoints.py": "what this process wrote",
+        "stages/library/networks/keras_weights.py": "what the guarded reader has read before",
+        "stages/library/networks/weights.py": "the function of a backbone's module",
+    },
+}
+OTHERS = {"json.load", "json.JSONDecoder", "yaml.load", "yaml.safe_load", "tomllib.load", "tomllib.loads"}
+
+
+def parsers(text):
+    """Returns which of these functions some code names, whatever name it has imported them by."""
+    tree = ast.parse(text)
+    known = {*PARSERS, *OTHERS}
+    names: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.asname: alias.name for alias in node.names if alias.asname}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name | ast.Attribute):
+            first, dot, rest = ast.unparse(node).partition(".")
+            found |= {f"{names.get(first, first)}{dot}{rest}"} & known
+        if isinstance(node, ast.Attribute):
+            found |= {node.attr} & known
+    return found
+
+
+def test_files_are_parsed_by_the_guarded_readers_alone():
+    found: dict[str, set[str]] = {}
+    for folder in ("app", "stages"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for name in parsers(path.read_text(encoding="utf-8")):
+                found.setdefault(name, set()).add(str(path.relative_to(ROOT)))
+    assert found == {name: set(files) for name, files in PARSERS.items()}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import json\njson.load(file)",
+        "import json as j\nj.loads(text)",
+        "from json import loads as read\nread(text)",
+        "import ruamel.yaml\nruamel.yaml.YAML()",
+        "from ruamel.yaml import YAML as Y\nY(typ='safe')",
+        "from ruamel import yaml\nyaml.YAML()",
+        "import yaml\nyaml.safe_load(text)",
+        "import h5py as h\nh.File(path)",
+        "network.load_weights(path)",
+        "list(map(json.loads, lines))",
+    ],
+)
+def test_a_parser_is_found(text):
+    assert len(parsers(text)) == 1
+    assert not parsers("import json\njson.dumps(1)\nread_json(path, int)\nnp.load(path)\ndef load_weights(): pass")

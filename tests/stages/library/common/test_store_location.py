@@ -1,0 +1,119 @@
+"""The feature store in a folder and at a URL; fsspec's memory:// stands for the object stores."""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app import store as program
+from stages.library.common import store_location
+from stages.library.common.console import UserError
+from stages.library.extraction.feature_store import FeatureStore, Rows
+
+KEYS = np.array([f"{number:064x}" for number in range(3)], "S64")
+ROWS = Rows(KEYS, np.arange(12, dtype=np.float16).reshape(3, 4), np.ones((3, 2), np.float16))
+
+
+@pytest.fixture(params=["folder", "url"])
+def root(request, tmp_path, monkeypatch):
+    address = str(tmp_path / "store") if request.param == "folder" else f"memory://bucket/{tmp_path.name}/store"
+    monkeypatch.setenv("DECANT_STORE", address)
+    return store_location.root()
+
+
+def made(root, backbone="tiny"):
+    store = FeatureStore(root / (backbone[0] * 64), {"backbone": backbone}, 4, 2)
+    store.put(ROWS, "digits")
+    return store
+
+
+def test_the_default_is_in_the_cache_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("DECANT_CACHE", str(tmp_path / "x"))
+    assert store_location.root() == tmp_path / "x" / "features"
+    monkeypatch.setenv("DECANT_STORE", "~/features")
+    assert store_location.root() == Path.home() / "features"
+
+
+@pytest.mark.parametrize("address", ["nosuch://x/y", "abfs://container/y"])
+def test_a_url_that_nothing_reads_names_the_remedy(monkeypatch, address):
+    monkeypatch.setitem(sys.modules, "adlfs", None)
+    monkeypatch.setenv("DECANT_STORE", address)
+    with pytest.raises(UserError, match=r"`DECANT_STORE` must be .*Received: '.*pip install 'dvc\[s3\]'"):
+        store_location.root()
+
+
+def test_what_is_put_is_read_and_what_is_damaged_is_removed(root, capsys):
+    store = made(root)
+    (part,) = store.parts()
+    assert store.keys([part]).tolist() == KEYS.tolist()
+    (rows,) = store.read([part])
+    np.testing.assert_array_equal(rows.bottleneck, ROWS.bottleneck)
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 1
+    part.write_bytes(bytes(content))
+    assert list(store.read([part])) == []
+    assert "is damaged" in capsys.readouterr().out
+    assert store.parts() == []
+
+
+@pytest.mark.parametrize("operation", [lambda store: store.parts(), lambda store: store.put(ROWS, "digits")])
+def test_what_a_remote_store_raises_becomes_one_line(monkeypatch, operation):
+    class NoCredentialsError(Exception):  # as of boto, whose errors are no OSError
+        pass
+
+    def refuse(*_, **__):
+        raise NoCredentialsError("Unable to locate credentials")
+
+    monkeypatch.setenv("DECANT_STORE", "memory://bucket/refused")
+    root = store_location.root()
+    monkeypatch.setattr(type(root), "glob", refuse)
+    monkeypatch.setattr(store_location, "write", refuse)
+    with pytest.raises(UserError, match=r"`DECANT_STORE` can't be used \(Unable to locate credentials\).*refused"):
+        operation(FeatureStore(root / "x", {}, 4, 2))
+
+
+def test_a_full_disk_is_no_matter_of_a_remote_store(monkeypatch, tmp_path):
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store_location, "write", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        FeatureStore(tmp_path / "x", {}, 4, 2).put(ROWS, "digits")
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["app.store", *arguments])
+    program.main()
+
+
+def test_the_program_shows_and_prunes_it(root, monkeypatch, capsys):
+    made(root)
+    made(root, "large")
+    run(monkeypatch)
+    shown = capsys.readouterr().out
+    assert f"{root}: 6 pictures" in shown
+    with pytest.raises(SystemExit, match="0"):
+        run(monkeypatch, "verify")
+    run(monkeypatch, "prune", "--backbone", "tiny")
+    run(monkeypatch)
+    assert f"{root}: 3 pictures" in capsys.readouterr().out
+    run(monkeypatch, "prune", "--all")
+    assert not list(root.glob("*/*"))
+
+
+def test_what_was_never_dated_is_not_old(root, monkeypatch):
+    made(root)
+    run(monkeypatch, "prune", "--unused-for", "0.001")
+    assert list(root.glob("*/*.parquet"))
+
+
+def test_touching_is_allowed_to_fail(root):
+    store_location.touch(root / "missing")
+    path = root / "some.json"
+    store_location.write(path, b"{}")
+    store_location.touch(path)
+    assert path.read_bytes() == b"{}"
+    if store_location.is_local(path):
+        assert time.time() - path.stat().st_mtime < 1000

@@ -1,0 +1,81 @@
+"""How TensorFlow is started."""
+
+import importlib
+import json
+import subprocess
+import sys
+import threading
+
+import pytest
+from conftest import ROOT
+
+from stages.library.common import tensorflow_runtime
+
+TRAIN_SIX_NETWORKS = """
+import numpy as np
+from stages.library.settings import load_params
+from stages.plugins.heads.dnn import head as dnn
+from dataclasses import replace
+from pathlib import Path
+
+rng = np.random.default_rng(0)
+features, labels = rng.normal(size=(64, 8)).astype(np.float32), np.arange(64) % 2
+settings = replace(load_params(Path("params.yaml"))["dnn"], hidden_units=(4,), epochs=1, batch_size=32)
+for fold in range(6):
+    dnn.fit(features, labels, 2, settings, 0, {})
+"""
+
+
+def test_the_memory_of_each_gpu_is_taken_as_it_is_needed(monkeypatch):
+    tensorflow_runtime.start()
+    import tensorflow as tf
+
+    grown = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [f"{kind}:0", f"{kind}:1"])
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, enable: grown.append((gpu, enable)))
+    tensorflow_runtime.start()
+    assert grown == [("GPU:0", True), ("GPU:1", True)]
+
+
+def test_after_the_first_op_it_is_too_late_for_that_and_no_error(monkeypatch):
+    tensorflow_runtime.start()
+    import tensorflow as tf
+
+    def too_late(gpu, enable):
+        raise RuntimeError("Physical devices cannot be modified after being initialized")
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU:0"])
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", too_late)
+    tensorflow_runtime.start()
+
+
+def test_packages_that_keras_can_do_without_are_not_imported_and_can_be_later():
+    code = """
+import sys
+from stages.library.common import tensorflow_runtime
+tensorflow_runtime.start()
+print(*sorted(set(tensorflow_runtime.UNUSED_BY_KERAS) & set(sys.modules)))
+import matplotlib.pyplot, pandas, scipy.stats, sklearn.linear_model
+"""
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout == "\n"
+
+
+def test_what_is_imported_stays_and_what_is_not_is_hidden_while_no_thread_can_see_it(monkeypatch):
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+    with tensorflow_runtime._hidden(["json", "wave"]):
+        assert sys.modules["json"] is json
+        with pytest.raises(ImportError):
+            importlib.import_module("wave")
+    assert importlib.import_module("wave").open
+    sys.modules.pop("wave")
+    monkeypatch.setattr(threading, "active_count", lambda: 2)
+    with tensorflow_runtime._hidden(["wave"]):
+        assert importlib.import_module("wave").open
+
+
+@pytest.mark.slow
+def test_networks_that_are_trained_one_after_the_other_do_not_chatter():
+    command = [sys.executable, "-c", TRAIN_SIX_NETWORKS]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")

@@ -1,0 +1,183 @@
+"""Names of classes, files and keys are other people's text: none of it steers a terminal."""
+
+import ast
+import json
+import subprocess
+import sys
+import unicodedata
+
+import pytest
+import rich.console
+from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app import predict, spinner
+from app.predict import Prediction
+from stages.library.common import console, tables
+from stages.library.common.console import UserError, in_a_line
+from stages.library.report import leaderboard
+
+RED, TURN, CSI = "\x1b[31mred", "\u202egnp.exe", "\x9b2Jgone"
+HOSTILE = [RED, TURN, CSI, "two\nlines", "\r\x1b[Kover", "bell\a", "\x7f", "\u2028", "\udcff"]
+USAGE = ROOT / "app" / "exporting" / "usage"  # what goes out beside an exported file, and imports nothing of ours
+
+
+def steering(text):
+    """The characters of a text that steer, but the newlines at the ends of its lines; by Unicode's own tables."""
+    return [c for c in text if c not in "\n\u200c\u200d" and unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"}]
+
+
+@given(text=st.text(st.characters(codec=None)))
+def test_a_line_stays_one_and_steers_nothing(text):
+    line = in_a_line(text)
+    assert steering(line) == []
+    assert "\n" not in line
+    assert len(line.splitlines()) <= 1
+
+
+def test_ordinary_text_of_all_scripts_is_shown_as_it_is():
+    for name in (
+        "猫",
+        "кошка",
+        "कुत्ता",
+        "قطة",
+        "a\\b",
+        "\u6c34\U0001f408\u200d\u2b1b",
+        "\u0645\u06cc\u200c\u062e",
+        "± … │",
+    ):
+        assert in_a_line(name) == name
+
+
+def test_say_prints_lines_on_either_stream(capsys):
+    console.say("one", RED, "two\nlines")
+    console.say(TURN, err=True)
+    assert capsys.readouterr() == ("one\n\\x1b[31mred\ntwo\\nlines\n", "\\u202egnp.exe\n")
+
+
+SCRIPT = """
+import sys, warnings
+from stages.library.common import console
+
+def main():
+    text = "".join(map(chr, {codes}))
+    {statement}
+
+console.run(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "shown"),
+    [
+        ("raise console.UserError(text)", 1),
+        ("raise OSError(28, 'full', text)", 1),
+        ("raise ZeroDivisionError(text)", 0),
+        ("warnings.warn(text)", 2),
+        ("console.Parser().parse_args([text])", 3),
+        ("console.Parser().error(text)", 3),
+    ],
+)
+def test_whatever_ends_a_program_is_escaped(statement, shown):
+    """In a process of its own, for what Python itself prints in the end."""
+    codes = [ord(character) for character in "x" + RED + TURN + "\n" + CSI + "\r"]
+    script = SCRIPT.format(codes=codes, statement=statement)
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert r"\x1b[31mred\u202egnp.exe" in done.stderr
+    assert steering(done.stderr) == []
+    assert shown == 0 or done.stderr.count("\n") <= shown
+
+
+def test_progress_and_spinners_show_names_escaped(monkeypatch):
+    shown: list[str] = []
+    monkeypatch.setattr(console, "tqdm", lambda *_, desc, **__: shown.append(desc))
+    console.progress([], RED, "files")
+    console.progress_bar(TURN, "files", 1)
+    assert shown == [r"\x1b[31mred", r"\u202egnp.exe"]
+    monkeypatch.setattr(rich.console.Console, "status", lambda self, what: shown.append(what.plain))
+    spinner.spinner(f"{RED} [bold]")
+    assert shown[2:] == [r"\x1b[31mred [bold]"]
+
+
+@pytest.mark.parametrize("output", predict.OUTPUTS)
+def test_all_outputs_of_predict_are_escaped(output, capsys):
+    found = [Prediction(name, ((name, 0.5), ("=1+1", 0.25))) for name in HOSTILE]
+    found += [Prediction(name, error="not a picture") for name in HOSTILE]
+    predict.OUTPUTS[output](predict.counted(found, [0, 0]))
+    out, err = capsys.readouterr()
+    assert steering(out) == steering(err) == []
+    assert len(err.splitlines()) == len(HOSTILE)
+    if output == "json":
+        assert [answer["file"] for answer in json.loads(out)] == HOSTILE * 2
+    elif output == "csv":
+        assert len(out.splitlines()) == 1 + 3 * len(HOSTILE)
+        assert "'=1+1,0.250000," in out
+    else:
+        assert len(out.splitlines()) == 3 * len(HOSTILE)
+
+
+def test_csv_of_predict_is_read_by_our_reader(capsys, tmp_path):
+    found = [Prediction(name, ((f"={name}", 0.5),)) for name in HOSTILE]
+    predict.print_csv(found)
+    path = tmp_path / "predictions.csv"
+    path.write_text(capsys.readouterr().out, encoding="utf-8")
+    rows = tables.read_csv(path, {"file": str, "rank": int, "class": str, "probability": float})
+    assert [(row["file"], row["class"]) for row in rows] == [(name, f"={name}") for name in HOSTILE]
+
+
+def test_markdown_that_people_print_has_no_control_codes_and_keeps_its_cells():
+    cells = [*HOSTILE, "a | b", "<img src=x>", "<!--"]
+    text = leaderboard.as_markdown(("model", "n"), [(cell, "1") for cell in cells])
+    assert steering(text) == []
+    lines = text.split("\n")
+    assert len(lines) == len(cells) + 3
+    assert all(line.replace(r"\|", "").count("|") == 3 for line in lines[:-1])
+    assert "<" not in text
+
+
+def test_user_errors_of_a_program_are_one_line(capsys):
+    def main():
+        raise UserError(f"the class {RED}\nis {TURN}")
+
+    with pytest.raises(SystemExit) as caught:
+        console.run(main)
+    assert caught.value.code == r"error: the class \x1b[31mred\nis \u202egnp.exe"
+
+
+TEXTS = ast.JoinedStr, ast.Name, ast.Attribute
+PRINTERS = {"print", "pprint", "warnings.warn", "traceback.print_exc", "argparse.ArgumentParser"}
+
+
+def prints(node):
+    """Tells whether a node of Python's syntax may print names, and not through `console`."""
+    if not isinstance(node, ast.Call):
+        return False
+    called = ast.unparse(node.func)
+    if called in {"sys.exit", "exit", "SystemExit"}:
+        return any(isinstance(part, TEXTS) for part in node.args)
+    return called in PRINTERS or called.startswith(("sys.stdout.write", "sys.stderr.write", "sys.stdout.buffer"))
+
+
+def test_all_printing_goes_through_one_place():
+    found = {
+        str(path.relative_to(ROOT))
+        for folder in ("app", "stages")
+        for path in (ROOT / folder).rglob("*.py")
+        if any(map(prints, ast.walk(ast.parse(path.read_text(encoding="utf-8")))))
+    }
+    exported = {str(path.relative_to(ROOT)) for path in USAGE.glob("[a-z]*.py")}
+    assert found == {"stages/library/common/console.py", *exported}
+
+
+@pytest.mark.parametrize("path", sorted(USAGE.glob("[a-z]*.py")), ids=lambda path: path.stem)
+def test_what_lies_beside_an_exported_file_prints_names_escaped(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    (function,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "printable")
+    scope: dict = {}
+    exec(ast.unparse(function), scope)
+    assert [steering(scope["printable"](name)) for name in HOSTILE] == [[]] * len(HOSTILE)
+    assert scope["printable"]("猫 1") == "猫 1"
+    printed = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "print"]
+    assert all(ast.unparse(node).startswith("print(printable(picture), ") for node in printed)
+    assert "printable(LABELS[label])" in ast.unparse(tree)

@@ -1,0 +1,66 @@
+"""Features put in the order of the shards, from parts in any order."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.library.extraction import feature_table
+from stages.library.extraction.feature_store import Rows
+from stages.library.extraction.feature_table import FeatureTable
+from stages.library.features import cache
+from stages.library.features.cache import Source
+from stages.library.records.index import RecordIndex
+
+SOURCE = Source("tiny", 32, 1.0, "bilinear", False, "a" * 64, "f" * 64, ("ant", "bee"))
+
+
+def keys(*numbers):
+    return np.array([f"{number:064x}" for number in numbers], "S64")
+
+
+def rows(*numbers):
+    values = np.array(numbers, np.float16)[:, None]
+    return Rows(keys(*numbers), values + np.arange(3, dtype=np.float16), -values * np.ones(2, np.float16))
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Pictures 7 3 | | 3 5 9: number 3 stands twice."""
+    names = "train-00000-of-00001", "validation-00000-of-00001", "test-00000-of-00001"
+    index = RecordIndex(
+        tuple(Path(f"{name}.tfrecord") for name in names),
+        (2, 0, 3),
+        keys(7, 3, 3, 5, 9),
+        np.array([0, 1, 1, 0, 1]),
+        *np.zeros((2, 5), np.int64),
+    )
+    made = FeatureTable(tmp_path / "rows.partial", index, 3, 2)
+    yield made
+    made.close()
+    assert not (tmp_path / "rows.partial").exists()
+
+
+def test_of_equal_pictures_one_is_missing_and_both_are_filled(table):
+    np.testing.assert_array_equal(table.missing(keys()), [0, 1, 3, 4])
+    np.testing.assert_array_equal(table.missing(keys(9, 100, 3)), [0, 3])
+    table.fill([rows(3)])
+    np.testing.assert_array_equal(table.missing(keys(5)), [0, 4])
+
+
+@pytest.mark.parametrize("block", [1, 2, 1024])
+def test_parts_in_any_order_give_the_shards(table, tmp_path, monkeypatch, block):
+    monkeypatch.setattr(feature_table, "ROWS_PER_BLOCK", block)
+    table.fill([rows(9, 1, 3), rows(8)])
+    assert not table.complete
+    table.fill([rows(7), rows(3, 5)])
+    assert table.complete
+    assert len(table.missing(keys())) == 0
+    table.write_shards(tmp_path, SOURCE)
+    train, test = (cache.load(tmp_path, [split], "joined") for split in ("train", "test"))
+    np.testing.assert_array_equal(train.values, [[7, 8, 9, -7, -7], [3, 4, 5, -3, -3]])
+    np.testing.assert_array_equal(test.values, [[3, 4, 5, -3, -3], [5, 6, 7, -5, -5], [9, 10, 11, -9, -9]])
+    assert test.keys.tolist() == keys(3, 5, 9).astype(str).tolist()
+    assert (train.labels.tolist(), test.labels.tolist()) == ([0, 1], [1, 0, 1])
+    assert cache.load(tmp_path, ["validation"], "logits").values.shape == (0, 2)
+    assert train.source == SOURCE

@@ -1,0 +1,125 @@
+"""Runtimes, against the model called directly; they run on the cores of one process."""
+
+import dataclasses
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from stages.library.common.console import UserError
+from stages.library.extraction import frozen_graph
+from stages.library.extraction import runtime as runtimes
+from stages.library.extraction.runtime import Plan
+from stages.library.networks import weights
+
+SIZE_PX = 64
+PLAN = Plan(SIZE_PX, batch_size=4, flip=False, precision="float32")
+IMAGES = np.random.default_rng(1).uniform(0, 255, (4, SIZE_PX, SIZE_PX, 3)).astype(np.float32)
+NAMES = ("tensorflow", "openvino")
+
+
+@pytest.fixture(scope="module")
+def lite0():
+    runtimes.lookup("tensorflow").prepare("float32")
+    model, _, _ = weights.build_with_weights("efficientnet_lite0", SIZE_PX, {})
+    return model
+
+
+@pytest.fixture(scope="module")
+def compiled(lite0):
+    for name in NAMES:
+        runtimes.lookup(name).prepare("float32")
+    return {name: runtimes.lookup(name).compile(lite0, PLAN, ()) for name in NAMES}
+
+
+def expected(model, views):
+    return [np.mean([model(view, training=False)[name] for view in views], axis=0) for name in runtimes.TAPPED]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_outputs_are_those_of_the_model(lite0, compiled, name):
+    for output, wanted in zip(compiled[name].forward(IMAGES), expected(lite0, [IMAGES]), strict=True):
+        assert output.dtype == np.float32
+        assert np.abs(output - wanted).max() <= 1e-4 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parts_of_a_tensor_are_batches_too(compiled, name):
+    import tensorflow as tf
+
+    first, second = tf.split(tf.constant(np.concatenate([IMAGES, IMAGES[::-1]])), 2)
+    for images, same in ((first, IMAGES), (second, np.ascontiguousarray(IMAGES[::-1]))):
+        for output, wanted in zip(compiled[name].forward(images), compiled[name].forward(same), strict=True):
+            np.testing.assert_array_equal(output, wanted)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_flipped_outputs_are_means_over_both_views(lite0, name):
+    flipping = runtimes.lookup(name).compile(lite0, dataclasses.replace(PLAN, flip=True), ())
+    for output, wanted in zip(flipping.forward(IMAGES), expected(lite0, [IMAGES, IMAGES[:, :, ::-1]]), strict=True):
+        assert np.abs(output - wanted).max() <= 1e-4 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_row_depends_on_its_place_and_itself_alone(compiled, name):
+    whole = compiled[name].forward(IMAGES)
+    for place in range(4):
+        others = np.random.default_rng(place).uniform(0, 255, IMAGES.shape).astype(np.float32)
+        others[place] = IMAGES[place]
+        for output, wanted in zip(compiled[name].forward(others), whole, strict=True):
+            np.testing.assert_array_equal(output[place], wanted[place])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_threads_may_call_at_once(compiled, name):
+    assert compiled[name].callers >= 1
+    batches = [IMAGES[np.roll(np.arange(4), shift)] for shift in range(4)]
+    alone = [compiled[name].forward(batch) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        for outputs, wanted in zip(pool.map(compiled[name].forward, batches * 4), alone * 4, strict=True):
+            for output, one in zip(outputs, wanted, strict=True):
+                np.testing.assert_array_equal(output, one)
+
+
+@pytest.mark.slow
+def test_int8_is_near_float32_and_the_same_each_time(lite0, compiled):
+    runtime = runtimes.lookup("openvino")
+    runtime.prepare("int8")
+    plan = dataclasses.replace(PLAN, precision="int8")
+    first, second = (runtime.compile(lite0, plan, (image[None] for image in IMAGES)) for _ in range(2))
+    for one, other, exact in zip(
+        *(each.forward(IMAGES) for each in (first, second, compiled["openvino"])), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+        assert np.abs(one - exact).max() > 0
+        correlation = np.corrcoef(one.ravel(), exact.ravel())[0, 1]
+        assert correlation > 0.95
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_the_convolution_of_the_pixels_is_not_quantized(lite0, flip):
+    import openvino
+
+    from stages.library.extraction.runtimes import openvino as runtime
+
+    graph = frozen_graph.freeze(frozen_graph.function(lite0, dataclasses.replace(PLAN, flip=flip), None)).graph
+    model = openvino.convert_model(graph)
+    names = runtime._of_pixels(model)
+    assert len(names) == 1 + flip
+    convolutions = [op for op in model.get_ordered_ops() if op.get_type_name() == "Convolution"]
+    assert convolutions[0].get_friendly_name() in names
+    assert len(convolutions) > 20 * len(names)
+
+
+def test_what_needs_a_gpu_says_so():
+    runtime = runtimes.lookup("tensorflow")
+    with pytest.raises(UserError, match=r"`extract\.precision` must be float32 without a GPU.*Received: 'float16'"):
+        runtime.prepare("float16")
+
+
+@pytest.mark.parametrize(("precision", "package"), [("float32", "openvino"), ("int8", "nncf")])
+def test_a_missing_requirement_is_named(monkeypatch, precision, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=rf"{package}.*pip install -r requirements-openvino.txt"):
+        runtimes.lookup("openvino").prepare(precision)

@@ -1,0 +1,226 @@
+import base64
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from stages.library.common.console import UserError
+from stages.library.features import cache
+from stages.library.features.cache import ShardWriter, Source
+from stages.library.scoring import probabilities
+
+SOURCE = Source(
+    backbone="tiny",
+    input_size_px=32,
+    central_crop=0.875,
+    resize="bicubic",
+    flip=True,
+    weights_sha256="a" * 64,
+    fingerprint="f" * 64,
+    classes=("Bär", "犬"),
+)
+FLOAT16_MAX = 65504
+
+
+def write(folder, split, shards, source=SOURCE, seed=0):
+    """Writes shards of 0, 1, 2, ... rows in blocks of two; returns keys, labels, features and logits of all."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(exist_ok=True)
+    everything = []
+    for shard in range(shards):
+        writer = ShardWriter(folder / f"{split}-{shard:05d}-of-{shards:05d}.parquet", source, 3, 2)
+        for start in range(0, shard, 2):
+            n = min(2, shard - start)
+            block = (
+                [f"{shard}{i}" for i in range(n)],
+                rng.integers(0, 2, n),
+                rng.normal(size=(n, 3)),
+                rng.normal(size=(n, 2)),
+            )
+            writer.write(*block)
+            everything.append(block)
+        writer.close()
+    return [np.concatenate(column) for column in zip(*everything, strict=True)]
+
+
+@pytest.mark.parametrize(("kind", "column"), [("bottleneck", 2), ("logits", 3)])
+def test_a_round_trip_keeps_rows_in_order_and_rounds_to_float16(tmp_path, kind, column):
+    written = write(tmp_path / "b", "train", 6)
+    features = cache.load(tmp_path / "b", ["train"], kind)
+    assert features.keys.tolist() == written[0].tolist()
+    assert features.labels.tolist() == written[1].tolist()
+    assert features.values.dtype == np.float16
+    np.testing.assert_array_equal(features.values, written[column].astype(np.float16))
+    assert features.source == SOURCE
+
+
+def test_splits_come_in_the_order_asked_for(tmp_path):
+    first, second = write(tmp_path / "b", "train", 4), write(tmp_path / "b", "validation", 3, seed=1)
+    features = cache.load(tmp_path / "b", ["validation", "train"], "bottleneck")
+    assert features.keys.tolist() == [*second[0], *first[0]]
+
+
+def test_probabilities_are_the_softmax_of_the_cached_logits(tmp_path):
+    logits = write(tmp_path / "b", "train", 4)[3].astype(np.float16).astype(np.float64)
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    values = cache.load(tmp_path / "b", ["train"], "probabilities").values
+    np.testing.assert_allclose(values, expected, rtol=1e-5)
+
+
+def test_joined_are_pooled_features_and_logits_side_by_side(tmp_path):
+    write(tmp_path / "b", "train", 4)
+    joined, bottleneck, logits = (
+        cache.load(tmp_path / "b", ["train"], kind).values for kind in ("joined", "bottleneck", "logits")
+    )
+    assert joined.dtype == np.float16
+    np.testing.assert_array_equal(joined, np.hstack([bottleneck, logits]))
+
+
+def test_the_same_rows_give_the_same_bytes(tmp_path):
+    for name in ("first", "second"):
+        write(tmp_path / name, "train", 3)
+    for path in (tmp_path / "first").iterdir():
+        assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes()
+
+
+def test_the_schema_is_what_the_design_says(tmp_path):
+    write(tmp_path / "b", "train", 2)
+    schema = pq.read_schema(tmp_path / "b" / "train-00000-of-00002.parquet")
+    assert [(field.name, str(field.type)) for field in schema] == [
+        ("key", "string"),
+        ("label", "int32"),
+        ("bottleneck", "fixed_size_list<element: halffloat not null>[3]"),
+        ("logits", "fixed_size_list<element: halffloat not null>[2]"),
+    ]
+
+
+KEYS = st.integers(0, 2**256 - 1).map(lambda number: f"{number:064x}")
+ANY_FLOAT16 = st.floats(-65504, 65504, width=16)
+
+
+@settings(max_examples=30)
+@given(data=st.data(), sizes=st.lists(st.integers(0, 4), min_size=1, max_size=3))
+def test_a_round_trip_loses_nothing(tmp_path_factory, data, sizes):
+    folder = tmp_path_factory.mktemp("round")
+    name = data.draw(st.text(st.characters(exclude_categories=["Cs"]), max_size=9))
+    source = replace(SOURCE, classes=(name, "b"), central_crop=data.draw(st.floats(0.1, 1)))
+    writer = ShardWriter(folder / "train-00000-of-00001.parquet", source, 3, 2)
+    blocks = [
+        (
+            data.draw(st.lists(KEYS, min_size=n, max_size=n)),
+            data.draw(arrays.arrays(np.int64, (n,), elements=st.integers(0, 2**31 - 1))),
+            data.draw(arrays.arrays(np.float16, (n, 3), elements=ANY_FLOAT16)),
+            data.draw(arrays.arrays(np.float16, (n, 2), elements=ANY_FLOAT16)),
+        )
+        for n in sizes
+    ]
+    for block in blocks:
+        writer.write(*block)
+    writer.close()
+    keys, labels, bottleneck, logits = (np.concatenate(column) for column in zip(*blocks, strict=True))
+    for kind, values in (("bottleneck", bottleneck), ("logits", logits), ("joined", np.hstack([bottleneck, logits]))):
+        features = cache.load(folder, ["train"], kind)
+        assert (features.keys.tolist(), features.labels.tolist()) == (keys.tolist(), labels.tolist())
+        assert (features.values.tobytes(), features.source) == (values.tobytes(), source)
+
+
+def test_what_a_network_in_mixed_precision_overflowed_to_saturates_too():
+    values = np.array([np.inf, -np.inf, 1.5, FLOAT16_MAX], np.float16)
+    assert cache.quantize(values).tolist() == [FLOAT16_MAX, -FLOAT16_MAX, 1.5, FLOAT16_MAX]
+    assert cache.quantize(values[2:]).base is values  # what is in range is not copied
+
+
+@settings(max_examples=50)
+@given(arrays.arrays(np.float32, (4,), elements=st.floats(-1e9, 1e9, width=32)))
+def test_values_beyond_float16_saturate(values):
+    rounded = cache.quantize(values)
+    assert np.isfinite(rounded).all()
+    inside = np.abs(values) < FLOAT16_MAX
+    np.testing.assert_allclose(rounded[inside], values[inside], rtol=1e-3, atol=1e-7)
+    assert (np.abs(rounded[~inside]) == FLOAT16_MAX).all()
+
+
+@settings(max_examples=50)
+@given(arrays.arrays(np.float16, (3, 4), elements=st.floats(-60000, 60000, width=16)))
+def test_softmax_of_any_logits_is_a_distribution(logits):
+    np.testing.assert_allclose(probabilities.softmax(logits).sum(axis=1), 1, rtol=1e-5)
+
+
+def test_missing_damaged_and_mixed_shards_are_errors(tmp_path):
+    folder = tmp_path / "b"
+    write(folder, "train", 3)
+    with pytest.raises(UserError, match="shards of 'test' are missing"):
+        cache.load(folder, ["test"], "logits")
+    write(folder, "validation", 2, source=replace(SOURCE, backbone="other", fingerprint="e" * 64))
+    with pytest.raises(UserError, match="different backbones or classes"):
+        cache.load(folder, ["train", "validation"], "logits")
+    path = folder / "train-00001-of-00003.parquet"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(UserError, match=r"train-00001-of-00003\.parquet can't be read"):
+        cache.load(folder, ["train"], "logits")
+    path.unlink()
+    with pytest.raises(UserError, match="shards of 'train' are missing"):
+        cache.load(folder, ["train"], "logits")
+
+
+def test_no_flipped_bit_is_taken_for_features(tmp_path):
+    folder = tmp_path / "b"
+    write(folder, "train", 3)
+    path, expected = folder / "train-00002-of-00003.parquet", cache.load(folder, ["train"], "joined")
+    whole, refused = path.read_bytes(), 0
+    for place in range(0, len(whole), 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        try:
+            found = cache.load(folder, ["train"], "joined")
+        except UserError:
+            refused += 1
+            continue
+        # A bit that says nothing of the features, as in a statistic.
+        assert (found.source, found.keys.tolist(), found.labels.tolist()) == (
+            expected.source,
+            expected.keys.tolist(),
+            expected.labels.tolist(),
+        )
+        np.testing.assert_array_equal(found.values, expected.values)
+    assert refused > len(whole) / 6
+
+
+def test_a_shard_of_another_numbering_is_missed_and_named(tmp_path):
+    folder = tmp_path / "b"
+    write(folder, "train", 3)
+    (folder / "train-00001-of-00003.parquet").rename(folder / "train-00001-of-00004.parquet")
+    with pytest.raises(UserError, match="shards of 'train' are missing"):
+        cache.load(folder, ["train"], "logits")
+
+
+def test_a_width_that_the_file_is_too_short_for_takes_no_memory(tmp_path):
+    path, width, wide = tmp_path / "train-00000-of-00001.parquet", 123_457, 2**30
+    writer = ShardWriter(path, SOURCE, width, 2)
+    writer.write(["0"], np.zeros(1, np.int64), np.zeros((1, width)), np.zeros((1, 2)))
+    writer.close()
+    stored = pq.read_metadata(path).metadata[b"ARROW:schema"]
+    schema = base64.b64decode(stored)
+    assert schema.count(np.int32(width).tobytes()) == 1
+    changed = schema.replace(np.int32(width).tobytes(), np.int32(wide).tobytes())
+    path.write_bytes(path.read_bytes().replace(stored, base64.b64encode(changed)))
+    assert pq.read_metadata(path).schema.to_arrow_schema().field("bottleneck").type.list_size == wide
+    with pytest.raises(UserError, match=r"its rows are shorter than their numbers"):
+        cache.load(tmp_path, ["train"], "bottleneck")
+
+
+def test_a_footer_on_which_pyarrow_ends_its_process_is_refused(tmp_path):
+    """pyarrow's metadata of a column aborts on it; checks.fuzz found such a footer in 1.3 million variants."""
+    whole, damaged = b"\x3c\x16\x0a\x19\x06\x19", b"\x3c\x16\x0a\x19\x26\x19"  # the histogram of a column's nesting
+    path = tmp_path / "train-00000-of-00001.parquet"
+    writer = ShardWriter(path, SOURCE, 4, 2)
+    writer.write([str(row) for row in range(5)], np.zeros(5, np.int64), np.ones((5, 4)), np.ones((5, 2)))
+    writer.close()
+    content = path.read_bytes()
+    assert content.count(whole) == 1
+    path.write_bytes(content.replace(whole, damaged))
+    with pytest.raises(UserError, match=r"can't be read \("):
+        cache.load(tmp_path, ["train"], "bottleneck")

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from stages.library.heads import scaling
+from stages.library.heads.scaling import RowScaling
+
+
+def test_rows_by_hand():
+    features = np.array([[9, -16], [0, 0]], np.float32)
+    np.testing.assert_array_equal(RowScaling()(features), features)
+    np.testing.assert_allclose(RowScaling(power=0.5)(features), np.array([[3, -4], [0, 0]]), rtol=1e-6)
+    np.testing.assert_allclose(RowScaling(0.5, True)(features), np.array([[0.6, -0.8], [0, 0]]), rtol=1e-6)
+    assert RowScaling(0.5, True)(features.astype(np.float16)).dtype == np.float16
+
+
+@given(arrays.arrays(np.float32, (3, 4), elements=st.floats(0.125, 1000, width=32)), st.floats(0.5, 20))
+def test_length_and_factor_of_a_row_do_not_matter(features, factor):
+    scaled = RowScaling(unit_length=True)(features)
+    np.testing.assert_allclose(np.linalg.norm(scaled, axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(RowScaling(unit_length=True)(features * np.float32(factor)), scaled, rtol=1e-5)
+
+
+def test_blocks_change_nothing(monkeypatch):
+    features = np.random.default_rng(0).normal(size=(11, 3)).astype(np.float16)
+    columns = scaling.standardization(features, np.arange(11))
+    whole = RowScaling(0.5, True)(features), columns.of_rows(features, np.arange(1, 11))
+    monkeypatch.setattr(scaling, "BLOCK_ROWS", 4)
+    np.testing.assert_array_equal(RowScaling(0.5, True)(features), whole[0])
+    np.testing.assert_array_equal(columns.of_rows(features, np.arange(1, 11)), whole[1])
+    np.testing.assert_array_equal(whole[1], columns(features[1:]))
+
+
+def test_standardization_survives_constant_columns_and_offsets():
+    rng = np.random.default_rng(0)
+    features = (rng.normal(size=(9000, 3)) * [1, 2, 0] + [1000, -3, 7]).astype(np.float32)
+    rows = np.arange(0, 9000, 2)
+    measured = scaling.standardization(features, rows)
+    np.testing.assert_allclose(measured.mean, features[rows].mean(axis=0, dtype=np.float64), rtol=1e-9)
+    deviation = features[rows].std(axis=0, dtype=np.float64)
+    np.testing.assert_allclose(measured.scale**2, deviation**2 + 0.01 * (deviation**2).mean(), rtol=1e-6)
+    assert (scaling.standardization(np.full((4, 2), 5, np.float16), np.arange(4)).scale == 1).all()
+
+
+def test_centring_keeps_the_scale():
+    features = np.array([[1, 10], [3, 30], [100, 100]], np.float32)
+    np.testing.assert_allclose(scaling.centring(features, np.array([0, 1]))(features[:2]), [[-1, -10], [1, 10]])
+
+
+@pytest.mark.parametrize("deviation", [0.5, 1.0])
+def test_folding_keeps_the_outputs(deviation):
+    rng = np.random.default_rng(1)
+    features = rng.normal(3, rng.uniform(0.1, 9, 20), size=(200, 20)).astype(np.float32)
+    kernel, bias = rng.normal(size=(20, 4)), rng.normal(size=4)
+    columns = scaling.standardization(features, np.arange(200), deviation)
+    raw_kernel, raw_bias = columns.fold_into(kernel, bias)
+    assert raw_kernel.dtype == raw_bias.dtype == np.float32
+    np.testing.assert_allclose(features @ raw_kernel + raw_bias, columns(features) @ kernel + bias, atol=1e-3)

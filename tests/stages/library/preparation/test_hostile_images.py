@@ -1,0 +1,313 @@
+"""Files that ask for more than their size says are refused from their heads; good ones of every make are not."""
+
+import ast
+import itertools
+import pickle
+import resource
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image, ImageFile
+
+from stages.library.preparation import bitstreams, image_formats, image_heads, jpeg2000_heads, normalisation, tiff_heads
+from stages.library.preparation.normalisation import PictureError, normalise
+from tests import hostile_images
+from tests.hostile_images import FILES, icon, scans, tiff
+from tests.photos import HEIGHT, WIDTH, chunk, encode, exif, photo
+from tests.zoo import KINDS
+
+pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
+
+MIB, CPU_SECONDS = 64, 5  # that all of them may take together, beyond a start
+
+READ_ALL = """
+import resource, sys
+
+PROGRAMS = "subprocess.Popen", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system"
+started = []
+sys.addaudithook(lambda event, arguments: started.append((event, arguments)) if event in PROGRAMS else None)
+
+from stages.library.preparation.normalisation import PictureError, normalise
+from tests.hostile_images import FILES, POSTSCRIPT, iptc
+from tests.memory import forget_peak, peak_mib
+from tests.zoo import KINDS
+
+contents = [content for kind in KINDS for content in (kind.content, iptc(kind.content[:30_000]))] + [POSTSCRIPT]
+if sys.argv[1] == "hostile":
+    contents = [kind.content for kind in KINDS if kind.name in FILES]
+forget_peak()
+before = peak_mib(), sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+accepted = 0
+for content in contents:
+    try:
+        normalise(content)
+        accepted += 1
+    except PictureError:
+        pass
+spent = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+print(accepted, len(started), peak_mib() - before[0], spent - before[1], *started[:3])
+"""
+
+
+def read_all(which):
+    """Reads files in a process of its own with 4 GiB; returns how many are accepted and what the reading cost."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+        resource.setrlimit(resource.RLIMIT_CPU, (120, 120))
+
+    command = [sys.executable, "-c", READ_ALL, which]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, preexec_fn=limit)
+    assert done.returncode == 0, done.stderr
+    accepted, started, mib, seconds = done.stdout.split()[:4]
+    return int(accepted), int(started), int(mib), float(seconds), done.stdout
+
+
+def test_no_other_program_is_started_while_the_zoo_is_read():
+    """Neither by the files as they are nor in IPTC, whose reader opens what it holds."""
+    accepted, started, *_, said = read_all("zoo")
+    assert accepted == sum(kind.accepted for kind in KINDS)
+    assert not started, said
+
+
+def test_hostile_files_are_refused_in_little_memory_and_time():
+    accepted, started, mib, seconds, said = read_all("hostile")
+    assert (accepted, started) == (0, 0), said
+    assert mib < MIB, said
+    assert seconds < CPU_SECONDS, said
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_hostile_files_are_refused_from_their_heads(name, monkeypatch):
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("decoded"))
+    make, reason = FILES[name]
+    announced: list[int] = []
+    with pytest.raises(PictureError) as caught:
+        normalise(make(), before_decoding=announced.append)
+    assert str(caught.value).startswith(reason)
+    assert "\n" not in str(caught.value)
+    assert announced == []
+
+
+def opened_without_a_list(path):
+    """Yields the lines that open images by whatever plug-in fits."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    modules, functions = {"PIL.Image"}, set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "PIL":
+            modules |= {alias.asname or alias.name for alias in node.names if alias.name in ("Image", "ImageFile")}
+        elif isinstance(node, ast.ImportFrom) and node.module in ("PIL.Image", "PIL.ImageFile"):
+            functions |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            modules |= {alias.asname for alias in node.names if alias.name == "PIL.Image" and alias.asname}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        module, _, name = called.rpartition(".")
+        if (module in modules and name in ("open", "Parser", "init")) or called in functions & {"open", "Parser"}:
+            lists = [keyword.value for keyword in node.keywords if keyword.arg == "formats"]
+            if not lists or not is_list(lists[0]):
+                yield node.lineno
+
+
+def is_list(node):
+    """Whether an expression is a list of names, or a constant that is called FORMATS."""
+    if isinstance(node, ast.Tuple | ast.List):
+        return bool(node.elts) and all(
+            isinstance(name, ast.Constant) and name.value in normalisation.FORMATS for name in node.elts
+        )
+    return ast.unparse(node).rpartition(".")[2] == "FORMATS"
+
+
+def test_every_image_is_opened_with_a_list_of_formats():
+    folders = [ROOT / name for name in ("app", "stages", "benchmarks", "checks", ".ci", "docs", "tests")]
+    paths = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
+    found = {path: list(opened_without_a_list(path)) for path in paths}
+    assert {str(path.relative_to(ROOT)): lines for path, lines in found.items() if lines} == {}
+    assert sum("Image.open(" in path.read_text(encoding="utf-8") for path in paths) > 10
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from PIL import Image\nImage.open(path)",
+        "from PIL import Image\nImage.open(path, formats=None)",
+        "from PIL import Image\nImage.open(path, formats=('PNG', 'EPS'))",
+        "from PIL import Image as I\nI.open(path)",
+        "import PIL.Image\nPIL.Image.open(path)",
+        "import PIL.Image as I\nI.open(path)",
+        "from PIL.Image import open\nopen(path)",
+        "from PIL import ImageFile\nImageFile.Parser()",
+        "from PIL import Image\nImage.init()",
+    ],
+)
+def test_a_missing_list_is_found(text, tmp_path):
+    path = tmp_path / "code.py"
+    path.write_text(text)
+    assert list(opened_without_a_list(path)) == [2]
+    path.write_text(
+        "from PIL import Image\nImage.open(path, formats=('PNG', 'JPEG'))\nImage.open(1, formats=a.FORMATS)"
+    )
+    assert list(opened_without_a_list(path)) == []
+
+
+def test_only_the_listed_plug_ins_are_loaded():
+    """The zoo is made in this process, for Pillow loads all of them to save a PDF."""
+    code = (
+        "import pickle, sys; from stages.library.preparation import normalisation as pictures\n"
+        "for content in pickle.load(sys.stdin.buffer):\n"
+        "    try: pictures.normalise(content)\n"
+        "    except pictures.PictureError: pass\n"
+        "print(*(name for name in sys.modules if name.startswith('PIL.') and name.endswith('ImagePlugin')))"
+    )
+    contents = pickle.dumps([kind.content for kind in KINDS])
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, input=contents, capture_output=True, check=True)
+    expected = {f"PIL.{name}ImagePlugin" for name in (*image_formats.PLUGINS.values(), "Mpo")}
+    assert set(done.stdout.decode().split()) == expected
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.accepted], ids=lambda kind: kind.name)
+def test_the_pixels_to_be_decoded_are_announced_once(kind, monkeypatch):
+    events: list[object] = []
+    load = ImageFile.ImageFile.load
+
+    def loaded(image):
+        events.append("load")
+        return load(image)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", loaded)
+    result = normalise(kind.content, before_decoding=events.append)
+    assert events[0] == result.width * result.height
+    assert "load" in events
+    assert sum(event != "load" for event in events) == 1
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "ICO"])
+def test_the_limit_of_pixels_is_any(kind):
+    image = photo().crop((0, 0, 40, 40)).quantize(8) if kind == "GIF" else photo().crop((0, 0, 40, 40))
+    content = encode(image, kind, **({"sizes": [(40, 40)]} if kind == "ICO" else {}))
+    assert normalise(content, max_pixels=1600).width == 40
+    with pytest.raises(PictureError, match=r"more than 0\.001599 megapixels: 40 x 40 px"):
+        normalise(content, max_pixels=1599)
+
+
+def test_a_size_that_changes_in_decoding_is_refused(monkeypatch):
+    load = ImageFile.ImageFile.load
+
+    def grown(image):
+        load(image)
+        image._size = (image.width, image.height + 1)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", grown)
+    with pytest.raises(
+        PictureError, match=f"damaged: {WIDTH} x {HEIGHT + 1} px where its head says {WIDTH} x {HEIGHT}"
+    ):
+        normalise(encode(photo(), "BMP"))
+
+
+def test_an_icon_has_the_size_of_what_it_holds():
+    png = normalise(icon(encode(photo(), "PNG")))
+    assert (png.width, png.height) == (WIDTH, HEIGHT)
+    rows = np.asarray(photo().convert("RGBA"))[::-1, :, [2, 1, 0, 3]].tobytes()
+    bitmap = normalise(icon(hostile_images.bitmap(WIDTH, 2 * HEIGHT, 32, data=rows)))
+    np.testing.assert_array_equal(bitmap.pixels, np.asarray(photo()))
+
+
+def many(mode="RGB", side=400):
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    return Image.fromarray(noise).convert(mode)
+
+
+def jpeg_options():
+    for progressive, optimize, subsampling in itertools.product((False, True), (False, True), (0, 2)):
+        yield {"progressive": progressive, "optimize": optimize, "subsampling": subsampling, "exif": exif(1)}
+    yield {"icc_profile": bytes(2_000_000), "comment": b"x" * 60_000, "restart_marker_rows": 1}
+
+
+def jpeg2000_options():
+    for precinct, block in (((256, 256), (64, 64)), ((128, 128), (32, 32)), ((64, 64), (16, 16))):
+        yield {"precinct_size": precinct, "codeblock_size": block, "num_resolutions": 6}
+    for progression in ("LRCP", "RLCP", "RPCL", "PCRL", "CPRL"):
+        layers = {"quality_layers": [80, 40, 20, 10, 5, 2], "quality_mode": "rates", "irreversible": True}
+        yield {"tile_size": (128, 128), "progression": progression, "no_jp2": progression == "LRCP", **layers}
+
+
+GOOD = [
+    *(("JPEG", options) for options in jpeg_options()),
+    *(("JPEG2000", options) for options in jpeg2000_options()),
+    *(("TIFF", {"compression": name}) for name in (None, "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "zstd")),
+    ("TIFF", {"compression": "tiff_lzw", "strip_size": 1}),
+    ("TIFF", {"compression": None, "big_tiff": True}),
+    ("TIFF", {"compression": "tiff_lzw", "big_tiff": True, "exif": exif(1), "icc_profile": bytes(900_000)}),
+    ("MPO", {"save_all": True, "append_images": [many()] * 30}),
+    ("PNG", {"optimize": True, "icc_profile": bytes(900_000)}),
+    ("PNG", {"save_all": True, "append_images": [many().rotate(90)] * 9}),
+    ("GIF", {"save_all": True, "append_images": [many().rotate(90)], "comment": b"x" * 60_000}),
+    ("WEBP", {"save_all": True, "append_images": [many().rotate(90)] * 3, "exif": exif(1), "icc_profile": bytes(900)}),
+    ("AVIF", {"tile_rows": 1, "tile_cols": 1, "save_all": True, "append_images": [many()]}),
+    ("ICO", {"append_images": [many(side=32), many(side=64)]}),
+    ("PPM", {}),
+    ("TGA", {"compression": "tga_rle"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "options"), GOOD, ids=lambda value: value if isinstance(value, str) else "")
+def test_good_files_of_every_make_are_used(kind, options):
+    for mode in ("RGB", "L"):
+        result = normalise(encode(many(mode), kind, **options))
+        assert result.width == result.height == (256 if kind == "ICO" else 400)
+
+
+def test_parts_up_to_the_limits_are_used():
+    assert normalise(scans(800, bitstreams.SCANS - 1)).width == 800
+    assert normalise(hostile_images.jpeg_with(hostile_images.EXIF * bitstreams.EXIF_SEGMENTS)).width == WIDTH
+    assert normalise(hostile_images.png_with(chunk(b"abCd", b"") * (bitstreams.CHUNKS - 4))).width == WIDTH
+    assert normalise(hostile_images.profiles(bitstreams.PACKED_CHUNKS)).width == WIDTH
+    assert normalise(hostile_images.jpeg2000(1060, precinct=2)).width == 1060
+    assert normalise(hostile_images.gif(WIDTH, HEIGHT, b"!\xfe" + b"\1x" * 99_000 + b"\0")).width == WIDTH
+
+
+def test_tiles_larger_than_the_image_are_used():
+    tile = photo().convert("L").resize((256, 256))
+    fields = ((322, (4, 1, 256)), (323, (4, 1, 256)), (324, (4, 1, 8)), (325, (4, 1, 256 * 256)), (262, (4, 1, 1)))
+    content = tiff(200, 100, *fields, places=tile.tobytes())
+    np.testing.assert_array_equal(normalise(content).pixels[..., 0], np.asarray(tile)[:100, :200])
+
+
+def test_a_chain_of_directories_that_loops_is_read_once():
+    fields = ((273, (4, 1, 8)), (278, (4, 1, 9)), (279, (4, 1, 81)))
+    content = tiff(9, 9, *fields, places=bytes(range(81)))
+    looped = content[:-4] + content[4:8]
+    assert normalise(looped).pixels.reshape(-1).tolist() == list(range(81))
+
+
+@pytest.mark.parametrize("check", [jpeg2000_heads.check, tiff_heads.check, image_heads.check, image_heads.check_icon])
+def test_damaged_heads_are_refused_or_passed_on(check):
+    """Whatever bytes come, no other error than what `normalise` makes a reason of."""
+    dice = np.random.default_rng(0)
+    whole = [hostile_images.jpeg2000(99, tile=33, boxed=True), hostile_images.tiled_tiff(64), encode(photo(), "WEBP")]
+    whole += [encode(photo(), "ICO", sizes=[(32, 32)]), encode(photo().quantize(8), "GIF")]
+    for content, _ in itertools.product(whole, range(300)):
+        damaged = bytearray(content)
+        for place in dice.integers(8, min(len(content), 200), 3):
+            damaged[place] = dice.choice([0, 1, 255, int(dice.integers(256))])
+        try:
+            check(bytes(damaged[: dice.integers(20, len(damaged))]), normalisation.MAX_PIXELS)
+        except (PictureError, SyntaxError, OSError, ValueError, IndexError, struct.error):
+            continue
+
+
+def test_the_exports_open_with_a_list_too():
+    for name in ("onnx", "tflite"):
+        text = Path(ROOT / "app" / "exporting" / "usage" / f"{name}.py").read_text(encoding="utf-8")
+        assigned = [node for node in ast.parse(text).body if isinstance(node, ast.Assign)]
+        constants = {ast.unparse(node.targets[0]): ast.unparse(node.value) for node in assigned}
+        # Icons are decoded as they are opened, before their size can be looked at.
+        assert set(ast.literal_eval(constants["FORMATS"])) == set(normalisation.FORMATS) - {"ICO", "HEIF"}
+        assert ast.literal_eval(constants["MAX_PIXELS"]) == normalisation.MAX_PIXELS

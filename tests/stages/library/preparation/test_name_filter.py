@@ -1,0 +1,40 @@
+"""Glob patterns that choose the part of a data set that is used."""
+
+import pytest
+
+from stages.library.common.console import UserError
+from stages.library.preparation.name_filter import Inclusion
+
+NAMES = ["data_batch_1/a.png", "data_batch_10/a.png", "test_batch/a.png", "cat/deep/x[1].jpg"]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "taken"),
+    [
+        (["*"], NAMES),
+        (["data_batch_1/*"], NAMES[:1]),
+        (["data_batch_1*"], NAMES[:2]),
+        (["data_batch_?/*", "test_batch/*"], [NAMES[0], NAMES[2]]),
+        (["cat/*.jpg"], NAMES[3:]),
+        (["*/x[[]1].jpg"], NAMES[3:]),
+        (["*/a.png", "test*"], NAMES[:3]),
+    ],
+)
+def test_a_picture_is_taken_if_any_pattern_matches_its_whole_name(patterns, taken):
+    inclusion = Inclusion(patterns)
+    assert [name for name in NAMES if inclusion.takes(name)] == taken
+    assert inclusion.skipped == len(NAMES) - len(taken)
+    inclusion.check()
+
+
+@pytest.mark.parametrize("pattern", ["DATA_BATCH_1/*", "data_batch_1", "batch_1/*"])
+def test_a_pattern_that_matches_nothing_is_named(pattern):
+    inclusion = Inclusion(["test_batch/*", pattern])
+    for name in NAMES[:3]:
+        inclusion.takes(name)
+    with pytest.raises(UserError) as caught:
+        inclusion.check()
+    assert str(caught.value) == (
+        "`tfrecord.include` must be patterns that each match a picture's name, as in 'data_batch_1/a.png'. "
+        f"Received: {pattern}"
+    )

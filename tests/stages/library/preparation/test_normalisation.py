@@ -1,0 +1,308 @@
+"""Pictures of every kind become upright 8-bit JPEG or PNG, and what is none is refused."""
+
+import hashlib
+import io
+import random
+import struct
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from PIL import Image
+
+from stages.library.figures.thumbnails import decode
+from stages.library.preparation import normalisation
+from stages.library.preparation.normalisation import PictureError, Values, normalise
+from stages.library.records import preprocessing
+from stages.library.records.preprocessing import Preprocessing
+from tests import memory
+from tests.photos import HEIGHT, WIDTH, bomb, encode, exif, interlaced_png, photo, png, rgb_rows, turned
+
+# pytest puts its filters in front of the module's own, which another test checks in a process of its own.
+pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
+
+KEPT = {
+    "jpeg": ("jpeg", encode(photo(), "JPEG")),
+    "progressive jpeg": ("jpeg", encode(photo(), "JPEG", progressive=True)),
+    "grey jpeg": ("jpeg", encode(photo().convert("L"), "JPEG")),
+    "jpeg with restarts": ("jpeg", encode(photo(), "JPEG", restart_marker_blocks=2)),
+    "jpeg with an upright mark": ("jpeg", encode(photo(), "JPEG", exif=exif(1))),
+    "jpeg with bytes after its end": ("jpeg", encode(photo(), "JPEG") + b"trailer"),
+    "jpeg with fill bytes": ("jpeg", encode(photo(), "JPEG").replace(b"\xff\xdb", b"\xff\xff\xff\xdb", 1)),
+    "jpeg of several pictures": ("jpeg", encode(photo(), "MPO", save_all=True, append_images=[photo()])),
+    "png": ("png", encode(photo(), "PNG")),
+    "grey png": ("png", encode(photo().convert("L"), "PNG")),
+    "interlaced png": ("png", interlaced_png()),
+}
+
+CONVERTED = {
+    "gif": encode(photo(), "GIF"),
+    "bmp": encode(photo(), "BMP"),
+    "webp": encode(photo(), "WEBP", lossless=True),
+    "tiff": encode(photo(), "TIFF"),
+    "tga": encode(photo(), "TGA"),
+    "ppm": encode(photo(), "PPM"),
+    "jpeg 2000": encode(photo(), "JPEG2000"),
+    "cmyk jpeg": encode(photo().convert("CMYK"), "JPEG", quality=95),
+    "palette png": encode(photo().quantize(64), "PNG"),
+    "1-bit png": encode(photo().convert("1"), "PNG"),
+    "rgba png": encode(photo().convert("RGBA"), "PNG"),
+    "grey alpha png": encode(photo().convert("LA"), "PNG"),
+    "16-bit rgb png": png(2, 16, rgb_rows(np.asarray(photo()).astype(">u2") * 257)),
+    "16-bit rgba png": png(6, 16, rgb_rows(np.asarray(photo().convert("RGBA")).astype(">u2") * 257)),
+    "16-bit grey tiff": encode(Image.fromarray(np.asarray(photo().convert("L")).astype(np.uint16) * 257), "TIFF"),
+    "rotated png": encode(photo(), "PNG", exif=exif(6)),
+    "rgb png with a transparent colour": png(2, 8, rgb_rows(np.asarray(photo())), (b"tRNS", b"\0\1\0\2\0\3")),
+    "jpeg with a damaged end": encode(photo(), "JPEG")[:-2] + b"7\xd9",
+    "png without an end": encode(photo(), "PNG")[:-12],
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_plain_files_keep_their_bytes(name):
+    kind, content = KEPT[name]
+    result = normalise(content)
+    assert (result.encoded, result.format, result.height, result.width) == (content, kind, HEIGHT, WIDTH)
+    assert result.key == hashlib.sha256(content).hexdigest()
+    assert result.pixels.shape == (HEIGHT, WIDTH, 1 if "grey" in name else 3)
+    assert (
+        np.abs(np.asarray(photo().convert("L" if "grey" in name else "RGB"), int) - result.pixels.squeeze()).max() < 40
+    )
+
+
+@pytest.mark.parametrize("name", CONVERTED)
+def test_other_files_become_png_with_the_key_of_their_own_bytes(name):
+    content = CONVERTED[name]
+    result = normalise(content)
+    assert result.format == "png"
+    assert result.encoded != content
+    assert result.key == hashlib.sha256(content).hexdigest()
+    with Image.open(io.BytesIO(result.encoded), formats=("JPEG", "PNG")) as image:
+        assert image.mode in ("L", "RGB")
+        assert image.size == (result.width, result.height)
+        again = np.asarray(image).reshape(result.height, result.width, -1)
+    np.testing.assert_array_equal(again, result.pixels)
+    assert result.values == Values(int(again.min()), int(again.max()), int(again.sum()), again.size)
+    assert normalise(content).encoded == result.encoded
+
+
+@pytest.mark.parametrize("name", ["bmp", "webp", "tiff", "tga", "ppm", "rgba png", "16-bit rgb png", "16-bit rgba png"])
+def test_lossless_formats_keep_every_pixel(name):
+    np.testing.assert_array_equal(normalise(CONVERTED[name]).pixels, np.asarray(photo()))
+
+
+def test_16_bit_grey_keeps_its_upper_bits():
+    grey = np.asarray(photo().convert("L"))
+    for content in (CONVERTED["16-bit grey tiff"], png(0, 16, rgb_rows((grey.astype(int) * 256 + 255).astype(">u2")))):
+        np.testing.assert_array_equal(normalise(content).pixels[..., 0], grey)
+
+
+@pytest.mark.parametrize("size", [(65_535, 1), (1, 65_535)])
+@pytest.mark.parametrize("kind", ["PNG", "BMP"])
+def test_the_longest_row_that_is_used_is_shrunk_in_little_memory(size, kind):
+    pytest.importorskip("tensorflow")
+    result = normalise(encode(Image.new("L", size, 7), kind))
+    preparation = Preprocessing(384)
+    preprocessing.fit(np.zeros((9, 9, 3), np.uint8), preparation)  # TensorFlow has started
+    memory.forget_peak()
+    before = memory.peak_mib()
+    assert preprocessing.fit(preprocessing.decode(result.encoded), preparation).shape == (384, 384, 3)
+    assert memory.peak_mib() - before < 500
+
+
+@pytest.mark.parametrize("name", [*KEPT, *CONVERTED])
+def test_tensorflow_decodes_every_result(name):
+    tensorflow = pytest.importorskip("tensorflow")
+    result = normalise(KEPT[name][1] if name in KEPT else CONVERTED[name])
+    one = {"jpeg": tensorflow.io.decode_jpeg, "png": tensorflow.io.decode_png}[result.format]
+    for decoder in (one, tensorflow.io.decode_image):
+        pixels = decoder(result.encoded, channels=3).numpy()
+        assert pixels.dtype == np.uint8
+        assert pixels.shape == (result.height, result.width, 3)
+        tolerance = 12 if result.format == "jpeg" else 0  # the fast integer DCT, and rounding of chroma upsampling
+        assert np.abs(pixels.astype(int) - decode(result.encoded)).max() <= tolerance
+
+
+@pytest.mark.parametrize("name", ["jpeg", "progressive jpeg", "jpeg with restarts", "png", "gif", "16-bit rgb png"])
+def test_tensorflow_decodes_whatever_survives_damage(name):
+    tensorflow = pytest.importorskip("tensorflow")
+    whole = KEPT[name][1] if name in KEPT else CONVERTED[name]
+    dice = random.Random(name)
+    survived, reasons = 0, []
+    for _ in range(300):
+        content = bytearray(whole)
+        place = dice.randrange(len(content))
+        match dice.randrange(3):
+            case 0:
+                content[place] = dice.randrange(256)
+            case 1:
+                content[place:place] = dice.randbytes(5)
+            case 2:
+                del content[place : place + dice.randrange(1, 20)]
+        try:
+            result = normalise(bytes(content))
+        except PictureError as error:
+            reasons.append(str(error))
+            continue
+        survived += 1
+        pixels = tensorflow.io.decode_image(result.encoded, channels=3, expand_animations=False).numpy()
+        assert pixels.shape == (result.height, result.width, 3)
+    assert survived
+    assert reasons
+    # One line each, and no memory address: the same on every run.
+    assert not any("\n" in reason or "0x" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_exif_orientation_is_applied_once(orientation, kind):
+    upright = np.asarray(photo())
+    options: dict[str, dict[str, Any]] = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}
+    content = encode(turned(orientation), kind, exif=exif(orientation), **options.get(kind, {}))
+    result = normalise(content)
+    assert np.abs(result.pixels.astype(int) - upright).max() <= (4 if kind == "JPEG" else 0)
+    assert (result.encoded == content) == (orientation == 1 and kind in ("JPEG", "PNG"))
+    assert normalise(result.encoded).encoded == result.encoded
+
+
+def test_transparency_is_on_white():
+    pixels = np.zeros((1, 3, 4), np.uint8)
+    pixels[0, :, 3] = [0, 51, 255]
+    expected = [[255] * 3, [204] * 3, [0] * 3]
+    rgba = Image.fromarray(pixels)
+    np.testing.assert_array_equal(normalise(encode(rgba, "PNG")).pixels[0], expected)
+    assert normalise(encode(rgba.convert("LA"), "PNG")).pixels[0].tolist() == [[255], [204], [0]]
+    key = tuple(photo().getpixel((3, 5)))
+    hole = png(2, 8, rgb_rows(np.asarray(photo())), (b"tRNS", struct.pack(">HHH", *key)))
+    assert normalise(hole).pixels[5, 3].tolist() == [255, 255, 255]
+    gif = encode(photo().quantize(8), "GIF", transparency=0)
+    assert (normalise(gif).pixels == 255).all(axis=-1).any()
+
+
+def test_the_first_frame_of_an_animation_counts():
+    first, second = Image.new("RGB", (8, 8), (200, 0, 0)), Image.new("RGB", (8, 8), (0, 200, 0))
+    for kind in ("GIF", "WEBP", "TIFF"):
+        content = encode(first, kind, save_all=True, append_images=[second], lossless=True)  # which only WebP reads
+        assert normalise(content).pixels[0, 0].tolist() == [200, 0, 0]
+
+
+def test_a_broken_exif_block_is_no_reason_to_lose_the_picture():
+    content = encode(photo(), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xffgarbage")
+    assert normalise(content).encoded == content
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty file"),
+        (b"  <!DOCTYPE html><html>not found</html>", "HTML, not a picture"),
+        (b"some text", "not a picture"),
+        (b"\xff\xd8\xff", "not a picture"),
+        (encode(photo(), "JPEG")[:400], "truncated|cannot|damaged|not a picture"),
+        (encode(photo(), "JPEG")[:-2], "damaged: image file is truncated"),
+        (encode(photo(), "JPEG")[:-200], "damaged: image file is truncated"),
+        (encode(photo(), "PNG")[:-60], "damaged"),
+        (encode(photo(), "BMP")[:-60], "damaged"),
+        (bomb(10_001), "more than 100 megapixels: 10001 x 10001 px"),
+        (bomb(60_000), "more than 100 megapixels"),
+        (encode(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"), "floating-point"),
+        (encode(Image.fromarray(np.full((4, 4), 70_000, np.int32)), "TIFF"), "32-bit"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not a picture"),
+    ],
+)
+def test_what_can_not_be_used_is_refused_with_a_reason(content, reason):
+    with pytest.raises(PictureError, match=reason):
+        normalise(content)
+
+
+def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch):
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda _: pytest.fail("decoded"))
+    with pytest.raises(PictureError, match="100 megapixels"):
+        normalise(bomb(10_001))
+
+
+def test_pillow_warnings_stay_silent_whatever_the_filters():
+    bomb_below_limit = "Image.new('1', (9_600, 9_600))"  # Pillow warns from 89 megapixels on
+    code = (
+        "import io; from PIL import Image; from stages.library.preparation.normalisation import normalise; "
+        "out = io.BytesIO(); "
+        f"{bomb_below_limit}.save(out, 'PNG'); print(normalise(out.getvalue()).width)"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("9600\n", "")
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_give_a_picture_or_a_reason(content):
+    try:
+        result = normalise(content)
+    except PictureError:
+        return
+    assert result.pixels.shape[:2] == (result.height, result.width)
+
+
+pixel_arrays = st.one_of(
+    arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=9)),
+    arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3]))),
+)
+
+
+@settings(max_examples=50)
+@given(pixel_arrays)
+def test_arrays_become_png_of_the_same_pixels(array):
+    result = normalise(array)
+    expected = array.reshape(*array.shape[:2], -1)
+    np.testing.assert_array_equal(result.pixels, expected)
+    assert result.format == "png"
+    assert result.key == hashlib.sha256(str(expected.shape).encode() + expected.tobytes()).hexdigest()
+    decoded = decode(result.encoded)
+    assert decoded.dtype == np.uint8
+    np.testing.assert_array_equal(decoded, np.broadcast_to(expected, (*array.shape[:2], 3)))
+    assert normalise(np.asfortranarray(array)).encoded == result.encoded
+
+
+def test_arrays_of_the_same_bytes_and_other_shapes_have_other_keys():
+    assert len({normalise(np.zeros(shape, np.uint8)).key for shape in ((2, 6), (6, 2), (3, 4), (2, 2, 3))}) == 4
+    assert normalise(np.zeros((2, 6), np.uint8)).key == normalise(np.zeros((2, 6, 1), np.uint8)).key
+
+
+@pytest.mark.parametrize("array", [np.zeros((2, 2), np.float32), np.zeros((2, 2, 4), np.uint8), np.zeros(4, np.uint8)])
+def test_other_arrays_are_errors(array):
+    with pytest.raises(ValueError, match="Received"):
+        normalise(array)
+
+
+def test_no_pixels_is_a_reason():
+    with pytest.raises(PictureError, match="no pixels"):
+        normalise(np.zeros((0, 4), np.uint8))
+
+
+def test_formats_that_run_programs_are_left_out():
+    assert "EPS" not in normalisation.FORMATS
+    assert {"JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"} <= set(normalisation.FORMATS)
+
+
+def test_sums_of_large_white_pictures_do_not_overflow():
+    white = Image.new("L", (2**25 + 1, 1), 255)
+    assert normalisation._values(white, 2**25 + 1) == Values(255, 255, 255 * (2**25 + 1), 2**25 + 1)
+
+
+def test_pictures_are_decoded_no_smaller_than_asked():
+    encoded = encode(Image.new("RGB", (640, 480), "red"), "JPEG")
+    sizes = {enough: decode(encoded, enough_px=enough).shape for enough in (1, 60, 61, 120, 121, 241, 10_000)}
+    assert sizes == {
+        1: (60, 80, 3),
+        60: (60, 80, 3),
+        61: (120, 160, 3),
+        120: (120, 160, 3),
+        121: (240, 320, 3),
+        241: (480, 640, 3),
+        10_000: (480, 640, 3),
+    }
+    assert decode(encode(Image.new("L", (640, 480)), "JPEG"), enough_px=60).shape == (60, 80, 3)
+    assert decode(encode(Image.new("RGB", (640, 480)), "PNG"), enough_px=60).shape == (480, 640, 3)

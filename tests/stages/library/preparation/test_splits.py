@@ -1,0 +1,188 @@
+import hashlib
+import math
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stages.library.common import hashing
+from stages.library.common.console import UserError
+from stages.library.common.params import ParamsError, parse
+from stages.library.heads import folds
+from stages.library.preparation import splits
+from stages.library.sources.contract import Place
+
+PARAMS = splits.Params(method="hash", validation=0.2, test=0.3, seed=0)
+KEYS = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(20_000)]
+
+
+def test_uniform_is_the_first_seven_bytes_of_a_hash():
+    digest = hashlib.sha256(b"3:split:abc").digest()
+    assert hashing.uniform("abc", "split", 3) == int.from_bytes(digest[:7], "big") / 2**56
+
+
+def test_fractions_hold():
+    counts = Counter(splits.split_of(key, None, PARAMS) for key in KEYS)
+    # Five standard deviations of a binomial with n = 20,000.
+    assert counts["validation"] == pytest.approx(4000, abs=283)
+    assert counts["test"] == pytest.approx(6000, abs=324)
+    assert counts["train"] == 20_000 - counts["validation"] - counts["test"]
+
+
+def test_an_official_test_split_is_kept_and_the_rest_is_divided():
+    assert {splits.split_of(key, "test", PARAMS) for key in KEYS[:100]} == {"test"}
+    counts = Counter(splits.split_of(key, "train", PARAMS) for key in KEYS)
+    assert counts["test"] == 0
+    assert counts["validation"] == pytest.approx(4000, abs=283)
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+@pytest.mark.parametrize("key", KEYS[:20])
+def test_a_split_is_where_its_number_falls(key, seed):
+    """Fixed for ever, or every published figure would be on another split; a border belongs to the part above it."""
+
+    def decided(validation, test, official=None):
+        params = splits.Params(method="hash", validation=validation, test=test, seed=seed)
+        return splits.split_of(key, official, params)
+
+    number = hashing.uniform(key, "split", seed)
+    assert 0.01 < number < 0.98
+    assert decided(math.nextafter(number, 1), 0.01) == "validation"
+    assert decided(number, 0.01) == "test"
+    assert decided(number / 2, number / 2) == "train"
+    assert decided(number / 2, number / 2 + 1e-9) == "test"
+    assert decided(number, 0.01, "train") == "train"
+
+
+def test_another_seed_gives_another_split():
+    other = splits.Params(method="hash", validation=0.2, test=0.3, seed=1)
+    moved = sum(splits.split_of(key, None, PARAMS) != splits.split_of(key, None, other) for key in KEYS)
+    # Independent splits differ with probability 1 - (0.5² + 0.2² + 0.3²) = 0.62.
+    assert moved / len(KEYS) == pytest.approx(0.62, abs=0.02)
+
+
+@given(st.text(min_size=1), st.floats(0.01, 0.4), st.floats(0.01, 0.4), st.integers(0, 9))
+def test_a_split_depends_on_the_key_alone_and_growing_test_never_moves_validation(key, validation, test, seed):
+    params = splits.Params(method="hash", validation=validation, test=test, seed=seed)
+    first = splits.split_of(key, None, params)
+    assert first == splits.split_of(key, None, params)
+    larger = splits.Params(method="hash", validation=validation, test=test + 0.1, seed=seed)
+    assert splits.split_of(key, None, larger) in ({first} if first != "train" else {"train", "test"})
+
+
+PLACES = st.lists(st.tuples(st.integers(0, 300), st.text(max_size=9)), min_size=1, max_size=60)
+
+
+@given(PLACES, st.randoms(), st.integers(0, 5), st.sampled_from([None, "train"]))
+def test_renaming_order_and_growth_move_no_picture_and_none_is_in_two_splits(found, random, seed, official):
+    """A data set is (content, name) pairs; some contents repeat under other names."""
+    params = splits.Params(method="hash", validation=0.25, test=0.25, seed=seed)
+
+    def decided(some):
+        splits_of: dict[str, set[str]] = {}
+        for content, name in some:
+            place = Place(name, random.randrange(1000), 1000)
+            splits_of.setdefault(KEYS[content], set()).add(splits.split_of(KEYS[content], official, params, place))
+        return splits_of
+
+    before = decided(found[: len(found) // 2 + 1])
+    shuffled = [(content, f"moved/{name}") for content, name in found]
+    random.shuffle(shuffled)
+    after = decided(shuffled)
+    assert all(len(some) == 1 for some in after.values())
+    assert before.items() <= after.items()
+
+
+@settings(max_examples=20)
+@given(st.floats(0.02, 0.48), st.floats(0.02, 0.48), st.integers(0, 1000))
+def test_any_fractions_hold(validation, test, seed):
+    params = splits.Params(method="hash", validation=validation, test=test, seed=seed)
+    counts = Counter(splits.split_of(key, None, params) for key in KEYS[:4000])
+    for split, fraction in (("validation", validation), ("test", test), ("train", 1 - validation - test)):
+        # Six standard deviations: one false alarm in 10 million examples.
+        assert abs(counts[split] - 4000 * fraction) < 6 * (4000 * fraction * (1 - fraction)) ** 0.5
+
+
+@pytest.mark.parametrize("validation", [0.5, 0.6])
+def test_fractions_that_leave_nothing_to_train_on_are_an_error(validation):
+    content = {"method": "hash", "validation": validation, "test": 0.5, "seed": 0}
+    with pytest.raises(ParamsError, match=r"`split`: `validation` \+ `test` must be < 1"):
+        parse("split", content, splits.Params)
+
+
+def test_folds_are_even_and_independent_of_the_split_and_of_order():
+    params = folds.Params(folds=5, held_out={"dnn": 0.1}, seed=0, temperature_scaling=True)
+    assigned = folds.assign(KEYS, params, "ridge")
+    assert all(count == pytest.approx(4000, abs=283) for count in Counter(assigned.tolist()).values())
+    assert folds.assign(KEYS[::-1], params, "ridge").tolist() == assigned[::-1].tolist()
+    inside = [fold for key, fold in zip(KEYS, assigned, strict=True) if splits.split_of(key, None, PARAMS) == "train"]
+    assert min(Counter(inside).values()) > 1700
+
+
+def test_a_head_may_be_validated_once_on_a_fraction_decided_by_content():
+    params = folds.Params(folds=5, held_out={"dnn": 0.1}, seed=0, temperature_scaling=True)
+    assigned = folds.assign(KEYS, params, "dnn")
+    assert set(assigned.tolist()) == {0, folds.NEVER}
+    assert (assigned == 0).sum() == pytest.approx(0.1 * len(KEYS), abs=6 * (0.09 * len(KEYS)) ** 0.5)
+    assert folds.assign(KEYS[::-1], params, "dnn").tolist() == assigned[::-1].tolist()
+
+
+@pytest.mark.parametrize(
+    ("held_out", "rule"),
+    [
+        ({"svm": 0.1}, "must name heads among dnn, logistic, ridge, softmax, xgboost"),
+        ({"dnn": 0}, "should be greater than 0"),
+        ({"dnn": 1}, "should be less than 1"),
+    ],
+)
+def test_what_can_not_be_held_out_is_an_error(held_out, rule):
+    content = {"folds": 5, "held_out": held_out, "seed": 0, "temperature_scaling": True}
+    with pytest.raises(ParamsError, match=f"`cross_validation.held_out.*`.*{rule}"):
+        parse("cross_validation", content, folds.Params)
+
+
+def tail(validation):
+    return splits.Params(method="tail", validation=validation, test=0.001, seed=0)
+
+
+@pytest.mark.parametrize(("validation", "first"), [(0.1, 9000), (0.43, 5700), (0.29, 7100), (0.00004, 10_000)])
+def test_the_tail_of_each_file_validates(validation, first):
+    # 1 - 0.43 and 100 * 0.29 are not exact in binary; a fraction of less than half a picture is none.
+    split = [
+        splits.split_of("any", "train", tail(validation), Place("batch", index, 10_000)) for index in range(10_000)
+    ]
+    assert split == ["train"] * first + ["validation"] * (10_000 - first)
+
+
+@given(st.integers(1, 500), st.floats(0.001, 0.99))
+def test_the_tail_has_the_fraction_to_half_a_picture(count, validation):
+    split = [splits.split_of("any", "train", tail(validation), Place("x", index, count)) for index in range(count)]
+    assert abs(split.count("validation") - count * validation) <= 0.5
+    assert split == sorted(split)
+
+
+def test_official_test_pictures_stay_test_wherever_they_stand():
+    assert {splits.split_of(key, "test", tail(0.1), Place("test", 9, 10)) for key in KEYS[:10]} == {"test"}
+
+
+@pytest.mark.parametrize(
+    ("official", "place"), [(None, None), ("train", None), ("test", None), (None, Place("x", 0, 1))]
+)
+def test_a_tail_needs_files_with_an_order_and_an_official_test_split(official, place):
+    message = (
+        r"^`split.method` must be hash for data sets without an official test split in files that have an order "
+        r"\(cifar10, cifar100 and fashion_mnist have\)\. Received: tail$"
+    )
+    with pytest.raises(UserError, match=message):
+        splits.split_of(KEYS[0], official, tail(0.1), place)
+
+
+def test_a_hash_does_not_look_at_the_place():
+    for key in KEYS[:100]:
+        assert splits.split_of(key, "train", PARAMS, Place("x", 99, 100)) == splits.split_of(key, "train", PARAMS)
+
+
+def test_another_method_is_named_with_its_rule():
+    with pytest.raises(ParamsError, match=r"`split.method`: input should be 'hash' or 'tail'. Received: 'head'"):
+        parse("split", {"method": "head", "validation": 0.1, "test": 0.1, "seed": 0}, splits.Params)

@@ -1,0 +1,134 @@
+"""An evaluation never sees training pictures, and no choice sees test pictures: by key, at run time."""
+
+import json
+import shutil
+
+import contents
+import evaluated
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages.library.common import artifacts
+from stages.library.common.console import UserError
+from stages.library.records import leakage
+from tests.stages.test_train_heads import write_bottlenecks
+
+CLASSES, LABELS = ["cat", "dog"], [0, 1, 0, 1]
+LOGITS = np.eye(2)[LABELS]
+KINDS = {"head": leakage.OF_HEAD, "finetuned": leakage.OF_NETWORK, "scratch": leakage.OF_NETWORK}
+
+
+@given(st.sets(st.integers(0, 30)), st.sets(st.integers(0, 30)), st.integers(0, 5))
+def test_more_common_pictures_than_the_data_set_published_are_an_error(tmp_path_factory, trained, tested, known):
+    folder = tmp_path_factory.mktemp("network")
+    leakage.write(folder, [f"{number:064x}" for number in trained for _ in range(2)])
+    names = {f"{number:064x}": f"{number}.png" for number in tested}
+    if len(common := trained & tested) <= known:
+        leakage.check(folder, names, known)
+    else:
+        message = (
+            rf"^{folder} was trained on {len(common)} of the {len(tested)} distinct test pictures, more than the "
+            rf"{known} that the data set has in both; the first is '{min(common)}\.png' "
+            rf"\(sha256 {min(common):064x}\)\. Run: dvc repro$"
+        )
+        with pytest.raises(UserError, match=message):
+            leakage.check(folder, names, known)
+
+
+def test_the_keys_of_a_network_are_text_sorted_and_compressed_even_where_there_are_none(tmp_path):
+    for keys in (["b" * 64, "a" * 64, "b" * 64], []):
+        leakage.write(tmp_path, keys)
+        path = tmp_path / leakage.OF_NETWORK
+        assert pq.read_schema(path).field("key").type == pa.string()
+        assert pq.read_table(path)["key"].to_pylist() == sorted(set(keys))
+        groups = pq.read_metadata(path)
+        assert {groups.row_group(n).column(0).compression for n in range(groups.num_row_groups)} <= {"ZSTD"}
+
+
+def evaluate(root, kind, seen, known=0, monkeypatch=None):
+    """Evaluates a model that was trained on some of the test pictures."""
+    keys = evaluated.write_shards(root / "tfrecord", CLASSES, LABELS)
+
+    def write_model(folder, kind):
+        written(folder, kind)
+        path = folder / KINDS[kind]
+        path.unlink()
+        if seen is not None:
+            evaluated.write_trained_on(path, [*keys[:seen], "0" * 64])
+        return folder
+
+    written, write_shards = evaluated.write_model, evaluated.write_shards
+
+    def with_copies(folder, *arguments):
+        found = write_shards(folder, *arguments)
+        content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        content["duplicates"]["across_official_split"] = known
+        artifacts.write_json(folder / "dataset.json", content)
+        return found
+
+    monkeypatch.setattr(evaluated, "write_model", write_model)
+    monkeypatch.setattr(evaluated, "write_shards", with_copies)
+    return evaluated.evaluate(root, "model", CLASSES, LABELS, LOGITS, "ridge", kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_that_was_trained_on_a_test_picture_is_refused(tmp_path, monkeypatch, kind):
+    with pytest.raises(UserError, match=r"model was trained on 1 of the 4 distinct test pictures.*'0\.png' \(sha256"):
+        evaluate(tmp_path, kind, 1, monkeypatch=monkeypatch)
+    assert not (tmp_path / "metrics").exists()
+    assert not (tmp_path / "evaluation").exists()
+
+
+@pytest.mark.parametrize(("seen", "known"), [(0, 0), (2, 2)])
+def test_copies_that_the_data_set_published_in_both_are_allowed(tmp_path, monkeypatch, seen, known):
+    assert evaluate(tmp_path, "head", seen, known, monkeypatch)["top1_accuracy"] == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_that_does_not_say_what_it_was_trained_on_is_refused(tmp_path, monkeypatch, kind):
+    with pytest.raises(UserError, match=r"trained on, can't be read .*Run: dvc repro"):
+        evaluate(tmp_path, kind, None, monkeypatch=monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda content: content[:-9], "Parquet magic bytes not found in footer"),
+        (lambda content: b"", "Parquet file size is 0 bytes"),
+        (lambda content: b"PAR1" * 9, "smaller than the size reported by footer"),
+    ],
+)
+def test_a_damaged_list_is_a_one_line_error_with_the_reason(tmp_path, damage, reason):
+    leakage.write(tmp_path, ["a" * 64])
+    path = tmp_path / leakage.OF_NETWORK
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UserError, match=rf"^.*trained_on\.parquet, the pictures .*({reason}).*\. Run: dvc repro$"):
+        leakage.check(tmp_path, {}, 0)
+
+
+@pytest.mark.parametrize("head", ["ridge", "logistic"])
+@pytest.mark.parametrize("test_split", ["garbage", "absent", "other pictures of other classes"])
+def test_a_head_is_chosen_calibrated_and_trained_without_the_test_split(
+    tmp_path, run_stage, write_params, head, test_split
+):
+    source, params = write_bottlenecks(tmp_path / "features", n=60), write_params()
+    path = source / "test-00000-of-00001.parquet"
+    shutil.copy(source / "validation-00000-of-00001.parquet", path)
+
+    def train(name):
+        run_stage("train_heads", "--params", params, "--head", head, "--bottlenecks", source, "--out", tmp_path / name)
+        return contents.of(tmp_path / name)
+
+    before = train("before")
+    if test_split == "garbage":
+        path.write_bytes(b"no features")
+    elif test_split == "absent":
+        path.unlink()
+    else:
+        other = write_bottlenecks(tmp_path / "other", n=50, labels=(2,))
+        shutil.copy(other / "train-00000-of-00002.parquet", path)
+    assert train("after") == before

@@ -1,0 +1,110 @@
+import struct
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stages.library.common.console import UserError
+from stages.library.records import tfrecord
+from stages.library.records.tfrecord import Record
+
+RECORD = Record(
+    key="ab" * 32, encoded=b"\x89PNG\x00bytes", format="png", height=7, width=9, label=3, text="猫", filename="猫/1.png"
+)
+
+record_strategy = st.builds(
+    Record,
+    key=st.text("0123456789abcdef", min_size=64, max_size=64),
+    encoded=st.binary(max_size=200),
+    format=st.sampled_from(["jpeg", "png"]),
+    height=st.integers(1, 2**31),
+    width=st.integers(1, 2**31),
+    label=st.integers(0, 2**31),
+    text=st.text(max_size=20),
+    filename=st.text(max_size=40).map(lambda text: text + "\udce9"),
+)
+
+
+@settings(max_examples=50)
+@given(found=st.lists(record_strategy, max_size=5))
+def test_a_round_trip_loses_nothing(found, tmp_path_factory):
+    path = tmp_path_factory.mktemp("round") / "shard.tfrecord"
+    assert tfrecord.write_shard(path, found) == len(found)
+    assert list(tfrecord.read_shard(path)) == found
+
+
+def test_appending_gives_the_same_bytes_as_writing_at_once(tmp_path):
+    found = [replace(RECORD, height=height) for height in range(1, 6)]
+    tfrecord.write_shard(tmp_path / "once", found)
+    tfrecord.write_shard(tmp_path / "twice", found[:2])
+    tfrecord.write_shard(tmp_path / "twice", found[2:], append=True)
+    assert (tmp_path / "once").read_bytes() == (tmp_path / "twice").read_bytes()
+
+
+def test_tensorflow_reads_what_we_write(tmp_path):
+    import tensorflow as tf
+
+    path = tmp_path / "shard.tfrecord"
+    tfrecord.write_shard(path, [RECORD, replace(RECORD, label=4)])
+    serialized = [item.numpy() for item in tf.data.TFRecordDataset(str(path))]
+    assert len(serialized) == 2
+    feature = tf.train.Example.FromString(serialized[0]).features.feature
+    assert set(feature) == {
+        "image/encoded",
+        "image/format",
+        "image/height",
+        "image/width",
+        "image/class/label",
+        "image/class/text",
+        "image/filename",
+        "image/key",
+    }
+    assert feature["image/encoded"].bytes_list.value[0] == RECORD.encoded
+    assert feature["image/class/text"].bytes_list.value[0].decode() == "猫"
+    assert feature["image/height"].int64_list.value[0] == 7
+    assert tf.train.Example.FromString(serialized[1]).features.feature["image/class/label"].int64_list.value[0] == 4
+
+
+def test_we_read_what_tensorflow_writes(tmp_path):
+    import tensorflow as tf
+
+    tfrecord.write_shard(tmp_path / "ours", [RECORD])
+    serialized = next(iter(tf.data.TFRecordDataset(str(tmp_path / "ours")))).numpy()
+    with tf.io.TFRecordWriter(str(tmp_path / "theirs")) as writer:
+        writer.write(serialized)
+    assert (tmp_path / "theirs").read_bytes() == (tmp_path / "ours").read_bytes()
+    assert list(tfrecord.read_shard(tmp_path / "theirs")) == [RECORD]
+
+
+def test_every_flipped_bit_and_every_truncation_is_found(tmp_path):
+    path = tmp_path / "shard.tfrecord"
+    tfrecord.write_shard(path, [replace(RECORD, encoded=b"x")])
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        with pytest.raises(UserError, match="damaged"):
+            list(tfrecord.read_shard(path))
+    for length in range(1, len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(UserError, match="damaged"):
+            list(tfrecord.read_shard(path))
+
+
+def test_a_record_of_another_kind_is_an_error(tmp_path):
+    path = tmp_path / "shard.tfrecord"
+    length = struct.pack("<Q", 0)
+    path.write_bytes(length + tfrecord._masked_crc(length) + tfrecord._masked_crc(b""))
+    with pytest.raises(UserError, match="not a shard of Decant"):
+        list(tfrecord.read_shard(path))
+
+
+def test_a_missing_shard_is_named(tmp_path):
+    for path in tfrecord.shard_paths(tmp_path, "train", 3):
+        tfrecord.write_shard(path, [])
+    assert tfrecord.find_shards(tmp_path, "train") == tfrecord.shard_paths(tmp_path, "train", 3)
+    tfrecord.shard_paths(tmp_path, "train", 3)[1].unlink()
+    with pytest.raises(UserError, match="train-00001-of-00003"):
+        tfrecord.find_shards(tmp_path, "train")
+    with pytest.raises(UserError, match="no shard of split 'test'"):
+        tfrecord.find_shards(tmp_path, "test")

@@ -1,0 +1,136 @@
+"""Pickles of numbers are read as Python 2 and 3 wrote them; any other is refused without running anything."""
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+from numpy._core.multiarray import _reconstruct
+
+from stages.library.common.console import UserError
+from stages.library.sources.restricted_pickle import load
+from tests.layouts import python2_pickle
+
+
+class Calls:
+    """Pickles as a call of any function."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("dtype", ["|u1", "<i8", ">i4"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_an_array_of_python_2_is_read(dtype, order):
+    pixels = np.arange(600).astype(dtype).reshape((3, 200), order=order)
+    read = load(python2_pickle({"data": pixels}), "test")[b"data"]
+    assert read.dtype == np.dtype(dtype).newbyteorder("=")
+    np.testing.assert_array_equal(read, pixels)
+
+
+def test_the_writer_of_python_2_writes_what_a_batch_of_cifar_10_begins_with():
+    batch = {"num_cases_per_batch": 10000, "label_names": ["airplane", "automobile"]}
+    head = b"\x80\2}q\1(U\x13num_cases_per_batchq\2M\x10'U\x0blabel_namesq\3]q\4(U\x08airplaneq\5U\nautomobileq\6eu."
+    assert python2_pickle(batch) == head
+
+
+def test_strings_of_python_2_are_bytes():
+    assert load(b"\x80\2}U\6labels]K\1as.", "test") == {b"labels": [1]}
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL))  # the last hands arrays over out of band
+@pytest.mark.parametrize("dtype", ["uint8", ">i4", "float32", "bool"])
+def test_arrays_and_plain_values_of_every_protocol_are_read(protocol, dtype):
+    content = {"data": np.arange(12).reshape(3, 4).astype(dtype), "names": [b"a\xff", "b"], "n": (1, 2.5, None, True)}
+    read = load(pickle.dumps(content, protocol), "test")
+    np.testing.assert_array_equal(read["data"], content["data"])
+    assert read["data"].dtype == pickle.loads(pickle.dumps(content["data"], protocol)).dtype
+    assert (read["names"], read["n"]) == (content["names"], content["n"])
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (Calls(os.system, "touch PROOF"), r"(posix|nt)\.system"),
+        (Calls(eval, "1"), r"(__builtin__|builtins)\.eval"),
+        (Calls(getattr, "text", "upper"), r"(__builtin__|builtins)\.getattr"),
+        (Calls(np.load, "file"), r"numpy\.load|numpy\.lib\S*\.load"),
+        (Calls(np.dtype, "O"), r"numpy\.dtype\('\|O'\)"),
+        (np.array([{}], object), r"numpy\.dtype\('\|O'\)"),
+        (os.path.join, r"posixpath\.join"),
+    ],
+)
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_anything_else_is_refused_by_name(content, named, protocol, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"batch 1 is refused: its pickle calls {named},"):
+        load(pickle.dumps(content, protocol), "batch 1")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("opcodes", "named"),
+    [
+        (b"(S'touch PROOF'\nios\nsystem\n.", r"os\.system"),  # INST
+        (b"(cos\nsystem\nS'touch PROOF'\no.", r"os\.system"),  # OBJ
+        (b"c__builtin__\neval\n(S'1'\ntR.", r"__builtin__\.eval"),
+        (b"cbuiltins\ngetattr\n(cnumpy\nndarray\nS'tofile'\ntR.", r"builtins\.getattr"),
+        # Dotted names reach into what is allowed, in protocol 4.
+        (b"\x80\4\x8c\5numpy\x8c\x0endarray.tofile\x93.", r"numpy\.ndarray\.tofile"),
+        (
+            b"\x80\4\x8c\x15numpy.core.multiarray\x8c\x18_reconstruct.__globals__\x93.",
+            r"numpy\.core\.multiarray\._reconstruct\.__globals__",
+        ),
+        (b"\x80\4\x8c\7_codecs\x8c\x0fencode.__self__\x93.", r"_codecs\.encode\.__self__"),
+    ],
+)
+def test_no_opcode_reaches_further(opcodes, named, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"batch 1 is refused: its pickle calls {named},"):
+        load(opcodes, "batch 1")
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_codecs_are_refused():
+    with pytest.raises(UserError, match=r"_codecs\.encode with 'zlib_codec'"):
+        load(b"\x80\2c_codecs\nencode\n(X\1\0\0\0aX\n\0\0\0zlib_codectR.", "test")
+
+
+def test_a_shape_from_the_pickle_allocates_nothing():
+    enormous = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(J\xff\xff\xff\x7fJ\xff\xff\xff\x7ftU\1btR."
+    assert load(b"\x80\2" + enormous, "test").size == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80", b"not a pickle", pickle.dumps([1, 2, 3])[:-2], b"\x80\2K\1tR."])
+def test_damage_is_one_line(content):
+    with pytest.raises(UserError, match=r"^batch 1 is damaged: .+$"):
+        load(content, "batch 1")
+
+
+def test_flags_that_turn_bytes_into_pointers_are_not_taken_over():
+    flags = b"J\xff\xff\xff\xffJ\xff\xff\xff\xffK"
+    whole = python2_pickle(np.arange(16, dtype=np.uint8))
+    assert flags + b"\0t" in whole
+    read = load(whole.replace(flags + b"\0t", flags + b"\x3ft"), "test")
+    assert not read.dtype.hasobject
+    np.testing.assert_array_equal(read, np.arange(16))
+
+
+@pytest.mark.parametrize("shape", [(-4, -4), (2**40, 2**40), (17,)])
+def test_shapes_that_do_not_fit_the_content_are_damage(shape):
+    state = (1, shape, np.dtype("u1"), False, bytes(16))
+    content = pickle.dumps(np.zeros(16, np.uint8), 2)
+    damaged = pickle.dumps(Calls(_reconstruct, np.ndarray, (0,), b"b"), 2)[:-1] + pickle.dumps(state, 2)[2:-1] + b"b."
+    assert load(content, "test").shape == (16,)
+    with pytest.raises(UserError, match=r"damaged: an array of shape .* does not have 16 bytes"):
+        load(damaged, "test")
+
+
+def test_an_array_whose_content_is_too_short_is_damaged():
+    whole = python2_pickle(np.zeros((4, 4), np.uint8))
+    assert b"(K\4K\4t" in whole
+    with pytest.raises(UserError, match=r"an array of shape \(5, 4\) does not have 16 bytes"):
+        load(whole.replace(b"(K\4K\4t", b"(K\5K\4t"), "test")

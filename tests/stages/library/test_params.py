@@ -1,0 +1,124 @@
+import math
+import re
+
+import pytest
+from conftest import change
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages.library.common import params
+from stages.library.common.params import ParamsError
+from stages.library.settings import Params, load_params
+
+
+def test_the_default_file_is_valid_and_frozen(default_params):
+    loaded = Params(default_params)
+    assert loaded["dataset"].name == "digits"
+    assert loaded["ridge"].penalties == tuple(default_params["ridge"]["penalties"])
+    assert loaded["backbones"] == ["efficientnet_lite0"]
+    with pytest.raises(AttributeError):
+        loaded["dataset"].name = "folder"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "rule"),
+    [
+        ("dataset.name", "imagenet", "must be among"),
+        ("dataset.archive", "x.zip", "given together"),
+        ("dataset.archive_sha256", "abc", "pattern"),
+        ("split.validation", 0, "greater than 0"),
+        ("split.test", 1.0, "less than 1"),
+        ("split.validation", 0.9, "`validation` [+] `test` must be < 1"),
+        ("split.seed", -1, "greater than or equal to 0"),
+        ("split.seed", 1.5, "valid integer"),
+        ("split.seed", True, "valid integer"),
+        ("tfrecord.shards", 0, "greater than or equal to 1"),
+        ("tfrecord.max_rejected", math.nan, "finite number|valid number"),
+        ("extract.input_size_px", 8, "greater than or equal to"),
+        ("extract.batch_size", "64", "valid integer"),
+        ("extract.weights", {"alexnet": "x"}, "alexnet"),
+        ("cross_validation.folds", 1, "greater than or equal to 2"),
+        ("ridge.features", "pixels", "'bottleneck', 'logits', 'probabilities' or 'joined'"),
+        ("ridge.penalties", [1.0, -1.0], "greater than 0"),
+        ("ridge.penalties", [], "at least 1"),
+        ("softmax.momentum", 1.0, "less than 1"),
+        ("dnn.hidden_units", [0], "greater than or equal to 1"),
+        ("dnn.dropout", 1.0, "less than 1"),
+        ("xgboost.colsample_byround", 0.7, "must be 1 or at most 0.5"),
+        ("xgboost.max_depth", 0, "greater than or equal to 1"),
+        ("finetune.warmup_epochs", 6.0, "must be < `epochs`"),
+        ("finetune.trained_blocks", -1, "greater than or equal to 0"),
+        ("scratch.activation", "step", "'linear', 'relu', 'gelu' or 'silu'"),
+        ("evaluate.bootstrap_samples", 1, "greater than or equal to"),
+        ("backbones", [], "at least one"),
+        ("backbones", "efficientnet_lite0", "must be a list"),
+        ("backbones", ["vgg16"], "must be among"),
+        ("heads", ["ridge", "ridge"], "twice"),
+    ],
+)
+def test_a_broken_rule_names_key_rule_and_value(default_params, key, value, rule):
+    with pytest.raises(ParamsError) as caught:
+        Params(change(default_params, {key: value}))
+    message = str(caught.value)
+    section = key.split(".")[0]
+    assert re.search(rf"`{section}[.\w\[\]]*`", message)
+    assert re.search(rule, message)
+    assert "Received: " in message or "x.zip" in message
+
+
+@pytest.mark.parametrize("key", params.FORMER_KEYS)
+def test_a_key_of_an_earlier_release_says_what_to_do(default_params, key):
+    section, _, name = key.partition(".")
+    assert name not in default_params[section]
+    with pytest.raises(ParamsError) as caught:
+        Params(change(default_params, {key: 1}))
+    assert str(caught.value) == f"params.yaml: `{key}` {params.FORMER_KEYS[key]}. Received: 1"
+
+
+def test_a_bad_item_is_named_once(default_params):
+    with pytest.raises(ParamsError) as caught:
+        Params(change(default_params, {"ridge.penalties": [-1]}))
+    assert str(caught.value).endswith("`ridge.penalties.0`: input should be greater than 0. Received: -1")
+    assert "tuple" not in str(caught.value)
+
+
+def test_unknown_and_missing_keys_are_errors_and_all_are_named(default_params):
+    del default_params["ridge"]["penalties"]
+    default_params["ridge"]["penalty"] = 1.0
+    default_params["sofmax"] = default_params.pop("softmax")
+    with pytest.raises(ParamsError) as caught:
+        Params(default_params)
+    for part in ("`ridge.penalties` is missing", "`ridge.penalty` is unknown. Received: 1.0", "`sofmax` is unknown"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "- a\n", "a: [", "\x00", "dataset: null\n", "dataset: [1]\n"])
+def test_a_file_that_is_no_params_is_an_error_in_one_line(tmp_path, content):
+    path = tmp_path / "params.yaml"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ParamsError) as caught:
+        load_params(path)
+    assert "\n" not in str(caught.value)
+    assert "params.yaml" in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ParamsError, match=r"nowhere\.yaml can't be read"):
+        load_params(tmp_path / "nowhere.yaml")
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=5), children, max_size=3),
+        max_leaves=5,
+    ),
+    st.sampled_from(["dataset", "split", "ridge", "finetune", "backbones", "heads", "evaluate"]),
+)
+def test_hostile_sections_never_give_anything_but_a_params_error(content, section):
+    from conftest import ROOT
+    from ruamel.yaml import YAML
+
+    defaults = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    with pytest.raises(ParamsError):
+        Params(defaults | {section: content})

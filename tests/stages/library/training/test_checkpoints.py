@@ -1,0 +1,65 @@
+"""Checkpoints on a disk that fills up, and when their removal is cut short; test_training.py has how they resume."""
+
+import errno
+import shutil
+
+import pytest
+
+from stages.library.common import artifacts
+from stages.library.training import checkpoints
+from stages.library.training.checkpoints import Checkpoints
+
+LOGS = {"accuracy": 0.5, "loss": 1.0, "val_accuracy": 0.5, "val_loss": 1.0}
+
+
+@pytest.fixture
+def model():
+    from stages.library.common import tensorflow_runtime
+
+    tensorflow_runtime.start()
+    import keras
+
+    made = keras.Sequential([keras.Input((4,)), *(keras.layers.Dense(8) for _ in range(20)), keras.layers.Dense(2)])
+    made.compile("adamw", "mse")
+    made.optimizer.build(made.trainable_variables)
+    return made
+
+
+def finished(folder, model):
+    again = Checkpoints(folder, model, model)
+    again.restore()
+    return again.progress.finished
+
+
+def test_a_removal_that_is_cut_short_is_no_trap(model, tmp_path, monkeypatch):
+    state = Checkpoints(tmp_path / "kept", model, model)
+    state.save(LOGS)
+    state.save(LOGS)
+    assert finished(tmp_path / "kept", model) == 1
+    # A kill after the first file of the tree: what goes first is up to the file system.
+    monkeypatch.setattr(shutil, "rmtree", lambda folder, **_: (folder / "last-00001.weights.h5").unlink())
+    state.remove()
+    assert finished(tmp_path / "kept", model) == 0
+
+
+def test_weights_need_no_more_room_than_is_asked_for(model, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(artifacts, "require_room", lambda folder, size_bytes: asked.append(size_bytes))
+    Checkpoints(tmp_path / "kept", model, model).save(LOGS)
+    sizes = [path.stat().st_size for path in sorted((tmp_path / "kept").glob("*.h5"))]
+    assert len(sizes) == len(asked) == 2
+    assert max(sizes) <= min(asked)
+
+
+def test_a_disk_too_small_for_the_weights_is_seen_before_they_are_written(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10_000, 0, 10_000))
+    with pytest.raises(OSError, match="No space left") as caught:
+        Checkpoints(tmp_path / "kept", model, model).save(LOGS)
+    assert caught.value.errno == errno.ENOSPC
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_a_training_s_folder_is_locked_beside_it(tmp_path):
+    with checkpoints.alone(tmp_path / "kept"):
+        assert [path.name for path in tmp_path.iterdir()] == ["kept.lock"]
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,158 @@
+"""Fine-tuning: which layers are trained, which start afresh, and what is said of them."""
+
+import csv
+
+import numpy as np
+import pytest
+from section import section
+
+from stages.library.common.console import UserError
+from stages.library.common.params import ParamsError
+from stages.library.networks import contract as backbones
+from stages.library.training import finetuning
+from stages.library.training import loop as training
+
+
+@pytest.fixture(scope="module")
+def built():
+    training.prepare(0)
+    return backbones.lookup("efficientnet_lite0").build(32)
+
+
+@pytest.fixture
+def lite0(built):
+    """The network with random weights, all of its layers trainable, and what is known of it."""
+    for layer in built.layers:
+        layer.trainable = True
+    return built, backbones.lookup("efficientnet_lite0").BACKBONE
+
+
+@pytest.mark.parametrize(("blocks", "batch_norm"), [(0, True), (2, True), (2, False), (9, True), (9, False)])
+def test_freezing_leaves_the_last_blocks(lite0, blocks, batch_norm):
+    import keras
+
+    pretrained, backbone = lite0
+    model = finetuning.build(pretrained, 4, section("finetune"))
+    finetuning.freeze(model, backbone, section("finetune", trained_blocks=blocks, train_batch_norm=batch_norm))
+    trained = {layer.name for layer in model.layers if layer.trainable and layer.trainable_variables}
+    names = list(backbone.blocks)
+    if blocks < len(names):
+        boundary = backbone.blocks[names[len(names) - blocks - 1]]
+        below = {layer.name for layer in keras.Model(model.input, model.get_layer(boundary).output).layers}
+        assert not trained & below
+        assert trained == {
+            layer.name
+            for layer in model.layers
+            if layer.name not in below
+            and layer.variables
+            and (batch_norm or not isinstance(layer, keras.layers.BatchNormalization))
+        }
+    else:
+        assert "stem" in str(sorted(trained)) or len(trained) > 50
+    assert finetuning.CLASSIFIER in trained
+
+
+def test_a_frozen_batch_norm_keeps_its_statistics(lite0):
+    import keras
+
+    pretrained, backbone = lite0
+    model = finetuning.build(pretrained, 4, section("finetune"))
+    finetuning.freeze(model, backbone, section("finetune", trained_blocks=1, train_batch_norm=True))
+    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    before = [[array.copy() for array in layer.get_weights()] for layer in layers]
+    trainer = training.compile_trainer(model, 2, section("finetune", warmup_epochs=0.0, learning_rate=0.01))
+    images = np.random.default_rng(0).uniform(0, 255, (8, 32, 32, 3)).astype(np.float32)
+    trainer.fit(images, np.eye(4)[[0, 1, 2, 3] * 2], epochs=1, verbose=0, shuffle=False)
+    for layer, old in zip(layers, before, strict=True):
+        unchanged = all(np.array_equal(a, b) for a, b in zip(old, layer.get_weights(), strict=True))
+        assert unchanged == (not layer.trainable), layer.name
+    assert any(layer.trainable for layer in layers)
+
+
+def test_too_many_blocks_are_an_error_that_names_them(lite0):
+    pretrained, backbone = lite0
+    with pytest.raises(UserError, match=r"`finetune.trained_blocks` must be at most 9.*stem.*Received: 10"):
+        finetuning.freeze(
+            finetuning.build(pretrained, 4, section("finetune")), backbone, section("finetune", trained_blocks=10)
+        )
+
+
+def values(model):
+    return {variable.path: variable.numpy() for variable in model.variables if "seed_generator" not in variable.path}
+
+
+@pytest.mark.parametrize(("fresh_blocks", "boundary"), [(0, "bottleneck"), (2, "stage_6_block_4_add"), (9, None)])
+def test_the_last_blocks_start_afresh_and_the_table_says_so(lite0, tmp_path, fresh_blocks, boundary):
+    import keras
+
+    model, backbone = keras.models.clone_model(lite0[0]), lite0[1]
+    for variable in model.variables:
+        variable.assign(variable.numpy() + 0.5)  # no initial value is left, not even of BatchNorm
+    settings = section("finetune", fresh_blocks=fresh_blocks, trained_blocks=None, head_epochs=0, train_batch_norm=True)
+    network = finetuning.build(model, 4, settings)
+    before = values(network)
+    fresh = finetuning.restart(network, backbone, settings)
+    finetuning.freeze(network, backbone, settings)
+    counts = finetuning.write_variables(tmp_path / "variables.csv", network, fresh)
+    with (tmp_path / "variables.csv").open() as file:
+        origins = {row["variable"]: row["origin"] for row in csv.DictReader(file)}
+    below = (
+        {layer.name for layer in keras.Model(model.input, model.get_layer(boundary).output).layers} if boundary else ()
+    )
+    assert origins == {path: "restored" if path.split("/")[0] in below else "fresh" for path in before}
+    after = values(network)
+    changed = {path for path in before if not np.array_equal(before[path], after[path])}
+    assert changed == {
+        path for path, origin in origins.items() if origin == "fresh" and not path.startswith("classifier")
+    }
+    assert counts == {
+        "trained": len(network.trainable_variables),
+        "frozen": len(before) - len(network.trainable_variables),
+    }
+    assert {path for path in before if "moving" not in path} == {v.path for v in network.trainable_variables}
+
+
+def test_all_blocks_are_trained_without_a_number(lite0):
+    pretrained, backbone = lite0
+    settings = section("finetune", trained_blocks=None, train_batch_norm=False)
+    model = finetuning.build(pretrained, 4, settings)
+    finetuning.freeze(model, backbone, settings)
+    kinds = {type(layer).__name__ for layer in model.layers if not layer.trainable}
+    assert kinds == {"BatchNormalization"}
+    assert model.get_layer("stem_conv").trainable
+
+
+def test_dropout_stands_before_the_head_in_training_only(lite0):
+    pretrained, _ = lite0
+    model = finetuning.build(pretrained, 4, section("finetune", dropout=0.5))
+    model.get_layer(finetuning.CLASSIFIER).set_weights([np.ones((1280, 4)), np.zeros(4)])
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
+    features = np.asarray(pretrained(images)["bottleneck"])
+    np.testing.assert_allclose(np.asarray(model(images))[:, 0], features.sum(axis=1), rtol=1e-4)
+    # Of a batch of its own, so that BatchNorm stays out of it.
+    layer = model.get_layer("dropout")
+    dropped = np.asarray(layer(np.ones((2, 1280), np.float32), training=True))
+    assert set(np.unique(dropped)) == {0.0, 2.0}
+    assert model.get_layer(finetuning.CLASSIFIER).input is layer.output
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fresh_blocks": 3, "trained_blocks": 2, "head_epochs": 0}, "`fresh_blocks` must be <= `trained_blocks`"),
+        ({"fresh_blocks": 1, "head_epochs": 5}, "`head_epochs` must be 0 where `fresh_blocks` > 0"),
+        ({"optimizer": "rmsprop"}, "finetune.optimizer"),
+        ({"schedule": "linear"}, "finetune.schedule"),
+        ({"steps_per_epoch": 0}, "finetune.steps_per_epoch"),
+    ],
+)
+def test_contradictions_are_errors(changes, message):
+    with pytest.raises(ParamsError, match=message):
+        section("finetune", **changes)
+
+
+def test_too_many_fresh_blocks_are_an_error(lite0):
+    pretrained, backbone = lite0
+    settings = section("finetune", fresh_blocks=10, trained_blocks=None, head_epochs=0)
+    with pytest.raises(UserError, match=r"`finetune.fresh_blocks` must be at most 9.*Received: 10"):
+        finetuning.restart(finetuning.build(pretrained, 4, settings), backbone, settings)

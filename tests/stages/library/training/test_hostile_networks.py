@@ -1,0 +1,158 @@
+"""The folder of a trained network, damaged or made by a stranger: used, or refused in one line."""
+
+import json
+import shutil
+from dataclasses import asdict
+
+import h5py
+import hostile_documents
+import numpy as np
+import pytest
+from conftest import ROOT
+from ruamel.yaml import YAML
+
+from stages.library.common import artifacts, params
+from stages.library.common.console import UserError
+from stages.library.networks import hdf5
+from stages.library.records.preprocessing import Preprocessing
+from stages.library.training import scratch, trained_network
+
+CLASSES = ("ant", "bee", "cat")
+SIDE_PX = 16
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """A network from scratch, as train-scratch leaves it."""
+    content = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text(encoding="utf-8"))["scratch"]
+    content |= {"input_size_px": SIDE_PX, "channels": [2], "kernels_px": [3], "hidden_units": [4]}
+    settings = params.parse("scratch", content, scratch.Params)
+    folder = tmp_path_factory.mktemp("network")
+    model = scratch.build(len(CLASSES), settings)
+    model.save_weights(folder / trained_network.WEIGHTS)
+    config = {
+        "kind": "scratch",
+        "classes": CLASSES,
+        "preprocessing": asdict(Preprocessing(SIDE_PX)),
+        "scratch": asdict(settings),
+        "sha256": artifacts.sha256_file(folder / trained_network.WEIGHTS),
+    }
+    artifacts.write_json(folder / "config.json", config)
+    return folder
+
+
+@pytest.fixture
+def copy(network, tmp_path):
+    return shutil.copytree(network, tmp_path / "network")
+
+
+def change(folder, **changes):
+    config = json.loads((folder / "config.json").read_text())
+    artifacts.write_json(folder / "config.json", {key: value for key, value in (config | changes).items() if value})
+
+
+def refused(folder):
+    """Returns the message; None where the network was read and predicts."""
+    try:
+        logits = trained_network.load(folder).logits(np.zeros((1, SIDE_PX, SIDE_PX, 3), np.float32))
+    except UserError as error:
+        message = str(error)
+        assert len(message.splitlines()) == 1
+        assert str(folder) in message
+        return message
+    assert logits.shape == (1, len(CLASSES))
+    return None
+
+
+def test_the_network_is_read(copy):
+    assert refused(copy) is None
+    change(copy, sha256=None)  # as it was written before there was one
+    assert refused(copy) is None
+
+
+def test_every_variant_of_config_json_is_used_or_refused_in_one_line(copy):
+    text = (copy / "config.json").read_text()
+    variants = hostile_documents.files(text).items()
+    variants = [*variants, *((kind, text.encode()) for kind, text in hostile_documents.json_variants(json.loads(text)))]
+    found = []
+    for _, content in variants:
+        (copy / "config.json").write_bytes(content)
+        try:
+            trained_network.describe(copy)
+        except UserError as error:
+            found.append(str(error))
+    assert all(len(message.splitlines()) == 1 and str(copy) in message for message in found)
+    assert len(found) > 0.8 * len(variants) > 300
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"kind": "imagenet"}, "'finetuned', 'scratch'"),
+        ({"kind": "finetuned"}, "`finetuned.backbone` is missing"),
+        ({"classes": ["ant", "bee"]}, "can't be read"),
+        ({"classes": ["ant", "ant", "bee"]}, "must not name a class twice"),
+        ({"preprocessing": {"input_size_px": 32, "central_crop": 1.0, "resize": "bilinear"}}, "must be"),
+        ({"preprocessing": {"input_size_px": 10**9, "central_crop": 1.0, "resize": "bilinear"}}, "less than or equal"),
+    ],
+)
+def test_a_config_of_another_network_is_refused(copy, changes, rule):
+    change(copy, **changes)
+    assert rule in refused(copy)
+
+
+def test_a_network_larger_than_its_file_is_refused_before_it_is_built(copy, monkeypatch):
+    config = json.loads((copy / "config.json").read_text())
+    change(copy, scratch=config["scratch"] | {"channels": [65536, 65536], "kernels_px": [31, 31]})
+    monkeypatch.setattr(scratch, "build", lambda *arguments: pytest.fail("it would take all memory"))
+    assert "too small for the network" in refused(copy)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_flipped_bytes_of_the_weights_are_refused(copy, seed):
+    rng = np.random.default_rng(seed)
+    content = bytearray((copy / trained_network.WEIGHTS).read_bytes())
+    content[rng.integers(len(content))] ^= int(rng.integers(1, 256))
+    (copy / trained_network.WEIGHTS).write_bytes(content)
+    assert "does not have the sha256 in config.json" in refused(copy)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_hostile_weights_with_their_own_hash_are_used_or_refused(copy, seed):
+    rng = np.random.default_rng(seed)
+    content = bytearray((copy / trained_network.WEIGHTS).read_bytes())
+    for position in rng.integers(0, 4096, 3):
+        content[position] ^= int(rng.integers(1, 256))
+    (copy / trained_network.WEIGHTS).write_bytes(content)
+    change(copy, sha256=artifacts.sha256_bytes(bytes(content)))
+    refused(copy)
+
+
+def test_missing_and_cut_weights_are_refused(copy):
+    path = copy / trained_network.WEIGHTS
+    content = path.read_bytes()
+    for damaged in (content[: len(content) // 2], b"", b"text"):
+        path.write_bytes(damaged)
+        change(copy, sha256=artifacts.sha256_bytes(damaged))
+        assert refused(copy)
+    path.unlink()
+    assert refused(copy)
+
+
+def test_weights_that_stand_elsewhere_are_refused(tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file.create_dataset("x", data=np.ones(3))
+    links = {
+        "external": h5py.ExternalLink("other.h5", "x"),
+        "soft": h5py.SoftLink("/y"),
+    }
+    for name, link in links.items():
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file.create_dataset("y", data=np.ones(3))
+            file["x"] = link
+        with pytest.raises(ValueError, match="has a link"):
+            hdf5.check(tmp_path / f"{name}.h5")
+    with h5py.File(tmp_path / "stored.h5", "w") as file:
+        file.create_dataset("x", (3,), "f4", external=[(str(tmp_path / "other.h5"), 0, 12)])
+    with pytest.raises(ValueError, match="stands in another file"):
+        hdf5.check(tmp_path / "stored.h5")

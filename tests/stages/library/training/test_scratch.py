@@ -1,0 +1,87 @@
+"""The network trained from scratch, layer by layer against the publication, and its variants."""
+
+import numpy as np
+import pytest
+from section import section
+
+from stages.library.common.params import ParamsError
+from stages.library.training import scratch
+
+
+def layer_names(model):
+    return [layer.name for layer in model.layers]
+
+
+def test_the_published_network_has_the_published_layers():
+    model = scratch.build(10, section("scratch", activation="linear"))
+    # 7x7x3x32+32, 3x3x32x64+64, 2x2x64x128+128, 512x1024+1024, 1024x128+128, 128x10+10
+    assert model.count_params() == 4736 + 18496 + 32896 + 525312 + 131200 + 1290
+    weighted = [layer for layer in model.layers if layer.weights]
+    assert [tuple(layer.kernel.shape) for layer in weighted] == [
+        (7, 7, 3, 32),
+        (3, 3, 32, 64),
+        (2, 2, 64, 128),
+        (512, 1024),
+        (1024, 128),
+        (128, 10),
+    ]
+    sides = {name: model.get_layer(name).output.shape[1] for name in layer_names(model) if name.startswith("conv")}
+    assert sides == {"convolution_1": 16, "convolution_2": 8, "convolution_3": 4}
+    assert model.get_layer("pool_3").output.shape == (None, 2, 2, 128)
+    assert layer_names(model)[-6:] == ["flatten", "dropout_1", "dense_1", "dropout_2", "dense_2", "logits"]
+    assert model.get_layer("dropout_1").output.shape == (None, 512)
+
+
+def test_weights_and_biases_start_from_the_truncated_normal():
+    model = scratch.build(10, section("scratch"))
+    for values in (model.get_layer("dense_1").kernel, model.get_layer("dense_1").bias):
+        # A normal distribution cut at two standard deviations has 0.88 of its spread.
+        assert float(np.std(values)) == pytest.approx(0.05 * 0.8796, rel=0.1)
+        assert np.abs(values).max() <= 0.1
+    black, white = (model.predict(np.full((1, 32, 32, 3), value), verbose=0) for value in (0.0, 255.0))
+    assert np.abs(white - black).max() > 0.01
+
+
+def test_without_activation_only_pooling_is_nonlinear():
+    model = scratch.build(2, section("scratch", activation="linear", channels=[4], kernels_px=[1], first_stride=1))
+    pixels = [np.full((1, 32, 32, 3), value, np.float32) for value in (0.0, 100.0, 200.0)]
+    low, middle, high = (model.predict(image, verbose=0) for image in pixels)  # uniform: pooling does nothing
+    np.testing.assert_allclose(middle, (low + high) / 2, atol=1e-5)
+    bent = scratch.build(2, section("scratch", activation="relu", channels=[4], kernels_px=[1], first_stride=1))
+    low, middle, high = (bent.predict(image, verbose=0) for image in pixels)
+    assert np.abs(middle - (low + high) / 2).max() > 1e-3
+
+
+def test_batch_norm_stands_between_convolution_and_activation():
+    settings = section("scratch", batch_norm=True, kernels_px=[3, 3, 3], first_stride=1, hidden_units=[16])
+    model = scratch.build(10, settings)
+    order = layer_names(model)
+    for number in (1, 2, 3):
+        start = order.index(f"convolution_{number}")
+        parts = ["convolution", "batch_norm", "activation", "pool"]
+        assert order[start : start + 4] == [f"{part}_{number}" for part in parts]
+        assert not model.get_layer(f"convolution_{number}").use_bias  # the normalization would take it away again
+    assert model.get_layer("flatten").output.shape == (None, 4 * 4 * 128)
+    assert order[-4:] == ["flatten", "dropout_1", "dense_1", "logits"]
+
+
+def test_a_seed_gives_the_same_weights_and_another_other_ones():
+    def kernels(seed):
+        model = scratch.build(3, section("scratch", seed=seed, hidden_units=[8]))
+        return b"".join(weight.tobytes() for weight in model.get_weights())
+
+    assert kernels(0) == kernels(0) != kernels(1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"channels": [8, 8]}, "`kernels_px` must have as many items as `channels`"),
+        ({"channels": [], "kernels_px": []}, "scratch.channels"),
+        ({"kernels_px": [7, 3, 0]}, "scratch.kernels_px.2"),
+        ({"hidden_units": [0]}, "scratch.hidden_units.0"),
+    ],
+)
+def test_wrong_layers_are_errors(changes, message):
+    with pytest.raises(ParamsError, match=message):
+        section("scratch", **changes)

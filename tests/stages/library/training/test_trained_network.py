@@ -1,0 +1,111 @@
+"""Predictions as they should be, and in training mode, as the published fine-tuning made them."""
+
+import numpy as np
+import pytest
+
+from stages.library.preparation import normalisation
+from stages.library.records import tfrecord
+from stages.library.records.preprocessing import Preprocessing
+from stages.library.training import trained_network
+from stages.library.training.trained_network import Network
+
+SIDE_PX, BATCH = 4, 8
+PIXELS = np.random.default_rng(0).integers(0, 256, (20, SIDE_PX, SIDE_PX, 3), np.uint8)
+
+
+@pytest.fixture
+def shard(tmp_path, monkeypatch):
+    monkeypatch.setattr(trained_network, "PREDICTION_BATCH", BATCH)
+    (path,) = tfrecord.shard_paths(tmp_path, "test", 1)
+    found = [normalisation.normalise(pixels) for pixels in PIXELS]
+    side = (SIDE_PX, SIDE_PX)
+    tfrecord.write_shard(
+        path, (tfrecord.Record(f.key, f.encoded, f.format, *side, 0, "x", f"{i}") for i, f in enumerate(found))
+    )
+    return path
+
+
+def network(*layers, **attributes):
+    """Returns a network whose logits are the mean red, green and blue, passed through some layers."""
+    import keras
+
+    inputs = keras.Input((SIDE_PX, SIDE_PX, 3))
+    x = keras.layers.GlobalAveragePooling2D()(inputs)
+    for layer in layers:
+        x = layer(x)
+    return Network("finetuned", ("a", "b", "c"), Preprocessing(SIDE_PX), keras.Model(inputs, x), **attributes)
+
+
+def batch_norm(trainable):
+    import keras
+
+    layer = keras.layers.BatchNormalization(epsilon=0.001)
+    layer.build((None, 3))
+    # gamma, beta, moving mean, moving variance
+    layer.set_weights([np.array([1.0, 2.0, 3.0]), np.array([0.5, 0.0, -0.5]), np.full(3, 100.0), np.full(3, 400.0)])
+    layer.trainable = trainable
+    return layer
+
+
+def normalized(means, mean, variance):
+    return np.array([1.0, 2.0, 3.0]) * (means - mean) / np.sqrt(variance + 0.001) + np.array([0.5, 0.0, -0.5])
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+def test_in_training_mode_a_batch_is_normalized_by_itself(shard, trainable):
+    tested = network(batch_norm(trainable))
+    means = PIXELS.astype(np.float64).mean(axis=(1, 2))
+    expected = np.concatenate(
+        [
+            normalized(part, part.mean(axis=0), part.var(axis=0))
+            for part in (means[start : start + BATCH] for start in (0, 8, 16))
+        ]
+    )
+    proper = normalized(means, 100.0, 400.0)
+    keys, _, logits = tested.predict_shards([shard])
+    np.testing.assert_allclose(logits, proper, atol=1e-3)
+    keys_again, _, logits = tested.predict_shards([shard], training_mode=True)
+    np.testing.assert_allclose(logits, expected, atol=1e-2)
+    assert np.abs(expected - proper).max() > 1
+    assert list(keys) == list(keys_again)
+    np.testing.assert_allclose(tested.predict_shards([shard])[2], proper, atol=1e-3)  # nothing was learnt from it
+
+
+def test_in_training_mode_dropout_works_by_its_seed(shard):
+    import keras
+
+    def predictions(seed, training_mode):
+        tested = network(keras.layers.Dropout(0.5, seed=seed))
+        return tested.predict_shards([shard], training_mode=training_mode)[2]
+
+    plain = predictions(0, training_mode=False)
+    dropped = predictions(0, training_mode=True)
+    kept = dropped != 0
+    assert 15 < kept.sum() < 45
+    np.testing.assert_allclose(dropped[kept], 2 * plain[kept], rtol=1e-5)
+    np.testing.assert_array_equal(dropped, predictions(0, training_mode=True))
+    assert not np.array_equal(dropped, predictions(1, training_mode=True))
+
+
+def left_minus_right(flip):
+    """Returns a network whose logits are the squared differences of the left column from the right one's double."""
+    import keras
+
+    inputs = keras.Input((SIDE_PX, SIDE_PX, 3))
+    outputs = keras.ops.square(keras.ops.mean(inputs[:, :, 0] - 2 * inputs[:, :, -1], axis=1))
+    return Network("scratch", ("a", "b", "c"), Preprocessing(SIDE_PX), keras.Model(inputs, outputs), flip)
+
+
+def test_flipped_predictions_are_means_over_both_views(shard):
+    left, right = PIXELS.astype(np.float64)[:, :, 0].mean(axis=1), PIXELS.astype(np.float64)[:, :, -1].mean(axis=1)
+    one, other = (left - 2 * right) ** 2, (right - 2 * left) ** 2
+    np.testing.assert_allclose(left_minus_right(False).predict_shards([shard])[2], one, rtol=1e-4)
+    flipping = left_minus_right(True)
+    np.testing.assert_allclose(flipping.predict_shards([shard])[2], (one + other) / 2, rtol=1e-4)
+    np.testing.assert_allclose(flipping.logits(PIXELS.astype(np.float32)), (one + other) / 2, rtol=1e-4)
+
+
+def test_training_mode_sees_each_picture_once_and_unmirrored(shard):
+    """As in the published evaluation."""
+    expected = left_minus_right(False).predict_shards([shard])[2]
+    np.testing.assert_array_equal(left_minus_right(True).predict_shards([shard], training_mode=True)[2], expected)

@@ -1,0 +1,265 @@
+"""Training by its stages: what is learnt, resumption, and what lies on disk."""
+
+import csv
+import json
+from typing import Any
+
+import contents
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from conftest import write_pictures
+
+from stages.library.common import artifacts
+from stages.library.common.console import UserError
+from stages.library.features import cache
+from stages.library.records import tfrecord
+from stages.library.training import checkpoints, trained_network
+from stages.library.training.checkpoints import Progress
+from stages.plugins.heads.softmax import head as softmax
+
+SMALL = {
+    "scratch__input_size_px": 16,
+    "scratch__epochs": 3,
+    "scratch__batch_size": 16,
+    "finetune__epochs": 2,
+    "finetune__head_epochs": 5,
+    "finetune__batch_size": 16,
+    "extract__input_size_px": 32,
+}
+
+
+class Project:
+    """A folder of pictures that went through fetch and tfrecord; called, it runs a stage on it and returns the out."""
+
+    def __init__(self, params_path, shards, run_stage):
+        self.params, self.shards, self._run_stage = params_path, shards, run_stage
+
+    def __call__(self, name, out, *arguments):
+        folder = self.shards.parent
+        common = ("--params", self.params, "--records", self.shards, "--out", folder / out)
+        self._run_stage(name, *common, "--tensorboard", folder / "tensorboard" / out, *arguments)
+        return folder / out
+
+
+@pytest.fixture
+def project(tmp_path, write_params, run_stage):
+    pictures = write_pictures(tmp_path / "pictures", per_class=30)
+    path = write_params(dataset__name="folder", dataset__folder=str(pictures), **SMALL)
+    shards = tmp_path / "tfrecord"
+    run_stage("fetch", "--params", path, "--out", tmp_path / "raw")
+    run_stage(
+        "tfrecord",
+        "--params",
+        path,
+        "--raw",
+        tmp_path / "raw",
+        "--out",
+        shards,
+        "--examples",
+        tmp_path / "examples.png",
+    )
+
+    return Project(path, shards, run_stage)
+
+
+def test_the_best_epoch_is_the_most_accurate_and_then_the_surest():
+    history = [
+        {"val_accuracy": accuracy, "val_loss": loss}
+        for accuracy, loss in ((0.5, 1.0), (0.9, 0.5), (0.9, 0.4), (0.8, 0.1))
+    ]
+    assert Progress(history).best == 2
+    assert (Progress(history).finished, Progress(history[:1]).finished, Progress().finished) == (3, 0, 0)
+
+
+def test_scratch_learns_and_writes_what_loads_again(project, capsys):
+    out = project("train_scratch", "scratch")
+    assert {"best.weights.h5", "last.weights.h5", "config.json", "curve.csv"} <= {path.name for path in out.iterdir()}
+    curve = pd.read_csv(out / "curve.csv")
+    assert list(curve.columns) == ["step", "series", "accuracy", "loss"]
+    assert curve["step"].tolist() == [1, 2, 3, 0, 1, 2, 3]
+    assert (out / "dvclive" / "plots" / "metrics" / "eval" / "accuracy.tsv").exists()
+    assert "train-scratch: " in capsys.readouterr().out
+    network = trained_network.load(out)
+    keys, labels, logits = network.predict_shards(tfrecord.find_shards(project.shards, "validation"))
+    assert logits.shape == (len(keys), 3)
+    best = curve[curve["series"] == "held-out"]["accuracy"].max()
+    assert np.mean(logits.argmax(axis=1) == labels) == pytest.approx(best, abs=1e-6)
+    trained_on = set(pq.read_table(out / "trained_on.parquet")["key"].to_pylist())
+    assert trained_on == keys_of(project.shards, "train") | keys_of(project.shards, "validation")
+    assert not trained_on & keys_of(project.shards, "test")
+
+
+def keys_of(shards, split):
+    return {record.key for path in tfrecord.find_shards(shards, split) for record in tfrecord.read_shard(path)}
+
+
+def hide_test_split(shards):
+    """Leaves nothing in the test shards that could be read: whoever opens them fails."""
+    for path in tfrecord.find_shards(shards, "test"):
+        path.write_bytes(b"no record")
+
+
+def test_a_network_is_trained_and_its_epoch_chosen_without_the_test_split(project):
+    whole = contents.of(project("train_scratch", "whole"))
+    hide_test_split(project.shards)
+    assert contents.of(project("train_scratch", "blind")) == whole
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: no handler of an ordinary exception sees it."""
+
+
+PARTS_OF_PASSES = {"scratch__steps_per_epoch": 2, "scratch__batch_norm": True, "scratch__optimizer": "sgd"}
+
+
+@pytest.mark.parametrize(
+    ("instant", "changes"),
+    [
+        ("before the checkpoint", {}),
+        ("after the weights", {}),
+        ("after the state", {}),
+        ("after the state", PARTS_OF_PASSES),
+    ],
+)
+def test_a_killed_training_resumes_to_the_same_bytes(project, write_params, monkeypatch, capsys, instant, changes):
+    write_params(**changes)
+    whole = contents.of(project("train_scratch", "whole"))
+    save, write_json = checkpoints.Checkpoints.save, artifacts.write_json
+
+    def killed_save(self, logs):
+        if self.progress.finished == 1 and instant == "before the checkpoint":
+            raise Killed
+        save(self, logs)
+        if self.progress.finished == 2 and instant == "after the state":
+            raise Killed
+
+    def killed_write(path, content):
+        if path.name == "state.json" and len(content["history"]) == 3 and instant == "after the weights":
+            raise Killed
+        write_json(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.Checkpoints, "save", killed_save)
+        patch.setattr(artifacts, "write_json", killed_write)
+        with pytest.raises(Killed):
+            project("train_scratch", "resumed")
+    assert not (project.shards.parent / "resumed").exists()
+    assert contents.of(project("train_scratch", "resumed")) == whole
+    finished = 2 if instant == "after the state" else 1
+    assert f"resuming after epoch {finished} of 3" in capsys.readouterr().out
+
+
+def test_a_changed_parameter_starts_anew(project, write_params, capsys, monkeypatch):
+    def stop(self, logs):
+        save(self, logs)
+        raise Killed
+
+    save = checkpoints.Checkpoints.save
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.Checkpoints, "save", stop)
+        with pytest.raises(Killed):
+            project("train_scratch", "scratch")
+    write_params(scratch__learning_rate=0.002)
+    project("train_scratch", "scratch")
+    assert "resuming" not in capsys.readouterr().out
+
+
+def test_a_diverging_training_is_one_clear_error(project, write_params):
+    write_params(scratch__learning_rate=1e30, scratch__warmup_epochs=0.0)
+    with pytest.raises(UserError, match="Lower the learning rate"):
+        project("train_scratch", "scratch")
+
+
+@pytest.mark.slow
+def test_finetune_starts_from_the_head_and_says_what_it_trains(project, run_stage, tmp_path):
+    features = tmp_path / "bottlenecks"
+    run_stage(
+        "bottleneck_extract",
+        "--params",
+        project.params,
+        "--backbone",
+        "efficientnet_lite0",
+        "--records",
+        project.shards,
+        "--out",
+        features,
+    )
+    arguments = ("--backbone", "efficientnet_lite0", "--bottlenecks", features)
+    out = project("finetune", "finetuned", *arguments)
+    with (out / "variables.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["origin"] for row in rows if row["variable"].startswith("classifier/")} == {"fresh"}
+    assert {row["origin"] for row in rows if not row["variable"].startswith("classifier/")} == {"restored"}
+    assert {row["state"] for row in rows} == {"trained", "frozen"}
+    dropped = [row["variable"] for row in rows if row["variable"].startswith("dropout")]
+    assert not dropped  # seeds are no variables of the network
+    config = json.loads((out / "config.json").read_text(encoding="utf-8"))
+    assert config["backbone"] == "efficientnet_lite0"
+    assert config["classes"] == ["cat", "dog", "emu"]
+    keys, labels, logits = trained_network.load(out).predict_shards(tfrecord.find_shards(project.shards, "test"))
+    assert np.isfinite(logits).all()
+    assert len(set(keys)) == len(labels)
+    assert not set(keys) & set(pq.read_table(out / "trained_on.parquet")["key"].to_pylist())
+    start = pd.read_csv(out / "curve.csv").query("step == 0")
+    assert (start["series"].tolist(), start["accuracy"].item() > 0.5) == (["held-out"], True)  # the fitted head
+    hide_test_split(project.shards)  # what is not read changes nothing
+    for path in features.glob("test-*.parquet"):
+        path.write_bytes(b"no features")
+    again = project("finetune", "again", *arguments)
+    assert contents.of(out) == contents.of(again)
+
+
+def test_finetunes_first_head_is_fitted_as_the_softmax_head(write_params, run_stage, tmp_path, monkeypatch):
+    class FoundError(Exception):
+        """Ends the stage at the fitting of the head."""
+
+    def train(features, labels, num_classes, params, seed):
+        raise FoundError(params, num_classes, seed)
+
+    source = cache.Source("efficientnet_lite0", 32, 1.0, "bilinear", False, "", "", ("cat", "dog"))
+    features = cache.Features(np.empty(0, object), np.empty(0, np.int64), np.empty((0, 3), np.float16), source)
+    monkeypatch.setattr(cache, "load", lambda *arguments: features)
+    monkeypatch.setattr(softmax, "train", train)
+    changed: dict[str, Any] = {"learning_rate": 0.25, "momentum": 0.5, "weight_decay": 0.125, "dropout": 0.75}
+    changed["batch_size"] = 9
+    path = write_params(
+        **{f"softmax__{key}": value for key, value in changed.items()},
+        softmax__features="logits",
+        finetune__head_epochs=7,
+        finetune__seed=3,
+    )
+    places = ("--bottlenecks", tmp_path, "--tensorboard", tmp_path, "--out", tmp_path / "out")
+    with pytest.raises(FoundError) as caught:
+        run_stage("finetune", "--params", path, "--backbone", "efficientnet_lite0", *places)
+    assert caught.value.args == (softmax.Params(features="bottleneck", epochs=7, **changed), 2, 3)
+
+
+@pytest.mark.slow
+def test_fine_tuning_is_never_worse_than_where_it_starts(project, run_stage, write_params, tmp_path, capsys):
+    features = tmp_path / "bottlenecks"
+    extraction = ("--backbone", "efficientnet_lite0", "--records", project.shards, "--out", features)
+    run_stage("bottleneck_extract", "--params", project.params, *extraction)
+    write_params(finetune__learning_rate=30.0, finetune__warmup_epochs=0.0, finetune__optimizer="adam")
+    out = project("finetune", "finetuned", "--backbone", "efficientnet_lite0", "--bottlenecks", features)
+    curve = pd.read_csv(out / "curve.csv").query("series == 'held-out'").set_index("step")["accuracy"]
+    assert curve[0] > curve[1:].max()  # such a rate destroys the network
+    assert "best epoch 0 of 2" in capsys.readouterr().out
+    _, labels, logits = trained_network.load(out).predict_shards(tfrecord.find_shards(project.shards, "validation"))
+    assert np.mean(logits.argmax(axis=1) == labels) == pytest.approx(curve[0], abs=1e-6)
+
+
+def test_no_network_is_a_clear_error(tmp_path):
+    with pytest.raises(UserError, match=r"config\.json can't be read: No such file"):
+        trained_network.load(tmp_path)
+
+
+def test_a_flipped_bit_in_a_shard_ends_in_one_line_before_the_training(project):
+    path = tfrecord.find_shards(project.shards, "validation")[-1]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"{path.name} is damaged \(checksum or length\). Run: dvc repro -f tfrecord"):
+        project("train_scratch", "scratch")
+    assert not (project.shards.parent / "scratch").exists()

@@ -1,0 +1,150 @@
+"""The stream of training examples, and single steps of the optimizers against values computed by hand."""
+
+import numpy as np
+import pytest
+from section import section
+
+from stages.library.common.console import UserError
+from stages.library.records import tfrecord
+from stages.library.records.preprocessing import Preprocessing
+from stages.library.training import loop as training
+from stages.library.training.augmentation import NONE, Augmentation
+from stages.library.training.batches import Stream, held_out
+
+INPUT = Preprocessing(4)
+
+
+def batch_bytes(stream, first, end):
+    return [(images.numpy().tobytes(), targets.numpy().tobytes()) for images, targets in stream.batches(first, end)]
+
+
+@pytest.fixture
+def shards(tmp_path):
+    rng = np.random.default_rng(0)
+    from stages.library.preparation import normalisation
+
+    paths = tfrecord.shard_paths(tmp_path / "shards", "train", 2)
+    paths[0].parent.mkdir()
+    for shard, path in enumerate(paths):
+        found = [normalisation.normalise(pixels) for pixels in rng.integers(0, 256, (10, 4, 4, 3), np.uint8)]
+        tfrecord.write_shard(
+            path,
+            (
+                tfrecord.Record(f.key, f.encoded, f.format, 4, 4, (shard + i) % 2, "x", f"{i}")
+                for i, f in enumerate(found)
+            ),
+        )
+    return paths
+
+
+def test_a_pass_has_every_example_once_in_an_order_of_its_own(shards):
+    stream = Stream(shards, INPUT, 2, 4, 5, NONE, seed=0)
+    originals = sorted(image.tobytes() for images, _ in held_out(shards, INPUT, 2, 7) for image in images.numpy())
+    passes = [
+        [image.tobytes() for images, _ in stream.batches(4 * number, 4 * number + 4) for image in images.numpy()]
+        for number in range(3)
+    ]
+    assert all(sorted(found) == originals for found in passes)
+    assert len({tuple(found) for found in passes}) == 3
+
+
+@pytest.mark.parametrize(("first", "end"), [(10, 20), (3, 4), (4, 12), (7, 18)])
+def test_a_later_part_of_the_stream_is_the_same_alone(shards, first, end):
+    stream = Stream(shards, INPUT, 2, 5, 4, Augmentation(True, 0.1, 0.1, 10.0), seed=3)
+    whole = batch_bytes(stream, 0, 20)
+    assert len(whole) == len(set(whole)) == 20
+    assert batch_bytes(stream, first, end) == whole[first:end]
+    other = Stream(shards, INPUT, 2, 5, 4, stream.augmentation, seed=4)
+    assert batch_bytes(other, 0, 5) != whole[:5]
+
+
+def test_pixels_and_targets_keep_together(shards):
+    stream = Stream(shards, INPUT, 2, 5, 4, NONE, seed=0)
+
+    def pairs(batches):
+        return {
+            (image.tobytes(), target.tobytes())
+            for images, targets in batches
+            for image, target in zip(images.numpy(), targets.numpy(), strict=True)
+        }
+
+    assert pairs(stream.batches(0, 10)) == pairs(held_out(shards, INPUT, 2, 3))
+
+
+@pytest.fixture
+def line():
+    """A linear classifier of one feature into two classes: kernel [[2, 0]], bias [0, 0]."""
+    import keras
+
+    inputs = keras.Input((1,))
+    model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
+    model.set_weights([np.array([[2.0, 0.0]]), np.zeros(2)])
+    return model
+
+
+@pytest.mark.parametrize(
+    ("schedule", "warmup", "expected"),
+    [
+        ("cosine", 1.0, [0, 0.05, 0.1, 0.05, 0]),
+        ("constant", 1.0, [0, 0.05, 0.1, 0.1, 0.1]),
+        ("constant", 0.0, [0.1] * 5),
+    ],
+)
+def test_the_learning_rate_follows_the_schedule(line, schedule, warmup, expected):
+    settings = section("scratch", epochs=11, warmup_epochs=warmup, learning_rate=0.1, schedule=schedule)
+    rate = training.compile_trainer(line, steps_per_epoch=10, params=settings).optimizer._learning_rate
+    assert [float(rate(step)) for step in (0, 5, 10, 60, 110)] == pytest.approx(expected, abs=1e-6)
+
+
+def one_step(model, **changes):
+    """Trains one step on a picture of feature 0, so that the cross-entropy has no gradient by the kernel."""
+    given = {"schedule": "constant", "warmup_epochs": 0.0, "learning_rate": 0.1, "label_smoothing": 0.0} | changes
+    trainer = training.compile_trainer(model, 1, section("scratch", **given))
+    loss, _ = trainer.train_on_batch(np.zeros((1, 1)), np.array([[1.0, 0.0]]))
+    kernel, bias = model.get_weights()
+    return float(loss), kernel[0].tolist(), bias.tolist()
+
+
+def test_adamw_shrinks_kernels_by_rate_times_decay(line):
+    loss, kernel, bias = one_step(line, optimizer="adamw", weight_decay=0.5)
+    assert loss == pytest.approx(np.log(2))
+    assert kernel == pytest.approx([2 * (1 - 0.1 * 0.5), 0], abs=1e-6)
+    assert bias == pytest.approx([0.1, -0.1], abs=1e-5)  # Adam's first step is the learning rate
+
+
+def test_adam_has_the_penalty_in_the_loss_and_scales_its_gradient(line):
+    loss, kernel, bias = one_step(line, optimizer="adam", weight_decay=0.5)
+    assert loss == pytest.approx(np.log(2) + 0.5 / 2 * 2**2)
+    assert kernel == pytest.approx([2 - 0.1, 0], abs=1e-5)
+    assert bias == pytest.approx([0.1, -0.1], abs=1e-5)
+
+
+def test_sgd_moves_against_the_gradient_of_loss_and_penalty_with_momentum(line):
+    loss, kernel, bias = one_step(line, optimizer="sgd", weight_decay=0.5)
+    assert loss == pytest.approx(np.log(2) + 1)
+    assert kernel == pytest.approx([2 - 0.1 * 0.5 * 2, 0])
+    assert bias == pytest.approx([0.05, -0.05])  # half of the probability is on the wrong class
+    assert training.compile_trainer(line, 1, section("scratch", optimizer="sgd")).optimizer.momentum == 0.9
+
+
+def test_without_weight_decay_the_loss_is_the_cross_entropy(line):
+    loss, kernel, _ = one_step(line, optimizer="adam", weight_decay=0.0)
+    assert loss == pytest.approx(np.log(2))
+    assert kernel == [2, 0]
+
+
+def test_every_kernel_decays_and_nothing_else_does():
+    import keras
+
+    layers = keras.layers
+    pixels = keras.Input((8, 8, 3))
+    x = layers.BatchNormalization(name="bn")(layers.SeparableConv2D(4, 3, name="separable")(pixels))
+    model = keras.Model(pixels, layers.Dense(2, name="dense")(layers.GlobalAveragePooling2D()(x)))
+    names = {variable.path for variable in model.variables if training.is_kernel(variable)}
+    assert names == {"separable/depthwise_kernel", "separable/pointwise_kernel", "dense/kernel"}
+
+
+def test_a_shard_of_more_classes_is_found_out(shards):
+    training.check_shards(shards, 2)
+    with pytest.raises(UserError, match=r"train-\S+ holds class 1 where there are 1. Run: dvc repro -f tfrecord"):
+        training.check_shards(shards, 1)

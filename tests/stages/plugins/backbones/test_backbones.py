@@ -1,0 +1,170 @@
+"""Backbones: their contract, and their weights against values computed another way."""
+
+import io
+
+import keras
+import numpy as np
+import pytest
+import skimage.data
+import tensorflow as tf
+from PIL import Image
+
+from stages.library.common.console import UserError
+from stages.library.common.plugins import PLUGINS, plugin_names
+from stages.library.networks import contract as backbones
+from stages.library.networks import torch_weights, weights
+from stages.library.records import preprocessing
+from stages.plugins.backbones import efficientnet_lite0
+
+NAMES = plugin_names(PLUGINS["backbones"])
+
+
+def spoil(model):
+    """Sets every variable to NaN, so that one that is not loaded shows."""
+    for variable in model.variables:
+        variable.assign(tf.fill(variable.shape, np.nan))
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def built(request):
+    module = backbones.lookup(request.param)
+    return request.param, module.BACKBONE, module.build(module.BACKBONE.min_input_px)
+
+
+def test_a_backbone_is_what_it_says(built):
+    name, backbone, model = built
+    assert backbone.name == name
+    assert model.input_shape == (None, backbone.min_input_px, backbone.min_input_px, 3)
+    assert {name: tuple(output.shape) for name, output in model.output.items()} == {
+        "bottleneck": (None, backbone.feature_width),
+        "logits": (None, backbone.num_logits),
+    }
+    assert sum(int(np.prod(variable.shape)) for variable in model.trainable_variables) == backbone.num_parameters
+    classifier = [layer for layer in model.layers if layer.count_params()][-1]  # what model_size.py leaves out
+    assert classifier.count_params() == (backbone.feature_width + 1) * backbone.num_logits
+
+
+def test_blocks_are_layers_in_topological_order(built):
+    _, backbone, model = built
+    order = [layer.name for layer in model.layers]
+    positions = [order.index(layer) for layer in backbone.blocks.values()]
+    assert positions == sorted(positions)
+    assert len(set(order)) == len(order)
+
+
+def test_published_parameter_counts():
+    assert efficientnet_lite0.BACKBONE.num_parameters == 4_652_008
+
+
+# EfficientNet-Lite0, forward in NumPy alone from the published state dict.
+
+BLOCKS = [(3, 1)] + [(3, 2), (3, 1)] + [(5, 2), (5, 1)] + [(3, 2), (3, 1), (3, 1)] + [(5, 1)] * 3
+BLOCKS += [(5, 2), (5, 1), (5, 1), (5, 1), (3, 1)]
+
+
+def padded_same(x, kernel_px, stride):
+    """TensorFlow's SAME: what can't be split evenly goes to the end."""
+    total = max((-(-len(x) // stride) - 1) * stride + kernel_px - len(x), 0)
+    return np.pad(x, ((total // 2, total - total // 2),) * 2 + ((0, 0),))
+
+
+def convolved(x, kernel, stride, depthwise=False):
+    """Correlates x (side, side, in) with a kernel (out, in, k, k), or (channels, 1, k, k) where depthwise."""
+    kernel_px, side = kernel.shape[2], -(-len(x) // stride)
+    x = padded_same(x, kernel_px, stride)
+    total = 0.0
+    for i in range(kernel_px):
+        for j in range(kernel_px):
+            shifted = x[i : i + stride * side : stride, j : j + stride * side : stride][:side, :side]
+            total = total + (shifted * kernel[:, 0, i, j] if depthwise else shifted @ kernel[:, :, i, j].T)
+    return total
+
+
+def forward_in_numpy(state, pixels):
+    """Returns the output of the stem, of each block, the pooled features and the logits, float64."""
+    state = {name: value.astype(np.float64) for name, value in state.items()}
+
+    def normalized(x, name):
+        scale = state[f"{name}.weight"] / np.sqrt(state[f"{name}.running_var"] + 1e-3)
+        return (x - state[f"{name}.running_mean"]) * scale + state[f"{name}.bias"]
+
+    def relu6(x):
+        return np.clip(x, 0, 6)
+
+    x = (pixels.astype(np.float64) - 127) / 128
+    x = relu6(normalized(convolved(x, state["_conv_stem.weight"], 2), "_bn0"))
+    outputs = [x]
+    for index, (kernel_px, stride) in enumerate(BLOCKS):
+        prefix, y = f"_blocks.{index}.", x
+        if index:
+            y = relu6(normalized(convolved(y, state[prefix + "_expand_conv.weight"], 1), prefix + "_bn0"))
+        kernel = state[prefix + "_depthwise_conv.weight"]
+        assert kernel.shape[2] == kernel_px
+        y = relu6(normalized(convolved(y, kernel, stride, depthwise=True), prefix + "_bn1"))
+        y = normalized(convolved(y, state[prefix + "_project_conv.weight"], 1), prefix + "_bn2")
+        x = x + y if x.shape == y.shape else y
+        outputs.append(x)
+    head = relu6(normalized(convolved(x, state["_conv_head.weight"], 1), "_bn1"))
+    bottleneck = head.mean(axis=(0, 1))
+    return outputs, bottleneck, state["_fc.weight"] @ bottleneck + state["_fc.bias"]
+
+
+@pytest.fixture(scope="module")
+def lite0_state():
+    return torch_weights.read(weights.locate(efficientnet_lite0.BACKBONE, None))
+
+
+@pytest.fixture(scope="module")
+def lite0():
+    """At 50 px, where the sides 25, 13, 7, 4 and 2 make SAME padding lopsided at some strides and even at others."""
+    model = efficientnet_lite0.build(50)
+    spoil(model)
+    efficientnet_lite0.load_weights(model, weights.locate(efficientnet_lite0.BACKBONE, None))
+    return model
+
+
+def test_lite0_agrees_with_numpy_at_every_block(lite0, lite0_state):
+    pixels = np.asarray(Image.fromarray(skimage.data.chelsea()).resize((50, 50)))
+    outputs, bottleneck, logits = forward_in_numpy(lite0_state, pixels)
+    names = ["stem_relu6"]
+    for stage, repeats in enumerate((1, 2, 2, 3, 3, 4, 1), start=1):
+        names += [
+            f"stage_{stage}_block_{repeat}_{'add' if repeat > 1 else 'project_bn'}" for repeat in range(1, repeats + 1)
+        ]
+    tapped = keras.Model(lite0.input, [lite0.get_layer(name).output for name in names])
+    for name, ours, expected in zip(names, tapped(pixels[None].astype(np.float32)), outputs, strict=True):
+        np.testing.assert_allclose(ours[0], expected, atol=2e-4 * np.abs(expected).max(), err_msg=name)
+    result = lite0(pixels[None].astype(np.float32))
+    np.testing.assert_allclose(result["bottleneck"][0], bottleneck, atol=1e-4)
+    np.testing.assert_allclose(result["logits"][0], logits, atol=1e-3)
+
+
+def test_lite0_knows_a_cat_and_a_coffee():
+    model, _, _ = weights.build_with_weights("efficientnet_lite0", 224, {})
+    egyptian_cat, espresso = 285, 967
+    for picture, expected, least in (
+        (skimage.data.chelsea(), egyptian_cat, 0.75),
+        (skimage.data.coffee(), espresso, 0.85),
+    ):
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "png")
+        image = preprocessing.fit(preprocessing.decode(file.getvalue()), preprocessing.Preprocessing(224))
+        probabilities = tf.nn.softmax(model(image[None])["logits"][0]).numpy()
+        assert probabilities.argmax() == expected
+        assert probabilities.max() > least
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop("_bn1.bias"), r"lacks weights of efficientnet_lite0: _bn1\.bias$"),
+        (lambda state: state.update(extra=np.zeros(3)), r"has weights that efficientnet_lite0 lacks: extra$"),
+        (lambda state: state.update({"_fc.bias": np.zeros(7)}), r"_fc\.bias must have the shape \(1000,\).*\(7,\)"),
+    ],
+)
+def test_lite0_refuses_other_names_and_shapes(monkeypatch, tmp_path, lite0, lite0_state, change, message):
+    state = dict(lite0_state)
+    change(state)
+    monkeypatch.setattr(torch_weights, "read", lambda path: state)
+    with pytest.raises(UserError, match=message):
+        efficientnet_lite0.load_weights(lite0, tmp_path / "weights.pth")

@@ -1,0 +1,184 @@
+"""The backbones from keras.applications that need a download: their scaling, their blocks and their weight files.
+
+The published files can't be had offline, so files of their layout are written here.
+"""
+
+import shutil
+from itertools import pairwise
+from types import SimpleNamespace
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from stages.library.common.console import UserError
+from stages.library.networks import contract as backbones
+from stages.library.training import finetuning
+
+# Name -> constructor, and parameters with moving statistics as keras.io publishes them.
+PUBLISHED = {
+    "xception": (keras.applications.Xception, 22_910_480),
+    "efficientnet_v2_b0": (keras.applications.EfficientNetV2B0, 7_200_312),
+    "efficientnet_v2_s": (keras.applications.EfficientNetV2S, 21_612_360),
+    "convnext_tiny": (keras.applications.ConvNeXtTiny, 28_589_128),
+}
+NAMES = [pytest.param(name, marks=pytest.mark.slow if name == "efficientnet_v2_s" else ()) for name in PUBLISHED]
+
+RNG = np.random.default_rng(0)
+
+
+def without_seeds(model):
+    return [variable for variable in model.variables if "seed_generator" not in variable.path]
+
+
+def random_values(variable):
+    """Values under which the signal neither fades nor grows: kernels by their fan-in, scales and variances around 1."""
+    if variable.ndim > 1:
+        *window, channels, filters = variable.shape
+        depthwise = len(window) == 2 and filters == 1
+        fan_in = np.prod(window) * (1 if depthwise else channels)
+        return RNG.normal(0, np.sqrt(1.5 / fan_in), variable.shape)
+    if variable.name in ("gamma", "moving_variance") or "layer_scale" in variable.path:
+        return RNG.uniform(0.5, 1.5, variable.shape)
+    return RNG.normal(0, 0.1, variable.shape)
+
+
+def write_legacy_h5(path, network):
+    """Writes the layout of Keras 2: all layers in topological order, with names of another process."""
+    with h5py.File(path, "w") as file:
+        names = [f"{type(layer).__name__.lower()}_{900 - number}" for number, layer in enumerate(network.layers)]
+        for name, layer in zip(names, network.layers, strict=True):
+            group = file.create_group(name)
+            variables = [variable for variable in layer.weights if "seed_generator" not in variable.path]
+            weight_names = [f"{name}/{number}_{variable.name}:0" for number, variable in enumerate(variables)]
+            for weight_name, variable in zip(weight_names, variables, strict=True):
+                group.create_dataset(weight_name, data=variable.numpy())
+            group.attrs["weight_names"] = [weight_name.encode() for weight_name in weight_names]
+        file.attrs["layer_names"] = [name.encode() for name in names]
+        file.attrs["backend"] = b"tensorflow"
+        file.attrs["keras_version"] = b"2.9.0"
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def case(request, tmp_path_factory):
+    """The name, a network of keras.applications with random values, its weights as a file, and our network."""
+    name, module = request.param, backbones.lookup(request.param)
+    side = module.BACKBONE.min_input_px
+    network = PUBLISHED[name][0](weights=None, classifier_activation=None, input_tensor=keras.Input((side, side, 3)))
+    for variable in without_seeds(network):
+        variable.assign(random_values(variable))
+    path = tmp_path_factory.mktemp(name) / f"{name}.h5"
+    write_legacy_h5(path, network)
+    return name, network, path, module.build(side)
+
+
+def test_parameters_are_as_published(case):
+    name, _, _, model = case
+    assert sum(int(np.prod(variable.shape)) for variable in without_seeds(model)) == PUBLISHED[name][1]
+
+
+def test_the_published_file_is_loaded_into_every_variable(case):
+    name, network, path, model = case
+    for variable in without_seeds(model):
+        variable.assign(np.full(variable.shape, np.nan))
+    backbones.lookup(name).load_weights(model, path)
+    pixels = RNG.uniform(0, 255, (2, *model.input_shape[1:])).astype(np.float32)
+    outputs = model(pixels)
+    theirs = keras.Model(network.inputs[0], {"bottleneck": network.layers[-1].input, "logits": network.output})
+    expected = theirs(pixels / 127.5 - 1 if name == "xception" else pixels)
+    for kind in ("bottleneck", "logits"):
+        np.testing.assert_allclose(outputs[kind], expected[kind], atol=1e-4 * np.abs(expected[kind]).max())
+        assert np.ptp(expected[kind], axis=0).max() > 1e-2 * np.abs(expected[kind]).max()  # the picture counts
+
+
+def test_files_without_top_or_with_other_layers_are_refused(case, tmp_path):
+    name, _, path, model = case
+    altered = tmp_path / "altered.h5"
+    shutil.copy(path, altered)
+    load_weights = backbones.lookup(name).load_weights
+    message = rf"altered\.h5 must be an \.h5 weight file of {name} with its top: "
+    with h5py.File(altered, "a") as file:
+        layers = list(file.attrs["layer_names"])
+        first = next(index for index, layer in enumerate(layers) if len(file[layer].attrs["weight_names"]))
+        top = file[layers[-1]]
+        bias = top.attrs["weight_names"][-1]
+        del top[bias]
+        top.create_dataset(bias, data=np.zeros(1001, np.float32))
+    with pytest.raises(UserError, match=message + r".*\(1001,\)"):
+        load_weights(model, altered)
+    for kept in (layers[:-1], layers[:first] + layers[first + 1 :]):
+        with h5py.File(altered, "a") as file:
+            file.attrs["layer_names"] = kept
+        with pytest.raises(UserError, match=message + "Layer count mismatch"):
+            load_weights(model, altered)
+
+
+IMAGENET = [  # (pixel / 255 - mean) / std, means 0.485 0.456 0.406, standard deviations 0.229 0.224 0.225
+    [-2.117904, -2.035714, -1.804444],
+    [0.065502, 0.196429, 0.417778],
+    [2.248908, 2.428571, 2.640000],
+]
+TO_FIRST_CONVOLUTION = {
+    "xception": ("block1_conv1", [[-1.0] * 3, [0.0] * 3, [1.0] * 3]),
+    "efficientnet_v2_b0": ("stem_conv", IMAGENET),
+    "efficientnet_v2_s": ("stem_conv", [[-1.0] * 3, [-0.00390625] * 3, [0.9921875] * 3]),
+    "convnext_tiny": ("convnext_tiny_stem", IMAGENET),
+}
+
+
+def test_pixels_are_scaled_as_in_training(case):
+    name, _, _, model = case
+    layer, expected = TO_FIRST_CONVOLUTION[name]
+    scaling = keras.Model(model.input, model.get_layer(layer).input)
+    pixels = np.array([0, 127.5, 255], np.float32)[:, None, None, None]
+    scaled = scaling(np.broadcast_to(pixels, (3, *model.input_shape[1:])))
+    np.testing.assert_allclose(scaled[:, 0, 0], expected, atol=1e-6)
+
+
+TRAINED_IN_LAST_BLOCK = {
+    "xception": {"block14_sepconv1", "block14_sepconv2"},
+    "efficientnet_v2_b0": {"top_conv"},
+    "efficientnet_v2_s": {"top_conv"},
+    "convnext_tiny": {"convnext_tiny_head_layernorm"}
+    | {
+        f"convnext_tiny_stage_3_block_2_{part}"
+        for part in ("depthwise_conv", "layernorm", "pointwise_conv_1", "pointwise_conv_2", "layer_scale")
+    },
+}
+NUM_BLOCKS = {"xception": 14, "efficientnet_v2_b0": 8, "efficientnet_v2_s": 8, "convnext_tiny": 19}
+
+
+def fine_tuning(trained_blocks):
+    return SimpleNamespace(trained_blocks=trained_blocks, train_batch_norm=False, dropout=0.0, seed=0)
+
+
+def test_fine_tuning_trains_the_last_blocks(case):
+    name, _, _, backbone_model = case
+    backbone = backbones.lookup(name).BACKBONE
+    model = finetuning.build(backbone_model, 3, fine_tuning(0))
+    num_blocks = NUM_BLOCKS[name]
+    assert len(backbone.blocks) == num_blocks
+    batch_norm = {layer.name for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)}
+    every = {layer.name for layer in model.layers if layer.trainable_variables} - batch_norm
+    trained = []
+    for trained_blocks in range(num_blocks + 1):
+        for layer in model.layers:
+            layer.trainable = True
+        finetuning.freeze(model, backbone, fine_tuning(trained_blocks))
+        trained.append({layer.name for layer in model.layers if layer.trainable_variables})
+    assert trained[0] == {"classifier"}
+    assert trained[1] == {"classifier"} | TRAINED_IN_LAST_BLOCK[name]
+    assert all(fewer < more for fewer, more in pairwise(trained))
+    assert trained[-1] == every
+
+
+def test_layer_names_do_not_depend_on_the_process(case):
+    name, _, _, model = case
+    expected = {
+        "xception": {"add", "add_11", "conv2d_3", "batch_normalization"},
+        "efficientnet_v2_b0": {"rescaling", "normalization"},
+        "efficientnet_v2_s": {"rescaling"},
+        "convnext_tiny": {"convnext_tiny_stem"},
+    }
+    assert expected[name] <= {layer.name for layer in model.layers}

@@ -1,0 +1,191 @@
+"""Digits and Fashion-MNIST from small copies in the published layouts, and what all archives have in common."""
+
+import gzip
+import hashlib
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages.library.common import downloads
+from stages.library.common.console import UserError
+from stages.library.sources import contract as datasets
+from stages.library.sources.contract import Place
+from stages.plugins.datasets import caltech101, caltech256, cifar10, cifar100, fashion_mnist
+from tests.layouts import fetch_and_read, params
+
+ARCHIVES = [caltech101, caltech256, cifar10, cifar100]
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(*_, **__):
+        raise UserError("no network")
+
+    monkeypatch.setattr(downloads, "_download", refuse)
+
+
+# Digits
+
+
+def test_digits_scale_exactly(tmp_path):
+    from sklearn.datasets import load_digits
+
+    found = fetch_and_read("digits", None, tmp_path)
+    expected = load_digits()
+    assert [each.name for each in found] == [f"{index:04d}" for index in range(1797)]
+    assert [each.text for each in found] == [str(label) for label in expected.target]
+    assert {each.split for each in found} == {None}
+    table = np.array([round(255 - value * 255 / 16) for value in range(17)], np.uint8)
+    for picture, image in zip(found, expected.images, strict=True):
+        assert picture.content.dtype == np.uint8
+        np.testing.assert_array_equal(picture.content, table[image.astype(int)])
+
+
+# Fashion-MNIST
+
+
+def idx(array):
+    header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+    return header + array.astype(np.uint8).tobytes()
+
+
+@pytest.fixture
+def fashion(tmp_path, monkeypatch):
+    """Small files in place of the published ones, which stand in the Debian package's folder."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "train-images-idx3-ubyte.gz": rng.integers(0, 256, (12, 5, 4)),
+        "train-labels-idx1-ubyte.gz": np.arange(12) % 10,
+        "t10k-images-idx3-ubyte.gz": rng.integers(0, 256, (3, 5, 4)),
+        "t10k-labels-idx1-ubyte.gz": np.array([9, 0, 4]),
+    }
+    folder, files = tmp_path / "debian", {}
+    folder.mkdir()
+    for name, array in arrays.items():
+        published = gzip.compress(idx(array), 9)
+        (folder / name).write_bytes(gzip.compress(idx(array), 1))
+        files[name] = (len(published), hashlib.md5(published).hexdigest(), hashlib.sha256(idx(array)).hexdigest())
+    monkeypatch.setattr(fashion_mnist, "FILES", files)
+    monkeypatch.setattr(fashion_mnist, "DEBIAN", folder)
+    return arrays
+
+
+def check_fashion(found, arrays):
+    assert [each.name for each in found][-4:] == ["train/00011", "test/00000", "test/00001", "test/00002"]
+    assert [each.split for each in found] == ["train"] * 12 + ["test"] * 3
+    assert [each.place for each in found][10:13] == [
+        Place("train", 10, 12),
+        Place("train", 11, 12),
+        Place("test", 0, 3),
+    ]
+    assert [each.text for each in found][-3:] == ["ankle_boot", "t_shirt_top", "coat"]
+    np.testing.assert_array_equal(
+        [each.content for each in found],
+        np.concatenate([arrays["train-images-idx3-ubyte.gz"], arrays["t10k-images-idx3-ubyte.gz"]]),
+    )
+
+
+def test_fashion_mnist_is_taken_from_the_debian_package(fashion, tmp_path, no_network):
+    check_fashion(fetch_and_read("fashion_mnist", None, tmp_path), fashion)
+    for name in fashion:  # a copy: what the pipeline does to its outs must not reach the system's files
+        assert not (tmp_path / "raw" / name).samefile(tmp_path / "debian" / name)
+
+
+def test_fashion_mnist_is_taken_from_the_cache_where_the_package_is_missing_or_damaged(fashion, tmp_path, no_network):
+    (tmp_path / "cache").mkdir()
+    for number, (name, array) in enumerate(fashion.items()):
+        (tmp_path / "cache" / name).write_bytes(gzip.compress(idx(array), 9))
+        debian = tmp_path / "debian" / name
+        if number % 2:
+            debian.write_bytes(debian.read_bytes()[:-9])
+        else:
+            debian.unlink()
+    # The published hash is of the compressed file, which carries a time.
+    files: dict[str, Any] = {
+        name: (None, hashlib.md5((tmp_path / "cache" / name).read_bytes()).hexdigest(), content)
+        for name, (_, _, content) in fashion_mnist.FILES.items()
+    }
+    fashion_mnist.FILES.update(files)
+    check_fashion(fetch_and_read("fashion_mnist", None, tmp_path), fashion)
+
+
+def test_fashion_mnist_takes_no_archive(tmp_path):
+    with pytest.raises(UserError, match=r"`dataset.archive` must be null for fashion_mnist"):
+        fashion_mnist.fetch(params("fashion_mnist", "x", "0" * 64), tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (struct.pack(">HBBI", 0, 8, 1, 9) + b"123456789", "no IDX file of bytes in 3 dimensions"),
+        (struct.pack(">HBB3I", 0, 13, 3, 1, 1, 1) + b"1234", "no IDX file of bytes in 3 dimensions"),
+        (struct.pack(">HBB3I", 0, 8, 3, 2, 2, 2) + b"1234567", "must hold 8 bytes"),
+        (struct.pack(">HBB3I", 0, 8, 3, 2, 2, 2) + b"123456789", "must hold 8 bytes"),
+        (struct.pack(">HBB3I", 0, 8, 3, 2**32 - 1, 2**32 - 1, 2**32 - 1), "no IDX file"),
+        (b"\0\0", "damaged"),
+        (struct.pack(">HBB3I", 0, 8, 3, 0, 2**32 - 1, 2**32 - 1), "no IDX file"),
+    ],
+)
+def test_idx_files_must_be_what_their_header_says(tmp_path, content, reason):
+    path = tmp_path / "images.gz"
+    path.write_bytes(gzip.compress(content))
+    with pytest.raises(UserError, match=reason):
+        fashion_mnist.read_idx(path, 3)
+
+
+@pytest.mark.parametrize("content", [b"", b"plain", gzip.compress(idx(np.zeros((1, 2, 3))), mtime=0)[:-5]])
+def test_idx_files_must_be_whole(tmp_path, content):
+    path = tmp_path / "images.gz"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"images.gz is damaged"):
+        fashion_mnist.read_idx(path, 3)
+
+
+@pytest.mark.parametrize("labels", [np.arange(11), np.full(12, 10)])
+def test_labels_must_fit_the_pictures(fashion, tmp_path, labels):
+    module, chosen, raw = datasets.lookup("fashion_mnist"), params("fashion_mnist"), tmp_path
+    module.fetch(chosen, raw, tmp_path / "cache")
+    (raw / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels)))
+    with pytest.raises(UserError, match="train has 12 pictures and"):
+        list(module.read(chosen, raw))
+
+
+# All of them
+
+
+@pytest.mark.parametrize("name", ["digits", "fashion_mnist", "caltech101", "caltech256", "cifar10", "cifar100"])
+def test_what_was_not_fetched_is_a_users_error(tmp_path, name):
+    with pytest.raises(UserError, match=r"dvc repro|must be a zip"):
+        list(datasets.lookup(name).read(params(name), tmp_path))
+
+
+@pytest.mark.parametrize("module", ARCHIVES)
+def test_a_hash_that_does_not_fit_is_a_users_error(tmp_path, module):
+    archive = tmp_path / "archive"
+    archive.write_bytes(b"x")
+    with pytest.raises(UserError, match=r"`dataset.archive_sha256` must be"):
+        module.fetch(params("digits", archive, "0" * 64), tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize("module", ARCHIVES)
+def test_without_network_the_remedy_is_named(tmp_path, module, monkeypatch):
+    def unreachable(*_):
+        raise downloads._AttemptError("no connection")
+
+    monkeypatch.setattr(downloads, "_download", unreachable)
+    with pytest.raises(UserError, match=r"or give its path as `dataset.archive`, with `dataset.archive_sha256`"):
+        module.fetch(params("digits"), tmp_path, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("module", ARCHIVES)
+def test_the_archive_in_the_cache_is_used(tmp_path, module, monkeypatch, no_network):
+    content = b"PK\5\6" + bytes(18)  # an empty zip
+    name = module.ARCHIVE.filename
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / name).write_bytes(content)
+    published = downloads.RemoteFile(name, module.ARCHIVE.urls, None, hashlib.sha256(content).hexdigest())
+    monkeypatch.setattr(module, "ARCHIVE", published)
+    assert module.fetch(params("digits"), tmp_path, tmp_path / "cache") == name
+    assert (tmp_path / name).samefile(tmp_path / "cache" / name)

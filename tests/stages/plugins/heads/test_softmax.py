@@ -1,0 +1,104 @@
+import dataclasses
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from stages.library.heads import dense, scaling
+from stages.library.scoring import metrics
+from stages.library.scoring.probabilities import softmax as probabilities_of
+from stages.plugins.heads.softmax import head as softmax
+
+PARAMS = softmax.Params(
+    features="bottleneck", learning_rate=0.1, momentum=0.9, weight_decay=0.0, dropout=0.0, batch_size=32, epochs=8
+)
+
+
+def problem(n=400, dim=20, classes=4, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, n)
+    features = rng.normal(size=(classes, dim))[labels] + rng.normal(scale=1.5, size=(n, dim)) + 3
+    return features.astype(np.float16), labels
+
+
+def test_a_full_disk_is_an_error_of_the_operating_system(tmp_path):
+    (tmp_path / dense.WEIGHTS).symlink_to("/dev/full")
+    features, labels = problem()
+    head = softmax.fit(features, labels, 4, PARAMS, 0, {})
+    with pytest.raises(OSError, match="No space left"):
+        head.save(tmp_path)
+
+
+def test_reaches_the_optimum_of_regularised_logistic_regression():
+    features, labels = problem()
+    decay = 0.01
+    params = dataclasses.replace(PARAMS, weight_decay=decay, epochs=150, batch_size=len(labels), learning_rate=1.0)
+    layer = softmax.train(features, labels, 4, params, 0)
+    standardized = scaling.standardization(features, np.arange(len(labels)), softmax.DEVIATION)(features)
+    # scikit-learn minimises C * sum of losses + |W|^2 / 2; here it is the mean of losses + decay * |W|^2 / 2.
+    reference = LogisticRegression(C=1 / (decay * len(labels)), tol=1e-8, max_iter=1000).fit(standardized, labels)
+    expected = reference.predict_proba(standardized)
+    np.testing.assert_allclose(probabilities_of(layer(features.astype(np.float32))), expected, atol=2e-3)
+
+
+def test_one_step_by_hand():
+    features, labels = problem(n=8)
+    params = dataclasses.replace(PARAMS, epochs=1, batch_size=8)
+    layer = softmax.train(features, labels, 4, params, 0)
+    x = scaling.standardization(features, np.arange(8), softmax.DEVIATION)(features).astype(np.float64)
+    onehot = np.eye(4)[labels]
+    kernel, bias = -0.1 * x.T @ (0.25 - onehot) / 8, -0.1 * (0.25 - onehot).mean(axis=0)
+    np.testing.assert_allclose(layer(features.astype(np.float32)), x @ kernel + bias, atol=1e-5)
+
+
+def test_cross_validation_curve_and_held_out_rows():
+    features, labels = problem()
+    folds = np.arange(len(labels)) % 5
+    result = softmax.cross_validate(features, labels, 4, folds, PARAMS, 0)
+    assert [(point.step, point.series) for point in result.curve[:3]] == [
+        (1, "training"),
+        (1, "held-out"),
+        (2, "training"),
+    ]
+    assert len(result.curve) == 2 * PARAMS.epochs
+    layer = softmax.train(features[folds != 2], labels[folds != 2], 4, PARAMS, 0)
+    held_out = dense.DenseNetwork((layer,)).logits(features[folds == 2])
+    np.testing.assert_allclose(result.logits[folds == 2], held_out, atol=0.05)
+    accuracies = [metrics.top1_accuracy(result.logits[folds == fold], labels[folds == fold]) for fold in range(5)]
+    assert result.curve[-1].accuracy == pytest.approx(np.mean(accuracies))
+
+
+def test_the_same_seed_gives_the_same_bits_and_loading_too(tmp_path):
+    features, labels = problem()
+    head = softmax.fit(features, labels, 6, PARAMS, 3, {})
+    head.save(tmp_path)
+    logits = head.logits(features)
+    np.testing.assert_array_equal(softmax.load(tmp_path, features.shape[1], 6).logits(features), logits)
+    np.testing.assert_array_equal(softmax.fit(features, labels, 6, PARAMS, 3, {}).logits(features), logits)
+    assert (softmax.fit(features, labels, 6, PARAMS, 4, {}).logits(features) != logits).any()
+    assert logits.argmax(axis=1).max() < 4, "classes 4 and 5 have no example"
+
+
+def test_dropout_leaves_every_feature_its_mean():
+    """Half of the inputs are zero and the others doubled, so a layer that only sees constants learns the same bias."""
+    features, labels = np.zeros((300, 3), np.float32), np.array([0, 0, 1] * 100)
+    plain = softmax.train(features, labels, 2, PARAMS, 0)
+    dropped = softmax.train(features, labels, 2, replace(PARAMS, dropout=0.5), 0)
+    np.testing.assert_allclose(dropped.bias, plain.bias, atol=0.1)
+    assert plain.bias[0] - plain.bias[1] == pytest.approx(np.log(2), abs=0.05)
+
+
+def test_dropout_shares_weight_between_copies_of_a_feature():
+    """One of two equal columns would do; with dropout neither can be relied on, and noise beside them counts less."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(400) % 2
+    signal = labels[:, None] * 2.0 - 1 + rng.normal(scale=0.7, size=(400, 1))
+    features = np.hstack([signal, signal, rng.normal(size=(400, 60))]).astype(np.float32)
+
+    def noise_share(dropout):
+        kernel = softmax.train(features, labels, 2, replace(PARAMS, dropout=dropout, epochs=30), 0).kernel
+        return np.abs(kernel[2:]).sum() / np.abs(kernel[:2]).sum()
+
+    assert noise_share(0.5) < 0.9 * noise_share(0.0)
+    assert noise_share(0.5) == noise_share(0.5)

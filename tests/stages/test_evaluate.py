@@ -1,0 +1,129 @@
+"""The stage as a user runs it: a head without TensorFlow, and what it refuses."""
+
+import json
+import subprocess
+import sys
+
+import evaluated
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from stages.library.common.console import UserError
+from stages.library.features import cache
+from stages.library.features.cache import ShardWriter, Source
+from stages.library.heads import contract as heads
+from stages.library.heads.trained_head import TrainedHead
+from stages.library.settings import load_params
+
+CLASSES = ("cat", "dog", "emu")
+SOURCE = Source(
+    backbone="efficientnet_lite0",
+    input_size_px=96,
+    central_crop=1.0,
+    resize="bilinear",
+    flip=False,
+    weights_sha256="a" * 64,
+    fingerprint="f" * 64,
+    classes=CLASSES,
+)
+TEMPERATURE = 0.25
+
+
+def features_of(labels, seed):
+    rng = np.random.default_rng(seed)
+    return cache.quantize(np.eye(3)[labels] * 3 + rng.normal(0, 0.3, (len(labels), 3)))
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """Trains a head on three features that tell the classes apart, and caches those of 12 test pictures."""
+    labels = np.arange(12) % 3
+    keys = evaluated.write_shards(tmp_path / "tfrecord", CLASSES, labels)
+    (tmp_path / "bottlenecks").mkdir()
+    writer = ShardWriter(tmp_path / "bottlenecks" / "test-00000-of-00001.parquet", SOURCE, 3, 3)
+    writer.write(list(keys), labels, features_of(labels, 1), features_of(labels, 1))
+    writer.close()
+
+    def train(name):
+        settings = load_params(ROOT / "params.yaml")[name]
+        labels = np.arange(90) % 3
+        given = features_of(labels, 0), labels, 3
+        chosen = heads.lookup(name).cross_validate(*given, np.arange(90) // 45, settings, 0).chosen
+        head = heads.lookup(name).fit(*given, settings, 0, chosen)
+        folder = evaluated.write_model(tmp_path / name)
+        TrainedHead(name, head, settings.features, 3, SOURCE, chosen, TEMPERATURE).save(folder)
+        return folder
+
+    return train
+
+
+def arguments(tmp_path, *model):
+    outs = ["--metrics", tmp_path / "metrics.json", "--figures", tmp_path / "figures"]
+    return list(map(str, ["--params", ROOT / "params.yaml", "--records", tmp_path / "tfrecord", *model, *outs]))
+
+
+@pytest.mark.parametrize("name", ["ridge", "xgboost"])
+def test_a_head_is_evaluated_without_tensorflow(trained, tmp_path, name):
+    folder = trained(name)
+    given = arguments(tmp_path, "--head", folder, "--bottlenecks", tmp_path / "bottlenecks")
+    code = (
+        "import sys; from stages import evaluate; sys.argv[1:] = " + repr(given) + "; evaluate.main();"
+        "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"evaluate: {name} on efficientnet_lite0: top-1 1.0000 [1.0000, 1.0000] on 12 test pictures" in done.stdout
+    numbers = json.loads((tmp_path / "metrics.json").read_text())
+    assert numbers["top1_accuracy"] == 1
+    assert numbers["calibration"]["temperature"] == TEMPERATURE
+    # All are right, so the error is the mean doubt, which a temperature below 1 takes away.
+    assert numbers["calibration"]["expected_calibration_error_before"] > numbers["expected_calibration_error"]
+    assert json.loads((tmp_path / "figures" / "evaluation.json").read_text())["model"] == name
+
+
+def test_a_head_of_other_features_is_refused(trained, tmp_path, run_stage):
+    folder = trained("ridge")
+    content = json.loads((folder / "head.json").read_text())
+    content["source"]["fingerprint"] = "0" * 64
+    (folder / "head.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="was trained on other features"):
+        run_stage("evaluate", *arguments(tmp_path, "--head", folder, "--bottlenecks", tmp_path / "bottlenecks"))
+
+
+@pytest.mark.parametrize(
+    "model", [[], ["--head", "a"], ["--network", "a", "--bottlenecks", "b"], ["--head", "a", "--network", "b"]]
+)
+def test_the_command_line_names_one_model(tmp_path, run_stage, capsys, model):
+    with pytest.raises(SystemExit):
+        run_stage("evaluate", *arguments(tmp_path, *model))
+    assert "--head" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_a_network_is_evaluated_on_the_shards(trained, tmp_path, run_stage, monkeypatch, batch_norm):
+    networks = pytest.importorskip("stages.library.training.trained_network")
+    folder = evaluated.write_model(tmp_path / "finetuned", "finetuned")
+
+    class Perfect:
+        kind, classes, trained_batch_norm = "finetuned", CLASSES, batch_norm
+        backbone = "efficientnet_lite0"
+
+        @staticmethod
+        def predict_shards(paths, training_mode=False):
+            from stages.library.records import tfrecord
+
+            found = [record for path in paths for record in tfrecord.read_shard(path)]
+            labels = np.array([record.label for record in found])
+            right = np.eye(3, dtype=np.float32)[labels]
+            keys = np.array([record.key for record in found], object)
+            return keys, labels, np.roll(right, 1, axis=1) if training_mode else right
+
+    monkeypatch.setattr(networks, "load", lambda path: Perfect)
+    run_stage("evaluate", *arguments(tmp_path, "--network", folder))
+    numbers = json.loads((tmp_path / "metrics.json").read_text())
+    assert numbers["top1_accuracy"] == 1
+    assert not {"cross_validation", "calibration"} & set(numbers)
+    assert numbers.get("training_mode") == ({"top1_accuracy": 0} if batch_norm else None)
+    about = json.loads((tmp_path / "figures" / "evaluation.json").read_text())
+    assert (about["model"], about["kind"], about["backbone"]) == ("finetuned", "finetuned", "efficientnet_lite0")

@@ -1,0 +1,63 @@
+"""The fetch stage, run as a user runs it."""
+
+import json
+import subprocess
+import sys
+
+import contents
+import numpy as np
+import pytest
+
+from stages.library.common.console import UserError
+from stages.library.sources.contract import Params
+from tests.conftest import ROOT, write_pictures
+
+
+@pytest.fixture
+def dataset(monkeypatch):
+    """Sets the section `dataset`; the other sections are of no interest here."""
+
+    def choose(**keys):
+        section = {"name": "digits", "folder": "pictures", "archive": None, "archive_sha256": None} | keys
+        monkeypatch.setattr("stages.fetch.load_params", lambda path: {"dataset": Params(**section)})
+
+    return choose
+
+
+def test_digits_are_the_same_bytes_on_every_run(dataset, run_stage, tmp_path, capsys):
+    dataset()
+    runs = []
+    for _ in range(2):
+        run_stage("fetch", "--out", tmp_path / "raw")
+        runs.append(contents.of(tmp_path / "raw"))
+        assert capsys.readouterr().out.startswith("fetch: digits: 1,797 pictures from scikit-learn; ")
+    assert runs[0] == runs[1]
+    assert list(runs[0]) == ["images.npy", "labels.npy"]
+    assert np.load(tmp_path / "raw" / "images.npy").shape == (1797, 8, 8)
+
+
+def test_a_folder_leaves_a_note_without_its_place(dataset, run_stage, tmp_path, capsys):
+    dataset(name="folder", folder=str(write_pictures(tmp_path / "my pictures", per_class=2)))
+    run_stage("fetch", "--out", tmp_path / "raw")
+    assert capsys.readouterr().out.startswith("fetch: folder: 6 files in 3 classes, read where they are; ")
+    assert json.loads((tmp_path / "raw" / "source.json").read_text()) == {"folder": "my pictures"}
+    assert str(tmp_path) not in (tmp_path / "raw" / "source.json").read_text()
+
+
+def test_a_failure_leaves_what_was_there(dataset, run_stage, tmp_path):
+    dataset()
+    run_stage("fetch", "--out", tmp_path / "raw")
+    dataset(name="folder", folder=str(tmp_path / "missing"))
+    with pytest.raises(UserError, match="must be a readable folder"):
+        run_stage("fetch", "--out", tmp_path / "raw")
+    assert {path.name for path in tmp_path.iterdir()} == {"raw"}
+    assert {path.name for path in (tmp_path / "raw").iterdir()} == {"images.npy", "labels.npy"}
+
+
+def test_as_a_script_it_fails_in_one_line(write_params, tmp_path):
+    path = write_params(dataset__name="folder", dataset__folder=str(tmp_path / "missing"))
+    command = [sys.executable, "-m", "stages.fetch", "--params", str(path), "--out", str(tmp_path / "raw")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: `dataset.folder` must be a readable folder (No such file or directory).")

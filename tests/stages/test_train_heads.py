@@ -1,0 +1,216 @@
+import csv
+import hashlib
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from stages.library.common import params
+from stages.library.common.console import UserError
+from stages.library.features import cache
+from stages.library.features.cache import Source
+from stages.library.heads import calibration, folds, trained_head
+from stages.library.heads import contract as heads
+from stages.library.scoring import metrics, probabilities
+
+SOURCE = Source(
+    backbone="tiny",
+    input_size_px=32,
+    central_crop=1.0,
+    resize="bilinear",
+    flip=False,
+    weights_sha256="a" * 64,
+    fingerprint="f" * 64,
+    classes=("Ameise", "Bär", "none", "犬"),
+)
+QUICK = {
+    "softmax__epochs": 3,
+    "dnn__epochs": 8,
+    "dnn__learning_rate": 0.01,
+    "dnn__hidden_units": [16],
+    "xgboost__num_trees": 3,
+    "xgboost__colsample_byround": 1.0,
+}
+
+
+def write_bottlenecks(folder, n=120, labels=(0, 1, 3)):
+    """Two shards of training, one of validation; class 2 has no picture."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(4, 10)) * 2
+    for name, count in (("train-00000-of-00002", n), ("train-00001-of-00002", n), ("validation-00000-of-00001", n)):
+        writer = cache.ShardWriter(folder / f"{name}.parquet", SOURCE, 10, 6)
+        if count:
+            ids = rng.choice(labels, count)
+            keys = [hashlib.sha256(f"{name} {i}".encode()).hexdigest() for i in range(count)]
+            values = centres[ids] + rng.normal(size=(count, 10)) + 2
+            writer.write(keys, ids, values, values[:, :6])
+        writer.close()
+    return folder
+
+
+@pytest.fixture
+def train(tmp_path, run_stage, write_params):
+    def run(head, source, out="out", **changes):
+        params = write_params(**QUICK | changes)
+        run_stage("train_heads", "--params", params, "--head", head, "--bottlenecks", source, "--out", tmp_path / out)
+        return tmp_path / out
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        ("ridge", "bottleneck"),
+        ("logistic", "joined"),
+        ("softmax", "logits"),
+        ("xgboost", "probabilities"),
+        pytest.param("dnn", "bottleneck", marks=pytest.mark.slow),
+    ],
+)
+def test_outs_agree_with_each_other(tmp_path, train, capsys, head, kind):
+    source = write_bottlenecks(tmp_path / "features")
+    out = train(head, source, **{f"{head}__features": kind})
+    trained = trained_head.load(out)
+    assert (trained.name, trained.features, trained.source) == (head, kind, SOURCE)
+    features = cache.load(source, ("train", "validation"), kind)
+    assert trained.dim == features.values.shape[1]
+    assert metrics.top1_accuracy(trained.logits(features.values), features.labels) > 0.8
+
+    table = pq.read_table(out / "out_of_fold.parquet")
+    assert table["key"].to_pylist() == list(features.keys)
+    assert table["label"].to_pylist() == list(features.labels)
+    logits, labels = np.array(table["logits"].to_pylist(), np.float32), features.labels
+    assert logits.shape == (360, 4)
+    fold_of = folds.assign(features.keys, folds.Params(folds=5, held_out={}, seed=0, temperature_scaling=True), head)
+    accuracies = [metrics.top1_accuracy(logits[fold_of == f], features.labels[fold_of == f]) for f in range(5)]
+    validation = json.loads((out / "cross_validation.json").read_text())
+    assert validation == {
+        "top1_accuracy": {"mean": pytest.approx(np.mean(accuracies)), "std": pytest.approx(np.std(accuracies, ddof=1))},
+        "expected_calibration_error": {
+            "before": pytest.approx(
+                metrics.expected_calibration_error(probabilities.softmax(logits * trained.temperature), labels)
+            ),
+            "after": pytest.approx(metrics.expected_calibration_error(probabilities.softmax(logits), labels)),
+        },
+    }
+    assert calibration.fit_temperature(logits, labels) == pytest.approx(1, abs=1e-3), "they are calibrated"
+    with (out / "curve.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["series"] for row in rows} == {"training", "held-out"}
+    assert all(0 <= float(row["accuracy"]) <= 1 and float(row["loss"]) >= 0 for row in rows)
+    assert f"cross-validated top-1 {np.mean(accuracies):.4f} ± " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "head", ["ridge", "logistic", "softmax", "xgboost", pytest.param("dnn", marks=pytest.mark.slow)]
+)
+def test_a_head_validated_once_scores_that_part_and_is_fitted_on_all(tmp_path, train, capsys, head):
+    source = write_bottlenecks(tmp_path / "features")
+    out = train(head, source, cross_validation__held_out={head: 0.25})
+    features = cache.load(source, ("train", "validation"), "bottleneck")
+    held_out = folds.assign(
+        features.keys, folds.Params(folds=5, held_out={head: 0.25}, seed=0, temperature_scaling=True), head
+    ).astype(bool)
+    held_out = ~held_out
+    assert 60 < held_out.sum() < 120
+    table = pq.read_table(out / "out_of_fold.parquet")
+    assert table["key"].to_pylist() == list(features.keys), "what it was trained on is all of it"
+    logits = np.array(table["logits"].to_pylist(), np.float32)
+    assert np.isnan(logits[~held_out]).all()
+    accuracy = metrics.top1_accuracy(logits[held_out], features.labels[held_out])
+    assert accuracy > 0.7
+    validation = json.loads((out / "cross_validation.json").read_text())
+    assert validation["top1_accuracy"] == {"mean": pytest.approx(accuracy)}
+    assert f"{accuracy:.4f} on the {held_out.sum()} held out, 360 examples" in capsys.readouterr().out
+    assert metrics.top1_accuracy(trained_head.load(out).logits(features.values), features.labels) > 0.8
+
+
+def test_a_fraction_that_holds_out_nothing_is_an_error(tmp_path, train):
+    source = write_bottlenecks(tmp_path / "features", n=5)
+    message = r"`cross_validation.held_out.ridge` must leave some of the 15 pictures .* Received: 0.0001"
+    with pytest.raises(UserError, match=message):
+        train("ridge", source, cross_validation__held_out={"ridge": 0.0001})
+
+
+@pytest.mark.parametrize(
+    "head", ["ridge", "logistic", "softmax", "xgboost", pytest.param("dnn", marks=pytest.mark.slow)]
+)
+def test_a_second_run_writes_the_same_bytes(tmp_path, train, head):
+    source = write_bottlenecks(tmp_path / "features")
+    first, second = train(head, source, "first"), train(head, source, "second")
+    files = sorted(path.name for path in first.iterdir())
+    assert files == sorted(path.name for path in second.iterdir())
+    assert len(files) == 6
+    for name in files:
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+def test_without_temperature_scaling_logits_stay_as_they_are(tmp_path, train):
+    source = write_bottlenecks(tmp_path / "features")
+    scaled, plain = (
+        train("ridge", source, name, cross_validation__temperature_scaling=name == "scaled")
+        for name in ("scaled", "plain")
+    )
+    first, second = trained_head.load(scaled), trained_head.load(plain)
+    assert (second.temperature, first.temperature != 1) == (1, True)
+    features = cache.load(source, ["train"], "bottleneck").values
+    np.testing.assert_array_equal(second.logits(features), second.head.logits(features))
+    np.testing.assert_array_equal(first.logits(features), second.logits(features) / np.float32(first.temperature))
+    tables = [np.array(pq.read_table(out / "out_of_fold.parquet")["logits"].to_pylist()) for out in (scaled, plain)]
+    np.testing.assert_allclose(tables[0] * first.temperature, tables[1], rtol=1e-5, atol=1e-6)
+    before_and_after = json.loads((plain / "cross_validation.json").read_text())["expected_calibration_error"]
+    assert before_and_after["before"] == before_and_after["after"]
+
+
+@pytest.mark.parametrize(
+    "head", ["ridge", "logistic", "softmax", "xgboost", pytest.param("dnn", marks=pytest.mark.slow)]
+)
+def test_a_head_says_whether_it_chooses(default_params, head):
+    module, quick = heads.lookup(head), {"epochs": 1, "num_trees": 1, "hidden_units": [4]}
+    section = default_params[head] | {key: value for key, value in quick.items() if key in default_params[head]}
+    rng = np.random.default_rng(0)
+    labels = np.arange(30) % 2
+    features = (rng.normal(size=(30, 3)) + labels[:, None]).astype(np.float16)
+    settings: object = params.parse(head, section, module.Params)
+    result = module.cross_validate(features, labels, 2, np.arange(30) % 3, settings, 0)
+    assert bool(result.chosen) == module.CHOOSES
+
+
+def test_one_class_is_an_error(tmp_path, train):
+    with pytest.raises(UserError, match=r"at least 2 classes.*Bär"):
+        train("ridge", write_bottlenecks(tmp_path / "features", labels=(1,)))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_too_few_pictures_for_the_folds_are_an_error(tmp_path, train, n):
+    with pytest.raises(UserError, match=r"at least 2 classes|`cross_validation.folds`: .* 50 folds"):
+        train("ridge", write_bottlenecks(tmp_path / "features", n=n), cross_validation__folds=50)
+
+
+def test_an_empty_fold_is_an_error(tmp_path, train):
+    with pytest.raises(UserError, match=r"`cross_validation.folds`: .* 50 folds for 60 pictures, fold .* is empty"):
+        train("ridge", write_bottlenecks(tmp_path / "features", n=20), cross_validation__folds=50)
+
+
+@pytest.mark.parametrize("name", ["head.json", "weights.safetensors"])
+def test_a_damaged_head_is_a_one_line_error(tmp_path, train, name):
+    out = train("ridge", write_bottlenecks(tmp_path / "features"))
+    content = (out / name).read_bytes()
+    (out / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=r"no readable head|head.json is not JSON") as caught:
+        trained_head.load(out)
+    assert "\n" not in str(caught.value)
+    (out / name).unlink()
+    with pytest.raises(UserError, match=r"no readable head|head.json can't be read"):
+        trained_head.load(out)
+
+
+def test_a_damaged_booster_is_a_one_line_error(tmp_path, train):
+    out = train("xgboost", write_bottlenecks(tmp_path / "features"))
+    (out / "model.ubj").write_bytes((out / "model.ubj").read_bytes()[:500])
+    with pytest.raises(UserError, match=r"no readable head|head.json can't be read"):
+        trained_head.load(out)
