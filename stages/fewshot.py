@@ -27,8 +27,9 @@ def main() -> None:
     """Runs the stage."""
     parser = console.parser(__doc__, "fewshot")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    for key, names in plugins.PLUGINS.items():
-        parser.add_argument(f"--{key[:-1]}", choices=plugins.plugin_names(names), required=True, metavar="NAME")
+    for kind in ("backbone", "head"):
+        names = plugins.plugin_names(plugins.PLUGINS[f"{kind}s"])
+        parser.add_argument(f"--{kind}", choices=names, required=True, metavar="NAME")
     parser.add_argument("--shots", type=int, required=True)
     parser.add_argument("--bottlenecks", type=Path, required=True)
     parser.add_argument("--records", type=Path, required=True)
