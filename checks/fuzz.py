@@ -145,7 +145,7 @@ def _watch(pipe: Connection, outcome: Outcome, hang_seconds: float) -> str | Non
 
 
 def _work(name: str, seed: int, number: int, seconds: float, folder: Path, pipe: Connection, keep: Path | None) -> None:
-    """Reads variants in a process of its own until `seconds` of CPU time are over."""
+    """Reads the hostile files, then variants until `seconds` of CPU time are over, in a process of its own."""
     with (folder / "stderr").open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -186,6 +186,8 @@ def _work(name: str, seed: int, number: int, seconds: float, folder: Path, pipe:
             reason = _reason(error)
             failures[reason] += 1
             _save(keep, name, reason, content)
+        if number <= len(hostile):
+            started = _cpu_seconds() - spent  # the seconds are for what is made up
         if time.monotonic() - reported > REPORT_SECONDS:
             pipe.send((accepted, refused, dict(failures), spent))
             accepted, refused, reported = 0, 0, time.monotonic()

@@ -87,7 +87,7 @@ from stages.library.extraction.runtimes import tensorflow as runtime
 
 index = record_index.build([Path(sys.argv[1])])
 seen = []
-job = Job("efficientnet_lite0", {}, Preprocessing(32), "tensorflow", Plan(32, 20, False, "float32", False), index)
+job = Job("efficientnet_lite0", {}, Preprocessing(32), "tensorflow", Plan(32, 20, False, "float32"), index)
 schedule = np.array([[0, 1, -1, 2, 3] + [-1] * 15, [-1] * 17 + [4, -1, 5]])
 on_cpu = list(Worker(job).features(schedule))
 compile = runtime.compile
