@@ -20,7 +20,7 @@ from app import compiled, inputs
 from app.inputs import Input
 from app.models import Model, Project
 from app.spinner import spinner
-from stages.library.common import console, plugins, tables
+from stages.library.common import console, plugins, tables, tensorflow_runtime
 from stages.library.networks import contract as backbones
 from stages.library.networks.contract import Backbone
 from stages.library.preparation.decoding_workers import Workers
@@ -59,6 +59,9 @@ def predict(arguments: argparse.Namespace, workers: Workers) -> None:
         name = chosen(project, arguments)
 
     pictures = inputs.find(arguments.pictures)
+    if any(Path(picture.name).is_file() for picture in pictures):
+        with spinner("starting"):  # at the same time as the process that decodes, which is waited for next
+            tensorflow_runtime.start()
 
     def load() -> Model:
         with spinner(f"loading {name}"):
