@@ -1,5 +1,6 @@
 """The process that makes the workers of `decoding_workers`, as seen by the one that uses them."""
 
+import contextlib
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,7 +18,13 @@ from stages.library.preparation.decoding_process import CONTROL, FORK, Limits
 
 ROOT = Path(__file__).parents[3]
 REMEDY = "Most likely the machine has too little memory left: end other programs, or take pictures of fewer pixels"
+MOST_FILES = 1 << 16
 SINGLE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX"), "1")
+
+
+def alone() -> bool:
+    """Tells whether this process can be copied: it has no threads, whose locks a copy would wait for without end."""
+    return threading.active_count() == 1 and "tensorflow" not in sys.modules
 
 
 class Maker:
@@ -30,21 +38,29 @@ class Maker:
         self._limits = limits
         self._starting, self._asking = threading.Lock(), threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._pid = 0
         self._control, self._theirs = socket.socketpair()
 
     @property
     def pid(self) -> int:
         """Of the process, and of the session of all that it makes; 0 before it has started."""
-        return self._process.pid if self._process else 0
+        return self._pid
 
     def start(self) -> None:
         """Starts the process, but does not wait for it.
+
+        It is a copy of this one where that can be: a new one takes a quarter of a second of CPU time, which whoever
+        names one picture would notice.
 
         Raises:
           UserError: it can't be started.
         """
         with self._starting:
-            if self._process or self._theirs.fileno() < 0:
+            if self._pid or self._theirs.fileno() < 0:
+                return
+            if alone():
+                self._pid = self._copied()
+                self._theirs.close()
                 return
             path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
             try:
@@ -57,7 +73,28 @@ class Maker:
                 )
             except OSError as error:
                 raise UserError(f"no process to decode pictures can be started: {error.strerror}. {REMEDY}") from error
+            self._pid = self._process.pid
             self._theirs.close()
+
+    def _copied(self) -> int:
+        """Returns the process id of a copy of this process, which does nothing but make workers."""
+        try:
+            with warnings.catch_warnings(action="ignore"):  # from Python 3.12 on: of NumPy's threads, which are idle
+                process = os.fork()
+        except OSError as error:
+            raise UserError(f"no process to decode pictures can be started: {error.strerror}. {REMEDY}") from error
+        if process:
+            return process
+        try:
+            os.setsid()  # Ctrl+C is for the other process alone
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
+            os.dup2(self._theirs.fileno(), decoding_process.CONTROL_FD)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            os.closerange(3, MOST_FILES)  # its copy of our end of the socket, too, or it would never see that we ended
+            decoding_process.serve(self._limits)
+        finally:
+            os._exit(1)
 
     def tell(self, request: int, *descriptors: int) -> int:
         """Returns the answer to a request.
@@ -86,8 +123,13 @@ class Maker:
     def end(self) -> None:
         """Ends the process and all that it has made, whatever they are doing."""
         with self._starting:
-            if self._process:
-                os.killpg(self._process.pid, signal.SIGKILL)
-                self._process.wait()
+            if self._pid:
+                with contextlib.suppress(ProcessLookupError):  # a copy that does not lead its session yet
+                    os.killpg(self._pid, signal.SIGKILL)
+                os.kill(self._pid, signal.SIGKILL)
+                if self._process:
+                    self._process.wait()
+                else:
+                    os.waitpid(self._pid, 0)
             self._theirs.close()
             self._control.close()

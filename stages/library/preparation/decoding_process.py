@@ -20,6 +20,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from PIL import AvifImagePlugin
 
@@ -120,9 +121,8 @@ class Meter:
         resource.setrlimit(kind, (value if most == resource.RLIM_INFINITY else min(value, most), most))
 
 
-def main() -> None:
+def serve(limits: Limits) -> NoReturn:
     """Makes workers as it is told, until the other side of its socket is closed; then it ends with all of them."""
-    limits = Limits(**json.loads(sys.argv[1]))
     for name in IMPORTED_LATER:
         importlib.import_module(f"PIL.{name}")
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each would take address space, and the workers share the cores already
@@ -227,4 +227,4 @@ def _answer(content: bytes, max_pixels: int, pixels_wanted: bool, meter: Meter) 
 
 
 if __name__ == "__main__":
-    main()
+    serve(Limits(**json.loads(sys.argv[1])))

@@ -93,6 +93,8 @@ class Workers:
 
     def prepare(self) -> None:
         """Starts the first of them, so that no picture need wait for it; what is wrong shows when it is needed."""
+        with contextlib.suppress(UserError):
+            self._maker.start()  # before there are threads, if possible
         threading.Thread(target=self._prepare, daemon=True).start()
 
     def _prepare(self) -> None:

@@ -1,6 +1,7 @@
 """Processes that decode strangers' pictures: what goes beyond their limits ends one picture and nothing else."""
 
 import contextlib
+import errno
 import io
 import os
 import signal
@@ -18,7 +19,7 @@ from PIL import Image
 from stages import tfrecord
 from stages.library.common.console import UserError
 from stages.library.figures import thumbnails
-from stages.library.preparation import decoding_process, normalisation
+from stages.library.preparation import decoding_maker, decoding_process, normalisation
 from stages.library.preparation.decoding_process import Limits
 from stages.library.preparation.decoding_workers import BEYOND, Workers
 from stages.library.preparation.normalisation import PictureError
@@ -35,10 +36,14 @@ LITTLE_MEMORY = Limits(memory_bytes=16 << 20, bytes_per_pixel=0)
 LITTLE_TIME = Limits(cpu_seconds=0.01, seconds_per_megapixel=0, seconds_per_megabyte=0)
 
 
-@pytest.fixture(scope="module")
-def workers():
-    with Workers(2) as made:
-        yield made
+@pytest.fixture(scope="module", params=[True, False], ids=["a copy", "a new process"])
+def workers(request):
+    """Of both kinds, whatever this process has imported."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoding_maker, "alone", lambda: request.param)
+        with Workers(2) as made:
+            made.normalise(GOOD)
+            yield made
 
 
 @pytest.fixture(scope="module")
@@ -234,10 +239,24 @@ def test_nothing_is_started_before_there_is_a_file(monkeypatch):
     assert [found is None for _, found in tfrecord.normalise_all([array, Stray("b", "no class")])] == [False, True]
 
 
-def test_a_machine_that_can_start_no_process_is_told(monkeypatch):
+@pytest.mark.parametrize("copied", [True, False])
+def test_a_machine_that_can_start_no_process_is_told(monkeypatch, copied):
+    def fork():
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    monkeypatch.setattr(decoding_maker, "alone", lambda: copied)
+    monkeypatch.setattr(os, "fork", fork)
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with Workers(1) as few, pytest.raises(UserError, match="can be started: No such file or directory"):
         few.normalise(GOOD)
+
+
+def test_a_copy_that_ends_at_once_is_no_error(monkeypatch):
+    monkeypatch.setattr(decoding_maker, "alone", lambda: True)
+    for _ in range(50):
+        with Workers(1) as few:
+            few.prepare()
+        assert pids(few._maker.pid) == []
 
 
 def test_batches_keep_the_order_and_hold_little():
