@@ -12,15 +12,15 @@ repro: $(BIN)/.installed
 	dvc repro
 	@cat artifacts/report/leaderboard.md
 	@echo
-	@echo "Pictures and curves: artifacts/report/index.html and 'dvc plots show'. Compare runs: 'dvc metrics diff', 'dvc exp show'."
+	@echo "Images and curves: artifacts/report/index.html and 'dvc plots show'. Compare runs: 'dvc metrics diff', 'dvc exp show'."
 
-# make train PICTURES=folder: all of the pipeline on one's own pictures, CLASS/picture.
+# make train PICTURES=folder: all of the pipeline on one's own images, CLASS/image.
 train: $(BIN)/.installed
-	@test -d "$(PICTURES)" || { echo "error: PICTURES must be a folder of CLASS/picture. Received: '$(PICTURES)'"; exit 1; }
+	@test -d "$(PICTURES)" || { echo "error: PICTURES must be a folder of CLASS/image. Received: '$(PICTURES)'"; exit 1; }
 	dvc exp run -S dataset.name=folder -S "dataset.folder=$(abspath $(PICTURES))" -S extract.input_size_px=null
 	@cat artifacts/report/leaderboard.md
 	@echo
-	@echo "Pictures and curves: artifacts/report/index.html. Next: .venv/bin/python -m app.predict PICTURE, or app.web."
+	@echo "Images and curves: artifacts/report/index.html. Next: .venv/bin/python -m app.predict IMAGE, or app.web."
 
 # A file's tests stay in one process, which shares what they build. test-pages is the rest: what the pages of docs/ tell
 # the reader to type, recipes of systems.md included, for which DVC starts hundreds of processes.

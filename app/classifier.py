@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stages.library.common.console import UserError
-from stages.library.extraction.runtime import TAPPED, tap
+from stages.library.extraction.runtime import FORWARD_OUTPUTS, tap
 from stages.library.features import cache
 from stages.library.heads import trained_head
 from stages.library.heads.trained_head import TrainedHead
@@ -37,7 +37,7 @@ class Classifier:
         Features are rounded to float16 in between, as in the cache that the head was trained and evaluated on.
         """
         kind = self.trained.features
-        outputs = dict(zip(TAPPED, tap(self.backbone, images, self.trained.source.flip), strict=True))
+        outputs = dict(zip(FORWARD_OUTPUTS, tap(self.backbone, images, self.trained.source.flip), strict=True))
         columns = [np.asarray(outputs[column]) for column in cache.COLUMNS[kind]]
         values = cache.quantize(np.hstack(columns))
         if kind == "probabilities":

@@ -1,4 +1,4 @@
-"""Networks as TensorFlow graphs, which answer for one picture in a fraction of the time.
+"""Networks as TensorFlow graphs, which answer for one image in a fraction of the time.
 
 EfficientNet-Lite0 at 224 px takes 27 ms of CPU time in place of 187 on an AMD EPYC; compiling costs half a second.
 The code that computes is that of `models`; only the calls of the networks in it are replaced.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def network(source: "keras.Model") -> "keras.Model":
-    """Returns what can be called like a Keras network, compiled for any number of pictures."""
+    """Returns what can be called like a Keras network, compiled for any number of images."""
     import tensorflow as tf
 
     shape = (None, *source.inputs[0].shape[1:])

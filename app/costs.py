@@ -1,12 +1,12 @@
 """Measures what each model of the leaderboard costs on this machine.
 
-That is milliseconds a picture, seconds for the features of all pictures, and
+That is milliseconds an image, seconds for the features of all images, and
 bytes. Writes costs.csv and costs.png, which the report shows; a line joins the
 models that no other one beats in both accuracy and time. It is no stage of the
 pipeline, whose outs are the same in every run.
 
 example: python -m app.costs
-         python -m app.costs --pictures 200 --out costs
+         python -m app.costs --images 200 --out costs
 """
 
 import argparse
@@ -39,11 +39,11 @@ class Cost:
 
     Attributes:
       model: its name.
-      top1_accuracy: on test pictures.
-      single_ms: milliseconds for one picture alone, from JPEG or PNG to probabilities, median.
-      batch_ms: milliseconds a picture in batches of 16, median.
-      extract_seconds: for the features of all pictures of the data set, at the speed of batches of 16; 0 for a network
-        that is trained on pictures.
+      top1_accuracy: on test images.
+      single_ms: milliseconds for one image alone, from JPEG or PNG to probabilities, median.
+      batch_ms: milliseconds an image in batches of 16, median.
+      extract_seconds: for the features of all images of the data set, at the speed of batches of 16; 0 for a network
+        that is trained on images.
       size_bytes: of all weights that predict, in float32, backbone and head.
     """
 
@@ -60,16 +60,16 @@ def main() -> None:
     parser = console.Parser(
         prog="python -m app.costs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pictures", type=int, default=64, metavar="N", help="test pictures to time (default: 64)")
+    parser.add_argument("--images", type=int, default=64, metavar="N", help="test images to time (default: 64)")
     parser.add_argument("--project", type=Path, default=Path(), metavar="FOLDER", help="checkout (default: here)")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: artifacts/costs in the project")
     arguments = parser.parse_args()
-    if arguments.pictures < BATCH:
-        parser.error(f"--pictures must be at least {BATCH}. Received: {arguments.pictures}")
+    if arguments.images < BATCH:
+        parser.error(f"--images must be at least {BATCH}. Received: {arguments.images}")
     with spinner("starting"):
         project = Project.open(arguments.project)
     out = arguments.out or project.root / "artifacts" / "costs"
-    costs = measure(project, arguments.pictures)
+    costs = measure(project, arguments.images)
     with artifacts.new_folder(out) as folder:
         artifacts.write_bytes(folder / "costs.csv", as_csv(costs).encode())
         artifacts.write_bytes(folder / "costs.png", draw(costs))
@@ -91,7 +91,7 @@ def measure(project: Project, count: int) -> list[Cost]:
     results = project.results()
     if not results:
         raise UserError(f"{project.root} has no trained model yet. Run: dvc repro")
-    encoded = list(islice(held_out_pictures(project.root / "data" / "tfrecord"), count))
+    encoded = list(islice(held_out_images(project.root / "data" / "tfrecord"), count))
     images = dataset_file.read(project.root / "data" / "tfrecord" / "dataset.json")["images"]
     costs = []
     for result in console.progress(results, "costs", "models"):
@@ -106,15 +106,15 @@ def measure(project: Project, count: int) -> list[Cost]:
 
 
 def features(model: Model) -> Callable[[Sequence[bytes]], object]:
-    """Returns what runs a model's backbone alone over JPEG or PNG pictures."""
+    """Returns what runs a model's backbone alone over JPEG or PNG images."""
     assert model.backbone
     assert model.trained
     network, flip = compiled.network(model.backbone), model.trained.source.flip
-    return lambda encoded: runtimes.tap(network, np.stack([model.pixels(picture) for picture in encoded]), flip)
+    return lambda encoded: runtimes.tap(network, np.stack([model.pixels(image) for image in encoded]), flip)
 
 
-def held_out_pictures(shards: Path) -> Iterator[bytes]:
-    """Yields the test pictures, encoded, over and over where they are few."""
+def held_out_images(shards: Path) -> Iterator[bytes]:
+    """Yields the test images, encoded, over and over where they are few."""
     paths = tfrecord.find_shards(shards, "test")
     while True:
         for path in paths:
@@ -122,7 +122,7 @@ def held_out_pictures(shards: Path) -> Iterator[bytes]:
 
 
 def median_ms(run: Callable[[Sequence[bytes]], object], encoded: Sequence[bytes], size: int) -> float:
-    """Returns the median milliseconds a picture, in batches of `size`; the first call is not counted."""
+    """Returns the median milliseconds an image, in batches of `size`; the first call is not counted."""
     batches = [encoded[start : start + size] for start in range(0, len(encoded) - size + 1, size)]
     seconds = []
     for batch in [batches[0], *batches]:
@@ -138,7 +138,7 @@ def as_csv(costs: Sequence[Cost]) -> str:
 
 
 def draw(costs: Sequence[Cost]) -> bytes:
-    """Draws accuracy against milliseconds a picture, a point a model, its area by size; returns a PNG."""
+    """Draws accuracy against milliseconds an image, a point a model, its area by size; returns a PNG."""
     points = [
         Point(
             name=cost.model,
@@ -151,7 +151,7 @@ def draw(costs: Sequence[Cost]) -> bytes:
     ]
     where = f"measured on {tensorflow_runtime.cores()} cores, {datetime.now().astimezone():%Y-%m-%d}"
     title = "Accuracy against time; line: no other model is both faster and better; area: size"
-    return pareto.draw(points, f"milliseconds a picture, in batches of {BATCH}; {where}", title)
+    return pareto.draw(points, f"milliseconds an image, in batches of {BATCH}; {where}", title)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the web page shows of one picture: the likeliest classes, where the evidence lies, what is similar."""
+"""What the web page shows of one image: the likeliest classes, where the evidence lies, what is similar."""
 
 import io
 import time
@@ -57,13 +57,13 @@ class Deadline:
 
 @dataclass(frozen=True)
 class Relatives:
-    """Finds similar training pictures.
+    """Finds similar training images.
 
     Attributes:
       backbone: name of the network whose pooled features are compared.
       model: that network, pixels to "bottleneck" and "logits".
-      preparation: how a picture becomes its input.
-      neighbours: the training pictures.
+      preparation: how an image becomes its input.
+      neighbours: the training images.
     """
 
     backbone: str
@@ -72,7 +72,7 @@ class Relatives:
     neighbours: Neighbours
 
     def find(self, pixels: "tf.Tensor", count: int) -> list[Neighbour]:
-        """Returns the `count` training pictures most like pixels (side, side, 3), prepared as `preparation` says."""
+        """Returns the `count` training images most like pixels (side, side, 3), prepared as `preparation` says."""
         bottleneck, _ = runtimes.tap(self.model, pixels[None], self.neighbours.features.source.flip)
         return self.neighbours.nearest(bottleneck.numpy()[0], count)
 
@@ -85,7 +85,7 @@ class Explained:
       model: loaded.
       grad_cam: makes its heat maps; None where it has none.
       no_heat_map: the reason, or "".
-      relatives: finds similar training pictures; None where no features of training pictures are cached.
+      relatives: finds similar training images; None where no features of training images are cached.
     """
 
     model: Model
@@ -96,18 +96,18 @@ class Explained:
 
 @dataclass(frozen=True)
 class Answer:
-    """All that is shown of one picture.
+    """All that is shown of one image.
 
     Attributes:
       model: its name.
       likeliest: (class id, name, probability), the likeliest first.
       label, shown: id and name of the class that the heat map is for.
       explainable: whether the model has heat maps.
-      picture: PNG, at most `SHOWN_PX` on the longer side.
-      width_px, height_px: of the picture as it came.
-      heat_map: PNG of the same size as `picture`; None where there is none.
+      image: PNG, at most `SHOWN_PX` on the longer side.
+      width_px, height_px: of the image as it came.
+      heat_map: PNG of the same size as `image`; None where there is none.
       no_heat_map: the reason, or "".
-      neighbours: (PNG, class, similarity) of training pictures, the most similar first.
+      neighbours: (PNG, class, similarity) of training images, the most similar first.
       compared_by: name of the backbone whose features say what is similar, or "".
       seconds: that it took.
     """
@@ -117,7 +117,7 @@ class Answer:
     label: int
     shown: str
     explainable: bool
-    picture: bytes
+    image: bytes
     width_px: int
     height_px: int
     heat_map: bytes | None
@@ -127,12 +127,12 @@ class Answer:
     seconds: float
 
 
-def explain(explained: Explained, picture: np.ndarray, label: int | None, deadline: Deadline) -> Answer:
-    """Answers for one picture.
+def explain(explained: Explained, image: np.ndarray, label: int | None, deadline: Deadline) -> Answer:
+    """Answers for one image.
 
     Args:
       explained: the model.
-      picture: uint8 RGB (height, width, 3), decoded from what `normalisation.normalise` gives.
+      image: uint8 RGB (height, width, 3), decoded from what `normalisation.normalise` gives.
       label: class id that the heat map is for; None or one that the model lacks: the likeliest.
       deadline: after which there is no answer.
 
@@ -142,24 +142,24 @@ def explain(explained: Explained, picture: np.ndarray, label: int | None, deadli
     start = time.monotonic()
     model = explained.model
     deadline.check()
-    pixels = preprocessing.fit(picture, model.preprocessing)
+    pixels = preprocessing.fit(image, model.preprocessing)
     probabilities = model.probabilities(pixels[None])[0]
     order = np.argsort(-probabilities, kind="stable")[:TOP].tolist()
     if label is None or not 0 <= label < len(model.classes):
         label = order[0]
     deadline.check()
-    shown, heat, reason = thumbnails.fit(picture, SHOWN_PX), None, explained.no_heat_map
+    shown, heat, reason = thumbnails.fit(image, SHOWN_PX), None, explained.no_heat_map
     if explained.grad_cam:
         values = explained.grad_cam(np.asarray(pixels), label)
         if values.any():
             heat = overlay(shown, values, model.preprocessing.central_crop)
         else:
-            reason = "nothing in the picture speaks for this class"
+            reason = "nothing in the image speaks for this class"
     deadline.check()
     found: list[Neighbour] = []
     if relatives := explained.relatives:
         if relatives.preparation != model.preprocessing:
-            pixels = preprocessing.fit(picture, relatives.preparation)
+            pixels = preprocessing.fit(image, relatives.preparation)
         found = relatives.find(pixels, NEIGHBOURS)
     return Answer(
         model=model.name,
@@ -167,9 +167,9 @@ def explain(explained: Explained, picture: np.ndarray, label: int | None, deadli
         label=label,
         shown=model.classes[label],
         explainable=explained.grad_cam is not None,
-        picture=png(shown),
-        width_px=picture.shape[1],
-        height_px=picture.shape[0],
+        image=png(shown),
+        width_px=image.shape[1],
+        height_px=image.shape[0],
         heat_map=heat,
         no_heat_map=reason,
         neighbours=[(thumbnail(near.encoded), near.name, near.similarity) for near in found],
@@ -179,11 +179,11 @@ def explain(explained: Explained, picture: np.ndarray, label: int | None, deadli
 
 
 def overlay(pixels: np.ndarray, values: np.ndarray, central_crop: float) -> bytes:
-    """Returns a PNG of a grey picture under its heat map.
+    """Returns a PNG of a grey image under its heat map.
 
     Args:
       pixels: uint8 (height, width, 3).
-      values: float32 (H, W) of [0, 1], for the part of the picture that the model sees.
+      values: float32 (H, W) of [0, 1], for the part of the image that the model sees.
       central_crop: fraction of each side that it sees; what lies outside stays grey.
     """
     height, width = pixels.shape[:2]
@@ -198,7 +198,7 @@ def overlay(pixels: np.ndarray, values: np.ndarray, central_crop: float) -> byte
 
 
 def thumbnail(encoded: bytes) -> bytes:
-    """Returns a PNG of at most `THUMBNAIL_PX` on the longer side for a picture that `normalisation.normalise` gave."""
+    """Returns a PNG of at most `THUMBNAIL_PX` on the longer side for an image that `normalisation.normalise` gave."""
     return png(thumbnails.thumbnail(encoded, THUMBNAIL_PX))
 
 

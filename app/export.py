@@ -31,7 +31,7 @@ def main() -> None:
         name = project.choose(arguments.model)
         check_size(name, arguments.size)
     out = arguments.out or project.root / "artifacts" / "exported" / name / arguments.format
-    refuse_what_is_no_export(out)
+    reject_what_is_no_export(out)
     stopwatch = console.Stopwatch()
     with spinner(f"loading {name}"):
         model = project.load(name, arguments.size)
@@ -40,13 +40,13 @@ def main() -> None:
             write(project, model, arguments.format, folder)
             size_bytes = sum(path.stat().st_size for path in parts(folder / form.FILE))
         with spinner(f"comparing {form.FILE} with {name}"):
-            agreement = check.compare(model, folder, check.find_pictures(project, arguments.check))
+            agreement = check.compare(model, folder, check.find_images(project, arguments.check))
         if fault := agreement.fault(check.has_trees(model)):
             raise UserError(f"the exported file is not {name}: {fault}. {out} was not written")
     console.say(
-        f"export: {out}: {form.FILE} of {size_bytes / MIB:.1f} MiB, {stopwatch.seconds():.0f} s; {agreement.pictures} "
-        f"pictures checked, probabilities differ by {agreement.difference:.1e} at most, same class for "
-        f"{agreement.same_class}. Try: python {out / exporting.PREDICT} PICTURE"
+        f"export: {out}: {form.FILE} of {size_bytes / MIB:.1f} MiB, {stopwatch.seconds():.0f} s; {agreement.images} "
+        f"images checked, probabilities differ by {agreement.difference:.1e} at most, same class for "
+        f"{agreement.same_class}. Try: python {out / exporting.PREDICT} IMAGE"
     )
 
 
@@ -60,7 +60,7 @@ def parse_arguments() -> argparse.Namespace:
         "--format", required=True, choices=exporting.FORMATS, metavar="FORMAT", help="saved_model, onnx or tflite"
     )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="(default: artifacts/exported/NAME/FORMAT)")
-    parser.add_argument("--check", type=int, default=100, metavar="N", help="test pictures compared (default: 100)")
+    parser.add_argument("--check", type=int, default=100, metavar="N", help="test images compared (default: 100)")
     parser.add_argument("--size", type=int, metavar="PX", help="with imagenet/BACKBONE: side of the network's input")
     parser.add_argument("--params", type=Path, metavar="FILE", help="another params.yaml")
     parser.add_argument("--project", type=Path, default=Path(), metavar="FOLDER", help="checkout (default: here)")
@@ -82,7 +82,7 @@ def check_size(name: str, size_px: int | None) -> None:
         raise UserError(f"--size must be at least {least} for {backbone}. Received: {size_px}")
 
 
-def refuse_what_is_no_export(out: Path) -> None:
+def reject_what_is_no_export(out: Path) -> None:
     """Raises UserError where --out, which is replaced, is neither an earlier export nor an empty folder."""
     if out.is_dir() and ((out / exporting.MODEL).is_file() or not any(out.iterdir())):
         return

@@ -1,4 +1,4 @@
-"""Heat maps: where in a picture the evidence for a class lies, by the last convolution maps of its network.
+"""Heat maps: where in an image the evidence for a class lies, by the last convolution maps of its network.
 
 Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391): with maps A_k of H x W cells and the logit y of a class, before any
 softmax, map k weighs alpha_k = mean over its cells of dy/dA_k, and the heat map is max(0, sum_k alpha_k A_k). A head on
@@ -20,13 +20,11 @@ from stages.library.scoring import probabilities
 if TYPE_CHECKING:
     import keras
 
-PIECEWISE_CONSTANT = {
-    "xgboost": "decision trees answer in steps, so they have no gradient to trace back to the picture"
-}
+PIECEWISE_CONSTANT = {"xgboost": "decision trees answer in steps, so they have no gradient to trace back to the image"}
 ROWS_PER_CALL = 512  # of perturbed features
 RELATIVE_STEP, SMALLEST_STEP = 0.05, 1e-3  # of a feature's own size, and of the root mean square of all
 
-# Outputs of the network for one picture, each (width,), and a class id, to the slopes of that class's logit by them.
+# Outputs of the network for one image, each (width,), and a class id, to the slopes of that class's logit by them.
 Slopes = Callable[[Sequence[np.ndarray], int], Sequence[np.ndarray]]
 
 
@@ -42,7 +40,7 @@ class GradCam:
       lower: float32 pixels (n, side, side, 3) of [0, 255] to the last convolution maps (n, H, W, K).
       upper: from there to the outputs that `slopes` takes, (n, width) each.
       slopes: of a class's logit.
-      flip: whether the model sees the mean of the outputs for a picture and for its mirror image.
+      flip: whether the model sees the mean of the outputs for an image and for its mirror image.
     """
 
     lower: "keras.Model"
@@ -51,7 +49,7 @@ class GradCam:
     flip: bool = False
 
     def __call__(self, pixels: np.ndarray, label: int) -> np.ndarray:
-        """Returns float32 (H, W) of [0, 1]; all 0 where nothing in the picture speaks for the class, else up to 1.
+        """Returns float32 (H, W) of [0, 1]; all 0 where nothing in the image speaks for the class, else up to 1.
 
         Args:
           pixels: float32 (side, side, 3) of [0, 255], as `Model.pixels` gives them.
@@ -85,7 +83,7 @@ def explainer(model: Model, flip: bool) -> GradCam:
 
     Args:
       model: loaded.
-      flip: whether its backbone's features are means over each picture and its mirror image.
+      flip: whether its backbone's features are means over each image and its mirror image.
 
     Raises:
       NoHeatMapError: it has none.

@@ -1,4 +1,4 @@
-"""Pictures named on a command line: files, folders, glob patterns and URLs, as JPEG or PNG bytes that decode."""
+"""Images named on a command line: files, folders, glob patterns and URLs, as JPEG or PNG bytes that decode."""
 
 import glob
 import os
@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import requests
 
 from stages.library.common import http_answers
-from stages.library.preparation.normalisation import Normalised, PictureError
+from stages.library.preparation.normalisation import ImageError, Normalised
 
 MAX_BYTES = 256 << 20
 TIMEOUT_SECONDS, TOTAL_SECONDS = 30.0, 120.0  # for each read of a URL, and for all of it
@@ -24,7 +24,7 @@ class InputError(Exception):
 
 @dataclass(frozen=True)
 class Input:
-    """A picture, or why it can't be used.
+    """An image, or why it can't be used.
 
     Attributes:
       name: as it stood on the command line, or the path in the folder that stood there.
@@ -38,7 +38,7 @@ class Input:
 
 
 def find(words: Iterable[str]) -> list[Input]:
-    """Returns the pictures that the words name, in order and not yet read; a word that names none has its reason."""
+    """Returns the images that the words name, in order and not yet read; a word that names none has its reason."""
     found: list[Input] = []
     for word in words:
         try:
@@ -48,20 +48,20 @@ def find(words: Iterable[str]) -> list[Input]:
     return found
 
 
-def read(picture: Input, normalise: Callable[[bytes], Normalised]) -> Input:
-    """Returns a picture with its bytes, or with the reason why it can't be used.
+def read(image: Input, normalise: Callable[[bytes], Normalised]) -> Input:
+    """Returns an image with its bytes, or with the reason why it can't be used.
 
     Args:
-      picture: found.
+      image: found.
       normalise: `normalisation.normalise`, or what does it in another process.
     """
-    if picture.error:
-        return picture
+    if image.error:
+        return image
     try:
-        content = _download(picture.name) if _is_url(picture.name) else _read_file(Path(picture.name))
-        return Input(picture.name, normalise(content).encoded)
-    except (InputError, PictureError) as error:
-        return Input(picture.name, error=str(error))
+        content = _download(image.name) if _is_url(image.name) else _read_file(Path(image.name))
+        return Input(image.name, normalise(content).encoded)
+    except (InputError, ImageError) as error:
+        return Input(image.name, error=str(error))
 
 
 def names(word: str) -> list[str]:
@@ -79,7 +79,7 @@ def names(word: str) -> list[str]:
         if path.is_dir():
             found = sorted(_below(path))
             if not found:
-                raise InputError("a folder without pictures")
+                raise InputError("a folder without images")
             return found
         if path.exists() or not glob.has_magic(word):
             return [str(path)]

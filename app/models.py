@@ -38,7 +38,7 @@ class Model:
     Attributes:
       name: "BACKBONE/HEAD", "BACKBONE/finetuned", "scratch" or "imagenet/BACKBONE".
       classes: names in the order of the probabilities.
-      preprocessing: how a picture becomes its input.
+      preprocessing: how an image becomes its input.
       probabilities: float32 pixels (n, side, side, 3) of [0, 255] to float32 (n, classes).
       backbone: pixels to "bottleneck" and "logits"; None for a network.
       trained: the head behind the backbone, if there is one.
@@ -58,8 +58,8 @@ class Model:
         return preprocessing.fit(preprocessing.decode(encoded), self.preprocessing)
 
     def predict(self, encoded: Sequence[bytes]) -> np.ndarray:
-        """Returns float32 (n, classes) for JPEG or PNG pictures, in one forward pass."""
-        return self.probabilities(np.stack([self.pixels(picture) for picture in encoded]))
+        """Returns float32 (n, classes) for JPEG or PNG images, in one forward pass."""
+        return self.probabilities(np.stack([self.pixels(image) for image in encoded]))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The training pictures most like a picture, by the cosine of the angle between their pooled features."""
+"""The training images most like an image, by the cosine of the angle between their pooled features."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ ROWS_PER_BLOCK = 4096  # widened to float32 at once
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A training picture.
+    """A training image.
 
     Attributes:
       encoded: JPEG or PNG bytes.
@@ -35,12 +35,12 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The training pictures of a data set with the features of one backbone.
+    """The training images of a data set with the features of one backbone.
 
     Attributes:
-      features: of the pictures, float16 as cached.
+      features: of the images, float16 as cached.
       lengths: float32 (n,), the Euclidean length of each row, 1 for a row of zeros.
-      index: where the pictures are.
+      index: where the images are.
     """
 
     features: Features
@@ -49,7 +49,7 @@ class Neighbours:
 
     @classmethod
     def open(cls, features: Path, shards: Path) -> "Neighbours":
-        """Reads the training split; about 150 bytes of memory a picture, beside features of up to 64 MiB.
+        """Reads the training split; about 150 bytes of memory an image, beside features of up to 64 MiB.
 
         Args:
           features: folder of the parquet files of a backbone.
@@ -66,14 +66,14 @@ class Neighbours:
         return cls(found, lengths, record_index.build(tfrecord.find_shards(shards, SPLIT)))
 
     def nearest(self, bottleneck: np.ndarray, count: int) -> list[Neighbour]:
-        """Returns the training pictures most like one with the pooled features (dim,), the most similar first."""
+        """Returns the training images most like one with the pooled features (dim,), the most similar first."""
         similarities = self.similarities(bottleneck)
         rows = np.argsort(-similarities, kind="stable")[:count]
         found = [(self._record(self.features.keys[row]), float(similarities[row])) for row in rows]
         return [Neighbour(record.encoded, record.text, similarity) for record, similarity in found if record]
 
     def _record(self, key: str) -> Record | None:
-        """Returns a picture, or None where the shards are no longer those that were indexed."""
+        """Returns an image, or None where the shards are no longer those that were indexed."""
         places = np.flatnonzero(self.index.keys == key.encode())[:1]
         try:
             for serialized in self.index.serialized(places.tolist()):
@@ -84,7 +84,7 @@ class Neighbours:
         return None
 
     def similarities(self, bottleneck: np.ndarray) -> np.ndarray:
-        """Returns float32 (n,), the cosine to each training picture."""
+        """Returns float32 (n,), the cosine to each training image."""
         query = bottleneck.astype(np.float32)
         query /= np.linalg.norm(query) or 1
         result = np.empty(len(self.lengths), np.float32)

@@ -1,6 +1,6 @@
 """Compares metrics, parameters and plots of two revisions for a pull request.
 
-Writes a comment and pictures. Exit status 1 where a revision can't be read or
+Writes a comment and images. Exit status 1 where a revision can't be read or
 a gate fails: --max-drop for metrics of which more is better, --max-rise for
 log_loss and calibration errors. A model that vanishes breaks any gate while
 params.yaml still lists it; one that was taken out is named, and not compared.
@@ -21,7 +21,7 @@ from stages.library.common.console import UserError
 
 DVC = Path(__file__).parent / "pull_request" / "escaped_dvc.py"
 COMMENT = "comment.md"
-OURS = {COMMENT, "pictures", "plots"}  # all that is ever written to the output folder
+OURS = {COMMENT, "images", "plots"}  # all that is ever written to the output folder
 
 
 def main() -> None:
@@ -95,7 +95,7 @@ def clear(folder: Path) -> None:
 def compare(arguments: argparse.Namespace) -> list[str]:
     """Writes the report and returns what breaks the gates."""
     console.say(f"pr-report: reading {arguments.base} and {arguments.head}")
-    from app.pull_request import comment, gates, pictures, revisions
+    from app.pull_request import comment, gates, images, revisions
 
     limits = gates.parse(arguments.max_drop, arguments.max_rise)
     repository = revisions.open_repository()
@@ -103,7 +103,7 @@ def compare(arguments: argparse.Namespace) -> list[str]:
     commits = list(map(revisions.resolve, names))
     base, head = (revisions.read(repository, name, commit) for name, commit in zip(names, commits, strict=True))
     failures = gates.failures(base, head, limits)
-    changed = pictures.changed(base, head)
+    changed = images.changed(base, head)
     report = comment.Report(
         base=base,
         head=head,
@@ -112,7 +112,7 @@ def compare(arguments: argparse.Namespace) -> list[str]:
         metrics=revisions.differences(repository.metrics.diff, "Metric", base, head),
         params=revisions.differences(repository.params.diff, "Param", base, head),
         plots=changed,
-        pictures=pictures.draw(arguments.out, changed, base, head) if arguments.plots else [],
+        images=images.draw(arguments.out, changed, base, head) if arguments.plots else [],
         page=plots_page(arguments, changed) if arguments.plots else None,
         link=arguments.link,
     )

@@ -1,4 +1,4 @@
-"""Names what is in pictures, by the best model trained here or another one.
+"""Names what is in images, by the best model trained here or another one.
 
 examples: python -m app.predict cat.jpg holiday/ 'scans/**/*.png' --top 3
           python -m app.predict cat.jpg --model ridge --json
@@ -25,18 +25,18 @@ from stages.library.networks import contract as backbones
 from stages.library.networks.contract import Backbone
 from stages.library.preparation.decoding_workers import Workers
 
-BATCH = 16  # pictures in memory at once
-FEW = 96  # pictures that are done before compiling the network, a second, has paid
+BATCH = 16  # images in memory at once
+FEW = 96  # images that are done before compiling the network, a second, has paid
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of a picture.
+    """What a model says of an image.
 
     Attributes:
-      name: of the picture.
+      name: of the image.
       classes: the most probable ones with their probabilities, falling; empty where there is an error.
-      error: why the picture can't be used, or "".
+      error: why the image can't be used, or "".
     """
 
     name: str
@@ -45,7 +45,7 @@ class Prediction:
 
 
 def main() -> None:
-    """Runs the program; exit status 1 where a picture could not be read, 2 where the command line is wrong."""
+    """Runs the program; exit status 1 where an image could not be read, 2 where the command line is wrong."""
     arguments = parse_arguments()
     with Workers(1) as workers:
         workers.prepare()
@@ -53,31 +53,31 @@ def main() -> None:
 
 
 def predict(arguments: argparse.Namespace, workers: Workers) -> None:
-    """Finds, reads and classifies the pictures and prints what is in them."""
+    """Finds, reads and classifies the images and prints what is in them."""
     with spinner("starting"):
         project = Project.open(arguments.project, arguments.params)
         name = chosen(project, arguments)
 
-    pictures = inputs.find(arguments.pictures)
-    if any(Path(picture.name).is_file() for picture in pictures):
+    images = inputs.find(arguments.images)
+    if any(Path(image.name).is_file() for image in images):
         with spinner("starting"):  # at the same time as the process that decodes, which is waited for next
             tensorflow_runtime.start()
 
     def load() -> Model:
         with spinner(f"loading {name}"):
             model = project.load(name, arguments.size)
-            return compiled.model(model, project.settings["extract"].flip) if len(pictures) > FEW else model
+            return compiled.model(model, project.settings["extract"].flip) if len(images) > FEW else model
 
     # Where the results run over the terminal themselves, a bar would only be in their way.
-    seen = pictures if sys.stdout.isatty() else console.progress(pictures, "predict", "pictures")
+    seen = images if sys.stdout.isatty() else console.progress(images, "predict", "images")
     counts = [0, 0]
     if isinstance(sys.stdout, io.TextIOWrapper):  # file names need not be text, nor in the terminal's encoding
         sys.stdout.reconfigure(errors="backslashreplace")
-    read = (inputs.read(picture, workers.normalise) for picture in seen)
+    read = (inputs.read(image, workers.normalise) for image in seen)
     OUTPUTS[arguments.output](counted(classify(read, load, arguments.top), counts))
     readable, unreadable = counts
     failures = f", {unreadable} could not be read" if unreadable else ""
-    console.say(f"predict: {readable} pictures by {name}{failures}. In a browser: python -m app.web", err=True)
+    console.say(f"predict: {readable} images by {name}{failures}. In a browser: python -m app.web", err=True)
     if unreadable:
         sys.exit(1)
 
@@ -87,11 +87,11 @@ def parse_arguments() -> argparse.Namespace:
     parser = console.Parser(
         prog="python -m app.predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("pictures", nargs="+", metavar="PATH", help="files, folders, quoted patterns, URLs")
+    parser.add_argument("images", nargs="+", metavar="PATH", help="files, folders, quoted patterns, URLs")
     parser.add_argument("--model", metavar="NAME", help="of the leaderboard, as in ridge (default: the best)")
     parser.add_argument("--backbone", metavar="NAME", help="ImageNet's classes by this network instead")
     parser.add_argument("--size", type=int, metavar="PX", help="with --backbone: side of its square input")
-    parser.add_argument("--top", type=int, default=5, metavar="K", help="classes a picture (default: 5)")
+    parser.add_argument("--top", type=int, default=5, metavar="K", help="classes an image (default: 5)")
     formats = parser.add_mutually_exclusive_group()
     formats.add_argument("--json", dest="output", action="store_const", const="json", help="print JSON")
     formats.add_argument("--csv", dest="output", action="store_const", const="csv", help="print CSV")
@@ -134,26 +134,26 @@ def chosen(project: Project, arguments: argparse.Namespace) -> str:
     return project.choose(arguments.model)
 
 
-def classify(pictures: Iterable[Input], load: Callable[[], Model], top: int) -> Iterator[Prediction]:
-    """Yields the most probable classes of each picture, in order.
+def classify(images: Iterable[Input], load: Callable[[], Model], top: int) -> Iterator[Prediction]:
+    """Yields the most probable classes of each image, in order.
 
     Args:
-      pictures: read.
-      load: gives the model; called once, at the first picture that can be used.
-      top: classes a picture, at most.
+      images: read.
+      load: gives the model; called once, at the first image that can be used.
+      top: classes an image, at most.
     """
     model: Model | None = None
-    pictures = iter(pictures)
-    while batch := list(islice(pictures, BATCH)):
-        good = [picture.encoded for picture in batch if not picture.error]
+    images = iter(images)
+    while batch := list(islice(images, BATCH)):
+        good = [image.encoded for image in batch if not image.error]
         if good:
             model = model or load()
             rows = iter(model.predict(good))
-        for picture in batch:
-            if picture.error:
-                yield Prediction(picture.name, error=picture.error)
+        for image in batch:
+            if image.error:
+                yield Prediction(image.name, error=image.error)
             elif model:
-                yield Prediction(picture.name, ranking(next(rows), model.classes, top))
+                yield Prediction(image.name, ranking(next(rows), model.classes, top))
 
 
 def ranking(probabilities: np.ndarray, classes: Sequence[str], top: int) -> tuple[tuple[str, float], ...]:
@@ -172,7 +172,7 @@ def counted(predictions: Iterable[Prediction], counts: list[int]) -> Iterator[Pr
 
 
 def print_text(predictions: Iterable[Prediction]) -> None:
-    """Prints a picture's name and its classes below it."""
+    """Prints an image's name and its classes below it."""
     for prediction in predictions:
         if prediction.classes:
             console.say(prediction.name)
@@ -193,7 +193,7 @@ def print_json(predictions: Iterable[Prediction]) -> None:
 
 
 def print_csv(predictions: Iterable[Prediction]) -> None:
-    """Prints a line for each class of each picture: file,rank,class,probability,error; escaped as all our tables."""
+    """Prints a line for each class of each image: file,rank,class,probability,error; escaped as all our tables."""
     console.say(tables.line(("file", "rank", "class", "probability", "error")))
     for prediction in predictions:
         if prediction.error:

@@ -1,4 +1,4 @@
-"""Shows, verifies and prunes the store of what networks said of pictures.
+"""Shows, verifies and prunes the store of what networks said of images.
 
 It lies in the user's cache folder, under $DECANT_CACHE, or at $DECANT_STORE (a
 path or URL), and can be removed at any time: what is missing is computed again.
@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 import pydantic
 from typing_extensions import TypedDict
 
-from app import unfinished
-from app.unfinished import Unfinished
+from app import orphaned_checkpoints
+from app.orphaned_checkpoints import Unfinished
 from stages.library.common import artifacts, console, store_location
 from stages.library.common.console import UserError
 from stages.library.common.guarded_files import read_json
@@ -36,7 +36,7 @@ DAY_SECONDS = 86_400
 
 @pydantic.with_config(extra="allow")
 class Source(TypedDict):
-    """What is shown of source.json, which says what the features depend on beside the pictures."""
+    """What is shown of source.json, which says what the features depend on beside the images."""
 
     preprocessing: NotRequired[dict[str, Any]]
     plan: NotRequired[dict[str, Any]]
@@ -48,16 +48,16 @@ class Folder:
 
     Attributes:
       path: its folder.
-      source: what the features depend on beside the pictures, {} where that can't be read.
+      source: what the features depend on beside the images, {} where that can't be read.
       used: when it was last read or made, seconds since the epoch; 0 where its file system doesn't say.
-      pictures, sizes: pictures and bytes by data set; a picture in two parts counts twice.
+      images, sizes: images and bytes by data set; an image in two parts counts twice.
       unreadable: parts whose rows can't be counted.
     """
 
     path: Path
     source: Source
     used: float
-    pictures: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    images: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     sizes: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     unreadable: list[Path] = field(default_factory=list)
 
@@ -93,7 +93,7 @@ def main() -> None:
         prune(chosen(folders, arguments), trainings(arguments), arguments.dry_run)
     else:
         show(root, folders)
-        show_trainings(unfinished.find())
+        show_trainings(orphaned_checkpoints.find())
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -133,7 +133,7 @@ def read(path: Path) -> Folder:
             with part.open("rb") as file:
                 metadata = pq.read_metadata(file)
             dataset = (metadata.metadata or {})[feature_store.DATASET].decode()
-            folder.pictures[dataset] += metadata.num_rows
+            folder.images[dataset] += metadata.num_rows
             folder.sizes[dataset] += part.stat().st_size
         except (OSError, KeyError, UnicodeDecodeError, pa.ArrowException):
             folder.unreadable.append(part)
@@ -145,9 +145,9 @@ def show(root: Path, folders: Sequence[Folder]) -> None:
     rows = [
         (folder.sizes[dataset], folder.backbone, folder.description(), dataset, count, folder)
         for folder in folders
-        for dataset, count in sorted(folder.pictures.items())
+        for dataset, count in sorted(folder.images.items())
     ]
-    console.say(f"{'backbone':<22} {'features':<38} {'data set':<14} {'pictures':>10} {'size':>10}  last used")
+    console.say(f"{'backbone':<22} {'features':<38} {'data set':<14} {'images':>10} {'size':>10}  last used")
     for size, backbone, description, dataset, count, folder in sorted(rows, key=lambda row: (-row[0], *row[1:4])):
         console.say(
             f"{backbone:<22} {description:<38} {dataset:<14} {count:>10,} {_megabytes(size):>10}  {_age(folder.used)}"
@@ -156,9 +156,7 @@ def show(root: Path, folders: Sequence[Folder]) -> None:
     following = "Make room: python -m app.store prune --unused-for 30" if rows else "dvc repro fills it"
     if damaged := sum(len(folder.unreadable) for folder in folders):
         following = f"{damaged} unreadable parts. Run: python -m app.store verify"
-    console.say(
-        f"{root}: {sum(sum(f.pictures.values()) for f in folders):,} pictures, {_megabytes(total)}. {following}"
-    )
+    console.say(f"{root}: {sum(sum(f.images.values()) for f in folders):,} images, {_megabytes(total)}. {following}")
 
 
 def show_trainings(killed: Sequence[Unfinished]) -> None:
@@ -201,7 +199,7 @@ def trainings(arguments: argparse.Namespace) -> list[Unfinished]:
     if arguments.backbone is not None:
         return []
     age = 0.0 if arguments.unused_for is None else arguments.unused_for * DAY_SECONDS
-    return [training for training in unfinished.find() if time.time() - training.used >= age]
+    return [training for training in orphaned_checkpoints.find() if time.time() - training.used >= age]
 
 
 def prune(folders: Sequence[Folder], killed: Sequence[Unfinished], dry_run: bool) -> None:
@@ -214,7 +212,7 @@ def prune(folders: Sequence[Folder], killed: Sequence[Unfinished], dry_run: bool
         if not dry_run:
             store_location.remove(folder.path)
     for training in killed:
-        if dry_run or unfinished.remove(training):
+        if dry_run or orphaned_checkpoints.remove(training):
             console.say(f"{done} the unfinished training {training.folder.name[:12]}: {_age(training.used)}")
             freed += training.size_bytes
         else:

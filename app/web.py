@@ -1,4 +1,4 @@
-"""A page in the browser: what is in a picture, why, and how good each model is.
+"""A page in the browser: what is in an image, why, and how good each model is.
 
 For this machine alone, unless --host says otherwise: read docs/web.md before.
 
@@ -70,9 +70,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=7860, metavar="N", help="default: 7860; 0: any free one")
     parser.add_argument("--open", action=argparse.BooleanOptionalAction, help="start a browser (in a terminal: yes)")
     parser.add_argument("--upload-mb", type=float, default=20, metavar="MB", help="largest file (default: 20)")
-    parser.add_argument("--megapixels", type=float, default=50, metavar="N", help="largest picture (default: 50)")
+    parser.add_argument("--megapixels", type=float, default=50, metavar="N", help="largest image (default: 50)")
     parser.add_argument("--request-seconds", type=float, default=60, metavar="S", help="for an answer (default: 60)")
-    parser.add_argument("--concurrency", type=int, default=2, metavar="N", help="pictures at once (default: 2)")
+    parser.add_argument("--concurrency", type=int, default=2, metavar="N", help="images at once (default: 2)")
     parser.add_argument("--queue", type=int, default=16, metavar="N", help="more that wait (default: 16)")
     parser.add_argument("--models", type=int, default=3, metavar="N", help="in memory at most (default: 3)")
     parser.add_argument("--project", type=Path, default=Path(), metavar="FOLDER", help="checkout (default: here)")
@@ -107,7 +107,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def prepare(arguments: argparse.Namespace) -> "Server":
-    """Loads the best model and answers for one picture, so that the first visitor need not wait.
+    """Loads the best model and answers for one image, so that the first visitor need not wait.
 
     Raises:
       UserError: there is no model at all, or what the web page needs is not installed.

@@ -17,13 +17,13 @@ class LimitedConnection(H11Protocol):
     """uvicorn's protocol with limits of time, which it lacks, and of number, which it holds against everybody.
 
     A connection beyond a limit of time is cut. Those that came first stay: of too many, the one that has been idle
-    longest makes room for a new one. Where none is idle the new one is refused with status 503.
+    longest makes room for a new one. Where none is idle the new one is rejected with status 503.
 
     Attributes:
       head_seconds: from a connection's start, or the answer before, to the end of a request's head.
       answer_seconds: from there until the answer has been read.
       served: connections at once.
-      held: connections at once, those that are being refused among them; more are cut.
+      held: connections at once, those that are being rejected among them; more are cut.
     """
 
     head_seconds: ClassVar[float]

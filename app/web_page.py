@@ -25,7 +25,7 @@ EXAMPLES = 12
 
 @dataclass(frozen=True)
 class Example:
-    """A test picture to try.
+    """A test image to try.
 
     Attributes:
       encoded: JPEG or PNG bytes.
@@ -105,14 +105,14 @@ class Pages:
           model: name of the chosen one.
           answer: to show.
           error: to show in its place.
-          example: index of the chosen example picture.
+          example: index of the chosen example image.
           source: what the person gave, such as the name of the file.
         """
         return self._environment.get_template("classify.html").render(
             page="classify",
             model=model,
             groups={
-                "Trained here, by accuracy on test pictures": self.trained,
+                "Trained here, by accuracy on test images": self.trained,
                 "ImageNet's 1,000 classes": self.pretrained,
             },
             examples=self.examples,
@@ -150,7 +150,7 @@ def described(result: leaderboard.Result) -> str:
 
 
 def read_examples(shards: Path, count: int) -> list[Example]:
-    """Returns test pictures of as many classes as possible, spread evenly over the split; none before any training."""
+    """Returns test images of as many classes as possible, spread evenly over the split; none before any training."""
     if not (shards / "dataset.json").is_file():
         return []
     index = record_index.build(tfrecord.find_shards(shards, "test"))

@@ -1,4 +1,4 @@
-"""The routes of the web page, and what it refuses: see docs/web.md."""
+"""The routes of the web page, and what it rejects: see docs/web.md."""
 
 import asyncio
 import contextlib
@@ -25,10 +25,10 @@ from app.web_upload import Body, TooLargeError, Upload
 from stages.library.common.console import UserError, say
 from stages.library.figures import thumbnails
 from stages.library.preparation.decoding_workers import Workers
-from stages.library.preparation.normalisation import PictureError
+from stages.library.preparation.normalisation import ImageError
 
 HEADERS = {
-    # The browser itself refuses to load anything from elsewhere, and to show the page inside another one.
+    # The browser itself rejects to load anything from elsewhere, and to show the page inside another one.
     "Content-Security-Policy": "default-src 'none'; img-src 'self' data: blob:; style-src 'self'; script-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -37,13 +37,13 @@ HEADERS = {
 }
 MESSAGES = {
     400: "The request is not one that this page sends.",
-    403: "Pictures are taken from this page's own form only.",
+    403: "Images are taken from this page's own form only.",
     404: "There is no such page.",
     405: "This page can't be used that way.",
     500: "Something went wrong; the terminal of the server says what.",
 }
 DISCARD_SECONDS = 5.0
-SPARE = 2  # pictures decoded at once beyond those classified
+SPARE = 2  # images decoded at once beyond those classified
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,11 @@ class Limits:
     """What a server takes on.
 
     Attributes:
-      upload_bytes: of a picture's file.
-      pixels: of a picture.
+      upload_bytes: of an image's file.
+      pixels: of an image.
       request_seconds: from the head of a request to its answer.
-      concurrency: pictures worked on at once.
-      queue: further requests that wait; all others are refused at once.
+      concurrency: images worked on at once.
+      queue: further requests that wait; all others are rejected at once.
     """
 
     upload_bytes: int
@@ -74,7 +74,7 @@ class Server:
     Args:
       pages: rendered for it.
       models: loaded when they are asked for.
-      limits: beyond which it refuses.
+      limits: beyond which it rejects.
       hosts: names by which it may be called, lest a page elsewhere points its own name here; ["*"]: any.
     """
 
@@ -97,7 +97,7 @@ class Server:
         ]
         slashed = [Route(f"{route.path}/", _without_slash, methods=route.methods) for route in routes[1:]]
         named = [Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)]
-        handlers = {HTTPException: self._refused, 500: self._failed}
+        handlers = {HTTPException: self._rejected, 500: self._failed}
         application = Starlette(routes=[*routes, *slashed], middleware=named, exception_handlers=handlers)
         application.router.redirect_slashes = False  # to an address with a host, which is another one behind a proxy
         self.app = Headers(application)
@@ -125,7 +125,7 @@ class Server:
         body = Body(request, self._limits.upload_bytes)
         if self._requests >= self._limits.concurrency + self._limits.queue:
             await body.discard(DISCARD_SECONDS)
-            return self._refuse(request, 503, "Too many pictures at once. Please try again in a moment.", "5")
+            return self._reject(request, 503, "Too many images at once. Please try again in a moment.", "5")
         self._requests += 1
         deadline = Deadline.after(self._limits.request_seconds)
         upload: Upload | None = None
@@ -137,11 +137,11 @@ class Server:
                 return await asyncio.wrap_future(work)
         except TooLargeError:
             await body.discard(min(DISCARD_SECONDS, deadline.left_seconds()))
-            return self._refuse(
+            return self._reject(
                 request, 413, f"This file is too large. At most {self._limits.upload_bytes / 1e6:g} MB, please."
             )
         except (TimeoutError, TooSlowError):
-            return self._refuse(
+            return self._reject(
                 request, 503, f"Given up: this took more than {self._limits.request_seconds:g} seconds.", "30"
             )
         except ClientDisconnect:
@@ -177,15 +177,15 @@ class Server:
         error = ""
         try:
             if example is not None:
-                picture = thumbnails.decode(examples[example].encoded)
+                image = thumbnails.decode(examples[example].encoded)
             elif upload.file and upload.name:
-                picture = self._decode(upload.file.read())
+                image = self._decode(upload.file.read())
             else:
-                raise PictureError("choose, paste or drop one first")
+                raise ImageError("choose, paste or drop one first")
             with self._turn(deadline):
-                answer = explanation.explain(self._models.get(model, deadline), picture, upload.label, deadline)
-        except PictureError as reason:
-            error = f"No picture that can be used: {reason}."
+                answer = explanation.explain(self._models.get(model, deadline), image, upload.label, deadline)
+        except ImageError as reason:
+            error = f"No image that can be used: {reason}."
         except UserError as reason:
             _report(reason)
             error = "This model can't be loaded; the terminal of the server says why. Please choose another one."
@@ -196,7 +196,7 @@ class Server:
             return self._decoding.pixels(content, self._limits.pixels)
         except UserError as reason:
             _report(reason)
-            raise PictureError("the server can't decode it now, and its terminal says why") from reason
+            raise ImageError("the server can't decode it now, and its terminal says why") from reason
 
     @contextlib.contextmanager
     def _turn(self, deadline: Deadline) -> Iterator[None]:
@@ -207,17 +207,17 @@ class Server:
         finally:
             self._classifying.release()
 
-    def _refuse(self, request: Request, status: int, text: str, retry_after_seconds: str = "") -> Response:
+    def _reject(self, request: Request, status: int, text: str, retry_after_seconds: str = "") -> Response:
         headers = {"Retry-After": retry_after_seconds} if retry_after_seconds else {}
         root = "../" * min(request.url.path.count("/") - 1, 9)
         return HTMLResponse(self._pages.message(text, root), status, headers | {"Connection": "close"})
 
-    async def _refused(self, request: Request, error: Exception) -> Response:
+    async def _rejected(self, request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 400
-        return self._refuse(request, status, MESSAGES.get(status, MESSAGES[400]))
+        return self._reject(request, status, MESSAGES.get(status, MESSAGES[400]))
 
     async def _failed(self, request: Request, error: Exception) -> Response:
-        return self._refuse(request, 500, MESSAGES[500])
+        return self._reject(request, 500, MESSAGES[500])
 
 
 async def _without_slash(request: Request) -> Response:

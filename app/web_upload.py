@@ -1,4 +1,4 @@
-"""Forms with a picture from strangers: read within limits of bytes and time, in little memory."""
+"""Forms with an image from strangers: read within limits of bytes and time, in little memory."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.types import Message
 
-FORM_BYTES = 1 << 16  # of a request, beside the picture
+FORM_BYTES = 1 << 16  # of a request, beside the image
 FIELD_BYTES = 1 << 12
 FIELDS = 8
 NUMBER_DIGITS = 6
@@ -29,7 +29,7 @@ class Upload:
     Attributes:
       model: name of a model, not yet checked.
       label: class id to show a heat map for, or None.
-      example: index of an example picture, or None.
+      example: index of an example image, or None.
       name: of the file, or "".
       file: its content, on disk where it is larger than a megabyte; None where no file was sent.
     """
@@ -78,7 +78,7 @@ class Body:
             form = await scope.form(max_files=1, max_fields=FIELDS, max_part_size=FIELD_BYTES)
         except UnicodeError as error:  # of some character sets that a request may name
             raise HTTPException(400) from error
-        upload = form.get("picture")
+        upload = form.get("image")
         for _, other in form.multi_items():
             if isinstance(other, UploadFile) and other is not upload:
                 other.file.close()

@@ -1,7 +1,7 @@
 """Extraction against the raw forward of its runtime and against other libraries, as ratios of speed.
 
 In each round every way runs once, in a process of its own (benchmarks/extraction_ways.py), and every other round goes
-backwards, so that which of a pair goes first alternates. Above 1 ours is faster. Without --folder or --dataset pictures
+backwards, so that which of a pair goes first alternates. Above 1 ours is faster. Without --folder or --dataset images
 are generated, JPEG files of photo size. A data set has no files, so that only the raw forwards are compared with it.
 All of it: python -m benchmarks.extraction --peers PEERS/bin/python
 """
@@ -23,8 +23,8 @@ from benchmarks import photos
 
 ROOT = Path(__file__).parents[1]
 FEW = 32
-CALIBRATION_IMAGES = 16  # so few that the run over FEW pictures pays as much for int8 as the whole run
-# (ours, the other): "files-" begins with the stage tfrecord, which later extractions of the same pictures don't pay.
+CALIBRATION_IMAGES = 16  # so few that the run over FEW images pays as much for int8 as the whole run
+# (ours, the other): "files-" begins with the stage tfrecord, which later extractions of the same images don't pay.
 PAIRS = [
     ("tensorflow", "raw-tensorflow"),
     ("openvino", "raw-openvino"),
@@ -47,12 +47,12 @@ def main() -> None:
     )
     parser.add_argument("--backbone", default="efficientnet_lite0", choices=["efficientnet_lite0", "inception_v3"])
     parser.add_argument("--size", type=int, default=96, help="side of the input in pixels", metavar="PX")
-    parser.add_argument("--folder", type=Path, metavar="DIR", help="CLASS/picture files")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="CLASS/image files")
     parser.add_argument(
         "--dataset", metavar="NAME", choices=["digits", "fashion_mnist"], help="digits or fashion_mnist"
     )
     parser.add_argument("--include", nargs="+", default=["*"], metavar="GLOB", help="as train/0* test/*")
-    parser.add_argument("--images", type=int, default=3000, metavar="N", help="generated pictures")
+    parser.add_argument("--images", type=int, default=3000, metavar="N", help="generated images")
     parser.add_argument("--rounds", type=int, default=5, metavar="N")
     parser.add_argument("--only", nargs="*", default=[], metavar="WAY", help="leave out pairs of other ways")
     parser.add_argument("--peers", type=Path, metavar="PYTHON", help="with requirements-peers.txt")
@@ -69,7 +69,7 @@ def main() -> None:
                 speeds[way].append(speed(way, work, arguments, count))
                 print(f"round {number + 1}: {way} {speeds[way][-1]:.1f} images/s", file=sys.stderr, flush=True)
     what = arguments.dataset or arguments.folder or "generated"
-    print(f"{count:,} pictures ({what}), {arguments.backbone} at {arguments.size} px, {arguments.rounds} rounds")
+    print(f"{count:,} images ({what}), {arguments.backbone} at {arguments.size} px, {arguments.rounds} rounds")
     print(f"{'ours':18s} {'the other':18s} ratio  (rounds)                        images/s, medians")
     for ours, other in pairs:
         ratios = np.array(speeds[ours]) / np.array(speeds[other])
@@ -88,17 +88,17 @@ def wanted(pair: tuple[str, str], arguments: argparse.Namespace) -> bool:
 
 
 def prepare(work: Path, arguments: argparse.Namespace) -> int:
-    """Makes the pictures, params.yaml, weights and TFRecords that all ways share; returns the number of pictures."""
-    pictures = work / "pictures"
-    dataset: dict[str, Any] = {"name": "folder", "folder": str(pictures)}
+    """Makes the images, params.yaml, weights and TFRecords that all ways share; returns the number of images."""
+    images = work / "images"
+    dataset: dict[str, Any] = {"name": "folder", "folder": str(images)}
     if arguments.dataset:
         dataset = {"name": arguments.dataset}
     elif arguments.folder:
-        pictures.symlink_to(arguments.folder.resolve())
+        images.symlink_to(arguments.folder.resolve())
     else:
-        photos.write(pictures, arguments.images)
-    photos.write(work / "few-pictures", FEW, seed=1)
-    few = {"name": "folder", "folder": str(work / "few-pictures")}
+        photos.write(images, arguments.images)
+    photos.write(work / "few-images", FEW, seed=1)
+    few = {"name": "folder", "folder": str(work / "few-images")}
     write_params(work / "raw.yaml", work, dataset, arguments, arguments.include)
     write_params(work / "few-raw.yaml", work, few, arguments)
     for raw, shards in (("raw", "tfrecord"), ("few-raw", "few")):

@@ -1,6 +1,6 @@
 """timm, ONNX Runtime and OpenVINO from files to features, as a user of PyTorch writes it; see `benchmarks.extraction`.
 
-Runs in an environment of its own (benchmarks/requirements-peers.txt) and imports nothing of the project. Pictures are
+Runs in an environment of its own (benchmarks/requirements-peers.txt) and imports nothing of the project. Images are
 read by a DataLoader with two workers; the networks have random weights, which cost the same. What is paid once isn't
 counted.
 """
@@ -48,8 +48,8 @@ def main() -> None:
                 transforms.Normalize((0.5,) * 3, (0.5,) * 3),
             ]
         )
-        pictures = datasets.ImageFolder(arguments.work / "pictures", prepare)
-        loader = torch.utils.data.DataLoader(pictures, batch_size=BATCH, num_workers=WORKERS)
+        files = datasets.ImageFolder(arguments.work / "images", prepare)
+        loader = torch.utils.data.DataLoader(files, batch_size=BATCH, num_workers=WORKERS)
         features = features_of(images for images, _ in loader)
         np.save(arguments.scratch / "features.npy", features)
         seconds = time.perf_counter() - start

@@ -1,7 +1,7 @@
-"""One way of turning pictures into features, timed in a process of its own; `benchmarks.extraction` compares them.
+"""One way of turning images into features, timed in a process of its own; `benchmarks.extraction` compares them.
 
-Prints the seconds and the number of pictures as JSON. What is paid once (imports, building and compiling the network,
-the first batches) isn't counted: ours runs on a few pictures first, and is then timed but for its start.
+Prints the seconds and the number of images as JSON. What is paid once (imports, building and compiling the network,
+the first batches) isn't counted: ours runs on a few images first, and is then timed but for its start.
 """
 
 import argparse
@@ -87,7 +87,7 @@ def extraction_of(runtime: str, precision: str = "float32", from_files: bool = F
 
 @dataclass
 class Start:
-    """What the start of an extraction took, and the pictures that were done when the first of them came out."""
+    """What the start of an extraction took, and the images that were done when the first of them came out."""
 
     seconds: float = 0.0
     images: int = 0
@@ -169,7 +169,7 @@ def keras_predict(arguments: argparse.Namespace) -> tuple[float, int]:
     model.predict(np.zeros((32, size_px, size_px, 3), np.float32), verbose=0)
     start = time.perf_counter()
     dataset = keras.utils.image_dataset_from_directory(
-        str(arguments.work / "pictures"), labels=None, image_size=(size_px, size_px), shuffle=False, verbose=False
+        str(arguments.work / "images"), labels=None, image_size=(size_px, size_px), shuffle=False, verbose=False
     )
     features = model.predict(dataset, verbose=0)
     np.save(arguments.scratch / "features.npy", features)

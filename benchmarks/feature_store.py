@@ -1,7 +1,7 @@
-"""What the feature store saves: a warm run, 1% new pictures and a resumed run, as fractions of the cold run.
+"""What the feature store saves: a warm run, 1% new images and a resumed run, as fractions of the cold run.
 
 Every run is the stage bottleneck-extract in a process of its own, start-up included; the time of a run over a few
-pictures says what start-up is. "other split" has the same pictures in other shards, as another `split.seed` or a second
+images says what start-up is. "other split" has the same images in other shards, as another `split.seed` or a second
 checkout makes them. The killed run gets SIGKILL when 90% of the cold run's time after start-up are over, and loses what
 was not yet in the store. Rounds alternate.
 Run: python -m benchmarks.feature_store [--backbone inception_v3 --size 299 --images 1000] [--rounds 5]
@@ -46,7 +46,7 @@ def main() -> None:
             for run, seconds in one_round(work, arguments).items():
                 found.setdefault(run, []).append(seconds)
     cold = np.array(found["cold"])
-    print(f"{arguments.images:,} pictures, {arguments.backbone} at {arguments.size} px, {arguments.rounds} rounds")
+    print(f"{arguments.images:,} images, {arguments.backbone} at {arguments.size} px, {arguments.rounds} rounds")
     print(f"{'run':14s} {'seconds':>8s} {'of cold':>8s} {'less start-up':>14s} {'times faster':>13s}")
     for run, values in found.items():
         seconds = np.array(values)
@@ -56,21 +56,21 @@ def main() -> None:
 
 
 def prepare(work: Path, arguments: argparse.Namespace) -> None:
-    """Makes TFRecords: all pictures, the same in another split, all and 1% more, and a few."""
-    photos.write(work / "pictures", arguments.images, sizes=SMALL)
-    shutil.copytree(work / "pictures", work / "more-pictures")
+    """Makes TFRecords: all images, the same in another split, all and 1% more, and a few."""
+    photos.write(work / "images", arguments.images, sizes=SMALL)
+    shutil.copytree(work / "images", work / "more-images")
     photos.write(work / "new", arguments.images // 100, seed=1, sizes=SMALL)
     for path in (work / "new").glob("*/*"):
-        path.rename(work / "more-pictures" / path.parent.name / f"new-{path.name}")
-    photos.write(work / "few-pictures", FEW, seed=2, sizes=SMALL)
-    for name, pictures, seed in (
-        ("all", "pictures", 0),
-        ("other", "pictures", 1),
-        ("more", "more-pictures", 0),
-        ("few", "few-pictures", 0),
+        path.rename(work / "more-images" / path.parent.name / f"new-{path.name}")
+    photos.write(work / "few-images", FEW, seed=2, sizes=SMALL)
+    for name, images, seed in (
+        ("all", "images", 0),
+        ("other", "images", 1),
+        ("more", "more-images", 0),
+        ("few", "few-images", 0),
     ):
         path = work / f"{name}.yaml"
-        write_params(path, work, {"name": "folder", "folder": str(work / pictures)}, arguments)
+        write_params(path, work, {"name": "folder", "folder": str(work / images)}, arguments)
         yaml = YAML()
         content = yaml.load(path.read_text(encoding="utf-8"))
         content["split"]["seed"] = seed
@@ -97,14 +97,14 @@ def one_round(work: Path, arguments: argparse.Namespace) -> dict[str, float]:
     resumed, computed = extract(work, arguments, "all", "killed")
     found = {"start-up": start_up, "cold": cold, "other split": other, "1% new": more, "killed at 90%": resumed}
     shown = ", ".join(f"{run} {value:.1f} s" for run, value in found.items())
-    print(f"{shown}; resumed: {computed} of {arguments.images} pictures", file=sys.stderr, flush=True)
+    print(f"{shown}; resumed: {computed} of {arguments.images} images", file=sys.stderr, flush=True)
     return found
 
 
 def extract(
     work: Path, arguments: argparse.Namespace, shards: str, cache: str, kill_after: float | None = None
 ) -> tuple[float, int]:
-    """Runs bottleneck-extract; returns seconds and the number of pictures added to the store."""
+    """Runs bottleneck-extract; returns seconds and the number of images added to the store."""
     before = stored(work / cache)
     command = ["env", f"DECANT_CACHE={work / cache}", sys.executable, "-m", "stages.bottleneck_extract"]
     command += ["--params", str(work / f"{shards}.yaml"), "--backbone", arguments.backbone]
@@ -121,7 +121,7 @@ def extract(
 
 
 def stored(cache: Path) -> int:
-    """Returns how many pictures the store holds."""
+    """Returns how many images the store holds."""
     return sum(pq.read_metadata(part).num_rows for part in cache.glob("features/*/*.parquet"))
 
 

@@ -1,6 +1,6 @@
 """The stage fewshot at the size of Caltech-256: seconds and accuracy of each head over all draws and sizes.
 
-Features are generated: 257 classes, 30,607 pictures, 2,048 numbers each, as Inception v3's would be. The accuracies say
+Features are generated: 257 classes, 30,607 images, 2,048 numbers each, as Inception v3's would be. The accuracies say
 only that the problem is neither trivial nor hopeless.
 Run: python -m benchmarks.fewshot_stage [--heads ridge softmax logistic] [--draws 5]
 """
@@ -17,7 +17,7 @@ from benchmarks.extraction import ROOT
 from benchmarks.memory import write_params
 from stages.library.common import artifacts
 
-PICTURES, CLASSES, WIDTH = 30_607, 257, 2048
+IMAGES, CLASSES, WIDTH = 30_607, 257, 2048
 SIZES = [15, 30, 45, 60]
 BACKGROUND = ["256"]
 
@@ -29,16 +29,16 @@ def main() -> None:
     )
     parser.add_argument("--heads", nargs="+", default=["ridge", "softmax", "logistic"])
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--noise", type=float, default=1.2, help="of a picture about its class")
+    parser.add_argument("--noise", type=float, default=1.2, help="of an image about its class")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        half = PICTURES // 2
-        splits = {"train": half, "validation": 0, "test": PICTURES - half}
+        half = IMAGES // 2
+        splits = {"train": half, "validation": 0, "test": IMAGES - half}
         generated.write_features(work / "features", splits, WIDTH, CLASSES, arguments.noise)
         about = {
             "name": "generated",
-            "images": PICTURES,
+            "images": IMAGES,
             "classes": [f"{label:03d}" for label in range(CLASSES)],
             "counts": {split: {f"{label:03d}": 0 for label in range(CLASSES)} for split in splits},
             "shape": {"height_px": [96, 96], "width_px": [96, 96]},
@@ -46,7 +46,7 @@ def main() -> None:
             "rejected": 0,
         }
         artifacts.write_json(work / "dataset.json", about)
-        print(f"{PICTURES:,} x {WIDTH:,}, {CLASSES} classes, {SIZES} of each, {arguments.repeats} repeats")
+        print(f"{IMAGES:,} x {WIDTH:,}, {CLASSES} classes, {SIZES} of each, {arguments.repeats} repeats")
         for head in arguments.heads:
             few = {"heads": [head], "shots": SIZES, "repeats": arguments.repeats, "background": BACKGROUND}
             write_params(work, {"fewshot": few})

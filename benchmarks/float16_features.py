@@ -1,6 +1,6 @@
 """What the rounding of cached features to float16 costs: every head's accuracy with and without it.
 
-Runs a backbone on pictures of a data set's TFRecord shards and keeps its features in float32; half of the pictures
+Runs a backbone on images of a data set's TFRecord shards and keeps its features in float32; half of the images
 train each head, with its section of params.yaml, and half test it. Features are pooled ones and logits, side by side.
 Where a last bit changes a fit (dnn, xgboost), one seed's difference is mostly chance: the mean over --seeds says more.
 Run: python -m benchmarks.float16_features --records data/tfrecord [--images 2000] [--seeds 3] [--heads xgboost]
@@ -65,7 +65,7 @@ def predictions(name: str, section: object, features: np.ndarray, labels: np.nda
 
 
 def float32_features(shards: Path, name: str, section: extraction.Params, images: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns pooled features and logits side by side, float32 (n, dim), of the first training pictures; and labels."""
+    """Returns pooled features and logits side by side, float32 (n, dim), of the first training images; and labels."""
     from stages.library.networks.weights import build_with_weights
 
     size_px = extraction.input_size_px(backbones.lookup(name).BACKBONE, section)
@@ -74,9 +74,9 @@ def float32_features(shards: Path, name: str, section: extraction.Params, images
     plan = Plan(size_px, batch_size, section.flip, section.precision)
     forward = runtimes.lookup("tensorflow").compile(model, plan, ()).forward
     preparation = preprocessing.Preprocessing(size_px, section.central_crop, section.resize)
-    pictures = preprocessing.dataset(tfrecord.find_shards(shards, "train"), preparation, batch_size)
+    batches = preprocessing.dataset(tfrecord.find_shards(shards, "train"), preparation, batch_size)
     blocks, labels = [], []
-    for batch in pictures.take(images // batch_size):  # whole batches, which the graph is made for
+    for batch in batches.take(images // batch_size):  # whole batches, which the graph is made for
         blocks.append(np.hstack(forward(batch["image"])))
         labels.append(batch["label"].numpy())
     return np.concatenate(blocks), np.concatenate(labels)

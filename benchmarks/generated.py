@@ -19,14 +19,14 @@ def write_features(folder: Path, splits: Mapping[str, int], width: int, classes:
     """Writes parquet shards of pooled features and two logits.
 
     Features are as pooled ones are: not negative, correlated, of low effective rank. A class is a point in LATENT
-    dimensions, a picture that point and noise; a random map and a little noise of each column make the features.
+    dimensions, an image that point and noise; a random map and a little noise of each column make the features.
 
     Args:
       folder: to be made.
-      splits: name to number of pictures, which are shared out evenly among the classes.
+      splits: name to number of images, which are shared out evenly among the classes.
       width: of the features.
       classes: their number.
-      noise: standard deviation of a picture about its class, whose points have deviation 1 in each dimension.
+      noise: standard deviation of an image about its class, whose points have deviation 1 in each dimension.
     """
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(classes, LATENT)).astype(np.float32)

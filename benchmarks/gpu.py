@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", usage="%(prog)s [options]", description=__doc__)
     parser.add_argument("--backbone", default="efficientnet_lite0", choices=["efficientnet_lite0", "inception_v3"])
     parser.add_argument("--size", type=int, default=224, help="side of the input in pixels", metavar="PX")
-    parser.add_argument("--images", type=int, default=10_000, metavar="N", help="generated pictures of photo size")
+    parser.add_argument("--images", type=int, default=10_000, metavar="N", help="generated images of photo size")
     parser.add_argument("--rounds", type=int, default=5, metavar="N")
     parser.add_argument("--ways", nargs="+", default=WAYS, metavar="WAY", help="PRECISION-BATCH")
     parser.add_argument("--without-keras", action="store_true")
@@ -103,7 +103,7 @@ def compare(way: str, work: Path, arguments: argparse.Namespace, precision: str,
     raw = raw_forward(worker, plan, len(index.keys))
     ways: dict[str, Callable[[], tuple[float, int]]] = {"raw": raw, "decoding": decoding(job), "ours": ours}
     if not arguments.without_keras:
-        ways["keras"] = keras_predict(job, work / "pictures")
+        ways["keras"] = keras_predict(job, work / "images")
     speeds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(arguments.rounds):
         for name in list(ways) if number % 2 == 0 else reversed(list(ways)):
@@ -144,7 +144,7 @@ def raw_forward(worker: "Worker", plan: "Plan", images: int) -> Callable[[], tup
 
 
 def decoding(job: "Job") -> Callable[[], tuple[float, int]]:
-    """The pictures decoded on all cores, blocks of them on each: what there is to do on the CPU in any case."""
+    """The images decoded on all cores, blocks of them on each: what there is to do on the CPU in any case."""
     import tensorflow as tf
 
     from stages.library.common import tensorflow_runtime
@@ -177,7 +177,7 @@ def decoding(job: "Job") -> Callable[[], tuple[float, int]]:
     return run
 
 
-def keras_predict(job: "Job", pictures: Path) -> Callable[[], tuple[float, int]]:
+def keras_predict(job: "Job", folder: Path) -> Callable[[], tuple[float, int]]:
     """Keras' own way, in batches of the same size."""
     import keras
 
@@ -193,7 +193,7 @@ def keras_predict(job: "Job", pictures: Path) -> Callable[[], tuple[float, int]]
     def run() -> tuple[float, int]:
         start = time.perf_counter()
         dataset = keras.utils.image_dataset_from_directory(
-            str(pictures), labels=None, image_size=side, batch_size=plan.batch_size, shuffle=False, verbose=False
+            str(folder), labels=None, image_size=side, batch_size=plan.batch_size, shuffle=False, verbose=False
         )
         images = len(model.predict(dataset, verbose=0))
         return time.perf_counter() - start, images

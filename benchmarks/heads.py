@@ -43,8 +43,8 @@ def main() -> None:
     def ours(name: str) -> float:
         module, section = heads.lookup(name), settings[name]
         data = features[train], labels[train], num_classes
-        chosen = module.cross_validate(*data, folds, section, 0).chosen
-        head = module.fit(*data, section, 0, chosen)
+        best_params = module.cross_validate(*data, folds, section, 0).best_params
+        head = module.fit(*data, section, 0, best_params)
         return metrics.top1_accuracy(head.logits(features[test]), labels[test])
 
     def reference(name: str) -> float:

@@ -1,4 +1,4 @@
-"""Peak memory at ten times the pictures: extraction, and every head's training, as stages in processes of their own.
+"""Peak memory at ten times the images: extraction, and every head's training, as stages in processes of their own.
 
 Anonymous memory is what a process holds for itself; pages of files that it maps can be dropped, so they don't count
 (both are printed). Linux only. Run: python -m benchmarks.memory [--images 7000 70000] [--ways extract ridge ...]
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, nargs=2, default=[7000, 70000])
     parser.add_argument("--ways", nargs="+", default=["extract", *HEADS], choices=["extract", *HEADS], metavar="WAY")
     arguments = parser.parse_args()
-    print(f"{'':10s} {'pictures':>10s} {'seconds':>8s} {'anonymous':>10s} {'resident':>10s}   ratio of anonymous")
+    print(f"{'':10s} {'images':>10s} {'seconds':>8s} {'anonymous':>10s} {'resident':>10s}   ratio of anonymous")
     for way in arguments.ways:
         peaks = []
         for count in arguments.images:
@@ -46,9 +46,9 @@ def main() -> None:
 
 
 def extraction(work: Path, count: int) -> list[str]:
-    """Makes small pictures as TFRecords; returns the command of bottleneck-extract at 96 px."""
-    photos.write(work / "pictures", count, sizes=((32, 32),))
-    changes = {"dataset": {"name": "folder", "folder": str(work / "pictures")}, "extract": {"input_size_px": 96}}
+    """Makes small images as TFRecords; returns the command of bottleneck-extract at 96 px."""
+    photos.write(work / "images", count, sizes=((32, 32),))
+    changes = {"dataset": {"name": "folder", "folder": str(work / "images")}, "extract": {"input_size_px": 96}}
     write_params(work, changes)
     run_stage("fetch", "--params", work / "params.yaml", "--out", work / "raw")
     options = ["--params", work / "params.yaml", "--raw", work / "raw", "--out", work / "tfrecord"]

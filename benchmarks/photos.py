@@ -16,8 +16,8 @@ def write(folder: Path, count: int, seed: int = 0, sizes: tuple[tuple[int, int],
 
     Args:
       folder: made where it is missing.
-      count: of pictures, shared out among CLASSES classes.
-      seed: of the pixels; another seed gives other pictures.
+      count: of images, shared out among CLASSES classes.
+      seed: of the pixels; another seed gives other images.
       sizes: (width, height) in pixels, in turn.
     """
     rng = np.random.default_rng(seed)
@@ -26,15 +26,15 @@ def write(folder: Path, count: int, seed: int = 0, sizes: tuple[tuple[int, int],
         width, height = sizes[number % len(sizes)]
         small = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
         small[..., label % 3] = small[..., label % 3] // 2 + 12 * label
-        picture = np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC), np.int16)
+        image = np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC), np.int16)
         noise = rng.integers(-12, 13, (height, width, 1), dtype=np.int16)
         path = folder / f"class_{label}" / f"{number:06d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.clip(picture + noise, 0, 255).astype(np.uint8)).save(path, quality=90)
+        Image.fromarray(np.clip(image + noise, 0, 255).astype(np.uint8)).save(path, quality=90)
 
 
 def write_copies(folder: Path, count: int, originals: int = 500) -> None:
-    """Writes `folder/CLASS/NUMBER.jpg`, `count` files that differ by some bytes after the JPEG's end, of few pictures.
+    """Writes `folder/CLASS/NUMBER.jpg`, `count` files that differ by some bytes after the JPEG's end, of few images.
 
     Much faster than `write`, and as much work to hash, decode and shrink.
     """

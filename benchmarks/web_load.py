@@ -1,7 +1,7 @@
 """Crowds at the web page: how many requests at once are answered, what becomes of the others, and the server's memory.
 
-Starts the server with its default limits on a free port of this machine, and talks to no other. What is refused must be
-refused with status 503; afterwards a single request must be answered as before. Linux only. Costs some minutes.
+Starts the server with its default limits on a free port of this machine, and talks to no other. What is too much
+must be rejected with status 503; afterwards a single request must be answered as before. Linux only. Costs some minutes.
 Run: python -m benchmarks.web_load [--project FOLDER] [--requests 100 1000] [--megapixels 0.1 12]
 """
 
@@ -27,7 +27,7 @@ START_SECONDS, ANSWER_SECONDS = 300, 180
 NO_ANSWER = "none"
 HEAD = "POST /classify HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
 HEAD += "Content-Type: multipart/form-data; boundary=x\r\n"
-PART = b'--x\r\nContent-Disposition: form-data; name="picture"; filename="a.jpg"\r\n\r\n'
+PART = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n'
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,10 @@ def main() -> None:
         timer.cancel()
         if not address.port:
             raise SystemExit("the server did not start")
-        print("| requests at once | picture | answered | refused (503) | no answer | last after | before | peak |")
+        print("| requests at once | image | answered | rejected (503) | no answer | last after | before | peak |")
         print("|---|---|---|---|---|---|---|---|")
         for megapixels in arguments.megapixels:
-            content = picture(megapixels)
+            content = image(megapixels)
             for count in arguments.requests:
                 found = send(server.pid, address.port, request(content), count)
                 row = [f"{found.statuses[status]:,}" for status in ("200", "503", NO_ANSWER)]
@@ -107,7 +107,7 @@ def main() -> None:
                 print(f"| {count:,} | {shown} | {' | '.join(row)} | {found.seconds:.1f} s | {memory} |", flush=True)
                 if set(found.statuses) - {"200", "503", NO_ANSWER}:
                     raise SystemExit(f"other answers: {found.statuses}")
-                if send(server.pid, address.port, request(picture(0.1)), 1).statuses != {"200": 1}:
+                if send(server.pid, address.port, request(image(0.1)), 1).statuses != {"200": 1}:
                     raise SystemExit("it does not recover")
     finally:
         timer.cancel()
@@ -115,7 +115,7 @@ def main() -> None:
         server.wait(60)
 
 
-def picture(megapixels: float) -> bytes:
+def image(megapixels: float) -> bytes:
     """Returns a JPEG of 4:3 with fine detail, about 0.4 bytes a pixel."""
     width = round((megapixels * 1e6 * 4 / 3) ** 0.5)
     height = round(width * 3 / 4)

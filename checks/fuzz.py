@@ -1,7 +1,7 @@
 """Fuzzes every reader of bytes from outside: python -m checks.fuzz [--seconds 60] [--readers tar ...].
 
 Hostile files and variants of valid ones (fuzz_mutations.py, fuzz_structures/) are read in a process of its own for each
-reader, under limits of time and memory. What is neither accepted whole nor refused as documented is
+reader, under limits of time and memory. What is neither accepted whole nor rejected as documented is
 a crash, and so is the start of another program; what takes longer than --hang-seconds is a hang. Prints a row a reader.
 The long run is --seconds 1200: 20 CPU minutes a reader, seven hours.
 """
@@ -29,7 +29,7 @@ KEPT_CPU_SECONDS = 0.05  # slower ones are no seeds: their variants would be as 
 KEPT_FAILURES = 3
 REPORT_SECONDS = 0.2
 STARTING_SECONDS = 300.0
-STATE = "<QQQd"  # number of the next variant; accepted and refused since the last report; CPU seconds
+STATE = "<QQQd"  # number of the next variant; accepted and rejected since the last report; CPU seconds
 STATE_BYTES = struct.calcsize(STATE)
 
 
@@ -38,13 +38,13 @@ class Outcome:
     """What came of fuzzing a reader.
 
     Attributes:
-      accepted, refused: numbers of variants.
+      accepted, rejected: numbers of variants.
       failures: number of variants by kind and reason: "crash: KeyError at records.py:210", "hang".
       cpu_seconds: of the processes that read them, their start left out.
     """
 
     accepted: int = 0
-    refused: int = 0
+    rejected: int = 0
     failures: collections.Counter[str] = field(default_factory=collections.Counter)
     cpu_seconds: float = 0.0
 
@@ -54,7 +54,7 @@ class Outcome:
 
     @property
     def cases(self) -> int:
-        return self.accepted + self.refused + self.failures.total()
+        return self.accepted + self.rejected + self.failures.total()
 
 
 def main() -> None:
@@ -69,12 +69,12 @@ def main() -> None:
     arguments = parser.parse_args()
     failed = False
     print(
-        f"{'reader':13}{'cases':>10}{'accepted':>10}{'refused':>10}{'crashes':>9}{'hangs':>7}{'CPU s':>8}", flush=True
+        f"{'reader':13}{'cases':>10}{'accepted':>10}{'rejected':>10}{'crashes':>9}{'hangs':>7}{'CPU s':>8}", flush=True
     )
     for name in arguments.readers:
         outcome = fuzz(name, arguments.seconds, arguments.hang_seconds, arguments.seed, arguments.keep)
         hangs = outcome.hangs
-        counts = f"{outcome.cases:10,}{outcome.accepted:10,}{outcome.refused:10,}"
+        counts = f"{outcome.cases:10,}{outcome.accepted:10,}{outcome.rejected:10,}"
         bad = f"{outcome.failures.total() - hangs:9,}{hangs:7,}"
         print(f"{name:13}{counts}{bad}{outcome.cpu_seconds:8.1f}", flush=True)
         for reason, count in outcome.failures.most_common():
@@ -116,9 +116,9 @@ def fuzz(name: str, seconds: float, hang_seconds: float = 30.0, seed: int = 0, k
             if not current.exists():  # it never came to the first variant
                 break
             # What it had not yet reported stands before the variant that it ended with.
-            number, accepted, refused, spent = struct.unpack(STATE, (content := current.read_bytes())[:STATE_BYTES])
+            number, accepted, rejected, spent = struct.unpack(STATE, (content := current.read_bytes())[:STATE_BYTES])
             outcome.accepted += accepted
-            outcome.refused += refused
+            outcome.rejected += rejected
             outcome.cpu_seconds += max(before + spent - outcome.cpu_seconds, 0)
             _save(keep, name, reason, content[STATE_BYTES:])
     return outcome
@@ -132,9 +132,9 @@ def _watch(pipe: Connection, outcome: Outcome, hang_seconds: float) -> str | Non
             message = pipe.recv()
             if message is None:
                 return None
-            accepted, refused, failures, cpu_seconds = message
+            accepted, rejected, failures, cpu_seconds = message
             outcome.accepted += accepted
-            outcome.refused += refused
+            outcome.rejected += rejected
             outcome.failures.update(failures)
             outcome.cpu_seconds = before + cpu_seconds
             patience = hang_seconds
@@ -161,7 +161,7 @@ def _work(name: str, seed: int, number: int, seconds: float, folder: Path, pipe:
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY_BYTES, mapped + MEMORY_BYTES))
     started, reported, first = _cpu_seconds(), time.monotonic(), len(seeds)
-    accepted = refused = 0
+    accepted = rejected = 0
     failures: collections.Counter[str] = collections.Counter()
     while (spent := _cpu_seconds() - started) < seconds or number < len(hostile):
         if number < len(hostile):
@@ -169,7 +169,7 @@ def _work(name: str, seed: int, number: int, seconds: float, folder: Path, pipe:
         else:
             content = fuzz_mutations.variant(seeds, random.Random(f"{name} {seed} {number}"), reader.structural)  # noqa: S311
         number += 1
-        (folder / "current").write_bytes(struct.pack(STATE, number, accepted, refused, spent) + content)
+        (folder / "current").write_bytes(struct.pack(STATE, number, accepted, rejected, spent) + content)
         try:
             try:
                 reader.read(content, folder / "files")
@@ -180,8 +180,8 @@ def _work(name: str, seed: int, number: int, seconds: float, folder: Path, pipe:
             cheap = _cpu_seconds() - started - spent < KEPT_CPU_SECONDS and len(content) <= fuzz_mutations.MAX_BYTES
             if cheap and len(seeds) < first + KEPT_SEEDS:
                 seeds.append(content)
-        except reader.refusals:
-            refused += 1
+        except reader.rejections:
+            rejected += 1
         except Exception as error:  # noqa: BLE001 - whatever else is raised is what we look for
             reason = _reason(error)
             failures[reason] += 1
@@ -189,10 +189,10 @@ def _work(name: str, seed: int, number: int, seconds: float, folder: Path, pipe:
         if number <= len(hostile):
             started = _cpu_seconds() - spent  # the seconds are for what is made up
         if time.monotonic() - reported > REPORT_SECONDS:
-            pipe.send((accepted, refused, dict(failures), spent))
-            accepted, refused, reported = 0, 0, time.monotonic()
+            pipe.send((accepted, rejected, dict(failures), spent))
+            accepted, rejected, reported = 0, 0, time.monotonic()
             failures.clear()
-    pipe.send((accepted, refused, dict(failures), spent))
+    pipe.send((accepted, rejected, dict(failures), spent))
     pipe.send(None)
 
 

@@ -58,7 +58,7 @@ def read_params(content: bytes, folder: Path) -> None:
 
 
 def dataset_seeds(folder: Path) -> list[bytes]:
-    """The dataset.json of six pictures."""
+    """The dataset.json of six images."""
     summary = dataset_summary.Summary()
     for number, split in enumerate((*SPLITS, *SPLITS)):
         text = ("cat", "dog")[number % 2]
@@ -85,9 +85,9 @@ def report_seeds(folder: Path) -> list[bytes]:
     evaluated = about | {"model": MODEL, "kind": "head", "backbone": BACKBONE}
     few = about | {"features": "bottleneck", "repeats": 2, "classes_left_out": []}
     low = {"label_issues": 1, "near_duplicate_pairs": 2, "near_duplicate_pairs_across_splits": 0}
-    audit = about | low | {"pictures": 5, "all_pictures": 9}
-    accuracies = {key: {"mean": 0.5, "std": 0.01} for key in ("top1_accuracy", "mean_class_accuracy")}
-    table = "head,shots,repeat,background,top1_accuracy,mean_class_accuracy\nridge,5,0,with,0.5,0.5\n"
+    audit = about | low | {"images": 5, "all_images": 9}
+    accuracies = {key: {"mean": 0.5, "std": 0.01} for key in ("top1_accuracy", "balanced_accuracy")}
+    table = "head,shots,repeat,background,top1_accuracy,balanced_accuracy\nridge,5,0,with,0.5,0.5\n"
     metrics = (ROOT / "metrics" / BACKBONE / f"{MODEL}.json").read_bytes()
     documents = [
         artifacts.canonical_json(content).encode()

@@ -59,7 +59,7 @@ def limited(memory_bytes: int, cpu_seconds: float, about: str = "") -> Iterator[
         raise
     finally:
         seconds, taken = time.process_time() - started, peak_bytes() - before
-        what = f"{'accepted' if error is None else 'refused'} {about}".strip()
+        what = f"{'accepted' if error is None else 'rejected'} {about}".strip()
         if taken > memory_bytes + allowance.memory_bytes or _out_of_memory(error):
             raise LimitError(f"memory: more than {memory_bytes >> 20} MiB for {what}") from error
         if seconds > cpu_seconds + allowance.cpu_seconds:

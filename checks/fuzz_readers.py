@@ -1,7 +1,7 @@
 """The readers of bytes from outside, as the fuzzer sees them: valid files to start from, and what reading one means.
 
 A reader's function writes the bytes where the code of Decant looks for them and reads them. It returns normally (the
-bytes were accepted), raises one of `REFUSALS` (they were refused as documented) or anything else, which is a defect;
+bytes were accepted), raises one of `REFUSALS` (they were rejected as documented) or anything else, which is a defect;
 that what was accepted is damaged is an AssertionError.
 """
 
@@ -15,16 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
-from checks import fuzz_mutations, fuzz_pictures
-from checks.fuzz_pictures import image
+from checks import fuzz_images, fuzz_mutations
+from checks.fuzz_images import image
 from checks.fuzz_structures import images
-from checks.fuzz_uploads import read_upload, upload_refusals, upload_seeds
+from checks.fuzz_uploads import read_upload, upload_rejections, upload_seeds
 from stages.library.common import artifacts
 from stages.library.common.console import UserError
 from stages.library.extraction.feature_store import FeatureStore, Rows
 from stages.library.features import cache
 from stages.library.features.cache import ShardWriter, Source
-from stages.library.preparation.normalisation import PictureError
+from stages.library.preparation.normalisation import ImageError
 from stages.library.records import index as record_index
 from stages.library.records import tfrecord
 from stages.library.records.tfrecord import Record
@@ -43,15 +43,15 @@ class Reader:
     Attributes:
       seeds: given an empty folder, returns the valid files.
       read: given a variant and a folder of this process, reads it.
-      refusals: what it is documented to raise.
+      rejections: what it is documented to raise.
       structural: changes the structure of such files, where more is known of it than that they are bytes.
-      hostile: makes files that are read before any variant; they may be refused.
+      hostile: makes files that are read before any variant; they may be rejected.
       alone: whether reading starts no other program.
     """
 
     seeds: Callable[[Path], Sequence[bytes]]
     read: Callable[[bytes, Path], object]
-    refusals: tuple[type[Exception], ...] = (UserError,)
+    rejections: tuple[type[Exception], ...] = (UserError,)
     structural: fuzz_mutations.Structural | None = None
     hostile: Callable[[], Iterable[Callable[[], bytes]]] = tuple
     alone: bool = True
@@ -146,7 +146,7 @@ def pickle_seeds(folder: Path) -> list[bytes]:
 
 
 def idx_seeds(folder: Path) -> list[bytes]:
-    """The content of an IDX file of two pictures."""
+    """The content of an IDX file of two images."""
     return [bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4]) + bytes(range(24))]
 
 
@@ -173,15 +173,15 @@ def tar_seeds(folder: Path) -> list[bytes]:
 
 def read_tar(content: bytes, folder: Path) -> None:
     """The members of a tar, plain and within a whole gzip file."""
-    refused = None
+    rejected = None
     for members, stream in ((archives.tar_members, content), (archives.tar_gz_members, gzip.compress(content, 1))):
         try:
             for member in members(io.BytesIO(stream), "archive", 1 << 20):
                 assert member.content is None or len(member.content) <= 1 << 20, "a member within its limit"
         except UserError as error:
-            refused = error
-    if refused:
-        raise refused
+            rejected = error
+    if rejected:
+        raise rejected
 
 
 def zip_seeds(folder: Path) -> list[bytes]:
@@ -191,7 +191,7 @@ def zip_seeds(folder: Path) -> list[bytes]:
         file = io.BytesIO()
         with zipfile.ZipFile(file, "w", kind) as archive:
             inner = gzip.compress(tar_seeds(folder)[0], mtime=0)
-            archive.writestr(f"caltech-101/{caltech101.PICTURES}.tar.gz", inner)
+            archive.writestr(f"caltech-101/{caltech101.IMAGES}.tar.gz", inner)
         found.append(file.getvalue())
     return found
 
@@ -208,8 +208,8 @@ def readers() -> dict[str, Reader]:
     from checks import fuzz_documents, fuzz_weights
 
     return {
-        "picture": Reader(
-            fuzz_pictures.seeds, fuzz_pictures.read, (PictureError,), images.change, lambda: images.hostile().values()
+        "image": Reader(
+            fuzz_images.seeds, fuzz_images.read, (ImageError,), images.change, lambda: images.hostile().values()
         ),
         "tfrecord": Reader(record_seeds, read_records),
         "example": Reader(lambda folder: [tfrecord._serialize(record) for record in RECORDS], read_framed),
@@ -219,7 +219,7 @@ def readers() -> dict[str, Reader]:
         "idx": Reader(idx_seeds, read_idx),
         "tar": Reader(tar_seeds, read_tar),
         "zip": Reader(zip_seeds, read_zip),
-        "upload": Reader(upload_seeds, read_upload, upload_refusals()),
+        "upload": Reader(upload_seeds, read_upload, upload_rejections()),
         **fuzz_documents.readers(),
         **fuzz_weights.readers(),
     }

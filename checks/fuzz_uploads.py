@@ -4,14 +4,14 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from checks.fuzz_pictures import image
+from checks.fuzz_images import image
 
 BOUNDARY = b"----x"
 
 
 def upload_seeds(folder: Path) -> list[bytes]:
     """A form of the web page."""
-    fields = {b'"model"': b"ridge", b'"label"': b"3", b'"picture"; filename="a.png"': image("PNG")}
+    fields = {b'"model"': b"ridge", b'"label"': b"3", b'"image"; filename="a.png"': image("PNG")}
     parts = [b"Content-Disposition: form-data; name=" + name + b"\r\n\r\n" + value for name, value in fields.items()]
     return [b"".join(b"--" + BOUNDARY + b"\r\n" + part + b"\r\n" for part in parts) + b"--" + BOUNDARY + b"--\r\n"]
 
@@ -35,7 +35,7 @@ def read_upload(content: bytes, folder: Path) -> None:
     upload.close()
 
 
-def upload_refusals() -> tuple[type[Exception], ...]:
+def upload_rejections() -> tuple[type[Exception], ...]:
     """Returns what reading a form is documented to raise."""
     from starlette.exceptions import HTTPException
 

@@ -132,7 +132,7 @@ def read_head(content: bytes, folder: Path) -> None:
     for name, part in zip(("head.json", "config.json", WEIGHTS), [*parts, b"", b""], strict=False):
         written(folder / name, part)
     trained = trained_head.load(folder)
-    json.dumps(trained.chosen)
+    json.dumps(trained.best_params)
 
 
 def network_seeds(folder: Path) -> list[bytes]:

@@ -1,14 +1,14 @@
 """Looks for what may be wrong with the data: likely label errors, near-duplicates (also across splits) and outliers.
 
 Reads the TFRecord shards, a backbone's cached features, a head's out-of-fold logits on training + validation and its
-predictions on the test split, so that every probability is that of a model which did not see the picture. Writes a
+predictions on the test split, so that every probability is that of a model which did not see the image. Writes a
 folder, nothing in which changes the data:
   label_issues.csv: key, filename, split, label, likely, label_probability, likely_probability; most doubtful first;
-  near_duplicates.csv: both pictures' key, filename, split and label, and their distance; nearest first;
+  near_duplicates.csv: both images' key, filename, split and label, and their distance; nearest first;
   outliers.csv: key, filename, split, label, typicality in [0, 1]; least typical first;
   label_issues.png, near_duplicates.png, outliers.png: the first ones of each;
-  audit.json: numbers of each and of the pictures looked at, and the data set.
-Costs seconds for thousands of pictures; the time grows with the square of `audit.max_pictures`, some minutes at 50,000.
+  audit.json: numbers of each and of the images looked at, and the data set.
+Costs seconds for thousands of images; the time grows with the square of `audit.max_images`, some minutes at 50,000.
 """
 
 import argparse
@@ -36,13 +36,13 @@ LIKELIEST = 3
 
 @dataclass(frozen=True)
 class Looked:
-    """The pictures that are looked at, a row each.
+    """The images that are looked at, a row each.
 
     Attributes:
       table: key, filename, split, label (class name), row (number of the record over all shards).
       classes: class names.
       labels: int64 (n,).
-      probabilities: float32 (n, classes), by models that did not see the picture.
+      probabilities: float32 (n, classes), by models that did not see the image.
       features: float16 (n, dim), pooled.
     """
 
@@ -70,12 +70,12 @@ def main() -> None:
     distances, neighbours = auditing.nearest(looked.features, settings.neighbours)
     pairs, apart = auditing.near_duplicates(distances, neighbours, settings.near_duplicate)
     scores = auditing.typicality(distances, neighbours)
-    outliers = auditing.outliers(scores, settings.pictures)
+    outliers = auditing.outliers(scores, settings.images)
     splits = looked.table["split"].to_numpy()
     across = int((splits[pairs[:, 0]] != splits[pairs[:, 1]]).sum())
     numbers = {
-        "pictures": len(looked.labels),
-        "all_pictures": total,
+        "images": len(looked.labels),
+        "all_images": total,
         "label_issues": len(issues),
         "near_duplicate_pairs": len(pairs),
         "near_duplicate_pairs_across_splits": across,
@@ -83,15 +83,15 @@ def main() -> None:
     }
     with artifacts.new_folder(arguments.out) as folder:
         write_tables(folder, looked, issues, pairs, apart, scores)
-        shown = (rows[: settings.pictures] for rows in (issues, pairs, outliers))
-        write_pictures(folder, looked, arguments.records, *shown)
+        shown = (rows[: settings.images] for rows in (issues, pairs, outliers))
+        write_images(folder, looked, arguments.records, *shown)
         artifacts.write_json(folder / "audit.json", numbers)
     what = f"{len(issues):,} likely label errors, {len(pairs):,} near-duplicates, {across:,} of them across splits"
     stopwatch.close("audit", f"{what}; see {arguments.out}", len(looked.labels), following="report")
 
 
 def load(arguments: argparse.Namespace, settings: auditing.Params) -> tuple[Looked, int]:
-    """Returns the pictures to look at and the number of all.
+    """Returns the images to look at and the number of all.
 
     Raises:
       UserError: what the stages before wrote does not belong together.
@@ -104,7 +104,7 @@ def load(arguments: argparse.Namespace, settings: auditing.Params) -> tuple[Look
     table = pd.DataFrame(rows, columns=["key", "filename"], dtype=object)  # a name need not be UTF-8
     found = np.concatenate([part.keys for part in parts])
     if not (table["key"].to_list() == found.tolist() == np.concatenate(keys).tolist()):
-        raise UserError(f"{arguments.out_of_fold} and {arguments.records} are of different pictures. Run: dvc repro")
+        raise UserError(f"{arguments.out_of_fold} and {arguments.records} are of different images. Run: dvc repro")
     classes = np.array(parts[0].source.classes, object)
     labels = np.concatenate([part.labels for part in parts])
     table["split"] = np.repeat(tfrecord.SPLITS, [len(part.keys) for part in parts])
@@ -153,10 +153,10 @@ def write_tables(
     _write_csv(folder / "outliers.csv", about.iloc[order].assign(typicality=scores[order]))
 
 
-def write_pictures(
+def write_images(
     folder: Path, looked: Looked, shards: Path, issues: np.ndarray, pairs: np.ndarray, outliers: np.ndarray
 ) -> None:
-    """Writes the three pictures of some rows each."""
+    """Writes the three images of some rows each."""
     wanted = looked.table["row"].to_numpy()[np.unique(np.concatenate([issues, pairs.ravel(), outliers]))]
     pixels = thumbnails(shards, {int(row) for row in wanted})
     names, table = looked.classes, looked.table.reset_index(drop=True)
@@ -180,12 +180,12 @@ def write_pictures(
 
 
 def heading(kind: str, order: str, found: int) -> str:
-    """Returns the title of a picture that shows so many; an empty picture says why it is."""
+    """Returns the title of an image that shows so many; an empty image says why it is."""
     return f"{kind}, {order}" if found else f"{kind}: none found"
 
 
 def thumbnails(shards: Path, rows: Container[int]) -> dict[int, np.ndarray]:
-    """Returns some pictures by the number of their record, uint8 (height, width, 3), small."""
+    """Returns some images by the number of their record, uint8 (height, width, 3), small."""
     return {
         row: thumbnail(record.encoded, mosaics.CARD_PX)
         for row, record in enumerate(every_record(shards))

@@ -3,7 +3,7 @@
 Reads the TFRecord shards and either a head with its backbone's cached features, or a trained network. Writes a metrics
 file (nested numbers) and a folder: predictions.parquet, confusion.csv, per_class.csv, reliability.csv, curve.csv,
 predictions.png, mistakes.png and evaluation.json. Costs seconds for a head, which needs no TensorFlow; one forward pass
-per test picture for a network, two where fine-tuning trained BatchNorm: one in training mode, as the published system
+per test image for a network, two where fine-tuning trained BatchNorm: one in training mode, as the published system
 was evaluated, by mistake.
 """
 
@@ -46,7 +46,7 @@ def main() -> None:
     stopwatch.close(
         "evaluate",
         f"{evaluated}: top-1 {numbers['top1_accuracy']:.4f} [{interval['low']:.4f}, {interval['high']:.4f}] "
-        f"on {numbers['num_examples']:,} test pictures",
+        f"on {numbers['num_examples']:,} test images",
         numbers["num_examples"],
         following="report",
     )
@@ -65,7 +65,7 @@ def predict_by_head(folder: Path, features_folder: Path) -> tuple[Model, Predict
 
 
 def predict_by_network(folder: Path, shards: Path) -> tuple[Model, Predictions]:
-    """Returns a network's logits on the test pictures, where BatchNorm was fine-tuned also those of training mode."""
+    """Returns a network's logits on the test images, where BatchNorm was fine-tuned also those of training mode."""
     from stages.library.records import tfrecord  # TensorFlow: heads do without it
     from stages.library.training import trained_network
 

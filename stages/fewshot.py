@@ -1,4 +1,4 @@
-"""Stage fewshot: n random pictures of each class (shots) train a head on cached features, all the rest test it.
+"""Stage fewshot: n random images of each class (shots) train a head on cached features, all the rest test it.
 
 An instance for each of `backbones`, `fewshot.heads` and `fewshot.shots`. Reads the parquet files of all splits under
 --bottlenecks, and dataset.json under --records. Writes a metrics file, means and deviations over the repeats, and a
@@ -42,10 +42,10 @@ def main() -> None:
     section = sections[args.head]
     features = cache.load(args.bottlenecks, SPLITS, section.features)
     everything = fewshot.distinct(features.keys, features.labels, features.source.classes)
-    pictures, small = fewshot.large_enough(everything, args.shots)
+    images, small = fewshot.large_enough(everything, args.shots)
     if small:
-        console.say(f"fewshot: {args.shots} and one to test are more pictures than these have: {', '.join(small)}")
-    groups = fewshot.variants(pictures, settings.background)
+        console.say(f"fewshot: {args.shots} and one to test are more images than these have: {', '.join(small)}")
+    groups = fewshot.variants(images, settings.background)
     fits = fewshot.run(args.head, section, args.shots, features.values, groups, settings)
     scores = list(progress(fits, f"few-shot {args.head}", "fits", settings.repeats * len(groups)))
     numbers = fewshot.summarise(scores)
@@ -66,8 +66,8 @@ def main() -> None:
         artifacts.write_json(out / "fewshot.json", about)
     artifacts.write_json(args.metrics, numbers)
     accuracy, copies = numbers["top1_accuracy"], len(features.keys) - len(everything.keys)
-    what = f"{args.head} on {args.backbone}, {args.shots} pictures of each class: top-1 {accuracy['mean']:.4f} ± "
-    what += f"{accuracy['std']:.4f}, {len(pictures.keys):,} pictures, {copies:,} copies left out"
+    what = f"{args.head} on {args.backbone}, {args.shots} images of each class: top-1 {accuracy['mean']:.4f} ± "
+    what += f"{accuracy['std']:.4f}, {len(images.keys):,} images, {copies:,} copies left out"
     stopwatch.close("fewshot", what, sum(score.n_test for score in scores), following="report")
 
 

@@ -7,8 +7,8 @@ trains everything: see `library/finetuning.py`.
 
 Reads the TFRecord shards, the cached features and the backbone's weights. Writes a folder of `best.weights.h5`,
 `last.weights.h5`, `config.json`, `curve.csv`, `variables.csv` (each variable frozen or trained, restored or fresh),
-`trained_on.parquet` (keys of training and validation pictures) and DVCLive's `dvclive/`. Costs about three forward
-passes a picture and epoch; killed, it goes on after the last epoch.
+`trained_on.parquet` (keys of training and validation images) and DVCLive's `dvclive/`. Costs about three forward
+passes an image and epoch; killed, it goes on after the last epoch.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Compares all models: a leaderboard as CSV and Markdown, and one self-contained HTML page with the pictures.
+"""Compares all models: a leaderboard as CSV and Markdown, and one self-contained HTML page with the images.
 
 Reads the metrics files and evaluation folders of the models and few-shot runs that params.yaml lists, and the data
 set's dataset.json. Results on another data set or split are left out, and named. Where results on the data set are
@@ -55,7 +55,7 @@ def main() -> None:
     console.say(*"\n".join(tables.values()).split("\n"), *left_out)
     console.say(
         f"report: {len(results)} models, {len(left_out)} left out, {arguments.out}; {stopwatch.seconds():.1f} s",
-        f"Next: open {arguments.out / 'index.html'} in a browser, or try a model: python -m app.predict PICTURE",
+        f"Next: open {arguments.out / 'index.html'} in a browser, or try a model: python -m app.predict IMAGE",
     )
 
 

@@ -1,8 +1,8 @@
-"""Turns the pictures of a data set into TFRecord shards.
+"""Turns the images of a data set into TFRecord shards.
 
 Reads `data/raw` (and `dataset.folder` for the data set `folder`). Writes a folder of `SPLIT-00000-of-00004.tfrecord`,
 `labels.txt`, `dataset.json` (counts, sizes, pixel statistics, duplicates) and `rejected.csv` (what was left out, and
-why), and a picture of ten random images of each class. Costs one decoding of every picture.
+why), and an image of ten random images of each class. Costs one decoding of every image.
 """
 
 import heapq
@@ -17,19 +17,19 @@ from stages.library.preparation import normalisation, splits
 from stages.library.preparation import summary as dataset_summary
 from stages.library.preparation.decoding_process import MAX_FILES, SHARED_BYTES
 from stages.library.preparation.decoding_workers import Workers
-from stages.library.preparation.name_filter import Inclusion
-from stages.library.preparation.normalisation import Normalised, PictureError
+from stages.library.preparation.name_filter import NameFilter
+from stages.library.preparation.normalisation import ImageError, Normalised
 from stages.library.preparation.sharding import Spool
 from stages.library.records.tfrecord import SPLITS, Record
 from stages.library.settings import load_params
 from stages.library.sources import contract as datasets
-from stages.library.sources.contract import Picture, Stray
+from stages.library.sources.contract import SourceImage, Stray
 
 SAMPLES = 10
 
 
 class Samples:
-    """Ten random pictures of each class, the same ones in whatever order pictures arrive."""
+    """Ten random images of each class, the same ones in whatever order images arrive."""
 
     def __init__(self) -> None:
         self._kept: dict[str, list[tuple[float, str, bytes]]] = {}
@@ -60,12 +60,12 @@ def main() -> None:
     summary, samples = dataset_summary.Summary(), Samples()
     with artifacts.new_folder(arguments.out) as folder:
         spool = Spool(folder, tfrecord.shards)
-        inclusion = Inclusion(tfrecord.include)
-        found = included(datasets.lookup(dataset.name).read(dataset, arguments.raw), inclusion)
+        name_filter = NameFilter(tfrecord.include)
+        found = included(datasets.lookup(dataset.name).read(dataset, arguments.raw), name_filter)
         for item, outcome in console.progress(normalise_all(found), "tfrecord", "images"):
             if isinstance(item, Stray):
                 summary.reject(item.name, item.reason)
-            elif isinstance(outcome, PictureError):
+            elif isinstance(outcome, ImageError):
                 summary.reject(item.name, str(outcome), item.text)
             elif outcome is not None:
                 split = splits.split_of(outcome.key, item.split, settings["split"], item.place)
@@ -73,19 +73,19 @@ def main() -> None:
                 spool.add(split, record)
                 summary.add(split, record, outcome.values, item.place.file if item.place else None)
                 samples.add(record)
-        inclusion.check()
+        name_filter.check()
         summary.check(tfrecord.max_rejected)
         counts = dict.fromkeys(SPLITS, 0)
         for split, count in spool.write_shards(summary.classes()):
             counts[split] += count
         dataset_summary.write_labels(folder / "labels.txt", summary.classes())
-        artifacts.write_json(folder / "dataset.json", summary.content(dataset.name, inclusion.skipped))
+        artifacts.write_json(folder / "dataset.json", summary.content(dataset.name, name_filter.skipped))
         summary.write_rejected(folder / "rejected.csv")
     mosaics.write_samples(arguments.examples, samples.encoded())
     if untrained := summary.untrained_classes():
-        console.say(f"tfrecord: no training picture of: {', '.join(untrained)}")
+        console.say(f"tfrecord: no training image of: {', '.join(untrained)}")
     if several := summary.in_several_classes():
-        console.say(f"tfrecord: {several:,} pictures stand in several classes, byte for byte")
+        console.say(f"tfrecord: {several:,} images stand in several classes, byte for byte")
     shown = ", ".join(f"{count:,} {split}" for split, count in counts.items())
     stopwatch.close(
         "tfrecord",
@@ -95,15 +95,15 @@ def main() -> None:
     )
 
 
-def included(found: Iterable[Picture | Stray], inclusion: Inclusion) -> Iterator[Picture | Stray]:
-    """Yields the pictures that are used, and all strays."""
-    return (item for item in found if isinstance(item, Stray) or inclusion.takes(item.name))
+def included(found: Iterable[SourceImage | Stray], name_filter: NameFilter) -> Iterator[SourceImage | Stray]:
+    """Yields the images that are used, and all strays."""
+    return (item for item in found if isinstance(item, Stray) or name_filter.takes(item.name))
 
 
 def normalise_all(
-    found: Iterable[Picture | Stray],
-) -> Iterator[tuple[Picture | Stray, Normalised | PictureError | None]]:
-    """Yields each item in order with its normalised picture, or the error; decoded on all cores.
+    found: Iterable[SourceImage | Stray],
+) -> Iterator[tuple[SourceImage | Stray, Normalised | ImageError | None]]:
+    """Yields each item in order with its normalised image, or the error; decoded on all cores.
 
     Few items are in memory at once, two for each core and one, for each may be a file of 256 MiB or 100 megapixels.
     Small files count together.
@@ -117,12 +117,12 @@ def normalise_all(
                 outcomes = normalise(batch, workers) if batch else []
 
 
-def batches(found: Iterable[Picture | Stray]) -> Iterator[list[Picture | Stray]]:
+def batches(found: Iterable[SourceImage | Stray]) -> Iterator[list[SourceImage | Stray]]:
     """Yields the items in order, alone, but for small files that come one after another."""
-    batch: list[Picture | Stray] = []
+    batch: list[SourceImage | Stray] = []
     left_bytes = SHARED_BYTES
     for item in found:
-        size = len(item.content) if isinstance(item, Picture) and isinstance(item.content, bytes) else SHARED_BYTES
+        size = len(item.content) if isinstance(item, SourceImage) and isinstance(item.content, bytes) else SHARED_BYTES
         if batch and size > left_bytes:
             yield batch
             batch, left_bytes = [], SHARED_BYTES
@@ -135,22 +135,22 @@ def batches(found: Iterable[Picture | Stray]) -> Iterator[list[Picture | Stray]]
         yield batch
 
 
-def normalise(batch: list[Picture | Stray], workers: Workers) -> Sequence[Normalised | PictureError | None]:
-    """Returns what became of the first items of a batch: the picture, its error, or None for what is no picture."""
+def normalise(batch: list[SourceImage | Stray], workers: Workers) -> Sequence[Normalised | ImageError | None]:
+    """Returns what became of the first items of a batch: the image, its error, or None for what is no image."""
     first = batch[0]
     if isinstance(first, Stray):
         return [None]
-    files = [item.content for item in batch if isinstance(item, Picture) and isinstance(item.content, bytes)]
+    files = [item.content for item in batch if isinstance(item, SourceImage) and isinstance(item.content, bytes)]
     if files:
         return workers.normalise_some(files)
     try:
         return [normalisation.normalise(first.content)]  # pixels that a data set's module has read are no file any more
-    except PictureError as error:
+    except ImageError as error:
         return [error]
 
 
-def to_record(picture: Picture, normalised: Normalised) -> Record:
-    """Returns the record of a picture; the label is filled in when all classes are known."""
+def to_record(image: SourceImage, normalised: Normalised) -> Record:
+    """Returns the record of an image; the label is filled in when all classes are known."""
     return Record(
         key=normalised.key,
         encoded=normalised.encoded,
@@ -158,8 +158,8 @@ def to_record(picture: Picture, normalised: Normalised) -> Record:
         height=normalised.height,
         width=normalised.width,
         label=0,
-        text=picture.text,
-        filename=picture.name,
+        text=image.text,
+        filename=image.name,
     )
 
 

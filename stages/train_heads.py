@@ -6,7 +6,7 @@ Reads the parquet files of training and validation under --bottlenecks. Writes a
     calibration error out of fold, before and after temperature scaling (one parameter, fitted on the same rows);
   curve.csv: step, series, accuracy, loss, averaged over the folds;
   out_of_fold.parquet: key, label and calibrated logits of each example by the head that did not see its fold, NaN where
-    every head saw it (`cross_validation.held_out`).
+    every head saw it (`cross_validation.holdout_fraction`).
 Costs on digits (1,400 x 1,280 features) and 2 cores: seconds for ridge, logistic and softmax, about a minute for dnn or
 xgboost.
 """
@@ -48,7 +48,7 @@ def main() -> None:
     validation = module.cross_validate(*data, fold_of, head_params, fold_params.seed)
     head = validation.head
     if head is None:
-        head = module.fit(*data, head_params, fold_params.seed, validation.chosen)
+        head = module.fit(*data, head_params, fold_params.seed, validation.best_params)
     held_out = fold_of != folds.NEVER
     scored = validation.logits[held_out], features.labels[held_out]
     temperature = calibration.fit_temperature(*scored) if fold_params.temperature_scaling else 1.0
@@ -69,7 +69,7 @@ def main() -> None:
     with artifacts.new_folder(args.out) as out:
         dim = features.values.shape[1]
         kind = head_params.features
-        TrainedHead(args.head, head, kind, dim, features.source, validation.chosen, temperature).save(out)
+        TrainedHead(args.head, head, kind, dim, features.source, validation.best_params, temperature).save(out)
         numbers = {"top1_accuracy": accuracy, "expected_calibration_error": calibration_error}
         artifacts.write_json(out / "cross_validation.json", numbers)
         _write_curve(out / "curve.csv", validation.curve)
@@ -84,19 +84,19 @@ def _check(features: cache.Features, fold_of: np.ndarray, fold_params: folds.Par
     present = np.unique(features.labels)
     if len(present) < 2:
         names = [features.source.classes[label] for label in present]
-        raise UserError(f"training + validation must have pictures of at least 2 classes. Received: {names}")
-    if head in fold_params.held_out:
+        raise UserError(f"training + validation must have images of at least 2 classes. Received: {names}")
+    if head in fold_params.holdout_fraction:
         if len(np.unique(fold_of)) < 2:
             raise UserError(
-                f"`cross_validation.held_out.{head}` must leave some of the {len(fold_of)} pictures to train on and "
-                f"some to validate. Received: {fold_params.held_out[head]}"
+                f"`cross_validation.holdout_fraction.{head}` must leave some of the {len(fold_of)} images to train "
+                f"on and some to validate. Received: {fold_params.holdout_fraction[head]}"
             )
         return
     empty = np.flatnonzero(np.bincount(fold_of, minlength=fold_params.folds) == 0)
     if len(empty):
         raise UserError(
-            f"`cross_validation.folds`: every fold must have a picture. Received: {fold_params.folds} folds for "
-            f"{len(fold_of)} pictures, fold {empty[0]} is empty. Choose fewer folds, another seed or add pictures"
+            f"`cross_validation.folds`: every fold must have an image. Received: {fold_params.folds} folds for "
+            f"{len(fold_of)} images, fold {empty[0]} is empty. Choose fewer folds, another seed or add images"
         )
 
 

@@ -2,7 +2,7 @@
 
 The published network and recipe (Kostadinov 2017-04-23, 0.6734 on CIFAR-10) and others: see `library/scratch.py`. Reads
 the TFRecord shards. Writes a folder of `best.weights.h5`, `last.weights.h5`, `config.json`, `curve.csv`,
-`trained_on.parquet` (keys of training and validation pictures) and DVCLive's `dvclive/`. Killed, it goes on after the
+`trained_on.parquet` (keys of training and validation images) and DVCLive's `dvclive/`. Killed, it goes on after the
 last epoch.
 """
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import ROOT, change, write_pictures
+from conftest import ROOT, change, write_images
 from ruamel.yaml import YAML
 
 HEADS = ("ridge", "logistic", "xgboost")
@@ -23,7 +23,7 @@ SMALL = {
     "fewshot.shots": [5],
     "fewshot.repeats": 2,
     "finetune.epochs": 2,
-    "finetune.trained_blocks": 2,
+    "finetune.unfrozen_blocks": 2,
     "scratch.epochs": 2,
     "evaluate.bootstrap_samples": 1000,
 }
@@ -50,7 +50,7 @@ class Project:
                 shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
             elif source.exists():
                 shutil.copy(source, target)
-        write_pictures(folder / "data" / "pictures", per_class=25)
+        write_images(folder / "data" / "pictures", per_class=25)
         self.set(SMALL)
         self.git("init", "-q")
         self.commit()

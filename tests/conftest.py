@@ -94,8 +94,8 @@ def _own_cache(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("DECANT_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
-def write_pictures(folder, per_class=12, classes=("cat", "dog", "emu"), size_px=24, seed=0):
-    """Writes a folder of small PNG pictures by class, each class with a colour of its own under noise."""
+def write_images(folder, per_class=12, classes=("cat", "dog", "emu"), size_px=24, seed=0):
+    """Writes a folder of small PNG images by class, each class with a colour of its own under noise."""
     rng = np.random.default_rng(seed)
     for label, name in enumerate(classes):
         (folder / name).mkdir(parents=True, exist_ok=True)

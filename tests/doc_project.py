@@ -1,4 +1,4 @@
-"""A project of few pictures and short trainings on which the commands of README and docs are run."""
+"""A project of few images and short trainings on which the commands of README and docs are run."""
 
 import csv
 import functools
@@ -25,11 +25,11 @@ SIZES = {
     "fewshot.heads": ["ridge"],
     "fewshot.shots": [2],
     "fewshot.folds": 2,
-    "finetune.trained_blocks": 1,
+    "finetune.unfrozen_blocks": 1,
     "finetune.head_epochs": 2,
     "evaluate.bootstrap_samples": 100,
-    "evaluate.pictures": 2,
-    "audit.pictures": 2,
+    "evaluate.images": 2,
+    "audit.images": 2,
 }
 
 

@@ -14,7 +14,7 @@ from stages.library.evaluation import evaluation
 from stages.library.evaluation.evaluation import Model, Predictions
 from stages.library.records import leakage, tfrecord
 
-PARAMS = evaluation.Params(bootstrap_samples=1000, pictures=4, seed=0)
+PARAMS = evaluation.Params(bootstrap_samples=1000, images=4, seed=0)
 
 
 def write_shards(folder, classes, labels, seed=0):
@@ -39,7 +39,7 @@ def write_shards(folder, classes, labels, seed=0):
         "classes": list(classes),
         "counts": {"train": dict.fromkeys(classes, 0), "validation": dict.fromkeys(classes, 0), "test": counts},
         "shape": {"height_px": [12, 12], "width_px": [9, 13]},
-        "duplicates": {"pictures": 0, "across_official_split": 0, "across_validation": 0, "in_several_classes": 0},
+        "duplicates": {"images": 0, "across_official_split": 0, "across_validation": 0, "in_several_classes": 0},
         "rejected": 3,
         "seed": seed,
     }
@@ -63,9 +63,9 @@ def write_model(folder, kind="head"):
         content = {"top1_accuracy": {"mean": 0.91234567, "std": 0.01}}
         (folder / "cross_validation.json").write_text(json.dumps(content))
         (folder / "head.json").write_text(json.dumps({"features": "bottleneck"}))
-        write_trained_on(folder / leakage.OF_HEAD, [artifacts.sha256_bytes(b"a training picture")])
+        write_trained_on(folder / leakage.OF_HEAD, [artifacts.sha256_bytes(b"a training image")])
     else:
-        leakage.write(folder, [artifacts.sha256_bytes(b"a training picture")])
+        leakage.write(folder, [artifacts.sha256_bytes(b"a training image")])
     return folder
 
 

@@ -30,7 +30,7 @@ WRONG = {
 
 
 def files(text):
-    """Returns whole files by kind: bytes that no rule on keys is needed to refuse, but for a byte order mark."""
+    """Returns whole files by kind: bytes that no rule on keys is needed to reject, but for a byte order mark."""
     whole = text.encode()
     return {
         "empty": b"",

@@ -178,7 +178,7 @@ def large_png(side):
 
 
 def row(width, kind="PNG"):
-    """A picture of one row."""
+    """An image of one row."""
     return encode(Image.new("L", (width, 1)), kind)
 
 
@@ -188,8 +188,8 @@ MEGAPIXELS, ROW = "more than 100 megapixels", "more than 65,535 pixels in a row:
 
 # Name -> (what makes the file, how the reason begins or what it holds).
 FILES = {
-    "PostScript in IPTC": (lambda: iptc(POSTSCRIPT), "not a picture"),
-    "picture in IPTC": (lambda: iptc(encode(photo(), "PNG")), "not a picture"),
+    "PostScript in IPTC": (lambda: iptc(POSTSCRIPT), "not an image"),
+    "image in IPTC": (lambda: iptc(encode(photo(), "PNG")), "not an image"),
     "JPEG of too many scans": (lambda: scans(800, 101), "more than 100 scans: 101"),
     "JPEG of too many pixels in its scans": (lambda: scans(8000, 60), "more than 2,500,000,000 pixels in all scans"),
     "JPEG whose scans hide behind garbage": (lambda: scans(800, 101, b"garbage"), "more than 100 scans: 101"),

@@ -1,4 +1,4 @@
-"""Small pictures of three classes as records, JPEG and PNG, colour and grey, and how they are extracted."""
+"""Small images of three classes as records, JPEG and PNG, colour and grey, and how they are extracted."""
 
 import dataclasses
 import hashlib

@@ -12,7 +12,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def photo() -> Image.Image:
-    """A smooth picture that differs in all four corners and three channels."""
+    """A smooth image that differs in all four corners and three channels."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
     return Image.fromarray(np.stack([x * 4, y * 6, (x + y) * 2], axis=-1).astype(np.uint8))
 

@@ -27,7 +27,7 @@ PATIENCE_SECONDS = 60
 
 
 class Models:
-    """Stands in for the cache of models: one that finds every picture as bright as it is.
+    """Stands in for the cache of models: one that finds every image as bright as it is.
 
     Attributes:
       gate: answers wait for it.
@@ -85,7 +85,7 @@ def serving(project, connections=200, **changes):
 
 
 def classify(url, content=None, name="a.png", timeout=PATIENCE_SECONDS, headers=None, **fields):
-    files = {"picture": (name, png() if content is None else content)}
+    files = {"image": (name, png() if content is None else content)}
     return requests.post(f"{url}/classify", files=files, data=fields, headers=headers, timeout=timeout)
 
 

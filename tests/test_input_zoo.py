@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import ROOT, write_pictures
+from conftest import ROOT, write_images
 
 from app import compiled, predict
 from app.models import Project
@@ -27,9 +27,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 
 @pytest.fixture(scope="module")
 def zoo(tmp_path_factory):
-    """A folder of three classes with all kinds of files and entries among good pictures."""
+    """A folder of three classes with all kinds of files and entries among good images."""
     base = tmp_path_factory.mktemp("zoo")
-    root = write_pictures(base / "pictures", per_class=20)
+    root = write_images(base / "images", per_class=20)
     zoo_folders.png(base / "outside" / "secret.png", 90)
     for kind in KINDS:
         (root / "dog" / kind.file).write_bytes(kind.content)
@@ -97,7 +97,7 @@ def check_pixels(kind, encoded):
 
 @pytest.mark.parametrize("kind", FOLDERS, ids=lambda kind: kind.name)
 def test_what_is_no_data_set_is_an_error_that_says_what_to_do(kind, stages, tmp_path):
-    root = tmp_path / "pictures"
+    root = tmp_path / "images"
     root.mkdir()
     for seed, made in enumerate(kind.files):
         path = below(root, made)
@@ -115,17 +115,17 @@ def test_what_is_no_data_set_is_an_error_that_says_what_to_do(kind, stages, tmp_
     assert not (tmp_path / "out").exists()
 
 
-def test_two_classes_with_the_same_pictures_are_used_counted_and_said(stages, tmp_path, capsys):
-    root = write_pictures(tmp_path / "pictures", per_class=20, classes=("cat",))
+def test_two_classes_with_the_same_images_are_used_counted_and_said(stages, tmp_path, capsys):
+    root = write_images(tmp_path / "images", per_class=20, classes=("cat",))
     shutil.copytree(root / "cat", root / "dog")
     out = stages(root)
     assert len(found(out)) == 40
     assert json.loads((out / "dataset.json").read_text(encoding="utf-8"))["duplicates"]["in_several_classes"] == 20
-    assert "tfrecord: 20 pictures stand in several classes" in capsys.readouterr().out
+    assert "tfrecord: 20 images stand in several classes" in capsys.readouterr().out
 
 
 def test_an_unreadable_folder_is_an_error(stages, tmp_path):
-    root = write_pictures(tmp_path / "pictures", per_class=2)
+    root = write_images(tmp_path / "images", per_class=2)
     root.chmod(0)
     with as_anyone(), pytest.raises(UserError, match=r"`dataset.folder` must be a readable folder \(Permission denied"):
         stages(root)
@@ -134,7 +134,7 @@ def test_an_unreadable_folder_is_an_error(stages, tmp_path):
 
 def brightness(encoded):
     """A stand-in for a network that looks at every pixel."""
-    bright = [thumbnails.decode(picture).mean() / 255 for picture in encoded]
+    bright = [thumbnails.decode(image).mean() / 255 for image in encoded]
     return np.array([[1 - value, value] for value in bright], np.float32)
 
 
@@ -187,7 +187,7 @@ def test_prediction_prints_any_name_in_one_line(predicted, capfd, tmp_path):
         below(tmp_path, name).write_bytes(b"text")
     out, err = predicted(capfd, tmp_path / "good", *(below(tmp_path, name) for name in ODD), output="--top=1")
     assert sorted(out.splitlines()[::2]) == sorted(f"{tmp_path}/good/{shown}" for shown in ODD.values())
-    assert [f"error: {tmp_path}/{shown}: not a picture" for shown in ODD.values()] == err.splitlines()[:-1]
+    assert [f"error: {tmp_path}/{shown}: not an image" for shown in ODD.values()] == err.splitlines()[:-1]
 
 
 @pytest.mark.parametrize(("output", "encoding"), [("--csv", "ascii"), ("--csv", "utf-8"), ("--json", "ascii")])
@@ -202,40 +202,40 @@ def test_tables_of_odd_names_are_printed_in_any_encoding(tmp_path, encoding, out
     text = done.stdout.decode(encoding)
     rows = json.loads(text) if output == "--json" else list(csv.DictReader(io.StringIO(text, newline="")))
     assert len(rows) == len(ODD)
-    assert {row["error"] for row in rows} == {"not a picture"}
+    assert {row["error"] for row in rows} == {"not an image"}
 
 
 BOMBS = """
 import struct, zlib
-from stages.library.preparation.normalisation import PictureError, normalise
+from stages.library.preparation.normalisation import ImageError, normalise
 from tests.memory import peak_mib
 from tests.photos import bomb, chunk
 from tests.zoo import KINDS
 
-def refused(content):
+def rejected(content):
     try:
         normalise(content)
-    except PictureError as error:
+    except ImageError as error:
         return str(error)
 
 before = peak_mib()
 for kind in KINDS:
     if kind.name.startswith("bomb"):
-        assert refused(kind.content).startswith(kind.outcome), kind.name
+        assert rejected(kind.content).startswith(kind.outcome), kind.name
 squeezer = zlib.compressobj(9, wbits=-15)
 block = squeezer.compress(bytes(90_001 * 100)) + squeezer.flush(zlib.Z_FULL_FLUSH)  # of 100 rows, which may be repeated
 rows = b"\\x78\\xda" + block * 300 + b"\\3\\0" + struct.pack(">I", 90_001 * 30_000 % 65521 << 16 | 1)
 real = bomb(30_000).partition(b"IDAT")[0][:-4] + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 assert len(real) < 4 << 20, len(real)
-assert refused(real).startswith("more than 100 megapixels")
+assert rejected(real).startswith("more than 100 megapixels")
 icon = struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, 32, len(real), 22) + real
-assert refused(icon), "an icon of 16 x 16 px that holds 30,000 x 30,000 px"
+assert rejected(icon), "an icon of 16 x 16 px that holds 30,000 x 30,000 px"
 print(peak_mib() - before)
 """
 
 
-def test_bombs_are_refused_in_bounded_memory():
-    """The picture of 30,000 x 30,000 px is whole: 2.7 GB of pixels in 2.6 MB."""
+def test_bombs_are_rejected_in_bounded_memory():
+    """The image of 30,000 x 30,000 px is whole: 2.7 GB of pixels in 2.6 MB."""
     done = subprocess.run([sys.executable, "-c", BOMBS], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 64  # MiB more than before

@@ -13,7 +13,7 @@ import time
 
 import contents
 import pytest
-from conftest import ROOT, write_pictures
+from conftest import ROOT, write_images
 
 KILLS = int(os.environ.get("DECANT_KILLS", "2"))
 SEED = int(os.environ.get("DECANT_KILLS_SEED", "0"))
@@ -42,17 +42,17 @@ class Project:
 
 
 def made(folder, per_class):
-    """Returns a project of generated pictures of three classes."""
+    """Returns a project of generated images of three classes."""
     import importlib
 
     from ruamel.yaml import YAML
 
     yaml = YAML(typ="safe", pure=True)
     content = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    pictures = write_pictures(folder / "pictures", per_class=per_class)
-    content["dataset"] |= {"name": "folder", "folder": str(pictures)}
+    images = write_images(folder / "images", per_class=per_class)
+    content["dataset"] |= {"name": "folder", "folder": str(images)}
     content["extract"] |= {"input_size_px": 64}
-    content["finetune"] |= {"epochs": 3, "head_epochs": 2, "batch_size": 16, "trained_blocks": 2}
+    content["finetune"] |= {"epochs": 3, "head_epochs": 2, "batch_size": 16, "unfrozen_blocks": 2}
     with (folder / "params.yaml").open("w", encoding="utf-8") as file:
         yaml.dump(content, file)
 

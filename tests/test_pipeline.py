@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 from checkout import HEADS, Project
-from conftest import write_pictures
+from conftest import write_images
 
 pytestmark = pytest.mark.slow
 
@@ -94,8 +94,8 @@ def test_editing_a_backbone_reruns_what_runs_it(restored):
     }
 
 
-def test_a_new_picture_is_seen(restored):
-    write_pictures(restored.folder / "data" / "pictures", per_class=26)
+def test_a_new_image_is_seen(restored):
+    write_images(restored.folder / "data" / "pictures", per_class=26)
     assert "tfrecord" in restored.repro("repro", "tfrecord")
 
 

@@ -101,17 +101,17 @@ def test_the_tables_still_have_the_names_of_the_classes(project):
     assert {row["actual"] for row in confusions} == set(HOSTILE)
     with Repo(str(project)) as repository:
         sources = repository.plots.show()["workspace"]["sources"]["data"]
-    # What a pull request's picture is drawn from.
+    # What a pull request's image is drawn from.
     assert [row["class"] for row in tables.restored(sources["per_class.csv"]["data"])] == HOSTILE
 
 
 def test_the_page_of_a_pull_request_escapes_tables_that_others_wrote_and_names_of_files(project):
     """They may come from an older commit, or from anybody's."""
 
-    def page(classes, picture):
+    def page(classes, image):
         write_tables(project, classes, raw=True)
-        evaluated.Image.new("RGB", (4, 4)).save(project / picture)
-        text = f"{DVC_YAML}  - {json.dumps(picture)}: {{}}\n"
+        evaluated.Image.new("RGB", (4, 4)).save(project / image)
+        text = f"{DVC_YAML}  - {json.dumps(image)}: {{}}\n"
         (project / "dvc.yaml").write_text(text, encoding="utf-8")
         command = [sys.executable, "-P", str(pr_report.DVC), "plots", "show", "--quiet", "--out", "page"]
         subprocess.run(command, cwd=project, check=True)

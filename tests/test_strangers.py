@@ -1,6 +1,6 @@
 """What a stranger's file beyond its limits does to tfrecord, app.predict and the page: one refusal, and nothing else.
 
-A good picture of some size plays that file, for the limits of memory are set below what it takes.
+A good image of some size plays that file, for the limits of memory are set below what it takes.
 """
 
 import csv
@@ -13,7 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import ROOT, write_pictures
+from conftest import ROOT, write_images
 from PIL import Image
 
 from app import inputs, predict, web_server
@@ -36,7 +36,7 @@ def large(tmp_path):
 
 
 def test_tfrecord_lists_it_and_uses_the_others(tmp_path, write_params, run_stage, monkeypatch, large):
-    folder = write_pictures(tmp_path / "pictures", per_class=30)
+    folder = write_images(tmp_path / "images", per_class=30)
     for place in ("cat/00.jpg", "cat/30.jpg", "emu/zz.jpg"):
         shutil.copy(large, folder / place)
     params = write_params(dataset__name="folder", dataset__folder=str(folder))
@@ -62,8 +62,8 @@ def test_predict_names_it_and_uses_the_others(tmp_path, write_params, monkeypatc
     monkeypatch.setattr(sys, "argv", ["app.predict", *map(str, arguments)])
     with pytest.raises(SystemExit, match="1"):
         predict.main()
-    refused, used = json.loads(capsys.readouterr().out)
-    assert refused == {"file": str(large), "error": BEYOND}
+    rejected, used = json.loads(capsys.readouterr().out)
+    assert rejected == {"file": str(large), "error": BEYOND}
     assert len(used["classes"]) == 5
 
 
@@ -85,7 +85,7 @@ def test_the_page_refuses_it_and_answers_the_next(project, monkeypatch):
         for _ in range(2):
             answer = classify(url, LARGE)
             assert answer.status_code == 200
-            assert f"No picture that can be used: {BEYOND}." in shown(answer)
+            assert f"No image that can be used: {BEYOND}." in shown(answer)
             assert "100.0%" in shown(classify(url))
 
 
@@ -109,7 +109,7 @@ def test_two_that_take_long_keep_no_third_one_waiting(project, monkeypatch):
         assert time.monotonic() - start < 5
         assert not any(future.done() for future in running)
         gate.set()
-        assert all("not a picture" in shown(future.result()) for future in running)
+        assert all("not an image" in shown(future.result()) for future in running)
 
 
 def test_a_page_that_cannot_decode_says_so_without_a_path(project, monkeypatch, capfd):
@@ -121,4 +121,4 @@ def test_a_page_that_cannot_decode_says_so_without_a_path(project, monkeypatch, 
             "the server can&#x27;t decode it now" in answer.text or "the server can&#39;t decode it now" in answer.text
         )
         assert "nowhere" not in answer.text
-    assert "error: no process to decode pictures can be started: No such file or directory" in capfd.readouterr().err
+    assert "error: no process to decode images can be started: No such file or directory" in capfd.readouterr().err

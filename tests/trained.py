@@ -4,7 +4,7 @@ import importlib
 import sys
 
 import pytest
-from conftest import ROOT, change, write_pictures
+from conftest import ROOT, change, write_images
 from ruamel.yaml import YAML
 
 BACKBONE = "efficientnet_lite0"
@@ -18,7 +18,7 @@ CHANGES = {
     "dnn.hidden_units": [32],
     "dnn.epochs": 4,
     "xgboost.num_trees": 10,
-    "finetune.trained_blocks": 1,
+    "finetune.unfrozen_blocks": 1,
     "finetune.epochs": 2,
     "scratch.epochs": 2,
     "evaluate.bootstrap_samples": 100,
@@ -27,10 +27,10 @@ CHANGES = {
 
 def build(root):
     """Writes params.yaml, data, artifacts and metrics of a project into a folder, as `dvc repro` does; returns it."""
-    pictures = write_pictures(root / "data" / "pictures", per_class=16, size_px=40)
+    images = write_images(root / "data" / "pictures", per_class=16, size_px=40)
     content = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     with (root / "params.yaml").open("w", encoding="utf-8") as file:
-        YAML(typ="safe", pure=True).dump(change(content, CHANGES | {"dataset.folder": str(pictures)}), file)
+        YAML(typ="safe", pure=True).dump(change(content, CHANGES | {"dataset.folder": str(images)}), file)
     artifacts, shards, tensorboard = root / "artifacts", root / "data" / "tfrecord", root / "tensorboard"
     features = artifacts / "bottlenecks" / BACKBONE
     records = ("--records", shards)

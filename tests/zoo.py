@@ -1,4 +1,4 @@
-"""Every kind of odd or bad picture file that is tried, each with what must become of it.
+"""Every kind of odd or bad image file that is tried, each with what must become of it.
 
 `tests/zoo_folders.py` has the kinds that are names, links and folders; `python -m tests.zoo_folders` prints all of them
 and the table of docs/reliability.md.
@@ -126,13 +126,13 @@ def jpeg_of(height, width):
 def zipped(encrypted=False):
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
-        archive.writestr("picture.jpg", JPEG)
+        archive.writestr("image.jpg", JPEG)
     content = out.getvalue()
     return content[:6] + b"\1" + content[7:] if encrypted else content
 
 
 def two_frames():
-    """Options that add a black picture behind the first; a new one each time, for `save` leaves its own marks on it."""
+    """Options that add a black image behind the first; a new one each time, for `save` leaves its own marks on it."""
     return {"save_all": True, "append_images": [Image.new("RGB", (WIDTH, HEIGHT))]}
 
 
@@ -156,7 +156,7 @@ KINDS = [
     Kind("progressive JPEG", encode(photo(), "JPEG", progressive=True), KEPT, RGB, 12),
     Kind("grey JPEG", encode(photo().convert("L"), "JPEG"), KEPT, GREY, 12),
     Kind("JPEG with bytes after its end", JPEG + b"<?php ?>" * 99, KEPT, RGB, 12),
-    Kind("JPEG of several pictures (MPO)", encode(photo(), "MPO", **two_frames()), KEPT, RGB, 12),
+    Kind("JPEG of several images (MPO)", encode(photo(), "MPO", **two_frames()), KEPT, RGB, 12),
     Kind("JPEG with 64 kB of EXIF", encode(photo(), "JPEG", exif=LARGE_EXIF), KEPT, RGB, 12),
     Kind("JPEG with broken EXIF", encode(photo(), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff"), KEPT, RGB, 12),
     Kind("JPEG with a broken colour profile", encode(photo(), "JPEG", icc_profile=b"none"), KEPT, RGB, 12),
@@ -164,8 +164,8 @@ KINDS = [
     Kind("interlaced PNG", interlaced_png(), KEPT, RGB),
     Kind("animated PNG", encode(photo(), "PNG", **two_frames()), KEPT, RGB),
     Kind("PNG with bytes after its end", PNG + b"trailer", KEPT, RGB),
-    Kind("picture of 1 x 1 px", encode(Image.new("RGB", (1, 1), (9, 8, 7)), "PNG"), KEPT, np.array([[[9, 8, 7]]])),
-    Kind("picture of 5,000 x 1 px", encode(Image.new("L", (5000, 1), 3), "PNG"), KEPT, np.full((1, 5000), 3)),
+    Kind("image of 1 x 1 px", encode(Image.new("RGB", (1, 1), (9, 8, 7)), "PNG"), KEPT, np.array([[[9, 8, 7]]])),
+    Kind("image of 5,000 x 1 px", encode(Image.new("L", (5000, 1), 3), "PNG"), KEPT, np.full((1, 5000), 3)),
     Kind("PNG named .jpg", PNG, KEPT, RGB),
     Kind("JPEG named .txt", JPEG + b"\n", KEPT, RGB, 12, ".txt"),
     Kind("JPEG without a suffix", JPEG + b"\n\n", KEPT, RGB, 12, ""),
@@ -194,8 +194,8 @@ KINDS = [
     Kind("BMP from top to bottom", top_down_bmp(), CONVERTED, RGB, 0, ".bmp"),
     Kind("icon", encode(photo(), "ICO", sizes=[(WIDTH, HEIGHT)]), CONVERTED, RGB, 0, ".ico"),
     Kind("empty file", b"", "empty file"),
-    Kind("one byte", b"\xff", "not a picture"),
-    Kind("JPEG that ends after its signature", JPEG[:3], "not a picture"),
+    Kind("one byte", b"\xff", "not an image"),
+    Kind("JPEG that ends after its signature", JPEG[:3], "not an image"),
     Kind("truncated JPEG", JPEG[:-200], TRUNCATED),
     Kind("JPEG without its last two bytes", JPEG[:-2], TRUNCATED),
     Kind("truncated progressive JPEG", encode(noise(), "JPEG", progressive=True)[:1300], TRUNCATED),
@@ -205,10 +205,10 @@ KINDS = [
     Kind("truncated BMP", encode(photo(), "BMP")[:-60], TRUNCATED),
     Kind("truncated TIFF", encode(noise(), "TIFF")[:3000], TRUNCATED),
     Kind("PNG with a flipped bit in its pixels", flipped(PNG, IDAT + 9), "damaged: "),
-    Kind("PNG with a flipped bit in its header", flipped(PNG, 19), "not a picture"),
-    Kind("PNG of no pixels", png(2, 8, [], size=(0, 10)), "not a picture"),
-    Kind("JPEG of no pixels", jpeg_of(0, 0), "not a picture"),
-    Kind("GIF without a frame", b"GIF89a" + struct.pack("<HHBBB", WIDTH, HEIGHT, 0, 0, 0) + b";", "not a picture"),
+    Kind("PNG with a flipped bit in its header", flipped(PNG, 19), "not an image"),
+    Kind("PNG of no pixels", png(2, 8, [], size=(0, 10)), "not an image"),
+    Kind("JPEG of no pixels", jpeg_of(0, 0), "not an image"),
+    Kind("GIF without a frame", b"GIF89a" + struct.pack("<HHBBB", WIDTH, HEIGHT, 0, 0, 0) + b";", "not an image"),
     Kind("bomb: PNG of 30,000 x 30,000 px", bomb(30_000), "more than 100 megapixels"),
     Kind("bomb: JPEG of 30,000 x 30,000 px", jpeg_of(30_000, 30_000), "more than 100 megapixels"),
     Kind("bomb: BMP of 30,000 x 30,000 px",
@@ -220,21 +220,21 @@ KINDS = [
     Kind("floating-point TIFF", encode(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"), "floating-point pixels"),
     Kind("32-bit TIFF", encode(Image.fromarray(np.full((4, 4), 70_000, np.int32)), "TIFF"), "32-bit pixels"),
     Kind("signed 16-bit TIFF", tiff(16, 1, (GREY.astype("<i2") - 99).tobytes(), kind=2), "32-bit pixels"),
-    Kind("HTML named .jpg", b"\n <!DOCTYPE html><html>404</html>", "HTML, not a picture"),
-    Kind("text named .jpg", b"Not found", "not a picture"),
-    Kind("JSON named .jpg", b'{"error": "rate limit"}', "not a picture"),
-    Kind("SVG", SVG, "SVG or other XML, not a picture of pixels", suffix=".svg"),
-    Kind("PDF", encode(photo(), "PDF"), "PDF, not a picture", suffix=".pdf"),
-    Kind("PostScript", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not a picture", suffix=".eps"),
-    Kind("zip named .jpg", zipped(), "a zip archive, not a picture"),
-    Kind("zip with a password named .jpg", zipped(encrypted=True), "a zip archive, not a picture"),
-    Kind("gzip named .jpg", gzip.compress(JPEG, mtime=0), "not a picture"),
+    Kind("HTML named .jpg", b"\n <!DOCTYPE html><html>404</html>", "HTML, not an image"),
+    Kind("text named .jpg", b"Not found", "not an image"),
+    Kind("JSON named .jpg", b'{"error": "rate limit"}', "not an image"),
+    Kind("SVG", SVG, "SVG or other XML, not an image of pixels", suffix=".svg"),
+    Kind("PDF", encode(photo(), "PDF"), "PDF, not an image", suffix=".pdf"),
+    Kind("PostScript", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not an image", suffix=".eps"),
+    Kind("zip named .jpg", zipped(), "a zip archive, not an image"),
+    Kind("zip with a password named .jpg", zipped(encrypted=True), "a zip archive, not an image"),
+    Kind("gzip named .jpg", gzip.compress(JPEG, mtime=0), "not an image"),
     Kind("HEIC of a phone", film_of(b"heic"), "HEIC, which can't be decoded (export it as JPEG)", suffix=".heic"),
-    Kind("film", film_of(b"isom"), "a film, not a picture", suffix=".mp4"),
+    Kind("film", film_of(b"isom"), "a film, not an image", suffix=".mp4"),
     Kind("pointer of Git LFS", LFS, "a pointer of Git LFS (fetch the file by: git lfs pull)"),
-    Kind("program", b"\x7fELF\2\1\1" + bytes(99), "not a picture"),
-    Kind("zeros", bytes(5000), "not a picture"),
-    Kind("noise", np.random.default_rng(1).bytes(5000), "not a picture"),
-    Kind("only the signature of a PNG", SIGNATURE + chunk(b"IEND", b""), "not a picture"),
+    Kind("program", b"\x7fELF\2\1\1" + bytes(99), "not an image"),
+    Kind("zeros", bytes(5000), "not an image"),
+    Kind("noise", np.random.default_rng(1).bytes(5000), "not an image"),
+    Kind("only the signature of a PNG", SIGNATURE + chunk(b"IEND", b""), "not an image"),
     *(Kind(name, make(), reason) for name, (make, reason) in FILES.items()),
 ]  # fmt: skip

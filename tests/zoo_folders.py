@@ -43,7 +43,7 @@ def below(folder: Path, made: bytes) -> Path:
 
 
 def png(path, seed):
-    """Writes a small picture that no other seed gives."""
+    """Writes a small image that no other seed gives."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)).save(path, "PNG")
 
@@ -56,7 +56,7 @@ class Entry:
       name: for people.
       made: relative path of what is made there, bytes as the file system has them.
       outcome: `ACCEPTED`, `NOTHING`, or the reason in rejected.csv.
-      make: makes it at a path, given a folder outside the data set; None: a picture.
+      make: makes it at a path, given a folder outside the data set; None: an image.
       row: how its name in the record or in rejected.csv begins, if that is another one.
     """
 
@@ -131,8 +131,8 @@ ENTRIES = [
         Entry(f"name with {what}", name, "hidden or system file" if name.startswith(b".") else ACCEPTED)
         for what, name in NAMES.items()
     ),
-    Entry("picture 60 folders deep", b"/".join([b"f"] * 60) + b"/1.png", ACCEPTED),
-    Entry("link to a picture of the folder", b"link.png", ACCEPTED, linked("a.png")),
+    Entry("image 60 folders deep", b"/".join([b"f"] * 60) + b"/1.png", ACCEPTED),
+    Entry("link to an image of the folder", b"link.png", ACCEPTED, linked("a.png")),
     Entry("link to a file outside", b"out.png", LEAVES, linked("OUTSIDE/secret.png")),
     Entry("link to a system file", b"passwd.png", LEAVES, linked("/etc/passwd")),
     Entry("link to an endless device", b"zero.png", LEAVES, linked("/dev/zero")),
@@ -166,7 +166,7 @@ class Folder:
 
     Attributes:
       name: for people.
-      files: relative paths of pictures; one that ends in "/" is an empty folder, one in "!" is no picture.
+      files: relative paths of images; one that ends in "/" is an empty folder, one in "!" is no image.
       message: regular expression of the error.
       stage: that says so.
     """
@@ -181,21 +181,21 @@ def some(*folders, count=12):
     return tuple(b"%s/%d.png" % (folder.encode(), index) for folder in folders for index in range(count))
 
 
-FEW = r"`dataset.folder` must hold pictures of at least 2 classes, .* Received: .* with \d+ files in [01] classes"
+FEW = r"`dataset.folder` must hold images of at least 2 classes, .* Received: .* with \d+ files in [01] classes"
 NO_NAME = r"`dataset.folder`: class folders must have UTF-8 names without control characters. Received: "
 FOLDERS = [
     Folder("empty", (), FEW),
     Folder("with empty class folders only", (b"cat/", b"dog/"), FEW),
-    Folder("with pictures outside of class folders only", (b"1.png", b"2.png"), FEW),
+    Folder("with images outside of class folders only", (b"1.png", b"2.png"), FEW),
     Folder("with one class", some("cat"), FEW),
-    Folder("with one picture", (b"cat/1.png",), FEW),
-    Folder("with one picture a class", (b"cat/1.png", b"dog/2.png"), r"no picture fell into: .*Add some", "tfrecord"),
+    Folder("with one image", (b"cat/1.png",), FEW),
+    Folder("with one image a class", (b"cat/1.png", b"dog/2.png"), r"no image fell into: .*Add some", "tfrecord"),
     Folder("with hidden files only in its second class", (*some("cat"), b"dog/.1.png"), FEW),
-    Folder("with no file but text", (b"cat/1!", b"cat/2!", b"dog/3!"), r"3 of 3 pictures can't be read", "tfrecord"),
-    Folder("with a class without a readable picture", (*some("cat", "dog", count=30), b"emu/1!"),
-           r"no picture of these classes can be read: emu. Mend or remove their folders", "tfrecord"),
-    Folder("with too many unreadable pictures", (*some("cat", "dog"), *(b"cat/%d!" % index for index in range(9))),
-           r"9 of 33 pictures can't be read, more than `tfrecord.max_rejected` = 0.05 .*'cat/0!': not a picture",
+    Folder("with no file but text", (b"cat/1!", b"cat/2!", b"dog/3!"), r"3 of 3 images can't be read", "tfrecord"),
+    Folder("with a class without a readable image", (*some("cat", "dog", count=30), b"emu/1!"),
+           r"no image of these classes can be read: emu. Mend or remove their folders", "tfrecord"),
+    Folder("with too many unreadable images", (*some("cat", "dog"), *(b"cat/%d!" % index for index in range(9))),
+           r"9 of 33 images can't be read, more than `tfrecord.max_rejected` = 0.05 .*'cat/0!': not an image",
            "tfrecord"),
     Folder("with train and an empty test", (*some("train/cat", "train/dog"), b"test/"), "both train and test must"),
     Folder("with train, test and a third split", some("train/cat", "test/cat", "val/cat"), "or train and test and no"),

@@ -20,14 +20,14 @@ README = """\
 # {model}, exported as {format}
 
 `{file}` takes RGB pixels and gives the probabilities of {count} classes, whose names are in `labels.txt`, one a line.
-Cropping, resizing and scaling are inside: give the picture as it is, in any size.
+Cropping, resizing and scaling are inside: give the image as it is, in any size.
 
     pip install {packages}
-    python predict.py picture.jpg
+    python predict.py image.jpg
 
 `predict.py` is the whole code that is needed. Input `pixels`: uint8 (n, height, width, 3), values 0 to 255, upright.
 Output `probabilities`: float32 (n, {count}).{extra}
-`model.json` says where the model comes from, what it reached on test pictures, and under which licence its
+`model.json` says where the model comes from, what it reached on test images, and under which licence its
 pretrained weights are published: {licence}.
 """
 SIGNATURES = """

@@ -1,4 +1,4 @@
-"""The check of an export: a process of its own runs the file on pictures as its user would, and the model does, too."""
+"""The check of an export: a process of its own runs the file on images as its user would, and the model does, too."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ from stages.plugins.heads.xgboost.head import BoostedTrees
 
 TOLERANCE = 1e-3  # of a probability
 TREES_TOLERANCE = 0.05
-TREES_FRACTION = 0.05  # of the pictures, whose probabilities may differ by more than `TOLERANCE`
+TREES_FRACTION = 0.05  # of the images, whose probabilities may differ by more than `TOLERANCE`
 BATCH = 16
 CODE = Path(__file__).parents[2]
 
@@ -32,13 +32,13 @@ class Agreement:
     """How an exported file compares with its model.
 
     Attributes:
-      pictures: how many were compared.
+      images: how many were compared.
       difference: the largest one of any probability.
-      same_class: pictures whose most probable class is the same.
-      differing: pictures with a probability that differs by more than `TOLERANCE`.
+      same_class: images whose most probable class is the same.
+      differing: images with a probability that differs by more than `TOLERANCE`.
     """
 
-    pictures: int
+    images: int
     difference: float
     same_class: int
     differing: int
@@ -50,12 +50,12 @@ class Agreement:
           trees: whether the model is made of trees, which jump: a feature that equals a threshold, as the values
             rounded to float16 often do, takes the other branch where the last bit of the network's result differs.
         """
-        tolerated = max(1, int(self.pictures * TREES_FRACTION)) if trees else 0
+        tolerated = max(1, int(self.images * TREES_FRACTION)) if trees else 0
         limit = TREES_TOLERANCE if trees else TOLERANCE
         if self.differing <= tolerated and self.difference <= limit:
             return ""
         return (
-            f"its probabilities differ by more than {TOLERANCE} on {self.differing} of {self.pictures} pictures "
+            f"its probabilities differ by more than {TOLERANCE} on {self.differing} of {self.images} images "
             f"({tolerated} may), by {self.difference:.2g} at most ({limit} may be)"
         )
 
@@ -65,8 +65,8 @@ def has_trees(model: Model) -> bool:
     return model.trained is not None and isinstance(model.trained.head, BoostedTrees)
 
 
-def find_pictures(project: Project, count: int) -> list[bytes]:
-    """Returns JPEG or PNG files: at most `count` of the test pictures, evenly from all, then generated ones."""
+def find_images(project: Project, count: int) -> list[bytes]:
+    """Returns JPEG or PNG files: at most `count` of the test images, evenly from all, then generated ones."""
     try:
         shards = tfrecord.find_shards(project.root / "data" / "tfrecord", "test")
     except UserError:
@@ -102,7 +102,7 @@ def compare(model: Model, folder: Path, encoded: Sequence[bytes]) -> Agreement:
     """
     batches = [encoded[start : start + BATCH] for start in range(0, len(encoded), BATCH)]
     expected = np.concatenate([model.predict(batch) for batch in console.progress(batches, "compare", "batches")])
-    given = replay(folder, encoded)  # (ways, pictures, classes)
+    given = replay(folder, encoded)  # (ways, images, classes)
     if given.shape[1:] != expected.shape:
         raise UserError(f"the exported file gave probabilities {given.shape[1:]}, not {expected.shape}")
     differences = np.abs(given - expected).max(axis=(0, 2), initial=0)
@@ -114,7 +114,7 @@ def compare(model: Model, folder: Path, encoded: Sequence[bytes]) -> Agreement:
 
 
 def replay(folder: Path, encoded: Sequence[bytes]) -> np.ndarray:
-    """Returns what the folder's predict.py says of pictures in a new process: float32 (ways, pictures, classes).
+    """Returns what the folder's predict.py says of images in a new process: float32 (ways, images, classes).
 
     Raises:
       UserError: it fails.

@@ -39,7 +39,7 @@ class Graph:
 
     Attributes:
       classify: float32 (n, side, side, 3) of [0, 255] to float32 (n, classes), a graph of constants.
-      preprocessing: how a picture becomes its input.
+      preprocessing: how an image becomes its input.
     """
 
     classify: Callable[["tf.Tensor"], "tf.Tensor"]
@@ -104,7 +104,7 @@ def build(model: Model, flip: bool) -> Graph:
 
 
 def _logits_of(model: Model, flip: bool) -> Callable[["tf.Tensor"], "tf.Tensor"]:
-    """Returns what gives logits (n, classes), float32, for pictures (n, side, side, 3)."""
+    """Returns what gives logits (n, classes), float32, for images (n, side, side, 3)."""
     if model.network is not None:
         return _views(model.network.model, model.network.flip)
     if model.trained is None:
@@ -135,7 +135,7 @@ def _outputs(model: Model, *names: str) -> "keras.Model":
 
 
 def _views(network: "keras.Model", flip: bool) -> Callable[["tf.Tensor"], "tf.Tensor"]:
-    """Returns the network's inference; with `flip` the mean over each picture and its mirror image."""
+    """Returns the network's inference; with `flip` the mean over each image and its mirror image."""
 
     def mean(images: "tf.Tensor") -> "tf.Tensor":
         result = network(images, training=False)

@@ -1,8 +1,8 @@
 """`preprocessing.fit` as two matrix products, for ONNX and TFLite, which have no op that resizes as TensorFlow does.
 
 A resize along one axis is linear in the pixels: row i of a matrix (side, length) holds what each pixel contributes to
-pixel i of the result. The matrix depends on the picture's size alone and is computed in the graph from elementary ops,
-so the file takes pictures of any size. Values of [0, 255] differ from TensorFlow's own op by less than 0.002.
+pixel i of the result. The matrix depends on the image's size alone and is computed in the graph from elementary ops,
+so the file takes images of any size. Values of [0, 255] differ from TensorFlow's own op by less than 0.002.
 
 Reference: Heckbert, Fundamentals of Texture Mapping and Image Warping, 1989, 3.5 (a stretched kernel as antialias).
 """
@@ -16,7 +16,7 @@ from stages.library.records.preprocessing import Preprocessing
 if TYPE_CHECKING:
     import tensorflow as tf
 
-MAX_SIDE_PX = 65_535  # of a cropped picture: JPEG's own limit
+MAX_SIDE_PX = 65_535  # of a cropped image: JPEG's own limit
 
 
 def fit(pixels: "tf.Tensor", preprocessing: Preprocessing) -> "tf.Tensor":

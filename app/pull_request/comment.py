@@ -29,7 +29,7 @@ class Report:
       metrics: rows of `dvc metrics diff`: file, key, both values and the change.
       params: rows of `dvc params diff`: file, key and both values.
       plots: files of plots that differ.
-      pictures: those that were drawn, relative to the output folder.
+      images: those that were drawn, relative to the output folder.
       page: of `dvc plots diff`, relative to the output folder; None without one.
       link: URL at which the output folder can be had, or None.
     """
@@ -41,7 +41,7 @@ class Report:
     metrics: Sequence[Row]
     params: Sequence[Row]
     plots: Sequence[str]
-    pictures: Sequence[str]
+    images: Sequence[str]
     page: str | None
     link: str | None
 
@@ -111,8 +111,8 @@ def _plots(report: Report) -> str:
         return " ".join(["No plot changed.", *missing])
     where = f"the [files of this report]({report.link})" if report.link else "the files of this report"
     page = [f"{code(report.page)} in {where} overlays both sides."] if report.page else []
-    pairs = [f"Confusion matrices of both sides: {', '.join(map(code, report.pictures[:100]))}."]
-    return " ".join([f"**{len(report.plots)} plots differ.**", *page, *(pairs if report.pictures else []), *missing])
+    pairs = [f"Confusion matrices of both sides: {', '.join(map(code, report.images[:100]))}."]
+    return " ".join([f"**{len(report.plots)} plots differ.**", *page, *(pairs if report.images else []), *missing])
 
 
 def _limited(lines: Iterable[str], elsewhere: str) -> str:

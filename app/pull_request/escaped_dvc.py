@@ -24,8 +24,8 @@ class Table(VegaRenderer):  # type: ignore[misc] # DVC has no types
         return json.dumps(self.get_filled_template()).replace("<", r"\u003c")
 
 
-class Picture(ImageRenderer):  # type: ignore[misc]
-    """A picture of each revision, under the name of its file."""
+class Figure(ImageRenderer):  # type: ignore[misc]
+    """An image of each revision, under the name of its file."""
 
     def partial_html(self, **kwargs: Any) -> str:
         shown = ImageRenderer(
@@ -37,7 +37,7 @@ class Picture(ImageRenderer):  # type: ignore[misc]
 
 def escape() -> None:
     """Has DVC, which looks its renderers up where it uses them, take these."""
-    dvc_render.VegaRenderer, dvc_render.ImageRenderer = Table, Picture
+    dvc_render.VegaRenderer, dvc_render.ImageRenderer = Table, Figure
     Renderer.remove_special_chars = staticmethod(lambda name: IN_IDS.sub("_", name))
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 from app.pull_request.revisions import Revision
 from stages.library.common.console import UserError
 
-HIGHER_IS_BETTER = {"top1_accuracy", "top5_accuracy", "mean_class_accuracy", "macro_f1"}
+HIGHER_IS_BETTER = {"top1_accuracy", "top5_accuracy", "balanced_accuracy", "macro_f1"}
 LOWER_IS_BETTER = {"log_loss", "expected_calibration_error", "expected_calibration_error_before"}
 FOLDERS = {"metrics"}  # parts of a metrics file's path that are no name of a backbone or head
 TOLERANCE = 1e-9  # metrics are rounded to 6 decimals, so a difference of exactly the limit must not depend on floats

@@ -29,7 +29,7 @@ class Revision:
       commit: its full hash; of the workspace that of HEAD.
       metrics: metrics file -> dotted key -> number or text.
       listed: names in the lists `backbones` and `heads` of params.yaml.
-      plots: plot file -> (rows or the bytes of a picture, its properties in dvc.yaml); those that could be read.
+      plots: plot file -> (rows or the bytes of an image, its properties in dvc.yaml); those that could be read.
       missing_plots: plot files that could not be read.
     """
 
@@ -174,7 +174,7 @@ def _show(name: str, commit: str, show: Any, what: str) -> dict[str, Any]:
 
 
 def _plots(repository: "Repo", name: str, commit: str) -> tuple[dict[str, tuple[Any, dict[str, Any]]], tuple[str, ...]]:
-    """Returns a revision's plots, and the files that can't be read: that a picture is missing is no reason to fail."""
+    """Returns a revision's plots, and the files that can't be read: that an image is missing is no reason to fail."""
     key = WORKSPACE if name == WORKSPACE else commit
     found = repository.plots.show(revs=[key]).get(key, {})
     definitions, sources = found.get("definitions", {}), found.get("sources", {})

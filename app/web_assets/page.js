@@ -1,12 +1,12 @@
-// Without this script the form works too, by a plain request; with it a picture can be pasted or dropped, stays chosen
-// while models and classes change, and is not sent where the server would refuse it.
+// Without this script the form works too, by a plain request; with it an image can be pasted or dropped, stays chosen
+// while models and classes change, and is not sent where the server would reject it.
 "use strict";
 
 const form = document.getElementById("classify");
 const result = document.getElementById("result");
 const drop = document.getElementById("drop");
 const preview = document.getElementById("preview");
-const file = form.elements.picture;
+const file = form.elements.image;
 let running = null;
 
 document.documentElement.classList.add("scripted");

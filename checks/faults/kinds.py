@@ -62,8 +62,8 @@ def stop(trial: Trial, outcome: Outcome) -> None:
     trial.rerun(outcome)
 
 
-def refused(trial: Trial, outcome: Outcome) -> None:
-    """Runs the stage where the machine refuses something: one line and exit code 1, or all goes well."""
+def rejected(trial: Trial, outcome: Outcome) -> None:
+    """Runs the stage where the machine rejects something: one line and exit code 1, or all goes well."""
     code = trial.wait(trial.start(trial.run()))
     outcome.hit = code != 0
     lines = trial.printed("disturbed", "err").splitlines()
@@ -85,7 +85,7 @@ def full(trial: Trial, outcome: Outcome, folder: str) -> None:
     trial.mount(path, **limits)
     if folder == "disk" and limits["nr_inodes"] > 2:
         (path / "outs").mkdir()
-    refused(trial, outcome)
+    rejected(trial, outcome)
     trial.mount(path, size=ROOM_BYTES, nr_inodes=10_000)
     trial.rerun(outcome)
 
@@ -105,7 +105,7 @@ def read_only(trial: Trial, outcome: Outcome, folder: str) -> None:
     path = trial.folder / folder
     trial.mount(path, size=ROOM_BYTES)
     trial.mount(path, ro="")
-    refused(trial, outcome)
+    rejected(trial, outcome)
     trial.mount(path, rw="")
     trial.rerun(outcome)
 

@@ -21,7 +21,7 @@ from stages.library.common import artifacts
 ROOT = Path(__file__).parents[2]
 BACKBONE = "efficientnet_lite0"
 HEADS = ("ridge", "logistic", "softmax", "dnn", "xgboost")
-PICTURES = 120
+IMAGES = 120
 OTHER_BYTES = 6 << 20  # what else is in the archive, so that its download takes a while
 SERVER_BLOCK_BYTES, SERVER_SECONDS = 1 << 18, 0.03
 CHANGES: dict[str, dict[str, Any]] = {
@@ -36,7 +36,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "dnn": {"hidden_units": [32], "epochs": 3},
     "xgboost": {"num_trees": 5},
     "fewshot": {"heads": ["ridge"], "shots": [5], "repeats": 2},
-    "finetune": {"epochs": 3, "head_epochs": 2, "batch_size": 16, "trained_blocks": 1},
+    "finetune": {"epochs": 3, "head_epochs": 2, "batch_size": 16, "unfrozen_blocks": 1},
     "scratch": {"epochs": 3, "batch_size": 16, "hidden_units": [32]},
     "evaluate": {"bootstrap_samples": 1000},
 }
@@ -178,7 +178,7 @@ class Project:
         folder.mkdir(parents=True)
         with (folder / "params.yaml").open("w", encoding="utf-8") as file:
             yaml.dump(content, file)
-        self._content = _archive(folder / "pictures")
+        self._content = _archive(folder / "images")
         self.starts: list[int] = []
         served, starts = self._content, self.starts
 
@@ -206,14 +206,14 @@ class Project:
 
 
 def _archive(work: Path) -> bytes:
-    """Returns a zip in Caltech-101's layout: a tar.gz of generated pictures, and something else."""
-    photos.write(work, PICTURES, sizes=((64, 48), (48, 64)))
-    pictures = io.BytesIO()
-    with tarfile.open(fileobj=pictures, mode="w:gz") as tar:
+    """Returns a zip in Caltech-101's layout: a tar.gz of generated images, and something else."""
+    photos.write(work, IMAGES, sizes=((64, 48), (48, 64)))
+    images = io.BytesIO()
+    with tarfile.open(fileobj=images, mode="w:gz") as tar:
         tar.add(work, "101_ObjectCategories")
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
-        archive.writestr("caltech-101/101_ObjectCategories.tar.gz", pictures.getvalue())
+        archive.writestr("caltech-101/101_ObjectCategories.tar.gz", images.getvalue())
         archive.writestr("caltech-101/Annotations.tar", np.random.default_rng(0).bytes(OTHER_BYTES))
     return content.getvalue()
 

@@ -184,7 +184,7 @@ class Trial:
         outcome.stale += sorted(self.entries() - self.undisturbed.entries)
 
     def entries(self) -> set[str]:
-        """Returns everything in outs, cache and tmp but parts of features, whose names say which pictures they hold."""
+        """Returns everything in outs, cache and tmp but parts of features, whose names say which images they hold."""
         found = (path for name in ("disk/outs", "cache", "tmp") for path in (self.folder / name).rglob("*"))
         names = (path.relative_to(self.folder) for path in found)
         return {str(name) for name in names if not name.match("cache/features/*/*.parquet")}

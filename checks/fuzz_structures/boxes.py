@@ -73,7 +73,7 @@ def _length(parts: list[Part], rng: random.Random) -> None:
 
 
 def _sizes(parts: list[Part], rng: random.Random) -> None:
-    """What a box says of the picture's size, colours or palette."""
+    """What a box says of the image's size, colours or palette."""
     offsets = {
         b"ispe": (4, 8),
         b"ihdr": (0, 4),
@@ -98,7 +98,7 @@ def _code(parts: list[Part], rng: random.Random) -> None:
 
 
 def _grid(parts: list[Part], rng: random.Random) -> None:
-    """Another type of the pictures' items, as of a picture that is put together of many."""
+    """Another type of the images' items, as of an image that is put together of many."""
     edit(parts, [b"infe"], lambda data: put(data, 8, "4s", rng.choice((b"grid", b"iovl", b"iden", b"av01"))))  # type: ignore[arg-type]
 
 

@@ -83,7 +83,7 @@ def _text(parts: list[Part], rng: random.Random) -> None:
 
 
 def _frames(parts: list[Part], rng: random.Random) -> None:
-    """An animation (APNG), whose frames need not fit the picture."""
+    """An animation (APNG), whose frames need not fit the image."""
     count, width, height = rng.choice((0, 1, 9, 2**31 - 1)), rng.choice(SIDES), rng.choice(SIDES)
     control = struct.pack(">IIIIIHHBB", 0, width, height, rng.choice((0, 5)), 0, 1, 10, rng.randrange(3), 0)
     at = find(parts, b"IDAT") or 0
@@ -129,7 +129,7 @@ def join_riff(parts: Sequence[Part]) -> bytes:
 
 
 def _canvas(parts: list[Part], rng: random.Random) -> None:
-    """An extended head, whose size need not be that of the picture."""
+    """An extended head, whose size need not be that of the image."""
     width, height = rng.choice((1, 12, 5000, 16_384, 1 << 24)), rng.choice((1, 9, 5000, 16_384, 1 << 24))
     data = bytes([rng.choice((0, 2, 0x10, 0x3E)), 0, 0, 0])
     data += (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")

@@ -19,7 +19,7 @@ def _field(record: int, number: int, data: bytes) -> bytes:
 
 
 def iptc(content: bytes, side: int = 16) -> bytes:
-    """Wraps a file of any kind as the grey picture of an IPTC record, whose head says how large it is."""
+    """Wraps a file of any kind as the grey image of an IPTC record, whose head says how large it is."""
     sides = _field(3, 20, side.to_bytes(2, "big")) + _field(3, 30, side.to_bytes(2, "big"))
     head = _field(3, 60, bytes([1, 0])) + _field(3, 65, bytes([1])) + sides + _field(3, 120, bytes([5]))
     pieces = range(0, len(content), IPTC_PIECE)
@@ -32,7 +32,7 @@ def tiff_of_jpeg(content: bytes, side: int = 16, form: str = "<") -> bytes:
 
 
 def mpo(first: bytes, others: Sequence[bytes], count: int | None = None) -> bytes:
-    """Returns a JPEG that says that further pictures, or `count` of them, follow its end."""
+    """Returns a JPEG that says that further images, or `count` of them, follow its end."""
     number = 1 + len(others) if count is None else count
     # 16 bytes an entry: attributes, size, place and two dependent ones; the places do not matter here.
     entries = b"".join(struct.pack("<IIIHH", 0x030000, len(one), len(first), 0, 0) for one in (first, *others))
@@ -44,7 +44,7 @@ def mpo(first: bytes, others: Sequence[bytes], count: int | None = None) -> byte
 
 
 def exif(content: bytes, form: str = ">", orientation: int = 6) -> bytes:
-    """Returns EXIF with a picture of its own, as cameras write a small one."""
+    """Returns EXIF with an image of its own, as cameras write a small one."""
     tags = [tiff.tag(form, tiff.ORIENTATION, tiff.SHORT, orientation)]
     start = 8 + len(tiff.directory(tags, 8, form))
     place = start + 2 + 2 * 12 + 4
@@ -77,7 +77,7 @@ def wrap(content: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:
 
 
 def _beside(content: bytes, other: bytes, rng: random.Random) -> bytes:
-    """Another file beside the picture: in its metadata, or after its end."""
+    """Another file beside the image: in its metadata, or after its end."""
     if content.startswith(jpeg.START):
         if rng.random() < 0.5:
             return mpo(content, [other] * rng.choice((1, 1, 9)), rng.choice((None, None, 0, 2**32 - 1, 4000)))

@@ -12,7 +12,7 @@ COLOURS = 0x80  # GIF: a table of colours follows
 
 
 def split_gif(content: bytes) -> list[Part]:
-    """Returns the screen, then each extension and picture, whose kinds are their first bytes."""
+    """Returns the screen, then each extension and image, whose kinds are their first bytes."""
     size = 3 << (content[10] & 7) + 1 if len(content) > 10 and content[10] & COLOURS else 0
     parts, at = [Part(b"", content[: 13 + size])], 13 + size
     while at < len(content) and content[at] in b"!,":
@@ -114,20 +114,20 @@ ICO_FIELDS = Head(
 )
 
 
-def ico(pictures: Sequence[bytes]) -> bytes:
-    """Returns an icon with any pictures within, all of which it says are 16 x 16 px."""
-    entries, place = b"", 6 + 16 * len(pictures)
-    for picture in pictures:
-        entries += struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(picture), place)
-        place += len(picture)
-    return struct.pack("<HHH", 0, 1, len(pictures)) + entries + b"".join(pictures)
+def ico(images: Sequence[bytes]) -> bytes:
+    """Returns an icon with any images within, all of which it says are 16 x 16 px."""
+    entries, place = b"", 6 + 16 * len(images)
+    for image in images:
+        entries += struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(image), place)
+        place += len(image)
+    return struct.pack("<HHH", 0, 1, len(images)) + entries + b"".join(images)
 
 
-def same_ico(picture: bytes, times: int) -> bytes:
-    """Returns an icon that has the same picture so many times, each as another size, in the same bytes."""
+def same_ico(image: bytes, times: int) -> bytes:
+    """Returns an icon that has the same image so many times, each as another size, in the same bytes."""
     place = 6 + 16 * times
-    entries = (struct.pack("<BBBBHHII", 1 + n % 255, 16, 0, 0, 1, 32, len(picture), place) for n in range(times))
-    return struct.pack("<HHH", 0, 1, times) + b"".join(entries) + picture
+    entries = (struct.pack("<BBBBHHII", 1 + n % 255, 16, 0, 0, 1, 32, len(image), place) for n in range(times))
+    return struct.pack("<HHH", 0, 1, times) + b"".join(entries) + image
 
 
 def bitmap(width: int, height: int, bits: int = 1, compression: int = 0, data: bytes = b"", file: bool = True) -> bytes:

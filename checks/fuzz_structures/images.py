@@ -1,4 +1,4 @@
-"""Pictures: the structure of whatever kind some bytes are, and hostile ones of each kind."""
+"""Images: the structure of whatever kind some bytes are, and hostile ones of each kind."""
 
 import functools
 import io
@@ -37,7 +37,7 @@ class _Icon:
 
     @staticmethod
     def change(content: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:
-        """Changes the directory, or the first picture within."""
+        """Changes the directory, or the first image within."""
         start = int.from_bytes(content[18:22], "little")
         if rng.random() < 0.5 or not 22 <= start < len(content):
             return icons.ICO_FIELDS.change(content, seeds, rng)
@@ -77,7 +77,7 @@ def kind(content: bytes) -> str:
 
 
 def change(content: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:
-    """Returns a picture after one change of its structure, or within another file."""
+    """Returns an image after one change of its structure, or within another file."""
     structure = STRUCTURES.get(kind(content))
     if structure is None or rng.random() < 0.06:
         return containers.wrap(content, seeds, rng)
@@ -92,7 +92,7 @@ def written(kind: str, mode: str = "L", side: int = 16, **options: Any) -> bytes
 
 
 def seeds() -> list[bytes]:
-    """Returns valid pictures of the kinds that Pillow's own writers do not cover."""
+    """Returns valid images of the kinds that Pillow's own writers do not cover."""
     code = written("JPEG2000", side=64, no_jp2=True)
     pixels, photo = chunks.png(16), written("JPEG")
     return [
@@ -119,7 +119,7 @@ def _with_packed(kind: bytes, size: int, times: int = 1) -> bytes:
 
 @functools.cache
 def hostile() -> dict[str, Callable[[], bytes]]:
-    """Returns makers of files that must be refused, or read at little cost."""
+    """Returns makers of files that must be rejected, or read at little cost."""
     large = functools.cache(lambda: chunks.png(LARGE_PX))
     photo = functools.cache(lambda: written("JPEG"))
     code = functools.cache(lambda: written("JPEG2000", side=64, no_jp2=True))
@@ -130,7 +130,7 @@ def hostile() -> dict[str, Callable[[], bytes]]:
         "iptc of a large png": lambda: containers.iptc(large()),
         "icon of a large png": lambda: icons.ico([large()]),
         "icon of a large bitmap": lambda: icons.ico([icons.bitmap(30_000, 60_000, file=False)]),
-        "icon of 5000 pictures": lambda: icons.same_ico(chunks.png(500), 5000),
+        "icon of 5000 images": lambda: icons.same_ico(chunks.png(500), 5000),
         "icns of a large png": lambda: containers.icns(large()),
         "jp2 of a large codestream": lambda: boxes.jp2(jpeg2000.large(code(), 40_000, 40_000)),
         "precincts of a pixel": lambda: jpeg2000.large(code(), 3000, 3000, precincts=0),

@@ -102,7 +102,7 @@ def _restarts(parts: list[Part], rng: random.Random) -> None:
 
 
 def progressive(side: int, scans: int) -> bytes:
-    """Returns a grey picture whose scans are in one bit a block or less, and so many of them."""
+    """Returns a grey image whose scans are in one bit a block or less, and so many of them."""
     blocks = (-(-side // 8)) ** 2
     head = struct.pack(">BHHB", 8, side, side, 1) + b"\1\x11\0"
     # Two codes: "0" for a block without a difference, and "0" for the end of a run of 2 ** 14 blocks and 14 bits more.

@@ -10,7 +10,7 @@ SIZE, CODING, QUANTA, TILE, DATA, END = b"\xff\x51", b"\xff\x52", b"\xff\x5c", b
 START = b"\xff\x4f"
 SIDES = 1, 2, 16, 65, 500, 2000, 9999, 65_536, 2**31 - 1, 2**32 - 1
 TILES_AT = 18, 22  # of the head's data: a tile's width and height
-LEVELS = 5  # of the coding's data: how often the picture is halved
+LEVELS = 5  # of the coding's data: how often the image is halved
 
 
 def split(content: bytes) -> list[Part]:
@@ -37,13 +37,13 @@ def join(parts: Sequence[Part]) -> bytes:
 
 
 def _size(parts: list[Part], rng: random.Random) -> None:
-    """The picture's size, with tiles as large."""
+    """The image's size, with tiles as large."""
     width, height = rng.choice(SIDES), rng.choice(SIDES)
     edit(parts, [SIZE], lambda data: put(data, 2, ">IIIIII", width, height, 0, 0, width, height))
 
 
 def _field(parts: list[Part], rng: random.Random) -> None:
-    """One number of the size: of the picture, of a tile, of where they begin, of a component's steps."""
+    """One number of the size: of the image, of a tile, of where they begin, of a component's steps."""
     if rng.random() < 0.6:
         edit(parts, [SIZE], lambda data: put(data, 2 + 4 * rng.randrange(8), ">I", rng.choice(SIDES)))
     else:

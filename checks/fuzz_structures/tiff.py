@@ -202,7 +202,7 @@ CHANGES = _value, _size, _size, _kind, _coding, _coding, _tiles, _strips, _loop,
 
 
 def seeds() -> list[bytes]:
-    """Returns valid pictures in both orders, plain and packed, in strips and tiles."""
+    """Returns valid images in both orders, plain and packed, in strips and tiles."""
     found = []
     for form in "<>":
         found += [pixels(form, bytes(range(256)), 16), pixels(form, bytes(256), 16, tiles=16)]
@@ -212,7 +212,7 @@ def seeds() -> list[bytes]:
 
 
 def hostile() -> list[bytes]:
-    """Returns tiles far larger than the picture, loops of directories, and strips without end."""
+    """Returns tiles far larger than the image, loops of directories, and strips without end."""
     small, packed = bytes(256), zlib.compress(bytes(999))
     loops = [
         file(form, [*read(pixels(form, small, 16)), tag(form, EXIF, LONG, 8 + len(small))], small, 8 + len(small))

@@ -1,8 +1,8 @@
 """What may be wrong with a data set: likely label errors, near-duplicates and outliers.
 
 Label errors by confident learning (Northcutt, Jiang and Chuang, 2021, arXiv:1911.00068) on probabilities of models that
-did not see the picture; outliers by the mean distance to the nearest neighbours (Kuan and Mueller, 2022,
-arXiv:2207.03061); both are cleanlab's. Near-duplicates are much nearer to each other than pictures usually are to their
+did not see the image; outliers by the mean distance to the nearest neighbours (Kuan and Mueller, 2022,
+arXiv:2207.03061); both are cleanlab's. Near-duplicates are much nearer to each other than images usually are to their
 nearest neighbour.
 """
 
@@ -19,21 +19,21 @@ from stages.library.common.params import CONFIG
 class Params:
     """Section `audit` of params.yaml."""
 
-    neighbours: Annotated[int, pydantic.Field(ge=1, le=1000, description="nearest pictures that count")]
+    neighbours: Annotated[int, pydantic.Field(ge=1, le=1000, description="nearest images that count")]
     near_duplicate: Annotated[
-        float, pydantic.Field(ge=0, le=1, description="of the median distance to the nearest picture")
+        float, pydantic.Field(ge=0, le=1, description="of the median distance to the nearest image")
     ]
-    max_pictures: Annotated[int, pydantic.Field(ge=100, le=10_000_000, description="that are compared, at random")]
-    pictures: Annotated[int, pydantic.Field(ge=1, le=100, description="shown of each kind")]
+    max_images: Annotated[int, pydantic.Field(ge=100, le=10_000_000, description="that are compared, at random")]
+    images: Annotated[int, pydantic.Field(ge=1, le=100, description="shown of each kind")]
     seed: Annotated[int, pydantic.Field(ge=0, description="chooses them where there are more")]
 
 
 def sample(keys: np.ndarray, params: Params) -> np.ndarray:
-    """Returns the rows to look at, int64, rising: all, or `max_pictures` by a hash of their keys, sha256 hex (n,)."""
-    if len(keys) <= params.max_pictures:
+    """Returns the rows to look at, int64, rising: all, or `max_images` by a hash of their keys, sha256 hex (n,)."""
+    if len(keys) <= params.max_images:
         return np.arange(len(keys))
     numbers = np.array([hashing.uniform(key, "audit", params.seed) for key in keys])
-    return np.sort(np.argsort(numbers, kind="stable")[: params.max_pictures])
+    return np.sort(np.argsort(numbers, kind="stable")[: params.max_images])
 
 
 def label_issues(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -98,7 +98,7 @@ def near_duplicates(distances: np.ndarray, neighbours: np.ndarray, fraction: flo
 
 
 def typicality(distances: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
-    """Returns float64 (n,) in [0, 1]: near 0 for pictures far from all others; arguments as `nearest` returns them."""
+    """Returns float64 (n,) in [0, 1]: near 0 for images far from all others; arguments as `nearest` returns them."""
     from cleanlab.outlier import OutOfDistribution
     from scipy.sparse import csr_matrix
     from sklearn.neighbors import NearestNeighbors

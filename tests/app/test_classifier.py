@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import write_pictures
+from conftest import write_images
 
 from app import classifier
 from stages.library.common import artifacts
@@ -21,14 +21,14 @@ HEADS = ("ridge", "logistic", "softmax", "dnn", "xgboost")
 
 @pytest.fixture
 def trained(tmp_path, write_params, run_stage):
-    """Shards, features and heads of a small folder of pictures."""
+    """Shards, features and heads of a small folder of images."""
 
     def train(kind):
-        pictures = write_pictures(tmp_path / "pictures", per_class=20, size_px=40)
+        images = write_images(tmp_path / "images", per_class=20, size_px=40)
         changes = {f"{head}__features": kind for head in HEADS}
         path = write_params(
             dataset__name="folder",
-            dataset__folder=str(pictures),
+            dataset__folder=str(images),
             extract__input_size_px=64,
             cross_validation__folds=2,
             dnn__hidden_units=[32],
@@ -69,7 +69,7 @@ def test_pixels_give_the_probabilities_of_the_cached_features(trained, tmp_path,
         assert np.ptp(cached) > 0.1
 
 
-def test_a_head_of_other_weights_is_refused(trained, tmp_path):
+def test_a_head_of_other_weights_is_rejected(trained, tmp_path):
     trained("bottleneck")
     path = tmp_path / "ridge" / "head.json"
     content = json.loads(path.read_text(encoding="utf-8"))

@@ -17,7 +17,7 @@ def cost(model, accuracy, batch_ms):
     return Cost(model, accuracy, 2 * batch_ms, batch_ms, 60.0, 1_000_000)
 
 
-def test_times_are_medians_a_picture_without_the_first_call():
+def test_times_are_medians_an_image_without_the_first_call():
     calls = []
 
     def predict(batch):
@@ -36,27 +36,27 @@ def test_any_number_of_models_can_be_drawn(tmp_path):
         models = [cost(f"backbone/{'x' * 60}{n}", 0.5 + n / 100, 1 + n) for n in range(count)]
         path = tmp_path / f"{count}.png"
         path.write_bytes(costs.draw(models))
-        with Image.open(path, formats=("PNG",)) as picture:
-            assert np.asarray(picture.convert("L")).std() > 5
+        with Image.open(path, formats=("PNG",)) as image:
+            assert np.asarray(image.convert("L")).std() > 5
 
 
-def test_a_wrong_number_of_pictures_is_refused(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["app.costs", "--pictures", "15"])
+def test_a_wrong_number_of_images_is_rejected(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["app.costs", "--images", "15"])
     with pytest.raises(SystemExit, match="2"):
         costs.main()
-    assert "--pictures must be at least 16. Received: 15" in capsys.readouterr().err
+    assert "--images must be at least 16. Received: 15" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_the_program_measures_every_model(trained_project, tmp_path, monkeypatch, capsys):
-    options = ["--project", str(trained_project), "--out", str(tmp_path / "costs"), "--pictures", "16"]
+    options = ["--project", str(trained_project), "--out", str(tmp_path / "costs"), "--images", "16"]
     monkeypatch.setattr(sys, "argv", ["app.costs", *options])
     costs.main()
     with (tmp_path / "costs" / "costs.csv").open(encoding="utf-8") as file:
         rows = {row["model"].rsplit("/", 1)[-1]: row for row in csv.DictReader(file)}
     assert set(rows) == {"ridge", "dnn", "xgboost", "finetuned", "scratch"}
     assert all(float(row["single_ms"]) > 0 for row in rows.values())
-    # Features first, and a network that sees pictures needs none. The data set has 48.
+    # Features first, and a network that sees images needs none. The data set has 48.
     seconds = {name: float(row["extract_seconds"]) for name, row in rows.items()}
     assert (seconds["finetuned"], seconds["scratch"]) == (0, 0)
     assert 0 < seconds["ridge"] < 48
@@ -67,7 +67,7 @@ def test_the_program_measures_every_model(trained_project, tmp_path, monkeypatch
     assert printed[-1].startswith("costs: 5 models")
     assert "open artifacts/report/index.html" in printed[-1]
     assert max(map(len, printed[:-1])) <= 80
-    # The report, which DVC made before, shows the picture from there.
+    # The report, which DVC made before, shows the image from there.
     page = (trained_project / "artifacts" / "report" / "index.html").read_text(encoding="utf-8")
     assert report_page.MEASURED_COSTS in page
     default = trained_project / "artifacts" / "costs" / "costs.png"

@@ -41,7 +41,7 @@ def run(monkeypatch, capsys, trained_project):
 
 @pytest.fixture(scope="module")
 def photographs():
-    """Encoded pictures of several sizes and shapes; one is grey, one a JPEG."""
+    """Encoded images of several sizes and shapes; one is grey, one a JPEG."""
     arrays = (
         skimage.data.chelsea(),
         skimage.data.camera()[::2, ::3],
@@ -71,7 +71,7 @@ def test_each_model_in_each_format_gives_its_probabilities(trained_project, phot
         np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance, err_msg=form)
         batch = np.random.default_rng(0).integers(0, 256, (3, 50, 70, 3)).astype(np.uint8)
         several = pixels_of(batch)
-        one_by_one = np.concatenate([pixels_of(picture[None]) for picture in batch])
+        one_by_one = np.concatenate([pixels_of(image[None]) for image in batch])
         np.testing.assert_allclose(several, one_by_one, rtol=0, atol=tolerance, err_msg=form)
     assert expected.shape == (len(photographs), len(model.classes))
 
@@ -111,9 +111,9 @@ def test_the_command_writes_what_is_needed_to_run_the_file_in_every_run_the_same
 
     out, contents, printed = exported("1")
     assert exported("2")[1] == contents
-    assert "10 pictures checked" in printed  # 5 of the data set, 5 generated
+    assert "10 images checked" in printed  # 5 of the data set, 5 generated
     assert "same class for 10" in printed
-    assert printed.endswith(f"Try: python {out / 'predict.py'} PICTURE\n")
+    assert printed.endswith(f"Try: python {out / 'predict.py'} IMAGE\n")
     file = exporting.lookup(form).FILE
     assert sorted(path.name for path in out.iterdir()) == sorted(
         ["README.md", "labels.txt", "model.json", "predict.py", file]
@@ -204,7 +204,7 @@ def test_a_missing_package_is_named(monkeypatch, write_params, package):
         export.main()
 
 
-def test_a_class_name_of_two_lines_is_refused(tmp_path, write_params):
+def test_a_class_name_of_two_lines_is_rejected(tmp_path, write_params):
     from app.models import Model
     from stages.library.records.preprocessing import Preprocessing
 

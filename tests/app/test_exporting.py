@@ -51,7 +51,7 @@ def backbone(tf):
     return keras.Model(pixels, {"bottleneck": bottleneck, "logits": logits})
 
 
-def pictures(height, width, n=2, seed=0):
+def random_images(height, width, n=2, seed=0):
     """Returns uint8 (n, height, width, 3)."""
     return np.random.default_rng(seed).integers(0, 256, (n, height, width, 3)).astype(np.uint8)
 
@@ -83,7 +83,7 @@ def test_a_head_of_ones_own_is_exported_by_the_function_of_its_module(tf, backbo
     trained = of_nearest_centre(monkeypatch, preparation, tensorflow_logits=tensorflow_logits)
     assembled = Classifier(backbone, trained)
     model = Model("none/nearest", CLASSES, preparation, assembled.probabilities, backbone, trained)
-    images = pictures(SIDE_PX, SIDE_PX).astype(np.float32)
+    images = random_images(SIDE_PX, SIDE_PX).astype(np.float32)
     found = graph.build(model, flip=False).classify(tf.constant(images))
     np.testing.assert_allclose(found, model.probabilities(images), atol=1e-4)
 
@@ -132,7 +132,7 @@ def in_tflite(built, path):
 def test_matrix_products_resize_as_training_does(tf, method, crop):
     preparation = Preprocessing(SIDE_PX, crop, method)
     for height, width in (*SIZES, (100, 100)):
-        pixels = pictures(height, width)
+        pixels = random_images(height, width)
         ours = resizing.fit(tf.constant(pixels), preparation).numpy()
         np.testing.assert_allclose(ours, preprocessing.fit(pixels, preparation).numpy(), atol=0.004)
         assert ours.shape == (2, SIDE_PX, SIDE_PX, 3)
@@ -184,7 +184,7 @@ def test_each_kind_of_features_and_preprocessing_in_each_runtime(
         "tflite": in_tflite(built, tmp_path / "model.tflite"),
     }
     for height, width in SIZES:
-        pixels = pictures(height, width)
+        pixels = random_images(height, width)
         expected = model.probabilities(preprocessing.fit(pixels, preparation).numpy())
         assert np.ptp(expected) > 0.1
         for name, run in runs.items():
@@ -193,7 +193,7 @@ def test_each_kind_of_features_and_preprocessing_in_each_runtime(
 
 def test_imagenet_classes_heed_the_flip(backbone, tf):
     preparation = Preprocessing(SIDE_PX)
-    pixels = pictures(40, 50)
+    pixels = random_images(40, 50)
     images = preprocessing.fit(pixels, preparation).numpy()
 
     def found(flip):
@@ -208,14 +208,14 @@ def test_imagenet_classes_heed_the_flip(backbone, tf):
 
 def test_what_may_differ():
     assert not Agreement(100, 9e-4, 100, 0).fault(trees=False)
-    assert "on 1 of 100 pictures (0 may), by 0.002 at most (0.001 may be)" in Agreement(100, 2e-3, 100, 1).fault(False)
+    assert "on 1 of 100 images (0 may), by 0.002 at most (0.001 may be)" in Agreement(100, 2e-3, 100, 1).fault(False)
     assert not Agreement(100, 0.04, 99, 5).fault(trees=True)
     assert Agreement(100, 0.04, 99, 6).fault(trees=True)
     assert Agreement(100, 0.06, 99, 1).fault(trees=True)
     assert Agreement(5, np.inf, 5, 1).fault(trees=False)
 
 
-def test_generated_pictures_have_other_sizes_and_one_is_grey():
+def test_generated_images_have_other_sizes_and_one_is_grey():
     import io
 
     from PIL import Image

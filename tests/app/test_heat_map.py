@@ -86,7 +86,7 @@ def test_max_pooling_behind_the_last_convolution_is_passed_over():
     assert explain(colours(), 0).shape == (SIDE, SIDE)
 
 
-def test_mirrored_views_are_laid_back_upon_the_picture():
+def test_mirrored_views_are_laid_back_upon_the_image():
     explain = heat_map.explainer(as_network(tiny_network(), flip=True), flip=False)
     np.testing.assert_allclose(explain(colours(), 1), [[0, 0, 0, 0]] * 2 + [[0, 0, 1, 1]] * 2)
     head = (WEIGHTS, np.zeros(3))

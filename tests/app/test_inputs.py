@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import write_pictures
+from conftest import write_images
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +19,7 @@ from stages.library.preparation import normalisation
 @pytest.fixture
 def folder(tmp_path):
     """cat/{0,1}.png, dog/{0,1}.png, a hidden file and a link in a circle."""
-    root = write_pictures(tmp_path / "pictures", per_class=2, classes=("cat", "dog"))
+    root = write_images(tmp_path / "images", per_class=2, classes=("cat", "dog"))
     (root / ".hidden").write_text("x")
     (root / ".git").mkdir()
     (root / ".git" / "config").write_text("x")
@@ -75,7 +75,7 @@ def test_no_word_ends_in_a_traceback(word):
 
 @pytest.fixture
 def server():
-    """Answers /picture.png with a picture, /endless without end, /slow not at all and all else with 404."""
+    """Answers /image.png with an image, /endless without end, /slow not at all and all else with 404."""
     png = normalisation.normalise(np.full((5, 6, 3), 7, np.uint8)).encoded
     ended = threading.Event()
 
@@ -84,7 +84,7 @@ def server():
             if self.path == "/slow":
                 ended.wait(10)
                 return
-            self.send_response(200 if self.path in ("/picture.png", "/endless") else 404)
+            self.send_response(200 if self.path in ("/image.png", "/endless") else 404)
             self.end_headers()
             try:
                 self.wfile.write(png)
@@ -111,7 +111,7 @@ def test_urls(server, monkeypatch):
         (found,) = inputs.find([f"{server}/{path}"])
         return inputs.read(found, normalisation.normalise).error
 
-    (found,) = inputs.find([f"{server}/picture.png"])
+    (found,) = inputs.find([f"{server}/image.png"])
     assert thumbnails.decode(inputs.read(found, normalisation.normalise).encoded).shape == (5, 6, 3)
     assert error("absent") == "the server answered 404"
     assert error("endless") == "more than 1 MiB"

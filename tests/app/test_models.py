@@ -1,4 +1,4 @@
-"""app.models: which models there are, and that each gives for pictures what its evaluation found."""
+"""app.models: which models there are, and that each gives for images what its evaluation found."""
 
 import numpy as np
 import pandas as pd
@@ -42,7 +42,7 @@ def test_a_model_gives_the_probabilities_of_its_evaluation(project, trained_proj
     assert model.classes == ("cat", "dog", "emu")
 
 
-def test_a_picture_of_any_size_becomes_the_input(project):
+def test_an_image_of_any_size_becomes_the_input(project):
     model = project.load(f"imagenet/{trained.BACKBONE}", 64)
     encoded = normalisation.normalise(np.zeros((30, 50), np.uint8)).encoded
     assert model.pixels(encoded).shape == (64, 64, 3)
@@ -51,7 +51,7 @@ def test_a_picture_of_any_size_becomes_the_input(project):
     assert row.sum() == pytest.approx(1, abs=1e-4)
 
 
-def test_names_are_resolved_or_refused(project):
+def test_names_are_resolved_or_rejected(project):
     assert project.choose("ridge") == f"{trained.BACKBONE}/ridge"
     assert project.choose("scratch") == "scratch"
     assert project.choose("imagenet/inception_v3") == "imagenet/inception_v3"

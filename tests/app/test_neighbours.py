@@ -12,24 +12,24 @@ from stages.library.records import tfrecord
 from stages.library.records.tfrecord import Record
 
 SOURCE = Source("tiny", 8, 1.0, "bilinear", False, "", "", ("cat", "dog"))
-# Features of training pictures, by shard; the first one is of zeros.
+# Features of training images, by shard; the first one is of zeros.
 FEATURES = [[(0, 0, 0), (1, 0, 0), (2, 2, 0)], [], [(0, 0, 3), (-1, 0, 0)]]
 
 
-def picture(number):
+def an_image(number):
     return normalisation.normalise(np.full((2, 3, 3), number, np.uint8))
 
 
 @pytest.fixture
 def folders(tmp_path):
-    """A training split of three shards, one of them empty, and its features; every third picture is a dog."""
+    """A training split of three shards, one of them empty, and its features; every third image is a dog."""
     features, shards = tmp_path / "features", tmp_path / "shards"
     features.mkdir()
     shards.mkdir()
     number = 0
     for shard, rows in enumerate(FEATURES):
         name = f"train-0000{shard}-of-00003"
-        found = [picture(number + position) for position in range(len(rows))]
+        found = [an_image(number + position) for position in range(len(rows))]
         labels = [(number + position) % 3 // 2 for position in range(len(rows))]
         content = [
             Record(p.key, p.encoded, p.format, p.height, p.width, label, SOURCE.classes[label], f"{p.key}.png")
@@ -52,23 +52,23 @@ def test_cosines_by_hand(folders):
     assert not neighbours.similarities(np.zeros(3, np.float32)).any()
 
 
-def test_the_nearest_come_first_with_their_pictures_and_classes(folders):
+def test_the_nearest_come_first_with_their_images_and_classes(folders):
     found = Neighbours.open(*folders).nearest(np.array([1.0, 1, 0.1], np.float32), 3)
     assert [near.name for near in found] == ["dog", "cat", "cat"]
-    assert [near.encoded for near in found] == [picture(2).encoded, picture(1).encoded, picture(3).encoded]
+    assert [near.encoded for near in found] == [an_image(2).encoded, an_image(1).encoded, an_image(3).encoded]
     length = np.sqrt(2.01)
     np.testing.assert_allclose([near.similarity for near in found], [2 / 2**0.5 / length, 1 / length, 0.1 / length])
     assert len(Neighbours.open(*folders).nearest(np.ones(3, np.float32), 99)) == 5
 
 
-def test_a_picture_that_is_no_longer_there_is_left_out(folders):
+def test_an_image_that_is_no_longer_there_is_left_out(folders):
     features, shards = folders
     neighbours = Neighbours.open(features, shards)
     path = shards / "train-00002-of-00003.tfrecord"
-    others = [picture(200), picture(201)]
+    others = [an_image(200), an_image(201)]
     tfrecord.write_shard(path, [Record(p.key, p.encoded, "png", 2, 3, 0, "cat", "new.png") for p in others])
     assert {near.encoded for near in neighbours.nearest(np.ones(3, np.float32), 5)} == {
-        picture(number).encoded for number in range(3)
+        an_image(number).encoded for number in range(3)
     }
 
 

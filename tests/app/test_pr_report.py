@@ -1,4 +1,4 @@
-"""app.pr_report on a real repository with two branches: what it shows, what it refuses, and when it fails."""
+"""app.pr_report on a real repository with two branches: what it shows, what it rejects, and when it fails."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ from PIL import Image
 from repository import DVC_YAML, PARAMS, Repository, made
 
 from app import pr_report
-from app.pull_request import comment, pictures
+from app.pull_request import comment, images
 from app.pull_request.revisions import Revision
 from stages.library.common.console import UserError
 
@@ -46,7 +46,7 @@ def branches(two_branches, tmp_path, monkeypatch):
 
 @pytest.fixture
 def report(monkeypatch):
-    """Runs the program as `report(*arguments)`, without pictures unless asked for; returns the comment."""
+    """Runs the program as `report(*arguments)`, without images unless asked for; returns the comment."""
 
     def run(*arguments, plots=False):
         options = [] if plots else ["--no-plots"]
@@ -96,16 +96,16 @@ def test_it_shows_what_differs_in_a_branch_or_the_workspace(branches, report, he
     assert "pr-report" not in branches.git("status", "--porcelain")
 
 
-def test_a_picture_of_each_model_shows_both_sides(branches, report):
+def test_an_image_of_each_model_shows_both_sides(branches, report):
     text = report("--base", "main", "--link", "https://a.b/c", plots=True)
     folder = branches.path / "pr-report"
-    found = sorted(str(path.relative_to(folder)) for path in folder.glob("pictures/**/*.png"))
-    assert found == [f"pictures/artifacts/evaluation/tiny/{head}/confusion.csv.png" for head in ("ridge", "softmax")]
+    found = sorted(str(path.relative_to(folder)) for path in folder.glob("images/**/*.png"))
+    assert found == [f"images/artifacts/evaluation/tiny/{head}/confusion.csv.png" for head in ("ridge", "softmax")]
     assert all(f"`{name}`" in text for name in found)
     assert "[files of this report](https://a.b/c)" in text
     with Image.open(folder / found[0], formats=("PNG",)) as pair:
-        lefts = 0, pair.width // 2 + pictures.GAP_PX // 2
-        boxes = [(left, pictures.HEADER_PX, left + pair.width // 3, pair.height) for left in lefts]
+        lefts = 0, pair.width // 2 + images.GAP_PX // 2
+        boxes = [(left, images.HEADER_PX, left + pair.width // 3, pair.height) for left in lefts]
         sides = [np.asarray(pair.crop(box)) for box in boxes]
     assert all(side.std() > 10 for side in sides)  # something is drawn
     assert (sides[0] != sides[1]).any()
@@ -117,7 +117,7 @@ def test_a_matrix_of_one_side_or_of_no_sense_is_no_reason_to_fail(branches, repo
     (branches.path / "artifacts/evaluation/tiny/ridge/confusion.csv").unlink()
     (branches.path / "artifacts/evaluation/tiny/softmax/confusion.csv").write_text("actual,predicted\na,b\n")
     report("--base", "main", plots=True)
-    drawn = {path.parent.name for path in branches.path.glob("pr-report/pictures/**/*.png")}  # with the base alone
+    drawn = {path.parent.name for path in branches.path.glob("pr-report/images/**/*.png")}  # with the base alone
     assert drawn == {"ridge", "softmax"}
     assert "softmax/confusion.csv can't be drawn: KeyError" in capsys.readouterr().out
 
@@ -286,7 +286,7 @@ def test_a_table_that_can_not_be_drawn_is_left_out(tmp_path, capsys, value):
     """A plot may be JSON, whose numbers DVC takes as they are."""
     base = Revision("x", "y", {}, frozenset(), {}, ())
     rows = [{"actual": "a", "predicted": "b", "count": value}], {"template": "confusion_counts"}
-    assert pictures.draw(tmp_path, ["a.csv"], base, replace(base, plots={"a.csv": rows})) == []
+    assert images.draw(tmp_path, ["a.csv"], base, replace(base, plots={"a.csv": rows})) == []
     assert capsys.readouterr().out.startswith("a.csv can't be drawn: ")
 
 
@@ -384,7 +384,7 @@ def test_help_fits_a_screen_and_a_program_ends_with_what_to_do_next(branches):
     assert max(map(len, shown)) <= 80
     done = branches.run(sys.executable, "-m", "app.pr_report", "--base", "main", "--no-plots")
     assert done.stdout.splitlines()[-1].endswith("gh pr comment --body-file pr-report/comment.md")
-    assert not (branches.path / "pr-report" / "pictures").exists()
+    assert not (branches.path / "pr-report" / "images").exists()
     failed = branches.run(sys.executable, "-m", "app.pr_report", "--base", "nosuch", check=False)
     assert failed.returncode == 1
     assert failed.stderr.startswith("error: a revision must be")

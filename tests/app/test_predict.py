@@ -1,4 +1,4 @@
-"""app.predict: the command line, what it prints, what it does with bad pictures, and ImageNet's names."""
+"""app.predict: the command line, what it prints, what it does with bad images, and ImageNet's names."""
 
 import csv
 import io
@@ -37,7 +37,7 @@ def run(monkeypatch, capsys, write_params):
 
 @pytest.fixture(scope="module")
 def chelsea(tmp_path_factory):
-    path = tmp_path_factory.mktemp("pictures") / "chelsea.png"
+    path = tmp_path_factory.mktemp("images") / "chelsea.png"
     Image.fromarray(skimage.data.chelsea()).save(path)
     return path
 
@@ -45,11 +45,11 @@ def chelsea(tmp_path_factory):
 @pytest.fixture
 def junk(tmp_path):
     path = tmp_path / "junk.jpg"
-    path.write_text("no picture")
+    path.write_text("no image")
     return path
 
 
-def test_many_pictures_get_what_few_get(run, chelsea, monkeypatch):
+def test_many_images_get_what_few_get(run, chelsea, monkeypatch):
     few = json.loads(run("--json", chelsea, *BACKBONE, "--size", 64)[1])
     monkeypatch.setattr(predict, "FEW", 0)  # so that the network is compiled
     called = []
@@ -86,8 +86,8 @@ def test_a_cat_and_a_coffee_are_named(run, chelsea, junk, tmp_path, resize, cat,
     status, out, err = run(chelsea, junk, coffee, "--top", 2, *BACKBONE, extract__resize=resize)
     assert status == 1
     assert err.splitlines() == [
-        f"error: {junk}: not a picture",
-        "predict: 2 pictures by imagenet/efficientnet_lite0, 1 could not be read. In a browser: python -m app.web",
+        f"error: {junk}: not an image",
+        "predict: 2 images by imagenet/efficientnet_lite0, 1 could not be read. In a browser: python -m app.web",
     ]
     lines = out.splitlines()
     assert [lines[0], lines[3]] == [str(chelsea), str(coffee)]
@@ -102,12 +102,12 @@ def test_size_crop_and_flip_reach_the_network_and_json_is_json(run, chelsea):
     def cat(*arguments, **changes):
         status, out, _ = run(chelsea, "--json", "--top", "1000", *BACKBONE, *arguments, **changes)
         assert status == 0
-        (picture,) = json.loads(out)
-        assert picture["file"] == str(chelsea)
-        probabilities = [item["probability"] for item in picture["classes"]]
+        (image,) = json.loads(out)
+        assert image["file"] == str(chelsea)
+        probabilities = [item["probability"] for item in image["classes"]]
         assert probabilities == sorted(probabilities, reverse=True)
         assert sum(probabilities) == pytest.approx(1, abs=1e-3)
-        return next(item["probability"] for item in picture["classes"] if item["class"] == "Egyptian cat")
+        return next(item["probability"] for item in image["classes"] if item["class"] == "Egyptian cat")
 
     own = cat(extract__input_size_px=64)
     assert own == cat("--size", 224)
@@ -126,11 +126,11 @@ def test_the_best_model_is_the_default_and_others_have_names(run, trained_projec
     best, *_ = Project.open(trained_project).results()
     status, out, err = run(folder, "--csv", "--top", "1", project=trained_project)
     assert status == 0
-    assert f"48 pictures by {best.name}." in err
+    assert f"48 images by {best.name}." in err
     rows = list(csv.DictReader(io.StringIO(out)))
     assert len(rows) == 48
     right = [row["class"] == row["file"].split("/")[-2] for row in rows]
-    assert np.mean(right) > 0.9  # colours tell these classes apart, and most pictures were trained on
+    assert np.mean(right) > 0.9  # colours tell these classes apart, and most images were trained on
     assert {row["rank"] for row in rows} == {"1"}
 
     status, out, err = run(folder / "cat" / "0.png", "--model", "xgboost", "--json", project=trained_project)
@@ -163,12 +163,12 @@ def test_predictions_stay_in_order_over_batches_and_the_model_is_loaded_once():
 
         def rows(encoded):
             batches.append(len(encoded))
-            return np.array([[picture[0], 255 - picture[0]] for picture in encoded], np.float32) / 255
+            return np.array([[image[0], 255 - image[0]] for image in encoded], np.float32) / 255
 
         return SimpleNamespace(classes=("high", "low"), predict=rows)
 
-    pictures = [Input(str(n), bytes([n]) if n % 3 else b"", "" if n % 3 else "bad") for n in range(40)]
-    found = list(predict.classify(iter(pictures), load, 2))
+    images = [Input(str(n), bytes([n]) if n % 3 else b"", "" if n % 3 else "bad") for n in range(40)]
+    found = list(predict.classify(iter(images), load, 2))
     assert [prediction.name for prediction in found] == [str(n) for n in range(40)]
     for n, prediction in enumerate(found):
         if n % 3:
@@ -180,21 +180,21 @@ def test_predictions_stay_in_order_over_batches_and_the_model_is_loaded_once():
     assert sum(batches) == 26
 
 
-def test_without_a_picture_no_network_is_started(run, monkeypatch, junk, tmp_path):
+def test_without_an_image_no_network_is_started(run, monkeypatch, junk, tmp_path):
     monkeypatch.setattr(Project, "load", None)
     (tmp_path / "empty").mkdir()
     status, out, err = run(junk, tmp_path / "absent.png", tmp_path / "empty", f"{tmp_path}/*.gif", *BACKBONE)
     assert (status, out) == (1, "")
     assert err.splitlines()[:-1] == [
-        f"error: {junk}: not a picture",
+        f"error: {junk}: not an image",
         f"error: {tmp_path / 'absent.png'}: No such file or directory",
-        f"error: {tmp_path / 'empty'}: a folder without pictures",
+        f"error: {tmp_path / 'empty'}: a folder without images",
         f"error: {tmp_path}/*.gif: no file matches the pattern",
     ]
     status, out, _ = run(junk, "--json", *BACKBONE)
-    assert (status, json.loads(out)) == (1, [{"file": str(junk), "error": "not a picture"}])
+    assert (status, json.loads(out)) == (1, [{"file": str(junk), "error": "not an image"}])
     status, out, _ = run(junk, "--csv", *BACKBONE)
-    assert (status, out) == (1, f"file,rank,class,probability,error\n{junk},,,,not a picture\n")
+    assert (status, out) == (1, f"file,rank,class,probability,error\n{junk},,,,not an image\n")
 
 
 @pytest.mark.parametrize(

@@ -57,12 +57,12 @@ def run(monkeypatch, capsys):
 def test_an_empty_store(run):
     status, printed = run()
     assert status == 0
-    assert f"{store_location.root()}: 0 pictures, 0.0 MB. dvc repro fills it" in printed.out
+    assert f"{store_location.root()}: 0 images, 0.0 MB. dvc repro fills it" in printed.out
     assert run("verify")[1].out == "0 parts, 0 damaged. Nothing to be done\n"
     assert run("prune", "--all")[0] == 0
 
 
-def test_it_shows_pictures_and_sizes_by_backbone_and_data_set(filled, run):
+def test_it_shows_images_and_sizes_by_backbone_and_data_set(filled, run):
     lines = run("show")[1].out.splitlines()
     cells = [line.split() for line in lines[1:-1]]
     assert sorted((line[0], line[-5]) for line in cells) == [
@@ -77,7 +77,7 @@ def test_it_shows_pictures_and_sizes_by_backbone_and_data_set(filled, run):
     }
     assert "299 px bicubic crop 0.875 flip tensorflow float32" in run()[1].out
     size = sum(path.stat().st_size for path in store_location.root().glob("*/*.parquet"))
-    total = f"{store_location.root()}: 15 pictures, {size / 1e6:,.1f} MB"
+    total = f"{store_location.root()}: 15 images, {size / 1e6:,.1f} MB"
     assert lines[-1] == f"{total}. Make room: python -m app.store prune --unused-for 30"
 
 

@@ -95,7 +95,7 @@ def settled(page, selector="#result h2"):
 
 
 def colours(page, selector):
-    """Returns the mean of each channel on the left and on the right half of a picture on the page."""
+    """Returns the mean of each channel on the left and on the right half of an image on the page."""
     encoded = page.locator(selector).screenshot()
     with Image.open(io.BytesIO(encoded), formats=("PNG",)) as image:
         pixels = np.asarray(image.convert("RGB"), np.float32)
@@ -107,8 +107,8 @@ def emu(trained_project):
     return trained_project / "data" / "pictures" / "emu" / "0.png"
 
 
-def test_upload_answers_with_classes_heat_map_and_similar_pictures(page, emu):
-    page.set_input_files("input[name=picture]", emu)
+def test_upload_answers_with_classes_heat_map_and_similar_images(page, emu):
+    page.set_input_files("input[name=image]", emu)
     result = settled(page)
     assert result.locator("h2").inner_text().startswith("emu ")
     assert "0.png, 40 x 40 px" in result.inner_text()
@@ -123,15 +123,15 @@ def test_upload_answers_with_classes_heat_map_and_similar_pictures(page, emu):
     assert page.locator("#preview").is_visible()
 
 
-def test_the_model_can_be_changed_with_the_same_picture(page, emu):
-    page.set_input_files("input[name=picture]", emu)
+def test_the_model_can_be_changed_with_the_same_image(page, emu):
+    page.set_input_files("input[name=image]", emu)
     settled(page)
     for name in ("ridge", "xgboost", "finetuned"):
         page.select_option("select[name=model]", f"{trained.BACKBONE}/{name}")
         result = settled(page, f"#result:has-text('by {trained.BACKBONE}/{name}')")
         assert (result.locator(".bars button").count() == 3) == (name != "xgboost")
         # Trees have none, and the page says why. Of the others, tiny as they are, some find nothing to show.
-        reasons = {"xgboost": "decision trees answer in steps"}.get(name, "nothing in the picture speaks for")
+        reasons = {"xgboost": "decision trees answer in steps"}.get(name, "nothing in the image speaks for")
         assert result.locator("#heat-map").count() or reasons in result.locator("#no-heat-map").inner_text()
         assert not (name == "xgboost" and result.locator("#heat-map").count())
     page.select_option("select[name=model]", "scratch")
@@ -144,9 +144,9 @@ def test_another_class_has_another_heat_map(page, tmp_path):
     photographs = [Image.fromarray(p).resize((224, 224)) for p in (skimage.data.chelsea(), skimage.data.coffee())]
     Image.fromarray(np.hstack([np.asarray(photograph) for photograph in photographs])).save(tmp_path / "both.png")
     page.select_option("select[name=model]", f"imagenet/{trained.BACKBONE}")
-    page.set_input_files("input[name=picture]", tmp_path / "both.png")
+    page.set_input_files("input[name=image]", tmp_path / "both.png")
     settled(page)
-    # The picture has a cat on its left; to ImageNet's classes the cup on its right resembles a computer mouse.
+    # The image has a cat on its left; to ImageNet's classes the cup on its right resembles a computer mouse.
     for name, brighter in (("tiger cat", 0), ("mouse", 1)):
         page.get_by_title(f"Show where the evidence for {name} lies").click()
         settled(page, f"#heat-map[alt$='evidence for {name}']")
@@ -156,11 +156,11 @@ def test_another_class_has_another_heat_map(page, tmp_path):
         assert halves[brighter][1] > halves[1 - brighter][1] + 10
 
 
-def test_an_example_picture(page):
+def test_an_example_image(page):
     example = page.locator(".examples label").first
     kind = example.locator("img").get_attribute("alt")
     example.click()
-    assert f"A test picture of class {kind}, 40 x 40 px" in settled(page).inner_text()
+    assert f"A test image of class {kind}, 40 x 40 px" in settled(page).inner_text()
     assert not page.locator("#preview").is_visible()
 
 
@@ -178,31 +178,31 @@ def test_paste_and_drop(page, emu):
         assert settled(page, f"#result:has-text('{kind}.png')").locator("h2").inner_text().startswith("emu ")
 
 
-def test_a_text_named_jpg_is_refused_in_words(page, tmp_path):
-    (tmp_path / "holiday.jpg").write_text("not a picture at all")
-    page.set_input_files("input[name=picture]", tmp_path / "holiday.jpg")
+def test_a_text_named_jpg_is_rejected_in_words(page, tmp_path):
+    (tmp_path / "holiday.jpg").write_text("not an image at all")
+    page.set_input_files("input[name=image]", tmp_path / "holiday.jpg")
     result = settled(page, "#result [role=alert]")
-    assert "No picture that can be used: not a picture." in result.inner_text()
+    assert "No image that can be used: not an image." in result.inner_text()
     assert "holiday.jpg" in result.inner_text()
     page.locator(".examples label").first.click()
     settled(page)
 
 
-def test_a_picture_of_30_megabytes_is_refused_before_it_is_sent(page, tmp_path):
+def test_an_image_of_30_megabytes_is_rejected_before_it_is_sent(page, tmp_path):
     large = tmp_path / "large.png"
     noise = np.random.default_rng(0).integers(0, 256, (2500, 4000, 3)).astype(np.uint8)
     Image.fromarray(noise).save(large, compress_level=0)
     assert large.stat().st_size > 30e6
     sent = []
     page.on("request", lambda request: sent.append(request.url))
-    page.set_input_files("input[name=picture]", large)
+    page.set_input_files("input[name=image]", large)
     result = settled(page, "#result [role=alert]")
     assert result.inner_text() == f"This file is too large: 30 MB. At most {UPLOAD_MB} MB, please."
     assert not [address for address in sent if not address.startswith("blob:")]
 
 
 def test_the_server_refuses_30_megabytes_by_itself(url):
-    files = {"picture": ("large.png", bytes(30_000_000))}
+    files = {"image": ("large.png", bytes(30_000_000))}
     answer = requests.post(f"{url}classify", files=files, timeout=60)
     assert answer.status_code == 413
     assert f"This file is too large. At most {UPLOAD_MB} MB, please." in answer.text
@@ -236,7 +236,7 @@ def test_the_leaderboard_has_all_models_and_their_confusions(page):
 
 def test_without_scripts_the_form_works_by_plain_requests(browser, url, emu):
     with watched(browser, url, java_script_enabled=False) as page:
-        page.set_input_files("input[name=picture]", emu)
+        page.set_input_files("input[name=image]", emu)
         page.get_by_role("button", name="Classify").click()
         page.wait_for_url(f"{url}classify")
         assert page.locator("#result h2").inner_text().startswith("emu ")
@@ -244,7 +244,7 @@ def test_without_scripts_the_form_works_by_plain_requests(browser, url, emu):
         page.locator(".examples label").last.click()
         page.get_by_role("button", name="Classify").click()
         page.wait_for_selector("#result h2")
-        assert "A test picture of class" in page.locator("#result").inner_text()
+        assert "A test image of class" in page.locator("#result").inner_text()
 
 
 def test_a_server_that_is_gone_is_said(browser, url):

@@ -14,7 +14,7 @@ from app.models import Project
 from tests.serving import PATIENCE_SECONDS, classify, png, serving, until
 
 GET = b"GET /assets/page.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
-BODY = b'--x\r\nContent-Disposition: form-data; name="picture"; filename="a.png"\r\n\r\n' + png() + b"\r\n--x--\r\n"
+BODY = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n' + png() + b"\r\n--x--\r\n"
 POST = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
 POST += b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
 
@@ -66,7 +66,7 @@ def test_of_200_connections_at_once_each_is_answered(project):
         assert classify(url).status_code == 200
 
 
-def test_of_200_uploads_at_once_the_first_are_answered_and_the_others_refused(project):
+def test_of_200_uploads_at_once_the_first_are_answered_and_the_others_rejected(project):
     with serving(project, web.most_connections(18)) as (url, models), connected(url, 200) as connections:
         models.gate.clear()
         for connection in connections[:4]:
@@ -93,7 +93,7 @@ def test_beyond_its_limit_an_idle_connection_makes_room_for_a_new_one(project, m
             assert [ask(connection) for connection in idle[4:] + idle[:1]] == [200] * 5
 
 
-def test_beyond_its_limit_new_connections_are_refused_while_all_others_work(project, monkeypatch):
+def test_beyond_its_limit_new_connections_are_rejected_while_all_others_work(project, monkeypatch):
     monkeypatch.setattr(web, "open_files", lambda: 16)
     with serving(project, 4) as (url, models), connected(url, 4) as working:
         models.gate.clear()

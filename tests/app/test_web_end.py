@@ -28,7 +28,7 @@ from tests import serving
 
 def main():
     models, listening = serving.Models(), web.listen("127.0.0.1", 0)
-    models.gate.clear()  # every picture takes a minute, and nothing can interrupt it
+    models.gate.clear()  # every image takes a minute, and nothing can interrupt it
     pages = Pages(Project.open(Path(), Path("params.yaml")), 20_000_000, serving.LIMITS.pixels)
     pages.leaderboard = lambda: time.sleep(60)
     limits = serving.replace(serving.LIMITS, upload_bytes=20_000_000, request_seconds=REQUEST)
@@ -39,7 +39,7 @@ def main():
 console.run(main)
 """
 HEAD = "{} HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: {}\r\n\r\n"
-PART = b'--x\r\nContent-Disposition: form-data; name="picture"; filename="a.png"\r\n\r\n'
+PART = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
 
 
 class Page:
@@ -92,8 +92,8 @@ def page(tmp_path, request):
 
 
 def work_on_everything(page):
-    picture = PART + png() + b"\r\n--x--\r\n"
-    page.ask("POST /classify", picture)
+    image = PART + png() + b"\r\n--x--\r\n"
+    page.ask("POST /classify", image)
     page.ask("POST /classify", PART + bytes(5_000_000), length=6_000_000)  # whose rest never comes
     page.ask("GET /leaderboard")
     page.ask("GET /assets/page.css").recv(1)  # an idle connection, and a sign that the others have arrived

@@ -25,12 +25,12 @@ from tests.zoo_folders import NAMES
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 
 HEAD = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
-PART = b'--x\r\nContent-Disposition: form-data; name="picture"; filename="a.png"\r\n\r\n'
+PART = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
 FIELD = b'\r\n--x\r\nContent-Disposition: form-data; name="label"\r\n\r\n1'
 
 
-def request(picture, *headers):
-    body = PART + picture + FIELD + b"\r\n--x--\r\n"
+def request(image, *headers):
+    body = PART + image + FIELD + b"\r\n--x--\r\n"
     return b"".join([HEAD, *headers, b"Content-Length: %d\r\n\r\n" % len(body), body])
 
 
@@ -59,7 +59,7 @@ def test_uploads_of_every_kind_are_answered_as_the_stages_would(site, capfd):
             continue
         assert answer.status_code == 200, kind.name
         text = html.unescape(shown(answer))
-        assert ("No picture that can be used" in text) != kind.accepted, kind.name
+        assert ("No image that can be used" in text) != kind.accepted, kind.name
         assert ("%" if kind.accepted else kind.outcome.strip()) in text, kind.name
     assert "Traceback" not in capfd.readouterr().err
 
@@ -111,7 +111,7 @@ def mutated(dice):
     return bytes(content)
 
 
-def test_torn_and_twisted_requests_are_refused_and_nothing_breaks(site, capfd):
+def test_torn_and_twisted_requests_are_rejected_and_nothing_breaks(site, capfd):
     seen = set()
     for seed in range(400):
         head, _, text = answer_to(site, mutated(random.Random(seed))).partition(b"\r\n")
@@ -137,7 +137,7 @@ def test_torn_and_twisted_requests_are_refused_and_nothing_breaks(site, capfd):
         (b"Content-Length: 10\r\nExpect: 100-continue\r\nContent-Encoding: gzip\r\n", {100, 400}),
     ],
 )
-def test_heads_that_lie_are_refused(site, headers, statuses, monkeypatch):
+def test_heads_that_lie_are_rejected(site, headers, statuses, monkeypatch):
     monkeypatch.setattr(web_server, "DISCARD_SECONDS", 0.1)
     with socket.create_connection(address(site), timeout=PATIENCE_SECONDS) as connection:
         try:
@@ -160,7 +160,7 @@ def test_any_character_set_will_do(site, name, capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("names", [["other"], ["picture", "picture"], ["other", "picture"]])
+@pytest.mark.parametrize("names", [["other"], ["image", "image"], ["other", "image"]])
 def test_every_file_that_was_sent_is_closed(site, names):
     """A file that is left open is an error, by the tests' settings."""
     files = [(name, ("a.png", bytes(100_000))) for name in names]
@@ -210,7 +210,7 @@ def requests_kept_alive(connection):
 
 
 def answers(url):
-    """Tells whether a picture is answered; a server that is still busy may cut who waits too long."""
+    """Tells whether an image is answered; a server that is still busy may cut who waits too long."""
     with contextlib.suppress(requests.ConnectionError):
         return classify(url).status_code == 200
     return False
@@ -229,7 +229,7 @@ def test_who_does_not_read_the_answer_is_cut_off(project, monkeypatch):
         until(lambda: answers(url))
 
 
-def test_a_thousand_requests_at_once_are_answered_or_refused_in_bounded_memory(project):
+def test_a_thousand_requests_at_once_are_answered_or_rejected_in_bounded_memory(project):
     content = request(png(size_px=(90, 90)), b"Connection: close\r\n")
 
     async def one(host, port):

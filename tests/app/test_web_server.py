@@ -1,4 +1,4 @@
-"""What the web page refuses and survives, over real connections, with models that are quick or slow as told."""
+"""What the web page rejects and survives, over real connections, with models that are quick or slow as told."""
 
 import re
 import socket
@@ -58,32 +58,32 @@ def test_a_file_name_is_text(site, name):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"just text", "not a picture"),
-        (b"<!DOCTYPE html><p>no", "HTML, not a picture"),
+        (b"just text", "not an image"),
+        (b"<!DOCTYPE html><p>no", "HTML, not an image"),
         (png()[:45], "damaged"),
         (b"", "empty file"),
         (png(size_px=(200, 200)), "more than 0.01 megapixels: 200 x 200 px"),
     ],
 )
-def test_what_is_no_picture_is_said(site, content, message):
+def test_what_is_no_image_is_said(site, content, message):
     answer = classify(site[0], content, "photo.jpg")
     assert answer.status_code == 200
-    assert f"No picture that can be used: {message}" in shown(answer)
+    assert f"No image that can be used: {message}" in shown(answer)
     assert "Traceback" not in answer.text
 
 
-def test_without_a_picture_it_asks_for_one(site):
+def test_without_an_image_it_asks_for_one(site):
     answer = requests.post(f"{site[0]}/classify", data={"model": "x", "label": "-1", "example": "7"}, timeout=9)
     assert (answer.status_code, "choose, paste or drop one first" in answer.text) == (200, True)
 
 
-def test_too_large_a_file_is_refused_with_or_without_its_length(site):
+def test_too_large_a_file_is_rejected_with_or_without_its_length(site):
     answer = classify(site[0], bytes(UPLOAD_BYTES + 1))
     assert (answer.status_code, "At most 0.2 MB, please." in shown(answer)) == (413, True)
     assert classify(site[0], bytes(40 * UPLOAD_BYTES)).status_code == 413
 
     def pieces():
-        yield b'--x\r\nContent-Disposition: form-data; name="picture"; filename="a.png"\r\n\r\n'
+        yield b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
         for _ in range(100):
             yield bytes(10_000)
 
@@ -94,14 +94,14 @@ def test_too_large_a_file_is_refused_with_or_without_its_length(site):
 
 
 @pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=x", "application/json", ""])
-def test_what_is_no_form_is_refused(site, kind):
+def test_what_is_no_form_is_rejected(site, kind):
     answer = requests.post(f"{site[0]}/classify", data=b"\x00\xff{", headers={"Content-Type": kind}, timeout=9)
     assert answer.status_code in (200, 400)
     assert "Traceback" not in answer.text
     assert "result" in answer.text
 
 
-def test_more_requests_than_may_wait_are_refused_and_then_it_recovers(project):
+def test_more_requests_than_may_wait_are_rejected_and_then_it_recovers(project):
     with serving(project) as (url, models), ThreadPoolExecutor(40) as threads:
         models.gate.clear()
         running = [threads.submit(classify, url) for _ in range(40)]
@@ -109,9 +109,9 @@ def test_more_requests_than_may_wait_are_refused_and_then_it_recovers(project):
         models.gate.set()
         answers = [future.result() for future in running]
         assert sorted(answer.status_code for answer in answers) == [200] * 4 + [503] * 36
-        refused = next(answer for answer in answers if answer.status_code == 503)
-        assert "Too many pictures at once" in shown(refused)
-        assert refused.headers["Retry-After"] == "5"
+        rejected = next(answer for answer in answers if answer.status_code == 503)
+        assert "Too many images at once" in shown(rejected)
+        assert rejected.headers["Retry-After"] == "5"
         assert models.most_at_once == 2
         assert classify(url).status_code == 200
 
@@ -171,7 +171,7 @@ def test_no_file_of_the_server_can_be_read(site, path):
     assert not re.search(r"root:|import |dataset:|{%|/work|site-packages|\.py\b", answer)
 
 
-def test_other_hosts_names_and_other_sites_forms_are_refused(site):
+def test_other_hosts_names_and_other_sites_forms_are_rejected(site):
     assert requests.get(site[0], headers={"Host": "evil.example"}, timeout=9).status_code == 400
     assert requests.get(site[0], headers={"Host": "localhost"}, timeout=9).status_code == 200
     assert classify(site[0], headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
@@ -237,7 +237,7 @@ def test_fuzzed_uploads_never_break_it(site, data):
     kind=st.sampled_from(["multipart/form-data; boundary=x", "application/x-www-form-urlencoded"]),
 )
 def test_fuzzed_bodies_never_break_it(site, body, kind):
-    body = body.replace(b"\x00\x01", b'--x\r\nContent-Disposition: form-data; name="picture"; filename="a"\r\n\r\n')
+    body = body.replace(b"\x00\x01", b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n')
     answer = requests.post(f"{site[0]}/classify", data=body, headers={"Content-Type": kind}, timeout=PATIENCE_SECONDS)
     assert answer.status_code in (200, 400)
 

@@ -22,7 +22,7 @@ def test_no_bytes_crash_or_hang_a_reader(name):
     outcome = fuzz.fuzz(name, SECONDS * 3 if slow else SECONDS, hang_seconds=60)
     assert dict(outcome.failures) == {}
     assert outcome.cases > (10 if slow else 50)
-    assert outcome.refused > outcome.cases / 10
+    assert outcome.rejected > outcome.cases / 10
 
 
 def misbehave(content, folder):
@@ -31,7 +31,7 @@ def misbehave(content, folder):
         return
     kind = content[0] if content else 0
     if kind == 0:
-        raise UserError("refused")
+        raise UserError("rejected")
     if kind == 1:
         raise KeyError("a defect")
     if kind == 2:
@@ -43,8 +43,8 @@ def misbehave(content, folder):
     if kind == 5:
         with contextlib.suppress(OSError):  # as a reader might that knows another way
             subprocess.run(["true"], check=False)
-        raise UserError("refused")
-    with fuzz_limits.limited(50 << 20, 0.2, "picture"):
+        raise UserError("rejected")
+    with fuzz_limits.limited(50 << 20, 0.2, "image"):
         overstep(kind)
 
 
@@ -52,12 +52,12 @@ def overstep(kind):
     """Does what takes a defective reader over its limits."""
     started = time.process_time()
     if kind == 6:
-        raise UserError("refused after all that") from MemoryError()
+        raise UserError("rejected after all that") from MemoryError()
     if kind == 7:
         bytearray(90 << 20)
     while kind == 8:
         if time.process_time() - started > 0.3:
-            raise UserError("refused at last")
+            raise UserError("rejected at last")
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,9 @@ def overstep(kind):
         (3, "hang"),
         (4, "crash: MemoryError at test_fuzz.py"),
         (5, "crash: program: subprocess.Popen"),
-        (6, "crash: memory: more than 50 MiB for refused picture"),
-        (7, "crash: memory: more than 50 MiB for accepted picture"),
-        (8, "hang: more than 0.2 s of CPU time for refused picture"),
+        (6, "crash: memory: more than 50 MiB for rejected image"),
+        (7, "crash: memory: more than 50 MiB for accepted image"),
+        (8, "hang: more than 0.2 s of CPU time for rejected image"),
     ],
 )
 def test_each_kind_of_failure_is_told_and_its_bytes_are_kept(tmp_path, monkeypatch, kind, expected):
@@ -85,18 +85,18 @@ def test_each_kind_of_failure_is_told_and_its_bytes_are_kept(tmp_path, monkeypat
     assert len(outcome.failures) == 1
     (reason,) = outcome.failures
     assert reason.startswith(expected)
-    assert outcome.refused + outcome.failures.total() == outcome.cases > 50
+    assert outcome.rejected + outcome.failures.total() == outcome.cases > 50
     kept = [path for path in (tmp_path / "kept").iterdir() if path.name != "reasons.txt"]
     assert [path.read_bytes() for path in kept] == [bytes([kind])]
     assert reason in (tmp_path / "kept" / "reasons.txt").read_text()
 
 
 def test_hostile_files_are_read_before_any_variant_and_all_of_them(monkeypatch):
-    def refuse(content, folder):
+    def reject(content, folder):
         if content in (b"one", b"two"):
             raise KeyError("a defect")
 
-    reader = fuzz_readers.Reader(lambda folder: [b"seed"], refuse, hostile=lambda: [lambda: b"one", lambda: b"two"])
+    reader = fuzz_readers.Reader(lambda folder: [b"seed"], reject, hostile=lambda: [lambda: b"one", lambda: b"two"])
     monkeypatch.setattr(fuzz_readers, "readers", lambda: {"strict": reader})
     context = multiprocessing.get_context("fork")
     monkeypatch.setattr(multiprocessing, "get_context", lambda name: context)

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from PIL import Image, IptcImagePlugin
 from ruamel.yaml import YAML
 
-from checks import fuzz_documents, fuzz_mutations, fuzz_pictures
+from checks import fuzz_documents, fuzz_images, fuzz_mutations
 from checks.fuzz_structures import boxes, chunks, containers, icons, images, jpeg, jpeg2000, json_text, tiff, yaml_text
 from checks.fuzz_structures.parts import Part
 from stages.library.preparation import normalisation
 
-SEEDS = fuzz_pictures.seeds(Path())
+SEEDS = fuzz_images.seeds(Path())
 RUNS = {"jpeg": jpeg.STRUCTURE, "webp": chunks.WEBP_STRUCTURE, "gif": icons.GIF, "j2k": jpeg2000.STRUCTURE}
 RUNS |= {"png": chunks.PNG_STRUCTURE, "boxes": boxes.STRUCTURE}
 FORMATS = "JPEG", "PNG", "WEBP", "GIF", "TIFF", "JPEG2000", "AVIF", "ICO", "BMP", "TGA", "PPM"
@@ -31,7 +31,7 @@ def of_kind(name):
 
 
 def recognised(content):
-    """Whether Pillow takes a file's head for that of a picture."""
+    """Whether Pillow takes a file's head for that of an image."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -43,7 +43,7 @@ def recognised(content):
             return False
 
 
-def test_all_seeds_are_pictures_and_there_are_some_of_each_kind():
+def test_all_seeds_are_images_and_there_are_some_of_each_kind():
     for content in SEEDS:
         with Image.open(io.BytesIO(content), formats=normalisation.FORMATS) as image:
             image.load()
@@ -124,7 +124,7 @@ def test_files_within_files_are_whole():
 
 
 @pytest.mark.parametrize("name", images.hostile())
-def test_hostile_pictures_are_small(name):
+def test_hostile_images_are_small(name):
     content = images.hostile()[name]()
     assert 50 < len(content) < 11_000_000
 
@@ -145,7 +145,7 @@ def test_aliases_stand_for_as_many_items_as_they_say():
     assert sum(len(inner) for middle in found for inner in middle) == 27
 
 
-def test_yaml_documents_are_changed_in_ways_that_parsers_take_and_that_they_refuse():
+def test_yaml_documents_are_changed_in_ways_that_parsers_take_and_that_they_reject():
     taken = 0
     for number in range(300):
         content = yaml_text.change(b"a: [1, 2]\nb: {c: 1}\nd: x\n", [], random.Random(number))

@@ -1,5 +1,5 @@
 """The commands of README and docs. The tutorial's are run as they stand, by this file; those of README, how-to.md and
-systems.md on few pictures by test_docs_run.py; those on remotes, pull requests and exports by test_remotes.py,
+systems.md on few images by test_docs_run.py; those on remotes, pull requests and exports by test_remotes.py,
 test_pr_report.py and test_export.py. Others take hours, or change the machine: the program itself reads each command
 line here, up to the point where it would begin.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from checkout import Project
-from conftest import ROOT, write_pictures
+from conftest import ROOT, write_images
 from dvc.cli import DvcParserError, parse_args  # type: ignore[import-untyped]
 from dvc.utils.hydra import apply_overrides, get_hydra_sweeps  # type: ignore[import-untyped]
 
@@ -103,7 +103,7 @@ def test_links_lead_somewhere(path):
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
-def test_pictures_are_there_and_small(path):
+def test_images_are_there_and_small(path):
     sources = re.findall(r'<img src="([^"]+)"', path.read_text(encoding="utf-8"))
     assert sources or path.stem != "README"
     for source in sources:
@@ -122,7 +122,7 @@ def test_the_tutorial_runs_as_it_stands(tmp_path):
     (project.folder / ".venv").symlink_to(environment, target_is_directory=True)
     shutil.rmtree(project.folder / "data" / "pictures")
     project.set({"extract.input_size_px": 32, "dataset.name": "digits"})
-    write_pictures(tmp_path / "home" / "pictures", per_class=25)
+    write_images(tmp_path / "home" / "images", per_class=25)
     project.commit()
     script = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8"), re.DOTALL)
     # The environment that runs the tests has what it needs, and the network's own input size, 224 px, takes long.
@@ -141,6 +141,6 @@ def test_the_tutorial_runs_as_it_stands(tmp_path):
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "ridge" in done.stdout
-    assert "75 pictures by" in done.stderr
+    assert "75 images by" in done.stderr
     table = (project.folder / "predictions.csv").read_text(encoding="utf-8")
     assert table.startswith("file,rank,class,probability,error\n")

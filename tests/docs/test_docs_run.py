@@ -3,9 +3,9 @@
 The lines are the pages' own, run by a shell, so that a changed page is tested as it now stands. A section is one test:
 its lines belong together. Each line is run, from the committed params.yaml, or LEFT_OUT has a reason.
 
-Reduced: 75 pictures of 24 px in 3 classes, networks that see 32 px, two heads with two folds, two epochs of everything
-(SIZES of doc_project.py and SMALL of checkout.py). `PATH` and `HEX` are those of an archive of 120 pictures in
-CIFAR-10's layout, `new.jpg` is one of the pictures, `.venv/bin/python` the interpreter of the tests. Nothing else of a
+Reduced: 75 images of 24 px in 3 classes, networks that see 32 px, two heads with two folds, two epochs of everything
+(SIZES of doc_project.py and SMALL of checkout.py). `PATH` and `HEX` are those of an archive of 120 images in
+CIFAR-10's layout, `new.jpg` is one of the images, `.venv/bin/python` the interpreter of the tests. Nothing else of a
 line is replaced: 160 px and 10 epochs are as the page has them.
 """
 
@@ -24,7 +24,7 @@ LEFT_OUT = {
     "make repro": "sets up an environment with pip; its two commands stand in the same page and are run",
     "make test": "runs these tests",
     "git clone URL decant && cd decant": "the project of these tests is such a copy",
-    "make train PICTURES=~/pictures": "run by test_docs.py, in the tutorial",
+    "make train PICTURES=~/images": "run by test_docs.py, in the tutorial",
     "python3 -m venv .venv && . .venv/bin/activate": "the tests have an environment",
     "pip install -r requirements.txt": "needs a package registry",
     "pip install -r requirements-dev.txt": "needs a package registry",
@@ -131,7 +131,7 @@ def changes_are_shown(place, printed):
     assert "scratch.epochs" not in table
 
 
-def pictures_are_drawn(place, printed):
+def images_are_drawn(place, printed):
     assert "failed" not in printed
     assert "vega-lite" in (place.folder / "dvc_plots" / "index.html").read_text(encoding="utf-8")
 
@@ -203,7 +203,7 @@ OUTCOMES = {
     ".venv/bin/python -m app.predict new.jpg": classes_are_named,
     "dvc repro": nothing_ran,
     "cat artifacts/report/leaderboard.md": says("| ridge "),
-    "dvc plots show": pictures_are_drawn,
+    "dvc plots show": images_are_drawn,
     "dvc exp run -S 'ridge.penalties=[1,10,100]'": ran_with(RIDGE, "ridge.penalties", [1, 10, 100]),
     "python -m app.experiments": experiments_are_listed,
     "python -m app.costs": costs_are_measured,
@@ -215,7 +215,7 @@ OUTCOMES = {
     "dvc exp run -S extract.flip=true": ran_with(EXTRACT, "extract.flip", True),
     "dvc exp run -S extract.runtime=openvino": ran_with(EXTRACT, "extract.runtime", "openvino"),
     "dvc exp show --only-changed": changes_are_shown,
-    "dvc plots diff HEAD~1": pictures_are_drawn,
+    "dvc plots diff HEAD~1": images_are_drawn,
     "dvc exp run evaluate -S split.seed=1": other_split,
     "dvc repro -s report": report_is_written,
     "dvc exp run --queue -S 'dnn.dropout=0.2,0.4' -S 'dnn.learning_rate=0.001,0.0003' evaluate": all_are_queued,

@@ -21,7 +21,7 @@ def overrides(path):
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_gives_valid_parameters(path, tmp_path):
-    # DVC refuses a key that params.yaml lacks, unless a + adds it.
+    # DVC rejects a key that params.yaml lacks, unless a + adds it.
     shutil.copy(ROOT / "params.yaml", tmp_path)
     apply_overrides(tmp_path / "params.yaml", overrides(path))
     load_params(tmp_path / "params.yaml")
@@ -31,7 +31,7 @@ def test_a_recipe_gives_valid_parameters(path, tmp_path):
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_adds_keys_only_where_params_yaml_has_a_mapping_of_names(path):
     added = [word for word in overrides(path) if word.startswith("+")]
-    assert all(word.startswith(("++extract.weights.", "++cross_validation.held_out.")) for word in added)
+    assert all(word.startswith(("++extract.weights.", "++cross_validation.holdout_fraction.")) for word in added)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

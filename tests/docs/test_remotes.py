@@ -190,7 +190,7 @@ def test_the_feature_store_is_shared_by_a_bucket(pushed, clone, endpoint):
     pushed.run(sys.executable, "-c", FILL, DECANT_STORE="s3://bucket/features", **aws(endpoint))
     shown = execute(clone, script, **aws(endpoint)).stdout
     assert re.search(r"^tiny .* digits +3 ", shown, re.M)
-    assert "s3://bucket/features: 3 pictures" in shown
+    assert "s3://bucket/features: 3 images" in shown
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """The commands of docs/systems.md, each recipe among them, lead to the figures that the page has columns for.
 
-The lines are the page's own, run by a shell. Reduced: an archive of some 100 pictures in the published layout stands in
+The lines are the page's own, run by a shell. Reduced: an archive of some 100 images in the published layout stands in
 the place of each data set, and SHORT below a recipe's own lines: EfficientNet-Lite0 for networks whose weights need a
-download, 32 px, two epochs of one step, two trees, two draws of two pictures a class. Everything else is the recipe's.
+download, 32 px, two epochs of one step, two trees, two draws of two images a class. Everything else is the recipe's.
 """
 
 import gzip

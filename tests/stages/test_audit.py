@@ -45,7 +45,7 @@ def audit(paths, tmp_path, run_stage):
     return run
 
 
-def test_a_picture_that_the_models_call_otherwise_is_listed_with_its_file(audit, paths, tmp_path):
+def test_an_image_that_the_models_call_otherwise_is_listed_with_its_file(audit, paths, tmp_path):
     path = paths["--out-of-fold"]
     table = pq.read_table(path)
     logits = table["logits"].to_pylist()
@@ -61,11 +61,11 @@ def test_a_picture_that_the_models_call_otherwise_is_listed_with_its_file(audit,
     assert first["likely_probability"] > 0.99 > 0.01 > first["label_probability"]
     assert first["filename"].startswith(first["label"] + "/")
     numbers = json.loads((folder / "audit.json").read_text(encoding="utf-8"))
-    assert numbers["pictures"] == numbers["all_pictures"] == 48
+    assert numbers["images"] == numbers["all_images"] == 48
     assert numbers["label_issues"] == len(pd.read_csv(folder / "label_issues.csv")) >= 1
 
 
-def test_pictures_that_a_head_has_only_trained_on_are_not_looked_at(audit, paths, tmp_path):
+def test_images_that_a_head_has_only_trained_on_are_not_looked_at(audit, paths, tmp_path):
     path = paths["--out-of-fold"]
     table = pq.read_table(path)
     logits = [[float("nan")] * 3 if row % 4 else values for row, values in enumerate(table["logits"].to_pylist())]
@@ -73,35 +73,35 @@ def test_pictures_that_a_head_has_only_trained_on_are_not_looked_at(audit, paths
     pq.write_table(table.set_column(2, "logits", column), tmp_path / "once.parquet")
     numbers = json.loads((audit(out_of_fold=tmp_path / "once.parquet") / "audit.json").read_text(encoding="utf-8"))
     scored = 48 - len(logits) + -(-len(logits) // 4)
-    assert (numbers["pictures"], numbers["all_pictures"]) == (scored, 48)
+    assert (numbers["images"], numbers["all_images"]) == (scored, 48)
 
 
-def test_pictures_are_legible_and_two_runs_give_the_same_bytes(audit):
+def test_images_are_legible_and_two_runs_give_the_same_bytes(audit):
     folder = audit()
     assert {path.name for path in folder.iterdir()} == {
         "audit.json",
         *(f"{name}.{kind}" for name in ("label_issues", "near_duplicates", "outliers") for kind in ("csv", "png")),
     }
-    with Image.open(folder / "outliers.png", formats=("PNG",)) as picture:
-        assert picture.width > 1000
-        assert picture.height > 400
+    with Image.open(folder / "outliers.png", formats=("PNG",)) as image:
+        assert image.width > 1000
+        assert image.height > 400
     outliers = pd.read_csv(folder / "outliers.csv")
     assert len(outliers) == 48
     assert outliers["typicality"].is_monotonic_increasing
     assert contents.of(folder) == contents.of(audit("again"))
 
 
-def test_files_that_do_not_belong_together_are_refused(audit, paths, tmp_path):
+def test_files_that_do_not_belong_together_are_rejected(audit, paths, tmp_path):
     table = pq.read_table(paths["--out-of-fold"])
     pq.write_table(table.slice(1), tmp_path / "shorter.parquet")
-    with pytest.raises(UserError, match=r"are of different pictures\. Run: dvc repro"):
+    with pytest.raises(UserError, match=r"are of different images\. Run: dvc repro"):
         audit(out_of_fold=tmp_path / "shorter.parquet")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match=r"broken\.parquet can't be read"):
         audit(out_of_fold=tmp_path / "broken.parquet")
 
 
-def test_a_picture_without_any_says_so():
+def test_an_image_without_any_says_so():
     heading = importlib.import_module("stages.audit").heading
     assert heading("Outliers", "least typical first", 2) == "Outliers, least typical first"
     assert heading("Outliers", "least typical first", 0) == "Outliers: none found"

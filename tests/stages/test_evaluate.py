@@ -1,4 +1,4 @@
-"""The stage as a user runs it: a head without TensorFlow, and what it refuses."""
+"""The stage as a user runs it: a head without TensorFlow, and what it rejects."""
 
 import json
 import subprocess
@@ -37,7 +37,7 @@ def features_of(labels, seed):
 
 @pytest.fixture
 def trained(tmp_path):
-    """Trains a head on three features that tell the classes apart, and caches those of 12 test pictures."""
+    """Trains a head on three features that tell the classes apart, and caches those of 12 test images."""
     labels = np.arange(12) % 3
     keys = evaluated.write_shards(tmp_path / "tfrecord", CLASSES, labels)
     (tmp_path / "bottlenecks").mkdir()
@@ -49,7 +49,7 @@ def trained(tmp_path):
         settings = load_params(ROOT / "params.yaml")[name]
         labels = np.arange(90) % 3
         given = features_of(labels, 0), labels, 3
-        chosen = heads.lookup(name).cross_validate(*given, np.arange(90) // 45, settings, 0).chosen
+        chosen = heads.lookup(name).cross_validate(*given, np.arange(90) // 45, settings, 0).best_params
         head = heads.lookup(name).fit(*given, settings, 0, chosen)
         folder = evaluated.write_model(tmp_path / name)
         TrainedHead(name, head, settings.features, 3, SOURCE, chosen, TEMPERATURE).save(folder)
@@ -73,7 +73,7 @@ def test_a_head_is_evaluated_without_tensorflow(trained, tmp_path, name):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert f"evaluate: {name} on efficientnet_lite0: top-1 1.0000 [1.0000, 1.0000] on 12 test pictures" in done.stdout
+    assert f"evaluate: {name} on efficientnet_lite0: top-1 1.0000 [1.0000, 1.0000] on 12 test images" in done.stdout
     numbers = json.loads((tmp_path / "metrics.json").read_text())
     assert numbers["top1_accuracy"] == 1
     assert numbers["calibration"]["temperature"] == TEMPERATURE
@@ -82,7 +82,7 @@ def test_a_head_is_evaluated_without_tensorflow(trained, tmp_path, name):
     assert json.loads((tmp_path / "figures" / "evaluation.json").read_text())["model"] == name
 
 
-def test_a_head_of_other_features_is_refused(trained, tmp_path, run_stage):
+def test_a_head_of_other_features_is_rejected(trained, tmp_path, run_stage):
     folder = trained("ridge")
     content = json.loads((folder / "head.json").read_text())
     content["source"]["fingerprint"] = "0" * 64

@@ -10,7 +10,7 @@ import pytest
 
 from stages.library.common.console import UserError
 from stages.library.sources.contract import Params
-from tests.conftest import ROOT, write_pictures
+from tests.conftest import ROOT, write_images
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def dataset(monkeypatch):
     """Sets the section `dataset`; the other sections are of no interest here."""
 
     def choose(**keys):
-        section = {"name": "digits", "folder": "pictures", "archive": None, "archive_sha256": None} | keys
+        section = {"name": "digits", "folder": "images", "archive": None, "archive_sha256": None} | keys
         monkeypatch.setattr("stages.fetch.load_params", lambda path: {"dataset": Params(**section)})
 
     return choose
@@ -30,17 +30,17 @@ def test_digits_are_the_same_bytes_on_every_run(dataset, run_stage, tmp_path, ca
     for _ in range(2):
         run_stage("fetch", "--out", tmp_path / "raw")
         runs.append(contents.of(tmp_path / "raw"))
-        assert capsys.readouterr().out.startswith("fetch: digits: 1,797 pictures from scikit-learn; ")
+        assert capsys.readouterr().out.startswith("fetch: digits: 1,797 images from scikit-learn; ")
     assert runs[0] == runs[1]
     assert list(runs[0]) == ["images.npy", "labels.npy"]
     assert np.load(tmp_path / "raw" / "images.npy").shape == (1797, 8, 8)
 
 
 def test_a_folder_leaves_a_note_without_its_place(dataset, run_stage, tmp_path, capsys):
-    dataset(name="folder", folder=str(write_pictures(tmp_path / "my pictures", per_class=2)))
+    dataset(name="folder", folder=str(write_images(tmp_path / "my images", per_class=2)))
     run_stage("fetch", "--out", tmp_path / "raw")
     assert capsys.readouterr().out.startswith("fetch: folder: 6 files in 3 classes, read where they are; ")
-    assert json.loads((tmp_path / "raw" / "source.json").read_text()) == {"folder": "my pictures"}
+    assert json.loads((tmp_path / "raw" / "source.json").read_text()) == {"folder": "my images"}
     assert str(tmp_path) not in (tmp_path / "raw" / "source.json").read_text()
 
 

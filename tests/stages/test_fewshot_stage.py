@@ -1,4 +1,4 @@
-"""The stage fewshot: its table and numbers agree, and depend on the pictures alone."""
+"""The stage fewshot: its table and numbers agree, and depend on the images alone."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ SOURCE = replace(test_train_heads.SOURCE, backbone="efficientnet_lite0", classes
 
 
 def write_bottlenecks(folder, splits=("train", "validation", "test"), noise=2.5, per_class=(30, 30, 30)):
-    """Pictures of three classes and two copies, as shards of the given splits in turn; the splits' order is theirs."""
+    """Images of three classes and two copies, as shards of the given splits in turn; the splits' order is theirs."""
     rng = np.random.default_rng(0)
     count = sum(per_class)
     labels = np.concatenate([np.repeat(np.arange(3), per_class), [1, 2]])
@@ -60,14 +60,14 @@ def test_outs_agree_with_each_other(tmp_path, few, capsys, head, chooses):
     out = few(write_bottlenecks(tmp_path / "features"), head=head)
     repeats, numbers = read_csv(out / "repeats.csv"), json.loads((tmp_path / "out.json").read_text())
     assert len(repeats) == 2 * 2  # repeats, with and without background
-    for background, place, pictures in (("with", numbers, 90), ("without", numbers["without_background"], 60)):
+    for background, place, images in (("with", numbers, 90), ("without", numbers["without_background"], 60)):
         own = [row for row in repeats if row["background"] == background]
         accuracies = [float(row["top1_accuracy"]) for row in own]
         assert place["top1_accuracy"]["mean"] == pytest.approx(np.mean(accuracies), abs=2e-6)
         assert place["top1_accuracy"]["mean"] > 0.6
         assert place["top1_accuracy"]["std"] == pytest.approx(np.std(accuracies, ddof=1), abs=2e-6)
-        assert {(int(row["n_train"]) + int(row["n_test"])) for row in own} == {pictures}  # two copies are left out
-    assert {"penalty" in json.loads(row["chosen"]) for row in repeats} == {chooses}
+        assert {(int(row["n_train"]) + int(row["n_test"])) for row in own} == {images}  # two copies are left out
+    assert {"penalty" in json.loads(row["best_params"]) for row in repeats} == {chooses}
     digest = artifacts.sha256_file(tmp_path / "records" / "dataset.json")
     assert json.loads((out / "fewshot.json").read_text()) == {
         "backbone": "efficientnet_lite0",
@@ -79,8 +79,8 @@ def test_outs_agree_with_each_other(tmp_path, few, capsys, head, chooses):
         "dataset": {"name": "caltech101", "sha256": digest},
     }
     printed = capsys.readouterr().out
-    assert f"{head} on efficientnet_lite0, 5 pictures of each class: top-1 0." in printed
-    assert "90 pictures, 2 copies left out" in printed
+    assert f"{head} on efficientnet_lite0, 5 images of each class: top-1 0." in printed
+    assert "90 images, 2 copies left out" in printed
 
 
 def test_splits_and_shards_do_not_matter_and_two_runs_give_the_same_bytes(tmp_path, few):
@@ -99,7 +99,7 @@ def test_a_class_that_is_too_small_sits_out_by_name_and_the_others_run(tmp_path,
     out = few(source, shots=9)
     assert json.loads((out / "fewshot.json").read_text())["classes_left_out"] == ["BACKGROUND_Google"]
     assert {(row["n_train"], row["n_test"]) for row in read_csv(out / "repeats.csv")} == {("18", "42")}
-    assert "9 and one to test are more pictures than these have: BACKGROUND_Google" in capsys.readouterr().out
+    assert "9 and one to test are more images than these have: BACKGROUND_Google" in capsys.readouterr().out
 
 
 def test_where_no_problem_is_left_the_key_and_its_value_are_named(tmp_path, few):

@@ -18,7 +18,7 @@ HOSTILE = '<script>alert(1)</script>"&'
 CLASSES = sorted([HOSTILE, "cat", "猫"])
 LABELS = np.arange(24) % 3
 VOID = {"meta", "img", "br", "hr"}
-PICTURES = 3 * 6 + 1  # six a model, and all models by their size
+IMAGES = 3 * 6 + 1  # six a model, and all models by their size
 
 
 class Page(HTMLParser):
@@ -86,7 +86,7 @@ def report(evaluations, tmp_path, run_stage, write_params):
 def test_the_page_is_whole_and_self_contained(report):
     text = (report() / "index.html").read_text(encoding="utf-8")
     page = Page(text)
-    assert len(page.sources) == PICTURES
+    assert len(page.sources) == IMAGES
     assert page.objects == ["../costs/costs.png"]  # what no stage can make: times
     assert not {"few-shot", "published"} & page.ids  # nothing is known of them here
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
@@ -104,7 +104,7 @@ def test_costs_are_shown_where_they_are_known(report, tmp_path):
         path.write_text(json.dumps(numbers))
     page = Page((report() / "index.html").read_text(encoding="utf-8"))
     assert "costs" not in page.ids
-    assert len(page.sources) == PICTURES - 1
+    assert len(page.sources) == IMAGES - 1
 
 
 def test_names_are_escaped_and_still_read_the_same(report):
@@ -116,7 +116,7 @@ def test_names_are_escaped_and_still_read_the_same(report):
 def test_the_data_set_is_described(report):
     text = " ".join(Page((report() / "index.html").read_text(encoding="utf-8")).text)
     assert "Decant: noise" in text
-    assert "3 classes, 24 pictures (0 train, 0 validation, 24 test), 9 to 13 by 12 px" in text
+    assert "3 classes, 24 images (0 train, 0 validation, 24 test), 9 to 13 by 12 px" in text
     assert "3 entries of the source were left out" in text
 
 
@@ -156,9 +156,9 @@ def add_fewshot(root):
     about = json.loads((root / "evaluation" / "scratch" / "evaluation.json").read_text())
     about = {"features": "bottleneck", "repeats": 5, "classes_left_out": [], "dataset": about["dataset"]}
     (folder / "fewshot.json").write_text(json.dumps(about))
-    columns = "head,shots,repeat,background,top1_accuracy,mean_class_accuracy"
+    columns = "head,shots,repeat,background,top1_accuracy,balanced_accuracy"
     (folder / "repeats.csv").write_text(f"{columns}\nlogistic,15,0,with,0.8,0.7\n")
-    accuracies = {"top1_accuracy": {"mean": 0.801, "std": 0.01}, "mean_class_accuracy": {"mean": 0.7, "std": 0.02}}
+    accuracies = {"top1_accuracy": {"mean": 0.801, "std": 0.01}, "balanced_accuracy": {"mean": 0.7, "std": 0.02}}
     metrics = root / "metrics" / "efficientnet_lite0" / "fewshot" / "logistic" / "15.json"
     metrics.parent.mkdir(parents=True)
     metrics.write_text(json.dumps(accuracies | {"num_examples": 100}))
@@ -168,7 +168,7 @@ def test_few_shot_results_have_a_section_where_there_are_any(report, tmp_path):
     add_fewshot(tmp_path)
     page = Page((report() / "index.html").read_text(encoding="utf-8"))
     assert "few-shot" in page.ids
-    assert len(page.sources) == PICTURES + 1
+    assert len(page.sources) == IMAGES + 1
     assert {"0.8010 ± 0.0100", "efficientnet_lite0: accuracy by images per class"} <= set(page.text)
 
 
@@ -221,7 +221,7 @@ def test_dvc_templates_are_filled_by_our_tables(evaluations):
 
 def write_audit(folder, dataset):
     folder.mkdir(parents=True)
-    numbers = {"pictures": 1000, "all_pictures": 2000, "label_issues": 17, "near_duplicate_pairs": 5}
+    numbers = {"images": 1000, "all_images": 2000, "label_issues": 17, "near_duplicate_pairs": 5}
     numbers["near_duplicate_pairs_across_splits"] = 3
     (folder / "audit.json").write_text(json.dumps({**numbers, "dataset": {"sha256": dataset}}))
     for name in ("label_issues", "near_duplicates", "outliers"):
@@ -235,8 +235,8 @@ def test_what_was_found_in_the_data_is_shown_and_that_of_other_data_is_named(rep
     assert "audit-efficientnet_lite0" in page.ids
     text = " ".join("".join(page.text).split())
     assert "17 likely label errors, 5 pairs of near-duplicates, 3 of them across splits" in text
-    assert "among 1,000 of 2,000 pictures" in text
-    assert len(page.sources) == PICTURES + 3
+    assert "among 1,000 of 2,000 images" in text
+    assert len(page.sources) == IMAGES + 3
 
     shutil.rmtree(folder)
     write_audit(folder, "0" * 64)

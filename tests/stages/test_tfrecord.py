@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import write_pictures
+from conftest import write_images
 from PIL import Image
 
 from stages import tfrecord
@@ -17,7 +17,7 @@ from stages.library.common.console import UserError
 from stages.library.records import index as record_index
 from stages.library.records import tfrecord as records
 from stages.library.sources import contract as datasets
-from stages.library.sources.contract import Picture, Place, Stray
+from stages.library.sources.contract import Place, SourceImage, Stray
 
 
 @pytest.fixture
@@ -42,10 +42,10 @@ def run(tmp_path, write_params, run_stage, monkeypatch):
     return run
 
 
-def pictures(number, classes=("b", "a"), split=None, seed=0):
+def images(number, classes=("b", "a"), split=None, seed=0):
     rng = np.random.default_rng(seed)
     return [
-        Picture(f"{classes[index % len(classes)]}/{index}", classes[index % len(classes)], split, pixels)
+        SourceImage(f"{classes[index % len(classes)]}/{index}", classes[index % len(classes)], split, pixels)
         for index, pixels in enumerate(rng.integers(0, 256, (number, 5, 4), np.uint8))
     ]
 
@@ -57,8 +57,8 @@ def read_all(folder):
     }
 
 
-def test_every_picture_is_in_one_split_with_its_class(run):
-    items = pictures(300)
+def test_every_image_is_in_one_split_with_its_class(run):
+    items = images(300)
     folder = run(items)
     found = read_all(folder)
     assert sorted(record.filename for split in found.values() for record in split) == sorted(
@@ -71,8 +71,8 @@ def test_every_picture_is_in_one_split_with_its_class(run):
     assert (folder / "labels.txt").read_text() == "0:a\n1:b\n"
 
 
-def test_bytes_do_not_depend_on_the_order_of_the_pictures(run, tmp_path):
-    items = pictures(200)
+def test_bytes_do_not_depend_on_the_order_of_the_images(run, tmp_path):
+    items = images(200)
     first = run(items, "first")
     random.Random(1).shuffle(items)
     second = run(items, "second")
@@ -82,20 +82,20 @@ def test_bytes_do_not_depend_on_the_order_of_the_pictures(run, tmp_path):
     assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
 
 
-def test_moving_and_adding_pictures_moves_no_other_between_splits(run):
-    items = pictures(200)
+def test_moving_and_adding_images_moves_no_other_between_splits(run):
+    items = images(200)
     before = {record.key: split for split, found in read_all(run(items)).items() for record in found}
-    renamed = [Picture(f"elsewhere/{item.name}", item.text, None, item.content) for item in items]
+    renamed = [SourceImage(f"elsewhere/{item.name}", item.text, None, item.content) for item in items]
     after = {
-        record.key: split for split, found in read_all(run(renamed + pictures(50, seed=1))).items() for record in found
+        record.key: split for split, found in read_all(run(renamed + images(50, seed=1))).items() for record in found
     }
     assert before.items() <= after.items()
 
 
-def test_dataset_json_says_what_the_pictures_are(run):
+def test_dataset_json_says_what_the_images_are(run):
     pixels = np.zeros((3, 2), np.uint8)
-    test = [Picture(f"t{index}", "b", "test", pixels + index) for index in (1, 2)]
-    train = [Picture(f"r{index}", "a" if index % 2 else "b", "train", pixels + index) for index in range(40)]
+    test = [SourceImage(f"t{index}", "b", "test", pixels + index) for index in (1, 2)]
+    train = [SourceImage(f"r{index}", "a" if index % 2 else "b", "train", pixels + index) for index in range(40)]
     content = json.loads((run(test + train) / "dataset.json").read_text())
     assert content["images"] == 42
     assert content["classes"] == ["a", "b"]
@@ -104,21 +104,21 @@ def test_dataset_json_says_what_the_pictures_are(run):
     assert counted == 40
     assert content["shape"] == {"height_px": [3, 3], "width_px": [2, 2]}
     assert content["pixels"] == {"minimum": 0, "maximum": 39, "mean": round((sum(range(40)) + 3) / 42, 6)}
-    # Pictures 1 and 2 are in both official splits; picture 1 under two classes.
-    duplicates = {"pictures": 2, "across_official_split": 2, "across_validation": 0, "in_several_classes": 1}
+    # Images 1 and 2 are in both official splits; image 1 under two classes.
+    duplicates = {"images": 2, "across_official_split": 2, "across_validation": 0, "in_several_classes": 1}
     assert content["duplicates"] == duplicates
     assert (content["files"], content["skipped"]) == ({}, 0)
 
 
 def ordered(number, file, split, seed=0):
-    """Pictures of two classes with their places in a file."""
+    """Images of two classes with their places in a file."""
     return [
         dataclasses.replace(item, name=f"{file}/{index}", split=split, place=Place(file, index, number))
-        for index, item in enumerate(pictures(number, seed=seed))
+        for index, item in enumerate(images(number, seed=seed))
     ]
 
 
-def test_with_the_tail_identical_pictures_may_stand_on_both_sides_and_are_counted(run):
+def test_with_the_tail_identical_images_may_stand_on_both_sides_and_are_counted(run):
     train, test = ordered(20, "batch", "train"), ordered(10, "test", "test", seed=1)
     train[19] = dataclasses.replace(train[19], content=train[0].content)  # training and validation
     train[18] = dataclasses.replace(train[18], content=test[0].content)  # validation and test
@@ -127,41 +127,41 @@ def test_with_the_tail_identical_pictures_may_stand_on_both_sides_and_are_counte
     assert [len(found[split]) for split in records.SPLITS] == [18, 2, 10]
     assert {record.filename for record in found["validation"]} == {"batch/18", "batch/19"}
     content = json.loads((folder / "dataset.json").read_text())
-    duplicates = {"pictures": 2, "across_official_split": 1, "across_validation": 1, "in_several_classes": 1}
+    duplicates = {"images": 2, "across_official_split": 1, "across_validation": 1, "in_several_classes": 1}
     assert content["duplicates"] == duplicates
     assert content["files"] == {"batch": {"a": 10, "b": 10}, "test": {"a": 5, "b": 5}}
 
 
 def test_the_tail_of_a_data_set_without_order_is_an_error(run):
     with pytest.raises(UserError, match=r"`split.method` must be hash"):
-        run(pictures(100), split__method="tail")
+        run(images(100), split__method="tail")
 
 
 def test_what_is_not_included_is_neither_rejected_nor_counted(run):
-    broken = [Picture(f"c/{index}.jpg", "c", None, b"<html>") for index in range(50)]
-    folder = run([*pictures(200), *broken, Stray("notes.txt", "no picture")], tfrecord__include=["a/*", "b/1*"])
+    broken = [SourceImage(f"c/{index}.jpg", "c", None, b"<html>") for index in range(50)]
+    folder = run([*images(200), *broken, Stray("notes.txt", "no image")], tfrecord__include=["a/*", "b/1*"])
     names = sorted(record.filename for found in read_all(folder).values() for record in found)
-    assert names == sorted(item.name for item in pictures(200) if item.name.startswith(("a/", "b/1")))
+    assert names == sorted(item.name for item in images(200) if item.name.startswith(("a/", "b/1")))
     content = json.loads((folder / "dataset.json").read_text())
     assert (content["images"], content["skipped"], content["rejected"]) == (len(names), 250 - len(names), 1)
     assert content["classes"] == ["a", "b"]
 
 
-def test_a_pattern_that_matches_no_picture_is_an_error(run, tmp_path):
+def test_a_pattern_that_matches_no_image_is_an_error(run, tmp_path):
     with pytest.raises(UserError, match=r"`tfrecord.include`.*as in 'a/1'\. Received: c/\*$"):
-        run(pictures(100), tfrecord__include=["a/*", "c/*"])
+        run(images(100), tfrecord__include=["a/*", "c/*"])
     assert not (tmp_path / "out").exists()
 
 
 def test_an_empty_list_of_patterns_is_an_error(run):
     with pytest.raises(UserError, match=r"`tfrecord.include`: .*at least 1"):
-        run(pictures(100), tfrecord__include=[])
+        run(images(100), tfrecord__include=[])
 
 
-def test_pictures_that_cannot_be_read_are_listed_and_left_out(run):
+def test_images_that_cannot_be_read_are_listed_and_left_out(run):
     items = [
-        *pictures(100),
-        Picture("a/broken.jpg", "a", None, b"<html>"),
+        *images(100),
+        SourceImage("a/broken.jpg", "a", None, b"<html>"),
         Stray("notes\n.txt", "not in a class folder"),
     ]
     folder = run(items)
@@ -172,32 +172,32 @@ def test_pictures_that_cannot_be_read_are_listed_and_left_out(run):
 
 
 def test_too_many_rejects_are_an_error_that_names_the_limit_and_the_first(run, tmp_path):
-    broken = [Picture(f"a/{index}.jpg", "a", None, b"") for index in range(10)]
-    with pytest.raises(UserError, match=r"10 of 110 pictures.*`tfrecord.max_rejected` = 0\.05.*a/0\.jpg"):
-        run(pictures(100) + broken)
+    broken = [SourceImage(f"a/{index}.jpg", "a", None, b"") for index in range(10)]
+    with pytest.raises(UserError, match=r"10 of 110 images.*`tfrecord.max_rejected` = 0\.05.*a/0\.jpg"):
+        run(images(100) + broken)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_class_that_ends_empty_is_an_error_that_names_it(run):
-    with pytest.raises(UserError, match="no picture of these classes can be read: c"):
-        run([*pictures(100), Picture("c/1.jpg", "c", None, b"")])
+    with pytest.raises(UserError, match="no image of these classes can be read: c"):
+        run([*images(100), SourceImage("c/1.jpg", "c", None, b"")])
 
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_fewer_than_two_classes_are_an_error(run, number):
     with pytest.raises(UserError, match="at least 2 classes"):
-        run(pictures(20 * number, classes=("a",)))
+        run(images(20 * number, classes=("a",)))
 
 
-def test_a_split_without_pictures_is_an_error(run):
-    with pytest.raises(UserError, match=r"no picture fell into: (validation|test)"):
-        run(pictures(2))
+def test_a_split_without_images_is_an_error(run):
+    with pytest.raises(UserError, match=r"no image fell into: (validation|test)"):
+        run(images(2))
 
 
 def test_records_keep_a_key_that_is_the_sha256_of_the_file(run, tmp_path):
-    folder = write_pictures(tmp_path / "pictures")
+    folder = write_images(tmp_path / "images")
     items = [
-        Picture(str(path.relative_to(folder)), path.parent.name, None, path.read_bytes())
+        SourceImage(str(path.relative_to(folder)), path.parent.name, None, path.read_bytes())
         for path in folder.rglob("*.png")
     ]
     for found in read_all(run(items)).values():
@@ -207,7 +207,7 @@ def test_records_keep_a_key_that_is_the_sha256_of_the_file(run, tmp_path):
 
 
 def test_the_folder_data_set_runs_through_fetch_and_tfrecord(tmp_path, write_params, run_stage):
-    folder = write_pictures(tmp_path / "mine" / "pictures", per_class=30)
+    folder = write_images(tmp_path / "mine" / "images", per_class=30)
     Image.new("CMYK", (9, 5)).save(folder / "cat" / "cmyk.jpg")
     (folder / "dog" / "sub").mkdir()
     shutil.copy(folder / "dog" / "1.png", folder / "dog" / "sub" / "ünï.png")
@@ -218,9 +218,9 @@ def test_the_folder_data_set_runs_through_fetch_and_tfrecord(tmp_path, write_par
     content = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
     assert content["classes"] == ["cat", "dog", "emu"]
     assert content["images"] == 92
-    assert content["duplicates"]["pictures"] == 1
-    with Image.open(examples, formats=("PNG",)) as picture:
-        assert picture.width > 300
+    assert content["duplicates"]["images"] == 1
+    with Image.open(examples, formats=("PNG",)) as image:
+        assert image.width > 300
 
 
 def index_of(folder):
@@ -228,35 +228,33 @@ def index_of(folder):
 
 
 def test_a_shard_of_another_data_set_is_found_out(run):
-    ours, other = run(pictures(60), "ours"), run(pictures(60, seed=1), "other")
+    ours, other = run(images(60), "ours"), run(images(60, seed=1), "other")
     dataset = json.loads((ours / "dataset.json").read_text(encoding="utf-8"))
     record_index.check(index_of(ours), dataset, ours)
     for name in ("train-00000-of-00004.tfrecord", "test-00003-of-00004.tfrecord"):
         kept = (ours / name).read_bytes()
         shutil.copy(other / name, ours)
-        with pytest.raises(
-            UserError, match=r"hold other pictures than its dataset.json says. Run: dvc repro -f tfreco"
-        ):
+        with pytest.raises(UserError, match=r"hold other images than its dataset.json says. Run: dvc repro -f tfreco"):
             record_index.check(index_of(ours), dataset, ours)
         (ours / name).write_bytes(kept)
     shutil.copy(ours / "test-00003-of-00004.tfrecord", ours / "test-00002-of-00004.tfrecord")
-    with pytest.raises(UserError, match="hold other pictures"):
+    with pytest.raises(UserError, match="hold other images"):
         record_index.check(index_of(ours), dataset, ours)
 
 
 def test_shards_of_other_classes_are_found_out(run):
-    ours, other = run(pictures(60, "ab"), "ours"), run(pictures(60, "abc"), "other")
-    with pytest.raises(UserError, match="hold other pictures"):
+    ours, other = run(images(60, "ab"), "ours"), run(images(60, "abc"), "other")
+    with pytest.raises(UserError, match="hold other images"):
         record_index.check(index_of(other), json.loads((ours / "dataset.json").read_text(encoding="utf-8")), ours)
 
 
-def test_no_more_pictures_are_in_memory_than_the_cores_work_on():
+def test_no_more_images_are_in_memory_than_the_cores_work_on():
     taken = []
 
     def endless():
         for number in range(1000):
             taken.append(number)
-            yield Picture(f"a/{number}", "a", None, np.full((2, 2), number % 256, np.uint8))
+            yield SourceImage(f"a/{number}", "a", None, np.full((2, 2), number % 256, np.uint8))
 
     outcomes: Any = tfrecord.normalise_all(endless())
     for done in range(1, 60):

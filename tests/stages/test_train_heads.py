@@ -35,7 +35,7 @@ QUICK = {
 
 
 def write_bottlenecks(folder, n=120, labels=(0, 1, 3)):
-    """Two shards of training, one of validation; class 2 has no picture."""
+    """Two shards of training, one of validation; class 2 has no image."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(4, 10)) * 2
@@ -84,7 +84,9 @@ def test_outs_agree_with_each_other(tmp_path, train, capsys, head, kind):
     assert table["label"].to_pylist() == list(features.labels)
     logits, labels = np.array(table["logits"].to_pylist(), np.float32), features.labels
     assert logits.shape == (360, 4)
-    fold_of = folds.assign(features.keys, folds.Params(folds=5, held_out={}, seed=0, temperature_scaling=True), head)
+    fold_of = folds.assign(
+        features.keys, folds.Params(folds=5, holdout_fraction={}, seed=0, temperature_scaling=True), head
+    )
     accuracies = [metrics.top1_accuracy(logits[fold_of == f], features.labels[fold_of == f]) for f in range(5)]
     validation = json.loads((out / "cross_validation.json").read_text())
     assert validation == {
@@ -109,10 +111,10 @@ def test_outs_agree_with_each_other(tmp_path, train, capsys, head, kind):
 )
 def test_a_head_validated_once_scores_that_part_and_is_fitted_on_all(tmp_path, train, capsys, head):
     source = write_bottlenecks(tmp_path / "features")
-    out = train(head, source, cross_validation__held_out={head: 0.25})
+    out = train(head, source, cross_validation__holdout_fraction={head: 0.25})
     features = cache.load(source, ("train", "validation"), "bottleneck")
     held_out = folds.assign(
-        features.keys, folds.Params(folds=5, held_out={head: 0.25}, seed=0, temperature_scaling=True), head
+        features.keys, folds.Params(folds=5, holdout_fraction={head: 0.25}, seed=0, temperature_scaling=True), head
     ).astype(bool)
     held_out = ~held_out
     assert 60 < held_out.sum() < 120
@@ -130,9 +132,9 @@ def test_a_head_validated_once_scores_that_part_and_is_fitted_on_all(tmp_path, t
 
 def test_a_fraction_that_holds_out_nothing_is_an_error(tmp_path, train):
     source = write_bottlenecks(tmp_path / "features", n=5)
-    message = r"`cross_validation.held_out.ridge` must leave some of the 15 pictures .* Received: 0.0001"
+    message = r"`cross_validation.holdout_fraction.ridge` must leave some of the 15 images .* Received: 0.0001"
     with pytest.raises(UserError, match=message):
-        train("ridge", source, cross_validation__held_out={"ridge": 0.0001})
+        train("ridge", source, cross_validation__holdout_fraction={"ridge": 0.0001})
 
 
 @pytest.mark.parametrize(
@@ -176,7 +178,7 @@ def test_a_head_says_whether_it_chooses(default_params, head):
     features = (rng.normal(size=(30, 3)) + labels[:, None]).astype(np.float16)
     settings: object = params.parse(head, section, module.Params)
     result = module.cross_validate(features, labels, 2, np.arange(30) % 3, settings, 0)
-    assert bool(result.chosen) == module.CHOOSES
+    assert bool(result.best_params) == module.TUNES
 
 
 def test_one_class_is_an_error(tmp_path, train):
@@ -186,13 +188,13 @@ def test_one_class_is_an_error(tmp_path, train):
 
 
 @pytest.mark.parametrize("n", [0, 1])
-def test_too_few_pictures_for_the_folds_are_an_error(tmp_path, train, n):
+def test_too_few_images_for_the_folds_are_an_error(tmp_path, train, n):
     with pytest.raises(UserError, match=r"at least 2 classes|`cross_validation.folds`: .* 50 folds"):
         train("ridge", write_bottlenecks(tmp_path / "features", n=n), cross_validation__folds=50)
 
 
 def test_an_empty_fold_is_an_error(tmp_path, train):
-    with pytest.raises(UserError, match=r"`cross_validation.folds`: .* 50 folds for 60 pictures, fold .* is empty"):
+    with pytest.raises(UserError, match=r"`cross_validation.folds`: .* 50 folds for 60 images, fold .* is empty"):
         train("ridge", write_bottlenecks(tmp_path / "features", n=20), cross_validation__folds=50)
 
 

@@ -1,4 +1,4 @@
-"""Names what is in JPEG or PNG pictures, as in: python predict.py PICTURE...   Needs: pip install tensorflow."""
+"""Names what is in JPEG or PNG images, as in: python predict.py IMAGE...   Needs: pip install tensorflow."""
 
 import sys
 from pathlib import Path
@@ -34,7 +34,7 @@ def printable(text: str) -> str:
 
 
 if __name__ == "__main__":
-    for picture in sys.argv[1:]:
-        found = probabilities(picture)
+    for image in sys.argv[1:]:
+        found = probabilities(image)
         lines = (f"{found[label]:.4f}  {printable(LABELS[label])}" for label in np.argsort(-found)[:5])
-        print(printable(picture), *lines, sep="\n  ")
+        print(printable(image), *lines, sep="\n  ")

@@ -1,4 +1,4 @@
-"""Names what is in pictures, as in: python predict.py PICTURE...   Needs: pip install ai-edge-litert pillow."""
+"""Names what is in images, as in: python predict.py IMAGE...   Needs: pip install ai-edge-litert pillow."""
 
 import sys
 from pathlib import Path
@@ -18,7 +18,7 @@ RUN = INTERPRETER.get_signature_runner()
 
 
 def probabilities(path: str | Path) -> np.ndarray:
-    """Returns the probabilities of all classes for a picture, float32 (classes,)."""
+    """Returns the probabilities of all classes for an image, float32 (classes,)."""
     with Image.open(path, formats=FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"{path}: more than {MAX_PIXELS:,} pixels: {image.width} x {image.height}")
@@ -33,7 +33,7 @@ def printable(text: str) -> str:
 
 
 if __name__ == "__main__":
-    for picture in sys.argv[1:]:
-        found = probabilities(picture)
+    for path in sys.argv[1:]:
+        found = probabilities(path)
         lines = (f"{found[label]:.4f}  {printable(LABELS[label])}" for label in np.argsort(-found)[:5])
-        print(printable(picture), *lines, sep="\n  ")
+        print(printable(path), *lines, sep="\n  ")

@@ -22,7 +22,7 @@ from tqdm import tqdm
 T = TypeVar("T")
 HELP_COLUMNS, HELP_LINES = 78, 8
 
-# What the machine refuses, and what its user can do; any other OSError is a defect and keeps its traceback.
+# What the machine rejects, and what its user can do; any other OSError is a defect and keeps its traceback.
 REMEDIES = {
     errno.EACCES: "Make it writable, or set DECANT_CACHE to a folder that is",
     errno.EPERM: "Make it writable, or set DECANT_CACHE to a folder that is",
@@ -110,14 +110,14 @@ def _run(main: Callable[[], None]) -> None:
     except UserError as error:
         sys.exit(in_a_line(f"error: {error}"))
     except Exception as error:
-        refused = _refusal(error)
-        if refused is None:
+        rejected = _rejection(error)
+        if rejected is None:
             raise
         filename = getattr(error, "filename", None)
         place = f": {filename}" if filename else ""
-        remedy = _to_read(refused, filename) or REMEDIES[refused]
+        remedy = _to_read(rejected, filename) or REMEDIES[rejected]
         # HDF5's own text has several lines.
-        sys.exit(in_a_line(f"error: {os.strerror(refused)}{place}. {remedy}"))
+        sys.exit(in_a_line(f"error: {os.strerror(rejected)}{place}. {remedy}"))
 
 
 def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -154,21 +154,21 @@ def _settle(stream: TextIO) -> None:
             os.close(nowhere)
 
 
-def _refusal(error: Exception) -> int | None:
-    """Returns the number of what the machine refused, if that is what an error is about."""
+def _rejection(error: Exception) -> int | None:
+    """Returns the number of what the machine rejected, if that is what an error is about."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno if error.errno in REMEDIES else None
     # TensorFlow and h5py have errors of their own, with the operating system's words in their texts.
     return next((number for number in DISK if os.strerror(number) in str(error)), None)
 
 
-def _to_read(refused: int, filename: object) -> str | None:
-    """Returns what to do where it was reading that was refused, else None.
+def _to_read(rejected: int, filename: object) -> str | None:
+    """Returns what to do where it was reading that was rejected, else None.
 
     What is written here is a new file in a folder that can be read. So where there is a file that this user can't read,
     or a folder on the way to it that this user can't enter, reading failed.
     """
-    if refused not in (errno.EACCES, errno.EPERM) or not isinstance(filename, str | bytes):
+    if rejected not in (errno.EACCES, errno.EPERM) or not isinstance(filename, str | bytes):
         return None
     path = Path(os.fsdecode(filename)).absolute()
     is_effective = os.access in os.supports_effective_ids

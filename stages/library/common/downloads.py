@@ -41,7 +41,7 @@ class RemoteFile:
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long to try.
 
     Attributes:
@@ -59,7 +59,7 @@ class Patience:
     block_seconds: float = 180
 
 
-PATIENCE = Patience()
+RETRY_POLICY = RetryPolicy()
 
 
 class _AttemptError(Exception):
@@ -76,7 +76,7 @@ def cache_folder() -> Path:
     return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("decant")
 
 
-def obtain(file: RemoteFile, cache: Path, alternative: str = "", patience: Patience = PATIENCE) -> Path:
+def obtain(file: RemoteFile, cache: Path, alternative: str = "", retry_policy: RetryPolicy = RETRY_POLICY) -> Path:
     """Returns the path of a verified copy in the cache, downloading it where there is none.
 
     Several processes may ask for the same file at once: one downloads, the others wait. A copy in a cache that can only
@@ -86,7 +86,7 @@ def obtain(file: RemoteFile, cache: Path, alternative: str = "", patience: Patie
       file: what to get.
       cache: folder; made where it is missing. What broke off stays there as `filename.partial` and is resumed.
       alternative: another remedy to name when the download fails, as in "or give its path as `dataset.archive`".
-      patience: attempts and time limits.
+      retry_policy: attempts and time limits.
 
     Raises:
       UserError: no mirror had it, or the cache can't be written; the message says where to put the file.
@@ -104,7 +104,7 @@ def obtain(file: RemoteFile, cache: Path, alternative: str = "", patience: Patie
                 path.unlink()
             for url in file.urls:
                 try:
-                    _download(file, url, path, patience)
+                    _download(file, url, path, retry_policy)
                 except _AttemptError as error:
                     failures.append(f"{urlsplit(url).hostname}: {error}")
                 else:
@@ -154,26 +154,26 @@ def _is_whole(file: RemoteFile, path: Path) -> bool:
         return False
 
 
-def _download(file: RemoteFile, url: str, path: Path, patience: Patience) -> None:
+def _download(file: RemoteFile, url: str, path: Path, retry_policy: RetryPolicy) -> None:
     """Downloads from one mirror and gives the file its final name once it is verified."""
-    for attempt in range(patience.attempts):
+    for attempt in range(retry_policy.attempts):
         if attempt:
-            time.sleep(patience.backoff_seconds * 2 ** (attempt - 1))
+            time.sleep(retry_policy.backoff_seconds * 2 ** (attempt - 1))
         try:
-            _attempt(file, url, path, patience)
+            _attempt(file, url, path, retry_policy)
         except _AttemptError as error:
-            if not error.again or attempt == patience.attempts - 1:
+            if not error.again or attempt == retry_policy.attempts - 1:
                 raise
         else:
             return
 
 
-def _attempt(file: RemoteFile, url: str, path: Path, patience: Patience) -> None:
+def _attempt(file: RemoteFile, url: str, path: Path, retry_policy: RetryPolicy) -> None:
     partial = path.with_name(f"{path.name}.partial")
     start = _resume_at(file, partial)
     if start == 0 or start != file.size_bytes:
         try:
-            start = _transfer(file, url, partial, start, patience)
+            start = _transfer(file, url, partial, start, retry_policy)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise _AttemptError(_in_short(error)) from error
         except ValueError as error:  # of urllib.parse, which requests lets through
@@ -194,10 +194,10 @@ def _resume_at(file: RemoteFile, partial: Path) -> int:
     return size if file.size_bytes is None or size <= file.size_bytes else 0
 
 
-def _transfer(file: RemoteFile, url: str, partial: Path, start: int, patience: Patience) -> int:
+def _transfer(file: RemoteFile, url: str, partial: Path, start: int, retry_policy: RetryPolicy) -> int:
     """Appends the rest of the file to `partial`; returns where it began, 0 if the server sent the whole file."""
     headers = {"Accept_Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    with http_answers.get(url, patience.head_seconds, patience.timeout_seconds, **headers) as response:
+    with http_answers.get(url, retry_policy.head_seconds, retry_policy.timeout_seconds, **headers) as response:
         resumed = bool(start) and response.status_code == 206
         if (start and response.status_code == 416) or (
             resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
@@ -211,7 +211,7 @@ def _transfer(file: RemoteFile, url: str, partial: Path, start: int, patience: P
         start = start if resumed else 0
         with partial.open("ab" if resumed else "wb") as output:
             total = None if file.size_bytes is None else -(-(file.size_bytes - start) // BLOCK_BYTES)
-            for block in console.progress(_blocks(response, patience.block_seconds), file.filename, "MiB", total):
+            for block in console.progress(_blocks(response, retry_policy.block_seconds), file.filename, "MiB", total):
                 output.write(block)
                 if file.size_bytes is not None and output.tell() > file.size_bytes:
                     partial.unlink()

@@ -14,10 +14,16 @@ T = TypeVar("T")
 MOST_PROBLEMS = 20  # named in one line
 # Keys that were there in an earlier release -> what to do about it.
 FORMER_KEYS = {
+    "audit.max_pictures": "is now `audit.max_images`",
+    "audit.pictures": "is now `audit.images`",
+    "cross_validation.held_out": "is now `cross_validation.holdout_fraction`",
     "evaluate.calibration_bins": "is no longer there: the calibration error has 15 bins everywhere. Delete it",
+    "evaluate.pictures": "is now `evaluate.images`",
     "extract.xla": "is no longer there: XLA is not used. Delete it",
     "fewshot.draws": "is now `fewshot.repeats`",
     "fewshot.train_per_class": "is now `fewshot.shots`",
+    "finetune.fresh_blocks": "is now `finetune.reinitialized_blocks`",
+    "finetune.trained_blocks": "is now `finetune.unfrozen_blocks`",
     "xgboost.workers": "is no longer there: XGBoost runs in one process. Delete it",
 }
 

@@ -60,7 +60,7 @@ def reachable(path: Path) -> Iterator[None]:
     """Turns what a remote store's library raises, whatever its kind, into a UserError; a folder's errors pass.
 
     Raises:
-      UserError: the store refuses, its credentials are missing, or the connection broke.
+      UserError: the store rejects, its credentials are missing, or the connection broke.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""From a model's logits on the test split to its metrics, tables and pictures."""
+"""From a model's logits on the test split to its metrics, tables and images."""
 
 import json
 import shutil
@@ -29,8 +29,8 @@ class Params:
     """Section `evaluate` of params.yaml."""
 
     bootstrap_samples: Annotated[int, pydantic.Field(ge=100, le=1_000_000, description="resamples for the interval")]
-    pictures: Annotated[int, pydantic.Field(ge=1, le=100, description="test pictures shown in each picture")]
-    seed: Annotated[int, pydantic.Field(ge=0, description="chooses the test pictures shown and the resamples")]
+    images: Annotated[int, pydantic.Field(ge=1, le=100, description="test images shown in each image")]
+    seed: Annotated[int, pydantic.Field(ge=0, description="chooses the test images shown and the resamples")]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Predictions:
     """A model's scores on the test split, in the order of its shards.
 
     Attributes:
-      keys: hex sha256 of each picture, object (n,).
+      keys: hex sha256 of each image, object (n,).
       labels: int64 (n,).
       logits: float32 (n, classes), finite.
       classes: class names, in the order of the labels.
@@ -77,7 +77,7 @@ class Predictions:
 def write_evaluation(
     model: Model, predictions: Predictions, shards: Path, params: Params, metrics_path: Path, figures: Path
 ) -> dict[str, Any]:
-    """Writes the metrics file and the folder of tables and pictures.
+    """Writes the metrics file and the folder of tables and images.
 
     Args:
       model: whose predictions these are.
@@ -91,8 +91,8 @@ def write_evaluation(
       The metrics.
 
     Raises:
-      UserError: logits are not finite, the predictions are of other pictures or classes than the shards hold, or the
-        model was trained on test pictures.
+      UserError: logits are not finite, the predictions are of other images or classes than the shards hold, or the
+        model was trained on test images.
     """
     dataset = dataset_file.read(shards / "dataset.json")
     filenames = check(predictions, shards, dataset["classes"])
@@ -117,7 +117,7 @@ def write_evaluation(
     }
     with artifacts.new_folder(figures) as folder:
         write_tables(folder, predictions, filenames)
-        write_pictures(folder, model, predictions, shards, params)
+        write_images(folder, model, predictions, shards, params)
         shutil.copyfile(model.folder / "curve.csv", folder / "curve.csv")
         artifacts.write_json(folder / "evaluation.json", about)
     artifacts.write_json(metrics_path, numbers)
@@ -125,16 +125,16 @@ def write_evaluation(
 
 
 def check(predictions: Predictions, shards: Path, classes: Sequence[str]) -> list[str]:
-    """Returns the test pictures' file names; raises UserError where predictions and shards don't belong together."""
+    """Returns the test images' file names; raises UserError where predictions and shards don't belong together."""
     if not np.isfinite(predictions.logits).all():
         rows = int((~np.isfinite(predictions.logits)).any(axis=1).sum())
-        raise UserError(f"the model gives NaN or infinite logits for {rows} test pictures: its training diverged")
+        raise UserError(f"the model gives NaN or infinite logits for {rows} test images: its training diverged")
     if predictions.classes != tuple(classes):
         different = sorted(set(predictions.classes) ^ set(classes))[:5]
         raise UserError(f"the model's classes are not those of {shards}; they differ in {different}. Run: dvc repro")
     found = [(record.key, record.filename) for record in test_records(shards)]
     if [key for key, _ in found] != list(predictions.keys):
-        raise UserError(f"the predictions are of other test pictures than {shards} holds. Run: dvc repro")
+        raise UserError(f"the predictions are of other test images than {shards} holds. Run: dvc repro")
     return [filename for _, filename in found]
 
 
@@ -149,7 +149,7 @@ def measure(predictions: Predictions, params: Params) -> dict[str, Any]:
             "top1_accuracy": metrics.top1_accuracy(logits, labels),
             "top1_accuracy_interval": {"low": low, "high": high},
             "top5_accuracy": metrics.topk_accuracy(logits, labels, 5),
-            "mean_class_accuracy": metrics.mean_class_accuracy(confusion),
+            "balanced_accuracy": metrics.balanced_accuracy(confusion),
             "macro_f1": metrics.macro_f1(confusion),
             "log_loss": metrics.log_loss(probabilities, labels),
             "expected_calibration_error": metrics.expected_calibration_error(probabilities, labels),
@@ -188,7 +188,7 @@ def write_tables(folder: Path, predictions: Predictions, filenames: Sequence[str
     confusion = metrics.confusion_matrix(labels, predictions.logits.argmax(axis=1), len(classes))
     cells = ((classes[row], classes[column], confusion[row, column]) for row, column in np.argwhere(confusion))
     tables.write_csv(folder / "confusion.csv", tables.CONFUSION, cells)
-    rows = zip(classes, metrics.class_accuracy(confusion), confusion.sum(axis=1), strict=True)
+    rows = zip(classes, metrics.recall(confusion), confusion.sum(axis=1), strict=True)
     tested = ((name, f"{accuracy:.6f}", count) for name, accuracy, count in rows if count)
     tables.write_csv(folder / "per_class.csv", tables.PER_CLASS, tested)
     table = metrics.reliability(probabilities, labels)
@@ -197,8 +197,8 @@ def write_tables(folder: Path, predictions: Predictions, filenames: Sequence[str
     tables.write_csv(folder / "reliability.csv", tables.RELIABILITY, filled)
 
 
-def write_pictures(folder: Path, model: Model, predictions: Predictions, shards: Path, params: Params) -> None:
-    """Writes predictions.png, random test pictures, and mistakes.png, the most confident mistakes."""
+def write_images(folder: Path, model: Model, predictions: Predictions, shards: Path, params: Params) -> None:
+    """Writes predictions.png, random test images, and mistakes.png, the most confident mistakes."""
     from stages.library.figures import mosaics
 
     labels, probabilities = predictions.labels, softmax(predictions.logits)
@@ -206,11 +206,11 @@ def write_pictures(folder: Path, model: Model, predictions: Predictions, shards:
     shuffled = np.random.default_rng(params.seed).permutation(total)
     wrong = np.flatnonzero(predictions.logits.argmax(axis=1) != labels)
     confident = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")]
-    chosen, mistakes = shuffled[: params.pictures], confident[: params.pictures]
+    chosen, mistakes = shuffled[: params.images], confident[: params.images]
     cards = _cards(predictions, probabilities, shards, {int(row) for row in [*chosen, *mistakes]})
-    title = f"{model}: {len(chosen)} random test pictures; bold: the true class"
+    title = f"{model}: {len(chosen)} random test images; bold: the true class"
     mosaics.write_predictions(folder / "predictions.png", title, [cards[row] for row in chosen])
-    tested = f"{total:,} test pictures"
+    tested = f"{total:,} test images"
     title = f"{model}: no mistake on {tested}"
     if len(wrong):
         what = "the only mistake" if len(wrong) == 1 else f"the most confident of {len(wrong):,} mistakes"

@@ -1,1 +1,1 @@
-"""Pictures through a network, once."""
+"""Images through a network, once."""

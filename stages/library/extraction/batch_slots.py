@@ -1,9 +1,9 @@
-"""Which pictures stand together in a batch, so that a picture's features depend on the picture alone.
+"""Which images stand together in a batch, so that an image's features depend on the image alone.
 
 A row of a matrix product is the same bits whatever the other rows hold, but not wherever it stands: the last rows of a
 tile go through other instructions, and their sums are rounded in another order (measured with TensorFlow on the CPU:
-about 1e-6 of the value, enough to change some float16). So a picture's slot in its batch follows from its key, and a
-run that computes some pictures only gives the bits of one that computes all.
+about 1e-6 of the value, enough to change some float16). So an image's slot in its batch follows from its key, and a
+run that computes some images only gives the bits of one that computes all.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ DIGITS = 8
 
 
 def schedule(keys: np.ndarray, batch_size: int) -> np.ndarray:
-    """Puts pictures into batches.
+    """Puts images into batches.
 
     Args:
       keys: distinct sha256 hex, bytes "S64" (n,), in the order in which they are read fastest.
@@ -20,7 +20,7 @@ def schedule(keys: np.ndarray, batch_size: int) -> np.ndarray:
 
     Returns:
       int64 (batches, batch_size), indices of `keys`, -1 in slots that stay empty. There are as many batches as the
-      fullest slot has pictures: for 8 slots 4% too many at 10,000 pictures, 1.5% at 100,000.
+      fullest slot has images: for 8 slots 4% too many at 10,000 images, 1.5% at 100,000.
     """
     numbers = np.array([int(key[:DIGITS], 16) for key in keys.tolist()], np.int64)
     slots = numbers % batch_size

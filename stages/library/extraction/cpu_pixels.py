@@ -1,6 +1,6 @@
-"""From encoded pictures to pixels in memory, on the thread that calls.
+"""From encoded images to pixels in memory, on the thread that calls.
 
-Small pictures of one size, as data sets of tiny pictures have them, are enlarged together: one by one TensorFlow's
+Small images of one size, as data sets of tiny images have them, are enlarged together: one by one TensorFlow's
 calls take longer than their work. Others are resized as soon as they are decoded.
 """
 
@@ -27,7 +27,7 @@ def block(preparation: Preprocessing) -> Callable[[np.ndarray], "Sequence[tf.Ten
     import tensorflow as tf
 
     def images(serialized: "tf.Tensor") -> "tf.Tensor":
-        with tf.device(CPU):  # where there is a GPU, picture by picture would go there and come back
+        with tf.device(CPU):  # where there is a GPU, image by image would go there and come back
             return _pixels(serialized, preparation)
 
     traced = tf.function(images, autograph=False, input_signature=[tf.TensorSpec((None,), tf.string)])

@@ -1,4 +1,4 @@
-"""Many records decoded at once, in memory that does not grow with the size of the pictures."""
+"""Many records decoded at once, in memory that does not grow with the size of the images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Decoded:
-    """Pictures one after another, each either as it was decoded and cropped, or as a network takes it.
+    """Images one after another, each either as it was decoded and cropped, or as a network takes it.
 
     Attributes:
       values: uint8 (sum of height * width * 3), RGB, of those as decoded; of the others one black pixel.
@@ -33,8 +33,8 @@ def decode(
 
     Args:
       serialized: as `preprocessing.parse` reads them.
-      preparation: what becomes of each picture.
-      as_decoded: whether a picture of a size, int32 (height, width), stays as decoded and cropped.
+      preparation: what becomes of each image.
+      as_decoded: whether an image of a size, int32 (height, width), stays as decoded and cropped.
     """
     import tensorflow as tf
 
@@ -47,13 +47,13 @@ def decode(
 
     def step(number: "tf.Tensor", *arrays: "tf.TensorArray") -> tuple["tf.Tensor | tf.TensorArray", ...]:
         values, sizes, fitted = arrays
-        picture = preprocessing.decode(encoded[number])
-        cropped = preprocessing.central_crop(picture, preparation.central_crop)
+        image = preprocessing.decode(encoded[number])
+        cropped = preprocessing.central_crop(image, preparation.central_crop)
         size = tf.shape(cropped)[:2]
         value, pixels, size = tf.cond(
             as_decoded(size),
             lambda: (tf.reshape(cropped, [-1]), tf.zeros(0), size),
-            lambda: (tf.zeros(3, tf.uint8), tf.reshape(preprocessing.fit(picture, preparation), [-1]), size * 0),
+            lambda: (tf.zeros(3, tf.uint8), tf.reshape(preprocessing.fit(image, preparation), [-1]), size * 0),
         )
         return number + 1, values.write(number, value), sizes.write(number, size), fitted.write(number, pixels)
 

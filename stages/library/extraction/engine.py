@@ -47,7 +47,7 @@ class EngineModule(Protocol):
         Features that come to this process on their way are also handed to `take`, which saves reading them again.
 
         Yields:
-          Numbers of pictures, as they are done; at the end all are in the store.
+          Numbers of images, as they are done; at the end all are in the store.
 
         Raises:
           UserError: the engine, the runtime or the weights can't be had; what was computed is kept.

@@ -1,4 +1,4 @@
-"""Features of every picture by a pretrained network: taken from the feature store, and computed where it has none."""
+"""Features of every image by a pretrained network: taken from the feature store, and computed where it has none."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -47,8 +47,8 @@ class Params:
     weights: Annotated[dict[str, str], pydantic.Field(description="backbone -> published variant or path of a file")]
     runtime: Annotated[runtimes.Name, pydantic.Field(description="what runs the network")]
     precision: Annotated[runtimes.Precision, pydantic.Field(description="of the network's arithmetic")]
-    calibration_images: Annotated[int, pydantic.Field(ge=1, le=100_000, description="training pictures, for int8")]
-    seed: Annotated[int, pydantic.Field(ge=0, description="chooses the pictures for int8")]
+    calibration_images: Annotated[int, pydantic.Field(ge=1, le=100_000, description="training images, for int8")]
+    seed: Annotated[int, pydantic.Field(ge=0, description="chooses the images for int8")]
     engine: Annotated[engines.Name, pydantic.Field(description="where the batches are computed")]
     ray_actors: Annotated[int | None, pydantic.Field(ge=1, description="null: as many as there is room for")]
     ray_cpus: Annotated[int, pydantic.Field(ge=1, description="cores of each actor")]
@@ -72,7 +72,7 @@ class Params:
 
 @dataclass(frozen=True)
 class Extracted:
-    """What `extract` did: numbers of pictures, how many of them were computed, side of the input in pixels."""
+    """What `extract` did: numbers of images, how many of them were computed, side of the input in pixels."""
 
     images: int
     computed: int
@@ -110,15 +110,15 @@ def batch_size(params: Params, size_px: int) -> int:
 def covered(
     backbone: Backbone, weights_sha256: str, preparation: Preprocessing, plan: Plan, runtime: str, calibration: str = ""
 ) -> dict[str, Any]:
-    """Returns all that a picture's features depend on beside the picture; its hash is their fingerprint.
+    """Returns all that an image's features depend on beside the image; its hash is their fingerprint.
 
     Args:
       backbone: the network.
       weights_sha256: hex, of its weight file.
-      preparation: how a picture becomes its input.
+      preparation: how an image becomes its input.
       plan: what it is compiled for.
       runtime: name of what runs it.
-      calibration: hash over the pictures that int8 is calibrated on, or "".
+      calibration: hash over the images that int8 is calibrated on, or "".
     """
     return {
         "code": source_code.sha256(extraction_code.files(backbone.name, runtime)),
@@ -129,7 +129,7 @@ def covered(
         "runtime": runtime,
         "plan": asdict(plan),
         "calibration": calibration,
-        "tapped": runtimes.TAPPED,
+        "forward_outputs": runtimes.FORWARD_OUTPUTS,
         "dtype": cache.DTYPE,
     }
 
@@ -140,7 +140,7 @@ def fingerprint(content: dict[str, Any]) -> str:
 
 
 def calibration_rows(index: RecordIndex, params: Params) -> tuple[int, ...]:
-    """Returns the rows of the training pictures that int8 is calibrated on, the same ones in whatever order they stand.
+    """Returns the rows of the training images that int8 is calibrated on, the same ones in whatever order they stand.
 
     Args:
       index: of all splits.
@@ -154,11 +154,11 @@ def calibration_rows(index: RecordIndex, params: Params) -> tuple[int, ...]:
 
 
 def extract(name: str, params: Params, shards: Path, dataset: Mapping[str, Any], out: Path) -> Extracted:
-    """Writes the features of every picture: `out/SPLIT-00000-of-00004.parquet`, one file per TFRecord shard.
+    """Writes the features of every image: `out/SPLIT-00000-of-00004.parquet`, one file per TFRecord shard.
 
     They come from the feature store; what it lacks is computed and added first, part by part, so that a killed run goes
     on where it was. The files are the same bytes whatever the store held. Memory is independent of the number of
-    pictures, but for some 150 bytes each.
+    images, but for some 150 bytes each.
 
     Args:
       name: of the backbone.

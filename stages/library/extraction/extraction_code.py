@@ -1,4 +1,4 @@
-"""The code and the versions that decide the features of a picture: a part of their fingerprint."""
+"""The code and the versions that decide the features of an image: a part of their fingerprint."""
 
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -7,7 +7,7 @@ from stages.library.common import source_code
 from stages.library.common.console import UserError
 from stages.library.extraction import runtime as runtimes
 
-# What turns a picture's bytes into its features, beside the backbone's plug-in and the runtime, and what it imports ...
+# What turns an image's bytes into its features, beside the backbone's plug-in and the runtime, and what it imports ...
 TURNING = "extraction.worker", "extraction.batch_slots"
 # ... but for what only moves bytes or talks to people.
 MOVING = (

@@ -12,9 +12,9 @@ SECONDS_PER_PART = 5.0
 
 
 def write(rows: Iterator[Rows], store: FeatureStore, dataset: str) -> Iterator[int]:
-    """Adds batches to the store, part by part, and yields the number of pictures of each batch that came.
+    """Adds batches to the store, part by part, and yields the number of images of each batch that came.
 
-    A part has ROWS_PER_PART pictures or, of a slow network, those of SECONDS_PER_PART: a kill loses no more.
+    A part has ROWS_PER_PART images or, of a slow network, those of SECONDS_PER_PART: a kill loses no more.
     """
     waiting: list[Rows] = []
     started = time.monotonic()

@@ -1,11 +1,11 @@
-"""Features by (fingerprint, sha256 of the picture), outside DVC's outs, shared by checkouts and, at a URL, machines.
+"""Features by (fingerprint, sha256 of the image), outside DVC's outs, shared by checkouts and, at a URL, machines.
 
     ROOT/FINGERPRINT/source.json      what the fingerprint is over (ROOT: see `store_location`)
-    ROOT/FINGERPRINT/SHA256.parquet   a part: key, bottleneck and logits of some pictures, each a number of bytes
+    ROOT/FINGERPRINT/SHA256.parquet   a part: key, bottleneck and logits of some images, each a number of bytes
 
 A part is named by the hash of its bytes, appears whole or not at all and never changes. So writers need no lock: two
-that compute the same picture at once write equal rows. A kill loses the pictures since the last part. A part that does
-not hash to its name is removed, and its pictures are computed again; the whole folder can be removed at any time.
+that compute the same image at once write equal rows. A kill loses the images since the last part. A part that does
+not hash to its name is removed, and its images are computed again; the whole folder can be removed at any time.
 """
 
 import io
@@ -30,7 +30,7 @@ VALUE = np.dtype("<f2")
 
 @dataclass(frozen=True)
 class Rows:
-    """Features of some pictures.
+    """Features of some images.
 
     Attributes:
       keys: their sha256 hex, bytes "S64" (n,).
@@ -48,7 +48,7 @@ class FeatureStore:
 
     Args:
       folder: its folder, made with the first part.
-      source: what the features depend on beside the pictures; shown by `app.store`.
+      source: what the features depend on beside the images; shown by `app.store`.
       feature_width, num_logits: of every row; a part of other widths counts as damaged.
     """
 
@@ -110,7 +110,7 @@ class FeatureStore:
             if rows is not None:
                 yield rows
             elif part.exists():
-                console.say(f"{part} is damaged: removed, its pictures are computed again")
+                console.say(f"{part} is damaged: removed, its images are computed again")
                 part.unlink(missing_ok=True)
 
     def mark_used(self) -> None:

@@ -21,7 +21,7 @@ class FeatureTable:
 
     Args:
       path: of the scratch file, which `close` removes.
-      index: which pictures there are, in which order.
+      index: which images there are, in which order.
       feature_width, num_logits: of a row.
     """
 
@@ -36,12 +36,12 @@ class FeatureTable:
         self._filled = np.zeros(len(index.keys), bool)
 
     def missing(self, stored: np.ndarray) -> np.ndarray:
-        """Returns the rows still to be filled whose keys are not among `stored`; of equal pictures the first one."""
+        """Returns the rows still to be filled whose keys are not among `stored`; of equal images the first one."""
         rows = np.flatnonzero(~self._filled & ~np.isin(self._index.keys, stored))
         return np.sort(rows[np.unique(self._index.keys[rows], return_index=True)[1]])
 
     def fill(self, parts: Iterable[Rows]) -> None:
-        """Takes from some parts what stands in the table; other pictures are passed over."""
+        """Takes from some parts what stands in the table; other images are passed over."""
         for part in parts:
             first = np.searchsorted(self._sorted, part.keys, "left")
             last = np.searchsorted(self._sorted, part.keys, "right")

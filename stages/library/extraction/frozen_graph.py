@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def function(model: "keras.Model", plan: Plan, batch_size: int | None) -> Any:
-    """Returns a concrete function from float32 pixels (batch_size, side, side, 3) to the outputs of `TAPPED`, float32.
+    """Returns a concrete function of float32 pixels (batch_size, side, side, 3) that gives `FORWARD_OUTPUTS`, float32.
 
     Args:
       model: a backbone's model.
@@ -19,11 +19,11 @@ def function(model: "keras.Model", plan: Plan, batch_size: int | None) -> Any:
     """
     import tensorflow as tf
 
-    def tapped(images: "tf.Tensor") -> tuple["tf.Tensor", ...]:
+    def forward_outputs(images: "tf.Tensor") -> tuple["tf.Tensor", ...]:
         return tuple(tf.cast(output, tf.float32) for output in tap(model, images, plan.flip))
 
     signature = [tf.TensorSpec((batch_size, plan.size_px, plan.size_px, 3), tf.float32)]
-    traced = tf.function(tapped, input_signature=signature, autograph=False)
+    traced = tf.function(forward_outputs, input_signature=signature, autograph=False)
     return traced.get_concrete_function()
 
 

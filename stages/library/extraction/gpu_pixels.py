@@ -1,4 +1,4 @@
-"""From encoded pictures to pixels in a GPU's memory: the CPU decodes, and the bytes are resized where they are needed.
+"""From encoded images to pixels in a GPU's memory: the CPU decodes, and the bytes are resized where they are needed.
 
 Shrinking a photograph with antialias takes a CPU longer than decoding it, so 16 cores kept an H200 waiting.
 """
@@ -12,18 +12,18 @@ from stages.library.records.preprocessing import CPU, Preprocessing
 if TYPE_CHECKING:
     import tensorflow as tf
 
-# A larger picture is resized on the CPU: some in each thread at once would take GBs, and decoding it takes far longer.
+# A larger image is resized on the CPU: some in each thread at once would take GBs, and decoding it takes far longer.
 MAX_PIXELS = 1 << 21
 
 
 def block(preparation: Preprocessing, device: str) -> Callable[[Sequence[bytes]], "tf.Tensor"]:
     """Returns a function from serialized records, as `preprocessing.parse` reads them, to their pixels.
 
-    Threads may call it at once. The pixels are those of `preprocessing.fit` but for rounding, and those of a picture do
+    Threads may call it at once. The pixels are those of `preprocessing.fit` but for rounding, and those of an image do
     not depend on the others.
 
     Args:
-      preparation: what becomes of each picture; antialiased bilinear is done on `device`, everything else on the CPU.
+      preparation: what becomes of each image; antialiased bilinear is done on `device`, everything else on the CPU.
       device: where the pixels are wanted.
 
     Returns:

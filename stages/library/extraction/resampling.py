@@ -1,8 +1,8 @@
-"""Antialiased bilinear resizing of pictures of many sizes at once, in ops that a GPU has.
+"""Antialiased bilinear resizing of images of many sizes at once, in ops that a GPU has.
 
 TensorFlow's own op runs on a CPU only, and takes longer there than decoding does. Here one tap after another, that is
-one of the source pixels that count for a pixel of the result, is gathered for all pictures, weighed and added. What
-other pictures need more of adds zeros, so no picture's bits depend on the pictures beside it.
+one of the source pixels that count for a pixel of the result, is gathered for all images, weighed and added. What
+other images need more of adds zeros, so no image's bits depend on the images beside it.
 
 Reference: Heckbert, Fundamentals of Texture Mapping and Image Warping, 1989, 3.5 (a stretched kernel as antialias).
 """
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def resize(flat: "tf.Tensor", heights: "tf.Tensor", widths: "tf.Tensor", side: int) -> "tf.Tensor":
-    """Resizes pictures to a square: half-pixel centres, antialiased where a side shrinks, in float32 arithmetic.
+    """Resizes images to a square: half-pixel centres, antialiased where a side shrinks, in float32 arithmetic.
 
     Args:
-      flat: uint8 (sum of height * width * 3), the pictures' RGB values row by row, one picture after another.
+      flat: uint8 (sum of height * width * 3), the images' RGB values row by row, one image after another.
       heights: int32 (n,), in pixels, in the CPU's memory.
       widths: likewise.
       side: of the result in pixels.
@@ -35,7 +35,7 @@ def resize(flat: "tf.Tensor", heights: "tf.Tensor", widths: "tf.Tensor", side: i
         starts = tf.cumsum(tf.cast(heights, tf.int64) * strides, exclusive=True)
         starts = starts[None, :, None] + tf.cast(rows, tf.int64) * strides[None, :, None]
         across = tf.range(tf.reduce_max(strides))
-    # A narrower picture repeats its last value on the right, where no column of its own looks.
+    # A narrower image repeats its last value on the right, where no column of its own looks.
     across = tf.minimum(across, strides[:, None] - 1)
     values = tf.cast(flat, tf.float16)  # whole numbers up to 2048 are exact; bytes can't be gathered on a GPU
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Name = Literal["tensorflow", "openvino"]
 Precision = Literal["float32", "float16", "int8"]
-TAPPED = ("bottleneck", "logits")
+FORWARD_OUTPUTS = ("bottleneck", "logits")
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Plan:
 
     Attributes:
       size_px: side of the square input.
-      batch_size: pictures of each call.
-      flip: whether the outputs are means over each picture and its mirror image.
+      batch_size: images of each call.
+      flip: whether the outputs are means over each image and its mirror image.
       precision: of the arithmetic; outputs are float32.
     """
 
@@ -75,10 +75,10 @@ def lookup(name: str) -> RuntimeModule:
 
 
 def tap(model: "keras.Model", images: "tf.Tensor", flip: bool) -> tuple["tf.Tensor", ...]:
-    """Returns a backbone's outputs of `TAPPED` for float32 pixels (n, side, side, 3); with `flip`, means of two views.
+    """Returns `FORWARD_OUTPUTS` for float32 pixels (n, side, side, 3); with `flip`, means of two views.
 
     The mean of logits is the logarithm of the geometric mean of the views' probabilities, up to a constant.
     """
     views = [images, images[:, :, ::-1]] if flip else [images]
     outputs = [model(view, training=False) for view in views]
-    return tuple(sum(output[name] for output in outputs) / len(outputs) for name in TAPPED)
+    return tuple(sum(output[name] for output in outputs) / len(outputs) for name in FORWARD_OUTPUTS)

@@ -1,4 +1,4 @@
-"""One network and the pictures that go through it: decoding, preprocessing, network and the caller's work overlap.
+"""One network and the images that go through it: decoding, preprocessing, network and the caller's work overlap.
 
 On a CPU a thread takes some batches from their records to their features, and as many run as keep the hardware busy. So
 pixels are handed over to nobody. A pipeline of tf.data before the network's threads made them wait, and took several
@@ -28,7 +28,7 @@ from stages.library.records.preprocessing import Preprocessing
 if TYPE_CHECKING:
     import tensorflow as tf
 
-PICTURES_AT_ONCE = 64
+IMAGES_AT_ONCE = 64
 BYTES_AT_ONCE = 1 << 23
 DECODED_AT_ONCE = 16  # for a GPU: more make its first batch late, fewer make more small calls
 PIXEL_BYTES = 3 * np.dtype(np.float32).itemsize
@@ -39,10 +39,10 @@ class Job:
     """What is computed; it can be pickled and sent to another machine that sees the same files.
 
     Attributes:
-      backbone: its name; weights: `extract.weights`; preparation: how a picture becomes its input.
+      backbone: its name; weights: `extract.weights`; preparation: how an image becomes its input.
       runtime: name of the runtime; plan: what the network is compiled for.
-      index: the pictures.
-      calibration: rows of the pictures that int8 is calibrated on.
+      index: the images.
+      calibration: rows of the images that int8 is calibrated on.
     """
 
     backbone: str
@@ -89,7 +89,7 @@ class Worker:
             return
         plan = self._job.plan
         batch_bytes = plan.batch_size * plan.size_px**2 * PIXEL_BYTES
-        at_once = max(min(PICTURES_AT_ONCE // plan.batch_size, BYTES_AT_ONCE // batch_bytes), 1)
+        at_once = max(min(IMAGES_AT_ONCE // plan.batch_size, BYTES_AT_ONCE // batch_bytes), 1)
         blocks = (batches[start : start + at_once] for start in range(0, len(batches), at_once))
         yield from ahead(self._run, blocks, self._compiled.callers)
 
@@ -133,5 +133,5 @@ class Worker:
 
 
 def _filled(batches: np.ndarray) -> np.ndarray:
-    """Returns rows with one of them in the slots that stay empty: a picture more than once does no harm."""
+    """Returns rows with one of them in the slots that stay empty: an image more than once does no harm."""
     return np.where(batches >= 0, batches, batches.max())

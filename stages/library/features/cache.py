@@ -42,10 +42,10 @@ class Source:
 
     Attributes:
       backbone: name of the backbone.
-      input_size_px, central_crop, resize: how a picture became its input (see `preprocessing.Preprocessing`).
-      flip: whether the features are means over the picture and its mirror image.
+      input_size_px, central_crop, resize: how an image became its input (see `preprocessing.Preprocessing`).
+      flip: whether the features are means over the image and its mirror image.
       weights_sha256: hex, of the backbone's weight file.
-      fingerprint: sha256 hex over all that the features depend on beside the pictures.
+      fingerprint: sha256 hex over all that the features depend on beside the images.
       classes: class names, in the order of the labels.
     """
 
@@ -66,7 +66,7 @@ class Features:
     """Features of some splits.
 
     Attributes:
-      keys: sha256 hex of each picture, object (n,).
+      keys: sha256 hex of each image, object (n,).
       labels: int64 (n,).
       values: (n, dim), float16 as cached ("bottleneck", "logits", "joined") or float32 ("probabilities"); on disk where
         they are many (library/disk_arrays.py).

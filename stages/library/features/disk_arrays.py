@@ -1,7 +1,7 @@
 """Arrays that may be larger than memory: small ones in memory, large ones in a file without a name.
 
 The pages of such a file are the operating system's to keep or to drop, so memory doesn't grow with the number of
-pictures. The file lies in the cache folder, for /tmp is memory on some machines; it vanishes with the array, or with
+images. The file lies in the cache folder, for /tmp is memory on some machines; it vanishes with the array, or with
 the process, however that ends.
 """
 

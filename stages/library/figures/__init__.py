@@ -1,1 +1,1 @@
-"""Charts and pictures of pictures."""
+"""Charts and images of images."""

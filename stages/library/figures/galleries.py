@@ -1,4 +1,4 @@
-"""Pictures of single pictures and of pairs, with lines of text below each."""
+"""Images of single images and of pairs, with lines of text below each."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ LINE_CHARACTERS = 22
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture and what is written below it.
+    """An image and what is written below it.
 
     Attributes:
       pixels: uint8 (height, width, 3).

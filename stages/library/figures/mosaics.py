@@ -1,4 +1,4 @@
-"""Pictures of pictures: samples of each class, and predictions with their likeliest classes as bars."""
+"""Images of images: samples of each class, and predictions with their likeliest classes as bars."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ CARD_COLUMNS, CARD_PX = 3, 160
 
 @dataclass(frozen=True)
 class Card:
-    """A picture with what a model says of it.
+    """An image with what a model says of it.
 
     Attributes:
       pixels: uint8 (height, width, 3), about `CARD_PX` on the longer side.
@@ -38,11 +38,11 @@ class Card:
 
 
 def write_samples(path: Path, samples: Mapping[str, Iterable[bytes]]) -> None:
-    """Writes a PNG with up to ten pictures of each class, a row per class, in as many columns of rows as fit best.
+    """Writes a PNG with up to ten images of each class, a row per class, in as many columns of rows as fit best.
 
     Args:
       path: the PNG; at most 2,000 px on a side. Of more classes than fit, the first ones are shown.
-      samples: class name -> pictures as `normalisation.normalise` gives them; a generator is taken one at a time.
+      samples: class name -> images as `normalisation.normalise` gives them; a generator is taken one at a time.
     """
     thumbnail_px, columns, rows = _layout(len(samples))
     shown = list(samples.items())[: columns * rows]
@@ -71,7 +71,7 @@ def write_samples(path: Path, samples: Mapping[str, Iterable[bytes]]) -> None:
 
 
 def write_predictions(path: Path, title: str, cards: Sequence[Card]) -> None:
-    """Writes a PNG with one card per picture: the picture, its class, and the likeliest classes as bars.
+    """Writes a PNG with one card per image: the image, its class, and the likeliest classes as bars.
 
     The bar of the right class is blue; if another is likelier, that one is vermilion, and the title has a cross.
     Without cards the title stands alone.
@@ -85,14 +85,14 @@ def write_predictions(path: Path, title: str, cards: Sequence[Card]) -> None:
             grid = figure.subplots(rows, 2 * CARD_COLUMNS, squeeze=False, width_ratios=[1, 1.25] * CARD_COLUMNS)
             for axes in grid.flat:
                 axes.axis("off")
-            for card, (picture, bars) in zip(cards, grid.reshape(-1, 2), strict=False):
-                _draw_card(card, picture, bars)
+            for card, (image, bars) in zip(cards, grid.reshape(-1, 2), strict=False):
+                _draw_card(card, image, bars)
         artifacts.write_bytes(path, charts.png(figure))
 
 
-def _draw_card(card: Card, picture: Axes, bars: Axes) -> None:
+def _draw_card(card: Card, image: Axes, bars: Axes) -> None:
     right = card.likeliest[0][0] == card.actual
-    picture.imshow(card.pixels)
+    image.imshow(card.pixels)
     bars.set(xlim=(0, 1), ylim=(len(card.likeliest) - 0.45, -1.15))
     mark, color = ("✓", charts.BLUE) if right else ("✗", charts.VERMILION)
     bars.text(

@@ -1,4 +1,4 @@
-"""Pictures of accuracy against a cost: which models are worth theirs."""
+"""Images of accuracy against a cost: which models are worth theirs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ NAME_CHARACTERS = 40
 
 @dataclass(frozen=True)
 class Point:
-    """A model in the picture.
+    """A model in the image.
 
     Attributes:
       name: of the model.
@@ -47,7 +47,7 @@ def draw(points: Sequence[Point], xlabel: str, title: str) -> bytes:
     Args:
       points: at least one.
       xlabel: what the cost is, with its unit.
-      title: of the picture.
+      title: of the image.
     """
     best = frontier(points)
     names = [charts.shorten(point.name, NAME_CHARACTERS) for point in points]
@@ -70,7 +70,7 @@ def draw(points: Sequence[Point], xlabel: str, title: str) -> bytes:
         # Names in a column beside the points: the heads of one backbone cost the same and would hide each other.
         low, high = axes.get_ylim()
         order = sorted(range(len(points)), key=lambda row: points[row].accuracy)
-        heights = spread([(points[row].accuracy - low) / (high - low) for row in order])
+        heights = dodged([(points[row].accuracy - low) / (high - low) for row in order])
         for row, height in zip(order, heights, strict=True):
             axes.annotate(
                 f"{names[row]}  {points[row].accuracy:.1%}, {points[row].costs}",
@@ -85,7 +85,7 @@ def draw(points: Sequence[Point], xlabel: str, title: str) -> bytes:
         return charts.png(figure)
 
 
-def spread(wanted: Sequence[float]) -> list[float]:
+def dodged(wanted: Sequence[float]) -> list[float]:
     """Returns heights near the wanted ones, so far apart that no name hides another; all in [0, 1], rising.
 
     Args:

@@ -1,4 +1,4 @@
-"""Pictures of the records at the size that a figure shows them in."""
+"""Images of the records at the size that a figure shows them in."""
 
 import io
 
@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def decode(encoded: bytes, enough_px: int | None = None) -> np.ndarray:
-    """Returns uint8 (height, width, 3) of a picture that `normalise` gave.
+    """Returns uint8 (height, width, 3) of an image that `normalise` gave.
 
     Args:
       encoded: its bytes.
@@ -21,7 +21,7 @@ def decode(encoded: bytes, enough_px: int | None = None) -> np.ndarray:
 
 
 def fit(pixels: np.ndarray, side_px: int) -> np.ndarray:
-    """Returns the picture scaled so that its longer side has `side_px`; small ones show their pixels."""
+    """Returns the image scaled so that its longer side has `side_px`; small ones show their pixels."""
     height, width = pixels.shape[:2]
     scale = side_px / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -30,5 +30,5 @@ def fit(pixels: np.ndarray, side_px: int) -> np.ndarray:
 
 
 def thumbnail(encoded: bytes, side_px: int) -> np.ndarray:
-    """Returns a picture that `normalise` gave as `fit` does, of a large JPEG in a fraction of the time."""
+    """Returns an image that `normalise` gave as `fit` does, of a large JPEG in a fraction of the time."""
     return fit(decode(encoded, enough_px=2 * side_px), side_px)

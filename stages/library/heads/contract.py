@@ -3,7 +3,7 @@
 A head's module has
   Params: its section of params.yaml; `features` says what it is trained on ("bottleneck", "logits", "probabilities" or
     "joined": the first two side by side, whose columns differ in scale, so that standardizing heads fit them best).
-  CHOOSES: whether its cross_validate decides hyperparameters.
+  TUNES: whether its cross_validate decides hyperparameters.
   fit(...), cross_validate(...): see `HeadModule`.
   load(folder): gives back what `Fitted.save(folder)` wrote; the loaded head's logits equal the fitted one's exactly.
   tensorflow_logits(head, features), optional, for `app.export`: the logits (n, num_classes) of a loaded head in ops of
@@ -57,13 +57,13 @@ class CrossValidation:
       logits: float32 (n, num_classes), each row by the head that did not see its fold, NaN in rows of no fold; not yet
         calibrated.
       curve: averaged over the folds.
-      chosen: hyperparameters that cross-validation decided, JSON values; `fit` receives them.
+      best_params: hyperparameters that cross-validation decided, JSON values; `fit` receives them.
       head: as `fit` fits it on all rows but for rounding, where it came at little cost; else None.
     """
 
     logits: np.ndarray
     curve: list[CurvePoint]
-    chosen: dict[str, Any] = field(default_factory=dict)
+    best_params: dict[str, Any] = field(default_factory=dict)
     head: Fitted | None = None
 
 
@@ -75,14 +75,20 @@ class HeadModule(Protocol):
     """
 
     Params: type
-    CHOOSES: bool
+    TUNES: bool
 
     def cross_validate(
         self, features: np.ndarray, labels: np.ndarray, num_classes: int, folds: np.ndarray, params: Any, seed: int
     ) -> CrossValidation: ...
 
     def fit(
-        self, features: np.ndarray, labels: np.ndarray, num_classes: int, params: Any, seed: int, chosen: dict[str, Any]
+        self,
+        features: np.ndarray,
+        labels: np.ndarray,
+        num_classes: int,
+        params: Any,
+        seed: int,
+        best_params: dict[str, Any],
     ) -> Fitted: ...
 
     def load(self, folder: Path, dim: int, num_classes: int) -> Fitted: ...

@@ -10,7 +10,7 @@ from stages.library.common.hashing import Fraction, uniform
 from stages.library.common.params import CONFIG
 from stages.library.common.plugins import PLUGINS, plugin_names
 
-NEVER = -1  # the fold of pictures that are only trained on
+NEVER = -1  # the fold of images that are only trained on
 
 
 @pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIG)
@@ -18,7 +18,7 @@ class Params:
     """Section `cross_validation` of params.yaml."""
 
     folds: Annotated[int, pydantic.Field(ge=2, le=50, description="number of folds")]
-    held_out: Annotated[
+    holdout_fraction: Annotated[
         dict[str, Fraction], pydantic.Field(description="head -> fraction that validates it once, in place of folds")
     ]
     seed: Annotated[int, pydantic.Field(ge=0, description="seed of the folds and of every head's training")]
@@ -26,7 +26,7 @@ class Params:
         bool, pydantic.Field(description="whether heads are calibrated on what they predict")
     ]
 
-    @pydantic.field_validator("held_out")
+    @pydantic.field_validator("holdout_fraction")
     @classmethod
     def _known(cls, fractions: dict[str, float]) -> dict[str, float]:
         known = plugin_names(PLUGINS["heads"])
@@ -36,11 +36,11 @@ class Params:
 
 
 def assign(keys: Iterable[str], params: Params, head: str) -> np.ndarray:
-    """Returns the fold of each key for a head, int64 (n,); the same picture is always in the same fold.
+    """Returns the fold of each key for a head, int64 (n,); the same image is always in the same fold.
 
-    They are in [0, folds); for a head of `held_out`, 0 for what validates it and NEVER for the rest.
+    They are in [0, folds); for a head of `holdout_fraction`, 0 for what validates it and NEVER for the rest.
     """
-    fraction = params.held_out.get(head)
+    fraction = params.holdout_fraction.get(head)
     if fraction is not None:
         held_out = [uniform(str(key), "held out", params.seed) < fraction for key in keys]
         return np.where(held_out, 0, NEVER).astype(np.int64)

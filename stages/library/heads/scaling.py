@@ -105,7 +105,7 @@ def column_scale(variance: np.ndarray) -> np.ndarray:
     """Returns the deviations (dim,) by which columns are divided.
 
     A column that is nearly constant keeps a small scale out of the denominator: to every variance a hundredth of the
-    mean variance is added, else one unusual picture would be thousands of deviations away.
+    mean variance is added, else one unusual image would be thousands of deviations away.
     """
     floor = VARIANCE_FLOOR * variance.mean()
     return np.sqrt(variance + floor) if floor > 0 else np.ones_like(variance)

@@ -28,7 +28,7 @@ class Description(TypedDict):
     dim: Annotated[int, pydantic.Field(ge=1)]
     num_classes: Annotated[int, pydantic.Field(ge=1)]
     source: Source
-    chosen: dict[str, Any]
+    best_params: dict[str, Any]
     temperature: Annotated[float, pydantic.Field(gt=0)]
 
 
@@ -42,7 +42,7 @@ class TrainedHead:
       features: what it takes: "bottleneck", "logits", "probabilities" or "joined".
       dim: width of the features.
       source: what made them; its classes are the logits' order.
-      chosen: hyperparameters that cross-validation decided.
+      best_params: hyperparameters that cross-validation decided.
       temperature: by which the head's logits are divided (library/calibration.py).
     """
 
@@ -51,7 +51,7 @@ class TrainedHead:
     features: str
     dim: int
     source: Source
-    chosen: dict[str, Any]
+    best_params: dict[str, Any]
     temperature: float = 1.0
 
     def logits(self, features: np.ndarray) -> np.ndarray:
@@ -62,7 +62,7 @@ class TrainedHead:
         """
         if features.shape[1] != self.dim:
             raise UserError(
-                f"the head takes {self.dim} features a picture, and its backbone gives {features.shape[1]}. {REMEDY}"
+                f"the head takes {self.dim} features an image, and its backbone gives {features.shape[1]}. {REMEDY}"
             )
         return self.head.logits(features) / np.float32(self.temperature)
 
@@ -75,7 +75,7 @@ class TrainedHead:
             "dim": self.dim,
             "num_classes": len(self.source.classes),
             "source": asdict(self.source),
-            "chosen": self.chosen,
+            "best_params": self.best_params,
             "temperature": self.temperature,
         }
         artifacts.write_json(folder / "head.json", description)
@@ -97,7 +97,7 @@ def load(folder: Path) -> TrainedHead:
             features=content["features"],
             dim=content["dim"],
             source=source,
-            chosen=content["chosen"],
+            best_params=content["best_params"],
             temperature=content["temperature"],
         )
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:

@@ -2,7 +2,7 @@
 
 TensorFlow's first format is one file, named `.ckpt`; the second is an `.index` file and data files beside it. A
 convolution is `<scope>/weights` and either `biases` or `BatchNorm/{beta,moving_mean,moving_variance}`. ImageNet's
-classes are 1 to 1000; 0 is the background, which no picture shows.
+classes are 1 to 1000; 0 is the background, which no image shows.
 """
 
 import glob
@@ -134,7 +134,7 @@ def _extract(path: Path, archive: tarfile.TarFile, folder: Path) -> None:
     """Writes the files of the only checkpoint in an archive into a folder, as `model` or `model.*`."""
     files = {member.name: member for member in archive if member.isfile()}
     if outside := [name for name in files if name.startswith("/") or ".." in PurePosixPath(name).parts]:
-        raise UserError(f"{path} holds {outside[0]!r}, a path that leaves the archive: refused")
+        raise UserError(f"{path} holds {outside[0]!r}, a path that leaves the archive: rejected")
     found = [name for name in files if CHECKPOINT.fullmatch(PurePosixPath(name).name)]
     if len(found) != 1:
         raise UserError(

@@ -51,7 +51,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
         return _parse(io.BytesIO(path.read_bytes()))
     except _RefusedError as error:
         raise UserError(
-            f"{path} asks for {error}, which no weight file needs: refused. Use the published file"
+            f"{path} asks for {error}, which no weight file needs: rejected. Use the published file"
         ) from error
     except (
         OSError,

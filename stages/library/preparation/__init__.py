@@ -1,1 +1,1 @@
-"""Pictures in: verified, converted, split."""
+"""Images in: verified, converted, split."""

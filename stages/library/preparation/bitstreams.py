@@ -39,7 +39,7 @@ def walk_jpeg(content: bytes) -> bool:
     """Returns whether a JPEG is coded in a common way and all its segments are whole, up to the end of the image.
 
     Raises:
-      PictureError: it has too many segments or scans.
+      ImageError: it has too many segments or scans.
     """
     position, frame, pixels, is_whole, in_scan = 2, 0, 0, True, False
     segments = scans = exif = 0
@@ -73,7 +73,7 @@ def walk_png(content: bytes) -> bool:
     """Returns whether a PNG is 8-bit grey or RGB and all its chunks are whole, up to its end.
 
     Raises:
-      PictureError: it has too many chunks.
+      ImageError: it has too many chunks.
     """
     is_plain = content[12:16] == b"IHDR" and content[24:25] == b"\x08" and content[25:26] in (b"\0", b"\2")
     position, chunks, packed = len(PNG_SIGNATURE), 0, 0

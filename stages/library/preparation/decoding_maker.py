@@ -17,7 +17,7 @@ from stages.library.preparation import decoding_process
 from stages.library.preparation.decoding_process import CONTROL, FORK, Limits
 
 ROOT = Path(__file__).parents[3]
-REMEDY = "Most likely the machine has too little memory left: end other programs, or take pictures of fewer pixels"
+REMEDY = "Most likely the machine has too little memory left: end other programs, or take images of fewer pixels"
 MOST_FILES = 1 << 16
 SINGLE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX"), "1")
 
@@ -31,7 +31,7 @@ class Maker:
     """Runs `decoding_process` from the first request on; safe in threads.
 
     Args:
-      limits: of each picture.
+      limits: of each image.
     """
 
     def __init__(self, limits: Limits):
@@ -50,7 +50,7 @@ class Maker:
         """Starts the process, but does not wait for it.
 
         It is a copy of this one where that can be: a new one takes a quarter of a second of CPU time, which whoever
-        names one picture would notice.
+        names one image would notice.
 
         Raises:
           UserError: it can't be started.
@@ -72,7 +72,7 @@ class Maker:
                     start_new_session=True,  # Ctrl+C is for this process alone, which then ends them
                 )
             except OSError as error:
-                raise UserError(f"no process to decode pictures can be started: {error.strerror}. {REMEDY}") from error
+                raise UserError(f"no process to decode images can be started: {error.strerror}. {REMEDY}") from error
             self._pid = self._process.pid
             self._theirs.close()
 
@@ -82,7 +82,7 @@ class Maker:
             with warnings.catch_warnings(action="ignore"):  # from Python 3.12 on: of NumPy's threads, which are idle
                 process = os.fork()
         except OSError as error:
-            raise UserError(f"no process to decode pictures can be started: {error.strerror}. {REMEDY}") from error
+            raise UserError(f"no process to decode images can be started: {error.strerror}. {REMEDY}") from error
         if process:
             return process
         try:
@@ -104,7 +104,7 @@ class Maker:
           descriptors: of the new worker's socket and shared memory.
 
         Raises:
-          UserError: the process has ended, or the system refuses a new one.
+          UserError: the process has ended, or the system rejects a new one.
         """
         self.start()
         with self._asking:
@@ -114,10 +114,10 @@ class Maker:
             except OSError:
                 answer = b""
         if len(answer) < CONTROL.size:
-            raise UserError(f"the processes that decode pictures have ended. {REMEDY}")
+            raise UserError(f"the processes that decode images have ended. {REMEDY}")
         (number,) = CONTROL.unpack(answer)
         if request == FORK and number < 0:
-            raise UserError(f"no process to decode pictures can be started: {os.strerror(-number)}. {REMEDY}")
+            raise UserError(f"no process to decode images can be started: {os.strerror(-number)}. {REMEDY}")
         return int(number)
 
     def end(self) -> None:

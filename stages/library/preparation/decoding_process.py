@@ -1,7 +1,7 @@
-"""The process in which strangers' pictures are decoded, under limits; `decoding_workers` starts it and talks to it.
+"""The process in which strangers' images are decoded, under limits; `decoding_workers` starts it and talks to it.
 
-It loads Pillow once and then divides: each worker is a copy of it that reads pictures from a socket of its own, and is
-there within milliseconds. Before each picture a worker sets the limits anew, by what the file's size and the head let
+It loads Pillow once and then divides: each worker is a copy of it that reads images from a socket of its own, and is
+there within milliseconds. Before each image a worker sets the limits anew, by what the file's size and the head let
 expect. What goes beyond them ends the worker and nothing else. A worker opens no file: so it starts no program either.
 """
 
@@ -26,37 +26,37 @@ from PIL import AvifImagePlugin
 
 from stages.library.figures import thumbnails
 from stages.library.preparation import normalisation
-from stages.library.preparation.normalisation import PictureError
+from stages.library.preparation.normalisation import ImageError
 
 REQUEST = struct.Struct(">BQ?")  # number of files, most pixels of each, whether the pixels are wanted
 LENGTH = struct.Struct(">Q")  # of each file; then come the files, but for those that fit into the shared memory
 SHARED_BYTES = 1 << 20  # where small files stand one after another, behind a byte: the number of the file in work
-MAX_FILES = 32  # in a request: both sides sleep less often, for a small picture takes no longer than to wake a process
+MAX_FILES = 32  # in a request: both sides sleep less often, for a small image takes no longer than to wake a process
 # Kind, length of what follows, whether PNG, height, width, smallest and largest value, their sum and count, sha256.
 ANSWER = struct.Struct(">cQ?IIBBQQ32s")
 REFUSED, KEPT, ENCODED, PIXELS = b"R", b"K", b"E", b"P"
 LATER = b"L"  # in place of an answer: the others are large, ask for this and what follows again
 LARGE_BYTES = 4 << 20
-NO_MORE = (0, False, 0, 0, 0, 0, 0, 0, b"")  # what stands behind the kind of an answer that has no picture
+NO_MORE = (0, False, 0, 0, 0, 0, 0, 0, b"")  # what stands behind the kind of an answer that has no image
 CONTROL = struct.Struct(">q")  # to it: process id of a worker that has ended, or FORK; from it: its status, or a new id
 FORK = 0
 CONTROL_FD = 0
 
 STATM = Path("/proc/self/statm")
-STEP_BYTES = 64 << 20  # of the limit of memory, so that few pictures change it
-# What Pillow imports on its way to some pictures, when no file can be opened any more.
+STEP_BYTES = 64 << 20  # of the limit of memory, so that few images change it
+# What Pillow imports on its way to some images, when no file can be opened any more.
 IMPORTED_LATER = ("ImageChops", "ImageCms", "ImageColor", "ImageFile", "ImageMode", "ImagePalette", "ImageSequence")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a picture may cost, about three times what good ones do; docs/reliability.md has the measurements.
+    """What an image may cost, about three times what good ones do; docs/reliability.md has the measurements.
 
     Attributes:
       memory_bytes: beside what the process has at rest.
       bytes_per_pixel: further memory, when the head has been checked.
       bytes_per_byte: further memory for each byte of the file, of which some decoders make copies.
-      cpu_seconds: of any picture.
+      cpu_seconds: of any image.
       seconds_per_megapixel: further ones, when the head has been checked.
       seconds_per_megabyte: further ones for the file, as JPEG 2000 takes.
       stall_seconds: of the clock, beside ten times the CPU time: for what waits and does nothing.
@@ -89,7 +89,7 @@ class Meter:
     """Sets the limits of this process.
 
     Args:
-      limits: of each picture.
+      limits: of each image.
     """
 
     def __init__(self, limits: Limits):
@@ -162,7 +162,7 @@ def _work(connection_fd: int, shared_fd: int, *, limits: Limits) -> None:
     Args:
       connection_fd: the socket.
       shared_fd: memory shared with the other side.
-      limits: of each picture.
+      limits: of each image.
     """
     connection, shared = socket.socket(fileno=connection_fd), mmap.mmap(shared_fd, 1 + SHARED_BYTES)
     nothing = os.open(os.devnull, os.O_RDWR)
@@ -203,12 +203,12 @@ def ends(lengths: list[int]) -> list[int]:
 
 
 def _answer(content: bytes, max_pixels: int, pixels_wanted: bool, meter: Meter) -> tuple[bytes, memoryview]:
-    """Returns the answer to a picture, and what follows it."""
+    """Returns the answer to an image, and what follows it."""
     length = len(content)
     try:
         found = normalisation.normalise(content, max_pixels, lambda pixels: meter.allow(length, pixels))
         pixels = thumbnails.decode(found.encoded) if pixels_wanted else None
-    except PictureError as error:
+    except ImageError as error:
         if isinstance(error.__cause__, MemoryError):
             os._exit(1)
         reason = str(error).encode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""Decodes strangers' pictures in processes with limits of memory and CPU time, which outlive no picture beyond them.
+"""Decodes strangers' images in processes with limits of memory and CPU time, which outlive no image beyond them.
 
 A head may lie, and a decoder may have faults that nobody knows. So no such file is decoded where a mistake would cost
 more than that file: see `decoding_process` for the limits.
@@ -35,9 +35,9 @@ from stages.library.preparation.decoding_process import (
     Limits,
     ends,
 )
-from stages.library.preparation.normalisation import MAX_PIXELS, Normalised, PictureError, Values
+from stages.library.preparation.normalisation import MAX_PIXELS, ImageError, Normalised, Values
 
-BEYOND = "takes more memory or time than a picture of its size may, or breaks its decoder"
+BEYOND = "takes more memory or time than an image of its size may, or breaks its decoder"
 TIMEVAL = struct.Struct("@ll")  # of C
 Answer = tuple[tuple[Any, ...], bytes]  # the fields of ANSWER and what follows it
 T = TypeVar("T")
@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Worker:
-    """A process that decodes one picture at a time.
+    """A process that decodes one image at a time.
 
     Attributes:
       pid: of the process.
@@ -69,8 +69,8 @@ class Workers:
     They end when this is closed, no longer used, or when the process that made it ends, in whatever way.
 
     Args:
-      count: of pictures decoded at once, at most; further callers wait.
-      limits: of each picture.
+      count: of images decoded at once, at most; further callers wait.
+      limits: of each image.
     """
 
     def __init__(self, count: int, limits: Limits | None = None):
@@ -92,7 +92,7 @@ class Workers:
         self._end()
 
     def prepare(self) -> None:
-        """Starts the first of them, so that no picture need wait for it; what is wrong shows when it is needed."""
+        """Starts the first of them, so that no image need wait for it; what is wrong shows when it is needed."""
         with contextlib.suppress(UserError):
             self._maker.start()  # before there are threads, if possible
         threading.Thread(target=self._prepare, daemon=True).start()
@@ -107,14 +107,12 @@ class Workers:
         """Does what `normalisation.normalise` does; the result has no `source`.
 
         Raises:
-          PictureError: as there, or the file takes more than it may.
+          ImageError: as there, or the file takes more than it may.
           UserError: the machine can't decode.
         """
         return _used(self.normalise_some([content], max_pixels)[0])
 
-    def normalise_some(
-        self, contents: Sequence[bytes], max_pixels: int = MAX_PIXELS
-    ) -> list[Normalised | PictureError]:
+    def normalise_some(self, contents: Sequence[bytes], max_pixels: int = MAX_PIXELS) -> list[Normalised | ImageError]:
         """Returns what `normalise` gives or raises for the first of some files; for at least one of them.
 
         Args:
@@ -123,16 +121,16 @@ class Workers:
         """
         answers = self._answers(contents, max_pixels, pixels_wanted=False)
         return [
-            answer if isinstance(answer, PictureError) else _normalised(content, *answer)
+            answer if isinstance(answer, ImageError) else _normalised(content, *answer)
             for content, answer in zip(contents, answers, strict=False)
         ]
 
     def pixels(self, content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-        """Returns uint8 RGB (height, width, 3) of the picture that `normalise` gives; raises what it raises."""
+        """Returns uint8 RGB (height, width, 3) of the image that `normalise` gives; raises what it raises."""
         head, rest = _used(self._answers([content], max_pixels, pixels_wanted=True)[0])
         return np.frombuffer(rest, np.uint8).reshape(*head[3:5], 3)
 
-    def _answers(self, contents: Sequence[bytes], max_pixels: int, pixels_wanted: bool) -> list[Answer | PictureError]:
+    def _answers(self, contents: Sequence[bytes], max_pixels: int, pixels_wanted: bool) -> list[Answer | ImageError]:
         """Returns answers to the first of some files."""
         worker = self._idle.get()
         try:
@@ -143,9 +141,9 @@ class Workers:
             if worker:
                 worker.close()
             self._idle.put(None)
-            if not isinstance(error, PictureError):
+            if not isinstance(error, ImageError):
                 raise
-            before: list[Answer | PictureError] = []
+            before: list[Answer | ImageError] = []
             if place:  # their answers were lost
                 before = self._answers(contents[:place], max_pixels, pixels_wanted)
             return [*before, error] if len(before) == place else before
@@ -154,8 +152,8 @@ class Workers:
 
     def _ask(
         self, worker: Worker, contents: Sequence[bytes], max_pixels: int, pixels_wanted: bool
-    ) -> list[Answer | PictureError]:
-        """Returns a worker's answers; PictureError where it has ended over the file in work."""
+    ) -> list[Answer | ImageError]:
+        """Returns a worker's answers; ImageError where it has ended over the file in work."""
         lengths = list(map(len, contents))
         seconds = math.ceil(sum(self._limits.clock(length, max_pixels) for length in lengths))
         for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
@@ -179,18 +177,18 @@ class Workers:
             worker.pid, signal.SIGKILL
         )  # whether it has ended or not; its number is not free before it is asked for
         if self._maker.tell(worker.pid) == -signal.SIGKILL and not given_up:
-            raise UserError(f"a process that decodes pictures was killed. {REMEDY}")
-        raise PictureError(BEYOND)
+            raise UserError(f"a process that decodes images was killed. {REMEDY}")
+        raise ImageError(BEYOND)
 
-    def _receive(self, connection: socket.socket, count: int) -> list[Answer | PictureError]:
-        answers: list[Answer | PictureError] = []
+    def _receive(self, connection: socket.socket, count: int) -> list[Answer | ImageError]:
+        answers: list[Answer | ImageError] = []
         while len(answers) < count:
             head = ANSWER.unpack(_exactly(connection, ANSWER.size))
             kind, length = head[:2]
             if kind == LATER:
                 break
             rest = _exactly(connection, length) if length else b""
-            answers.append(PictureError(rest.decode()) if kind == REFUSED else (head, rest))
+            answers.append(ImageError(rest.decode()) if kind == REFUSED else (head, rest))
         return answers
 
     def _start(self) -> Worker:
@@ -219,7 +217,7 @@ def _end(maker: Maker, idle: "LifoQueue[Worker | None]") -> None:
 def _memory() -> int:
     """Returns the descriptor of an empty file in memory, which Linux has; elsewhere of a file without a name."""
     if make := getattr(os, "memfd_create", None):
-        return int(make("pictures"))
+        return int(make("images"))
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
 
@@ -231,8 +229,8 @@ def _exactly(connection: socket.socket, length: int) -> bytes:
     return content
 
 
-def _used(outcome: T | PictureError) -> T:
-    if isinstance(outcome, PictureError):
+def _used(outcome: T | ImageError) -> T:
+    if isinstance(outcome, ImageError):
         raise outcome
     return outcome
 

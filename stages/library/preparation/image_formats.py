@@ -1,4 +1,4 @@
-"""Which formats of pictures are opened, and what a file is that comes in the place of one."""
+"""Which formats of images are opened, and what a file is that comes in the place of one."""
 
 import importlib
 import importlib.util
@@ -26,14 +26,14 @@ if importlib.util.find_spec("pillow_heif"):
     importlib.import_module("pillow_heif").register_heif_opener()
     FORMATS += ("HEIF",)
 
-# Files that come in the place of pictures: (where, what stands there, what it is), for the reason.
+# Files that come in the place of images: (where, what stands there, what it is), for the reason.
 OTHERS = (
     (4, b"ftypheic", "HEIC, which can't be decoded (export it as JPEG)"),
     (4, b"ftypheix", "HEIC, which can't be decoded (export it as JPEG)"),
     (4, b"ftypmif1", "HEIC, which can't be decoded (export it as JPEG)"),
-    (4, b"ftyp", "a film, not a picture"),
-    (0, b"%PDF", "PDF, not a picture"),
-    (0, b"PK\3\4", "a zip archive, not a picture"),
+    (4, b"ftyp", "a film, not an image"),
+    (0, b"%PDF", "PDF, not an image"),
+    (0, b"PK\3\4", "a zip archive, not an image"),
     (0, b"version https://git-lfs", "a pointer of Git LFS (fetch the file by: git lfs pull)"),
 )
 
@@ -42,10 +42,10 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def what_else(content: bytes) -> str:
-    """Returns what a file is that is no picture, for the reason."""
+    """Returns what a file is that is no image, for the reason."""
     start = content[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<!doctype html", b"<html")):
-        return "HTML, not a picture"
+        return "HTML, not an image"
     if start.startswith((b"<svg", b"<?xml")):
-        return "SVG or other XML, not a picture of pixels"
-    return next((what for place, mark, what in OTHERS if content.startswith(mark, place)), "not a picture")
+        return "SVG or other XML, not an image of pixels"
+    return next((what for place, mark, what in OTHERS if content.startswith(mark, place)), "not an image")

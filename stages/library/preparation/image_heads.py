@@ -6,12 +6,12 @@ import struct
 from PIL import BmpImagePlugin, IcoImagePlugin, ImageFile, PngImagePlugin
 
 from stages.library.preparation import bitstreams, jpeg2000_heads, tiff_heads
-from stages.library.preparation.image_limits import PictureError, bound, bound_pixels
+from stages.library.preparation.image_limits import ImageError, bound, bound_pixels
 
 # Decoders of Pillow that are written in Python, and take half a microsecond a value.
 SLOW_DECODERS = {"bmp_rle", "ppm", "ppm_plain"}
 SLOW_VALUES = 6_000_000
-GIF_BLOCKS = 100_000  # of comments and extensions before the first picture
+GIF_BLOCKS = 100_000  # of comments and extensions before the first image
 PPM_HEAD = 65_536  # bytes, with the comments in it
 PPM_COMMENTS = 1_000  # of the plain form; for each, Pillow copies a megabyte
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+")
@@ -24,7 +24,7 @@ def check(content: bytes, max_pixels: int) -> bool:
       Whether it is a JPEG or a PNG that is well formed throughout: see `bitstreams`.
 
     Raises:
-      PictureError: decoding takes more time or memory than the size accounts for, or the size is over the limit.
+      ImageError: decoding takes more time or memory than the size accounts for, or the size is over the limit.
     """
     if content.startswith(b"\xff\xd8\xff"):
         return bitstreams.walk_jpeg(content)
@@ -44,13 +44,13 @@ def check(content: bytes, max_pixels: int) -> bool:
 
 
 def check_icon(content: bytes, max_pixels: int) -> tuple[int, int] | None:
-    """Looks at the picture in an icon that Pillow will take, the largest by the icon's own words.
+    """Looks at the image in an icon that Pillow will take, the largest by the icon's own words.
 
     Returns:
       Its width and height by its own head; None where the file is no icon.
 
     Raises:
-      PictureError: its size is over a limit.
+      ImageError: its size is over a limit.
     """
     if not content.startswith(b"\0\0\1\0"):
         return None
@@ -73,7 +73,7 @@ def check_opened(image: ImageFile.ImageFile, max_pixels: int, parts: int = 1) ->
       Width and height that will be decoded.
 
     Raises:
-      PictureError: the size is over a limit.
+      ImageError: the size is over a limit.
     """
     width, height = image.width, image.height // parts
     bound_pixels(width, height, max_pixels)
@@ -93,8 +93,8 @@ def _check_gif(content: bytes) -> None:
         while is_extension and position < len(content) and content[position]:
             position += 1 + content[position]
             blocks += 1
-            bound("blocks before the first picture", blocks, GIF_BLOCKS)
-        bound("blocks before the first picture", blocks, GIF_BLOCKS)
+            bound("blocks before the first image", blocks, GIF_BLOCKS)
+        bound("blocks before the first image", blocks, GIF_BLOCKS)
         position += is_extension
 
 
@@ -118,6 +118,6 @@ def _check_ppm(content: bytes) -> None:
     lines = content[:PPM_HEAD].replace(b"\r", b"\n").split(b"\n")
     words = b" ".join(line.partition(b"#")[0] for line in lines).split()
     if len(words) < 3 and len(content) > PPM_HEAD:
-        raise PictureError(f"more than {PPM_HEAD:,} bytes in the head of a PPM")
+        raise ImageError(f"more than {PPM_HEAD:,} bytes in the head of a PPM")
     if content[1:2] in b"123":
         bound("comments", content.count(b"#"), PPM_COMMENTS)

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from stages.library.preparation.image_limits import PictureError, bound, bound_pixels
+from stages.library.preparation.image_limits import ImageError, bound, bound_pixels
 
 # 100 megapixels in tiles of 128 x 128 are 6,104.
 TILES = 8_192
@@ -45,7 +45,7 @@ def check(content: bytes, max_pixels: int) -> None:
     """Looks at all heads of a code-stream, on its own or in boxes.
 
     Raises:
-      PictureError: the image is too large, or has too many parts.
+      ImageError: the image is too large, or has too many parts.
     """
     start = 0 if content.startswith(CODE_STREAM) else _code_stream(content)
     grid, layers, styles = None, 1, set()
@@ -62,7 +62,7 @@ def check(content: bytes, max_pixels: int) -> None:
             if grid:
                 _check_style(has_precincts, style, layers, grid)
     except (struct.error, IndexError) as error:
-        raise PictureError("damaged: a head of JPEG 2000 is too short") from error
+        raise ImageError("damaged: a head of JPEG 2000 is too short") from error
 
 
 def _code_stream(content: bytes) -> int:
@@ -78,7 +78,7 @@ def _code_stream(content: bytes) -> int:
         if length < head:
             break
         position += length
-    raise PictureError("damaged: no code-stream in JPEG 2000")
+    raise ImageError("damaged: no code-stream in JPEG 2000")
 
 
 def _segments(content: bytes, position: int) -> Iterator[tuple[int, bytes]]:
@@ -99,7 +99,7 @@ def _segments(content: bytes, position: int) -> Iterator[tuple[int, bytes]]:
         if marker == SOT:
             part, part_bytes = position, struct.unpack_from(">I", content, position + 6)[0]
             if 0 < part_bytes < 12:
-                raise PictureError(f"damaged: a tile-part of {part_bytes} bytes in JPEG 2000")
+                raise ImageError(f"damaged: a tile-part of {part_bytes} bytes in JPEG 2000")
         yield marker, content[position + 4 : position + 2 + length]
         position += 2 + max(2, length)
 
@@ -108,7 +108,7 @@ def _grid(body: bytes, max_pixels: int) -> Grid:
     right, bottom, left, top, width, height, tiles_left, tiles_top, components = struct.unpack_from(">8IH", body, 2)
     bound_pixels(max(0, right - left), max(0, bottom - top), max_pixels)
     if not width or not height:
-        raise PictureError("damaged: tiles of no pixels in JPEG 2000")
+        raise ImageError("damaged: tiles of no pixels in JPEG 2000")
     bound("components", components, COMPONENTS)
     tiles = max(1, -(-(right - tiles_left) // width)) * max(1, -(-(bottom - tiles_top) // height))
     bound("tiles", tiles, TILES)

@@ -1,4 +1,4 @@
-"""The part of a data set that is used, chosen by the pictures' names."""
+"""The part of a data set that is used, chosen by the images' names."""
 
 import fnmatch
 import re
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from stages.library.common.console import UserError
 
 
-class Inclusion:
-    """Glob patterns, at least one of which must match a picture's name; `*` matches across slashes too.
+class NameFilter:
+    """Glob patterns, at least one of which must match an image's name; `*` matches across slashes too.
 
     Attributes:
-      skipped: pictures that no pattern matched.
+      skipped: images that no pattern matched.
     """
 
     def __init__(self, patterns: Sequence[str]):
@@ -21,7 +21,7 @@ class Inclusion:
         self.skipped = 0
 
     def takes(self, name: str) -> bool:
-        """Tells whether the picture of this name is used, and counts those that are not."""
+        """Tells whether the image of this name is used, and counts those that are not."""
         self._example = min(self._example or name, name)
         matching = [pattern for pattern, expression in self._expressions.items() if expression.match(name)]
         self._unmatched.difference_update(matching)
@@ -29,9 +29,9 @@ class Inclusion:
         return bool(matching)
 
     def check(self) -> None:
-        """Raises UserError where there are pictures and a pattern matched none of them."""
+        """Raises UserError where there are images and a pattern matched none of them."""
         if self._example and self._unmatched:
             raise UserError(
-                "`tfrecord.include` must be patterns that each match a picture's name, as in "
+                "`tfrecord.include` must be patterns that each match an image's name, as in "
                 f"{self._example!r:.200}. Received: {', '.join(sorted(self._unmatched))}"
             )

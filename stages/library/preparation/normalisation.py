@@ -1,8 +1,8 @@
-"""Pictures of any format as upright 8-bit grey or RGB, in JPEG or PNG bytes that every decoder reads.
+"""Images of any format as upright 8-bit grey or RGB, in JPEG or PNG bytes that every decoder reads.
 
 Plain JPEG and PNG files keep their bytes: encoding them again would cost time and, for JPEG, quality. What can't keep
 them becomes PNG, but for a large JPEG: phones write portraits of 12 megapixels as turned ones of 2 MB, and as PNG such
-a picture took 16 MB, 2 s to encode and, each time it was read, five times as long to decode.
+an image took 16 MB, 2 s to encode and, each time it was read, five times as long to decode.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from stages.library.common.artifacts import sha256_bytes
 from stages.library.preparation import image_heads
 from stages.library.preparation.image_formats import FORMATS as FORMATS
 from stages.library.preparation.image_formats import what_else
-from stages.library.preparation.image_limits import PictureError as PictureError
+from stages.library.preparation.image_limits import ImageError as ImageError
 
 MAX_PIXELS = 100_000_000
 LARGE_PIXELS = 1_000_000
@@ -28,7 +28,7 @@ LOOKED_AT_PX = 32
 # Of a large JPEG that must be encoded again; networks see it shrunk, and what this loses is lost in the shrinking.
 AGAIN = {"quality": 95, "subsampling": "4:4:4"}
 
-JPEG = "JPEG", "MPO"  # the latter with further pictures after its end, as phones write
+JPEG = "JPEG", "MPO"  # the latter with further images after its end, as phones write
 EXIF_ORIENTATION = 0x0112
 TIFF_BITS, TIFF_PHOTOMETRIC, TIFF_WHITE_IS_ZERO = 258, 262, 0
 UPRIGHT_BY = {
@@ -44,10 +44,10 @@ UPRIGHT_BY = {
 
 @dataclass(frozen=True)
 class Values:
-    """What the numbers of a picture's pixels are, all channels together: smallest, largest, sum and how many.
+    """What the numbers of an image's pixels are, all channels together: smallest, largest, sum and how many.
 
     Of a JPEG that is decoded at an eighth, smallest and largest are those of means of 8 x 8 pixels, and the sum is
-    their mean times the number of all pixels: a picture's mean is the same, but for rounding and what is saturated.
+    their mean times the number of all pixels: an image's mean is the same, but for rounding and what is saturated.
     """
 
     minimum: int
@@ -58,7 +58,7 @@ class Values:
 
 @dataclass(frozen=True)
 class Normalised:
-    """A picture whose bytes were read to their end.
+    """An image whose bytes were read to their end.
 
     Attributes:
       encoded: JPEG or PNG bytes, 8 bits a channel, grey or RGB, upright.
@@ -66,7 +66,7 @@ class Normalised:
       height, width: pixels.
       key: hex sha256 of the source: a file's bytes, or an array's shape and pixels.
       source: the source in full, uint8 (height, width[, 3]), where `encoded` may have lost something of it.
-      values: of the pixels; counted where the picture is decoded, for that is done on all cores.
+      values: of the pixels; counted where the image is decoded, for that is done on all cores.
     """
 
     encoded: bytes
@@ -90,7 +90,7 @@ class Normalised:
 def normalise(
     content: bytes | np.ndarray, max_pixels: int = MAX_PIXELS, before_decoding: Callable[[int], None] | None = None
 ) -> Normalised:
-    """Verifies a picture and gives it back as upright 8-bit grey or RGB, encoded.
+    """Verifies an image and gives it back as upright 8-bit grey or RGB, encoded.
 
     JPEG and PNG files that are so already keep their bytes. All else becomes PNG: of animations the first frame;
     transparency on white; 16 bits by their upper 8; CMYK and palettes as RGB; turned as EXIF says. A JPEG of more than
@@ -103,7 +103,7 @@ def normalise(
         and nothing is decoded yet.
 
     Raises:
-      PictureError: the bytes are no picture, are damaged or truncated, hold more than `max_pixels` or more parts than
+      ImageError: the bytes are no image, are damaged or truncated, hold more than `max_pixels` or more parts than
         is usual (scans, strips, tiles and so on: see `image_heads`). Both are found from the head, before any pixel is
         decoded.
       ValueError: an array of another dtype or shape.
@@ -117,7 +117,7 @@ def _from_array(pixels: np.ndarray) -> Normalised:
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (1,), (3,)):
         raise ValueError(f"pixels must be uint8 (height, width[, 1 or 3]). Received: {pixels.dtype} {pixels.shape}")
     if not pixels.size:
-        raise PictureError("no pixels")
+        raise ImageError("no pixels")
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     key = sha256_bytes(f"{pixels.shape}".encode() + pixels.tobytes())
     return _encoded(pixels[..., 0] if pixels.shape[2] == 1 else pixels, key, "png")
@@ -151,26 +151,26 @@ def _from_file(content: bytes, max_pixels: int, before_decoding: Callable[[int],
 
 @contextlib.contextmanager
 def _reasons(content: bytes, max_pixels: int) -> Iterator[None]:
-    """Makes PictureError of whatever reading a file raises."""
+    """Makes ImageError of whatever reading a file raises."""
     if not content:
-        raise PictureError("empty file")
+        raise ImageError("empty file")
     try:
         yield
-    except PictureError:
+    except ImageError:
         raise
     except Image.DecompressionBombError as error:
-        raise PictureError(f"more than {max_pixels / 1e6:g} megapixels") from error
+        raise ImageError(f"more than {max_pixels / 1e6:g} megapixels") from error
     except UnidentifiedImageError as error:
-        raise PictureError(what_else(content)) from error
+        raise ImageError(what_else(content)) from error
     except Exception as error:  # damaged files make Pillow raise anything, from struct.error to KeyError
-        raise PictureError(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
+        raise ImageError(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
 def _load(image: Image.Image, size: tuple[int, int]) -> None:
     """Decodes an image, which must come in the size that its head says."""
     image.load()
     if sorted(image.size) != sorted(size):  # a TIFF is turned as it is decoded
-        raise PictureError(f"damaged: {image.width} x {image.height} px where its head says {size[0]} x {size[1]}")
+        raise ImageError(f"damaged: {image.width} x {image.height} px where its head says {size[0]} x {size[1]}")
 
 
 def _kept_format(image: Image.Image) -> str:
@@ -185,7 +185,7 @@ def _kept_format(image: Image.Image) -> str:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(EXIF_ORIENTATION, 1))
-    except Exception:  # noqa: BLE001 - a broken EXIF block raises anything, and is no reason to lose the picture
+    except Exception:  # noqa: BLE001 - a broken EXIF block raises anything, and is no reason to lose the image
         return 1
 
 
@@ -198,7 +198,7 @@ def _to_8_bit(image: Image.Image, tags: Mapping[int, Any]) -> np.ndarray:
     if image.mode.startswith("I"):
         return _upper_bits(np.asarray(image), tags)
     if image.mode == "F":
-        raise PictureError("floating-point pixels, which have no agreed range")
+        raise ImageError("floating-point pixels, which have no agreed range")
     mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
     if image.has_transparency_data:
         layer = image.convert("RGBA")
@@ -210,7 +210,7 @@ def _upper_bits(pixels: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
     # Pillow hands 12 bits over as they are, and 16 where 0 means white.
     bits = 12 if tuple(tags.get(TIFF_BITS, ())) == (12,) else 16
     if pixels.min() < 0 or pixels.max() >> bits:
-        raise PictureError("32-bit pixels, which have no agreed range")
+        raise ImageError("32-bit pixels, which have no agreed range")
     grey = (pixels >> (bits - 8)).astype(np.uint8)
     return 255 - grey if tags.get(TIFF_PHOTOMETRIC) == TIFF_WHITE_IS_ZERO else grey
 
@@ -230,7 +230,7 @@ def _encoded(pixels: np.ndarray, key: str, kind: str) -> Normalised:
 
 
 def _values(image: Image.Image, pixels: int) -> Values:
-    """Counts the values of a picture of so many pixels, which `image` may have been shrunk from."""
+    """Counts the values of an image of so many pixels, which `image` may have been shrunk from."""
     counts = np.reshape(image.histogram(), (-1, 256)).sum(axis=0)
     seen = counts.nonzero()[0]
     number = pixels * len(image.getbands())

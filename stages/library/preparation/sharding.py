@@ -1,7 +1,7 @@
-"""Pictures into TFRecord shards: which split and shard each goes to, and in which order they stand there.
+"""Images into TFRecord shards: which split and shard each goes to, and in which order they stand there.
 
-Both are decided by the picture's content, so the shards' bytes do not depend on the order in which a data set yields
-its pictures. Memory stays below one shard: records are spooled to disk unsorted, then each shard is sorted by itself.
+Both are decided by the image's content, so the shards' bytes do not depend on the order in which a data set yields
+its images. Memory stays below one shard: records are spooled to disk unsorted, then each shard is sorted by itself.
 """
 
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Which split a picture belongs to: decided by its content, or by its place in the published files, never by a path."""
+"""Which split an image belongs to: decided by its content, or by its place in the published files, never by a path."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,8 +17,8 @@ class Params:
     """Section `split` of params.yaml."""
 
     method: Annotated[Literal["hash", "tail"], pydantic.Field(description="by content, or by place")]
-    validation: Annotated[Fraction, pydantic.Field(description="fraction of all pictures, for choosing")]
-    test: Annotated[Fraction, pydantic.Field(description="fraction of all pictures, where no test split is official")]
+    validation: Annotated[Fraction, pydantic.Field(description="fraction of all images, for choosing")]
+    test: Annotated[Fraction, pydantic.Field(description="fraction of all images, where no test split is official")]
     seed: Annotated[int, pydantic.Field(ge=0, description="another seed gives another split")]
 
     @pydantic.model_validator(mode="after")
@@ -31,14 +31,14 @@ class Params:
 def split_of(key: str, official: str | None, params: Params, place: "Place | None" = None) -> str:
     """Returns "train", "validation" or "test".
 
-    `hash` decides by content, so that identical pictures share a split. `tail` decides by the order of publication, as
-    many published figures were measured: the last part of each file of training pictures validates.
+    `hash` decides by content, so that identical images share a split. `tail` decides by the order of publication, as
+    many published figures were measured: the last part of each file of training images validates.
 
     Args:
-      key: hex sha256 of the picture's source bytes.
+      key: hex sha256 of the image's source bytes.
       official: "test" stays test; "train" is divided into training and validation; None is divided into all three.
       params: the method and the fractions. `validation` is a fraction of what is not official test data.
-      place: where the picture stands in the file that it was published in; needed for `tail`.
+      place: where the image stands in the file that it was published in; needed for `tail`.
 
     Raises:
       UserError: the method is `tail`, and the data set has no official test split or no files with an order.

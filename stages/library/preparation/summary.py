@@ -1,4 +1,4 @@
-"""What one pass over a data set's pictures tells: counts, sizes, pixel statistics, duplicates, rejects."""
+"""What one pass over a data set's images tells: counts, sizes, pixel statistics, duplicates, rejects."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from stages.library.records.tfrecord import SPLITS, Record
 
 
 class Summary:
-    """Collects, picture by picture, what dataset.json and rejected.csv say."""
+    """Collects, image by image, what dataset.json and rejected.csv say."""
 
     def __init__(self) -> None:
         self._counts: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
@@ -26,7 +26,7 @@ class Summary:
         self._unreadable: Counter[str] = Counter()
 
     def add(self, split: str, record: Record, values: Values, file: str | None = None) -> None:
-        """Counts a picture.
+        """Counts an image.
 
         Args:
           split: "train", "validation" or "test".
@@ -46,7 +46,7 @@ class Summary:
         self._entries.append((split, record.key, record.text))
 
     def reject(self, name: str, reason: str, text: str | None = None) -> None:
-        """Notes an entry that is left out; `text` is its class if it should have been a picture."""
+        """Notes an entry that is left out; `text` is its class if it should have been an image."""
         self._rejected.append((name, reason))
         if text is not None:
             self._unreadable[text] += 1
@@ -60,40 +60,37 @@ class Summary:
         return len(self._rejected)
 
     def classes(self) -> list[str]:
-        """Returns the sorted names of all classes, those without a readable picture included."""
+        """Returns the sorted names of all classes, those without a readable image included."""
         return sorted({text for counts in self._counts.values() for text in counts} | set(self._unreadable))
 
     def check(self, max_rejected: float) -> None:
         """Raises UserError where the data set can't be trained and tested on.
 
         Args:
-          max_rejected: fraction of unreadable pictures that is tolerated.
+          max_rejected: fraction of unreadable images that is tolerated.
         """
         if len(self.classes()) < 2:
-            raise UserError(f"the data set needs pictures of at least 2 classes. Received: {self.classes()}")
+            raise UserError(f"the data set needs images of at least 2 classes. Received: {self.classes()}")
         unreadable = sum(self._unreadable.values())
         if unreadable > max_rejected * (self.images + unreadable):
             name, reason = next(item for item in sorted(self._rejected))
             raise UserError(
-                f"{unreadable} of {self.images + unreadable} pictures can't be read, more than `tfrecord.max_rejected` "
+                f"{unreadable} of {self.images + unreadable} images can't be read, more than `tfrecord.max_rejected` "
                 f"= {max_rejected} allows; the first is {name!r}: {reason}. Mend or remove them, or raise the limit"
             )
         if empty := [text for text in self.classes() if not any(self._counts[split][text] for split in SPLITS)]:
-            raise UserError(
-                f"no picture of these classes can be read: {', '.join(empty)}. Mend or remove their folders"
-            )
+            raise UserError(f"no image of these classes can be read: {', '.join(empty)}. Mend or remove their folders")
         if empty := [split for split in SPLITS if not self._counts[split]]:
             raise UserError(
-                f"no picture fell into: {', '.join(empty)}. Received: {self.images} pictures. "
-                f"Add some, or change `split`"
+                f"no image fell into: {', '.join(empty)}. Received: {self.images} images. Add some, or change `split`"
             )
 
     def untrained_classes(self) -> list[str]:
-        """Returns the classes without a picture in the training split."""
+        """Returns the classes without an image in the training split."""
         return [text for text in self.classes() if not self._counts["train"][text]]
 
     def in_several_classes(self) -> int:
-        """Returns the number of different pictures that stand in more than one class."""
+        """Returns the number of different images that stand in more than one class."""
         return sum(len({text for _, text in places}) > 1 for places in self._places.values())
 
     def content(self, name: str, skipped: int = 0) -> dict[str, Any]:
@@ -101,10 +98,10 @@ class Summary:
 
         Args:
           name: of the data set.
-          skipped: pictures that `tfrecord.include` leaves out.
+          skipped: images that `tfrecord.include` leaves out.
 
-        "content_sha256" is over the split, key and class of every picture: two data sets agree in it if and only if
-        they hold the same pictures in the same splits and classes.
+        "content_sha256" is over the split, key and class of every image: two data sets agree in it if and only if
+        they hold the same images in the same splits and classes.
         """
         heights, widths = zip(*self._sizes, strict=True)
         return {
@@ -131,7 +128,7 @@ class Summary:
     def _duplicates(self) -> dict[str, int]:
         splits = [{split for split, _ in places} for places in self._places.values()]
         return {
-            "pictures": self.images - len(self._places),
+            "images": self.images - len(self._places),
             "across_official_split": sum("test" in found and len(found) > 1 for found in splits),
             "across_validation": sum({"train", "validation"} <= found for found in splits),
             "in_several_classes": self.in_several_classes(),

@@ -6,7 +6,7 @@ Layout: TIFF 6.0, section 2; BigTIFF has wider counts and offsets.
 import struct
 from collections.abc import Iterator
 
-from stages.library.preparation.image_limits import PictureError, bound, bound_pixels
+from stages.library.preparation.image_limits import ImageError, bound, bound_pixels
 
 # Each strip or tile costs microseconds; 100 megapixels in tiles of 32 x 32 are 98,000.
 PARTS = 100_000
@@ -28,7 +28,7 @@ def check(content: bytes, max_pixels: int) -> None:
     """Looks at the first directory.
 
     Raises:
-      PictureError: its image is too large, or has too many or too large parts; a field is there twice.
+      ImageError: its image is too large, or has too many or too large parts; a field is there twice.
     """
     order = "<" if content[:1] == b"I" else ">"
     values, parts, bits = {COMPRESSION: NOT_COMPRESSED, SAMPLES: 1}, {}, 1
@@ -39,7 +39,7 @@ def check(content: bytes, max_pixels: int) -> None:
         if tag not in SINGLE and tag not in (BITS, STRIPS, TILES):
             continue
         if tag in seen:
-            raise PictureError(f"damaged: TIFF's field {tag} is there twice")
+            raise ImageError(f"damaged: TIFF's field {tag} is there twice")
         seen.add(tag)
         if tag in SINGLE:
             values[tag] = _value(tag, kind, count, field, order)
@@ -51,7 +51,7 @@ def check(content: bytes, max_pixels: int) -> None:
     bound_pixels(width, height, max_pixels)
     # Pillow reads strips that share their bytes byte by byte. (A pixel may have further samples, which may be fewer.)
     if values[COMPRESSION] == NOT_COMPRESSED and 8 * len(content) < width * height * bits:
-        raise PictureError(f"damaged: image file is truncated ({len(content):,} bytes for {width} x {height} px)")
+        raise ImageError(f"damaged: image file is truncated ({len(content):,} bytes for {width} x {height} px)")
     if TILES in parts or TILE_WIDTH in values or TILE_HEIGHT in values:
         across, down = values.get(TILE_WIDTH) or width, values.get(TILE_HEIGHT) or height
         bound("pixels a tile", across * down, max(TILE_PIXELS, 2 * width * height))
@@ -81,7 +81,7 @@ def _fields(content: bytes, order: str) -> Iterator[tuple[int, int, int, bytes]]
 def _value(tag: int, kind: int, count: int, field: bytes, order: str) -> int:
     """Returns the one value of a field, which stands in the directory itself."""
     if count != 1 or kind not in INTEGERS or struct.calcsize(INTEGERS[kind]) > len(field):
-        raise PictureError(f"damaged: TIFF's field {tag} has {count:,} values of type {kind}")
+        raise ImageError(f"damaged: TIFF's field {tag} has {count:,} values of type {kind}")
     (value,) = struct.unpack_from(order + INTEGERS[kind], field)
     return int(value)
 

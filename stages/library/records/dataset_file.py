@@ -33,7 +33,7 @@ Classes = Annotated[list[str], pydantic.Field(min_length=1), pydantic.AfterValid
 
 @pydantic.with_config(OPEN)
 class Shape(TypedDict):
-    """The smallest and the largest side of the pictures, in pixels."""
+    """The smallest and the largest side of the images, in pixels."""
 
     height_px: Range
     width_px: Range
@@ -41,7 +41,7 @@ class Shape(TypedDict):
 
 @pydantic.with_config(OPEN)
 class Duplicates(TypedDict):
-    """Distinct pictures that stand in more than one place (see `dataset_summary`)."""
+    """Distinct images that stand in more than one place (see `dataset_summary`)."""
 
     across_official_split: Count
 
@@ -75,7 +75,7 @@ def read(path: Path) -> Dataset:
 
 
 def content_sha256(entries: Iterable[tuple[str, str, str]]) -> str:
-    """Returns the hex sha256 of a data set's content: split, key and class of every picture, in any order."""
+    """Returns the hex sha256 of a data set's content: split, key and class of every image, in any order."""
     # JSON, for a class may be any name that a folder can have: of several lines, or bytes that are no text.
     digest = hashlib.sha256()
     for number, line in enumerate(sorted(json.dumps(entry) for entry in entries)):

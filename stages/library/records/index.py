@@ -22,7 +22,7 @@ class RecordIndex:
     Attributes:
       paths: the shards.
       counts: records of each.
-      keys: sha256 hex of each picture, bytes "S64" (n,).
+      keys: sha256 hex of each image, bytes "S64" (n,).
       labels: int64 (n,).
       offsets, sizes: where the serialized tf.train.Example stands in its shard, bytes, int64 (n,).
     """
@@ -52,11 +52,11 @@ class RecordIndex:
 
 
 def check(index: RecordIndex, dataset: Mapping[str, Any], folder: Path) -> None:
-    """Checks that the shards of all splits hold the pictures of a data set, and no others.
+    """Checks that the shards of all splits hold the images of a data set, and no others.
 
     Args:
       index: of all splits.
-      dataset: content of dataset.json, whose "content_sha256" covers split, key and class of every picture.
+      dataset: content of dataset.json, whose "content_sha256" covers split, key and class of every image.
       folder: of the shards, for the error.
 
     Raises:
@@ -74,7 +74,7 @@ def check(index: RecordIndex, dataset: Mapping[str, Any], folder: Path) -> None:
 
     if dataset_file.content_sha256(entries()) != dataset["content_sha256"]:
         raise UserError(
-            f"{folder}: the shards hold other pictures than its dataset.json says. Run: dvc repro -f tfrecord"
+            f"{folder}: the shards hold other images than its dataset.json says. Run: dvc repro -f tfrecord"
         )
 
 

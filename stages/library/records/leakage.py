@@ -1,4 +1,4 @@
-"""Which pictures a model was trained or chosen on, kept beside it: an evaluation compares them with those it tests on.
+"""Which images a model was trained or chosen on, kept beside it: an evaluation compares them with those it tests on.
 
 A head has them in its out-of-fold predictions, a network in a file of their own.
 """
@@ -16,22 +16,22 @@ OF_NETWORK = "trained_on.parquet"
 
 
 def write(folder: Path, keys: Iterable[str]) -> None:
-    """Writes the keys of a network's training and validation pictures, sorted and each once, into an existing folder.
+    """Writes the keys of a network's training and validation images, sorted and each once, into an existing folder.
 
     Args:
       folder: of the network.
-      keys: hex sha256 of each picture.
+      keys: hex sha256 of each image.
     """
     pq.write_table(pa.table({"key": pa.array(sorted(set(keys)), pa.string())}), folder / OF_NETWORK, compression="zstd")
 
 
 def check(folder: Path, tested: Mapping[str, str], known_copies: int) -> None:
-    """Compares the pictures that a model was trained on with those that it is tested on.
+    """Compares the images that a model was trained on with those that it is tested on.
 
     Args:
       folder: of the model, as train-heads, finetune or train-scratch wrote it.
-      tested: file name of each test picture by its key.
-      known_copies: distinct pictures that the data set itself published both for training and for testing; as many may
+      tested: file name of each test image by its key.
+      known_copies: distinct images that the data set itself published both for training and for testing; as many may
         be common to both.
 
     Raises:
@@ -43,12 +43,12 @@ def check(folder: Path, tested: Mapping[str, str], known_copies: int) -> None:
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
         raise UserError(
-            f"{path}, the pictures that it was trained on, can't be read ({reason}). Run: dvc repro"
+            f"{path}, the images that it was trained on, can't be read ({reason}). Run: dvc repro"
         ) from error
     common = sorted(trained & tested.keys())
     if len(common) > known_copies:
         raise UserError(
-            f"{folder} was trained on {len(common)} of the {len(tested)} distinct test pictures, more than the "
+            f"{folder} was trained on {len(common)} of the {len(tested)} distinct test images, more than the "
             f"{known_copies} that the data set has in both; the first is {tested[common[0]]!r} (sha256 {common[0]}). "
             f"Run: dvc repro"
         )

@@ -1,6 +1,6 @@
-"""From encoded pictures to pixels in TensorFlow: the same ops for training, extraction and prediction.
+"""From encoded images to pixels in TensorFlow: the same ops for training, extraction and prediction.
 
-A picture is squashed to the square: its aspect ratio is not kept. By default nothing is cropped away before, so objects
+An image is squashed to the square: its aspect ratio is not kept. By default nothing is cropped away before, so objects
 at the border count. Shrinking is antialiased, or thin structures would come and go with the size. Where no side
 shrinks that changes nothing, and an op without it takes a third of the time at 96 px, an eighth at 224 px.
 `bilinear_tf1` is what the published systems of 2016 and 2017 did: no antialias, and pixel centres at whole numbers.
@@ -35,7 +35,7 @@ CPU = "CPU:0"
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a picture becomes a network's input.
+    """How an image becomes a network's input.
 
     Attributes:
       input_size_px: side of the square.
@@ -61,7 +61,7 @@ def decode(encoded: "tf.Tensor") -> "tf.Tensor":
 
 
 def fit(image: "tf.Tensor", preprocessing: Preprocessing) -> "tf.Tensor":
-    """Crops and resizes pictures (..., height, width, 3) of [0, 255] to float32 (..., side, side, 3) of [0, 255]."""
+    """Crops and resizes images (..., height, width, 3) of [0, 255] to float32 (..., side, side, 3) of [0, 255]."""
     import tensorflow as tf
 
     size = (preprocessing.input_size_px, preprocessing.input_size_px)
@@ -92,7 +92,7 @@ def _interpolate(image: "tf.Tensor", size: tuple[int, int], half_pixel_centers: 
 
 
 def central_crop(image: "tf.Tensor", fraction: float) -> "tf.Tensor":
-    """Keeps the middle of pictures (..., height, width, 3); each border loses (1 - fraction) / 2, rounded down.
+    """Keeps the middle of images (..., height, width, 3); each border loses (1 - fraction) / 2, rounded down.
 
     That is what TensorFlow's own central_crop keeps, to the pixel.
     """
@@ -129,7 +129,7 @@ def parse(serialized: "tf.Tensor", preprocessing: Preprocessing) -> dict[str, "t
 
 
 def encoded(serialized: "tf.Tensor") -> "tf.Tensor":
-    """Returns the bytes of the pictures that records hold, string (n,) of string (n,)."""
+    """Returns the bytes of the images that records hold, string (n,) of string (n,)."""
     import tensorflow as tf
 
     features = {"image/encoded": tf.io.FixedLenFeature([], tf.string)}
@@ -152,7 +152,7 @@ def dataset(paths: Sequence[Path], preprocessing: Preprocessing, batch_size: int
 
     Args:
       paths: shards, in order; an empty one is passed over.
-      preprocessing: what becomes of each picture.
+      preprocessing: what becomes of each image.
       batch_size: images per batch; batches cross the borders of shards, the last one has what remains.
 
     Returns:

@@ -25,15 +25,15 @@ class Params:
     """Section `tfrecord` of params.yaml."""
 
     shards: Annotated[int, pydantic.Field(ge=1, le=10_000, description="shards per split")]
-    max_rejected: Annotated[float, pydantic.Field(ge=0, lt=1, description="fraction of unreadable pictures allowed")]
+    max_rejected: Annotated[float, pydantic.Field(ge=0, lt=1, description="fraction of unreadable images allowed")]
     include: Annotated[
-        tuple[str, ...], pydantic.Field(min_length=1, description="glob patterns of the names of the pictures used")
+        tuple[str, ...], pydantic.Field(min_length=1, description="glob patterns of the names of the images used")
     ]
 
 
 @dataclass(frozen=True)
 class Record:
-    """One example: an encoded picture and its class.
+    """One example: an encoded image and its class.
 
     Attributes:
       key: hex sha256 of the source bytes (a file's content, or an array's shape and pixels).

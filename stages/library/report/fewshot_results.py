@@ -11,7 +11,7 @@ from stages.library.scoring import result_files
 FOLDER = "fewshot"  # of these results among those of a backbone
 HEADINGS = ("head", "images per class", "background", "top-1", "mean per class", "repeats", "n")
 COLUMNS: dict[str, type] = {"head": str, "shots": int, "repeat": int, "background": str} | dict.fromkeys(
-    ("top1_accuracy", "mean_class_accuracy"), float
+    ("top1_accuracy", "balanced_accuracy"), float
 )
 
 
@@ -97,7 +97,7 @@ def _by_background(
 
 def cells(few: FewShot) -> tuple[str, ...]:
     """Returns a result as people read it, a cell for each of `HEADINGS`."""
-    accuracies = (few.numbers["top1_accuracy"], few.numbers["mean_class_accuracy"])
+    accuracies = (few.numbers["top1_accuracy"], few.numbers["balanced_accuracy"])
     shown = (f"{accuracy['mean']:.4f} ± {accuracy['std']:.4f}" for accuracy in accuracies)
     return few.head, str(few.shots), few.background, *shown, str(few.repeats), f"{few.numbers['num_examples']:,}"
 

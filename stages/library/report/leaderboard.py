@@ -15,7 +15,7 @@ from stages.library.scoring import result_files
 # Metrics key -> column heading; in the order in which people read them.
 COLUMNS = {
     "top5_accuracy": "top-5",
-    "mean_class_accuracy": "mean per class",
+    "balanced_accuracy": "mean per class",
     "macro_f1": "macro F1",
     "log_loss": "log loss",
     "expected_calibration_error": "ECE",

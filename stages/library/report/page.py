@@ -1,7 +1,7 @@
-"""The report as one self-contained HTML page: pictures inside, no script, nothing loaded from any host.
+"""The report as one self-contained HTML page: images inside, no script, nothing loaded from any host.
 
-One picture is not inside: times differ from run to run, and the page must not. Where `python -m app.costs` has measured
-them, the browser shows its picture from the folder beside the report's.
+One image is not inside: times differ from run to run, and the page must not. Where `python -m app.costs` has measured
+them, the browser shows its image from the folder beside the report's.
 """
 
 import base64
@@ -72,7 +72,7 @@ def render(
 <div class="scroll">{_table(leaderboard.HEADINGS, rows)}</div>
 <p class="soft">Measured on the test split. Intervals are 95% bootstrap intervals; cross-validation is the mean and
 standard deviation over the folds of training and validation data; ECE is the expected calibration error, "before" that
-of the logits as they were trained; n counts test pictures.</p>
+of the logits as they were trained; n counts test images.</p>
 <ul class="soft">{notes}</ul>
 {_costs(results)}
 {_published(comparison)}
@@ -85,12 +85,12 @@ of the logits as they were trained; n counts test pictures.</p>
 
 
 def facts(dataset: Dataset) -> str:
-    """Returns two sentences on the data set: classes, pictures per split, sizes in pixels, what was left out."""
+    """Returns two sentences on the data set: classes, images per split, sizes in pixels, what was left out."""
     counts = {split: sum(classes.values()) for split, classes in dataset["counts"].items()}
     splits = ", ".join(f"{counts[split]:,} {split}" for split in get_args(Split))
     height, width = _range(*dataset["shape"]["height_px"]), _range(*dataset["shape"]["width_px"])
     return (
-        f"{len(dataset['classes']):,} classes, {dataset['images']:,} pictures ({splits}), {width} by {height} px "
+        f"{len(dataset['classes']):,} classes, {dataset['images']:,} images ({splits}), {width} by {height} px "
         f"(width by height). {dataset['rejected']:,} entries of the source were left out as unreadable."
     )
 
@@ -105,11 +105,11 @@ def _costs(results: Sequence[Result]) -> str:
     if not points:
         return ""
     title = "Accuracy against size; line: no other model is both smaller and better"
-    picture = pareto.draw(points, "megabytes of all weights that predict, in float32", title)
+    image = pareto.draw(points, "megabytes of all weights that predict, in float32", title)
     return f"""
 <section id="costs">
 <h2>Accuracy against cost</h2>
-<div class="scroll">{_figure("Size", picture)}</div>
+<div class="scroll">{_figure("Size", image)}</div>
 <p class="soft">Size is that of the files that predict, and of as much of its backbone as a head reads. Vertical lines
 are the 95% intervals: models whose lines overlap may well be equally good.</p>
 <h3>Time</h3>
@@ -148,15 +148,15 @@ def _fewshot(fewshots: Sequence[FewShot], dataset: str) -> str:
 <h2>Few images per class</h2>
 {"".join(parts)}
 <p class="soft">The given number of random images of each class trains a head on cached features, all others test it;
-mean and standard deviation over random choices, the same for all heads and backbones; n counts test pictures.
+mean and standard deviation over random choices, the same for all heads and backbones; n counts test images.
 "Background" says whether the classes of clutter take part.</p>
 </section>"""
 
 
 def _audit(audit: Audit) -> str:
     numbers = audit.numbers
-    looked = f"{numbers['pictures']:,} of {numbers['all_pictures']:,} pictures"
-    shown = (_figure(title, _picture(audit.figures, name)) for name, title in AUDITED.items())
+    looked = f"{numbers['images']:,} of {numbers['all_images']:,} images"
+    shown = (_figure(title, _image(audit.figures, name)) for name, title in AUDITED.items())
     return f"""
 <section id="audit-{escape(audit.backbone)}">
 <h2>The data, as {escape(audit.backbone)} sees them</h2>
@@ -164,7 +164,7 @@ def _audit(audit: Audit) -> str:
 {numbers["near_duplicate_pairs_across_splits"]:,} of them across splits, among {looked}. Nothing was changed or left
 out. All of them, with their files, stand in artifacts/evaluation/{escape(audit.backbone)}/audit/.</p>
 {"".join(f'<div class="scroll">{figure}</div>' for figure in shown)}
-<p class="soft">Label errors by confident learning on probabilities of models that did not see the picture; a
+<p class="soft">Label errors by confident learning on probabilities of models that did not see the image; a
 near-duplicate is much nearer than a nearest neighbour usually is; outliers lie far from all others in the network's
 features.</p>
 </section>"""
@@ -180,8 +180,8 @@ def _section(result: Result) -> str:
     return f"""
 <section id="{escape(result.name)}">
 <h2>{escape(name)}</h2>
-<div class="scroll">{_figure("Random test pictures", _picture(result.figures, "predictions"))}</div>
-<div class="scroll">{_figure("Most confident mistakes", _picture(result.figures, "mistakes"))}</div>
+<div class="scroll">{_figure("Random test images", _image(result.figures, "predictions"))}</div>
+<div class="scroll">{_figure("Most confident mistakes", _image(result.figures, "mistakes"))}</div>
 <div class="grid">
 {_figure("Accuracy of each class", charts.per_class(table("per_class", tables.PER_CLASS)))}
 {_figure("Reliability", charts.reliability(table("reliability", tables.RELIABILITY)))}
@@ -198,7 +198,7 @@ def _most_frequent(confusions: Iterable[dict[str, str]]) -> str:
     if not wrong:
         return "<p>None.</p>"
     rows = [(escape(row["actual"]), escape(row["predicted"]), row["count"]) for row in wrong[:CONFUSIONS]]
-    return _table(("actual", "predicted", "pictures"), rows, "plain")
+    return _table(("actual", "predicted", "images"), rows, "plain")
 
 
 def _figure(title: str, png: bytes) -> str:
@@ -217,7 +217,7 @@ def _escaped(rows: Iterable[Iterable[str]]) -> Iterable[Iterable[str]]:
     return (map(escape, row) for row in rows)
 
 
-def _picture(folder: Path, name: str) -> bytes:
+def _image(folder: Path, name: str) -> bytes:
     return (folder / f"{name}.png").read_bytes()
 
 

@@ -30,15 +30,15 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: i
     return cells.reshape(num_classes, num_classes).astype(np.int64)
 
 
-def class_accuracy(confusion: np.ndarray) -> np.ndarray:
+def recall(confusion: np.ndarray) -> np.ndarray:
     """Returns the accuracy (recall) of each class, float64 (num_classes,); NaN for a class without examples."""
     with np.errstate(invalid="ignore"):
         return np.asarray(confusion.diagonal() / confusion.sum(axis=1))
 
 
-def mean_class_accuracy(confusion: np.ndarray) -> float:
+def balanced_accuracy(confusion: np.ndarray) -> float:
     """Returns the mean of the classes' accuracies; classes without examples are left out."""
-    return float(np.nanmean(class_accuracy(confusion)))
+    return float(np.nanmean(recall(confusion)))
 
 
 def macro_f1(confusion: np.ndarray) -> float:

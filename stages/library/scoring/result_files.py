@@ -70,7 +70,7 @@ class FewShotNumbers(TypedDict):
     """The accuracy of a head on few images of each class."""
 
     top1_accuracy: Moments
-    mean_class_accuracy: Moments
+    balanced_accuracy: Moments
     num_examples: Count
 
 
@@ -81,10 +81,10 @@ class FewShotMetrics(FewShotNumbers):
 
 
 class Audit(TypedDict):
-    """audit.json: how much was found, among how many pictures."""
+    """audit.json: how much was found, among how many images."""
 
-    pictures: Count
-    all_pictures: Count
+    images: Count
+    all_images: Count
     label_issues: Count
     near_duplicate_pairs: Count
     near_duplicate_pairs_across_splits: Count

@@ -44,18 +44,18 @@ class Member:
 
     Attributes:
       name: its path there, with forward slashes.
-      content: its bytes, or None where `refused` says why they were not read.
+      content: its bytes, or None where `rejected` says why they were not read.
       is_folder: it is no file but a folder, which has no content.
     """
 
     name: str
     content: bytes | None
-    refused: str = ""
+    rejected: str = ""
     is_folder: bool = False
 
 
 class _Header(tarfile.TarInfo):
-    """A header, refused where it announces more attributes than any archive has."""
+    """A header, rejected where it announces more attributes than any archive has."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:

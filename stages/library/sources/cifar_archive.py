@@ -13,7 +13,7 @@ import numpy as np
 from stages.library.common.console import UserError
 from stages.library.sources import restricted_pickle
 from stages.library.sources.archives import Member, tar_gz_members
-from stages.library.sources.contract import Picture, Place, Stray
+from stages.library.sources.contract import Place, SourceImage, Stray
 
 SIZE_PX = 32
 
@@ -30,7 +30,7 @@ class Layout:
       meta: file of the class names.
       label_names: their key there.
       num_classes: how many they are.
-      no_pictures: files that belong to the data set and hold no pictures.
+      no_images: files that belong to the data set and hold no images.
     """
 
     title: str
@@ -40,25 +40,25 @@ class Layout:
     meta: str
     label_names: str
     num_classes: int
-    no_pictures: frozenset[str] = frozenset()
+    no_images: frozenset[str] = frozenset()
 
 
-def read(path: Path, layout: Layout) -> Iterator[Picture | Stray]:
-    """Yields the pictures; their names are batch and file name, for these alone repeat in some copies.
+def read(path: Path, layout: Layout) -> Iterator[SourceImage | Stray]:
+    """Yields the images; their names are batch and file name, for these alone repeat in some copies.
 
     Raises:
       UserError: the archive is missing, damaged or incomplete, or a pickle is not what the layout says.
     """
     classes = _class_names(path, layout)
     missing = {f"{layout.folder}/{batch}" for batch in layout.splits}
-    no_pictures = {f"{layout.folder}/{name}" for name in (layout.meta, *layout.no_pictures)}
+    no_images = {f"{layout.folder}/{name}" for name in (layout.meta, *layout.no_images)}
     for member in _members(path):
         if member.content is None:
-            yield Stray(member.name, member.refused)
+            yield Stray(member.name, member.rejected)
         elif member.name in missing:
             missing.remove(member.name)
-            yield from _pictures(member.name, member.content, classes, layout)
-        elif member.name not in no_pictures:
+            yield from _images(member.name, member.content, classes, layout)
+        elif member.name not in no_images:
             yield Stray(member.name, f"not a batch of {layout.title}")
     if missing:
         raise UserError(f"{path} lacks {', '.join(sorted(missing))}")
@@ -85,7 +85,7 @@ def _class_names(path: Path, layout: Layout) -> list[str]:
     raise UserError(f"{path} lacks {name}")
 
 
-def _pictures(member: str, content: bytes, classes: list[str], layout: Layout) -> Iterator[Picture]:
+def _images(member: str, content: bytes, classes: list[str], layout: Layout) -> Iterator[SourceImage]:
     batch = restricted_pickle.load(content, member)
     data, labels = _entry(member, batch, "data"), _entry(member, batch, layout.labels)
     _check(member, data, labels, layout)
@@ -96,7 +96,7 @@ def _pictures(member: str, content: bytes, classes: list[str], layout: Layout) -
     file = member.rsplit("/")[-1]
     for index, (pixels, label, name) in enumerate(zip(images, labels, names, strict=True)):
         place = Place(file, index, len(labels))
-        yield Picture(f"{file}/{_text(name)}", classes[label], layout.splits[file], pixels, place)
+        yield SourceImage(f"{file}/{_text(name)}", classes[label], layout.splits[file], pixels, place)
 
 
 def _check(member: str, data: Any, labels: Any, layout: Layout) -> None:

@@ -4,8 +4,8 @@ A data set's module has two functions:
 
   fetch(params, raw, cache): puts what `read` needs into the folder `raw`. Returns one phrase on what it did. The only
     function that may use the network, and only through `downloads.obtain`.
-  read(params, raw): yields every picture as found, in any order, without unpacking archives to disk. A picture that
-    can't be had, or an entry that is no picture, is yielded as a `Stray` with the reason; nothing is dropped silently.
+  read(params, raw): yields every image as found, in any order, without unpacking archives to disk. An image that
+    can't be had, or an entry that is no image, is yielded as a `Stray` with the reason; nothing is dropped silently.
 """
 
 import importlib
@@ -28,7 +28,7 @@ class Params:
     """Section `dataset` of params.yaml."""
 
     name: Annotated[str, pydantic.Field(description="data set: " + ", ".join(NAMES))]
-    folder: Annotated[str, pydantic.Field(min_length=1, description="for name `folder`: path of the pictures")]
+    folder: Annotated[str, pydantic.Field(min_length=1, description="for name `folder`: path of the images")]
     archive: Annotated[str | None, pydantic.Field(description="local archive to use in place of the download")]
     archive_sha256: Annotated[
         str | None, pydantic.Field(pattern="^[0-9a-f]{64}$", description="sha256 of `archive`, hex")
@@ -50,12 +50,12 @@ class Params:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a picture stands in the file that its data set is published in.
+    """Where an image stands in the file that its data set is published in.
 
     Attributes:
       file: name of the file, as in "data_batch_1".
-      index: pictures before it there.
-      count: pictures in the file, all of the same official split.
+      index: images before it there.
+      count: images in the file, all of the same official split.
     """
 
     file: str
@@ -64,15 +64,15 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture as its data set has it.
+class SourceImage:
+    """An image as its data set has it.
 
     Attributes:
       name: path inside the data set, with forward slashes; unique within it.
       text: class name.
       split: "train" or "test" where the data set has an official test split, else None.
-      content: a picture file's bytes, or uint8 pixels of shape (height, width) or (height, width, 3).
-      place: where it stands, if the data set is published as files of many pictures whose order means something.
+      content: an image file's bytes, or uint8 pixels of shape (height, width) or (height, width, 3).
+      place: where it stands, if the data set is published as files of many images whose order means something.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Stray:
-    """An entry that is not a usable picture: it is listed in rejected.csv with its reason."""
+    """An entry that is not a usable image: it is listed in rejected.csv with its reason."""
 
     name: str
     reason: str
@@ -95,7 +95,7 @@ class Dataset(Protocol):
 
     def fetch(self, params: Params, raw: Path, cache: Path) -> str: ...
 
-    def read(self, params: Params, raw: Path) -> Iterator[Picture | Stray]: ...
+    def read(self, params: Params, raw: Path) -> Iterator[SourceImage | Stray]: ...
 
 
 def lookup(name: str) -> Dataset:

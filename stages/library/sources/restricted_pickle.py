@@ -26,7 +26,7 @@ def load(content: bytes, source: str) -> Any:
         return _Unpickler(io.BytesIO(content), encoding="bytes").load()
     except _RefusedError as error:
         raise UserError(
-            f"{source} is refused: its pickle calls {error}, which reading numbers does not need"
+            f"{source} is rejected: its pickle calls {error}, which reading numbers does not need"
         ) from error
     except Exception as error:  # a damaged pickle raises anything, from EOFError to MemoryError
         raise UserError(f"{source} is damaged: {' '.join(str(error).split()) or type(error).__name__}") from error

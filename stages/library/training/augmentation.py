@@ -1,4 +1,4 @@
-"""Random changes of training pictures, each decided by a seed of its own, so a resumed run sees the same pictures."""
+"""Random changes of training images, each decided by a seed of its own, so a resumed run sees the same images."""
 
 import math
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ class Augmentation:
     """Limits of the random changes, each drawn uniformly.
 
     Attributes:
-      flip: whether half of the pictures are mirrored left to right.
-      shift: fraction of the side by which a picture moves at most, along each axis.
+      flip: whether half of the images are mirrored left to right.
+      shift: fraction of the side by which an image moves at most, along each axis.
       zoom: fraction by which its scale differs at most from 1.
       rotation_degrees: angle by which it turns at most.
     """
@@ -32,7 +32,7 @@ def transform(side_px: int, flip: float, shift: "tf.Tensor", scale: float, angle
     """Returns the projective transform, float32 (8,), that maps output pixels to the input pixels they show.
 
     Args:
-      side_px: side of the square picture.
+      side_px: side of the square image.
       flip: -1 mirrors, 1 does not.
       shift: float32 (2,), pixels right and down by which the content moves.
       scale: the content's size in the output relative to the input.
@@ -61,7 +61,7 @@ def transform(side_px: int, flip: float, shift: "tf.Tensor", scale: float, angle
 
 
 def augment(image: "tf.Tensor", seed: "tf.Tensor", limits: Augmentation) -> "tf.Tensor":
-    """Changes one picture at random, in a single bilinear resampling; what comes in from outside repeats the border.
+    """Changes one image at random, in a single bilinear resampling; what comes in from outside repeats the border.
 
     Args:
       image: float32 (side, side, channels).

@@ -1,4 +1,4 @@
-"""Batches of pictures for training: shuffled and augmented, or as they are."""
+"""Batches of images for training: shuffled and augmented, or as they are."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Stream:
     which examples stand in it changes with the order.
 
     Attributes:
-      paths: shards; preprocessing: how a picture becomes input; num_classes: width of the one-hot targets.
+      paths: shards; preprocessing: how an image becomes input; num_classes: width of the one-hot targets.
       batches_per_pass: number of examples // batch_size, at least 1.
     """
 
@@ -54,7 +54,7 @@ class Stream:
 
         def example(position: "tf.Tensor", serialized: "tf.Tensor") -> Any:
             image, target = _example(serialized, self.preprocessing, self.num_classes)
-            # Two pictures never share a seed as long as a pass has under 2^40 of them.
+            # Two images never share a seed as long as a pass has under 2^40 of them.
             seed = tf.stack([tf.constant(self.seed, tf.int64), number * 2**40 + position])
             return augment(image, seed, self.augmentation), target
 

@@ -1,7 +1,7 @@
 """A pretrained network with a new head, of which the last blocks are trained, and the very last may start afresh.
 
-The published recipe (Kostadinov 2017-05-04) for InceptionV3: its Mixed_7 blocks (`fresh_blocks: 3`) and the head start
-from random values, all variables train, BatchNorm's too. Its auxiliary head had no part in the loss; there is none.
+The published recipe (Kostadinov 2017-05-04) for InceptionV3: its Mixed_7 blocks (`reinitialized_blocks: 3`) and the head
+start from random values, all variables train, BatchNorm's too. Its auxiliary head had no part in the loss; there is none.
 """
 
 from collections import Counter
@@ -29,10 +29,10 @@ CLASSIFIER = "classifier"
 class Params(training.Params):
     """Section `finetune` of params.yaml."""
 
-    trained_blocks: Annotated[
+    unfrozen_blocks: Annotated[
         int | None, pydantic.Field(ge=0, description="last blocks that are trained; 0: the head alone; null: all")
     ]
-    fresh_blocks: Annotated[int, pydantic.Field(ge=0, description="last blocks that start from random values")]
+    reinitialized_blocks: Annotated[int, pydantic.Field(ge=0, description="last blocks that start from random values")]
     train_batch_norm: Annotated[bool, pydantic.Field(description="train BatchNorm in the trained blocks, too")]
     dropout: Annotated[float, pydantic.Field(ge=0, lt=1, description="fraction dropped before the head")]
     head_epochs: Annotated[
@@ -40,11 +40,13 @@ class Params(training.Params):
     ]
 
     @pydantic.model_validator(mode="after")
-    def _fresh_blocks_learn(self) -> "Params":
-        if self.trained_blocks is not None and self.fresh_blocks > self.trained_blocks:
-            raise ValueError("`fresh_blocks` must be <= `trained_blocks`")
-        if self.fresh_blocks and self.head_epochs:
-            raise ValueError("`head_epochs` must be 0 where `fresh_blocks` > 0: such a head fits other features")
+    def _reinitialized_blocks_learn(self) -> "Params":
+        if self.unfrozen_blocks is not None and self.reinitialized_blocks > self.unfrozen_blocks:
+            raise ValueError("`reinitialized_blocks` must be <= `unfrozen_blocks`")
+        if self.reinitialized_blocks and self.head_epochs:
+            raise ValueError(
+                "`head_epochs` must be 0 where `reinitialized_blocks` > 0: such a head fits other features"
+            )
         return self
 
 
@@ -61,7 +63,7 @@ def build(backbone_model: "keras.Model", num_classes: int, params: Params) -> "k
 
 
 def restart(model: "keras.Model", backbone: "Backbone", params: Params) -> set[str]:
-    """Gives the last `fresh_blocks` blocks random values again.
+    """Gives the last `reinitialized_blocks` blocks random values again.
 
     Returns:
       The names of their layers and of the head, whose variables are not the pretrained ones.
@@ -71,7 +73,7 @@ def restart(model: "keras.Model", backbone: "Backbone", params: Params) -> set[s
     """
     import keras
 
-    restored = _layers_below(model, backbone, "fresh_blocks", params.fresh_blocks)
+    restored = _layers_below(model, backbone, "reinitialized_blocks", params.reinitialized_blocks)
     fresh = {layer.name for layer in model.layers} - restored
     untrained = keras.models.clone_model(model)  # with weights of its own
     for name in fresh - {CLASSIFIER}:
@@ -80,7 +82,7 @@ def restart(model: "keras.Model", backbone: "Backbone", params: Params) -> set[s
 
 
 def freeze(model: "keras.Model", backbone: "Backbone", params: Params) -> None:
-    """Freezes all layers below the last `trained_blocks` blocks, and BatchNorm unless it is to be trained.
+    """Freezes all layers below the last `unfrozen_blocks` blocks, and BatchNorm unless it is to be trained.
 
     A frozen BatchNorm layer runs in inference mode (Keras ties the two), so the statistics that the weights were
     trained with stay.
@@ -90,8 +92,8 @@ def freeze(model: "keras.Model", backbone: "Backbone", params: Params) -> None:
     """
     import keras
 
-    blocks = len(backbone.blocks) if params.trained_blocks is None else params.trained_blocks
-    frozen = _layers_below(model, backbone, "trained_blocks", blocks)
+    blocks = len(backbone.blocks) if params.unfrozen_blocks is None else params.unfrozen_blocks
+    frozen = _layers_below(model, backbone, "unfrozen_blocks", blocks)
     for layer in model.layers:
         if layer.name in frozen or (isinstance(layer, keras.layers.BatchNormalization) and not params.train_batch_norm):
             layer.trainable = False

@@ -1,4 +1,4 @@
-"""Training of networks on pictures: what fine-tuning and training from scratch have in common."""
+"""Training of networks on images: what fine-tuning and training from scratch have in common."""
 
 import contextlib
 import math
@@ -36,7 +36,7 @@ class Params:
     warmup_epochs: Annotated[float, pydantic.Field(ge=0, description="of linear rise")]
     weight_decay: Annotated[float, pydantic.Field(ge=0, description="on kernels; see `regularize`")]
     label_smoothing: Annotated[float, pydantic.Field(ge=0, lt=1, description="share of the target spread evenly")]
-    flip: Annotated[bool, pydantic.Field(description="mirror half of the pictures left to right")]
+    flip: Annotated[bool, pydantic.Field(description="mirror half of the images left to right")]
     flip_predictions: Annotated[bool, pydantic.Field(description="average logits with those of the mirror image")]
     shift: Annotated[float, pydantic.Field(ge=0, le=1, description="fraction of the side, at most")]
     zoom: Annotated[float, pydantic.Field(ge=0, lt=1, description="relative change of scale, at most")]
@@ -152,11 +152,11 @@ def train(
     Args:
       model: float32 pixels in [0, 255], (batch, side, side, 3), to logits.
       shards: the folder of TFRecord shards; `train` is trained on, `validation` chooses the best epoch.
-      preprocessing: how a picture becomes the network's input.
+      preprocessing: how an image becomes the network's input.
       params: of the training.
       checkpoints: a folder for this very training (see `checkpoints.fingerprint`).
       out: existing folder; receives `best.weights.h5`, `last.weights.h5`, `curve.csv`, DVCLive's `dvclive/` and
-        `trained_on.parquet` (keys of training and validation pictures).
+        `trained_on.parquet` (keys of training and validation images).
       tensorboard: folder of TensorBoard's event files, which carry times and so are no out.
 
     Returns:

@@ -64,9 +64,9 @@ class Network:
     Attributes:
       kind: "finetuned" or "scratch".
       classes: class names in the order of the logits.
-      preprocessing: how a picture becomes its input.
+      preprocessing: how an image becomes its input.
       model: float32 pixels in [0, 255], (batch, side, side, 3), to float32 logits (batch, classes).
-      flip: whether the logits are means over each picture and its mirror image.
+      flip: whether the logits are means over each image and its mirror image.
       trained_batch_norm: whether fine-tuning trained its BatchNorm layers.
       backbone: name of the fine-tuned one.
     """
@@ -90,12 +90,12 @@ class Network:
     def predict_shards(
         self, paths: Sequence[Path], training_mode: bool = False
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Predicts the pictures of TFRecord shards, in order.
+        """Predicts the images of TFRecord shards, in order.
 
         Args:
           paths: the shards.
           training_mode: the published fine-tuning's mistake, to show what it does: dropout works, and every BatchNorm
-            layer normalizes by the statistics of the batch, so a prediction depends on the 63 pictures beside it. It
+            layer normalizes by the statistics of the batch, so a prediction depends on the 63 images beside it. It
             saw no mirror images.
 
         Returns:

@@ -1,4 +1,4 @@
-"""Caltech-101: 9,145 pictures of about 300 x 200 pixels in 102 classes (BACKGROUND_Google is one); no official split.
+"""Caltech-101: 9,145 images of about 300 x 200 pixels in 102 classes (BACKGROUND_Google is one); no official split.
 
 L. Fei-Fei, R. Fergus and P. Perona, Learning Generative Visual Models from Few Training Examples, CVPR 2004 workshop.
 https://data.caltech.edu/records/mzrjq-6wc02, CC BY 4.0. The zip holds a tar.gz, which is read in place.
@@ -15,7 +15,7 @@ from stages.library.common.console import UserError
 from stages.library.common.downloads import RemoteFile
 from stages.library.sources import published_archive
 from stages.library.sources.archives import tar_gz_members
-from stages.library.sources.contract import Params, Picture, Stray
+from stages.library.sources.contract import Params, SourceImage, Stray
 
 ARCHIVE = RemoteFile(
     filename="caltech-101.zip",
@@ -24,35 +24,35 @@ ARCHIVE = RemoteFile(
     sha256="331234750fc7f77520e50d9565e8b6907b03565e30320da1401130db08c61f91",
     md5="3138e1922a9193bfa496528edbbc45d0",
 )
-PICTURES = "101_ObjectCategories"
+IMAGES = "101_ObjectCategories"
 
 
 def fetch(params: Params, raw: Path, cache: Path) -> str:
     """Puts the zip into `raw`, or the tar.gz from within it where `dataset.archive` is that."""
     archive = published_archive.obtain(ARCHIVE, params, cache)
-    name = ARCHIVE.filename if zipfile.is_zipfile(archive) else f"{PICTURES}.tar.gz"
+    name = ARCHIVE.filename if zipfile.is_zipfile(archive) else f"{IMAGES}.tar.gz"
     downloads.link(archive, raw / name)
     return published_archive.phrase(name, params)
 
 
-def read(params: Params, raw: Path) -> Iterator[Picture | Stray]:
-    """Yields every file of 101_ObjectCategories; one has no suffix (BACKGROUND_Google/tmp), and is a picture too."""
-    with _open_pictures(raw) as file:
-        for member in tar_gz_members(file, f"{raw}: {PICTURES}.tar.gz"):
+def read(params: Params, raw: Path) -> Iterator[SourceImage | Stray]:
+    """Yields every file of 101_ObjectCategories; one has no suffix (BACKGROUND_Google/tmp), and is an image too."""
+    with _open_images(raw) as file:
+        for member in tar_gz_members(file, f"{raw}: {IMAGES}.tar.gz"):
             folders = PurePosixPath(member.name).parts
             if member.content is None:
-                yield Stray(member.name, member.refused)
+                yield Stray(member.name, member.rejected)
             elif folders[-1].startswith("."):
                 yield Stray(member.name, "hidden file")
-            elif len(folders) != 3 or folders[0] != PICTURES:
-                yield Stray(member.name, f"not {PICTURES}/CLASS/PICTURE")
+            elif len(folders) != 3 or folders[0] != IMAGES:
+                yield Stray(member.name, f"not {IMAGES}/CLASS/IMAGE")
             else:
-                yield Picture("/".join(folders[1:]), folders[1], None, member.content)
+                yield SourceImage("/".join(folders[1:]), folders[1], None, member.content)
 
 
 @contextlib.contextmanager
-def _open_pictures(raw: Path) -> Iterator[IO[bytes]]:
-    bare = raw / f"{PICTURES}.tar.gz"
+def _open_images(raw: Path) -> Iterator[IO[bytes]]:
+    bare = raw / f"{IMAGES}.tar.gz"
     if bare.exists():
         with bare.open("rb") as file:
             yield file
@@ -61,8 +61,8 @@ def _open_pictures(raw: Path) -> Iterator[IO[bytes]]:
     with contextlib.ExitStack() as stack:
         try:
             archive = stack.enter_context(zipfile.ZipFile(path))
-            inner = stack.enter_context(archive.open(f"caltech-101/{PICTURES}.tar.gz"))
+            inner = stack.enter_context(archive.open(f"caltech-101/{IMAGES}.tar.gz"))
         # RuntimeError: it is encrypted; ValueError: a name that is no UTF-8.
         except (OSError, zipfile.BadZipFile, KeyError, RuntimeError, ValueError) as error:
-            raise UserError(f"{path} must be a zip with caltech-101/{PICTURES}.tar.gz in it ({error})") from error
+            raise UserError(f"{path} must be a zip with caltech-101/{IMAGES}.tar.gz in it ({error})") from error
         yield inner

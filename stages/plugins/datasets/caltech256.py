@@ -1,4 +1,4 @@
-"""Caltech-256: 30,607 pictures of about 350 pixels in 257 classes (257.clutter is one); no official split.
+"""Caltech-256: 30,607 images of about 350 pixels in 257 classes (257.clutter is one); no official split.
 
 G. Griffin, A. Holub and P. Perona, Caltech-256 Object Category Dataset, Caltech technical report 7694, 2007.
 https://data.caltech.edu/records/nyy15-4j048. A plain tar of 1.18 GB, read as a stream.
@@ -11,7 +11,7 @@ from stages.library.common.console import UserError
 from stages.library.common.downloads import RemoteFile
 from stages.library.sources import published_archive
 from stages.library.sources.archives import Member, tar_members
-from stages.library.sources.contract import Params, Picture, Stray
+from stages.library.sources.contract import Params, SourceImage, Stray
 
 ARCHIVE = RemoteFile(
     filename="256_ObjectCategories.tar",
@@ -20,7 +20,7 @@ ARCHIVE = RemoteFile(
     sha256="08ff01b03c65566014ae88eb0490dbe4419fc7ac4de726ee1163e39fd809543e",
     md5="67b4f42ca05d46448c6bb8ecd2220f6d",
 )
-PICTURES = "256_ObjectCategories"
+IMAGES = "256_ObjectCategories"
 
 
 def fetch(params: Params, raw: Path, cache: Path) -> str:
@@ -28,7 +28,7 @@ def fetch(params: Params, raw: Path, cache: Path) -> str:
     return published_archive.fetch(ARCHIVE, params, raw, cache)
 
 
-def read(params: Params, raw: Path) -> Iterator[Picture | Stray]:
+def read(params: Params, raw: Path) -> Iterator[SourceImage | Stray]:
     """Yields every .jpg of the class folders, whose names, as in "001.ak47", are the classes'."""
     path = raw / ARCHIVE.filename
     if not path.exists():
@@ -39,16 +39,16 @@ def read(params: Params, raw: Path) -> Iterator[Picture | Stray]:
             if reason := _refusal(member, folders):
                 yield Stray(member.name, reason)
             elif member.content is not None:
-                yield Picture("/".join(folders[1:]), folders[1], None, member.content)
+                yield SourceImage("/".join(folders[1:]), folders[1], None, member.content)
 
 
 def _refusal(member: Member, folders: tuple[str, ...]) -> str:
-    """Returns why an entry is no picture, or "" for a picture and for the folders that pictures are in."""
+    """Returns why an entry is no image, or "" for an image and for the folders that images are in."""
     if member.is_folder:
         return "a folder within a class" if len(folders) > 2 else ""
-    if len(folders) != 3 or folders[0] != PICTURES:
-        return f"not {PICTURES}/CLASS/PICTURE"
+    if len(folders) != 3 or folders[0] != IMAGES:
+        return f"not {IMAGES}/CLASS/IMAGE"
     if folders[-1].startswith("."):
         return "hidden file"
-    # All 30,607 pictures have the suffix; the one other file is 198.spider/RENAME2.
-    return member.refused or ("" if folders[-1].endswith(".jpg") else "not a .jpg")
+    # All 30,607 images have the suffix; the one other file is 198.spider/RENAME2.
+    return member.rejected or ("" if folders[-1].endswith(".jpg") else "not a .jpg")

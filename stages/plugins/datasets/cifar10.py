@@ -1,4 +1,4 @@
-"""CIFAR-10: 60,000 RGB pictures of 32 x 32 pixels in 10 classes, 10,000 of them the official test split.
+"""CIFAR-10: 60,000 RGB images of 32 x 32 pixels in 10 classes, 10,000 of them the official test split.
 
 A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
 https://www.cs.toronto.edu/~kriz/cifar.html.
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stages.library.common.downloads import RemoteFile
 from stages.library.sources import cifar_archive, published_archive
-from stages.library.sources.contract import Params, Picture, Stray
+from stages.library.sources.contract import Params, SourceImage, Stray
 
 ARCHIVE = RemoteFile(
     filename="cifar-10-python.tar.gz",
@@ -26,7 +26,7 @@ LAYOUT = cifar_archive.Layout(
     meta="batches.meta",
     label_names="label_names",
     num_classes=10,
-    no_pictures=frozenset({"readme.html"}),
+    no_images=frozenset({"readme.html"}),
 )
 
 
@@ -35,6 +35,6 @@ def fetch(params: Params, raw: Path, cache: Path) -> str:
     return published_archive.fetch(ARCHIVE, params, raw, cache)
 
 
-def read(params: Params, raw: Path) -> Iterator[Picture | Stray]:
-    """Yields the pictures, as in "data_batch_1/leptodactylus_pentadactylus_s_000004.png"."""
+def read(params: Params, raw: Path) -> Iterator[SourceImage | Stray]:
+    """Yields the images, as in "data_batch_1/leptodactylus_pentadactylus_s_000004.png"."""
     return cifar_archive.read(raw / ARCHIVE.filename, LAYOUT)

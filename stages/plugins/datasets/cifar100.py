@@ -1,4 +1,4 @@
-"""CIFAR-100: 60,000 RGB pictures of 32 x 32 pixels in 100 fine classes, 10,000 of them the official test split.
+"""CIFAR-100: 60,000 RGB images of 32 x 32 pixels in 100 fine classes, 10,000 of them the official test split.
 
 A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
 https://www.cs.toronto.edu/~kriz/cifar.html. Its 20 coarse classes are not used.
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stages.library.common.downloads import RemoteFile
 from stages.library.sources import cifar_archive, published_archive
-from stages.library.sources.contract import Params, Picture, Stray
+from stages.library.sources.contract import Params, SourceImage, Stray
 
 ARCHIVE = RemoteFile(
     filename="cifar-100-python.tar.gz",
@@ -34,6 +34,6 @@ def fetch(params: Params, raw: Path, cache: Path) -> str:
     return published_archive.fetch(ARCHIVE, params, raw, cache)
 
 
-def read(params: Params, raw: Path) -> Iterator[Picture | Stray]:
-    """Yields the pictures, as in "train/bos_taurus_s_000507.png"; an editor's backup, file.txt~, is a stray."""
+def read(params: Params, raw: Path) -> Iterator[SourceImage | Stray]:
+    """Yields the images, as in "train/bos_taurus_s_000507.png"; an editor's backup, file.txt~, is a stray."""
     return cifar_archive.read(raw / ARCHIVE.filename, LAYOUT)

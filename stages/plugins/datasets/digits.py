@@ -1,4 +1,4 @@
-"""Digits: 1,797 real grey pictures of 8 x 8 pixels in 10 classes, carried by scikit-learn, so without any download.
+"""Digits: 1,797 real grey images of 8 x 8 pixels in 10 classes, carried by scikit-learn, so without any download.
 
 The values count the ink in a patch of the scanned form, 0 to 16. They are drawn as on the form, dark on white: networks
 trained on photographs tell dark strokes on paper apart better than white ones on black (ridge on EfficientNet-Lite0's
@@ -13,25 +13,25 @@ from pathlib import Path
 import numpy as np
 
 from stages.library.common.console import UserError
-from stages.library.sources.contract import Params, Picture, Stray
+from stages.library.sources.contract import Params, SourceImage, Stray
 
 MAX_VALUE = 16
 
 
 def fetch(params: Params, raw: Path, cache: Path) -> str:
-    """Writes the pictures and labels as .npy files, so that reading them needs no scikit-learn."""
+    """Writes the images and labels as .npy files, so that reading them needs no scikit-learn."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     np.save(raw / "images.npy", np.rint(255 - digits.images * 255 / MAX_VALUE).astype(np.uint8))
     np.save(raw / "labels.npy", digits.target.astype(np.uint8))
-    return f"{len(digits.target):,} pictures from scikit-learn"
+    return f"{len(digits.target):,} images from scikit-learn"
 
 
-def read(params: Params, raw: Path) -> Iterator[Picture | Stray]:
-    """Yields the pictures; their names are their ranks."""
+def read(params: Params, raw: Path) -> Iterator[SourceImage | Stray]:
+    """Yields the images; their names are their ranks."""
     if not (raw / "images.npy").exists():
         raise UserError(f"{raw / 'images.npy'} is missing. Run: dvc repro fetch")
     images, labels = np.load(raw / "images.npy"), np.load(raw / "labels.npy")
     for index, (pixels, label) in enumerate(zip(images, labels, strict=True)):
-        yield Picture(f"{index:04d}", str(label), None, pixels)
+        yield SourceImage(f"{index:04d}", str(label), None, pixels)

@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 70,000 grey pictures of 28 x 28 pixels in 10 classes, 10,000 of them the official test split.
+"""Fashion-MNIST: 70,000 grey images of 28 x 28 pixels in 10 classes, 10,000 of them the official test split.
 
 H. Xiao, K. Rasul and R. Vollgraf, Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms,
 2017, arXiv:1708.07747. Files are in the IDX format (http://yann.lecun.com/exdb/mnist/).
@@ -17,7 +17,7 @@ import numpy as np
 from stages.library.common import downloads
 from stages.library.common.console import UserError
 from stages.library.common.downloads import RemoteFile
-from stages.library.sources.contract import Params, Picture, Place, Stray
+from stages.library.sources.contract import Params, Place, SourceImage, Stray
 
 # Of the package dataset-fashion-mnist, which compresses the files anew.
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -70,15 +70,15 @@ def fetch(params: Params, raw: Path, cache: Path) -> str:
     return f"{installed} files of the Debian package, {len(FILES) - installed} of the download cache"
 
 
-def read(params: Params, raw: Path) -> Iterator[Picture | Stray]:
-    """Yields the pictures; their names are split and rank, as in "test/00000"."""
+def read(params: Params, raw: Path) -> Iterator[SourceImage | Stray]:
+    """Yields the images; their names are split and rank, as in "test/00000"."""
     for split, prefix in SPLITS.items():
         images = read_idx(raw / f"{prefix}-images-idx3-ubyte.gz", 3)
         labels = read_idx(raw / f"{prefix}-labels-idx1-ubyte.gz", 1)
         if len(images) != len(labels) or labels.max(initial=0) >= len(CLASSES):
-            raise UserError(f"{raw}: {prefix} has {len(images)} pictures and {len(labels)} labels up to {labels.max()}")
+            raise UserError(f"{raw}: {prefix} has {len(images)} images and {len(labels)} labels up to {labels.max()}")
         for index, (pixels, label) in enumerate(zip(images, labels, strict=True)):
-            yield Picture(f"{split}/{index:05d}", CLASSES[label], split, pixels, Place(split, index, len(labels)))
+            yield SourceImage(f"{split}/{index:05d}", CLASSES[label], split, pixels, Place(split, index, len(labels)))
 
 
 def read_idx(path: Path, rank: int) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""A folder of pictures: CLASS/**/picture, or {train,test}/CLASS/**/picture with an official test split.
+"""A folder of images: CLASS/**/image, or {train,test}/CLASS/**/image with an official test split.
 
-Whatever the suffix, every file is taken for a picture until decoding says otherwise.
+Whatever the suffix, every file is taken for an image until decoding says otherwise.
 """
 
 import stat
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from stages.library.common import artifacts
 from stages.library.common.console import UserError
-from stages.library.sources.contract import Params, Picture, Stray
+from stages.library.sources.contract import Params, SourceImage, Stray
 
 MAX_FILE_BYTES = 256 << 20
 OFFICIAL = {"train", "test"}
@@ -24,7 +24,7 @@ NOT_IN_CLASS_NAMES = {"Cc", "Cs", "Zl", "Zp"}
 
 @dataclass(frozen=True)
 class _Found:
-    """A file that may be a picture, not yet read."""
+    """A file that may be an image, not yet read."""
 
     path: Path
     name: str
@@ -33,28 +33,28 @@ class _Found:
 
 
 def fetch(params: Params, raw: Path, cache: Path) -> str:
-    """Checks that the folder has pictures of at least 2 classes; they are read where they are."""
+    """Checks that the folder has images of at least 2 classes; they are read where they are."""
     found = [item for item in _entries(params.folder) if isinstance(item, _Found)]
     classes = Counter(item.text for item in found)
     if len(classes) < 2:
         raise UserError(
-            "`dataset.folder` must hold pictures of at least 2 classes, as CLASS/picture or "
-            f"{{train,test}}/CLASS/picture. Received: {params.folder} with {len(found)} files in {len(classes)} classes"
+            "`dataset.folder` must hold images of at least 2 classes, as CLASS/image or "
+            f"{{train,test}}/CLASS/image. Received: {params.folder} with {len(found)} files in {len(classes)} classes"
         )
     if {item.split for item in found} in ({"train"}, {"test"}):
-        raise UserError(f"`dataset.folder`: both train and test must hold pictures. Received: {params.folder}")
+        raise UserError(f"`dataset.folder`: both train and test must hold images. Received: {params.folder}")
     artifacts.write_json(raw / "source.json", {"folder": Path(params.folder).name})
     return f"{len(found):,} files in {len(classes):,} classes, read where they are"
 
 
-def read(params: Params, raw: Path) -> Iterator[Picture | Stray]:
-    """Yields every file of the folder, and as strays what can't be a picture; `raw` is not used."""
+def read(params: Params, raw: Path) -> Iterator[SourceImage | Stray]:
+    """Yields every file of the folder, and as strays what can't be an image; `raw` is not used."""
     for item in _entries(params.folder):
         if isinstance(item, Stray):
             yield item
             continue
         try:
-            yield Picture(item.name, item.text, item.split, item.path.read_bytes())
+            yield SourceImage(item.name, item.text, item.split, item.path.read_bytes())
         except OSError as error:
             yield Stray(item.name, f"can't be read: {error.strerror}")
 
@@ -84,7 +84,7 @@ def _entries(folder: str) -> Iterator[_Found | Stray]:
 def _check_class_folders(names: set[str]) -> None:
     if len(names & SPLIT_NAMES) > 1:
         raise UserError(
-            "`dataset.folder` must hold folders of classes, or train and test and no other (put pictures for "
+            "`dataset.folder` must hold folders of classes, or train and test and no other (put images for "
             f"validation into train, of which `split.validation` takes its share). Received: {', '.join(sorted(names))}"
         )
 
@@ -112,7 +112,7 @@ def _class_files(root: Path, folder: Path, split: str | None) -> Iterator[_Found
                 empty = False
                 yield _Found(entry, _name(root, entry), text, split)
     if empty:
-        yield Stray(_name(root, folder), "class folder without pictures")
+        yield Stray(_name(root, folder), "class folder without images")
 
 
 def _class_name(folder: Path) -> str:

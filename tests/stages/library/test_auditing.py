@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from stages.library import auditing
 from stages.library.common.params import ParamsError, parse
 
-SETTINGS = {"neighbours": 10, "near_duplicate": 0.13, "max_pictures": 100, "pictures": 12, "seed": 0}
+SETTINGS = {"neighbours": 10, "near_duplicate": 0.13, "max_images": 100, "images": 12, "seed": 0}
 
 
 def test_a_planted_label_error_is_found_and_the_worst_comes_first():
@@ -66,7 +66,7 @@ def test_every_pair_of_copies_is_found_once(seed, count):
     assert (pairs[:, 0] < pairs[:, 1]).all()
 
 
-def test_the_picture_far_from_all_others_is_the_first_outlier():
+def test_the_image_far_from_all_others_is_the_first_outlier():
     rng = np.random.default_rng(0)
     features = (rng.normal(size=(200, 16)) * 0.1 + np.eye(16)[0]).astype(np.float16)
     features[42] = -features[42]
@@ -91,8 +91,8 @@ def test_a_sample_does_not_depend_on_the_order():
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("neighbours", 0), ("near_duplicate", 1.1), ("max_pictures", 99), ("pictures", 0), ("seed", -1)]
+    ("key", "value"), [("neighbours", 0), ("near_duplicate", 1.1), ("max_images", 99), ("images", 0), ("seed", -1)]
 )
-def test_params_out_of_range_are_refused(key, value):
+def test_params_out_of_range_are_rejected(key, value):
     with pytest.raises(ParamsError, match=rf"`audit.{key}`: .*Received: {value}"):
         parse("audit", SETTINGS | {key: value}, auditing.Params)

@@ -29,7 +29,7 @@ def key_of(name):
     return hashlib.sha256(str(name).encode()).hexdigest()
 
 
-def make_pictures(counts, classes=CLASSES):
+def make_images(counts, classes=CLASSES):
     labels = np.repeat(np.arange(len(counts)), counts)
     keys = np.array([key_of(i) for i in range(len(labels))], object)
     return fewshot.distinct(keys, labels, classes)
@@ -57,7 +57,7 @@ def test_a_broken_rule_names_key_and_value(key, value, rule):
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=40), st.integers(0, 5), st.randoms())
-def test_ranks_are_a_permutation_of_each_class_and_go_with_the_picture(labels, repeat, random):
+def test_ranks_are_a_permutation_of_each_class_and_go_with_the_image(labels, repeat, random):
     labels = np.array(labels)
     keys = np.array([key_of(i) for i in range(len(labels))], object)
     ranks = fewshot.ranks(keys, labels, repeat, seed=0)
@@ -67,7 +67,7 @@ def test_ranks_are_a_permutation_of_each_class_and_go_with_the_picture(labels, r
     np.testing.assert_array_equal(fewshot.ranks(keys[shuffled], labels[shuffled], repeat, 0), ranks[shuffled])
 
 
-def test_other_repeats_and_seeds_give_other_orders_and_each_picture_is_as_likely():
+def test_other_repeats_and_seeds_give_other_orders_and_each_image_is_as_likely():
     keys, labels = np.array([key_of(i) for i in range(40)], object), np.zeros(40, np.int64)
     orders = [tuple(fewshot.ranks(keys, labels, repeat, seed)) for repeat in range(3) for seed in range(3)]
     assert len(set(orders)) == 9
@@ -78,58 +78,58 @@ def test_other_repeats_and_seeds_give_other_orders_and_each_picture_is_as_likely
 def test_copies_count_once_in_the_first_of_their_classes_whatever_the_order():
     keys = np.array(["b", "a", "b", "c", "a"], object)
     labels = np.array([1, 2, 1, 0, 0])
-    pictures = fewshot.distinct(keys, labels, CLASSES)
-    assert list(pictures.keys) == ["a", "b", "c"]
-    assert list(pictures.labels) == [0, 1, 0]
-    assert list(keys[pictures.rows]) == ["a", "b", "c"]
-    assert list(labels[pictures.rows]) == [0, 1, 0]
+    images = fewshot.distinct(keys, labels, CLASSES)
+    assert list(images.keys) == ["a", "b", "c"]
+    assert list(images.labels) == [0, 1, 0]
+    assert list(keys[images.rows]) == ["a", "b", "c"]
+    assert list(labels[images.rows]) == [0, 1, 0]
     backwards = fewshot.distinct(keys[::-1], labels[::-1], CLASSES)
     assert (list(backwards.keys), list(backwards.labels)) == (["a", "b", "c"], [0, 1, 0])
 
 
-def test_without_background_its_pictures_are_gone_and_class_ids_close_up():
-    pictures = make_pictures((2, 3, 4), ("cat", "257.clutter", "emu"))
-    everything, others = fewshot.variants(pictures, ["257.clutter", "BACKGROUND_Google"])
-    assert everything is pictures
+def test_without_background_its_images_are_gone_and_class_ids_close_up():
+    images = make_images((2, 3, 4), ("cat", "257.clutter", "emu"))
+    everything, others = fewshot.variants(images, ["257.clutter", "BACKGROUND_Google"])
+    assert everything is images
     assert (others.background, others.classes) == ("without", ("cat", "emu"))
-    kept = pictures.labels != 1
-    np.testing.assert_array_equal(others.labels, pictures.labels[kept] // 2)
-    np.testing.assert_array_equal(others.keys, pictures.keys[kept])
-    np.testing.assert_array_equal(others.rows, pictures.rows[kept])
+    kept = images.labels != 1
+    np.testing.assert_array_equal(others.labels, images.labels[kept] // 2)
+    np.testing.assert_array_equal(others.keys, images.keys[kept])
+    np.testing.assert_array_equal(others.rows, images.rows[kept])
 
 
 @pytest.mark.parametrize("background", [[], ["another"], ["cat", "emu"], list(CLASSES)])
 def test_without_background_is_left_out_where_nothing_or_no_problem_is_left(background):
-    assert len(fewshot.variants(make_pictures((2, 3, 4)), background)) == 1
+    assert len(fewshot.variants(make_images((2, 3, 4)), background)) == 1
 
 
 def test_classes_too_small_for_the_shots_sit_out_by_name():
-    pictures = make_pictures((9, 5, 8))
-    assert fewshot.large_enough(pictures, 4)[1] == []
-    large, small = fewshot.large_enough(pictures, 5)
+    images = make_images((9, 5, 8))
+    assert fewshot.large_enough(images, 4)[1] == []
+    large, small = fewshot.large_enough(images, 5)
     assert (small, large.classes, large.background) == (["cat"], ("BACKGROUND_Google", "emu"), "with")
     np.testing.assert_array_equal(np.bincount(large.labels), [9, 8])
     with pytest.raises(
         UserError, match=r"`fewshot.shots` must leave at least 2 classes .* Received: 8, and only 1 of 3"
     ):
-        fewshot.large_enough(pictures, 8)
+        fewshot.large_enough(images, 8)
     with pytest.raises(UserError, match=r"Received: 5, and only 1 of 1"):
-        fewshot.large_enough(make_pictures((9,), ("cat",)), 5)
+        fewshot.large_enough(make_images((9,), ("cat",)), 5)
 
 
 class Recorder:
     """A head that remembers what it saw; it answers class 0, whatever the features."""
 
     def __init__(self, chooses):
-        self.CHOOSES = chooses
+        self.TUNES = chooses
         self.validated, self.fitted, self.tested = [], [], []
 
     def cross_validate(self, features, labels, num_classes, folds, params, seed):
         self.validated.append((features[:, 0].astype(int), labels, folds))
         return heads.CrossValidation(np.zeros((len(labels), num_classes)), [], {"penalty": len(self.validated)})
 
-    def fit(self, features, labels, num_classes, params, seed, chosen):
-        self.fitted.append((features[:, 0].astype(int), labels, chosen))
+    def fit(self, features, labels, num_classes, params, seed, best_params):
+        self.fitted.append((features[:, 0].astype(int), labels, best_params))
 
         def logits(features):
             self.tested[-1].extend(features[:, 0].astype(int))
@@ -141,35 +141,35 @@ class Recorder:
 
 @pytest.fixture
 def record(monkeypatch):
-    """Runs the protocol with a recorder on pictures whose one feature is their row; returns scores and recorder."""
+    """Runs the protocol with a recorder on images whose one feature is their row; returns scores and recorder."""
 
     def run(counts, shots=3, background=(), chooses=True, **changes):
         recorder = Recorder(chooses)
         monkeypatch.setattr(heads, "lookup", {"ridge": recorder}.__getitem__)
-        pictures = make_pictures(counts)
-        features = np.arange(len(pictures.keys), dtype=np.float32)[:, None]
-        groups = fewshot.variants(pictures, background)
-        return list(fewshot.run("ridge", None, shots, features, groups, settings(**changes))), recorder, pictures
+        images = make_images(counts)
+        features = np.arange(len(images.keys), dtype=np.float32)[:, None]
+        groups = fewshot.variants(images, background)
+        return list(fewshot.run("ridge", None, shots, features, groups, settings(**changes))), recorder, images
 
     return run
 
 
 @pytest.mark.parametrize(("shots", "tested_count"), [(3, 18), (5, 12)])
 @pytest.mark.parametrize("chooses", [True, False])
-def test_each_class_trains_with_n_pictures_and_all_the_rest_are_tested(record, shots, tested_count, chooses):
-    scores, recorder, pictures = record((6, 9, 12), shots, chooses=chooses)
-    label_of = dict(zip(pictures.rows, pictures.labels, strict=True))
+def test_each_class_trains_with_n_images_and_all_the_rest_are_tested(record, shots, tested_count, chooses):
+    scores, recorder, images = record((6, 9, 12), shots, chooses=chooses)
+    label_of = dict(zip(images.rows, images.labels, strict=True))
     for (rows, labels, _), tested in zip(recorder.fitted, recorder.tested, strict=True):
         np.testing.assert_array_equal(np.bincount(labels), [shots] * 3)
         assert [label_of[row] for row in rows] == list(labels)
         assert sorted([*rows, *tested]) == list(range(27))
     assert [(score.n_train, score.n_test) for score in scores] == [(3 * shots, tested_count)] * 2
-    # Class 0 is answered always: 6 - n of its pictures are right, all of the others' wrong.
+    # Class 0 is answered always: 6 - n of its images are right, all of the others' wrong.
     assert [score.top1_accuracy for score in scores] == pytest.approx([(6 - shots) / tested_count] * 2)
-    assert [score.mean_class_accuracy for score in scores] == pytest.approx([1 / 3] * 2)
+    assert [score.balanced_accuracy for score in scores] == pytest.approx([1 / 3] * 2)
 
 
-def test_all_heads_get_the_same_pictures_repeats_differ_and_shots_are_nested(record):
+def test_all_heads_get_the_same_images_repeats_differ_and_shots_are_nested(record):
     def chosen(shots, chooses):
         return [set(rows) for rows, _, _ in record((10, 10, 10), shots, chooses=chooses)[1].fitted]
 
@@ -180,45 +180,45 @@ def test_all_heads_get_the_same_pictures_repeats_differ_and_shots_are_nested(rec
     assert few[1] < many[1]
 
 
-def test_what_is_chosen_is_chosen_within_the_training_pictures_in_stratified_folds(record):
+def test_what_is_chosen_is_chosen_within_the_training_images_in_stratified_folds(record):
     scores, recorder, _ = record((6, 9, 12), shots=5)
-    for (rows, labels, folds), (fitted, _, chosen) in zip(recorder.validated, recorder.fitted, strict=True):
+    for (rows, labels, folds), (fitted, _, best_params) in zip(recorder.validated, recorder.fitted, strict=True):
         np.testing.assert_array_equal(rows, fitted)
         for label in range(3):
             sizes = np.bincount(folds[labels == label], minlength=3)
             assert sizes.max() - sizes.min() <= 1
-        assert chosen["penalty"] > 0
-    assert [score.chosen for score in scores] == ['{"penalty": 1}', '{"penalty": 2}']
+        assert best_params["penalty"] > 0
+    assert [score.best_params for score in scores] == ['{"penalty": 1}', '{"penalty": 2}']
     scores, recorder, _ = record((6, 9, 12), chooses=False)
-    assert ([score.chosen for score in scores], recorder.validated) == (["{}", "{}"], [])
+    assert ([score.best_params for score in scores], recorder.validated) == (["{}", "{}"], [])
 
 
-def test_a_class_of_few_pictures_has_as_many_folds_as_pictures(record):
+def test_a_class_of_few_images_has_as_many_folds_as_images(record):
     _, recorder, _ = record((6, 9, 12), shots=2, folds=50)
     for _, labels, folds in recorder.validated:
         assert sorted(zip(labels, folds, strict=True)) == [(label, fold) for label in range(3) for fold in range(2)]
 
 
-def test_without_background_the_other_classes_train_with_the_same_pictures(record):
-    scores, recorder, pictures = record((8, 8, 8), background=("BACKGROUND_Google",))
+def test_without_background_the_other_classes_train_with_the_same_images(record):
+    scores, recorder, images = record((8, 8, 8), background=("BACKGROUND_Google",))
     assert [score.background for score in scores] == ["with", "without"] * 2
-    background = set(pictures.rows[pictures.labels == 0])
+    background = set(images.rows[images.labels == 0])
     for everything, others in zip(*[iter(recorder.fitted)] * 2, strict=True):
         assert set(others[0]) == set(everything[0]) - background
         np.testing.assert_array_equal(np.unique(others[1]), [0, 1])
     assert not background & set(recorder.tested[1])
-    # What a repeat chose on all classes holds without background, whose test pictures are among the same repeat's.
-    assert [score.chosen for score in scores] == [f'{{"penalty": {repeat}}}' for repeat in (1, 1, 2, 2)]
+    # What a repeat chose on all classes holds without background, whose test images are among the same repeat's.
+    assert [score.best_params for score in scores] == [f'{{"penalty": {repeat}}}' for repeat in (1, 1, 2, 2)]
     for (validated, _, _), (fitted, _, _) in zip(recorder.validated, recorder.fitted[::2], strict=True):
         np.testing.assert_array_equal(validated, fitted)
 
 
 def test_a_summary_has_mean_and_sample_deviation(record):
     (first, *_), _, _ = record((6, 9, 12))
-    pair = [replace(first, repeat=i, top1_accuracy=0.5 + 0.2 * i, mean_class_accuracy=0.4) for i in range(2)]
+    pair = [replace(first, repeat=i, top1_accuracy=0.5 + 0.2 * i, balanced_accuracy=0.4) for i in range(2)]
     expected = {
         "top1_accuracy": {"mean": 0.6, "std": 0.141421},  # 0.2 / sqrt(2)
-        "mean_class_accuracy": {"mean": 0.4, "std": 0.0},
+        "balanced_accuracy": {"mean": 0.4, "std": 0.0},
         "num_examples": 18,
     }
     assert fewshot.summarise(pair) == expected

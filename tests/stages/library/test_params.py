@@ -47,7 +47,7 @@ def test_the_default_file_is_valid_and_frozen(default_params):
         ("xgboost.colsample_byround", 0.7, "must be 1 or at most 0.5"),
         ("xgboost.max_depth", 0, "greater than or equal to 1"),
         ("finetune.warmup_epochs", 6.0, "must be < `epochs`"),
-        ("finetune.trained_blocks", -1, "greater than or equal to 0"),
+        ("finetune.unfrozen_blocks", -1, "greater than or equal to 0"),
         ("scratch.activation", "step", "'linear', 'relu', 'gelu' or 'silu'"),
         ("evaluate.bootstrap_samples", 1, "greater than or equal to"),
         ("backbones", [], "at least one"),

@@ -2,7 +2,7 @@
 
 RAY_ADDRESS says where the cluster is; without it Ray starts on this machine alone. All nodes need to see the shards and
 the weights under the same paths, and the feature store under one path or URL (DECANT_STORE). A task is a
-thousand pictures or so, whose features the actor itself adds to the store. A task whose actor dies is done again by
+thousand images or so, whose features the actor itself adds to the store. A task whose actor dies is done again by
 another or by a restarted one; what the store has is never lost.
 """
 
@@ -28,7 +28,7 @@ class Actor:
         self._worker, self._store, self._dataset = Worker(job), store, dataset
 
     def compute(self, batches: np.ndarray) -> int:
-        """Adds the features of some batches to the store and returns the number of pictures."""
+        """Adds the features of some batches to the store and returns the number of images."""
         return sum(feature_parts.write(self._worker.features(batches), self._store, self._dataset))
 
 

@@ -1,8 +1,8 @@
 """OpenVINO, an optional requirement: on a CPU about twice as fast as TensorFlow, and more with int8.
 
 As many streams as there are cores, one core each, so the bits don't depend on the number of cores. There is a caller
-more than streams, so that no stream waits while a caller's next pictures are decoded. int8 is NNCF's post-training
-quantization (Jacob et al. 2018, arXiv:1712.05877): ranges of activations are those on training pictures. The
+more than streams, so that no stream waits while a caller's next images are decoded. int8 is NNCF's post-training
+quantization (Jacob et al. 2018, arXiv:1712.05877): ranges of activations are those on training images. The
 convolution of the pixels stays float32: it is a small part of the work and a large one of the error. Distance of
 EfficientNet-Lite0's features from float32's, 96 px, Fashion-MNIST: 0.25 of their norm with it in int8, 0.17 without.
 """
@@ -30,12 +30,12 @@ CHANNELS = 3  # of pixels; no later layer has so few
 
 
 def packages(precision: str) -> tuple[str, ...]:
-    """Keras builds the network; TensorFlow decodes the pictures and hands the network over."""
+    """Keras builds the network; TensorFlow decodes the images and hands the network over."""
     return ("keras", "nncf", "openvino", "tensorflow") if precision == "int8" else ("keras", "openvino", "tensorflow")
 
 
 def prepare(precision: str) -> None:
-    """Starts TensorFlow, which decodes the pictures and hands the network over.
+    """Starts TensorFlow, which decodes the images and hands the network over.
 
     Raises:
       UserError: OpenVINO or NNCF is missing.
@@ -98,7 +98,7 @@ def _quantized(model: "openvino.Model", calibration: Iterable["tf.Tensor"]) -> "
 
 
 def _of_pixels(model: "openvino.Model") -> list[str]:
-    """Returns the names of the convolutions of three channels: one, or one for each view of a picture."""
+    """Returns the names of the convolutions of three channels: one, or one for each view of an image."""
     convolutions = [op for op in model.get_ordered_ops() if op.get_type_name() == "Convolution"]
     return [
         op.get_friendly_name() for op in convolutions if op.input(1).get_partial_shape()[1].get_length() == CHANNELS

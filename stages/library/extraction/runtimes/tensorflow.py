@@ -1,8 +1,8 @@
 """TensorFlow, which every installation has: the network as one graph of constants.
 
 On a CPU each call runs on one core and as many calls as there are cores run at once, on small batches: measured against
-one call on all cores with batches of 64, that takes a fifth to a third less CPU time a picture, for the activations of
-a few pictures stay in the cache and no core waits for another. So the bits don't depend on the number of cores.
+one call on all cores with batches of 64, that takes a fifth to a third less CPU time an image, for the activations of
+a few images stay in the cache and no core waits for another. So the bits don't depend on the number of cores.
 """
 
 from collections.abc import Iterable

@@ -20,7 +20,7 @@ from stages.library.heads.contract import CrossValidation, CurvePoint, Features
 from stages.library.heads.dense import Dense, DenseNetwork
 from stages.library.heads.scaling import standardization
 
-CHOOSES = False
+TUNES = False
 
 
 @pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIG)
@@ -57,7 +57,7 @@ def cross_validate(
 
 
 def fit(
-    features: np.ndarray, labels: np.ndarray, num_classes: int, params: Params, seed: int, chosen: dict[str, Any]
+    features: np.ndarray, labels: np.ndarray, num_classes: int, params: Params, seed: int, best_params: dict[str, Any]
 ) -> DenseNetwork:
     """Trains on all rows; cross-validation chose nothing."""
     everything = np.ones(len(labels), bool)

@@ -5,7 +5,7 @@ held-out log loss is STOP times its lowest: from there on it only rises. The pen
 loss is chosen, among those that every fold reached; ties go to the larger. Log loss rather than accuracy decides: it
 changes smoothly with the penalty, while on few examples the accuracies of neighbours differ by noise.
 
-Standardized roots of pooled features were best (EfficientNet-Lite0, 96 px, 5,000 pictures of CIFAR-10, 5 folds: 0.749;
+Standardized roots of pooled features were best (EfficientNet-Lite0, 96 px, 5,000 images of CIFAR-10, 5 folds: 0.749;
 at power 1 0.740). Logits add nothing to pooled features of which they are linear functions.
 """
 
@@ -27,7 +27,7 @@ from stages.library.scoring import metrics
 from stages.library.scoring.probabilities import softmax
 from stages.plugins.heads.logistic import logistic_solver
 
-CHOOSES = True
+TUNES = True
 STOP = 1.1
 
 
@@ -91,13 +91,13 @@ def cross_validate(
 
 
 def fit(
-    features: np.ndarray, labels: np.ndarray, num_classes: int, params: Params, seed: int, chosen: dict[str, Any]
+    features: np.ndarray, labels: np.ndarray, num_classes: int, params: Params, seed: int, best_params: dict[str, Any]
 ) -> DenseNetwork:
     """Fits the chosen penalty; coming from stronger ones takes fewer iterations than going there at once."""
     features = params.row_scaling(features)
     everything = np.arange(len(labels))
     columns = _columns(features, everything, params)
-    chosen_penalty = chosen["penalty"]
+    chosen_penalty = best_params["penalty"]
     stronger = sorted((penalty for penalty in set(params.penalties) if penalty > chosen_penalty), reverse=True)
     *_, solution = logistic_solver.path(
         columns.of_rows(features, everything),

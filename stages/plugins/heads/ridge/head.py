@@ -20,7 +20,7 @@ from stages.library.heads.dense import Dense, DenseNetwork
 from stages.library.heads.scaling import RowScaling, Scaling
 from stages.plugins.heads.ridge import ridge_solver
 
-CHOOSES = True
+TUNES = True
 LOGITS_PER_SCORE = 2
 SAMPLE = 4096
 
@@ -48,19 +48,19 @@ def cross_validate(
 ) -> CrossValidation:
     """Chooses the penalty; nothing is random, so `seed` isn't used.
 
-    The curve's training accuracy is measured on SAMPLE training rows. The moments of all rows are at hand in the end,
-    so the head costs one more eigendecomposition.
+    The curve's training accuracy is measured on SAMPLE training rows. The statistics of all rows are at hand in
+    the end, so the head costs one more eigendecomposition.
     """
     penalties = params.penalties
     features, basis = _compact(features, params)
     origin = ridge_solver.origin_of(features)
     count = int(folds.max()) + 1
     groups = folds - folds.min()  # rows that are never held out are a group of their own, the first
-    moments = ridge_solver.fold_moments(features, labels, num_classes, groups, origin)
-    total = moments.sum(axis=0)
+    statistics = ridge_solver.fold_statistics(features, labels, num_classes, groups, origin)
+    total = statistics.sum(axis=0)
     logits = disk_arrays.empty((len(penalties), len(labels), num_classes), np.float32)
     accuracy, loss = np.empty((2, count, len(penalties), 2))  # last axis: training, held-out
-    for fold, held_out in enumerate(progress(moments[-count:], "eigendecompositions", "folds", total=count)):
+    for fold, held_out in enumerate(progress(statistics[-count:], "eigendecompositions", "folds", total=count)):
         parts = total - held_out, held_out
         kernels, biases = ridge_solver.solve(parts[0], num_classes, penalties, params.scaling == "standardized")
         loss[fold] = [
@@ -87,13 +87,13 @@ def cross_validate(
 
 
 def fit(
-    features: np.ndarray, labels: np.ndarray, num_classes: int, params: Params, seed: int, chosen: dict[str, Any]
+    features: np.ndarray, labels: np.ndarray, num_classes: int, params: Params, seed: int, best_params: dict[str, Any]
 ) -> DenseNetwork:
     """Fits the chosen penalty."""
     features, basis = _compact(features, params)
     origin = ridge_solver.origin_of(features)
-    (moments,) = ridge_solver.fold_moments(features, labels, num_classes, np.zeros_like(labels), origin)
-    return _solve(moments, num_classes, chosen["penalty"], params, origin, basis)
+    (statistics,) = ridge_solver.fold_statistics(features, labels, num_classes, np.zeros_like(labels), origin)
+    return _solve(statistics, num_classes, best_params["penalty"], params, origin, basis)
 
 
 def load(folder: Path, dim: int, num_classes: int) -> DenseNetwork:
@@ -112,11 +112,16 @@ def _compact(features: np.ndarray, params: Params) -> tuple[np.ndarray, np.ndarr
 
 
 def _solve(
-    moments: np.ndarray, num_classes: int, penalty: float, params: Params, origin: np.ndarray, basis: np.ndarray | None
+    statistics: np.ndarray,
+    num_classes: int,
+    penalty: float,
+    params: Params,
+    origin: np.ndarray,
+    basis: np.ndarray | None,
 ) -> DenseNetwork:
-    """Returns the head of the rows that have these moments (`ridge_solver.fold_moments`), in coordinates of `basis`."""
+    """Returns the head of the rows behind `ridge_solver.fold_statistics`, in coordinates of `basis`."""
     standardized = params.scaling == "standardized"
-    (kernel,), (bias,) = ridge_solver.solve(moments, num_classes, [penalty], standardized)
+    (kernel,), (bias,) = ridge_solver.solve(statistics, num_classes, [penalty], standardized)
     head = _on_raw_features(kernel, bias, origin)
     if basis is not None:
         head = Dense((basis @ head.kernel).astype(np.float32), head.bias)

@@ -1,7 +1,7 @@
-"""Ridge regression from moments: all penalties and all folds from one pass over the features.
+"""Ridge regression from sufficient statistics: all penalties and all folds from one pass over the features.
 
-The moments of rows z = [x, t, 1] (features less a fixed origin, targets, a one) are the symmetric matrix of sums z z',
-which holds the Gram matrix, the products with the targets, all sums and the row count. The moments of a training fold
+The statistics of rows z = [x, t, 1] (features less a fixed origin, targets, a one) are the symmetric matrix of sums
+z z', with the Gram matrix, the products with the targets, all sums and the row count. The statistics of a training fold
 are the total minus those of the held-out fold, so k-fold cross-validation costs one pass over the features and one
 eigendecomposition per fold, whatever the number of penalties; k (dim + num_classes + 1)^2 float64 are held.
 
@@ -31,10 +31,10 @@ def origin_of(features: np.ndarray) -> np.ndarray:
     return np.asarray(features[:BLOCK_ROWS].mean(axis=0, dtype=np.float64).astype(np.float32).astype(np.float64))
 
 
-def fold_moments(
+def fold_statistics(
     features: np.ndarray, labels: np.ndarray, num_classes: int, folds: np.ndarray, origin: np.ndarray
 ) -> np.ndarray:
-    """Sums the moments of each fold, in blocks of rows.
+    """Sums the statistics of each fold, in blocks of rows.
 
     Args:
       features: float16 or float32 (n, dim).
@@ -49,16 +49,16 @@ def fold_moments(
     dim = features.shape[1]
     dtype = np.float32 if len(features) >= FULL_RANK * dim else np.float64
     origin = origin.astype(dtype)
-    moments = np.zeros((folds.max() + 1, dim + num_classes + 1, dim + num_classes + 1))
-    for fold in progress(range(len(moments)), "Gram matrices", "folds", total=len(moments)):
+    statistics = np.zeros((folds.max() + 1, dim + num_classes + 1, dim + num_classes + 1))
+    for fold in progress(range(len(statistics)), "Gram matrices", "folds", total=len(statistics)):
         rows = np.flatnonzero(folds == fold)
         for block in batches(len(rows), BLOCK_ROWS):
-            z = np.full((block.stop - block.start, len(moments[fold])), -1, dtype)
+            z = np.full((block.stop - block.start, len(statistics[fold])), -1, dtype)
             z[:, :dim] = features[rows[block]] - origin
             z[np.arange(len(z)), dim + labels[rows[block]]] = 1
             z[:, -1] = 1
-            moments[fold] += z.T @ z
-    return moments
+            statistics[fold] += z.T @ z
+    return statistics
 
 
 def row_space(features: np.ndarray) -> np.ndarray | None:
@@ -74,12 +74,12 @@ def row_space(features: np.ndarray) -> np.ndarray | None:
 
 
 def solve(
-    moments: np.ndarray, num_classes: int, penalties: Sequence[float], standardized: bool
+    statistics: np.ndarray, num_classes: int, penalties: Sequence[float], standardized: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Minimises the sum of |W' x + b - t|^2 + penalty |W|^2 for each penalty; the intercept b is not penalised.
 
     Args:
-      moments: of the training rows, float64 (dim + num_classes + 1, dim + num_classes + 1).
+      statistics: of the training rows, float64 (dim + num_classes + 1, dim + num_classes + 1).
       num_classes: number of targets.
       penalties: added to the diagonal of the centred Gram matrix (not divided by n), each > 0.
       standardized: whether columns are divided by their deviation first (`scaling.column_scale`).
@@ -88,10 +88,10 @@ def solve(
       Kernels (len(penalties), dim, num_classes) and biases (len(penalties), num_classes), float64, for features less
       the origin.
     """
-    dim = len(moments) - num_classes - 1
-    means = moments[:-1, -1] / moments[-1, -1]
-    centred = moments[:dim, :-1] - np.outer(moments[:dim, -1], means)
-    scale = column_scale(centred.diagonal() / moments[-1, -1]) if standardized else np.ones(dim)
+    dim = len(statistics) - num_classes - 1
+    means = statistics[:-1, -1] / statistics[-1, -1]
+    centred = statistics[:dim, :-1] - np.outer(statistics[:dim, -1], means)
+    scale = column_scale(centred.diagonal() / statistics[-1, -1]) if standardized else np.ones(dim)
     eigenvalues, basis = np.linalg.eigh(centred[:, :dim] / np.outer(scale, scale))
     projected = basis.T @ (centred[:, dim:] / scale[:, None])
     # Rounding leaves tiny negative eigenvalues where the Gram matrix is singular (dim > n).
@@ -100,14 +100,14 @@ def solve(
     return kernels, means[dim:] - means[:dim] @ kernels
 
 
-def mean_squared_error(moments: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> float:
-    """Returns the mean of (W' x + b - t)^2 over rows and classes, from the rows' moments alone.
+def mean_squared_error(statistics: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> float:
+    """Returns the mean of (W' x + b - t)^2 over rows and classes, from the rows' statistics alone.
 
     Args:
-      moments: float64 (dim + num_classes + 1, dim + num_classes + 1).
+      statistics: float64 (dim + num_classes + 1, dim + num_classes + 1).
       kernel: (dim, num_classes).
       bias: (num_classes,), for features less the origin.
     """
     residual = np.concatenate([kernel, -np.eye(len(bias)), bias[None]])
-    total = np.einsum("ij,ij->", residual, moments @ residual)
-    return float(total / (moments[-1, -1] * len(bias)))
+    total = np.einsum("ij,ij->", residual, statistics @ residual)
+    return float(total / (statistics[-1, -1] * len(bias)))

@@ -26,7 +26,7 @@ from stages.library.heads.scaling import standardization
 from stages.library.scoring import metrics
 from stages.library.scoring.probabilities import softmax
 
-CHOOSES = False
+TUNES = False
 DEVIATION = 1 / 3
 BLAS_THREADS = 1  # a batch's products are too small to share out: threads that wait for each other made it slower
 
@@ -83,7 +83,7 @@ def cross_validate(
 
 
 def fit(
-    features: np.ndarray, labels: np.ndarray, num_classes: int, params: Params, seed: int, chosen: dict[str, Any]
+    features: np.ndarray, labels: np.ndarray, num_classes: int, params: Params, seed: int, best_params: dict[str, Any]
 ) -> DenseNetwork:
     """Trains on all rows; cross-validation chose nothing."""
     return DenseNetwork((train(features, labels, num_classes, params, seed),))

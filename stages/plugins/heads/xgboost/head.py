@@ -35,7 +35,7 @@ from stages.plugins.heads.xgboost.boosting_data import Quantiles
 if TYPE_CHECKING:
     import xgboost
 
-CHOOSES = False
+TUNES = False
 BLOCK_ROWS = 4096
 MODEL = "model.ubj"
 
@@ -122,7 +122,7 @@ def cross_validate(
 
 
 def fit(
-    features: np.ndarray, labels: np.ndarray, num_classes: int, params: Params, seed: int, chosen: dict[str, Any]
+    features: np.ndarray, labels: np.ndarray, num_classes: int, params: Params, seed: int, best_params: dict[str, Any]
 ) -> BoostedTrees:
     """Trains on all rows; cross-validation chose nothing."""
     with _quantiles(features, labels, params, threads=0, side_by_side=1) as quantiles:

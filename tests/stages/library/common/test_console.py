@@ -52,7 +52,7 @@ def nobody(monkeypatch):
         shutil.rmtree(folder)
 
 
-def refused(main):
+def rejected(main):
     with pytest.raises(SystemExit) as caught:
         console.run(main)
     return caught.value.code
@@ -69,14 +69,14 @@ def test_what_may_not_be_read_and_what_may_not_be_written_are_told_apart(nobody)
     become()
     denied = "error: Permission denied: "
     file = folder / "file"
-    assert refused(file.read_bytes) == f"{denied}{file}. Let this user read {file}"
-    assert refused(lambda: list((folder / "closed").iterdir())).endswith(f". Let this user read {folder / 'closed'}")
+    assert rejected(file.read_bytes) == f"{denied}{file}. Let this user read {file}"
+    assert rejected(lambda: list((folder / "closed").iterdir())).endswith(f". Let this user read {folder / 'closed'}")
     for name in ("file", "none"):
         inside = folder / "closed" / name
-        assert refused(inside.read_bytes) == f"{denied}{inside}. Let this user read {folder / 'closed'}"
+        assert rejected(inside.read_bytes) == f"{denied}{inside}. Let this user read {folder / 'closed'}"
     new = folder / "open" / "new"
-    assert refused(lambda: new.write_text("x")) == f"{denied}{new}. {console.REMEDIES[errno.EACCES]}"
-    assert refused(new.mkdir) == f"{denied}{new}. {console.REMEDIES[errno.EACCES]}"
+    assert rejected(lambda: new.write_text("x")) == f"{denied}{new}. {console.REMEDIES[errno.EACCES]}"
+    assert rejected(new.mkdir) == f"{denied}{new}. {console.REMEDIES[errno.EACCES]}"
 
 
 def test_a_full_disk_is_one_line_whatever_the_library_makes_of_it():
@@ -109,8 +109,8 @@ def test_a_defect_keeps_its_traceback():
 def test_the_closing_line_says_what_how_long_and_how_fast(capsys, monkeypatch):
     stopwatch = console.Stopwatch()
     monkeypatch.setattr(stopwatch, "seconds", lambda: 2.0)
-    stopwatch.close("fetch", "2,000 pictures", 2000, following="tfrecord")
-    assert capsys.readouterr().out == "fetch: 2,000 pictures; 2.0 s, 1,000 images/s. Next: dvc repro tfrecord\n"
+    stopwatch.close("fetch", "2,000 images", 2000, following="tfrecord")
+    assert capsys.readouterr().out == "fetch: 2,000 images; 2.0 s, 1,000 images/s. Next: dvc repro tfrecord\n"
 
 
 def test_progress_yields_everything():

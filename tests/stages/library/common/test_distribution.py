@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, write_pictures
+from conftest import ROOT, write_images
 
 # Runs a stage as its command does; with two devices TensorFlow is told so before it starts.
 CODE = """
@@ -42,10 +42,10 @@ def values(path):
 
 @pytest.mark.slow
 def test_two_devices_learn_what_one_learns(tmp_path, write_params, run_stage):
-    pictures = write_pictures(tmp_path / "pictures", per_class=30)
+    images = write_images(tmp_path / "images", per_class=30)
     path = write_params(
         dataset__name="folder",
-        dataset__folder=str(pictures),
+        dataset__folder=str(images),
         scratch__input_size_px=16,
         scratch__epochs=2,
         scratch__batch_size=16,

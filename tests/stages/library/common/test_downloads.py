@@ -10,7 +10,7 @@ import pytest
 
 from stages.library.common import downloads
 from stages.library.common.console import UserError
-from stages.library.common.downloads import Patience, RemoteFile, obtain
+from stages.library.common.downloads import RemoteFile, RetryPolicy, obtain
 from tests.misbehaving import (
     CONTENT,
     SHA256,
@@ -28,7 +28,7 @@ from tests.misbehaving import (
     wrong_range,
 )
 
-QUICK = Patience(attempts=3, backoff_seconds=0.01, timeout_seconds=(2, 0.5))
+QUICK = RetryPolicy(attempts=3, backoff_seconds=0.01, timeout_seconds=(2, 0.5))
 
 
 @pytest.fixture
@@ -47,10 +47,10 @@ def leftovers(cache):
 
 
 def test_a_download_is_kept_and_used_again(server, remote, tmp_path):
-    path = obtain(remote, tmp_path / "new" / "cache", patience=QUICK)
+    path = obtain(remote, tmp_path / "new" / "cache", retry_policy=QUICK)
     assert path == tmp_path / "new" / "cache" / "file.bin"
     assert path.read_bytes() == CONTENT
-    assert obtain(remote, path.parent, patience=QUICK) == path
+    assert obtain(remote, path.parent, retry_policy=QUICK) == path
     assert server.requests == [("file.bin", None)]
     assert leftovers(path.parent) == {"file.bin"}
 
@@ -58,32 +58,32 @@ def test_a_download_is_kept_and_used_again(server, remote, tmp_path):
 @pytest.mark.parametrize("published", [{"sha256": SHA256}, {"md5": hashlib.md5(CONTENT).hexdigest()}, {}])
 def test_a_damaged_copy_is_downloaded_anew(server, tmp_path, published):
     remote = RemoteFile("file.bin", (server.url(),), **published)
-    path = obtain(remote, tmp_path, patience=QUICK)
+    path = obtain(remote, tmp_path, retry_policy=QUICK)
     path.write_bytes(CONTENT[:-1] + b"x")
-    assert obtain(remote, tmp_path, patience=QUICK).read_bytes() == CONTENT
+    assert obtain(remote, tmp_path, retry_policy=QUICK).read_bytes() == CONTENT
     assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize("failure", [breaks_off, stalls, hangs_up, status(500), status(503), status(429)])
 def test_passing_failures_are_tried_again(server, remote, tmp_path, failure):
     server.behaviours = [failure, failure, ranged]
-    assert obtain(remote, tmp_path, patience=QUICK).read_bytes() == CONTENT
+    assert obtain(remote, tmp_path, retry_policy=QUICK).read_bytes() == CONTENT
     assert len(server.requests) == 3
 
 
 def test_what_broke_off_is_resumed(server, remote, tmp_path):
     server.behaviours = [breaks_off, ranged]
-    assert obtain(remote, tmp_path, patience=QUICK).read_bytes() == CONTENT
+    assert obtain(remote, tmp_path, retry_policy=QUICK).read_bytes() == CONTENT
     assert server.requests == [("file.bin", None), ("file.bin", "bytes=3000-")]
 
 
 def test_a_later_run_resumes_even_at_another_mirror(server, tmp_path):
     server.behaviours = [breaks_off, status(500), status(500), ranged]
     with pytest.raises(UserError, match=r"HTTP 500"):
-        obtain(RemoteFile("file.bin", (server.url("a"),), len(CONTENT), SHA256), tmp_path, patience=QUICK)
+        obtain(RemoteFile("file.bin", (server.url("a"),), len(CONTENT), SHA256), tmp_path, retry_policy=QUICK)
     assert (tmp_path / "file.bin.partial").read_bytes() == CONTENT[:3000]
     again = RemoteFile("file.bin", (server.url("b"),), len(CONTENT), SHA256)
-    assert obtain(again, tmp_path, patience=QUICK).read_bytes() == CONTENT
+    assert obtain(again, tmp_path, retry_policy=QUICK).read_bytes() == CONTENT
     assert server.requests[-1] == ("b", "bytes=3000-")
 
 
@@ -91,27 +91,27 @@ def test_a_later_run_resumes_even_at_another_mirror(server, tmp_path):
 def test_a_server_that_can_not_resume_makes_it_start_anew(server, remote, tmp_path, behaviours):
     (tmp_path / "file.bin.partial").write_bytes(CONTENT[:1000])
     server.behaviours = list(behaviours)
-    assert obtain(remote, tmp_path, patience=QUICK).read_bytes() == CONTENT
+    assert obtain(remote, tmp_path, retry_policy=QUICK).read_bytes() == CONTENT
     assert [asked for _, asked in server.requests] == ["bytes=1000-", None][: len(behaviours)]
 
 
 def test_a_stale_partial_file_is_found_out_and_downloaded_anew(server, remote, tmp_path):
     (tmp_path / "file.bin.partial").write_bytes(b"x" * 1000)
     server.behaviours = [ranged]
-    assert obtain(remote, tmp_path, patience=QUICK).read_bytes() == CONTENT
+    assert obtain(remote, tmp_path, retry_policy=QUICK).read_bytes() == CONTENT
     assert [asked for _, asked in server.requests] == ["bytes=1000-", None]
 
 
 @pytest.mark.parametrize(("size", "requests"), [(len(CONTENT), 0), (len(CONTENT) + 5, 1)])
 def test_a_complete_partial_file_is_not_asked_for_again_and_a_longer_one_is(server, remote, tmp_path, size, requests):
     (tmp_path / "file.bin.partial").write_bytes((CONTENT + b"x" * 5)[:size])
-    assert obtain(remote, tmp_path, patience=QUICK).read_bytes() == CONTENT
+    assert obtain(remote, tmp_path, retry_policy=QUICK).read_bytes() == CONTENT
     assert server.requests == [("file.bin", None)] * requests
 
 
 def test_nothing_is_resumed_where_no_hash_is_published(server, tmp_path):
     server.behaviours = [breaks_off, whole]
-    assert obtain(RemoteFile("file.bin", (server.url(),)), tmp_path, patience=QUICK).read_bytes() == CONTENT
+    assert obtain(RemoteFile("file.bin", (server.url(),)), tmp_path, retry_policy=QUICK).read_bytes() == CONTENT
     assert server.requests == [("file.bin", None)] * 2
 
 
@@ -128,18 +128,18 @@ def test_nothing_is_resumed_where_no_hash_is_published(server, tmp_path):
 def test_a_lasting_failure_leads_to_the_next_mirror_and_leaves_nothing(server, tmp_path, failure, reason):
     remote = RemoteFile("file.bin", (server.url("first"), server.url("second")), len(CONTENT), SHA256)
     server.behaviours = [failure, ranged]
-    assert obtain(remote, tmp_path, patience=QUICK).read_bytes() == CONTENT
+    assert obtain(remote, tmp_path, retry_policy=QUICK).read_bytes() == CONTENT
     assert server.requests == [("first", None), ("second", None)]
     (tmp_path / "file.bin").unlink()
     server.behaviours = [failure]
     with pytest.raises(UserError, match=f"127.0.0.1: {reason}.*; 127.0.0.1: {reason}"):
-        obtain(remote, tmp_path, patience=QUICK)
+        obtain(remote, tmp_path, retry_policy=QUICK)
     assert leftovers(tmp_path) == set()
 
 
 def test_compression_that_a_server_declares_is_not_undone(server, remote, tmp_path):
     server.behaviours = [declared_as_gzip]
-    assert obtain(remote, tmp_path, patience=QUICK).read_bytes() == CONTENT
+    assert obtain(remote, tmp_path, retry_policy=QUICK).read_bytes() == CONTENT
 
 
 def test_without_network_one_line_says_what_to_do(server, tmp_path):
@@ -157,34 +157,36 @@ def test_a_damaged_copy_is_named_where_no_other_can_be_had(server, remote, tmp_p
     (tmp_path / "file.bin").write_bytes(b"x")
     server.behaviours = [status(404)]
     with pytest.raises(UserError, match=r"the cached copy was removed, for its sha256 is .*; 127.0.0.1: HTTP 404"):
-        obtain(remote, tmp_path, patience=QUICK)
+        obtain(remote, tmp_path, retry_policy=QUICK)
 
 
 def test_a_file_put_there_by_hand_is_used_without_network(tmp_path):
     (tmp_path / "file.bin").write_bytes(CONTENT)
     remote = RemoteFile("file.bin", ("http://127.0.0.1:9/file.bin",), len(CONTENT), SHA256)
-    assert obtain(remote, tmp_path, patience=QUICK) == tmp_path / "file.bin"
+    assert obtain(remote, tmp_path, retry_policy=QUICK) == tmp_path / "file.bin"
 
 
 def test_an_unpublished_hash_is_recorded_and_checked_from_then_on(server, tmp_path, capsys):
     remote = RemoteFile("file.bin", (server.url(),))
-    path = obtain(remote, tmp_path, patience=QUICK)
+    path = obtain(remote, tmp_path, retry_policy=QUICK)
     record = tmp_path / "file.bin.sha256"
     said = f"file.bin: no hash is published; from now on it must be {SHA256} ({record})\n"
     assert capsys.readouterr().out == said
-    assert obtain(remote, tmp_path, patience=QUICK) == path
+    assert obtain(remote, tmp_path, retry_policy=QUICK) == path
     assert capsys.readouterr().out == ""
     assert (tmp_path / "file.bin.sha256").read_text() == f"{SHA256}  file.bin\n"
     path.unlink()
     server.behaviours = [wrong_bytes]
     with pytest.raises(UserError, match=f"not {SHA256} as .*file.bin.sha256 recorded"):
-        obtain(remote, tmp_path, patience=QUICK)
+        obtain(remote, tmp_path, retry_policy=QUICK)
     assert leftovers(tmp_path) == {"file.bin.sha256"}
 
 
 def test_runs_at_the_same_time_download_once(server, remote, tmp_path):
     paths = []
-    runs = [threading.Thread(target=lambda: paths.append(obtain(remote, tmp_path, patience=QUICK))) for _ in range(6)]
+    runs = [
+        threading.Thread(target=lambda: paths.append(obtain(remote, tmp_path, retry_policy=QUICK))) for _ in range(6)
+    ]
     for run in runs:
         run.start()
     for run in runs:
@@ -196,22 +198,22 @@ def test_runs_at_the_same_time_download_once(server, remote, tmp_path):
 def test_a_cache_that_can_not_be_written_is_a_users_error(remote, tmp_path):
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(UserError, match="Set DECANT_CACHE to another folder"):
-        obtain(remote, tmp_path / "cache", patience=QUICK)
+        obtain(remote, tmp_path / "cache", retry_policy=QUICK)
 
 
 def test_a_copy_in_a_cache_that_can_only_be_read_is_verified_and_used(server, remote, tmp_path, monkeypatch):
-    path = obtain(remote, tmp_path, patience=QUICK)
+    path = obtain(remote, tmp_path, retry_policy=QUICK)
 
     def denied(lock):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(lock))
 
     monkeypatch.setattr(downloads, "FileLock", denied)
-    assert obtain(remote, tmp_path, patience=QUICK) == path
+    assert obtain(remote, tmp_path, retry_policy=QUICK) == path
     with pytest.raises(UserError, match=r"can't be used: .*Read-only file system"):
-        obtain(replace(remote, filename="other"), tmp_path, patience=QUICK)
+        obtain(replace(remote, filename="other"), tmp_path, retry_policy=QUICK)
     path.write_bytes(CONTENT[:-1] + b"x")
     with pytest.raises(UserError, match=r"can't be used: .*Read-only file system"):
-        obtain(remote, tmp_path, patience=QUICK)
+        obtain(remote, tmp_path, retry_policy=QUICK)
     assert len(server.requests) == 1
 
 

@@ -35,8 +35,8 @@ METRICS = {
 }
 ON = {"name": "noise", "sha256": "d"}
 MOMENTS = {"mean": 0.9, "std": 0.01}
-FEW_SHOT = {"top1_accuracy": MOMENTS, "mean_class_accuracy": MOMENTS, "num_examples": 9}
-FOUND = ("pictures", "all_pictures", "label_issues", "near_duplicate_pairs", "near_duplicate_pairs_across_splits")
+FEW_SHOT = {"top1_accuracy": MOMENTS, "balanced_accuracy": MOMENTS, "num_examples": 9}
+FOUND = ("images", "all_images", "label_issues", "near_duplicate_pairs", "near_duplicate_pairs_across_splits")
 AUDIT = {**dict.fromkeys(FOUND, 3), "dataset": ON}
 
 
@@ -106,8 +106,8 @@ READERS = {
 
 
 def outcomes(folder, name, document, read):
-    """Reads all variants of a document; returns how many were accepted, how many refused, and what else happened."""
-    accepted, refused, wrong = 0, 0, []
+    """Reads all variants of a document; returns how many were accepted, how many rejected, and what else happened."""
+    accepted, rejected, wrong = 0, 0, []
     variants = [*hostile_documents.files(json.dumps(document)).items()]
     variants += [(kind, text.encode()) for kind, text in hostile_documents.json_variants(document)]
     for kind, content in variants:
@@ -116,36 +116,36 @@ def outcomes(folder, name, document, read):
             read(folder / name)
             accepted += 1
         except UserError as error:
-            refused += 1
+            rejected += 1
             if len(str(error).splitlines()) != 1 or str(folder) not in str(error) or len(str(error)) > 2000:
                 wrong.append((kind, str(error)[:300]))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is counted
             wrong.append((kind, repr(error)[:300]))
-    return accepted, refused, wrong
+    return accepted, rejected, wrong
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_every_variant_is_used_or_refused_in_one_line(tmp_path, name):
+def test_every_variant_is_used_or_rejected_in_one_line(tmp_path, name):
     document, read = READERS[name]
     (tmp_path / name).write_text(json.dumps(document))
     read(tmp_path / name)
-    accepted, refused, wrong = outcomes(tmp_path, name, document, read)
+    accepted, rejected, wrong = outcomes(tmp_path, name, document, read)
     assert wrong == []
-    assert refused > accepted
-    assert refused > 40
+    assert rejected > accepted
+    assert rejected > 40
 
 
 @pytest.mark.parametrize("name", ["head.json", "config.json"])
-def test_every_variant_of_a_heads_files_is_used_or_refused_in_one_line(tmp_path, name):
+def test_every_variant_of_a_heads_files_is_used_or_rejected_in_one_line(tmp_path, name):
     head_folder(tmp_path)
     head(tmp_path / name)
     document = json.loads((tmp_path / name).read_text())
-    accepted, refused, wrong = outcomes(tmp_path, name, document, head)
+    accepted, rejected, wrong = outcomes(tmp_path, name, document, head)
     assert wrong == []
-    assert refused > accepted
+    assert rejected > accepted
 
 
-def test_a_head_whose_files_do_not_belong_together_is_refused(tmp_path):
+def test_a_head_whose_files_do_not_belong_together_is_rejected(tmp_path):
     head_folder(tmp_path)
     for key, value in (("dim", 5), ("features", "pixels"), ("head", "os.path"), ("num_classes", 3)):
         content = json.loads((tmp_path / "head.json").read_text())
@@ -153,11 +153,11 @@ def test_a_head_whose_files_do_not_belong_together_is_refused(tmp_path):
         with pytest.raises(UserError, match=r"Run: dvc repro -f train-heads$"):
             trained_head.load(tmp_path)
         artifacts.write_json(tmp_path / "head.json", content)
-    with pytest.raises(UserError, match="takes 4 features a picture, and its backbone gives 5"):
+    with pytest.raises(UserError, match="takes 4 features an image, and its backbone gives 5"):
         trained_head.load(tmp_path).logits(np.ones((1, 5), np.float16))
 
 
-def test_what_is_no_file_is_refused_and_never_waited_for(tmp_path):
+def test_what_is_no_file_is_rejected_and_never_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "zero").symlink_to("/dev/zero")
     (tmp_path / "loop").symlink_to("loop")

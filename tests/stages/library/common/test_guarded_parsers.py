@@ -15,7 +15,7 @@ PARSERS = {
         "stages/library/common/guarded_files.py": "the guarded reader",
     },
     "ruamel.yaml.YAML": {
-        "app/reference.py": "params.yaml and dvc.yaml of the code whose reference is written",
+        "app/params_docs.py": "params.yaml and dvc.yaml of the code whose reference is written",
         "stages/library/common/guarded_yaml.py": "the guarded reader, which takes the parser's events",
     },
     "h5py.File": {"stages/library/networks/hdf5.py": "the guarded reader, in a process of its own"},

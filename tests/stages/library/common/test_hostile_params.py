@@ -22,7 +22,7 @@ FILES = {kind: content for kind, content in hostile_documents.files(TEXT).items(
 
 
 def one_line(path):
-    """Asserts that a file is refused in one line that names it, quickly."""
+    """Asserts that a file is rejected in one line that names it, quickly."""
     start = time.process_time()
     with pytest.raises(ParamsError) as caught:
         load_params(path)
@@ -53,7 +53,7 @@ def test_a_device_and_a_folder_are_one_line(tmp_path):
     one_line(tmp_path / "folder")
 
 
-def test_bombs_are_refused_before_they_grow(tmp_path):
+def test_bombs_are_rejected_before_they_grow(tmp_path):
     bombs = [kind for kind in KINDS if "bomb" in kind]
     for kind in bombs:
         (tmp_path / f"{kind}.yaml").write_text(KINDS[kind], encoding="utf-8")

@@ -63,22 +63,22 @@ def test_what_a_remote_store_raises_becomes_one_line(monkeypatch, operation):
     class NoCredentialsError(Exception):  # as of boto, whose errors are no OSError
         pass
 
-    def refuse(*_, **__):
+    def reject(*_, **__):
         raise NoCredentialsError("Unable to locate credentials")
 
-    monkeypatch.setenv("DECANT_STORE", "memory://bucket/refused")
+    monkeypatch.setenv("DECANT_STORE", "memory://bucket/rejected")
     root = store_location.root()
-    monkeypatch.setattr(type(root), "glob", refuse)
-    monkeypatch.setattr(store_location, "write", refuse)
-    with pytest.raises(UserError, match=r"`DECANT_STORE` can't be used \(Unable to locate credentials\).*refused"):
+    monkeypatch.setattr(type(root), "glob", reject)
+    monkeypatch.setattr(store_location, "write", reject)
+    with pytest.raises(UserError, match=r"`DECANT_STORE` can't be used \(Unable to locate credentials\).*rejected"):
         operation(FeatureStore(root / "x", {}, 4, 2))
 
 
 def test_a_full_disk_is_no_matter_of_a_remote_store(monkeypatch, tmp_path):
-    def refuse(*_):
+    def reject(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store_location, "write", refuse)
+    monkeypatch.setattr(store_location, "write", reject)
     with pytest.raises(OSError, match="No space left"):
         FeatureStore(tmp_path / "x", {}, 4, 2).put(ROWS, "digits")
 
@@ -93,12 +93,12 @@ def test_the_program_shows_and_prunes_it(root, monkeypatch, capsys):
     made(root, "large")
     run(monkeypatch)
     shown = capsys.readouterr().out
-    assert f"{root}: 6 pictures" in shown
+    assert f"{root}: 6 images" in shown
     with pytest.raises(SystemExit, match="0"):
         run(monkeypatch, "verify")
     run(monkeypatch, "prune", "--backbone", "tiny")
     run(monkeypatch)
-    assert f"{root}: 3 pictures" in capsys.readouterr().out
+    assert f"{root}: 3 images" in capsys.readouterr().out
     run(monkeypatch, "prune", "--all")
     assert not list(root.glob("*/*"))
 

@@ -103,7 +103,7 @@ def test_progress_and_spinners_show_names_escaped(monkeypatch):
 @pytest.mark.parametrize("output", predict.OUTPUTS)
 def test_all_outputs_of_predict_are_escaped(output, capsys):
     found = [Prediction(name, ((name, 0.5), ("=1+1", 0.25))) for name in HOSTILE]
-    found += [Prediction(name, error="not a picture") for name in HOSTILE]
+    found += [Prediction(name, error="not an image") for name in HOSTILE]
     predict.OUTPUTS[output](predict.counted(found, [0, 0]))
     out, err = capsys.readouterr()
     assert steering(out) == steering(err) == []
@@ -179,5 +179,5 @@ def test_what_lies_beside_an_exported_file_prints_names_escaped(path):
     assert [steering(scope["printable"](name)) for name in HOSTILE] == [[]] * len(HOSTILE)
     assert scope["printable"]("猫 1") == "猫 1"
     printed = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "print"]
-    assert all(ast.unparse(node).startswith("print(printable(picture), ") for node in printed)
+    assert all(ast.unparse(node).startswith("print(printable(image), ") for node in printed)
     assert "printable(LABELS[label])" in ast.unparse(tree)

@@ -1,4 +1,4 @@
-"""Hand-made predictions with known metrics, tables and pictures."""
+"""Hand-made predictions with known metrics, tables and images."""
 
 import csv
 import hashlib
@@ -48,7 +48,7 @@ def test_metrics_are_those_computed_by_hand(known):
     assert numbers == {
         "top1_accuracy": 0.8,
         "top5_accuracy": 1.0,
-        "mean_class_accuracy": round((3 / 4 + 2 / 3 + 3 / 3) / 3, 6),
+        "balanced_accuracy": round((3 / 4 + 2 / 3 + 3 / 3) / 3, 6),
         # F1 = 2 TP / (2 TP + FP + FN): cat 6/7, dog 4/6, emu 6/7.
         "macro_f1": round((6 / 7 + 4 / 6 + 6 / 7) / 3, 6),
         "log_loss": pytest.approx(-(8 * np.log(0.9) + 2 * np.log(0.05)) / 10, abs=2e-6),
@@ -65,7 +65,7 @@ def test_metrics_are_those_computed_by_hand(known):
 def test_the_interval_is_that_of_the_samples_and_the_seed_of_params(samples, seed):
     labels = np.random.default_rng(1).integers(0, 3, 60)
     logits = evaluated.noisy_logits(labels, 3, accuracy=0.7)
-    params = Params(bootstrap_samples=samples, pictures=1, seed=seed)
+    params = Params(bootstrap_samples=samples, images=1, seed=seed)
     keys = np.array([f"{number:064x}" for number in range(60)], object)
     numbers = measure(Predictions(keys, labels, logits, tuple(CLASSES)), params)
     low, high = metrics.bootstrap_interval(logits.argmax(axis=1) == labels, samples, seed)
@@ -90,9 +90,7 @@ def test_metrics_agree_with_scikit_learn(tmp_path):
     numbers = evaluated.evaluate(tmp_path, NAME, list("abcdefg"), labels, logits)
     predicted = logits.argmax(axis=1)
     assert numbers["top1_accuracy"] == pytest.approx(reference.accuracy_score(labels, predicted), abs=1e-6)
-    assert numbers["mean_class_accuracy"] == pytest.approx(
-        reference.balanced_accuracy_score(labels, predicted), abs=1e-6
-    )
+    assert numbers["balanced_accuracy"] == pytest.approx(reference.balanced_accuracy_score(labels, predicted), abs=1e-6)
     assert numbers["macro_f1"] == pytest.approx(reference.f1_score(labels, predicted, average="macro"), abs=1e-6)
     assert numbers["top5_accuracy"] == pytest.approx(reference.top_k_accuracy_score(labels, logits, k=5), abs=1e-6)
     probabilities = softmax(logits).astype(np.float64)
@@ -151,7 +149,7 @@ def test_class_and_reliability_tables(known):
     assert (float(only["accuracy"]), int(only["examples"])) == (0.8, 10)
 
 
-def test_a_class_without_test_pictures_is_in_no_table(tmp_path):
+def test_a_class_without_test_images_is_in_no_table(tmp_path):
     evaluated.evaluate(tmp_path, NAME, [*CLASSES, "fox"], LABELS, sure_logits(PREDICTED, num_classes=4))
     assert [row["class"] for row in read_csv(tmp_path / "evaluation" / NAME / "per_class.csv")] == CLASSES
 
@@ -191,15 +189,15 @@ def test_evaluating_twice_gives_the_same_bytes(known, tmp_path):
     assert contents.of(figures) == before
 
 
-def test_pictures_exist_with_and_without_mistakes(known, tmp_path):
+def test_images_exist_with_and_without_mistakes(known, tmp_path):
     _, figures = known
     heights = {}
     for name in ("predictions", "mistakes"):
-        with Image.open(figures / f"{name}.png", formats=("PNG",)) as picture:
-            heights[name] = picture.height
+        with Image.open(figures / f"{name}.png", formats=("PNG",)) as image:
+            heights[name] = image.height
     evaluated.evaluate(tmp_path, "perfect", CLASSES, LABELS, sure_logits(LABELS))
-    with Image.open(tmp_path / "evaluation" / "perfect" / "mistakes.png", formats=("PNG",)) as picture:
-        assert picture.height < heights["mistakes"] < heights["predictions"]  # 0, 2 and 4 cards
+    with Image.open(tmp_path / "evaluation" / "perfect" / "mistakes.png", formats=("PNG",)) as image:
+        assert image.height < heights["mistakes"] < heights["predictions"]  # 0, 2 and 4 cards
 
 
 def test_the_most_confident_mistakes_come_first(tmp_path, monkeypatch):
@@ -224,7 +222,7 @@ def reevaluate(tmp_path, keys, logits, classes):
     write_evaluation(model, predictions, tmp_path / "tfrecord", evaluated.PARAMS, *out)
 
 
-def test_what_does_not_belong_together_is_refused(known, tmp_path):
+def test_what_does_not_belong_together_is_rejected(known, tmp_path):
     keys = pq.read_table(known[1] / "predictions.parquet")["key"].to_numpy()
     logits = sure_logits(PREDICTED)
     shards = tmp_path / "tfrecord"
@@ -234,7 +232,7 @@ def test_what_does_not_belong_together_is_refused(known, tmp_path):
     for arguments, message in (
         (
             (keys, broken, CLASSES),
-            "^the model gives NaN or infinite logits for 2 test pictures: its training diverged$",
+            "^the model gives NaN or infinite logits for 2 test images: its training diverged$",
         ),
         (
             (keys, logits, ["cat", "dog", "fox"]),
@@ -242,7 +240,7 @@ def test_what_does_not_belong_together_is_refused(known, tmp_path):
         ),
         (
             (keys[::-1], logits, CLASSES),
-            rf"^the predictions are of other test pictures than {shards} holds\. Run: dvc repro$",
+            rf"^the predictions are of other test images than {shards} holds\. Run: dvc repro$",
         ),
     ):
         with pytest.raises(UserError, match=message):

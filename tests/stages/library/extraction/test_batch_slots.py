@@ -22,7 +22,7 @@ def test_the_slot_is_the_keys_first_eight_digits_modulo_the_batch_size():
 
 
 @given(st.sets(st.integers(0, 10_000), min_size=1, max_size=80), st.integers(1, 9), st.data())
-def test_every_picture_once_and_in_its_slot_whatever_the_others_are(names, batch_size, data):
+def test_every_image_once_and_in_its_slot_whatever_the_others_are(names, batch_size, data):
     names = sorted(names)
     batches = batch_slots.schedule(keys(*names), batch_size)
     assert sorted(batches[batches >= 0]) == list(range(len(names)))

@@ -1,4 +1,4 @@
-"""Blocks of pictures have the pixels that each of them has by itself, bit for bit."""
+"""Blocks of images have the pixels that each of them has by itself, bit for bit."""
 
 import io
 import subprocess

@@ -22,7 +22,7 @@ from stages.library.extraction.engine import Resources
 from stages.library.extraction.engines import ray
 from stages.library.records import tfrecord
 
-PICTURES = 64
+IMAGES = 64
 SMALL = {"input_size_px": 64, "batch_size": 4}
 
 
@@ -30,7 +30,7 @@ SMALL = {"input_size_px": 64, "batch_size": 4}
 def shards(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfrecord")
     rng = np.random.default_rng(1)
-    for split, count in (("train", PICTURES - 8), ("validation", 4), ("test", 4)):
+    for split, count in (("train", IMAGES - 8), ("validation", 4), ("test", 4)):
         (path,) = tfrecord.shard_paths(folder, split, 1)
         tfrecord.write_shard(path, [insects.record(rng) for _ in range(count)])
     artifacts.write_json(folder / "dataset.json", insects.DATASET)
@@ -73,7 +73,7 @@ def local(shards, tmp_path_factory):
     section = YAML(typ="safe").load((Path(__file__).parents[4] / "params.yaml").read_text())["extract"] | SMALL
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         done = pool.submit(extract_alone, section, shards, folder / "out", folder / "cache").result()
-    assert done.computed == PICTURES
+    assert done.computed == IMAGES
     return folder / "out"
 
 
@@ -81,7 +81,7 @@ def local(shards, tmp_path_factory):
 def test_ray_gives_the_bytes_of_the_local_engine(default_params, shards, local, cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(feature_parts, "ROWS_PER_PART", 8)
     monkeypatch.setenv("DECANT_CACHE", str(tmp_path / "other"))
-    assert extract(default_params, shards, tmp_path / "ray", engine="ray").computed == PICTURES
+    assert extract(default_params, shards, tmp_path / "ray", engine="ray").computed == IMAGES
     assert contents.of(local) == contents.of(tmp_path / "ray")
     assert len(list((tmp_path / "other").glob("features/*/*.parquet"))) > 2
 
@@ -114,7 +114,7 @@ def test_an_actor_killed_in_mid_run_loses_nothing(default_params, shards, local,
 
     killer = threading.Thread(target=kill_after_the_first_part, daemon=True)
     killer.start()
-    assert extract(default_params, shards, tmp_path / "ray", engine="ray").computed == PICTURES
+    assert extract(default_params, shards, tmp_path / "ray", engine="ray").computed == IMAGES
     killer.join()
     assert killed
     assert contents.of(local) == contents.of(tmp_path / "ray")

@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[4]
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
-    """Seventeen pictures in nine shards, some of them empty; JPEG and PNG, colour and grey, of several sizes."""
+    """Seventeen images in nine shards, some of them empty; JPEG and PNG, colour and grey, of several sizes."""
     folder = tmp_path_factory.mktemp("tfrecord")
     rng = np.random.default_rng(0)
     for split, counts in COUNTS.items():
@@ -137,11 +137,11 @@ def test_blocks_of_rows_do_not_follow_the_batches(shards, tmp_path, monkeypatch)
     assert [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)] == [3, 3, 1]
 
 
-@pytest.mark.parametrize(("pictures", "size_bytes"), [(1, 1 << 24), (10, 1 << 24), (64, 1)])
+@pytest.mark.parametrize(("images", "size_bytes"), [(1, 1 << 24), (10, 1 << 24), (64, 1)])
 def test_how_many_batches_are_prepared_at_once_changes_nothing(
-    shards, extracted, tmp_path, monkeypatch, pictures, size_bytes
+    shards, extracted, tmp_path, monkeypatch, images, size_bytes
 ):
-    monkeypatch.setattr(worker, "PICTURES_AT_ONCE", pictures)
+    monkeypatch.setattr(worker, "IMAGES_AT_ONCE", images)
     monkeypatch.setattr(worker, "BYTES_AT_ONCE", size_bytes)
     assert extract(insects.options(5), shards, tmp_path).computed == 17
     assert contents.of(tmp_path) == contents.of(extracted)
@@ -161,7 +161,7 @@ def test_a_killed_run_goes_on_where_it_was_with_the_bytes_of_an_undisturbed_one(
     shards, extracted, tmp_path, monkeypatch, rows_per_part
 ):
     monkeypatch.setattr(feature_parts, "ROWS_PER_PART", rows_per_part)
-    monkeypatch.setattr(worker, "PICTURES_AT_ONCE", 1)
+    monkeypatch.setattr(worker, "IMAGES_AT_ONCE", 1)
     put, left = FeatureStore.put, 2
 
     def killed(self, rows, dataset):
@@ -187,7 +187,7 @@ def test_a_killed_run_goes_on_where_it_was_with_the_bytes_of_an_undisturbed_one(
 @pytest.mark.parametrize("place", [0.5, -1])  # within the features, and at the end, so that no key can be read
 def test_a_damaged_part_is_computed_again(shards, extracted, tmp_path, monkeypatch, place):
     monkeypatch.setattr(feature_parts, "ROWS_PER_PART", 5)
-    monkeypatch.setattr(worker, "PICTURES_AT_ONCE", 1)
+    monkeypatch.setattr(worker, "IMAGES_AT_ONCE", 1)
     extract(insects.options(5), shards, tmp_path / "first")
     part = sorted(store_location.root().glob("*/*.parquet"))[1]
     damaged = bytearray(part.read_bytes())
@@ -215,7 +215,7 @@ def test_other_splits_and_other_classes_compute_nothing(shards, extracted, tmp_p
     assert set(ours.labels) == {0}
 
 
-def test_int8_is_calibrated_on_training_pictures_in_whatever_order(shards):
+def test_int8_is_calibrated_on_training_images_in_whatever_order(shards):
     paths = [path for split in SPLITS for path in tfrecord.find_shards(shards, split)]
     index = record_index.build(paths)
     training = set(index.keys[:11].tolist())
@@ -240,14 +240,14 @@ def test_int8_features_are_features_of_their_own(shards, extracted, tmp_path):
     ours, others = (cache.load(folder, SPLITS, "logits") for folder in (tmp_path / "first", extracted))
     assert ours.source.fingerprint != others.source.fingerprint
     correlation = np.corrcoef(ours.values.ravel().astype(float), others.values.ravel().astype(float))[0, 1]
-    assert 0.7 < correlation < 1  # four pictures of 32 px are few to calibrate on
+    assert 0.7 < correlation < 1  # four images of 32 px are few to calibrate on
 
 
 def test_what_was_computed_here_is_not_read_again(shards, tmp_path, monkeypatch):
-    def refuse(self, parts):
+    def reject(self, parts):
         raise AssertionError(parts)
 
-    monkeypatch.setattr(FeatureStore, "read", refuse)
+    monkeypatch.setattr(FeatureStore, "read", reject)
     assert extract(insects.options(5), shards, tmp_path).computed
 
 
@@ -271,7 +271,7 @@ def damaged(shards, folder, change):
     return folder
 
 
-def test_damaged_shards_are_refused(shards, tmp_path):
+def test_damaged_shards_are_rejected(shards, tmp_path):
     def flipped(content):
         content[200] ^= 1
         return content

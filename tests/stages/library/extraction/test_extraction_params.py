@@ -41,7 +41,7 @@ def test_the_fingerprint_changes_with_all_that_it_covers_and_with_nothing_else(m
         identity(runtime="openvino"),
         identity(calibration="c"),
     }
-    for module, name in ((preprocessing, "DESCRIPTION"), (runtimes, "TAPPED"), (cache, "DTYPE")):
+    for module, name in ((preprocessing, "DESCRIPTION"), (runtimes, "FORWARD_OUTPUTS"), (cache, "DTYPE")):
         with monkeypatch.context() as changed:
             changed.setattr(module, name, "other")
             others.add(identity())
@@ -50,7 +50,7 @@ def test_the_fingerprint_changes_with_all_that_it_covers_and_with_nothing_else(m
 
 
 @pytest.mark.parametrize(("size_px", "expected"), [(32, 8), (96, 8), (128, 8), (129, 4), (160, 4), (224, 2), (299, 2)])
-def test_batches_are_smaller_the_larger_the_pictures(size_px, expected):
+def test_batches_are_smaller_the_larger_the_images(size_px, expected):
     assert extraction.batch_size(insects.options(None), size_px) == expected
     assert extraction.batch_size(insects.options(64), size_px) == 64
 

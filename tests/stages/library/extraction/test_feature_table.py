@@ -26,7 +26,7 @@ def rows(*numbers):
 
 @pytest.fixture
 def table(tmp_path):
-    """Pictures 7 3 | | 3 5 9: number 3 stands twice."""
+    """Images 7 3 | | 3 5 9: number 3 stands twice."""
     names = "train-00000-of-00001", "validation-00000-of-00001", "test-00000-of-00001"
     index = RecordIndex(
         tuple(Path(f"{name}.tfrecord") for name in names),
@@ -41,7 +41,7 @@ def table(tmp_path):
     assert not (tmp_path / "rows.partial").exists()
 
 
-def test_of_equal_pictures_one_is_missing_and_both_are_filled(table):
+def test_of_equal_images_one_is_missing_and_both_are_filled(table):
     np.testing.assert_array_equal(table.missing(keys()), [0, 1, 3, 4])
     np.testing.assert_array_equal(table.missing(keys(9, 100, 3)), [0, 3])
     table.fill([rows(3)])

@@ -78,7 +78,7 @@ def test_each_part_of_what_features_depend_on_changes_their_fingerprint(monkeypa
     ]
     for module, name, value in (
         (preprocessing, "DESCRIPTION", "other ops"),
-        (runtimes, "TAPPED", ("bottleneck",)),
+        (runtimes, "FORWARD_OUTPUTS", ("bottleneck",)),
         (cache, "DTYPE", "float32"),
         (extraction_code, "version", lambda package: "0"),
         (extraction_code, "version", lambda package: "1"),
@@ -105,7 +105,7 @@ def test_the_covered_content_is_what_the_store_shows():
         "runtime": "tensorflow",
         "plan": {"size_px": 32, "batch_size": 4, "flip": False, "precision": "float32"},
         "calibration": "s",
-        "tapped": ("bottleneck", "logits"),
+        "forward_outputs": ("bottleneck", "logits"),
         "dtype": "float16",
     }
     assert extraction.covered(*BASE[:5])["calibration"] == ""
@@ -182,20 +182,20 @@ def test_canonical_json_is_the_same_for_the_same_value_alone(ours, theirs):
 
 
 NAMES = st.text(st.sampled_from('ab\n"\udce9\udcea ['), min_size=1, max_size=4)
-PICTURES = st.lists(st.tuples(st.sampled_from(["train", "test"]), st.sampled_from("xyz"), NAMES), max_size=4)
+IMAGES = st.lists(st.tuples(st.sampled_from(["train", "test"]), st.sampled_from("xyz"), NAMES), max_size=4)
 
 
-def content_sha256(pictures):
+def content_sha256(images):
     summary = dataset_summary.Summary()
-    for number, (split, key, text) in enumerate(pictures):
+    for number, (split, key, text) in enumerate(images):
         record = Record(key, b"", "png", 2, 3, 0, text, f"{number}.png")
         summary.add(split, record, Values(number, number, 6 * number, 6))
-    return summary.content("any", len(pictures))["content_sha256"]
+    return summary.content("any", len(images))["content_sha256"]
 
 
 @settings(max_examples=200)
-@given(PICTURES.filter(len), PICTURES.filter(len))
-def test_data_sets_share_a_hash_only_with_the_same_pictures_in_the_same_splits_and_classes(ours, theirs):
+@given(IMAGES.filter(len), IMAGES.filter(len))
+def test_data_sets_share_a_hash_only_with_the_same_images_in_the_same_splits_and_classes(ours, theirs):
     assert (content_sha256(ours) == content_sha256(theirs)) == (sorted(ours) == sorted(theirs))
     assert content_sha256(ours[::-1]) == content_sha256(ours)
 

@@ -1,4 +1,4 @@
-"""The way of pictures to a GPU. None is needed: a second logical CPU stands for it, or the first one."""
+"""The way of images to a GPU. None is needed: a second logical CPU stands for it, or the first one."""
 
 import io
 import subprocess
@@ -50,7 +50,7 @@ def test_the_pixels_are_those_of_the_cpu(serialized, resize, tolerance, crop):
     np.testing.assert_allclose(pixels, on_the_cpu(serialized, preparation), rtol=0, atol=tolerance)
 
 
-def test_a_picture_has_the_same_bits_in_any_company(serialized):
+def test_an_image_has_the_same_bits_in_any_company(serialized):
     block = gpu_pixels.block(Preprocessing(32), CPU)
     alone = np.concatenate([block([record]) for record in serialized])
     np.testing.assert_array_equal(block(serialized), alone)
@@ -58,7 +58,7 @@ def test_a_picture_has_the_same_bits_in_any_company(serialized):
 
 
 @pytest.mark.parametrize("limit", [0, 1000, 400])
-def test_large_pictures_are_resized_on_the_cpu_and_the_others_keep_their_bits(serialized, limit, monkeypatch):
+def test_large_images_are_resized_on_the_cpu_and_the_others_keep_their_bits(serialized, limit, monkeypatch):
     preparation = Preprocessing(32)
     small = gpu_pixels.block(preparation, CPU)(serialized).numpy()
     monkeypatch.setattr(gpu_pixels, "MAX_PIXELS", limit)

@@ -1,4 +1,4 @@
-"""Resizing pictures of many sizes at once, against closed forms, exact arithmetic and TensorFlow's own op."""
+"""Resizing images of many sizes at once, against closed forms, exact arithmetic and TensorFlow's own op."""
 
 import numpy as np
 import pytest
@@ -10,15 +10,15 @@ from stages.library.records import preprocessing
 from stages.library.records.preprocessing import Preprocessing
 
 
-def resized(pictures, side):
-    flat = np.concatenate([picture.ravel() for picture in pictures])
-    heights, widths = (np.array([picture.shape[axis] for picture in pictures], np.int32) for axis in (0, 1))
+def resized(images, side):
+    flat = np.concatenate([image.ravel() for image in images])
+    heights, widths = (np.array([image.shape[axis] for image in images], np.int32) for axis in (0, 1))
     return resampling.resize(flat, heights, widths, side).numpy()
 
 
-def exact(picture, side):
+def exact(image, side):
     """The same sums in float64, along one axis after the other."""
-    values = picture.astype(np.float64)
+    values = image.astype(np.float64)
     for axis in (0, 1):
         length = values.shape[axis]
         scale = length / side
@@ -30,22 +30,22 @@ def exact(picture, side):
 
 
 def test_shrinking_averages_under_a_triangle():
-    picture = np.broadcast_to(np.array([10, 20, 40, 80], np.uint8)[None, :, None], (4, 4, 3))
+    image = np.broadcast_to(np.array([10, 20, 40, 80], np.uint8)[None, :, None], (4, 4, 3))
     # A triangle of half-width 2 around 0.5: the pixels 0, 1, 2 lie 0.5, 0.5, 1.5 away and weigh 3/4, 3/4, 1/4.
     left, right = (0.75 * 10 + 0.75 * 20 + 0.25 * 40) / 1.75, (0.25 * 20 + 0.75 * 40 + 0.75 * 80) / 1.75
     expected = np.broadcast_to(np.array([left, right])[None, :, None], (2, 2, 3))
-    np.testing.assert_allclose(resized([picture], 2)[0], expected, rtol=1e-6)
+    np.testing.assert_allclose(resized([image], 2)[0], expected, rtol=1e-6)
 
 
 def test_enlarging_is_bilinear_between_pixel_centres():
-    picture = np.broadcast_to(np.array([0, 100], np.uint8)[:, None, None], (2, 2, 3))
+    image = np.broadcast_to(np.array([0, 100], np.uint8)[:, None, None], (2, 2, 3))
     expected = np.broadcast_to(np.array([0, 25, 75, 100])[:, None, None], (4, 4, 3))
-    np.testing.assert_allclose(resized([picture], 4)[0], expected, atol=1e-5)
+    np.testing.assert_allclose(resized([image], 4)[0], expected, atol=1e-5)
 
 
 def test_resizing_to_its_own_size_changes_nothing():
-    picture = np.random.default_rng(0).integers(0, 256, (6, 6, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(resized([picture], 6)[0], picture)
+    image = np.random.default_rng(0).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(resized([image], 6)[0], image)
 
 
 @settings(deadline=None, max_examples=40)
@@ -54,20 +54,18 @@ def test_resizing_to_its_own_size_changes_nothing():
     st.integers(1, 40),
     st.integers(0, 100),
 )
-def test_pictures_of_any_sizes_are_resized_exactly_and_each_as_if_it_were_alone(sizes, side, seed):
+def test_images_of_any_sizes_are_resized_exactly_and_each_as_if_it_were_alone(sizes, side, seed):
     rng = np.random.default_rng(seed)
-    pictures = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
-    together = resized(pictures, side)
+    images = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
+    together = resized(images, side)
     assert together.shape == (len(sizes), side, side, 3)
     assert together.dtype == np.float32
-    for picture, result in zip(pictures, together, strict=True):
-        np.testing.assert_allclose(result, exact(picture, side), atol=2e-3)
-        np.testing.assert_array_equal(result, resized([picture], side)[0])
+    for image, result in zip(images, together, strict=True):
+        np.testing.assert_allclose(result, exact(image, side), atol=2e-3)
+        np.testing.assert_array_equal(result, resized([image], side)[0])
 
 
 @pytest.mark.parametrize("size", [(375, 500), (50, 200), (300, 28), (28, 28), (2, 1500)])
 def test_it_is_the_op_that_the_cpu_uses(size):
-    picture = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
-    np.testing.assert_allclose(
-        resized([picture], 96)[0], preprocessing.fit(picture, Preprocessing(96)).numpy(), atol=0.005
-    )
+    image = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
+    np.testing.assert_allclose(resized([image], 96)[0], preprocessing.fit(image, Preprocessing(96)).numpy(), atol=0.005)

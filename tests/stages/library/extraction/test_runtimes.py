@@ -34,7 +34,7 @@ def compiled(lite0):
 
 
 def expected(model, views):
-    return [np.mean([model(view, training=False)[name] for view in views], axis=0) for name in runtimes.TAPPED]
+    return [np.mean([model(view, training=False)[name] for view in views], axis=0) for name in runtimes.FORWARD_OUTPUTS]
 
 
 @pytest.mark.parametrize("name", NAMES)

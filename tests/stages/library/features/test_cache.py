@@ -171,13 +171,13 @@ def test_no_flipped_bit_is_taken_for_features(tmp_path):
     folder = tmp_path / "b"
     write(folder, "train", 3)
     path, expected = folder / "train-00002-of-00003.parquet", cache.load(folder, ["train"], "joined")
-    whole, refused = path.read_bytes(), 0
+    whole, rejected = path.read_bytes(), 0
     for place in range(0, len(whole), 3):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
         try:
             found = cache.load(folder, ["train"], "joined")
         except UserError:
-            refused += 1
+            rejected += 1
             continue
         # A bit that says nothing of the features, as in a statistic.
         assert (found.source, found.keys.tolist(), found.labels.tolist()) == (
@@ -186,7 +186,7 @@ def test_no_flipped_bit_is_taken_for_features(tmp_path):
             expected.labels.tolist(),
         )
         np.testing.assert_array_equal(found.values, expected.values)
-    assert refused > len(whole) / 6
+    assert rejected > len(whole) / 6
 
 
 def test_a_shard_of_another_numbering_is_missed_and_named(tmp_path):
@@ -212,7 +212,7 @@ def test_a_width_that_the_file_is_too_short_for_takes_no_memory(tmp_path):
         cache.load(tmp_path, ["train"], "bottleneck")
 
 
-def test_a_footer_on_which_pyarrow_ends_its_process_is_refused(tmp_path):
+def test_a_footer_on_which_pyarrow_ends_its_process_is_rejected(tmp_path):
     """pyarrow's metadata of a column aborts on it; checks.fuzz found such a footer in 1.3 million variants."""
     whole, damaged = b"\x3c\x16\x0a\x19\x06\x19", b"\x3c\x16\x0a\x19\x26\x19"  # the histogram of a column's nesting
     path = tmp_path / "train-00000-of-00001.parquet"

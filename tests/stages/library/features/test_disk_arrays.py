@@ -56,7 +56,7 @@ def trained(name, folder):
     features = (rng.random((200, 40)) ** 3 + np.eye(40)[labels]).astype(np.float16)
     result = module.cross_validate(features, labels, 3, np.arange(200) % 4, chosen, 1)
     folder.mkdir()
-    module.fit(features, labels, 3, chosen, 1, result.chosen).save(folder)
+    module.fit(features, labels, 3, chosen, 1, result.best_params).save(folder)
     return result.logits, result.curve, contents.of(folder)
 
 

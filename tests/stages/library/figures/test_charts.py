@@ -29,7 +29,7 @@ CURVE = [
 
 def numbers(mean, std):
     accuracy: Moments = {"mean": mean, "std": std}
-    return FewShotNumbers(top1_accuracy=accuracy, mean_class_accuracy=accuracy, num_examples=9)
+    return FewShotNumbers(top1_accuracy=accuracy, balanced_accuracy=accuracy, num_examples=9)
 
 
 FEW_SHOT = [
@@ -69,8 +69,8 @@ def test_charts_are_the_same_bytes_whatever_the_settings(name):
 
 @pytest.mark.parametrize("name", CHARTS)
 def test_charts_show_something(name):
-    with Image.open(io.BytesIO(CHARTS[name]()), formats=("PNG",)) as picture:
-        pixels = np.asarray(picture.convert("RGB"))
+    with Image.open(io.BytesIO(CHARTS[name]()), formats=("PNG",)) as image:
+        pixels = np.asarray(image.convert("RGB"))
     assert min(pixels.shape[:2]) > 200
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10
 
@@ -81,8 +81,8 @@ def test_confusion_shades_by_the_fraction_of_the_actual_class():
 
     def darkest(rows):
         png = charts.confusion([{"actual": a, "predicted": p, "count": n} for a, p, n in rows] + DIAGONAL)
-        with Image.open(io.BytesIO(png), formats=("PNG",)) as picture:
-            return np.asarray(picture.convert("RGB"))
+        with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
+            return np.asarray(image.convert("RGB"))
 
     # More than 20 classes: no numbers are written, so that only the shades are left.
     names = [f"class {index:02d}" for index in range(20)]

@@ -1,4 +1,4 @@
-"""Pictures of pictures and pairs: what is where."""
+"""Images of images and pairs: what is where."""
 
 import numpy as np
 import pytest
@@ -15,8 +15,8 @@ def tile(color, *lines):
 
 
 def centres(path):
-    with Image.open(path, formats=("PNG",)) as picture:
-        pixels = np.asarray(picture.convert("RGB"))
+    with Image.open(path, formats=("PNG",)) as image:
+        pixels = np.asarray(image.convert("RGB"))
     found = {}
     for name, color in COLORS.items():
         rows, columns = np.nonzero((pixels == color).all(axis=2))
@@ -45,8 +45,8 @@ def test_rows_follow_each_other_downwards(tmp_path):
 
 def test_nothing_to_show_is_a_title(tmp_path):
     galleries.write(tmp_path / "g.png", "none found", [])
-    with Image.open(tmp_path / "g.png", formats=("PNG",)) as picture:
-        assert picture.height < 100
+    with Image.open(tmp_path / "g.png", formats=("PNG",)) as image:
+        assert image.height < 100
 
 
 def test_hostile_names_and_the_same_bytes_twice(tmp_path):

@@ -1,4 +1,4 @@
-"""Pictures of pictures: sizes, positions, order, any proportions, the same bytes twice."""
+"""Images of images: sizes, positions, order, any proportions, the same bytes twice."""
 
 import io
 
@@ -22,8 +22,8 @@ def encoded(color, *size):
 
 
 def read(path):
-    with Image.open(path, formats=("PNG",)) as picture:
-        return np.asarray(picture.convert("RGB"))
+    with Image.open(path, formats=("PNG",)) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def test_each_class_has_its_row(tmp_path):
@@ -34,12 +34,12 @@ def test_each_class_has_its_row(tmp_path):
     assert red.sum() == 10 * side**2
     assert green.sum() == 3 * side**2
     assert np.flatnonzero(red.any(axis=1)).max() < np.flatnonzero(green.any(axis=1)).min()
-    # Columns of pictures begin at the same place in every row.
+    # Columns of images begin at the same place in every row.
     assert np.flatnonzero(red.any(axis=0)).min() == np.flatnonzero(green.any(axis=0)).min()
 
 
 @pytest.mark.parametrize(("width", "height"), [(640, 480), (37, 1000), (90, 60)])
-def test_thumbnails_of_jpeg_files_are_those_of_the_whole_picture(width, height):
+def test_thumbnails_of_jpeg_files_are_those_of_the_whole_image(width, height):
     rows, columns = np.mgrid[:height, :width]
     smooth = np.stack([255 * rows / height, 255 * columns / width, np.full(rows.shape, 90)], -1).astype(np.uint8)
     file = io.BytesIO()
@@ -49,7 +49,7 @@ def test_thumbnails_of_jpeg_files_are_those_of_the_whole_picture(width, height):
     assert np.abs(small.astype(int) - expected).max() <= 4
 
 
-def test_no_more_than_ten_pictures_of_a_class_are_taken(tmp_path):
+def test_no_more_than_ten_images_of_a_class_are_taken(tmp_path):
     taken = []
 
     def endless():
@@ -87,7 +87,7 @@ def test_classes_beyond_the_limit_are_counted_not_drawn(tmp_path):
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (1, 500), (500, 1), (300, 200), (33, 47)])
-def test_pictures_keep_their_proportions(height, width):
+def test_images_keep_their_proportions(height, width):
     fitted = thumbnails.fit(plain(RED, height, width), 48)
     assert max(fitted.shape[:2]) == 48
     assert fitted.shape[0] == pytest.approx(48 * height / max(height, width), abs=1)
@@ -95,7 +95,7 @@ def test_pictures_keep_their_proportions(height, width):
     assert (fitted == RED).all()
 
 
-def test_small_pictures_show_their_pixels():
+def test_small_images_show_their_pixels():
     pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
     np.testing.assert_array_equal(thumbnails.fit(pixels, 48), pixels.repeat(6, axis=0).repeat(6, axis=1))
 
@@ -121,7 +121,7 @@ def test_right_and_wrong_differ_in_colour(tmp_path):
     assert has(wrong, "#D55E00")
 
 
-def test_pictures_are_the_same_bytes_twice(tmp_path):
+def test_images_are_the_same_bytes_twice(tmp_path):
     for name in ("a.png", "b.png"):
         mosaics.write_predictions(tmp_path / name, "title", CARDS)
         mosaics.write_samples(tmp_path / f"samples_{name}", {"猫": [encoded(RED)], "dog": [encoded(GREEN)]})

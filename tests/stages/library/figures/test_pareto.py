@@ -1,4 +1,4 @@
-"""Pictures of accuracy against cost: which models stand on the frontier, and that any number of them can be drawn."""
+"""Images of accuracy against cost: which models stand on the frontier, and that any number of them can be drawn."""
 
 import io
 
@@ -24,8 +24,8 @@ def test_the_frontier_by_hand():
 @pytest.mark.parametrize("count", [1, 2, 40])
 def test_any_number_of_models_can_be_drawn(count):
     points = [point(f"backbone/{'x' * 60}{n}$", 0.4 + n / 100, 1 + n, interval=(0.4, 0.9)) for n in range(count)]
-    with Image.open(io.BytesIO(pareto.draw(points, "megabytes", "title")), formats=("PNG",)) as picture:
-        assert np.asarray(picture.convert("L")).std() > 5
+    with Image.open(io.BytesIO(pareto.draw(points, "megabytes", "title")), formats=("PNG",)) as image:
+        assert np.asarray(image.convert("L")).std() > 5
     assert pareto.draw(points, "megabytes", "title") == pareto.draw(points, "megabytes", "title")
 
 
@@ -36,9 +36,9 @@ def test_models_of_the_same_cost_and_accuracy_can_be_drawn():
 
 
 def test_names_stand_near_their_points_and_apart():
-    assert pareto.spread([0.2, 0.5, 0.9]) == [0.2, 0.5, 0.9]
+    assert pareto.dodged([0.2, 0.5, 0.9]) == [0.2, 0.5, 0.9]
     for wanted in ([1.0] * 5, [0.0] * 5, [0.4, 0.41, 0.42, 0.99, 1.0], [0.5] * 40, [0.3]):
-        heights = pareto.spread(wanted)
+        heights = pareto.dodged(wanted)
         gap = min(0.075, 1 / max(len(wanted) - 1, 1))
         assert np.diff(heights).min(initial=1) >= gap - 1e-9
         assert min(heights) >= 0

@@ -18,7 +18,7 @@ def number(seed, purpose, key):
 
 
 def params(count=5, seed=0, **held_out):
-    return Params(folds=count, held_out=held_out, seed=seed, temperature_scaling=True)
+    return Params(folds=count, holdout_fraction=held_out, seed=seed, temperature_scaling=True)
 
 
 @given(st.integers(2, 50), st.integers(0, 2**40))
@@ -40,7 +40,7 @@ def test_other_heads_have_the_folds_that_they_would_have_without_it():
     np.testing.assert_array_equal(without, beside)
 
 
-def test_a_picture_on_the_border_of_the_fraction_is_trained_on(monkeypatch):
+def test_an_image_on_the_border_of_the_fraction_is_trained_on(monkeypatch):
     monkeypatch.setattr(folds, "uniform", lambda key, purpose, seed: 0.25)
     assert folds.assign(KEYS[:2], params(dnn=0.25), "dnn").tolist() == [NEVER, NEVER]
 
@@ -53,6 +53,6 @@ def test_no_keys_have_no_folds():
 
 
 @pytest.mark.parametrize("fractions", [{"rigde": 0.5}, {"ridge": 0.5, "": 0.1}])
-def test_unknown_heads_are_refused(fractions):
+def test_unknown_heads_are_rejected(fractions):
     with pytest.raises(ValueError, match=r"must name heads among .*ridge"):
-        Params(folds=5, held_out=fractions, seed=0, temperature_scaling=True)
+        Params(folds=5, holdout_fraction=fractions, seed=0, temperature_scaling=True)

@@ -1,4 +1,4 @@
-"""Weight files that are damaged or hostile: refused in one line; what the fuzzer found."""
+"""Weight files that are damaged or hostile: rejected in one line; what the fuzzer found."""
 
 import h5py
 import pytest
@@ -13,8 +13,8 @@ def readers():
     return fuzz_readers.readers()
 
 
-def refused(read, content, folder):
-    """Tells whether the bytes are refused; anything but that and acceptance is an error."""
+def rejected(read, content, folder):
+    """Tells whether the bytes are rejected; anything but that and acceptance is an error."""
     try:
         read(content, folder)
     except UserError as error:
@@ -22,25 +22,25 @@ def refused(read, content, folder):
     return False
 
 
-def test_each_flipped_byte_of_a_checkpoint_is_refused_or_read(tmp_path, readers):
+def test_each_flipped_byte_of_a_checkpoint_is_rejected_or_read(tmp_path, readers):
     (tmp_path / "seeds").mkdir()
     for whole in readers["slim"].seeds(tmp_path / "seeds"):
         found = []
         for position in range(0, len(whole), 5):
             damaged = bytearray(whole)
             damaged[position] ^= 0xFF
-            found.append(refused(fuzz_weights.read_slim, bytes(damaged), tmp_path))
+            found.append(rejected(fuzz_weights.read_slim, bytes(damaged), tmp_path))
         assert sum(found) > len(found) / 2
 
 
-def test_a_damaged_directory_of_an_h5_file_is_refused(tmp_path, readers):
+def test_a_damaged_directory_of_an_h5_file_is_rejected(tmp_path, readers):
     (whole,) = readers["keras-h5"].seeds(tmp_path)
     assert whole.count(b"SNOD") > 1
-    assert not refused(fuzz_weights.read_keras, whole, tmp_path)
-    assert refused(fuzz_weights.read_keras, whole.replace(b"SNOD", b"SNOT"), tmp_path)
+    assert not rejected(fuzz_weights.read_keras, whole, tmp_path)
+    assert rejected(fuzz_weights.read_keras, whole.replace(b"SNOD", b"SNOT"), tmp_path)
 
 
-def test_a_heap_in_which_hdf5_goes_round_for_ever_is_refused(tmp_path, readers):
+def test_a_heap_in_which_hdf5_goes_round_for_ever_is_rejected(tmp_path, readers):
     (whole,) = readers["keras-h5"].seeds(tmp_path)
     free = whole.index(b"b/kernel" + bytes(8), whole.index(b"GCOL")) + 8  # the object without a number is free space
     damaged = bytearray(whole)
@@ -49,7 +49,7 @@ def test_a_heap_in_which_hdf5_goes_round_for_ever_is_refused(tmp_path, readers):
         fuzz_weights.read_keras(bytes(damaged), tmp_path)
 
 
-def test_an_attribute_on_which_hdf5_ends_its_process_is_refused(tmp_path, readers):
+def test_an_attribute_on_which_hdf5_ends_its_process_is_rejected(tmp_path, readers):
     (whole,) = readers["keras-h5"].seeds(tmp_path)
     text = whole.index(b"\x19\x01\0\0\x10")  # a type: of variable length, text
     damaged = bytearray(whole)
@@ -58,7 +58,7 @@ def test_an_attribute_on_which_hdf5_ends_its_process_is_refused(tmp_path, reader
         fuzz_weights.read_keras(bytes(damaged), tmp_path)
 
 
-def test_an_h5_file_that_asks_for_much_memory_is_refused(tmp_path):
+def test_an_h5_file_that_asks_for_much_memory_is_rejected(tmp_path):
     with h5py.File(tmp_path / "large.h5", "w") as file:
         file.create_dataset("kernel", (1 << 30,), "f4", chunks=True)  # takes no room in the file
     with pytest.raises(ValueError, match=r"an array has 4294967296 bytes$"):

@@ -168,7 +168,7 @@ def test_a_classifier_may_be_a_1x1_convolution(tmp_path, model):
         ({"Net/Logits/Logits/biases": np.zeros(7)}, r"Logits/biases .* shape \(7,\) in Keras\. Received: \(6,\)$"),
     ],
 )
-def test_other_names_and_shapes_are_refused(tmp_path, model, changes, message):
+def test_other_names_and_shapes_are_rejected(tmp_path, model, changes, message):
     variables = {name: value for name, value in (VARIABLES | changes).items() if value is not None}
     path = write_first_format(tmp_path / "net.ckpt", variables)
     with pytest.raises(UserError, match=f"^{path} {message}" if message.startswith(("lacks", "has")) else message):
@@ -176,7 +176,7 @@ def test_other_names_and_shapes_are_refused(tmp_path, model, changes, message):
 
 
 @pytest.mark.parametrize("name", ["garbage.ckpt", "garbage.tar.gz", "garbage.index", "empty.ckpt", "absent.ckpt", "."])
-def test_what_is_no_checkpoint_is_refused(tmp_path, name):
+def test_what_is_no_checkpoint_is_rejected(tmp_path, name):
     for kind, content in (("garbage", b"no checkpoint at all" * 99), ("empty", b"")):
         if name.startswith(kind):
             (tmp_path / name).write_bytes(content)
@@ -186,14 +186,14 @@ def test_what_is_no_checkpoint_is_refused(tmp_path, name):
 
 @pytest.mark.parametrize("keep", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("write", [first_format_in_archive, first_format_among_wildcards, second_format])
-def test_truncated_files_are_refused(tmp_path, write, keep):
+def test_truncated_files_are_rejected(tmp_path, write, keep):
     path = write(tmp_path, VARIABLES)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
     with pytest.raises(UserError, match="must "):
         slim_checkpoint.read(path)
 
 
-def test_a_second_format_without_its_data_is_refused(tmp_path):
+def test_a_second_format_without_its_data_is_rejected(tmp_path):
     path = second_format(tmp_path, VARIABLES)
     path.with_name("net.data-00000-of-00001").unlink()
     with pytest.raises(UserError, match=r"must be a TF-slim checkpoint"):
@@ -211,7 +211,7 @@ def test_altered_values_are_noticed(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../net.ckpt", "/net.ckpt", "a/../../net.ckpt"])
-def test_paths_that_leave_the_archive_are_refused(tmp_path, first_format, name):
+def test_paths_that_leave_the_archive_are_rejected(tmp_path, first_format, name):
     path = archived(tmp_path / "evil.tar.gz", [("net.ckpt", first_format), (name, first_format)])
     with pytest.raises(UserError, match=rf"evil\.tar\.gz holds '{name}', a path that leaves the archive"):
         slim_checkpoint.read(path)

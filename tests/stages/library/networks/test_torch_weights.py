@@ -115,17 +115,17 @@ class Hostile:
         return self.function, self.arguments
 
 
-def test_a_file_that_runs_something_is_refused_and_named(tmp_path):
+def test_a_file_that_runs_something_is_rejected_and_named(tmp_path):
     victim = tmp_path / "victim"
     victim.touch()
-    with pytest.raises(UserError, match=r"asks for posix\.remove, which no weight file needs: refused"):
+    with pytest.raises(UserError, match=r"asks for posix\.remove, which no weight file needs: rejected"):
         read(tmp_path, old_format(OrderedDict(x=Hostile(os.remove, str(victim)))))
     with pytest.raises(UserError, match=r"asks for builtins\.exec"):
         read(tmp_path, pickle.dumps(Hostile(exec, f"__import__('os').remove({str(victim)!r})"), protocol=4))
     assert victim.exists()
 
 
-def test_attributes_of_what_is_let_in_are_refused(tmp_path):
+def test_attributes_of_what_is_let_in_are_rejected(tmp_path):
     dotted = b"\x80\x04\x8c\x0bcollections\x8c\x14OrderedDict.fromkeys\x93."
     with pytest.raises(UserError, match=r"collections\.OrderedDict\.fromkeys"):
         read(tmp_path, dotted)
@@ -146,13 +146,13 @@ def test_attributes_of_what_is_let_in_are_refused(tmp_path):
         ((1.5,), (1,), 0),
     ],
 )
-def test_views_that_leave_their_storage_are_refused(tmp_path, size, strides, offset):
+def test_views_that_leave_their_storage_are_rejected(tmp_path, size, strides, offset):
     storage = Storage("1", np.arange(24, dtype=np.float32))
     with pytest.raises(UserError, match="view"):
         read(tmp_path, old_format(OrderedDict(x=View(storage, size, strides, offset)), [storage]))
 
 
-def test_a_storage_longer_than_the_file_is_refused(tmp_path):
+def test_a_storage_longer_than_the_file_is_rejected(tmp_path):
     storage = Storage("1", np.arange(4, dtype=np.float32))
     content = old_format(OrderedDict(x=View(storage, (4,), (1,))), [storage])
     with pytest.raises(UserError, match="damaged"):
@@ -161,7 +161,7 @@ def test_a_storage_longer_than_the_file_is_refused(tmp_path):
         read(tmp_path, content[:-24] + struct.pack("<q", -4) + content[-16:])
 
 
-def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path):
+def test_a_truncated_file_is_rejected_wherever_it_ends(tmp_path):
     content = sample()
     for end in range(len(content)):
         with pytest.raises(UserError, match=r"weights\.pth"):
@@ -182,7 +182,7 @@ def test_damage_never_raises_anything_else(tmp_path, data):
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04" + bytes(100), b"\x89HDF\r\n", pickle.dumps({"a": 1})])
-def test_other_formats_are_refused(tmp_path, content):
+def test_other_formats_are_rejected(tmp_path, content):
     with pytest.raises(UserError, match="no weight file of torch's old format"):
         read(tmp_path, content)
 

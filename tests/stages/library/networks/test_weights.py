@@ -1,4 +1,4 @@
-"""Where weight files come from, and that wrong ones are refused."""
+"""Where weight files come from, and that wrong ones are rejected."""
 
 import dataclasses
 import types
@@ -49,7 +49,7 @@ def packaged(monkeypatch, folder, content):
     return dataclasses.replace(inception_v3.BACKBONE, weights={"packaged": published})
 
 
-def test_an_altered_package_file_is_refused(monkeypatch, tmp_path):
+def test_an_altered_package_file_is_rejected(monkeypatch, tmp_path):
     path = tmp_path / "inner" / "weights.bin"
     message = (
         rf"^{path} is missing or is not the published file \(sha256 {artifacts.sha256_bytes(b'good')}\)\. "

@@ -1,4 +1,4 @@
-"""Processes that decode strangers' pictures: what goes beyond their limits ends one picture and nothing else."""
+"""Processes that decode strangers' images: what goes beyond their limits ends one image and nothing else."""
 
 import contextlib
 import errno
@@ -22,8 +22,8 @@ from stages.library.figures import thumbnails
 from stages.library.preparation import decoding_maker, decoding_process, normalisation
 from stages.library.preparation.decoding_process import Limits
 from stages.library.preparation.decoding_workers import BEYOND, Workers
-from stages.library.preparation.normalisation import PictureError
-from stages.library.sources.contract import Picture, Stray
+from stages.library.preparation.normalisation import ImageError
+from stages.library.sources.contract import SourceImage, Stray
 from tests.photos import encode, photo
 from tests.zoo import KINDS
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 
 PATIENCE_SECONDS = 60
 GOOD = encode(photo(), "PNG")
-# What a good picture of a few pixels may take, here.
+# What a good image of a few pixels may take, here.
 LITTLE_MEMORY = Limits(memory_bytes=16 << 20, bytes_per_pixel=0)
 LITTLE_TIME = Limits(cpu_seconds=0.01, seconds_per_megapixel=0, seconds_per_megabyte=0)
 
@@ -59,7 +59,7 @@ def noise():
 def outcome(function, content):
     try:
         found = function(content)
-    except PictureError as error:
+    except ImageError as error:
         return str(error)
     return found.encoded, found.format, found.height, found.width, found.key, found.values
 
@@ -91,13 +91,13 @@ def test_the_zoo_comes_out_as_in_this_process(workers):
         assert outcome(workers.normalise, kind.content) == outcome(normalisation.normalise, kind.content), kind.name
 
 
-def test_pixels_are_those_of_the_picture(workers):
+def test_pixels_are_those_of_the_image(workers):
     for content in (GOOD, encode(photo().convert("L"), "JPEG"), encode(photo(), "BMP")):
         expected = thumbnails.decode(normalisation.normalise(content).encoded)
         np.testing.assert_array_equal(workers.pixels(content), expected)
-    with pytest.raises(PictureError, match="not a picture"):
+    with pytest.raises(ImageError, match="not an image"):
         workers.pixels(b"text")
-    with pytest.raises(PictureError, match=r"more than 0.0001 megapixels"):
+    with pytest.raises(ImageError, match=r"more than 0.0001 megapixels"):
         workers.pixels(GOOD, max_pixels=100)
 
 
@@ -124,8 +124,8 @@ def test_in_a_request_the_one_beyond_the_limits_is_named_and_the_others_are_used
         outcomes: list = []
         while len(outcomes) < len(contents):
             outcomes += few.normalise_some(contents[len(outcomes) :])
-        reasons = [str(found) if isinstance(found, PictureError) else "" for found in outcomes]
-        assert reasons == ["", "not a picture", BEYOND, "", BEYOND, ""]
+        reasons = [str(found) if isinstance(found, ImageError) else "" for found in outcomes]
+        assert reasons == ["", "not an image", BEYOND, "", BEYOND, ""]
 
 
 @pytest.mark.parametrize("limit", ["RLIMIT_AS, 8 << 30", "RLIMIT_CPU, 600"])
@@ -142,7 +142,7 @@ def test_limits_that_no_process_may_raise_are_kept(limit):
     assert done.stdout == b"True\n"
 
 
-def test_a_picture_that_takes_longer_than_the_clock_allows_is_given_up():
+def test_an_image_that_takes_longer_than_the_clock_allows_is_given_up():
     with Workers(1, Limits(cpu_seconds=0, seconds_per_megapixel=0, seconds_per_megabyte=0, stall_seconds=1)) as few:
         assert few.normalise(GOOD).encoded == GOOD
         worker = worker_of(few)
@@ -152,7 +152,7 @@ def test_a_picture_that_takes_longer_than_the_clock_allows_is_given_up():
         assert not Path(f"/proc/{worker}").exists()
 
 
-def test_a_worker_that_another_kills_is_no_fault_of_the_picture():
+def test_a_worker_that_another_kills_is_no_fault_of_the_image():
     with Workers(1) as few:
         few.normalise(GOOD)
         worker = worker_of(few)
@@ -167,7 +167,7 @@ def test_a_worker_that_another_kills_is_no_fault_of_the_picture():
             few.normalise(GOOD)
 
 
-def test_a_thousand_pictures_of_many_threads_after_bad_ones(workers):
+def test_a_thousand_images_of_many_threads_after_bad_ones(workers):
     contents = [GOOD if number % 10 else KINDS[number % len(KINDS)].content for number in range(1000)]
     expected = {content: outcome(normalisation.normalise, content) for content in set(contents)}
     with ThreadPoolExecutor(8) as threads:
@@ -235,7 +235,7 @@ def test_nothing_is_started_before_there_is_a_file(monkeypatch):
     with Workers(2) as few:
         assert few._maker.pid == 0
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    array = Picture("a/1", "a", None, np.zeros((2, 2), np.uint8))
+    array = SourceImage("a/1", "a", None, np.zeros((2, 2), np.uint8))
     assert [found is None for _, found in tfrecord.normalise_all([array, Stray("b", "no class")])] == [False, True]
 
 
@@ -265,14 +265,16 @@ def test_batches_keep_the_order_and_hold_little():
             if number % 50 == 7:
                 yield Stray(f"{number}", "no class")
             elif number % 50 == 9:
-                yield Picture(f"{number}", "a", None, np.zeros((2, 2), np.uint8))
+                yield SourceImage(f"{number}", "a", None, np.zeros((2, 2), np.uint8))
             else:
-                yield Picture(f"{number}", "a", None, bytes(2_000_000 if number % 3 == 0 else 9000))
+                yield SourceImage(f"{number}", "a", None, bytes(2_000_000 if number % 3 == 0 else 9000))
 
     found = list(tfrecord.batches(files()))
     assert [item.name for batch in found for item in batch] == [str(number) for number in range(200)]
     for batch in found:
-        sizes = [len(item.content) for item in batch if isinstance(item, Picture) and isinstance(item.content, bytes)]
+        sizes = [
+            len(item.content) for item in batch if isinstance(item, SourceImage) and isinstance(item.content, bytes)
+        ]
         assert len(batch) == 1 or len(sizes) == len(batch)
         assert len(batch) == 1 or sum(sizes) <= decoding_process.SHARED_BYTES
         assert len(batch) <= decoding_process.MAX_FILES

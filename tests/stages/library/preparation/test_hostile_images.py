@@ -1,4 +1,4 @@
-"""Files that ask for more than their size says are refused from their heads; good ones of every make are not."""
+"""Files that ask for more than their size says are rejected from their heads; good ones of every make are not."""
 
 import ast
 import itertools
@@ -15,7 +15,7 @@ from conftest import ROOT
 from PIL import Image, ImageFile
 
 from stages.library.preparation import bitstreams, image_formats, image_heads, jpeg2000_heads, normalisation, tiff_heads
-from stages.library.preparation.normalisation import PictureError, normalise
+from stages.library.preparation.normalisation import ImageError, normalise
 from tests import hostile_images
 from tests.hostile_images import FILES, icon, scans, tiff
 from tests.photos import HEIGHT, WIDTH, chunk, encode, exif, photo
@@ -32,7 +32,7 @@ PROGRAMS = "subprocess.Popen", "os.exec", "os.fork", "os.forkpty", "os.posix_spa
 started = []
 sys.addaudithook(lambda event, arguments: started.append((event, arguments)) if event in PROGRAMS else None)
 
-from stages.library.preparation.normalisation import PictureError, normalise
+from stages.library.preparation.normalisation import ImageError, normalise
 from tests.hostile_images import FILES, POSTSCRIPT, iptc
 from tests.memory import forget_peak, peak_mib
 from tests.zoo import KINDS
@@ -47,7 +47,7 @@ for content in contents:
     try:
         normalise(content)
         accepted += 1
-    except PictureError:
+    except ImageError:
         pass
 spent = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
 print(accepted, len(started), peak_mib() - before[0], spent - before[1], *started[:3])
@@ -75,7 +75,7 @@ def test_no_other_program_is_started_while_the_zoo_is_read():
     assert not started, said
 
 
-def test_hostile_files_are_refused_in_little_memory_and_time():
+def test_hostile_files_are_rejected_in_little_memory_and_time():
     accepted, started, mib, seconds, said = read_all("hostile")
     assert (accepted, started) == (0, 0), said
     assert mib < MIB, said
@@ -83,11 +83,11 @@ def test_hostile_files_are_refused_in_little_memory_and_time():
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_hostile_files_are_refused_from_their_heads(name, monkeypatch):
+def test_hostile_files_are_rejected_from_their_heads(name, monkeypatch):
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("decoded"))
     make, reason = FILES[name]
     announced: list[int] = []
-    with pytest.raises(PictureError) as caught:
+    with pytest.raises(ImageError) as caught:
         normalise(make(), before_decoding=announced.append)
     assert str(caught.value).startswith(reason)
     assert "\n" not in str(caught.value)
@@ -160,10 +160,10 @@ def test_a_missing_list_is_found(text, tmp_path):
 def test_only_the_listed_plug_ins_are_loaded():
     """The zoo is made in this process, for Pillow loads all of them to save a PDF."""
     code = (
-        "import pickle, sys; from stages.library.preparation import normalisation as pictures\n"
+        "import pickle, sys; from stages.library.preparation import normalisation as images\n"
         "for content in pickle.load(sys.stdin.buffer):\n"
-        "    try: pictures.normalise(content)\n"
-        "    except pictures.PictureError: pass\n"
+        "    try: images.normalise(content)\n"
+        "    except images.ImageError: pass\n"
         "print(*(name for name in sys.modules if name.startswith('PIL.') and name.endswith('ImagePlugin')))"
     )
     contents = pickle.dumps([kind.content for kind in KINDS])
@@ -193,11 +193,11 @@ def test_the_limit_of_pixels_is_any(kind):
     image = photo().crop((0, 0, 40, 40)).quantize(8) if kind == "GIF" else photo().crop((0, 0, 40, 40))
     content = encode(image, kind, **({"sizes": [(40, 40)]} if kind == "ICO" else {}))
     assert normalise(content, max_pixels=1600).width == 40
-    with pytest.raises(PictureError, match=r"more than 0\.001599 megapixels: 40 x 40 px"):
+    with pytest.raises(ImageError, match=r"more than 0\.001599 megapixels: 40 x 40 px"):
         normalise(content, max_pixels=1599)
 
 
-def test_a_size_that_changes_in_decoding_is_refused(monkeypatch):
+def test_a_size_that_changes_in_decoding_is_rejected(monkeypatch):
     load = ImageFile.ImageFile.load
 
     def grown(image):
@@ -205,9 +205,7 @@ def test_a_size_that_changes_in_decoding_is_refused(monkeypatch):
         image._size = (image.width, image.height + 1)
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", grown)
-    with pytest.raises(
-        PictureError, match=f"damaged: {WIDTH} x {HEIGHT + 1} px where its head says {WIDTH} x {HEIGHT}"
-    ):
+    with pytest.raises(ImageError, match=f"damaged: {WIDTH} x {HEIGHT + 1} px where its head says {WIDTH} x {HEIGHT}"):
         normalise(encode(photo(), "BMP"))
 
 
@@ -288,7 +286,7 @@ def test_a_chain_of_directories_that_loops_is_read_once():
 
 
 @pytest.mark.parametrize("check", [jpeg2000_heads.check, tiff_heads.check, image_heads.check, image_heads.check_icon])
-def test_damaged_heads_are_refused_or_passed_on(check):
+def test_damaged_heads_are_rejected_or_passed_on(check):
     """Whatever bytes come, no other error than what `normalise` makes a reason of."""
     dice = np.random.default_rng(0)
     whole = [hostile_images.jpeg2000(99, tile=33, boxed=True), hostile_images.tiled_tiff(64), encode(photo(), "WEBP")]
@@ -299,7 +297,7 @@ def test_damaged_heads_are_refused_or_passed_on(check):
             damaged[place] = dice.choice([0, 1, 255, int(dice.integers(256))])
         try:
             check(bytes(damaged[: dice.integers(20, len(damaged))]), normalisation.MAX_PIXELS)
-        except (PictureError, SyntaxError, OSError, ValueError, IndexError, struct.error):
+        except (ImageError, SyntaxError, OSError, ValueError, IndexError, struct.error):
             continue
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from stages.library.common.console import UserError
-from stages.library.preparation.name_filter import Inclusion
+from stages.library.preparation.name_filter import NameFilter
 
 NAMES = ["data_batch_1/a.png", "data_batch_10/a.png", "test_batch/a.png", "cat/deep/x[1].jpg"]
 
@@ -20,21 +20,21 @@ NAMES = ["data_batch_1/a.png", "data_batch_10/a.png", "test_batch/a.png", "cat/d
         (["*/a.png", "test*"], NAMES[:3]),
     ],
 )
-def test_a_picture_is_taken_if_any_pattern_matches_its_whole_name(patterns, taken):
-    inclusion = Inclusion(patterns)
-    assert [name for name in NAMES if inclusion.takes(name)] == taken
-    assert inclusion.skipped == len(NAMES) - len(taken)
-    inclusion.check()
+def test_an_image_is_taken_if_any_pattern_matches_its_whole_name(patterns, taken):
+    name_filter = NameFilter(patterns)
+    assert [name for name in NAMES if name_filter.takes(name)] == taken
+    assert name_filter.skipped == len(NAMES) - len(taken)
+    name_filter.check()
 
 
 @pytest.mark.parametrize("pattern", ["DATA_BATCH_1/*", "data_batch_1", "batch_1/*"])
 def test_a_pattern_that_matches_nothing_is_named(pattern):
-    inclusion = Inclusion(["test_batch/*", pattern])
+    name_filter = NameFilter(["test_batch/*", pattern])
     for name in NAMES[:3]:
-        inclusion.takes(name)
+        name_filter.takes(name)
     with pytest.raises(UserError) as caught:
-        inclusion.check()
+        name_filter.check()
     assert str(caught.value) == (
-        "`tfrecord.include` must be patterns that each match a picture's name, as in 'data_batch_1/a.png'. "
+        "`tfrecord.include` must be patterns that each match an image's name, as in 'data_batch_1/a.png'. "
         f"Received: {pattern}"
     )

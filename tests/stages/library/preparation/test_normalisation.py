@@ -1,4 +1,4 @@
-"""Pictures of every kind become upright 8-bit JPEG or PNG, and what is none is refused."""
+"""Images of every kind become upright 8-bit JPEG or PNG, and what is none is rejected."""
 
 import hashlib
 import io
@@ -17,7 +17,7 @@ from PIL import Image
 
 from stages.library.figures.thumbnails import decode
 from stages.library.preparation import normalisation
-from stages.library.preparation.normalisation import PictureError, Values, normalise
+from stages.library.preparation.normalisation import ImageError, Values, normalise
 from stages.library.records import preprocessing
 from stages.library.records.preprocessing import Preprocessing
 from tests import memory
@@ -34,7 +34,7 @@ KEPT = {
     "jpeg with an upright mark": ("jpeg", encode(photo(), "JPEG", exif=exif(1))),
     "jpeg with bytes after its end": ("jpeg", encode(photo(), "JPEG") + b"trailer"),
     "jpeg with fill bytes": ("jpeg", encode(photo(), "JPEG").replace(b"\xff\xdb", b"\xff\xff\xff\xdb", 1)),
-    "jpeg of several pictures": ("jpeg", encode(photo(), "MPO", save_all=True, append_images=[photo()])),
+    "jpeg of several images": ("jpeg", encode(photo(), "MPO", save_all=True, append_images=[photo()])),
     "png": ("png", encode(photo(), "PNG")),
     "grey png": ("png", encode(photo().convert("L"), "PNG")),
     "interlaced png": ("png", interlaced_png()),
@@ -146,7 +146,7 @@ def test_tensorflow_decodes_whatever_survives_damage(name):
                 del content[place : place + dice.randrange(1, 20)]
         try:
             result = normalise(bytes(content))
-        except PictureError as error:
+        except ImageError as error:
             reasons.append(str(error))
             continue
         survived += 1
@@ -191,7 +191,7 @@ def test_the_first_frame_of_an_animation_counts():
         assert normalise(content).pixels[0, 0].tolist() == [200, 0, 0]
 
 
-def test_a_broken_exif_block_is_no_reason_to_lose_the_picture():
+def test_a_broken_exif_block_is_no_reason_to_lose_the_image():
     content = encode(photo(), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xffgarbage")
     assert normalise(content).encoded == content
 
@@ -200,10 +200,10 @@ def test_a_broken_exif_block_is_no_reason_to_lose_the_picture():
     ("content", "reason"),
     [
         (b"", "empty file"),
-        (b"  <!DOCTYPE html><html>not found</html>", "HTML, not a picture"),
-        (b"some text", "not a picture"),
-        (b"\xff\xd8\xff", "not a picture"),
-        (encode(photo(), "JPEG")[:400], "truncated|cannot|damaged|not a picture"),
+        (b"  <!DOCTYPE html><html>not found</html>", "HTML, not an image"),
+        (b"some text", "not an image"),
+        (b"\xff\xd8\xff", "not an image"),
+        (encode(photo(), "JPEG")[:400], "truncated|cannot|damaged|not an image"),
         (encode(photo(), "JPEG")[:-2], "damaged: image file is truncated"),
         (encode(photo(), "JPEG")[:-200], "damaged: image file is truncated"),
         (encode(photo(), "PNG")[:-60], "damaged"),
@@ -212,17 +212,17 @@ def test_a_broken_exif_block_is_no_reason_to_lose_the_picture():
         (bomb(60_000), "more than 100 megapixels"),
         (encode(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"), "floating-point"),
         (encode(Image.fromarray(np.full((4, 4), 70_000, np.int32)), "TIFF"), "32-bit"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not a picture"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not an image"),
     ],
 )
-def test_what_can_not_be_used_is_refused_with_a_reason(content, reason):
-    with pytest.raises(PictureError, match=reason):
+def test_what_can_not_be_used_is_rejected_with_a_reason(content, reason):
+    with pytest.raises(ImageError, match=reason):
         normalise(content)
 
 
-def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch):
+def test_a_bomb_is_rejected_before_it_is_decoded(monkeypatch):
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda _: pytest.fail("decoded"))
-    with pytest.raises(PictureError, match="100 megapixels"):
+    with pytest.raises(ImageError, match="100 megapixels"):
         normalise(bomb(10_001))
 
 
@@ -238,10 +238,10 @@ def test_pillow_warnings_stay_silent_whatever_the_filters():
 
 
 @given(st.binary(max_size=400))
-def test_any_bytes_give_a_picture_or_a_reason(content):
+def test_any_bytes_give_an_image_or_a_reason(content):
     try:
         result = normalise(content)
-    except PictureError:
+    except ImageError:
         return
     assert result.pixels.shape[:2] == (result.height, result.width)
 
@@ -278,7 +278,7 @@ def test_other_arrays_are_errors(array):
 
 
 def test_no_pixels_is_a_reason():
-    with pytest.raises(PictureError, match="no pixels"):
+    with pytest.raises(ImageError, match="no pixels"):
         normalise(np.zeros((0, 4), np.uint8))
 
 
@@ -287,12 +287,12 @@ def test_formats_that_run_programs_are_left_out():
     assert {"JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"} <= set(normalisation.FORMATS)
 
 
-def test_sums_of_large_white_pictures_do_not_overflow():
+def test_sums_of_large_white_images_do_not_overflow():
     white = Image.new("L", (2**25 + 1, 1), 255)
     assert normalisation._values(white, 2**25 + 1) == Values(255, 255, 255 * (2**25 + 1), 2**25 + 1)
 
 
-def test_pictures_are_decoded_no_smaller_than_asked():
+def test_images_are_decoded_no_smaller_than_asked():
     encoded = encode(Image.new("RGB", (640, 480), "red"), "JPEG")
     sizes = {enough: decode(encoded, enough_px=enough).shape for enough in (1, 60, 61, 120, 121, 241, 10_000)}
     assert sizes == {

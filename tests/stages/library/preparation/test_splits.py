@@ -75,7 +75,7 @@ PLACES = st.lists(st.tuples(st.integers(0, 300), st.text(max_size=9)), min_size=
 
 
 @given(PLACES, st.randoms(), st.integers(0, 5), st.sampled_from([None, "train"]))
-def test_renaming_order_and_growth_move_no_picture_and_none_is_in_two_splits(found, random, seed, official):
+def test_renaming_order_and_growth_move_no_image_and_none_is_in_two_splits(found, random, seed, official):
     """A data set is (content, name) pairs; some contents repeat under other names."""
     params = splits.Params(method="hash", validation=0.25, test=0.25, seed=seed)
 
@@ -112,7 +112,7 @@ def test_fractions_that_leave_nothing_to_train_on_are_an_error(validation):
 
 
 def test_folds_are_even_and_independent_of_the_split_and_of_order():
-    params = folds.Params(folds=5, held_out={"dnn": 0.1}, seed=0, temperature_scaling=True)
+    params = folds.Params(folds=5, holdout_fraction={"dnn": 0.1}, seed=0, temperature_scaling=True)
     assigned = folds.assign(KEYS, params, "ridge")
     assert all(count == pytest.approx(4000, abs=283) for count in Counter(assigned.tolist()).values())
     assert folds.assign(KEYS[::-1], params, "ridge").tolist() == assigned[::-1].tolist()
@@ -121,7 +121,7 @@ def test_folds_are_even_and_independent_of_the_split_and_of_order():
 
 
 def test_a_head_may_be_validated_once_on_a_fraction_decided_by_content():
-    params = folds.Params(folds=5, held_out={"dnn": 0.1}, seed=0, temperature_scaling=True)
+    params = folds.Params(folds=5, holdout_fraction={"dnn": 0.1}, seed=0, temperature_scaling=True)
     assigned = folds.assign(KEYS, params, "dnn")
     assert set(assigned.tolist()) == {0, folds.NEVER}
     assert (assigned == 0).sum() == pytest.approx(0.1 * len(KEYS), abs=6 * (0.09 * len(KEYS)) ** 0.5)
@@ -137,8 +137,8 @@ def test_a_head_may_be_validated_once_on_a_fraction_decided_by_content():
     ],
 )
 def test_what_can_not_be_held_out_is_an_error(held_out, rule):
-    content = {"folds": 5, "held_out": held_out, "seed": 0, "temperature_scaling": True}
-    with pytest.raises(ParamsError, match=f"`cross_validation.held_out.*`.*{rule}"):
+    content = {"folds": 5, "holdout_fraction": held_out, "seed": 0, "temperature_scaling": True}
+    with pytest.raises(ParamsError, match=f"`cross_validation.holdout_fraction.*`.*{rule}"):
         parse("cross_validation", content, folds.Params)
 
 
@@ -148,7 +148,7 @@ def tail(validation):
 
 @pytest.mark.parametrize(("validation", "first"), [(0.1, 9000), (0.43, 5700), (0.29, 7100), (0.00004, 10_000)])
 def test_the_tail_of_each_file_validates(validation, first):
-    # 1 - 0.43 and 100 * 0.29 are not exact in binary; a fraction of less than half a picture is none.
+    # 1 - 0.43 and 100 * 0.29 are not exact in binary; a fraction of less than half an image is none.
     split = [
         splits.split_of("any", "train", tail(validation), Place("batch", index, 10_000)) for index in range(10_000)
     ]
@@ -156,13 +156,13 @@ def test_the_tail_of_each_file_validates(validation, first):
 
 
 @given(st.integers(1, 500), st.floats(0.001, 0.99))
-def test_the_tail_has_the_fraction_to_half_a_picture(count, validation):
+def test_the_tail_has_the_fraction_to_half_an_image(count, validation):
     split = [splits.split_of("any", "train", tail(validation), Place("x", index, count)) for index in range(count)]
     assert abs(split.count("validation") - count * validation) <= 0.5
     assert split == sorted(split)
 
 
-def test_official_test_pictures_stay_test_wherever_they_stand():
+def test_official_test_images_stay_test_wherever_they_stand():
     assert {splits.split_of(key, "test", tail(0.1), Place("test", 9, 10)) for key in KEYS[:10]} == {"test"}
 
 

@@ -1,4 +1,4 @@
-"""What dataset.json says, of pictures counted by hand."""
+"""What dataset.json says, of images counted by hand."""
 
 import hashlib
 
@@ -16,7 +16,7 @@ def record(key, text, height=2, width=3):
 
 @pytest.fixture
 def summary():
-    """Five pictures: 1 stands in two splits, 3 in two classes; and two that are left out, one of them no picture."""
+    """Five images: 1 stands in two splits, 3 in two classes; and two that are left out, one of them no image."""
     summary = Summary()
     summary.add("train", record(1, "dog", 5, 8), Values(7, 200, 3000, 120), file="batch_1")
     summary.add("train", record(2, "cat", 4, 9), Values(3, 250, 1000, 108), file="batch_1")
@@ -24,7 +24,7 @@ def summary():
     summary.add("validation", record(3, "dog"), Values(9, 100, 18, 18), file="batch_2")
     summary.add("test", record(1, "dog", 5, 8), Values(7, 200, 3000, 120))
     summary.reject("emu/broken.jpg", "truncated", "emu")
-    summary.reject("notes.txt", "no picture")
+    summary.reject("notes.txt", "no image")
     return summary
 
 
@@ -44,7 +44,7 @@ def test_dataset_json_says_what_was_counted(summary):
         "files": {"batch_1": {"cat": 1, "dog": 1, "emu": 0}, "batch_2": {"cat": 1, "dog": 1, "emu": 0}},
         "shape": {"height_px": [2, 5], "width_px": [3, 9]},
         "pixels": {"minimum": 3, "maximum": 250, "mean": 18.322917},  # 7036 / 384 = 18.32291666...
-        "duplicates": {"pictures": 2, "across_official_split": 1, "across_validation": 1, "in_several_classes": 1},
+        "duplicates": {"images": 2, "across_official_split": 1, "across_validation": 1, "in_several_classes": 1},
         "rejected": 2,
         "skipped": 4,
         "content_sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
@@ -57,19 +57,17 @@ def test_nothing_is_skipped_unless_it_is_said(summary):
 
 def test_what_is_left_out_stands_in_a_table_sorted_by_name(summary, tmp_path):
     summary.write_rejected(tmp_path / "rejected.csv")
-    assert (tmp_path / "rejected.csv").read_bytes() == (
-        b"name,reason\nemu/broken.jpg,truncated\nnotes.txt,no picture\n"
-    )
+    assert (tmp_path / "rejected.csv").read_bytes() == (b"name,reason\nemu/broken.jpg,truncated\nnotes.txt,no image\n")
 
 
-def test_a_class_without_a_readable_picture_is_an_error_that_names_it(summary):
-    with pytest.raises(UserError, match=r"^no picture of these classes can be read: emu\. Mend or remove"):
+def test_a_class_without_a_readable_image_is_an_error_that_names_it(summary):
+    with pytest.raises(UserError, match=r"^no image of these classes can be read: emu\. Mend or remove"):
         summary.check(max_rejected=0.5)
 
 
-def test_the_limit_of_unreadable_pictures_counts_those_that_should_have_been_pictures(summary):
+def test_the_limit_of_unreadable_images_counts_those_that_should_have_been_images(summary):
     message = (
-        r"^1 of 6 pictures can't be read, more than `tfrecord\.max_rejected` = 0\.1 allows; the first is "
+        r"^1 of 6 images can't be read, more than `tfrecord\.max_rejected` = 0\.1 allows; the first is "
         r"'emu/broken\.jpg': truncated\. Mend or remove them, or raise the limit$"
     )
     with pytest.raises(UserError, match=message):

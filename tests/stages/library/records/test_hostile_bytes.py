@@ -1,4 +1,4 @@
-"""Readers of our own formats on bytes that are no longer ours, right checksums included: refused in one line."""
+"""Readers of our own formats on bytes that are no longer ours, right checksums included: rejected in one line."""
 
 import struct
 
@@ -35,7 +35,7 @@ EXAMPLE = tfrecord._serialize(RECORD)
         EXAMPLE.replace("猫".encode(), b"\xff\xff\xff", 1),
     ],
 )
-def test_a_record_of_anything_else_with_right_checksums_is_refused(tmp_path, content):
+def test_a_record_of_anything_else_with_right_checksums_is_rejected(tmp_path, content):
     path = tmp_path / "shard.tfrecord"
     path.write_bytes(frame(EXAMPLE) + frame(content))
     assert content != EXAMPLE
@@ -63,10 +63,10 @@ def load(path):
     return cache.load(path.parent, ["train"], "joined")
 
 
-def test_a_flipped_bit_of_the_feature_cache_is_refused_or_changes_no_feature(tmp_path):
+def test_a_flipped_bit_of_the_feature_cache_is_rejected_or_changes_no_feature(tmp_path):
     path = feature_file(tmp_path)
     expected, whole = load(path), path.read_bytes()
-    bits, refused = np.random.default_rng(0).integers(0, 8, len(whole)), 0
+    bits, rejected = np.random.default_rng(0).integers(0, 8, len(whole)), 0
     for position in range(0, len(whole), 3):
         damaged = bytearray(whole)
         damaged[position] ^= 1 << bits[position]
@@ -74,15 +74,15 @@ def test_a_flipped_bit_of_the_feature_cache_is_refused_or_changes_no_feature(tmp
         try:
             found = load(path)
         except UserError as error:
-            refused += "\n" not in str(error)
+            rejected += "\n" not in str(error)
         else:
             for column in ("keys", "labels", "values"):
                 np.testing.assert_array_equal(getattr(found, column), getattr(expected, column), str(position))
-    assert refused > len(whole) // 3 / 4
+    assert rejected > len(whole) // 3 / 4
 
 
 @pytest.mark.parametrize("metadata", [b"{}", b"[]", b"null", b'{"classes": 3}', b'{"classes": [], "more": 1}', b"\xff"])
-def test_a_feature_cache_that_does_not_say_what_made_it_is_refused(tmp_path, metadata):
+def test_a_feature_cache_that_does_not_say_what_made_it_is_rejected(tmp_path, metadata):
     path = feature_file(tmp_path)
     table = pq.read_table(path)
     pq.write_table(table.replace_schema_metadata({cache.METADATA_KEY: metadata}), path)
@@ -91,7 +91,7 @@ def test_a_feature_cache_that_does_not_say_what_made_it_is_refused(tmp_path, met
 
 
 @pytest.mark.parametrize("kind", [pa.float32(), pa.list_(pa.float16()), pa.list_(pa.float32(), 3)])
-def test_a_feature_cache_of_other_columns_is_refused(tmp_path, kind):
+def test_a_feature_cache_of_other_columns_is_rejected(tmp_path, kind):
     path = feature_file(tmp_path)
     table = pq.read_table(path)
     values = pa.array([1.0] * len(table) if kind == pa.float32() else [[1, 2, 3]] * len(table), kind)
@@ -101,7 +101,7 @@ def test_a_feature_cache_of_other_columns_is_refused(tmp_path, kind):
         load(path)
 
 
-def test_a_feature_cache_whose_footer_counts_other_rows_is_refused(tmp_path):
+def test_a_feature_cache_whose_footer_counts_other_rows_is_rejected(tmp_path):
     path = feature_file(tmp_path)
     whole, tried = path.read_bytes(), set()
     (length,) = struct.unpack("<I", whole[-8:-4])

@@ -1,4 +1,4 @@
-"""An evaluation never sees training pictures, and no choice sees test pictures: by key, at run time."""
+"""An evaluation never sees training images, and no choice sees test images: by key, at run time."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ KINDS = {"head": leakage.OF_HEAD, "finetuned": leakage.OF_NETWORK, "scratch": le
 
 
 @given(st.sets(st.integers(0, 30)), st.sets(st.integers(0, 30)), st.integers(0, 5))
-def test_more_common_pictures_than_the_data_set_published_are_an_error(tmp_path_factory, trained, tested, known):
+def test_more_common_images_than_the_data_set_published_are_an_error(tmp_path_factory, trained, tested, known):
     folder = tmp_path_factory.mktemp("network")
     leakage.write(folder, [f"{number:064x}" for number in trained for _ in range(2)])
     names = {f"{number:064x}": f"{number}.png" for number in tested}
@@ -31,7 +31,7 @@ def test_more_common_pictures_than_the_data_set_published_are_an_error(tmp_path_
         leakage.check(folder, names, known)
     else:
         message = (
-            rf"^{folder} was trained on {len(common)} of the {len(tested)} distinct test pictures, more than the "
+            rf"^{folder} was trained on {len(common)} of the {len(tested)} distinct test images, more than the "
             rf"{known} that the data set has in both; the first is '{min(common)}\.png' "
             rf"\(sha256 {min(common):064x}\)\. Run: dvc repro$"
         )
@@ -50,7 +50,7 @@ def test_the_keys_of_a_network_are_text_sorted_and_compressed_even_where_there_a
 
 
 def evaluate(root, kind, seen, known=0, monkeypatch=None):
-    """Evaluates a model that was trained on some of the test pictures."""
+    """Evaluates a model that was trained on some of the test images."""
     keys = evaluated.write_shards(root / "tfrecord", CLASSES, LABELS)
 
     def write_model(folder, kind):
@@ -76,8 +76,8 @@ def evaluate(root, kind, seen, known=0, monkeypatch=None):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_model_that_was_trained_on_a_test_picture_is_refused(tmp_path, monkeypatch, kind):
-    with pytest.raises(UserError, match=r"model was trained on 1 of the 4 distinct test pictures.*'0\.png' \(sha256"):
+def test_a_model_that_was_trained_on_a_test_image_is_rejected(tmp_path, monkeypatch, kind):
+    with pytest.raises(UserError, match=r"model was trained on 1 of the 4 distinct test images.*'0\.png' \(sha256"):
         evaluate(tmp_path, kind, 1, monkeypatch=monkeypatch)
     assert not (tmp_path / "metrics").exists()
     assert not (tmp_path / "evaluation").exists()
@@ -89,7 +89,7 @@ def test_copies_that_the_data_set_published_in_both_are_allowed(tmp_path, monkey
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_model_that_does_not_say_what_it_was_trained_on_is_refused(tmp_path, monkeypatch, kind):
+def test_a_model_that_does_not_say_what_it_was_trained_on_is_rejected(tmp_path, monkeypatch, kind):
     with pytest.raises(UserError, match=r"trained on, can't be read .*Run: dvc repro"):
         evaluate(tmp_path, kind, None, monkeypatch=monkeypatch)
 
@@ -106,12 +106,12 @@ def test_a_damaged_list_is_a_one_line_error_with_the_reason(tmp_path, damage, re
     leakage.write(tmp_path, ["a" * 64])
     path = tmp_path / leakage.OF_NETWORK
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(UserError, match=rf"^.*trained_on\.parquet, the pictures .*({reason}).*\. Run: dvc repro$"):
+    with pytest.raises(UserError, match=rf"^.*trained_on\.parquet, the images .*({reason}).*\. Run: dvc repro$"):
         leakage.check(tmp_path, {}, 0)
 
 
 @pytest.mark.parametrize("head", ["ridge", "logistic"])
-@pytest.mark.parametrize("test_split", ["garbage", "absent", "other pictures of other classes"])
+@pytest.mark.parametrize("test_split", ["garbage", "absent", "other images of other classes"])
 def test_a_head_is_chosen_calibrated_and_trained_without_the_test_split(
     tmp_path, run_stage, write_params, head, test_split
 ):

@@ -73,7 +73,7 @@ def test_shrinking_averages_under_a_triangle():
     np.testing.assert_allclose(resized, expected, rtol=1e-6)
 
 
-def test_the_whole_picture_is_squashed_to_the_square():
+def test_the_whole_image_is_squashed_to_the_square():
     image = np.zeros((40, 10, 3), np.uint8)
     image[:20] = 200
     resized = preprocessing.fit(image, Preprocessing(20)).numpy()

@@ -14,7 +14,7 @@ METRICS = {
     "top1_accuracy": 0.9,
     "top1_accuracy_interval": {"low": 0.85, "high": 0.95},
     "top5_accuracy": 0.99,
-    "mean_class_accuracy": 0.88,
+    "balanced_accuracy": 0.88,
     "macro_f1": 0.87,
     "log_loss": 0.3,
     "expected_calibration_error": 0.02,
@@ -133,7 +133,7 @@ def test_metrics_of_some_models_only_have_a_cell_or_a_column(add, tmp_path):
 
 ACCURACY = {
     "top1_accuracy": {"mean": 0.9, "std": 0.01},
-    "mean_class_accuracy": {"mean": 0.8, "std": 0.02},
+    "balanced_accuracy": {"mean": 0.8, "std": 0.02},
     "num_examples": 1234,
 }
 
@@ -145,7 +145,7 @@ def add_fewshot(tmp_path):
         figures.mkdir(parents=True)
         about = {"features": "bottleneck", "repeats": 2, "classes_left_out": small, "dataset": {"sha256": digest}}
         (figures / "fewshot.json").write_text(json.dumps(about))
-        names = "head,shots,repeat,background,top1_accuracy,mean_class_accuracy,chosen"
+        names = "head,shots,repeat,background,top1_accuracy,balanced_accuracy,best_params"
         rows = [f"ridge,15,{i},{name},0.9,0.8,{{}}" for i in range(2) for name in ("with", "without")]
         (figures / "repeats.csv").write_text("\n".join([names, *rows]) + "\n")
         metrics = tmp_path / "metrics" / backbone / "fewshot" / "ridge" / "15.json"
@@ -182,7 +182,7 @@ def test_few_shot_results_of_this_data_set_are_read_in_the_order_of_the_names(ad
     assert fewshot_results.cells(found[1])[2:4] == ("without", "0.9500 ± 0.0000")
     lines = fewshot_results.as_csv(found).splitlines()
     assert lines[:2] == [
-        "backbone,head,shots,repeat,background,top1_accuracy,mean_class_accuracy",
+        "backbone,head,shots,repeat,background,top1_accuracy,balanced_accuracy",
         "c,ridge,15,0,with,0.9,0.8",
     ]
     assert len(lines) == 1 + 2 * 2 * 2

@@ -27,7 +27,7 @@ def test_agree_with_scikit_learn(seed, classes):
     f1 = sklearn.metrics.f1_score(labels, predictions, average="macro", zero_division=0)
     assert metrics.macro_f1(confusion) == pytest.approx(f1)
     balanced = sklearn.metrics.balanced_accuracy_score(labels, predictions)
-    assert metrics.mean_class_accuracy(confusion) == pytest.approx(balanced)
+    assert metrics.balanced_accuracy(confusion) == pytest.approx(balanced)
     floored = np.maximum(probabilities, np.finfo(np.float32).eps).astype(np.float64)
     expected = -np.log(floored[np.arange(len(labels)), labels]).mean()
     assert metrics.log_loss(probabilities, labels) == pytest.approx(expected)
@@ -99,8 +99,8 @@ def test_top5_of_few_classes_is_one():
 def test_classes_without_examples_are_left_out():
     # Class 2 has no example but one prediction: it counts in F1, not in the mean of recalls; class 3 in neither.
     confusion = metrics.confusion_matrix(np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1]), 4)
-    np.testing.assert_array_equal(metrics.class_accuracy(confusion), [0.5, 1, np.nan, np.nan])
-    assert metrics.mean_class_accuracy(confusion) == 0.75
+    np.testing.assert_array_equal(metrics.recall(confusion), [0.5, 1, np.nan, np.nan])
+    assert metrics.balanced_accuracy(confusion) == 0.75
     assert metrics.macro_f1(confusion) == pytest.approx((2 / 3 + 1 + 0) / 3)
 
 

@@ -16,7 +16,7 @@ FILES = [("a/1.jpg", b"one"), ("a/2.jpg", b"x" * 5000), ("b/3", b""), ("b/4.jpg"
 
 
 def members(content, **options):
-    return list(tar_gz_members(io.BytesIO(content), "pictures.tar.gz", **options))
+    return list(tar_gz_members(io.BytesIO(content), "images.tar.gz", **options))
 
 
 class Unseekable(io.RawIOBase):
@@ -42,7 +42,7 @@ def test_a_stream_is_read_forwards_only():
     assert [member.name for member in tar_gz_members(stream, "x")] == [name for name, _ in FILES]
 
 
-def test_folders_are_passed_over_and_links_and_devices_refused():
+def test_folders_are_passed_over_and_links_and_devices_rejected():
     extra = [
         special("c", tarfile.DIRTYPE),
         special("link", tarfile.SYMTYPE, "/etc/passwd"),
@@ -52,10 +52,10 @@ def test_folders_are_passed_over_and_links_and_devices_refused():
     found = members(gzip.compress(tar_bytes([("../../etc/passwd", b"x")], extra)))
     assert found[0] == Member("../../etc/passwd", b"x")
     assert [(each.name, each.content) for each in found[1:]] == [("link", None), ("hard", None), ("pipe", None)]
-    assert {each.refused for each in found[1:]} == {"a link or device in the archive, not a file"}
+    assert {each.rejected for each in found[1:]} == {"a link or device in the archive, not a file"}
 
 
-def test_a_large_member_is_refused_unread_and_the_next_is_read():
+def test_a_large_member_is_rejected_unread_and_the_next_is_read():
     content = gzip.compress(tar_bytes([("bomb", bytes(4 << 20)), ("small", b"x")]))
     assert members(content, max_member_bytes=1 << 20) == [
         Member("bomb", None, "larger than 1 MiB"),
@@ -68,7 +68,7 @@ WHOLE = gzip.compress(tar_bytes(FILES), mtime=0)
 
 @pytest.mark.parametrize("size", range(0, len(WHOLE), 7))
 def test_truncation_anywhere_is_found(size):
-    with pytest.raises(UserError, match=r"pictures.tar.gz is damaged or truncated \(.+\). Fetch it again"):
+    with pytest.raises(UserError, match=r"images.tar.gz is damaged or truncated \(.+\). Fetch it again"):
         members(WHOLE[:size])
 
 
@@ -108,7 +108,7 @@ PLAIN = tar_bytes(FILES)
 
 
 def plain_members(content, **options):
-    return list(tar_members(io.BytesIO(content), "pictures.tar", **options))
+    return list(tar_members(io.BytesIO(content), "images.tar", **options))
 
 
 def test_a_plain_tar_is_read_forwards_only_with_its_folders():
@@ -125,7 +125,7 @@ END = 512 * (4 + 1 + 10 + 40)  # headers, and blocks of content
 def test_truncation_of_a_plain_tar_is_found_at_the_borders_of_members_too(size):
     assert any(PLAIN[END - 512 : END])
     assert not any(PLAIN[END:])
-    with pytest.raises(UserError, match=r"pictures.tar is damaged or truncated \(.+\). Fetch it again"):
+    with pytest.raises(UserError, match=r"images.tar is damaged or truncated \(.+\). Fetch it again"):
         plain_members(PLAIN[:size])
 
 

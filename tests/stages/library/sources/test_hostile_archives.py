@@ -14,7 +14,7 @@ from stages.library.common.console import UserError
 from stages.library.sources.archives import Member, tar_gz_members, tar_members
 from tests.layouts import fetch_and_read, tar_bytes
 
-PICTURE = ("a/1.jpg", b"one")
+IMAGE = ("a/1.jpg", b"one")
 END = bytes(2 * tarfile.BLOCKSIZE)
 
 
@@ -46,7 +46,7 @@ def attributes(**values):
     return header("pax", len(body), tarfile.XHDTYPE) + padded(body)
 
 
-PLAIN = header(PICTURE[0], 3) + padded(PICTURE[1])
+PLAIN = header(IMAGE[0], 3) + padded(IMAGE[1])
 SPARSE = {"GNU__sparse__name": b"s", "GNU__sparse__realsize": b"9"}
 SPARSE_1 = attributes(GNU__sparse__major=b"1", GNU__sparse__minor=b"0", **SPARSE) + header("s", 512)
 LIES = {
@@ -73,7 +73,7 @@ def test_headers_that_lie_are_a_users_error_at_once(name, compressed):
 
 def test_a_negative_size_neither_hangs_nor_hides_the_next_member():
     content = of_size(b"\xff" * 11 + b"\0") + PLAIN + END
-    assert list(tar_members(io.BytesIO(content), "x.tar"))[1:] == [Member(*PICTURE)]
+    assert list(tar_members(io.BytesIO(content), "x.tar"))[1:] == [Member(*IMAGE)]
 
 
 def zeros(mebibytes):
@@ -98,7 +98,7 @@ def test_bombs_stay_in_bounded_memory(tmp_path, head, expected):
     code = (
         "import sys; from tests.memory import peak_mib; from stages.library.sources.archives import tar_gz_members; "
         "from stages.library.common.console import UserError\n"
-        "try: print([member.refused for member in tar_gz_members(open(sys.argv[1], 'rb'), 'x')])\n"
+        "try: print([member.rejected for member in tar_gz_members(open(sys.argv[1], 'rb'), 'x')])\n"
         "except UserError as error: print(error)\n"
         "print(peak_mib())"
     )
@@ -114,14 +114,14 @@ def test_bombs_stay_in_bounded_memory(tmp_path, head, expected):
 )
 def test_no_name_leads_out_for_nothing_is_unpacked(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found = list(tar_members(io.BytesIO(tar_bytes([(name, b"x"), PICTURE])), "x.tar"))
-    assert found[1:] == [Member(*PICTURE)]
+    found = list(tar_members(io.BytesIO(tar_bytes([(name, b"x"), IMAGE])), "x.tar"))
+    assert found[1:] == [Member(*IMAGE)]
     assert list(tmp_path.iterdir()) == []
 
 
 def zip_with(path, change):
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("caltech-101/101_ObjectCategories.tar.gz", gzip.compress(tar_bytes([PICTURE])))
+        archive.writestr("caltech-101/101_ObjectCategories.tar.gz", gzip.compress(tar_bytes([IMAGE])))
     path.write_bytes(change(path.read_bytes()))
     return path
 
@@ -151,7 +151,7 @@ def test_a_zip_that_can_not_be_opened_is_a_users_error(tmp_path, change):
 def test_a_zip_of_a_folder_elsewhere_is_not_looked_into(tmp_path):
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("../caltech-101/101_ObjectCategories.tar.gz", gzip.compress(tar_bytes([PICTURE])))
+        archive.writestr("../caltech-101/101_ObjectCategories.tar.gz", gzip.compress(tar_bytes([IMAGE])))
     with pytest.raises(UserError, match="must be a zip with"):
         fetch_and_read("caltech101", path, tmp_path)
 

@@ -1,4 +1,4 @@
-"""Pickles of numbers are read as Python 2 and 3 wrote them; any other is refused without running anything."""
+"""Pickles of numbers are read as Python 2 and 3 wrote them; any other is rejected without running anything."""
 
 import os
 import pickle
@@ -64,9 +64,9 @@ def test_arrays_and_plain_values_of_every_protocol_are_read(protocol, dtype):
     ],
 )
 @pytest.mark.parametrize("protocol", [0, 2, 4])
-def test_anything_else_is_refused_by_name(content, named, protocol, tmp_path, monkeypatch):
+def test_anything_else_is_rejected_by_name(content, named, protocol, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=f"batch 1 is refused: its pickle calls {named},"):
+    with pytest.raises(UserError, match=f"batch 1 is rejected: its pickle calls {named},"):
         load(pickle.dumps(content, protocol), "batch 1")
     assert not list(tmp_path.iterdir())
 
@@ -89,12 +89,12 @@ def test_anything_else_is_refused_by_name(content, named, protocol, tmp_path, mo
 )
 def test_no_opcode_reaches_further(opcodes, named, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=f"batch 1 is refused: its pickle calls {named},"):
+    with pytest.raises(UserError, match=f"batch 1 is rejected: its pickle calls {named},"):
         load(opcodes, "batch 1")
     assert not list(tmp_path.iterdir())
 
 
-def test_other_codecs_are_refused():
+def test_other_codecs_are_rejected():
     with pytest.raises(UserError, match=r"_codecs\.encode with 'zlib_codec'"):
         load(b"\x80\2c_codecs\nencode\n(X\1\0\0\0aX\n\0\0\0zlib_codectR.", "test")
 

@@ -68,7 +68,7 @@ def test_the_seed_decides_and_limits_hold(tf):
     assert all(result.min() >= 0 and result.max() <= 107 for result in results)
 
 
-def test_half_of_the_pictures_are_mirrored(tf):
+def test_half_of_the_images_are_mirrored(tf):
     limits = Augmentation(flip=True, shift=0.0, zoom=0.0, rotation_degrees=0.0)
     ramp = tf.tile(tf.range(4, dtype=tf.float32)[None, :, None], (4, 1, 1))
     mirrored = [augment(ramp, tf.constant([0, number], tf.int64), limits)[0, 0, 0].numpy() > 1 for number in range(200)]

@@ -33,7 +33,7 @@ def test_freezing_leaves_the_last_blocks(lite0, blocks, batch_norm):
 
     pretrained, backbone = lite0
     model = finetuning.build(pretrained, 4, section("finetune"))
-    finetuning.freeze(model, backbone, section("finetune", trained_blocks=blocks, train_batch_norm=batch_norm))
+    finetuning.freeze(model, backbone, section("finetune", unfrozen_blocks=blocks, train_batch_norm=batch_norm))
     trained = {layer.name for layer in model.layers if layer.trainable and layer.trainable_variables}
     names = list(backbone.blocks)
     if blocks < len(names):
@@ -57,7 +57,7 @@ def test_a_frozen_batch_norm_keeps_its_statistics(lite0):
 
     pretrained, backbone = lite0
     model = finetuning.build(pretrained, 4, section("finetune"))
-    finetuning.freeze(model, backbone, section("finetune", trained_blocks=1, train_batch_norm=True))
+    finetuning.freeze(model, backbone, section("finetune", unfrozen_blocks=1, train_batch_norm=True))
     layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     before = [[array.copy() for array in layer.get_weights()] for layer in layers]
     trainer = training.compile_trainer(model, 2, section("finetune", warmup_epochs=0.0, learning_rate=0.01))
@@ -71,9 +71,9 @@ def test_a_frozen_batch_norm_keeps_its_statistics(lite0):
 
 def test_too_many_blocks_are_an_error_that_names_them(lite0):
     pretrained, backbone = lite0
-    with pytest.raises(UserError, match=r"`finetune.trained_blocks` must be at most 9.*stem.*Received: 10"):
+    with pytest.raises(UserError, match=r"`finetune.unfrozen_blocks` must be at most 9.*stem.*Received: 10"):
         finetuning.freeze(
-            finetuning.build(pretrained, 4, section("finetune")), backbone, section("finetune", trained_blocks=10)
+            finetuning.build(pretrained, 4, section("finetune")), backbone, section("finetune", unfrozen_blocks=10)
         )
 
 
@@ -81,14 +81,22 @@ def values(model):
     return {variable.path: variable.numpy() for variable in model.variables if "seed_generator" not in variable.path}
 
 
-@pytest.mark.parametrize(("fresh_blocks", "boundary"), [(0, "bottleneck"), (2, "stage_6_block_4_add"), (9, None)])
-def test_the_last_blocks_start_afresh_and_the_table_says_so(lite0, tmp_path, fresh_blocks, boundary):
+@pytest.mark.parametrize(
+    ("reinitialized_blocks", "boundary"), [(0, "bottleneck"), (2, "stage_6_block_4_add"), (9, None)]
+)
+def test_the_last_blocks_start_afresh_and_the_table_says_so(lite0, tmp_path, reinitialized_blocks, boundary):
     import keras
 
     model, backbone = keras.models.clone_model(lite0[0]), lite0[1]
     for variable in model.variables:
         variable.assign(variable.numpy() + 0.5)  # no initial value is left, not even of BatchNorm
-    settings = section("finetune", fresh_blocks=fresh_blocks, trained_blocks=None, head_epochs=0, train_batch_norm=True)
+    settings = section(
+        "finetune",
+        reinitialized_blocks=reinitialized_blocks,
+        unfrozen_blocks=None,
+        head_epochs=0,
+        train_batch_norm=True,
+    )
     network = finetuning.build(model, 4, settings)
     before = values(network)
     fresh = finetuning.restart(network, backbone, settings)
@@ -114,7 +122,7 @@ def test_the_last_blocks_start_afresh_and_the_table_says_so(lite0, tmp_path, fre
 
 def test_all_blocks_are_trained_without_a_number(lite0):
     pretrained, backbone = lite0
-    settings = section("finetune", trained_blocks=None, train_batch_norm=False)
+    settings = section("finetune", unfrozen_blocks=None, train_batch_norm=False)
     model = finetuning.build(pretrained, 4, settings)
     finetuning.freeze(model, backbone, settings)
     kinds = {type(layer).__name__ for layer in model.layers if not layer.trainable}
@@ -139,8 +147,11 @@ def test_dropout_stands_before_the_head_in_training_only(lite0):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"fresh_blocks": 3, "trained_blocks": 2, "head_epochs": 0}, "`fresh_blocks` must be <= `trained_blocks`"),
-        ({"fresh_blocks": 1, "head_epochs": 5}, "`head_epochs` must be 0 where `fresh_blocks` > 0"),
+        (
+            {"reinitialized_blocks": 3, "unfrozen_blocks": 2, "head_epochs": 0},
+            "`reinitialized_blocks` must be <= `unfrozen_blocks`",
+        ),
+        ({"reinitialized_blocks": 1, "head_epochs": 5}, "`head_epochs` must be 0 where `reinitialized_blocks` > 0"),
         ({"optimizer": "rmsprop"}, "finetune.optimizer"),
         ({"schedule": "linear"}, "finetune.schedule"),
         ({"steps_per_epoch": 0}, "finetune.steps_per_epoch"),
@@ -151,8 +162,8 @@ def test_contradictions_are_errors(changes, message):
         section("finetune", **changes)
 
 
-def test_too_many_fresh_blocks_are_an_error(lite0):
+def test_too_many_reinitialized_blocks_are_an_error(lite0):
     pretrained, backbone = lite0
-    settings = section("finetune", fresh_blocks=10, trained_blocks=None, head_epochs=0)
-    with pytest.raises(UserError, match=r"`finetune.fresh_blocks` must be at most 9.*Received: 10"):
+    settings = section("finetune", reinitialized_blocks=10, unfrozen_blocks=None, head_epochs=0)
+    with pytest.raises(UserError, match=r"`finetune.reinitialized_blocks` must be at most 9.*Received: 10"):
         finetuning.restart(finetuning.build(pretrained, 4, settings), backbone, settings)

@@ -1,4 +1,4 @@
-"""The folder of a trained network, damaged or made by a stranger: used, or refused in one line."""
+"""The folder of a trained network, damaged or made by a stranger: used, or rejected in one line."""
 
 import json
 import shutil
@@ -51,7 +51,7 @@ def change(folder, **changes):
     artifacts.write_json(folder / "config.json", {key: value for key, value in (config | changes).items() if value})
 
 
-def refused(folder):
+def rejected(folder):
     """Returns the message; None where the network was read and predicts."""
     try:
         logits = trained_network.load(folder).logits(np.zeros((1, SIDE_PX, SIDE_PX, 3), np.float32))
@@ -65,12 +65,12 @@ def refused(folder):
 
 
 def test_the_network_is_read(copy):
-    assert refused(copy) is None
+    assert rejected(copy) is None
     change(copy, sha256=None)  # as it was written before there was one
-    assert refused(copy) is None
+    assert rejected(copy) is None
 
 
-def test_every_variant_of_config_json_is_used_or_refused_in_one_line(copy):
+def test_every_variant_of_config_json_is_used_or_rejected_in_one_line(copy):
     text = (copy / "config.json").read_text()
     variants = hostile_documents.files(text).items()
     variants = [*variants, *((kind, text.encode()) for kind, text in hostile_documents.json_variants(json.loads(text)))]
@@ -96,50 +96,50 @@ def test_every_variant_of_config_json_is_used_or_refused_in_one_line(copy):
         ({"preprocessing": {"input_size_px": 10**9, "central_crop": 1.0, "resize": "bilinear"}}, "less than or equal"),
     ],
 )
-def test_a_config_of_another_network_is_refused(copy, changes, rule):
+def test_a_config_of_another_network_is_rejected(copy, changes, rule):
     change(copy, **changes)
-    assert rule in refused(copy)
+    assert rule in rejected(copy)
 
 
-def test_a_network_larger_than_its_file_is_refused_before_it_is_built(copy, monkeypatch):
+def test_a_network_larger_than_its_file_is_rejected_before_it_is_built(copy, monkeypatch):
     config = json.loads((copy / "config.json").read_text())
     change(copy, scratch=config["scratch"] | {"channels": [65536, 65536], "kernels_px": [31, 31]})
     monkeypatch.setattr(scratch, "build", lambda *arguments: pytest.fail("it would take all memory"))
-    assert "too small for the network" in refused(copy)
+    assert "too small for the network" in rejected(copy)
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_flipped_bytes_of_the_weights_are_refused(copy, seed):
+def test_flipped_bytes_of_the_weights_are_rejected(copy, seed):
     rng = np.random.default_rng(seed)
     content = bytearray((copy / trained_network.WEIGHTS).read_bytes())
     content[rng.integers(len(content))] ^= int(rng.integers(1, 256))
     (copy / trained_network.WEIGHTS).write_bytes(content)
-    assert "does not have the sha256 in config.json" in refused(copy)
+    assert "does not have the sha256 in config.json" in rejected(copy)
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_hostile_weights_with_their_own_hash_are_used_or_refused(copy, seed):
+def test_hostile_weights_with_their_own_hash_are_used_or_rejected(copy, seed):
     rng = np.random.default_rng(seed)
     content = bytearray((copy / trained_network.WEIGHTS).read_bytes())
     for position in rng.integers(0, 4096, 3):
         content[position] ^= int(rng.integers(1, 256))
     (copy / trained_network.WEIGHTS).write_bytes(content)
     change(copy, sha256=artifacts.sha256_bytes(bytes(content)))
-    refused(copy)
+    rejected(copy)
 
 
-def test_missing_and_cut_weights_are_refused(copy):
+def test_missing_and_cut_weights_are_rejected(copy):
     path = copy / trained_network.WEIGHTS
     content = path.read_bytes()
     for damaged in (content[: len(content) // 2], b"", b"text"):
         path.write_bytes(damaged)
         change(copy, sha256=artifacts.sha256_bytes(damaged))
-        assert refused(copy)
+        assert rejected(copy)
     path.unlink()
-    assert refused(copy)
+    assert rejected(copy)
 
 
-def test_weights_that_stand_elsewhere_are_refused(tmp_path):
+def test_weights_that_stand_elsewhere_are_rejected(tmp_path):
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file.create_dataset("x", data=np.ones(3))
     links = {

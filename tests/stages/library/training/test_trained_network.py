@@ -105,7 +105,7 @@ def test_flipped_predictions_are_means_over_both_views(shard):
     np.testing.assert_allclose(flipping.logits(PIXELS.astype(np.float32)), (one + other) / 2, rtol=1e-4)
 
 
-def test_training_mode_sees_each_picture_once_and_unmirrored(shard):
+def test_training_mode_sees_each_image_once_and_unmirrored(shard):
     """As in the published evaluation."""
     expected = left_minus_right(False).predict_shards([shard])[2]
     np.testing.assert_array_equal(left_minus_right(True).predict_shards([shard], training_mode=True)[2], expected)

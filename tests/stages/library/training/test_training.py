@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from conftest import write_pictures
+from conftest import write_images
 
 from stages.library.common import artifacts
 from stages.library.common.console import UserError
@@ -31,7 +31,7 @@ SMALL = {
 
 
 class Project:
-    """A folder of pictures that went through fetch and tfrecord; called, it runs a stage on it and returns the out."""
+    """A folder of images that went through fetch and tfrecord; called, it runs a stage on it and returns the out."""
 
     def __init__(self, params_path, shards, run_stage):
         self.params, self.shards, self._run_stage = params_path, shards, run_stage
@@ -45,8 +45,8 @@ class Project:
 
 @pytest.fixture
 def project(tmp_path, write_params, run_stage):
-    pictures = write_pictures(tmp_path / "pictures", per_class=30)
-    path = write_params(dataset__name="folder", dataset__folder=str(pictures), **SMALL)
+    images = write_images(tmp_path / "images", per_class=30)
+    path = write_params(dataset__name="folder", dataset__folder=str(images), **SMALL)
     shards = tmp_path / "tfrecord"
     run_stage("fetch", "--params", path, "--out", tmp_path / "raw")
     run_stage(

@@ -97,7 +97,7 @@ def test_the_learning_rate_follows_the_schedule(line, schedule, warmup, expected
 
 
 def one_step(model, **changes):
-    """Trains one step on a picture of feature 0, so that the cross-entropy has no gradient by the kernel."""
+    """Trains one step on an image of feature 0, so that the cross-entropy has no gradient by the kernel."""
     given = {"schedule": "constant", "warmup_epochs": 0.0, "learning_rate": 0.1, "label_smoothing": 0.0} | changes
     trainer = training.compile_trainer(model, 1, section("scratch", **given))
     loss, _ = trainer.train_on_batch(np.zeros((1, 1)), np.array([[1.0, 0.0]]))

@@ -131,8 +131,8 @@ def test_lite0_agrees_with_numpy_at_every_block(lite0, lite0_state):
         names += [
             f"stage_{stage}_block_{repeat}_{'add' if repeat > 1 else 'project_bn'}" for repeat in range(1, repeats + 1)
         ]
-    tapped = keras.Model(lite0.input, [lite0.get_layer(name).output for name in names])
-    for name, ours, expected in zip(names, tapped(pixels[None].astype(np.float32)), outputs, strict=True):
+    forward_outputs = keras.Model(lite0.input, [lite0.get_layer(name).output for name in names])
+    for name, ours, expected in zip(names, forward_outputs(pixels[None].astype(np.float32)), outputs, strict=True):
         np.testing.assert_allclose(ours[0], expected, atol=2e-4 * np.abs(expected).max(), err_msg=name)
     result = lite0(pixels[None].astype(np.float32))
     np.testing.assert_allclose(result["bottleneck"][0], bottleneck, atol=1e-4)
@@ -142,12 +142,12 @@ def test_lite0_agrees_with_numpy_at_every_block(lite0, lite0_state):
 def test_lite0_knows_a_cat_and_a_coffee():
     model, _, _ = weights.build_with_weights("efficientnet_lite0", 224, {})
     egyptian_cat, espresso = 285, 967
-    for picture, expected, least in (
+    for pixels, expected, least in (
         (skimage.data.chelsea(), egyptian_cat, 0.75),
         (skimage.data.coffee(), espresso, 0.85),
     ):
         file = io.BytesIO()
-        Image.fromarray(picture).save(file, "png")
+        Image.fromarray(pixels).save(file, "png")
         image = preprocessing.fit(preprocessing.decode(file.getvalue()), preprocessing.Preprocessing(224))
         probabilities = tf.nn.softmax(model(image[None])["logits"][0]).numpy()
         assert probabilities.argmax() == expected

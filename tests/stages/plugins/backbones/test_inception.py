@@ -138,7 +138,7 @@ def test_a_slim_checkpoint_gives_slims_network(case):
     ],
     indirect=["case"],
 )
-def test_a_checkpoint_that_lacks_a_variable_is_refused(case, name, monkeypatch):
+def test_a_checkpoint_that_lacks_a_variable_is_rejected(case, name, monkeypatch):
     variables = {key: value for key, value in case.slim.variables.items() if key != name}
     monkeypatch.setattr("stages.library.networks.slim_checkpoint.read", lambda path: variables)
     with pytest.raises(UserError, match=rf"^x\.ckpt lacks weights of {case.module.BACKBONE.name}: {name}$"):
@@ -233,7 +233,7 @@ def test_kerass_file_is_loaded_whatever_was_built_before(case, keras_h5):
 
 
 @only(V3)
-def test_kerass_file_with_other_shapes_or_layers_is_refused(case, keras_h5, tmp_path):
+def test_kerass_file_with_other_shapes_or_layers_is_rejected(case, keras_h5, tmp_path):
     path = shutil.copy(keras_h5[0], tmp_path / "altered.h5")
     with h5py.File(path, "a") as file:
         last = file.attrs["layer_names"][-1]
@@ -343,7 +343,7 @@ def test_timms_file_gives_the_same_network_with_its_scales(case, timm_state):
         (lambda state: state.update({"last_linear.bias": np.zeros(7)}), r"last_linear\.bias .*\(1000,\).*\(7,\)$"),
     ],
 )
-def test_timms_file_with_other_names_or_shapes_is_refused(case, timm_state, monkeypatch, change, message):
+def test_timms_file_with_other_names_or_shapes_is_rejected(case, timm_state, monkeypatch, change, message):
     change(timm_state)
     monkeypatch.setattr("safetensors.numpy.load_file", lambda path: timm_state)
     with pytest.raises(UserError, match=message):
@@ -353,7 +353,7 @@ def test_timms_file_with_other_names_or_shapes_is_refused(case, timm_state, monk
 @pytest.mark.parametrize(
     "name", ["garbage.h5", "garbage.bin", "garbage.safetensors", "absent.h5", "absent.safetensors"]
 )
-def test_other_files_are_refused(case, tmp_path, name):
+def test_other_files_are_rejected(case, tmp_path, name):
     if name.startswith("garbage"):
         (tmp_path / name).write_bytes(b"no weights at all")
     with pytest.raises(UserError, match=rf"{name} must be"):

@@ -89,10 +89,10 @@ def test_the_published_file_is_loaded_into_every_variable(case):
     expected = theirs(pixels / 127.5 - 1 if name == "xception" else pixels)
     for kind in ("bottleneck", "logits"):
         np.testing.assert_allclose(outputs[kind], expected[kind], atol=1e-4 * np.abs(expected[kind]).max())
-        assert np.ptp(expected[kind], axis=0).max() > 1e-2 * np.abs(expected[kind]).max()  # the picture counts
+        assert np.ptp(expected[kind], axis=0).max() > 1e-2 * np.abs(expected[kind]).max()  # the image counts
 
 
-def test_files_without_top_or_with_other_layers_are_refused(case, tmp_path):
+def test_files_without_top_or_with_other_layers_are_rejected(case, tmp_path):
     name, _, path, model = case
     altered = tmp_path / "altered.h5"
     shutil.copy(path, altered)
@@ -149,8 +149,8 @@ TRAINED_IN_LAST_BLOCK = {
 NUM_BLOCKS = {"xception": 14, "efficientnet_v2_b0": 8, "efficientnet_v2_s": 8, "convnext_tiny": 19}
 
 
-def fine_tuning(trained_blocks):
-    return SimpleNamespace(trained_blocks=trained_blocks, train_batch_norm=False, dropout=0.0, seed=0)
+def fine_tuning(unfrozen_blocks):
+    return SimpleNamespace(unfrozen_blocks=unfrozen_blocks, train_batch_norm=False, dropout=0.0, seed=0)
 
 
 def test_fine_tuning_trains_the_last_blocks(case):
@@ -162,10 +162,10 @@ def test_fine_tuning_trains_the_last_blocks(case):
     batch_norm = {layer.name for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)}
     every = {layer.name for layer in model.layers if layer.trainable_variables} - batch_norm
     trained = []
-    for trained_blocks in range(num_blocks + 1):
+    for unfrozen_blocks in range(num_blocks + 1):
         for layer in model.layers:
             layer.trainable = True
-        finetuning.freeze(model, backbone, fine_tuning(trained_blocks))
+        finetuning.freeze(model, backbone, fine_tuning(unfrozen_blocks))
         trained.append({layer.name for layer in model.layers if layer.trainable_variables})
     assert trained[0] == {"classifier"}
     assert trained[1] == {"classifier"} | TRAINED_IN_LAST_BLOCK[name]

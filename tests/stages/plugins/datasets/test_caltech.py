@@ -15,7 +15,7 @@ from stages.library.common.artifacts import sha256_file
 from stages.library.common.console import UserError
 from stages.library.figures import thumbnails
 from stages.library.records import tfrecord
-from stages.library.sources.contract import Picture, Stray
+from stages.library.sources.contract import SourceImage, Stray
 from tests.layouts import fetch_and_read, special, tar_bytes
 
 # Caltech-101: a tar.gz within a zip
@@ -35,14 +35,14 @@ FILES_101 = [
 ]
 FOUND_101 = [
     Stray("101_ObjectCategories/.DS_Store", "hidden file"),
-    Picture("BACKGROUND_Google/image_0001.jpg", "BACKGROUND_Google", None, b"one"),
-    Picture("BACKGROUND_Google/tmp", "BACKGROUND_Google", None, b"two"),
-    Picture("panda/image_0001.jpg", "panda", None, b"three"),
+    SourceImage("BACKGROUND_Google/image_0001.jpg", "BACKGROUND_Google", None, b"one"),
+    SourceImage("BACKGROUND_Google/tmp", "BACKGROUND_Google", None, b"two"),
+    SourceImage("panda/image_0001.jpg", "panda", None, b"three"),
     Stray("101_ObjectCategories/panda/.DS_Store", "hidden file"),
     Stray("101_ObjectCategories/panda/._image_0001.jpg", "hidden file"),
-    Stray("101_ObjectCategories/README", "not 101_ObjectCategories/CLASS/PICTURE"),
-    Stray("101_ObjectCategories/panda/more/image_0001.jpg", "not 101_ObjectCategories/CLASS/PICTURE"),
-    Stray("../elsewhere/panda/image.jpg", "not 101_ObjectCategories/CLASS/PICTURE"),
+    Stray("101_ObjectCategories/README", "not 101_ObjectCategories/CLASS/IMAGE"),
+    Stray("101_ObjectCategories/panda/more/image_0001.jpg", "not 101_ObjectCategories/CLASS/IMAGE"),
+    Stray("../elsewhere/panda/image.jpg", "not 101_ObjectCategories/CLASS/IMAGE"),
     Stray("101_ObjectCategories/link", "a link or device in the archive, not a file"),
 ]
 
@@ -52,7 +52,7 @@ def inner_101():
 
 
 def write_zip(path, inner, name="caltech-101/101_ObjectCategories.tar.gz", compression=zipfile.ZIP_STORED):
-    """The zip as published: a second archive beside the pictures, and what a Mac adds."""
+    """The zip as published: a second archive beside the images, and what a Mac adds."""
     with zipfile.ZipFile(path, "w", compression) as archive:
         archive.writestr("caltech-101/", b"")
         archive.writestr(name, inner)
@@ -71,7 +71,7 @@ def test_caltech101_is_read_from_the_archive_within_the_zip(tmp_path, compressio
 
 
 def test_caltech101_is_read_from_the_inner_archive_alone(tmp_path):
-    archive = tmp_path / "pictures"
+    archive = tmp_path / "images"
     archive.write_bytes(inner_101())
     assert fetch_and_read("caltech101", archive, tmp_path) == FOUND_101
     assert [path.name for path in (tmp_path / "raw").iterdir()] == ["101_ObjectCategories.tar.gz"]
@@ -129,13 +129,13 @@ FILES_256 = [
     ("256_ObjectCategories/257.clutter/257_0001.jpg", CLUTTER),
 ]
 FOUND_256 = [
-    Picture("056.dog/056_0001.jpg", "056.dog", None, DOG),
+    SourceImage("056.dog/056_0001.jpg", "056.dog", None, DOG),
     Stray("256_ObjectCategories/056.dog/greg", "a folder within a class"),
     Stray("256_ObjectCategories/056.dog/greg/vision309", "a folder within a class"),
-    Picture("198.spider/198_0001.jpg", "198.spider", None, SPIDER),
-    Picture("198.spider/198_0002.jpg", "198.spider", None, GREY),
+    SourceImage("198.spider/198_0001.jpg", "198.spider", None, SPIDER),
+    SourceImage("198.spider/198_0002.jpg", "198.spider", None, GREY),
     Stray("256_ObjectCategories/198.spider/RENAME2", "not a .jpg"),
-    Picture("257.clutter/257_0001.jpg", "257.clutter", None, CLUTTER),
+    SourceImage("257.clutter/257_0001.jpg", "257.clutter", None, CLUTTER),
 ]
 
 
@@ -159,7 +159,7 @@ def test_other_entries_of_caltech256_are_strays(tmp_path):
     ]
     found = fetch_and_read("caltech256", write_tar(tmp_path / "x.tar", files, extra), tmp_path)
     assert [each.reason for each in found] == [
-        *["not 256_ObjectCategories/CLASS/PICTURE"] * 3,
+        *["not 256_ObjectCategories/CLASS/IMAGE"] * 3,
         "hidden file",
         "a link or device in the archive, not a file",
     ]

@@ -70,7 +70,7 @@ def read(name, tmp_path, members):
     return fetch_and_read(name, archive(tmp_path, members), tmp_path)
 
 
-def pictures(found):
+def images(found):
     return [each for each in found if not isinstance(each, Stray)]
 
 
@@ -87,7 +87,7 @@ def test_it_is_read_as_published(name, tmp_path, order):
     everything = read(name, tmp_path, cifar(name, keep))
     assert [path.name for path in (tmp_path / "raw").iterdir()] == [ARCHIVE[name]]
     assert [each for each in everything if isinstance(each, Stray)] == STRAYS[name]
-    found = pictures(everything)
+    found = images(everything)
     files = [file for file in batches if file != META[name]]
     assert [each.name.split("/")[0] for each in found] == [file for file in files for _ in range(2)]
     assert [each.place for each in found[-2:]] == [Place(files[-1], 0, 2), Place(files[-1], 1, 2)]
@@ -96,17 +96,17 @@ def test_it_is_read_as_published(name, tmp_path, order):
         file for file in files if file.startswith("test")
     }
     assert {each.split for each in found} == {"train", "test"}
-    picture = next(each for each in found if each.name == f"{files[0]}/camion_s_000148.png")
+    image = next(each for each in found if each.name == f"{files[0]}/camion_s_000148.png")
     row = batches[files[0]]["data"][1]
-    assert picture.content.shape == (32, 32, 3)
+    assert image.content.shape == (32, 32, 3)
     for channel in range(3):
         for y, x in ((0, 0), (0, 31), (7, 3), (31, 31)):
-            assert picture.content[y, x, channel] == row[channel * 1024 + y * 32 + x]
+            assert image.content[y, x, channel] == row[channel * 1024 + y * 32 + x]
 
 
 @BOTH
 @pytest.mark.parametrize("names", [None, ["same.png", "same.png"], ["one.png"]])
-def test_without_usable_file_names_pictures_are_numbered(name, tmp_path, names):
+def test_without_usable_file_names_images_are_numbered(name, tmp_path, names):
     def change(file, batch):
         if file != META[name]:
             del batch["filenames"]
@@ -115,13 +115,13 @@ def test_without_usable_file_names_pictures_are_numbered(name, tmp_path, names):
         return batch
 
     first = FILES[name].split()[0 if name == "cifar10" else 1]
-    found = pictures(read(name, tmp_path, cifar(name, change)))
+    found = images(read(name, tmp_path, cifar(name, change)))
     assert [each.name for each in found][:2] == [f"{first}/00000", f"{first}/00001"]
 
 
 @BOTH
 def test_pickles_of_python_3_are_read_too(name, tmp_path):
-    found = pictures(read(name, tmp_path, cifar(name, write=lambda batch: pickle.dumps(batch, 4))))
+    found = images(read(name, tmp_path, cifar(name, write=lambda batch: pickle.dumps(batch, 4))))
     assert found[0].text == CLASSES[name][LABELS[name][0]]
 
 
@@ -148,10 +148,10 @@ def test_strays_are_named(name, tmp_path):
         (b"\x80\4\x8c\5numpy\x8c\x0endarray.tofile\x93.", r"numpy\.ndarray\.tofile"),
     ],
 )
-def test_a_pickle_that_calls_something_is_refused(name, tmp_path, monkeypatch, victim, opcodes, called):
+def test_a_pickle_that_calls_something_is_rejected(name, tmp_path, monkeypatch, victim, opcodes, called):
     monkeypatch.chdir(tmp_path)
     members = [(member, opcodes if victim in member.split("/")[-1] else content) for member, content in cifar(name)]
-    with pytest.raises(UserError, match=rf"{victim}\S* is refused: its pickle calls {called}"):
+    with pytest.raises(UserError, match=rf"{victim}\S* is rejected: its pickle calls {called}"):
         read(name, tmp_path, members)
     assert not (tmp_path / "PROOF").exists()
 
@@ -223,7 +223,7 @@ def run(name, tmp_path, write_params, run_stage, members, **changes):
 
 @BOTH
 def test_the_published_split_validates_on_the_tail_of_each_batch(name, tmp_path, write_params, run_stage):
-    """The last 10% of each of the training batches, and the official test pictures."""
+    """The last 10% of each of the training batches, and the official test images."""
     changes = {"split__method": "tail", "split__validation": 0.1}
     content, out = run(name, tmp_path, write_params, run_stage, cifar(name, size=20), **changes)
     batches = {"cifar10": 5, "cifar100": 1}[name]

@@ -20,10 +20,10 @@ ARCHIVES = [caltech101, caltech256, cifar10, cifar100]
 
 @pytest.fixture
 def no_network(monkeypatch):
-    def refuse(*_, **__):
+    def reject(*_, **__):
         raise UserError("no network")
 
-    monkeypatch.setattr(downloads, "_download", refuse)
+    monkeypatch.setattr(downloads, "_download", reject)
 
 
 # Digits
@@ -38,9 +38,9 @@ def test_digits_scale_exactly(tmp_path):
     assert [each.text for each in found] == [str(label) for label in expected.target]
     assert {each.split for each in found} == {None}
     table = np.array([round(255 - value * 255 / 16) for value in range(17)], np.uint8)
-    for picture, image in zip(found, expected.images, strict=True):
-        assert picture.content.dtype == np.uint8
-        np.testing.assert_array_equal(picture.content, table[image.astype(int)])
+    for got, image in zip(found, expected.images, strict=True):
+        assert got.content.dtype == np.uint8
+        np.testing.assert_array_equal(got.content, table[image.astype(int)])
 
 
 # Fashion-MNIST
@@ -144,11 +144,11 @@ def test_idx_files_must_be_whole(tmp_path, content):
 
 
 @pytest.mark.parametrize("labels", [np.arange(11), np.full(12, 10)])
-def test_labels_must_fit_the_pictures(fashion, tmp_path, labels):
+def test_labels_must_fit_the_images(fashion, tmp_path, labels):
     module, chosen, raw = datasets.lookup("fashion_mnist"), params("fashion_mnist"), tmp_path
     module.fetch(chosen, raw, tmp_path / "cache")
     (raw / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels)))
-    with pytest.raises(UserError, match="train has 12 pictures and"):
+    with pytest.raises(UserError, match="train has 12 images and"):
         list(module.read(chosen, raw))
 
 

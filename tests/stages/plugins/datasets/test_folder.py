@@ -1,4 +1,4 @@
-"""Folders of pictures as people have them: nested, linked, with litter, in any script."""
+"""Folders of images as people have them: nested, linked, with litter, in any script."""
 
 import os
 import threading
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stages.library.common.console import UserError
-from stages.library.sources.contract import Params, Picture, Stray
+from stages.library.sources.contract import Params, SourceImage, Stray
 from stages.plugins.datasets import folder
 
 
@@ -27,8 +27,8 @@ def read(root):
     return list(folder.read(params(root), root))
 
 
-def pictures(root):
-    return {(each.name, each.text, each.split) for each in read(root) if isinstance(each, Picture)}
+def images(root):
+    return {(each.name, each.text, each.split) for each in read(root) if isinstance(each, SourceImage)}
 
 
 def strays(root):
@@ -43,14 +43,14 @@ def fetch(root, tmp_path):
 
 @pytest.fixture
 def root(tmp_path):
-    path = tmp_path / "pictures"
+    path = tmp_path / "images"
     path.mkdir()
     return path
 
 
 def test_class_folders_are_read_to_any_depth(root):
     put(root, "cat/1.jpg", "cat/a/b/2.png", "dog/no suffix", "dog/notes.txt")
-    assert pictures(root) == {
+    assert images(root) == {
         ("cat/1.jpg", "cat", None),
         ("cat/a/b/2.png", "cat", None),
         ("dog/no suffix", "dog", None),
@@ -62,7 +62,7 @@ def test_class_folders_are_read_to_any_depth(root):
 
 def test_train_and_test_are_the_official_split(root, tmp_path):
     put(root, "train/cat/1.jpg", "train/dog/1.jpg", "test/cat/1.jpg", "test/cat/sub/2.jpg", "test/litter", "README.txt")
-    assert pictures(root) == {
+    assert images(root) == {
         ("train/cat/1.jpg", "cat", "train"),
         ("train/dog/1.jpg", "dog", "train"),
         ("test/cat/1.jpg", "cat", "test"),
@@ -75,12 +75,12 @@ def test_train_and_test_are_the_official_split(root, tmp_path):
 @pytest.mark.parametrize("only", ["train", "test"])
 def test_one_of_train_and_test_alone_is_no_split(root, only):
     put(root, f"{only}/cat/1.jpg", f"{only}/dog/1.jpg")
-    assert pictures(root) == {(f"{only}/cat/1.jpg", "cat", None), (f"{only}/dog/1.jpg", "dog", None)}
+    assert images(root) == {(f"{only}/cat/1.jpg", "cat", None), (f"{only}/dog/1.jpg", "dog", None)}
 
 
 def test_a_class_may_be_called_train(root):
     put(root, "train/1.jpg", "bus/1.jpg", "car/1.jpg")
-    assert {text for _, text, _ in pictures(root)} == {"train", "bus", "car"}
+    assert {text for _, text, _ in images(root)} == {"train", "bus", "car"}
 
 
 @pytest.mark.parametrize("third", ["val", "validation", "valid"])
@@ -93,7 +93,7 @@ def test_a_third_split_is_an_error(root, tmp_path, third):
 def test_an_empty_official_split_is_an_error(root, tmp_path):
     put(root, "train/cat/1.jpg", "train/dog/1.jpg")
     (root / "test").mkdir()
-    with pytest.raises(UserError, match="both train and test must hold pictures"):
+    with pytest.raises(UserError, match="both train and test must hold images"):
         fetch(root, tmp_path)
 
 
@@ -116,11 +116,11 @@ def test_litter_is_named(root):
         root, "cat/1.jpg", "dog/1.jpg", "cat/.DS_Store", "cat/Thumbs.db", "dog/desktop.ini", ".git/HEAD", "__MACOSX/x/y"
     )
     (root / "emu" / "empty").mkdir(parents=True)
-    assert len(pictures(root)) == 2
+    assert len(images(root)) == 2
     hidden = dict.fromkeys(
         [".git", "__MACOSX", "cat/.DS_Store", "cat/Thumbs.db", "dog/desktop.ini"], "hidden or system file"
     )
-    assert strays(root) == hidden | {"emu": "class folder without pictures"}
+    assert strays(root) == hidden | {"emu": "class folder without images"}
 
 
 def test_links_are_followed_to_files_of_the_folder_only(root, tmp_path):
@@ -133,7 +133,7 @@ def test_links_are_followed_to_files_of_the_folder_only(root, tmp_path):
     (root / "cat" / "broken").symlink_to("nowhere")
     (root / "emu").symlink_to("cat")
     (root / "fox").symlink_to(tmp_path / "outside")
-    assert pictures(root) == {("cat/1.jpg", "cat", None), ("cat/same.jpg", "cat", None), ("dog/1.jpg", "dog", None)}
+    assert images(root) == {("cat/1.jpg", "cat", None), ("cat/same.jpg", "cat", None), ("dog/1.jpg", "dog", None)}
     found = strays(root)
     assert found.pop("cat/loop").startswith("can't be read: ")
     assert found == {
@@ -148,7 +148,7 @@ def test_links_are_followed_to_files_of_the_folder_only(root, tmp_path):
 def test_the_folder_itself_may_be_a_link(root, tmp_path):
     put(root, "cat/1.jpg", "dog/1.jpg")
     (tmp_path / "link").symlink_to(root)
-    assert pictures(tmp_path / "link") == pictures(root)
+    assert images(tmp_path / "link") == images(root)
 
 
 def test_pipes_are_not_opened(root):
@@ -172,11 +172,11 @@ def test_what_can_not_be_read_is_named(root, monkeypatch):
     put(root, "cat/1.jpg", "cat/closed/2.jpg", "cat/2.jpg")
     original_read, original_list = Path.read_bytes, Path.iterdir
 
-    def refuse(path):
+    def reject(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", lambda self: (refuse if self.name == "2.jpg" else original_read)(self))
-    monkeypatch.setattr(Path, "iterdir", lambda self: (refuse if self.name == "closed" else original_list)(self))
+    monkeypatch.setattr(Path, "read_bytes", lambda self: (reject if self.name == "2.jpg" else original_read)(self))
+    monkeypatch.setattr(Path, "iterdir", lambda self: (reject if self.name == "closed" else original_list)(self))
     assert strays(root) == {
         "cat/2.jpg": "can't be read: Permission denied",
         "cat/closed": "can't be listed: Permission denied",
@@ -190,17 +190,17 @@ def test_what_can_not_be_read_is_named(root, monkeypatch):
 def test_names_in_any_script(root, text):
     put(root, f"{text}/{text} 1.jpg", "dog/1.jpg")
     normal = unicodedata.normalize("NFC", text)
-    assert (f"{text}/{text} 1.jpg", normal, None) in pictures(root)
+    assert (f"{text}/{text} 1.jpg", normal, None) in images(root)
 
 
 def test_composed_and_decomposed_accents_are_one_class(root):
     put(root, "train/caf\u00e9/1.jpg", "train/dog/1.jpg", "test/cafe\u0301/2.jpg", "test/dog/1.jpg")
-    assert {text for _, text, _ in pictures(root)} == {"caf\u00e9", "dog"}
+    assert {text for _, text, _ in images(root)} == {"caf\u00e9", "dog"}
 
 
 def test_undecodable_file_names_survive(root):
     put(root, b"cat/\xff\xfe.jpg", "dog/1.jpg")
-    (name,) = (name for name, text, _ in pictures(root) if text == "cat")
+    (name,) = (name for name, text, _ in images(root) if text == "cat")
     assert os.fsencode(name) == b"cat/\xff\xfe.jpg"
 
 

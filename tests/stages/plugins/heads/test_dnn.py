@@ -92,7 +92,7 @@ def test_without_hidden_layers_it_is_linear():
     assert len(dnn.fit(features, labels, 3, params, 0, {}).layers) == 1
 
 
-def test_without_a_gpu_it_is_refused():
+def test_without_a_gpu_it_is_rejected():
     features, labels = problem()
     with pytest.raises(UserError, match=r"`dnn.device` must be cpu where TensorFlow sees no GPU. Received: 'gpu'"):
         dnn.fit(features, labels, 3, dataclasses.replace(PARAMS, device="gpu"), 0, {})

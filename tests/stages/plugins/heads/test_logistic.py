@@ -70,12 +70,12 @@ def test_cross_validation_is_refitting_without_each_fold():
             head = logistic.fit(features[training], labels[training], 4, PARAMS, 0, {"penalty": penalty})
             logits[held_out] = head.logits(features[held_out])
         losses[penalty] = metrics.log_loss(softmax(logits), labels)
-        if penalty == result.chosen["penalty"]:
+        if penalty == result.best_params["penalty"]:
             np.testing.assert_allclose(softmax(result.logits), softmax(logits), atol=1e-3)
             point = next(p for p in result.curve if (p.step, p.series) == (np.log10(penalty), "held-out"))
             folds_losses = [metrics.log_loss(softmax(logits[folds == f]), labels[folds == f]) for f in range(4)]
             assert point.loss == pytest.approx(np.mean(folds_losses), rel=1e-4)
-    assert result.chosen["penalty"] == min(losses, key=lambda penalty: losses[penalty])
+    assert result.best_params["penalty"] == min(losses, key=lambda penalty: losses[penalty])
     assert [point.step for point in result.curve[:4]] == [2, 2, 1, 1], "from strong to weak"
 
 
@@ -88,7 +88,7 @@ def test_the_path_ends_where_held_out_loss_has_risen():
     assert len(held_out) < len(long.penalties)
     kept = tuple(10.0**point.step for point in result.curve if point.series == "held-out")
     short = logistic.cross_validate(features, labels, 4, folds, replace(long, penalties=kept), 0)
-    assert short.chosen["penalty"] == pytest.approx(result.chosen["penalty"])
+    assert short.best_params["penalty"] == pytest.approx(result.best_params["penalty"])
     np.testing.assert_allclose(short.logits, result.logits, atol=1e-5)
 
 
@@ -112,7 +112,7 @@ def test_missing_class_constant_column_and_separable_rows():
     folds = np.arange(len(labels)) % 5
     weak = replace(PARAMS, penalties=(1e-3, 1.0), tolerance=1e-5)
     result = logistic.cross_validate(features, labels, 6, folds, weak, 0)
-    logits = logistic.fit(features, labels, 6, weak, 0, result.chosen).logits(features)
+    logits = logistic.fit(features, labels, 6, weak, 0, result.best_params).logits(features)
     assert np.isfinite(logits).all()
     assert np.isfinite(result.logits).all()
     assert (logits.argmax(axis=1) == labels).all()

@@ -55,9 +55,9 @@ def test_cross_validation_is_refitting_without_each_fold():
             point = points[np.log10(penalty), series]
             assert point.accuracy == pytest.approx(np.mean([a for name, a, _ in parts if name == series]))
             assert point.loss == pytest.approx(np.mean([loss for name, _, loss in parts if name == series]), rel=1e-5)
-        if penalty == result.chosen["penalty"]:
+        if penalty == result.best_params["penalty"]:
             np.testing.assert_allclose(result.logits, scores * ridge.LOGITS_PER_SCORE, atol=1e-3)
-    assert accuracies[result.chosen["penalty"]] == max(accuracies.values())
+    assert accuracies[result.best_params["penalty"]] == max(accuracies.values())
 
 
 @pytest.mark.parametrize(("n", "dim"), [(300, 24), (40, 120)])
@@ -66,7 +66,7 @@ def test_cross_validation_brings_the_head_that_fit_would(n, dim, scaling):
     features, labels = problem(n, dim)
     params = replace(PARAMS, scaling=scaling)
     result = ridge.cross_validate(features, labels, 4, np.arange(n) % 5, params, 0)
-    head = ridge.fit(features, labels, 4, params, 0, result.chosen)
+    head = ridge.fit(features, labels, 4, params, 0, result.best_params)
     assert result.head is not None
     np.testing.assert_allclose(result.head.logits(features), head.logits(features), atol=1e-3)
 
@@ -84,12 +84,12 @@ def test_rows_of_no_fold_are_trained_on_and_never_scored():
 
 @given(st.integers(0, 1000))
 @settings(max_examples=20)
-def test_moments_of_folds_add_up(seed):
+def test_statistics_of_folds_add_up(seed):
     features, labels = problem(n=60, dim=5, seed=seed)
     folds = np.random.default_rng(seed).integers(0, 3, len(labels))
     origin = ridge_solver.origin_of(features)
-    by_fold = ridge_solver.fold_moments(features, labels, 4, folds, origin)
-    (whole,) = ridge_solver.fold_moments(features, labels, 4, np.zeros_like(folds), origin)
+    by_fold = ridge_solver.fold_statistics(features, labels, 4, folds, origin)
+    (whole,) = ridge_solver.fold_statistics(features, labels, 4, np.zeros_like(folds), origin)
     np.testing.assert_allclose(by_fold.sum(axis=0), whole, rtol=1e-5, atol=1e-4)
     np.testing.assert_array_equal(by_fold[:, -1, -1], np.bincount(folds, minlength=len(by_fold)))
 
@@ -122,7 +122,7 @@ def test_missing_class_and_constant_column():
     features, labels = problem()
     features[:, 3] = 2
     result = ridge.cross_validate(features, labels, 6, np.arange(len(labels)) % 5, PARAMS, 0)
-    logits = ridge.fit(features, labels, 6, PARAMS, 0, result.chosen).logits(features)
+    logits = ridge.fit(features, labels, 6, PARAMS, 0, result.best_params).logits(features)
     assert np.isfinite(logits).all()
     assert logits.argmax(axis=1).max() < 4
 
@@ -148,13 +148,14 @@ def test_a_power_is_that_of_the_features_sign_kept(tmp_path):
     features = rng.normal(size=(60, 5)).astype(np.float32)
     labels = np.arange(60) % 3
     halved = replace(PARAMS, power=0.5)
-    chosen = {"penalty": 1.0}
-    head = ridge.fit(features, labels, 3, halved, 0, chosen)
+    best_params = {"penalty": 1.0}
+    head = ridge.fit(features, labels, 3, halved, 0, best_params)
     roots = np.sign(features) * np.sqrt(np.abs(features))
-    plain = ridge.fit(roots, labels, 3, PARAMS, 0, chosen)
+    plain = ridge.fit(roots, labels, 3, PARAMS, 0, best_params)
     np.testing.assert_allclose(head.logits(features), plain.logits(roots), atol=1e-5)
     assert (
-        np.abs(head.logits(features) - ridge.fit(features, labels, 3, PARAMS, 0, chosen).logits(features)).max() > 0.01
+        np.abs(head.logits(features) - ridge.fit(features, labels, 3, PARAMS, 0, best_params).logits(features)).max()
+        > 0.01
     )
     head.save(tmp_path)
     np.testing.assert_array_equal(ridge.load(tmp_path, features.shape[1], 3).logits(features), head.logits(features))

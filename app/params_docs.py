@@ -3,7 +3,7 @@
 It has each key's rule, default and meaning, and the stages that it reruns, as
 the code has them. tests/app/test_reference.py fails where the page is old.
 
-example: python -m app.reference
+example: python -m app.params_docs
 """
 
 import argparse
@@ -26,14 +26,14 @@ INTRODUCTION = """# params.yaml, key by key
 This page lists every setting. Change one for a single run with `dvc exp run -S SECTION.KEY=VALUE`. Write a list as
 `-S 'ridge.penalties=[1,10]'`, and add a new key with a plus, as in `-S '++extract.weights.inception_v3=PATH'`. Each
 stage checks the whole file before it starts. Each heading names the stages that a change reruns; stages after them run,
-too. The page is made from the code: `python -m app.reference`.
+too. The page is made from the code: `python -m app.params_docs`.
 """
 
 
 def main() -> None:
     """Runs the program."""
     parser = console.Parser(
-        prog="python -m app.reference", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m app.params_docs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "params.md")
     arguments = parser.parse_args()

@@ -8,12 +8,12 @@ import pydantic
 import pytest
 from conftest import ROOT
 
-from app import reference
+from app import params_docs
 
 
 def test_the_page_is_current(default_params):
     page = (ROOT / "docs" / "params.md").read_text(encoding="utf-8")
-    assert page == reference.render(), "run: python -m app.reference"
+    assert page == params_docs.render(), "run: python -m app.params_docs"
     for section, keys in default_params.items():
         if isinstance(keys, dict):
             assert f"## {section} (reruns `" in page
@@ -35,7 +35,7 @@ def test_the_page_is_current(default_params):
     ],
 )
 def test_rules_in_words(kind, words):
-    assert ", ".join(reference.rules(pydantic.TypeAdapter(kind).json_schema())) == words
+    assert ", ".join(params_docs.rules(pydantic.TypeAdapter(kind).json_schema())) == words
 
 
 def test_a_section_names_the_stages_that_depend_on_it():
@@ -45,13 +45,13 @@ def test_a_section_names_the_stages_that_depend_on_it():
         "report": {"params": ["ridge.features", "ridge.power"]},
         "plain": {},
     }
-    found = reference.stages_by_section(stages)
+    found = params_docs.stages_by_section(stages)
     assert (found["extract"], found["folds"], found["ridge"]) == (["extract"], ["train"], ["train", "report"])
     assert found["dnn"] == ["train"]
 
 
 def test_the_program_writes_it(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["app.reference", "--out", str(tmp_path / "x.md")])
-    reference.main()
-    assert (tmp_path / "x.md").read_text(encoding="utf-8") == reference.render()
+    monkeypatch.setattr(sys, "argv", ["app.params_docs", "--out", str(tmp_path / "x.md")])
+    params_docs.main()
+    assert (tmp_path / "x.md").read_text(encoding="utf-8") == params_docs.render()
     assert str(tmp_path) in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Large pictures: JPEG is verified at a fraction of its size, and what can't keep its bytes becomes JPEG again."""
+"""Large images: JPEG is verified at a fraction of its size, and what can't keep its bytes becomes JPEG again."""
 
 import hashlib
 import random
@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from checks import fuzz_pictures
+from checks import fuzz_images
 from stages.library.figures.thumbnails import decode
 from stages.library.preparation import normalisation
-from stages.library.preparation.normalisation import PictureError, normalise
+from stages.library.preparation.normalisation import ImageError, normalise
 from tests.photos import encode, exif, photo
 
 
 @pytest.fixture(scope="module")
 def large():
-    """A picture of more than a megapixel, smooth with noise on it, as photographs are."""
+    """An image of more than a megapixel, smooth with noise on it, as photographs are."""
     smooth = np.asarray(photo().resize((1200, 900), Image.Resampling.BICUBIC), int)
     noise = np.random.default_rng(0).integers(-8, 9, (900, 1200, 1))
     return Image.fromarray(np.clip(smooth + noise, 0, 255).astype(np.uint8))
@@ -43,10 +43,10 @@ def test_a_large_jpeg_that_cannot_keep_its_bytes_becomes_jpeg_again(large, tmp_p
             np.testing.assert_array_equal(result.pixels[: result.height - 16], upright[: result.height - 16])
         assert normalise(result.encoded).encoded == result.encoded, name
         assert normalise(content).encoded == result.encoded, name
-        fuzz_pictures.read(content, tmp_path)
+        fuzz_images.read(content, tmp_path)
 
 
-def test_a_large_picture_of_another_format_loses_nothing(large):
+def test_a_large_image_of_another_format_loses_nothing(large):
     for kind in ("BMP", "TIFF", "WEBP"):
         result = normalise(encode(large, kind, lossless=True))
         assert result.format == "png"
@@ -68,10 +68,10 @@ def test_the_mean_of_a_jpeg_that_is_looked_at_is_that_of_all_pixels(large, progr
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-def test_a_large_jpeg_is_refused_wherever_it_ends(large, progressive):
+def test_a_large_jpeg_is_rejected_wherever_it_ends(large, progressive):
     content = encode(large, "JPEG", quality=90, progressive=progressive)
     for kept in (0.1, 0.5, 0.9, 0.99):
-        with pytest.raises(PictureError, match="damaged: image file is truncated"):
+        with pytest.raises(ImageError, match="damaged: image file is truncated"):
             normalise(content[: int(kept * len(content))])
 
 
@@ -83,7 +83,7 @@ def test_damage_is_found_as_by_decoding_in_full(large, monkeypatch, progressive)
     def outcome(content):
         try:
             return normalise(content).encoded
-        except PictureError as error:
+        except ImageError as error:
             return str(error)
 
     damaged = []

@@ -1,4 +1,4 @@
-"""The confusion matrices that differ between two revisions, as pictures with both sides next to each other."""
+"""The confusion matrices that differ between two revisions, as images with both sides next to each other."""
 
 import io
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def changed(base: Revision, head: Revision) -> list[str]:
 
 
 def draw(folder: Path, files: Sequence[str], base: Revision, head: Revision) -> list[str]:
-    """Writes a picture of each model whose confusion matrix is among `files`; returns their paths in the folder."""
+    """Writes an image of each model whose confusion matrix is among `files`; returns their paths in the folder."""
     drawn = []
     for file in files:
         name = PurePosixPath(file)
@@ -33,14 +33,14 @@ def draw(folder: Path, files: Sequence[str], base: Revision, head: Revision) -> 
         sides = [_confusion(file, revision) for revision in (base, head)]
         if sides == [None, None]:
             continue
-        target = PurePosixPath("pictures") / name.with_name(f"{name.name}.png")
+        target = PurePosixPath("images") / name.with_name(f"{name.name}.png")
         artifacts.write_bytes(folder / target, _pair(file, sides, [base.title(), head.title()]))
         drawn.append(str(target))
     return drawn
 
 
 def _confusion(file: str, revision: Revision) -> Image.Image | None:
-    """Returns a side as a picture; None where it has no such matrix, or none that can be drawn."""
+    """Returns a side as an image; None where it has no such matrix, or none that can be drawn."""
     rows, properties = revision.plots.get(file, (None, {}))
     if properties.get("template") != TEMPLATE:
         return None
@@ -52,7 +52,7 @@ def _confusion(file: str, revision: Revision) -> Image.Image | None:
 
 
 def _pair(title: str, sides: list[Image.Image | None], captions: list[str]) -> bytes:
-    """Returns a PNG of two pictures in their own resolution under their captions; a missing one is said to be so."""
+    """Returns a PNG of two images in their own resolution under their captions; a missing one is said to be so."""
     shown = [side or Image.new("RGB", (320, 240), "#F3F4F6") for side in sides]
     lefts = [0, max(shown[0].width, 320) + GAP_PX]
     width_px, height_px = lefts[1] + max(shown[1].width, 320), max(side.height for side in shown) + HEADER_PX
@@ -63,7 +63,7 @@ def _pair(title: str, sides: list[Image.Image | None], captions: list[str]) -> b
         figure.text(8 / width_px, 1 - 12 / height_px, charts.shorten(title, 90), va="center", weight="bold", fontsize=9)
         for side, given, left, caption in zip(shown, sides, lefts, captions, strict=True):
             canvas.paste(side, (left, HEADER_PX))
-            text = caption if given else f"{caption}: no picture"
+            text = caption if given else f"{caption}: no image"
             figure.text((left + 8) / width_px, 1 - 32 / height_px, text, va="center", fontsize=9)
         figure.figimage(np.asarray(canvas), zorder=-1)
         return charts.png(figure)

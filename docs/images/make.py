@@ -2,7 +2,7 @@
 
 It must be trained (`dvc repro`); needs chromium and the packages of requirements-dev.txt.
 
-example: python docs/pictures/make.py
+example: python docs/images/make.py
 """
 
 import contextlib
@@ -26,7 +26,7 @@ WAIT_MS = 120_000
 
 
 def main() -> None:
-    """Writes both pictures beside this script."""
+    """Writes both images beside this script."""
     if not REPORT.is_file():
         sys.exit(f"error: {REPORT} must be there. Run: dvc repro")
     with sync_playwright() as playwright, server() as url:
@@ -41,7 +41,7 @@ def main() -> None:
         page.wait_for_selector("#result:not(.waiting)")
         save(page, "web.png", to_selector="main")
         browser.close()
-    print("Look at both, and: git diff --stat docs/pictures")
+    print("Look at both, and: git diff --stat docs/images")
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Pictures, as the fuzzer sees them."""
+"""Images, as the fuzzer sees them."""
 
 import io
 from pathlib import Path
@@ -12,14 +12,14 @@ from checks.fuzz_structures import images
 from stages.library.figures import thumbnails
 from stages.library.preparation import normalisation
 
-COMPARED_PIXELS = 1_000_000  # of large pictures some rows
-# What reading a picture may take, and an accepted one beside that for each of its pixels.
-PICTURE_BYTES, PICTURE_SECONDS = 600 << 20, 5.0
+COMPARED_PIXELS = 1_000_000  # of large images some rows
+# What reading an image may take, and an accepted one beside that for each of its pixels.
+IMAGE_BYTES, IMAGE_SECONDS = 600 << 20, 5.0
 PIXEL_BYTES, PIXEL_SECONDS = 16, 1e-7
 
 
 def image(kind: str, mode: str = "RGB", **options: Any) -> bytes:
-    """Returns a small picture in a file format of Pillow."""
+    """Returns a small image in a file format of Pillow."""
     rng = np.random.default_rng(0)
     pixels = Image.fromarray(rng.integers(0, 256, (9, 12, 3), np.uint8)).convert(mode)
     file = io.BytesIO()
@@ -28,7 +28,7 @@ def image(kind: str, mode: str = "RGB", **options: Any) -> bytes:
 
 
 def seeds(folder: Path) -> list[bytes]:
-    """Pictures of many formats and modes, two frames and two pages among them."""
+    """Images of many formats and modes, two frames and two pages among them."""
     more = [Image.new("RGB", (12, 9), colour) for colour in ("red", "blue")]
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -40,8 +40,8 @@ def seeds(folder: Path) -> list[bytes]:
 
 
 def read(content: bytes, folder: Path) -> None:
-    """A picture of a data set, of the command line or of the web page."""
-    with fuzz_limits.limited(PICTURE_BYTES, PICTURE_SECONDS, images.kind(content)) as allowance:
+    """An image of a data set, of the command line or of the web page."""
+    with fuzz_limits.limited(IMAGE_BYTES, IMAGE_SECONDS, images.kind(content)) as allowance:
         found = normalisation.normalise(content)
         allowance.memory_bytes = PIXEL_BYTES * found.height * found.width
         allowance.cpu_seconds = PIXEL_SECONDS * found.height * found.width
