@@ -1,7 +1,7 @@
 """Crowds at the web page: how many requests at once are answered, what becomes of the others, and the server's memory.
 
 Starts the server with its default limits on a free port of this machine, and talks to no other. What is too much
-must be rejected with status 503; afterwards a single request must be answered as before. Linux only. Costs some minutes.
+must be rejected with status 503; afterwards a single request must be answered as before. Linux only. Takes minutes.
 Run: python -m benchmarks.web_load [--project FOLDER] [--requests 100 1000] [--megapixels 0.1 12]
 """
 

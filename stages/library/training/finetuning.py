@@ -1,7 +1,7 @@
 """A pretrained network with a new head, of which the last blocks are trained, and the very last may start afresh.
 
-The published recipe (Kostadinov 2017-05-04) for InceptionV3: its Mixed_7 blocks (`reinitialized_blocks: 3`) and the head
-start from random values, all variables train, BatchNorm's too. Its auxiliary head had no part in the loss; there is none.
+The published recipe (Kostadinov 2017-05-04) for InceptionV3: its Mixed_7 blocks (`reinitialized_blocks: 3`) and the
+head start from random values, all variables train, BatchNorm's too. Its auxiliary head had no part in the loss.
 """
 
 from collections import Counter
