@@ -29,7 +29,7 @@ LEFT_OUT = {
     "pip install -r requirements.txt": "needs a package registry",
     "pip install -r requirements-dev.txt": "needs a package registry",
     "pip install -r requirements-gpu.txt": "needs a package registry",
-    "pytest": "runs these tests",
+    "pytest -m 'not slow'": "runs these tests",
     "ruff format --check . && ruff check . && mypy": "the project of these tests has neither tests nor their settings",
     "make pr-report BASE=main": "run by test_pr_report.py",
 }
@@ -65,7 +65,6 @@ def test_every_line_of_the_pages_is_run_or_left_out_for_a_reason():
 
 
 @pytest.mark.slow
-@pytest.mark.pages
 @pytest.mark.parametrize("lines", SECTIONS)
 def test_a_section_does_what_it_says(place, lines):
     for line in lines:
