@@ -34,7 +34,7 @@ def printable(text: str) -> str:
 
 
 if __name__ == "__main__":
-    for image in sys.argv[1:]:
-        found = probabilities(image)
+    for path in sys.argv[1:]:
+        found = probabilities(path)
         lines = (f"{found[label]:.4f}  {printable(LABELS[label])}" for label in np.argsort(-found)[:5])
-        print(printable(image), *lines, sep="\n  ")
+        print(printable(path), *lines, sep="\n  ")

@@ -179,5 +179,5 @@ def test_what_lies_beside_an_exported_file_prints_names_escaped(path):
     assert [steering(scope["printable"](name)) for name in HOSTILE] == [[]] * len(HOSTILE)
     assert scope["printable"]("猫 1") == "猫 1"
     printed = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "print"]
-    assert all(ast.unparse(node).startswith("print(printable(image), ") for node in printed)
+    assert all(ast.unparse(node).startswith("print(printable(path), ") for node in printed)
     assert "printable(LABELS[label])" in ast.unparse(tree)
