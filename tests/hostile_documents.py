@@ -101,7 +101,7 @@ def yaml_texts(text):
     bomb = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     bomb += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
     wide = "b0: &b0 {k: v}\n" + "".join(f"b{n}: &b{n} {{x: *b{n - 1}, y: *b{n - 1}}}\n" for n in range(1, 40))
-    long = f"c0: &c0 {'x' * 10_000}\nc1: [{', '.join(['*c0'] * 20_000)}]\n"
+    long = f"c0: &c0 {'x' * 10_000}\nc1: &c1 [{', '.join(['*c0'] * 20_000)}]\n"
     changed = {
         "self-reference": "split: &x [*x]",
         "self-reference in a mapping": "split: &x {y: *x}",

@@ -5,6 +5,8 @@ compared with. Names that a network asks for and that don't exist yet are made w
 also writes the list of what a checkpoint holds.
 """
 
+import re
+
 import numpy as np
 import tensorflow as tf
 
@@ -48,7 +50,7 @@ class Network:
 
     def conv(self, x, scope, channels, stride=1, padding="SAME", kernel=None, bias=False):
         """A convolution and batch normalization with ReLU, or a bias; its kernel size is in its name, or given."""
-        height, width = kernel or map(int, scope.rpartition("_")[2].split("x"))
+        height, width = map(int, (kernel or scope.rpartition("_")[2]).split("x"))
         shape = (height, width, x.shape[-1], channels)
         x = tf.nn.conv2d(
             x, self.variable(f"{scope}/weights", shape, 0, (2 / np.prod(shape[:3])) ** 0.5), stride, padding
@@ -61,235 +63,107 @@ class Network:
         gamma = self.variables.get(f"{self.scope}/{scope}/BatchNorm/gamma", 1)  # timm's
         return tf.nn.relu((x - mean) / np.sqrt(variance + 1e-3) * gamma + beta)
 
-    def chain(self, x, scope, *convolutions):
-        for name, channels, *how in convolutions:
-            x = self.conv(x, f"{scope}/{name}", channels, *how)
+    def chain(self, x, scope, steps):
+        """Applies steps one after the other: `average`, `maximum`, or convolutions, of one input where + joins them.
+
+        A convolution is NAME:CHANNELS, its name without Conv2d_, and then /2 where it halves the side or /v where it
+        only doesn't pad, and @HxW where its kernel isn't that of its name.
+        """
+        for step in steps.split():
+            if step in POOLS:
+                x = POOLS[step](x)
+            else:
+                x = tf.concat([self._named(x, scope, convolution) for convolution in step.split("+")], 3)
         return x
 
-    def joined(self, block, *branches):
-        self.ends[block] = tf.concat(branches, 3)
+    def _named(self, x, scope, text):
+        text, _, kernel = text.partition("@")
+        name, channels, how = re.findall(r"^(\w+):(\d+)(/[2v])?$", text)[0]
+        name = name if name.startswith("Conv") else f"Conv2d_{name}"
+        stride, padding = {"": (1, "SAME"), "/2": (2, "VALID"), "/v": (1, "VALID")}[how]
+        return self.conv(x, f"{scope}/{name}" if scope else name, int(channels), stride, padding, kernel)
+
+    def branched(self, x, block, *branches):
+        return tf.concat([self.chain(x, f"{block}/Branch_{n}", steps) for n, steps in enumerate(branches)], 3)
+
+    def block(self, x, block, *branches):
+        self.ends[block] = self.branched(x, block, *branches)
         return self.ends[block]
 
-
-def average(x):
-    return tf.nn.avg_pool2d(x, 3, 1, "SAME")
-
-
-def maximum(x):
-    return tf.nn.max_pool2d(x, 3, 2, "VALID")
+    def stem(self, x, steps):
+        self.ends["stem"] = self.chain(x, "", steps)
+        return self.ends["stem"]
 
 
-HALVED = (2, "VALID")
-
-
-def stem_with_pools(net, x):
-    """Of InceptionV3 and InceptionResNetV2."""
-    x = net.conv(x, "Conv2d_1a_3x3", 32, *HALVED)
-    x = net.conv(x, "Conv2d_2a_3x3", 32, 1, "VALID")
-    x = maximum(net.conv(x, "Conv2d_2b_3x3", 64))
-    x = net.conv(x, "Conv2d_3b_1x1", 80, 1, "VALID")
-    net.ends["stem"] = maximum(net.conv(x, "Conv2d_4a_3x3", 192, 1, "VALID"))
-    return net.ends["stem"]
+POOLS = {
+    "average": lambda x: tf.nn.avg_pool2d(x, 3, 1, "SAME"),
+    "maximum": lambda x: tf.nn.max_pool2d(x, 3, 2, "VALID"),
+}
+STEM_WITH_POOLS = "1a_3x3:32/2 2a_3x3:32/v 2b_3x3:64 maximum 3b_1x1:80/v 4a_3x3:192/v maximum"
 
 
 def inception_v3(net, x):
-    x = stem_with_pools(net, x)
-    for block, pooled in (("Mixed_5b", 32), ("Mixed_5c", 64), ("Mixed_5d", 64)):
-        odd = block == "Mixed_5c"
-        x = net.joined(
-            block,
-            net.conv(x, f"{block}/Branch_0/Conv2d_0a_1x1", 64),
-            net.chain(
-                x,
-                f"{block}/Branch_1",
-                ("Conv2d_0b_1x1" if odd else "Conv2d_0a_1x1", 48),
-                ("Conv_1_0c_5x5" if odd else "Conv2d_0b_5x5", 64),
-            ),
-            net.chain(x, f"{block}/Branch_2", ("Conv2d_0a_1x1", 64), ("Conv2d_0b_3x3", 96), ("Conv2d_0c_3x3", 96)),
-            net.conv(average(x), f"{block}/Branch_3/Conv2d_0b_1x1", pooled),
-        )
-    x = net.joined(
-        "Mixed_6a",
-        net.conv(x, "Mixed_6a/Branch_0/Conv2d_1a_1x1", 384, *HALVED, kernel=(3, 3)),
-        net.chain(
-            x,
-            "Mixed_6a/Branch_1",
-            ("Conv2d_0a_1x1", 64),
-            ("Conv2d_0b_3x3", 96),
-            ("Conv2d_1a_1x1", 96, *HALVED, (3, 3)),
-        ),
-        maximum(x),
-    )
-    for block, width in (("Mixed_6b", 128), ("Mixed_6c", 160), ("Mixed_6d", 160), ("Mixed_6e", 192)):
-        x = net.joined(
-            block,
-            net.conv(x, f"{block}/Branch_0/Conv2d_0a_1x1", 192),
-            net.chain(
-                x, f"{block}/Branch_1", ("Conv2d_0a_1x1", width), ("Conv2d_0b_1x7", width), ("Conv2d_0c_7x1", 192)
-            ),
-            net.chain(
-                x,
-                f"{block}/Branch_2",
-                ("Conv2d_0a_1x1", width),
-                ("Conv2d_0b_7x1", width),
-                ("Conv2d_0c_1x7", width),
-                ("Conv2d_0d_7x1", width),
-                ("Conv2d_0e_1x7", 192),
-            ),
-            net.conv(average(x), f"{block}/Branch_3/Conv2d_0b_1x1", 192),
-        )
-    x = net.joined(
-        "Mixed_7a",
-        net.chain(x, "Mixed_7a/Branch_0", ("Conv2d_0a_1x1", 192), ("Conv2d_1a_3x3", 320, *HALVED)),
-        net.chain(
-            x,
-            "Mixed_7a/Branch_1",
-            ("Conv2d_0a_1x1", 192),
-            ("Conv2d_0b_1x7", 192),
-            ("Conv2d_0c_7x1", 192),
-            ("Conv2d_1a_3x3", 192, *HALVED),
-        ),
-        maximum(x),
-    )
-    for block, column in (("Mixed_7b", "Conv2d_0b_3x1"), ("Mixed_7c", "Conv2d_0c_3x1")):
-        second = net.conv(x, f"{block}/Branch_1/Conv2d_0a_1x1", 384)
-        third = net.chain(x, f"{block}/Branch_2", ("Conv2d_0a_1x1", 448), ("Conv2d_0b_3x3", 384))
-        x = net.joined(
-            block,
-            net.conv(x, f"{block}/Branch_0/Conv2d_0a_1x1", 320),
-            net.conv(second, f"{block}/Branch_1/Conv2d_0b_1x3", 384),
-            net.conv(second, f"{block}/Branch_1/{column}", 384),
-            net.conv(third, f"{block}/Branch_2/Conv2d_0c_1x3", 384),
-            net.conv(third, f"{block}/Branch_2/Conv2d_0d_3x1", 384),
-            net.conv(average(x), f"{block}/Branch_3/Conv2d_0b_1x1", 192),
-        )
+    x = net.stem(x, STEM_WITH_POOLS)
+    third = "0a_1x1:64 0b_3x3:96 0c_3x3:96"
+    x = net.block(x, "Mixed_5b", "0a_1x1:64", "0a_1x1:48 0b_5x5:64", third, "average 0b_1x1:32")
+    x = net.block(x, "Mixed_5c", "0a_1x1:64", "0b_1x1:48 Conv_1_0c_5x5:64", third, "average 0b_1x1:64")
+    x = net.block(x, "Mixed_5d", "0a_1x1:64", "0a_1x1:48 0b_5x5:64", third, "average 0b_1x1:64")
+    x = net.block(x, "Mixed_6a", "1a_1x1:384/2@3x3", "0a_1x1:64 0b_3x3:96 1a_1x1:96/2@3x3", "maximum")
+    for letter, width in zip("bcde", (128, 160, 160, 192), strict=True):
+        second = f"0a_1x1:{width} 0b_1x7:{width} 0c_7x1:192"
+        third = f"0a_1x1:{width} 0b_7x1:{width} 0c_1x7:{width} 0d_7x1:{width} 0e_1x7:192"
+        x = net.block(x, f"Mixed_6{letter}", "0a_1x1:192", second, third, "average 0b_1x1:192")
+    second = "0a_1x1:192 0b_1x7:192 0c_7x1:192 1a_3x3:192/2"
+    x = net.block(x, "Mixed_7a", "0a_1x1:192 1a_3x3:320/2", second, "maximum")
+    for letter, column in (("b", "0b_3x1"), ("c", "0c_3x1")):
+        second = f"0a_1x1:384 0b_1x3:384+{column}:384"
+        third = "0a_1x1:448 0b_3x3:384 0c_1x3:384+0d_3x1:384"
+        x = net.block(x, f"Mixed_7{letter}", "0a_1x1:320", second, third, "average 0b_1x1:192")
     return x
 
 
 def inception_resnet_v2(net, x):
-    x = stem_with_pools(net, x)
-    x = net.joined(
-        "Mixed_5b",
-        net.conv(x, "Mixed_5b/Branch_0/Conv2d_1x1", 96),
-        net.chain(x, "Mixed_5b/Branch_1", ("Conv2d_0a_1x1", 48), ("Conv2d_0b_5x5", 64)),
-        net.chain(x, "Mixed_5b/Branch_2", ("Conv2d_0a_1x1", 64), ("Conv2d_0b_3x3", 96), ("Conv2d_0c_3x3", 96)),
-        net.conv(average(x), "Mixed_5b/Branch_3/Conv2d_0b_1x1", 64),
-    )
-
-    def residual(x, scope, scale, first, *others, activation=tf.nn.relu):
-        branches = [net.conv(x, f"{scope}/Branch_0/Conv2d_1x1", first)]
-        branches += [net.chain(x, f"{scope}/Branch_{number}", *chain) for number, chain in enumerate(others, start=1)]
-        up = net.conv(tf.concat(branches, 3), f"{scope}/Conv2d_1x1", x.shape[-1], bias=True)
+    def residual(x, scope, scale, branches, activation=tf.nn.relu):
+        up = net.conv(net.branched(x, scope, *branches), f"{scope}/Conv2d_1x1", x.shape[-1], bias=True)
         net.ends[scope] = activation(x + scale * up)
         return net.ends[scope]
 
+    x = net.stem(x, STEM_WITH_POOLS)
+    third = "0a_1x1:64 0b_3x3:96 0c_3x3:96"
+    x = net.block(x, "Mixed_5b", "1x1:96", "0a_1x1:48 0b_5x5:64", third, "average 0b_1x1:64")
     for number in range(1, 11):
-        second = (("Conv2d_0a_1x1", 32), ("Conv2d_0b_3x3", 32))
-        third = (("Conv2d_0a_1x1", 32), ("Conv2d_0b_3x3", 48), ("Conv2d_0c_3x3", 64))
-        x = residual(x, f"Repeat/block35_{number}", 0.17, 32, second, third)
-    x = net.joined(
-        "Mixed_6a",
-        net.conv(x, "Mixed_6a/Branch_0/Conv2d_1a_3x3", 384, *HALVED),
-        net.chain(
-            x, "Mixed_6a/Branch_1", ("Conv2d_0a_1x1", 256), ("Conv2d_0b_3x3", 256), ("Conv2d_1a_3x3", 384, *HALVED)
-        ),
-        maximum(x),
-    )
+        branches = "1x1:32", "0a_1x1:32 0b_3x3:32", "0a_1x1:32 0b_3x3:48 0c_3x3:64"
+        x = residual(x, f"Repeat/block35_{number}", 0.17, branches)
+    x = net.block(x, "Mixed_6a", "1a_3x3:384/2", "0a_1x1:256 0b_3x3:256 1a_3x3:384/2", "maximum")
     for number in range(1, 21):
-        row_column = (("Conv2d_0a_1x1", 128), ("Conv2d_0b_1x7", 160), ("Conv2d_0c_7x1", 192))
-        x = residual(x, f"Repeat_1/block17_{number}", 0.1, 192, row_column)
-    x = net.joined(
-        "Mixed_7a",
-        net.chain(x, "Mixed_7a/Branch_0", ("Conv2d_0a_1x1", 256), ("Conv2d_1a_3x3", 384, *HALVED)),
-        net.chain(x, "Mixed_7a/Branch_1", ("Conv2d_0a_1x1", 256), ("Conv2d_1a_3x3", 288, *HALVED)),
-        net.chain(
-            x, "Mixed_7a/Branch_2", ("Conv2d_0a_1x1", 256), ("Conv2d_0b_3x3", 288), ("Conv2d_1a_3x3", 320, *HALVED)
-        ),
-        maximum(x),
-    )
-    last = (("Conv2d_0a_1x1", 192), ("Conv2d_0b_1x3", 224), ("Conv2d_0c_3x1", 256))
+        x = residual(x, f"Repeat_1/block17_{number}", 0.1, ("1x1:192", "0a_1x1:128 0b_1x7:160 0c_7x1:192"))
+    third = "0a_1x1:256 0b_3x3:288 1a_3x3:320/2"
+    x = net.block(x, "Mixed_7a", "0a_1x1:256 1a_3x3:384/2", "0a_1x1:256 1a_3x3:288/2", third, "maximum")
+    last = "1x1:192", "0a_1x1:192 0b_1x3:224 0c_3x1:256"
     for number in range(1, 10):
-        x = residual(x, f"Repeat_2/block8_{number}", 0.2, 192, last)
-    x = residual(x, "Block8", 1.0, 192, last, activation=tf.identity)
+        x = residual(x, f"Repeat_2/block8_{number}", 0.2, last)
+    x = residual(x, "Block8", 1.0, last, activation=tf.identity)
     net.ends["Conv2d_7b_1x1"] = net.conv(x, "Conv2d_7b_1x1", 1536)
     return net.ends["Conv2d_7b_1x1"]
 
 
 def inception_v4(net, x):
-    x = net.conv(x, "Conv2d_1a_3x3", 32, *HALVED)
-    x = net.conv(x, "Conv2d_2a_3x3", 32, 1, "VALID")
-    x = net.ends["stem"] = net.conv(x, "Conv2d_2b_3x3", 64)
-    x = net.joined("Mixed_3a", maximum(x), net.conv(x, "Mixed_3a/Branch_1/Conv2d_0a_3x3", 96, *HALVED))
-    x = net.joined(
-        "Mixed_4a",
-        net.chain(x, "Mixed_4a/Branch_0", ("Conv2d_0a_1x1", 64), ("Conv2d_1a_3x3", 96, 1, "VALID")),
-        net.chain(
-            x,
-            "Mixed_4a/Branch_1",
-            ("Conv2d_0a_1x1", 64),
-            ("Conv2d_0b_1x7", 64),
-            ("Conv2d_0c_7x1", 64),
-            ("Conv2d_1a_3x3", 96, 1, "VALID"),
-        ),
-    )
-    x = net.joined("Mixed_5a", net.conv(x, "Mixed_5a/Branch_0/Conv2d_1a_3x3", 192, *HALVED), maximum(x))
-    for block in ("Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_5e"):
-        x = net.joined(
-            block,
-            net.conv(x, f"{block}/Branch_0/Conv2d_0a_1x1", 96),
-            net.chain(x, f"{block}/Branch_1", ("Conv2d_0a_1x1", 64), ("Conv2d_0b_3x3", 96)),
-            net.chain(x, f"{block}/Branch_2", ("Conv2d_0a_1x1", 64), ("Conv2d_0b_3x3", 96), ("Conv2d_0c_3x3", 96)),
-            net.conv(average(x), f"{block}/Branch_3/Conv2d_0b_1x1", 96),
-        )
-    x = net.joined(
-        "Mixed_6a",
-        net.conv(x, "Mixed_6a/Branch_0/Conv2d_1a_3x3", 384, *HALVED),
-        net.chain(
-            x, "Mixed_6a/Branch_1", ("Conv2d_0a_1x1", 192), ("Conv2d_0b_3x3", 224), ("Conv2d_1a_3x3", 256, *HALVED)
-        ),
-        maximum(x),
-    )
-    for block in ("Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e", "Mixed_6f", "Mixed_6g", "Mixed_6h"):
-        x = net.joined(
-            block,
-            net.conv(x, f"{block}/Branch_0/Conv2d_0a_1x1", 384),
-            net.chain(x, f"{block}/Branch_1", ("Conv2d_0a_1x1", 192), ("Conv2d_0b_1x7", 224), ("Conv2d_0c_7x1", 256)),
-            net.chain(
-                x,
-                f"{block}/Branch_2",
-                ("Conv2d_0a_1x1", 192),
-                ("Conv2d_0b_7x1", 192),
-                ("Conv2d_0c_1x7", 224),
-                ("Conv2d_0d_7x1", 224),
-                ("Conv2d_0e_1x7", 256),
-            ),
-            net.conv(average(x), f"{block}/Branch_3/Conv2d_0b_1x1", 128),
-        )
-    x = net.joined(
-        "Mixed_7a",
-        net.chain(x, "Mixed_7a/Branch_0", ("Conv2d_0a_1x1", 192), ("Conv2d_1a_3x3", 192, *HALVED)),
-        net.chain(
-            x,
-            "Mixed_7a/Branch_1",
-            ("Conv2d_0a_1x1", 256),
-            ("Conv2d_0b_1x7", 256),
-            ("Conv2d_0c_7x1", 320),
-            ("Conv2d_1a_3x3", 320, *HALVED),
-        ),
-        maximum(x),
-    )
-    for block in ("Mixed_7b", "Mixed_7c", "Mixed_7d"):
-        second = net.conv(x, f"{block}/Branch_1/Conv2d_0a_1x1", 384)
-        third = net.chain(
-            x, f"{block}/Branch_2", ("Conv2d_0a_1x1", 384), ("Conv2d_0b_3x1", 448), ("Conv2d_0c_1x3", 512)
-        )
-        x = net.joined(
-            block,
-            net.conv(x, f"{block}/Branch_0/Conv2d_0a_1x1", 256),
-            net.conv(second, f"{block}/Branch_1/Conv2d_0b_1x3", 256),
-            net.conv(second, f"{block}/Branch_1/Conv2d_0c_3x1", 256),
-            net.conv(third, f"{block}/Branch_2/Conv2d_0d_1x3", 256),
-            net.conv(third, f"{block}/Branch_2/Conv2d_0e_3x1", 256),
-            net.conv(average(x), f"{block}/Branch_3/Conv2d_0b_1x1", 256),
-        )
+    x = net.stem(x, "1a_3x3:32/2 2a_3x3:32/v 2b_3x3:64")
+    x = net.block(x, "Mixed_3a", "maximum", "0a_3x3:96/2")
+    x = net.block(x, "Mixed_4a", "0a_1x1:64 1a_3x3:96/v", "0a_1x1:64 0b_1x7:64 0c_7x1:64 1a_3x3:96/v")
+    x = net.block(x, "Mixed_5a", "1a_3x3:192/2", "maximum")
+    for letter in "bcde":
+        branches = "0a_1x1:96", "0a_1x1:64 0b_3x3:96", "0a_1x1:64 0b_3x3:96 0c_3x3:96", "average 0b_1x1:96"
+        x = net.block(x, f"Mixed_5{letter}", *branches)
+    x = net.block(x, "Mixed_6a", "1a_3x3:384/2", "0a_1x1:192 0b_3x3:224 1a_3x3:256/2", "maximum")
+    for letter in "bcdefgh":
+        second = "0a_1x1:192 0b_1x7:224 0c_7x1:256"
+        third = "0a_1x1:192 0b_7x1:192 0c_1x7:224 0d_7x1:224 0e_1x7:256"
+        x = net.block(x, f"Mixed_6{letter}", "0a_1x1:384", second, third, "average 0b_1x1:128")
+    second = "0a_1x1:256 0b_1x7:256 0c_7x1:320 1a_3x3:320/2"
+    x = net.block(x, "Mixed_7a", "0a_1x1:192 1a_3x3:192/2", second, "maximum")
+    for letter in "bcd":
+        second = "0a_1x1:384 0b_1x3:256+0c_3x1:256"
+        third = "0a_1x1:384 0b_3x1:448 0c_1x3:512 0d_1x3:256+0e_3x1:256"
+        x = net.block(x, f"Mixed_7{letter}", "0a_1x1:256", second, third, "average 0b_1x1:256")
     return x

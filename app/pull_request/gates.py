@@ -11,6 +11,7 @@ from stages.library.common.console import UserError
 
 HIGHER_IS_BETTER = {"top1_accuracy", "top5_accuracy", "balanced_accuracy", "macro_f1"}
 LOWER_IS_BETTER = {"log_loss", "expected_calibration_error", "expected_calibration_error_before"}
+FORMER_METRICS = {"mean_class_accuracy": "balanced_accuracy"}  # names of earlier releases -> what they are now
 FOLDERS = {"metrics"}  # parts of a metrics file's path that are no name of a backbone or head
 TOLERANCE = 1e-9  # metrics are rounded to 6 decimals, so a difference of exactly the limit must not depend on floats
 
@@ -121,6 +122,9 @@ def _gate(option: str, word: str) -> Gate:
 def _check_known(gate: Gate, base: Revision) -> None:
     keys = {key for metrics in base.metrics.values() for key, value in metrics.items() if is_number(value)}
     if gate.key not in keys:
+        current = ".".join(FORMER_METRICS.get(word, word) for word in gate.key.split("."))
+        if current != gate.key:
+            raise UserError(f"the metric `{gate.key}` is now `{current}`")
         some = ", ".join(sorted(keys, key=lambda key: (key.count("."), key))[:8])
         raise UserError(
             f"a gate must name a numeric metric of {base.name}, as `dvc metrics diff` shows it. Received: "

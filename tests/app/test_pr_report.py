@@ -328,6 +328,7 @@ def test_a_metric_with_a_gate_is_among_the_first(branches, report):
         (["--max-rise", "top1_accuracy=0.1"], r"Write: --max-drop top1_accuracy=0.1"),
         (["--max-drop", "num_examples=0", "--max-rise", "num_examples=0"], "once. Received twice: num_examples"),
         (["--max-drop", "top1_acuracy=0.1"], r"must name a numeric metric of main.*'top1_acuracy'.*top1_accuracy"),
+        (["--max-drop", "mean_class_accuracy=0.01"], "`mean_class_accuracy` is now `balanced_accuracy`"),
     ],
 )
 def test_gates_are_validated(branches, report, arguments, reason):

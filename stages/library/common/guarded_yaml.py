@@ -1,27 +1,18 @@
 """The one reader of params.yaml's text: YAML 1.2 as DVC reads it, without what makes YAML dangerous.
 
-Values are built from the parser's events, one at a time, so that the place of a mistake is known, and work and memory
-are bounded before they are spent: an alias counts as all that it stands for, so a few lines can't grow to gigabytes;
-nesting has a limit; nothing is looked up by a tag. A date is text, for no key takes one.
+Values are built from nodes, so that the place of a mistake is known, and work and memory are bounded before they are
+spent: an alias counts as all that it stands for, so a few lines can't grow to gigabytes; nesting has a limit; nothing
+is looked up by a tag. A date is text, for no key takes one.
 """
 
-from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import YAMLError
-from ruamel.yaml.events import (
-    AliasEvent,
-    DocumentStartEvent,
-    Event,
-    MappingEndEvent,
-    MappingStartEvent,
-    ScalarEvent,
-    SequenceEndEvent,
-    SequenceStartEvent,
-)
-from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.nodes import Node, ScalarNode, SequenceNode
 
 from stages.library.common.guarded_files import INTEGERS, MOST_DEPTH, FileError, check_text, read_text, shortened
 
@@ -32,7 +23,7 @@ REMEDY = "Mend it"
 
 
 class _Broken(Exception):  # noqa: N818 - never leaves this module
-    """What is wrong at an event."""
+    """What is wrong, and the mark of where."""
 
 
 def read_yaml(path: Path) -> Any:
@@ -46,22 +37,25 @@ def read_yaml(path: Path) -> Any:
         what it stands in, or too much of anything. The message has line and column.
     """
     text = read_text(path, MOST_BYTES, REMEDY)
-    builder = _Builder()
-    event = None
+    parser = YAML(typ="safe", pure=True)
+    parser.Composer = _Composer
+    composer = parser.composer
     try:
-        for event in builder.parser.parse(text):
-            builder.add(event)
-        return builder.document
+        documents = list(parser.compose_all(text))
+        if len(documents) > 1:
+            raise _Broken("a file must hold one document", documents[1].start_mark)
+        return _Builder(parser).value(documents[0])[0] if documents else None
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         reason = getattr(error, "problem", None) or " ".join(str(error).split())
         raise FileError(f"{path} is not YAML: {_cut(reason)}{_place(mark)}. {REMEDY}") from error
     except _Broken as error:
-        raise FileError(f"{path}: {error}{_place(event.start_mark if event else None)}. {REMEDY}") from error
+        reason, mark = error.args
+        raise FileError(f"{path}: {_cut(reason)}{_place(mark)}. {REMEDY}") from error
     except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError) as error:
         # The parser's own mistakes with broken escapes and directives.
         reason = _cut(" ".join(str(error).split()) or type(error).__name__)
-        raise FileError(f"{path} is not YAML: {reason}{_place(event.end_mark if event else None)}. {REMEDY}") from error
+        raise FileError(f"{path} is not YAML: {reason}{_place(composer.mark)}. {REMEDY}") from error
 
 
 def _place(mark: Any) -> str:
@@ -72,119 +66,100 @@ def _cut(reason: str) -> str:
     return reason if len(reason) <= 160 else f"{reason[:157]}..."
 
 
-class _Collection:
-    """A list or mapping that is being built."""
+class _Composer(Composer):
+    """Makes nodes of the parser's events; an alias becomes the node that it stands for."""
 
-    def __init__(self, anchor: str | None, is_mapping: bool):
-        self.anchor, self.is_mapping, self.size = anchor, is_mapping, 1
-        self.items: list[Any] = []
-        self.keys: set[Hashable] = set()
+    mark: Any = None  # the end of the last event
+    _depth = 0
 
-    def add(self, value: Any) -> None:
-        if self.is_mapping and len(self.items) % 2 == 0:
-            if not isinstance(value, str | _Merge):
-                raise _Broken(f"a key must be text. Received: {shortened(value)}")
-            if value in self.keys:
-                raise _Broken(f"the key {shortened(value)} stands twice")
-            self.keys.add(value)
-        self.items.append(value)
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.parser.peek_event()
+        self.mark = event.end_mark
+        if isinstance(event, AliasEvent):
+            self._check_alias(event)
+        elif event.tag not in (None, "!"):
+            raise _Broken(f"a value must have no tag. Received: {shortened(event.tag)}", event.start_mark)
+        elif event.anchor:
+            self.anchors.pop(event.anchor, None)  # the name may be used anew
+        if self._depth > MOST_DEPTH:
+            raise _Broken(f"lists and mappings must have at most {MOST_DEPTH} levels", event.start_mark)
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
-    def value(self) -> Any:
-        if not self.is_mapping:
-            return self.items
-        pairs = list(zip(self.items[::2], self.items[1::2], strict=True))
-        merged: dict[str, Any] = {}
-        for key, value in pairs:
-            if isinstance(key, _Merge):
-                sources = value if isinstance(value, list) else [value]
-                if not all(isinstance(source, dict) for source in sources):
-                    raise _Broken(f"`<<` takes a mapping or a list of some. Received: {shortened(value)}")
-                for source in reversed(sources):
-                    merged |= source
-        return merged | {key: value for key, value in pairs if not isinstance(key, _Merge)}
-
-
-class _Merge:
-    """The key `<<`, which takes over the keys of another mapping."""
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Merge)
-
-    def __hash__(self) -> int:
-        return hash(_Merge)
-
-    def __repr__(self) -> str:
-        return "<<"
+    def _check_alias(self, event: AliasEvent) -> None:
+        if event.anchor not in self.anchors:
+            raise _Broken(f"the alias {shortened(event.anchor)} has no anchor before it", event.start_mark)
+        if self.anchors[event.anchor].end_mark is None:  # it has not ended yet
+            raise _Broken(f"the alias {shortened(event.anchor)} stands for what it stands in", event.start_mark)
 
 
 class _Builder:
-    """Makes Python values of the parser's events."""
+    """Makes Python values of nodes."""
 
-    def __init__(self) -> None:
-        self.parser = YAML(typ="safe", pure=True)
-        self.document: Any = None
-        self._open: list[_Collection] = []
-        self._documents = 0
-        self._known: dict[str, tuple[Any, int]] = {}
-        construct = self.parser.constructor
-        self._scalars: dict[str, Callable[[ScalarNode], Any]] = {
+    def __init__(self, parser: YAML) -> None:
+        construct = parser.constructor
+        self._made: dict[int, tuple[Any, int]] = {}
+        self._scalars = {
             "null": lambda node: None,
             "bool": construct.construct_yaml_bool,
             "int": construct.construct_yaml_int,
             "float": construct.construct_yaml_float,
-            "merge": lambda node: _Merge(),
         }
 
-    def add(self, event: Event) -> None:
-        """Takes the next event; raises _Broken."""
-        if isinstance(event, DocumentStartEvent):
-            self._documents += 1
-            if self._documents > 1:
-                raise _Broken("a file must hold one document")
-        elif isinstance(event, SequenceStartEvent | MappingStartEvent):
-            self._check_tag(event)
-            if len(self._open) >= MOST_DEPTH:
-                raise _Broken(f"lists and mappings must have at most {MOST_DEPTH} levels")
-            self._open.append(_Collection(event.anchor, isinstance(event, MappingStartEvent)))
-        elif isinstance(event, SequenceEndEvent | MappingEndEvent):
-            done = self._open.pop()
-            self._place(done.value(), done.size, done.anchor)
-        elif isinstance(event, ScalarEvent):
-            self._check_tag(event)
-            self._place(self._scalar(event), 1 + len(event.value), event.anchor)
-        elif isinstance(event, AliasEvent):
-            if any(collection.anchor == event.anchor for collection in self._open):
-                raise _Broken(f"the alias {shortened(event.anchor)} stands for what it stands in")
-            if event.anchor not in self._known:
-                raise _Broken(f"the alias {shortened(event.anchor)} has no anchor before it")
-            self._place(*self._known[event.anchor], None)
+    def value(self, node: Node) -> tuple[Any, int]:
+        """Returns the value of a node, and how many characters it has, with all aliases expanded."""
+        if id(node) not in self._made:
+            if isinstance(node, ScalarNode):
+                self._made[id(node)] = self._scalar(node), 1 + len(node.value)
+            elif isinstance(node, SequenceNode):
+                self._made[id(node)] = [self.value(part)[0] for part in node.value], self._size(node.value)
+            else:
+                self._made[id(node)] = self._mapping(node)
+        return self._made[id(node)]
 
-    def _place(self, value: Any, size: int, anchor: str | None) -> None:
-        """Puts a finished value, of so many characters, where it belongs."""
-        if anchor:
-            self._known[anchor] = value, size
-        if not self._open:
-            self.document = value
-            return
-        self._open[-1].size += size
-        if self._open[-1].size > MOST_EXPANDED:
-            raise _Broken(f"a file must have at most {MOST_EXPANDED:,} characters, with all aliases expanded")
-        self._open[-1].add(value)
+    def _mapping(self, node: Node) -> tuple[dict[str, Any], int]:
+        found: dict[Any, Any] = {}
+        merged: dict[str, Any] = {}
+        parts = []
+        for key_node, value_node in node.value:
+            is_merge = key_node.tag.endswith(":merge")
+            key = self.value(key_node)[0]
+            if not isinstance(key, str):
+                raise _Broken(f"a key must be text. Received: {shortened(key)}", key_node.start_mark)
+            if (is_merge, key) in found:
+                raise _Broken(f"the key {shortened(key)} stands twice", key_node.start_mark)
+            value = found[is_merge, key] = self.value(value_node)[0]
+            parts += [key_node, value_node]
+            if is_merge:
+                sources = value if isinstance(value, list) else [value]
+                if not all(isinstance(source, dict) for source in sources):
+                    problem = f"`<<` takes a mapping or a list of some. Received: {shortened(value)}"
+                    raise _Broken(problem, value_node.end_mark)
+                for source in reversed(sources):
+                    merged |= source
+        return merged | {key: value for (is_merge, key), value in found.items() if not is_merge}, self._size(parts)
 
-    def _check_tag(self, event: ScalarEvent | SequenceStartEvent | MappingStartEvent) -> None:
-        if event.tag is not None and event.tag != "!":
-            raise _Broken(f"a value must have no tag. Received: {shortened(event.tag)}")
+    def _size(self, parts: list[Node]) -> int:
+        """Returns the size of a collection."""
+        size = 1
+        for part in parts:
+            size += self.value(part)[1]
+            if size > MOST_EXPANDED:
+                problem = f"a file must have at most {MOST_EXPANDED:,} characters, with all aliases expanded"
+                raise _Broken(problem, part.start_mark)
+        return size
 
-    def _scalar(self, event: ScalarEvent) -> Any:
-        tag = str(self.parser.resolver.resolve(ScalarNode, event.value, event.implicit)).rpartition(":")[2]
+    def _scalar(self, node: ScalarNode) -> Any:
+        tag = str(node.tag).rpartition(":")[2]
         try:
-            check_text(event.value)
+            check_text(node.value)
             if tag not in self._scalars:
-                return event.value
-            node = ScalarNode(tag, event.value, event.start_mark, event.end_mark)
-            value = None if len(event.value) > MOST_INTEGER and tag == "int" else self._scalars[tag](node)
+                return node.value
+            value = None if len(node.value) > MOST_INTEGER and tag == "int" else self._scalars[tag](node)
             if tag == "int" and (value is None or value not in INTEGERS):
-                raise ValueError(f"an integer must have at most 64 bits. Received: {shortened(event.value)}")
+                raise ValueError(f"an integer must have at most 64 bits. Received: {shortened(node.value)}")
             return value
         except ValueError as error:
-            raise _Broken(_cut(str(error))) from error
+            raise _Broken(str(error), node.start_mark) from error

@@ -2,12 +2,14 @@
 
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.library.common.console import UserError
-from stages.library.networks import hdf5
+from stages.library.networks import hdf5, slim_checkpoint
+from stages.library.networks.contract import Backbone, Weights
 
 if TYPE_CHECKING:
     import keras
@@ -15,15 +17,53 @@ if TYPE_CHECKING:
 NUMBERED = re.compile(r"(.+?)(?:_(\d+))?")
 
 
-def build(application: Callable[..., "keras.Model"], input_size_px: int, name: str) -> "keras.Model":
-    """Returns a network of keras.applications as a backbone with random weights, for pixels scaled to [-1, 1]."""
-    import keras
+def published(path: str, licence: str, sha256: str | None = None, md5: str | None = None) -> Weights:
+    """Returns a weight file of keras.applications, given its path below the published folder."""
+    url = f"https://storage.googleapis.com/tensorflow/keras-applications/{path}"
+    return Weights(path.rpartition("/")[2], licence, (url,), sha256, md5)
 
-    pixels = keras.Input((input_size_px, input_size_px, 3), name="pixels")
-    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1, name="scaling")(pixels)
-    network = with_stable_names(application(weights=None, input_tensor=scaled, classifier_activation=None))
-    outputs = {"bottleneck": network.get_layer("avg_pool").output, "logits": network.get_layer("predictions").output}
-    return keras.Model(network.inputs[0], outputs, name=name)
+
+@dataclass(frozen=True)
+class Application:
+    """A network of keras.applications; gives a backbone's module all that it offers (see `contract`).
+
+    Attributes:
+      backbone: what is known of it.
+      constructor: its name in keras.applications.
+      is_scaled: whether pixels are scaled to [-1, 1] before it; else it has a scaling of its own.
+      bottleneck, logits: names of the layers that give them.
+      slim_scopes: as `slim_checkpoint.load` takes them, where it also loads TF-slim's checkpoint.
+    """
+
+    backbone: Backbone
+    constructor: str
+    is_scaled: bool = False
+    bottleneck: str = "avg_pool"
+    logits: str = "predictions"
+    slim_scopes: Mapping[str, str] = field(default_factory=dict)
+
+    def build(self, input_size_px: int) -> "keras.Model":
+        """Returns the network with random weights; see `contract`."""
+        import keras
+
+        x = pixels = keras.Input((input_size_px, input_size_px, 3), name="pixels")
+        if self.is_scaled:
+            x = keras.layers.Rescaling(1 / 127.5, offset=-1, name="scaling")(pixels)
+        application = getattr(keras.applications, self.constructor)
+        network = with_stable_names(application(weights=None, input_tensor=x, classifier_activation=None))
+        outputs = {name: network.get_layer(getattr(self, name)).output for name in ("bottleneck", "logits")}
+        return keras.Model(network.inputs[0], outputs, name=self.backbone.name)
+
+    def load_weights(self, model: "keras.Model", path: Path) -> None:
+        """Fills the model from Keras' .h5 file with top, or from a TF-slim checkpoint; every variable exactly once.
+
+        Raises:
+          UserError: the file can't be read, or has other layers or shapes than the network.
+        """
+        if self.slim_scopes and path.suffix != ".h5":
+            slim_checkpoint.load(model, path, self.slim_scopes)
+        else:
+            load_h5(model, path, self.backbone.name)
 
 
 def load_h5(model: "keras.Model", path: Path, name: str) -> None:

@@ -13,6 +13,16 @@ if TYPE_CHECKING:
 
 NAMES_SHOWN = 5
 
+# Keras -> PyTorch; a kernel and the scale of a batch normalization are both "weight" there.
+TORCH_VARIABLES = {
+    "kernel": "weight",
+    "bias": "bias",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+
 
 def fill(
     model: "keras.Model",
@@ -47,6 +57,34 @@ def fill(
                 f"{path}: {name} must have the shape {tuple(variable.shape)} in Keras. Received: {value.shape}"
             )
         variable.assign(value)
+
+
+def fill_from_torch(
+    model: "keras.Model", state: Mapping[str, np.ndarray], path: Path, modules: Mapping[str, str]
+) -> None:
+    """Assigns every variable of a network from a state dict of PyTorch, as `fill` does; counters are left out.
+
+    Args:
+      model: to be filled.
+      state: by name; OIHW kernels become HWIO, depthwise ones (C, 1, H, W) become (H, W, C, 1).
+      path: of the weight file, for errors.
+      modules: name of each layer with variables -> PyTorch's name of its module.
+    """
+    from keras.layers import DepthwiseConv2D
+
+    def converted(value: np.ndarray, layer: Any) -> np.ndarray:
+        if value.ndim == 4:
+            return value.transpose(2, 3, 0, 1) if isinstance(layer, DepthwiseConv2D) else value.transpose(2, 3, 1, 0)
+        return value.T
+
+    arrays = {name: value for name, value in state.items() if not name.endswith(".num_batches_tracked")}
+    fill(
+        model,
+        arrays,
+        path,
+        lambda layer, variable: f"{modules[layer.name]}.{TORCH_VARIABLES[variable.name]}",
+        converted,
+    )
 
 
 def _some(names: Collection[str]) -> str:

@@ -22,6 +22,7 @@ from stages.library.common import artifacts
 from stages.library.common.console import UserError
 from stages.library.common.downloads import cache_folder
 from stages.library.networks import named_weights
+from stages.library.networks.contract import Weights
 
 if TYPE_CHECKING:
     import keras
@@ -46,6 +47,13 @@ VARIABLES = {
     "moving_mean": "BatchNorm/moving_mean",
     "moving_variance": "BatchNorm/moving_variance",
 }
+
+
+def published(filename: str) -> Weights:
+    """Returns a checkpoint of TF-slim, which has no published hash."""
+    return Weights(
+        filename, "Apache-2.0", (f"https://storage.googleapis.com/download.tensorflow.org/models/{filename}",)
+    )
 
 
 def load(model: "keras.Model", path: Path, scopes: Mapping[str, str]) -> None:

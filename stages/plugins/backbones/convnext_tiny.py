@@ -5,14 +5,9 @@ the weights are those of keras.applications.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from stages.library.networks import keras_weights
-from stages.library.networks.contract import Backbone, Weights
-
-if TYPE_CHECKING:
-    import keras
+from stages.library.networks.contract import Backbone
 
 DEPTHS = (3, 3, 9, 3)
 
@@ -29,10 +24,9 @@ BACKBONE = Backbone(
     name="convnext_tiny",
     paper="arXiv:2201.03545",
     weights={
-        "keras": Weights(
-            filename="convnext_tiny.h5",
-            licence="MIT",
-            urls=("https://storage.googleapis.com/tensorflow/keras-applications/convnext/convnext_tiny.h5",),
+        "keras": keras_weights.published(
+            "convnext/convnext_tiny.h5",
+            "MIT",
             sha256="8ae6e78ce2933352b1ef4008e6dd2f17bc40771563877d156bc6426c7cf503ff",
         )
     },
@@ -44,22 +38,7 @@ BACKBONE = Backbone(
     blocks=dict(_blocks()) | {"stage_4_block_3": "convnext_tiny_head_layernorm"},  # with the pooled features' LayerNorm
     top1=0.813,
 )
-
-
-def build(input_size_px: int) -> "keras.Model":
-    """Returns the network with random weights; see `backbones`. The pooled features are those after LayerNorm."""
-    import keras
-
-    pixels = keras.Input((input_size_px, input_size_px, 3), name="pixels")
-    network = keras.applications.ConvNeXtTiny(weights=None, input_tensor=pixels, classifier_activation=None)
-    network = keras_weights.with_stable_names(network)
-    outputs = {
-        "bottleneck": network.get_layer("convnext_tiny_head_layernorm").output,
-        "logits": network.get_layer("convnext_tiny_head_dense").output,
-    }
-    return keras.Model(network.inputs[0], outputs, name=BACKBONE.name)
-
-
-def load_weights(model: "keras.Model", path: Path) -> None:
-    """Fills the model from the published .h5 file with top; see `keras_weights.load_h5`."""
-    keras_weights.load_h5(model, path, BACKBONE.name)
+NETWORK = keras_weights.Application(
+    BACKBONE, "ConvNeXtTiny", bottleneck="convnext_tiny_head_layernorm", logits="convnext_tiny_head_dense"
+)
+build, load_weights = NETWORK.build, NETWORK.load_weights

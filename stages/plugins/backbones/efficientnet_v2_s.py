@@ -4,24 +4,15 @@ Tan and Le 2021, "EfficientNetV2: Smaller Models and Faster Training" (arXiv:210
 of the pixels, and the weights are those of keras.applications.
 """
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 from stages.library.networks import keras_weights
-from stages.library.networks.contract import Backbone, Weights
-
-if TYPE_CHECKING:
-    import keras
+from stages.library.networks.contract import Backbone
 
 BACKBONE = Backbone(
     name="efficientnet_v2_s",
     paper="arXiv:2104.00298",
     weights={
-        "keras": Weights(
-            filename="efficientnetv2-s.h5",
-            licence="Apache-2.0",
-            urls=("https://storage.googleapis.com/tensorflow/keras-applications/efficientnet_v2/efficientnetv2-s.h5",),
-            md5="e1d88a8495beba45748fedd0cecbe016",
+        "keras": keras_weights.published(
+            "efficientnet_v2/efficientnetv2-s.h5", "Apache-2.0", md5="e1d88a8495beba45748fedd0cecbe016"
         )
     },
     input_size_px=384,
@@ -41,19 +32,5 @@ BACKBONE = Backbone(
     },
     top1=0.839,
 )
-
-
-def build(input_size_px: int) -> "keras.Model":
-    """Returns the network with random weights; see `backbones`."""
-    import keras
-
-    pixels = keras.Input((input_size_px, input_size_px, 3), name="pixels")
-    network = keras.applications.EfficientNetV2S(weights=None, input_tensor=pixels, classifier_activation=None)
-    network = keras_weights.with_stable_names(network)
-    outputs = {"bottleneck": network.get_layer("avg_pool").output, "logits": network.get_layer("predictions").output}
-    return keras.Model(network.inputs[0], outputs, name=BACKBONE.name)
-
-
-def load_weights(model: "keras.Model", path: Path) -> None:
-    """Fills the model from the published .h5 file with top; see `keras_weights.load_h5`."""
-    keras_weights.load_h5(model, path, BACKBONE.name)
+NETWORK = keras_weights.Application(BACKBONE, "EfficientNetV2S")
+build, load_weights = NETWORK.build, NETWORK.load_weights

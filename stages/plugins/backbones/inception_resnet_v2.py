@@ -4,35 +4,19 @@ Szegedy et al. 2016, "Inception-v4, Inception-ResNet and the Impact of Residual 
 (arXiv:1602.07261). The network is that of keras.applications; the weights are Keras' or TF-slim's.
 """
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 from stages.library.networks import keras_weights, slim_checkpoint
-from stages.library.networks.contract import Backbone, Weights
-
-if TYPE_CHECKING:
-    import keras
+from stages.library.networks.contract import Backbone
 
 BACKBONE = Backbone(
     name="inception_resnet_v2",
     paper="arXiv:1602.07261",
     weights={
-        "keras": Weights(
-            filename="inception_resnet_v2_weights_tf_dim_ordering_tf_kernels.h5",
-            licence="Apache-2.0",
-            urls=(
-                "https://storage.googleapis.com/tensorflow/keras-applications/inception_resnet_v2/"
-                "inception_resnet_v2_weights_tf_dim_ordering_tf_kernels.h5",
-            ),
+        "keras": keras_weights.published(
+            "inception_resnet_v2/inception_resnet_v2_weights_tf_dim_ordering_tf_kernels.h5",
+            "Apache-2.0",
             md5="e693bd0210a403b3192acc6073ad2e96",
         ),
-        "slim": Weights(
-            filename="inception_resnet_v2_2016_08_30.tar.gz",
-            licence="Apache-2.0",
-            urls=(
-                "https://storage.googleapis.com/download.tensorflow.org/models/inception_resnet_v2_2016_08_30.tar.gz",
-            ),
-        ),
+        "slim": slim_checkpoint.published("inception_resnet_v2_2016_08_30.tar.gz"),
     },
     input_size_px=299,
     min_input_px=75,
@@ -74,25 +58,6 @@ MIXED_BRANCHES = {
 }
 
 
-def build(input_size_px: int) -> "keras.Model":
-    """Returns the network with random weights; see `backbones`."""
-    import keras
-
-    return keras_weights.build(keras.applications.InceptionResNetV2, input_size_px, BACKBONE.name)
-
-
-def load_weights(model: "keras.Model", path: Path) -> None:
-    """Fills the model from Keras' .h5 file with top, or else from a TF-slim checkpoint; every variable exactly once.
-
-    Raises:
-      UserError: the file can't be read, or has other layers or shapes than the network.
-    """
-    if path.suffix == ".h5":
-        keras_weights.load_h5(model, path, BACKBONE.name)
-    else:
-        slim_checkpoint.load(model, path, _slim_scopes())
-
-
 def _slim_scopes() -> dict[str, str]:
     """Returns layer -> scope in the checkpoint."""
     convolutions = [*STEM]
@@ -110,3 +75,7 @@ def _slim_scopes() -> dict[str, str]:
         "predictions": "Logits/Logits",
     }
     return {layer: f"InceptionResnetV2/{scope}" for layer, scope in scopes.items()}
+
+
+NETWORK = keras_weights.Application(BACKBONE, "InceptionResNetV2", is_scaled=True, slim_scopes=_slim_scopes())
+build, load_weights = NETWORK.build, NETWORK.load_weights

@@ -4,33 +4,19 @@ Szegedy et al. 2015, "Rethinking the Inception Architecture for Computer Vision"
 of keras.applications; the weights are Keras' or TF-slim's.
 """
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 from stages.library.networks import keras_weights, slim_checkpoint
-from stages.library.networks.contract import Backbone, Weights
-
-if TYPE_CHECKING:
-    import keras
+from stages.library.networks.contract import Backbone
 
 BACKBONE = Backbone(
     name="inception_v3",
     paper="arXiv:1512.00567",
     weights={
-        "keras": Weights(
-            filename="inception_v3_weights_tf_dim_ordering_tf_kernels.h5",
-            licence="Apache-2.0",
-            urls=(
-                "https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/"
-                "inception_v3_weights_tf_dim_ordering_tf_kernels.h5",
-            ),
+        "keras": keras_weights.published(
+            "inception_v3/inception_v3_weights_tf_dim_ordering_tf_kernels.h5",
+            "Apache-2.0",
             md5="9a0d58056eeedaa3f26cb7ebd46da564",
         ),
-        "slim": Weights(
-            filename="inception_v3_2016_08_28.tar.gz",
-            licence="Apache-2.0",
-            urls=("https://storage.googleapis.com/download.tensorflow.org/models/inception_v3_2016_08_28.tar.gz",),
-        ),
+        "slim": slim_checkpoint.published("inception_v3_2016_08_28.tar.gz"),
     },
     input_size_px=299,
     min_input_px=75,
@@ -61,27 +47,12 @@ BLOCKS = {
 }
 
 
-def build(input_size_px: int) -> "keras.Model":
-    """Returns the network with random weights; see `backbones`."""
-    import keras
-
-    return keras_weights.build(keras.applications.InceptionV3, input_size_px, BACKBONE.name)
-
-
-def load_weights(model: "keras.Model", path: Path) -> None:
-    """Fills the model from Keras' .h5 file with top, or else from a TF-slim checkpoint; every variable exactly once.
-
-    Raises:
-      UserError: the file can't be read, or has other layers or shapes than the network.
-    """
-    if path.suffix == ".h5":
-        keras_weights.load_h5(model, path, BACKBONE.name)
-    else:
-        slim_checkpoint.load(model, path, _slim_scopes())
-
-
 def _slim_scopes() -> dict[str, str]:
     """Returns layer -> scope in the checkpoint."""
     convolutions = [*STEM, *(scope for block in BLOCKS.items() for scope in slim_checkpoint.branch_scopes(*block))]
     scopes = keras_weights.numbered(convolutions) | {"predictions": "Logits/Conv2d_1c_1x1"}
     return {layer: f"InceptionV3/{scope}" for layer, scope in scopes.items()}
+
+
+NETWORK = keras_weights.Application(BACKBONE, "InceptionV3", is_scaled=True, slim_scopes=_slim_scopes())
+build, load_weights = NETWORK.build, NETWORK.load_weights

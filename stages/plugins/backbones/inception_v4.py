@@ -106,11 +106,7 @@ BACKBONE = Backbone(
     name="inception_v4",
     paper="arXiv:1602.07261",
     weights={
-        "slim": Weights(
-            filename="inception_v4_2016_09_09.tar.gz",
-            licence="Apache-2.0",
-            urls=("https://storage.googleapis.com/download.tensorflow.org/models/inception_v4_2016_09_09.tar.gz",),
-        ),
+        "slim": slim_checkpoint.published("inception_v4_2016_09_09.tar.gz"),
         "timm": Weights(
             filename="inception_v4.tf_in1k.safetensors",
             licence="Apache-2.0",
@@ -210,16 +206,6 @@ def _slim_scopes() -> dict[str, str]:
     return {layer: f"InceptionV4/{scope}" for layer, scope in (scopes | {"logits": "Logits/Logits"}).items()}
 
 
-# Keras -> PyTorch
-TIMM_VARIABLES = {
-    "kernel": "weight",
-    "bias": "bias",
-    "beta": "bias",
-    "moving_mean": "running_mean",
-    "moving_variance": "running_var",
-}
-
-
 def _load_timm(model: "keras.Model", path: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
@@ -230,18 +216,11 @@ def _load_timm(model: "keras.Model", path: Path) -> None:
         raise UserError(f"{path} must be a .safetensors file of {BACKBONE.name}: {error}") from error
     modules = {f"{layer}_{kind}": f"{module}.{kind}" for layer, _, module in _published() for kind in ("conv", "bn")}
     modules["logits"] = "last_linear"
-    named_weights.fill(
-        model,
-        _without_scale(state),
-        path,
-        lambda layer, variable: f"{modules[layer.name]}.{TIMM_VARIABLES[variable.name]}",
-        lambda value, layer: value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T,
-    )
+    named_weights.fill_from_torch(model, _without_scale(state), path, modules)
 
 
 def _without_scale(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Moves the scale of batch normalizations into the convolutions: g (x - m) / s = (g x - g m) / s."""
-    state = {name: value for name, value in state.items() if not name.endswith(".num_batches_tracked")}
     for scale in [name for name in state if name.endswith(".bn.weight")]:
         module, gamma = scale.removesuffix(".bn.weight"), state.pop(scale)
         for name, shape in ((f"{module}.conv.weight", (-1, 1, 1, 1)), (f"{module}.bn.running_mean", (-1,))):

@@ -4,27 +4,15 @@ Chollet 2016, "Xception: Deep Learning with Depthwise Separable Convolutions" (a
 weights are those of keras.applications.
 """
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 from stages.library.networks import keras_weights
-from stages.library.networks.contract import Backbone, Weights
-
-if TYPE_CHECKING:
-    import keras
+from stages.library.networks.contract import Backbone
 
 BACKBONE = Backbone(
     name="xception",
     paper="arXiv:1610.02357",
     weights={
-        "keras": Weights(
-            filename="xception_weights_tf_dim_ordering_tf_kernels.h5",
-            licence="MIT",
-            urls=(
-                "https://storage.googleapis.com/tensorflow/keras-applications/xception/"
-                "xception_weights_tf_dim_ordering_tf_kernels.h5",
-            ),
-            md5="0a58e3b7378bc2990ea3b43d5981f1f6",
+        "keras": keras_weights.published(
+            "xception/xception_weights_tf_dim_ordering_tf_kernels.h5", "MIT", md5="0a58e3b7378bc2990ea3b43d5981f1f6"
         )
     },
     input_size_px=299,
@@ -40,15 +28,5 @@ BACKBONE = Backbone(
     },
     top1=0.790,
 )
-
-
-def build(input_size_px: int) -> "keras.Model":
-    """Returns the network with random weights; see `backbones`."""
-    import keras
-
-    return keras_weights.build(keras.applications.Xception, input_size_px, BACKBONE.name)
-
-
-def load_weights(model: "keras.Model", path: Path) -> None:
-    """Fills the model from the published .h5 file with top; see `keras_weights.load_h5`."""
-    keras_weights.load_h5(model, path, BACKBONE.name)
+NETWORK = keras_weights.Application(BACKBONE, "Xception", is_scaled=True)
+build, load_weights = NETWORK.build, NETWORK.load_weights

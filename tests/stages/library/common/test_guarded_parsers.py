@@ -16,13 +16,18 @@ PARSERS = {
     },
     "ruamel.yaml.YAML": {
         "app/params_docs.py": "params.yaml and dvc.yaml of the code whose reference is written",
-        "stages/library/common/guarded_yaml.py": "the guarded reader, which takes the parser's events",
+        "stages/library/common/guarded_yaml.py": "the guarded reader, which takes the parser's nodes",
     },
     "h5py.File": {"stages/library/networks/hdf5.py": "the guarded reader, in a process of its own"},
     "load_weights": {
         "stages/library/training/checkpoints.py": "what this process wrote",
         "stages/library/networks/keras_weights.py": "what the guarded reader has read before",
         "stages/library/networks/weights.py": "the function of a backbone's module",
+        **{
+            path.relative_to(ROOT).as_posix(): "the function of a backbone's module, made by its family"
+            for path in (ROOT / "stages" / "plugins" / "backbones").glob("[a-z]*.py")
+            if "NETWORK.load_weights" in path.read_text(encoding="utf-8")
+        },
     },
 }
 OTHERS = {"json.load", "json.JSONDecoder", "yaml.load", "yaml.safe_load", "tomllib.load", "tomllib.loads"}

@@ -132,9 +132,12 @@ def test_the_covered_code_is_what_turns_bytes_into_features_by_one_backbone_and_
         "library/networks/weights.py",
     }
     assert not found & {f"library/{name.replace('.', '/')}.py" for name in extraction_code.MOVING}
+    family = {path.name for path in extraction_code.files("efficientnet_lite0", "tensorflow")}
+    assert family > {"efficientnet_lite0.py", "efficientnet_lite.py"}
     assert (
         not {
             "plugins/backbones/efficientnet_lite0.py",
+            "library/networks/efficientnet_lite.py",
             "library/extraction/runtimes/tensorflow.py",
             "library/networks/torch_weights.py",
         }

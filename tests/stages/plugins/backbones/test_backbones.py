@@ -12,7 +12,7 @@ from PIL import Image
 from stages.library.common.console import UserError
 from stages.library.common.plugins import PLUGINS, plugin_names
 from stages.library.networks import contract as backbones
-from stages.library.networks import torch_weights, weights
+from stages.library.networks import efficientnet_lite, torch_weights, weights
 from stages.library.records import preprocessing
 from stages.plugins.backbones import efficientnet_lite0
 
@@ -52,8 +52,13 @@ def test_blocks_are_layers_in_topological_order(built):
     assert len(set(order)) == len(order)
 
 
-def test_published_parameter_counts():
-    assert efficientnet_lite0.BACKBONE.num_parameters == 4_652_008
+@pytest.mark.parametrize(("width", "depth", "parameters"), [(1.0, 1.1, 5_416_680), (1.1, 1.2, 6_092_072)])
+def test_the_larger_ones_of_the_family_have_the_published_parameters(width, depth, parameters):
+    """Lite1 and Lite2, as timm counts them."""
+    network = efficientnet_lite.network("lite", width, depth, 32, parameters, 0.76, {})
+    model = network.build(32)
+    assert sum(int(np.prod(variable.shape)) for variable in model.trainable_variables) == parameters
+    assert set(network.backbone.blocks.values()) <= {layer.name for layer in model.layers}
 
 
 # EfficientNet-Lite0, forward in NumPy alone from the published state dict.

@@ -1,4 +1,4 @@
-"""The backbones from keras.applications that need a download: their scaling, their blocks and their weight files.
+"""The backbones from keras.applications: their scaling, their blocks and their weight files.
 
 The published files can't be had offline, so files of their layout are written here.
 """
@@ -22,8 +22,12 @@ PUBLISHED = {
     "efficientnet_v2_b0": (keras.applications.EfficientNetV2B0, 7_200_312),
     "efficientnet_v2_s": (keras.applications.EfficientNetV2S, 21_612_360),
     "convnext_tiny": (keras.applications.ConvNeXtTiny, 28_589_128),
+    "inception_v3": (keras.applications.InceptionV3, 23_851_784),
+    "inception_resnet_v2": (keras.applications.InceptionResNetV2, 55_873_736),
 }
-NAMES = [pytest.param(name, marks=pytest.mark.slow if name == "efficientnet_v2_s" else ()) for name in PUBLISHED]
+SLOW = "efficientnet_v2_s", "inception_resnet_v2"
+NAMES = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in PUBLISHED]
+SCALED = "xception", "inception_v3", "inception_resnet_v2"  # by us, for theirs take pixels from -1 to 1
 
 RNG = np.random.default_rng(0)
 
@@ -86,7 +90,7 @@ def test_the_published_file_is_loaded_into_every_variable(case):
     pixels = RNG.uniform(0, 255, (2, *model.input_shape[1:])).astype(np.float32)
     outputs = model(pixels)
     theirs = keras.Model(network.inputs[0], {"bottleneck": network.layers[-1].input, "logits": network.output})
-    expected = theirs(pixels / 127.5 - 1 if name == "xception" else pixels)
+    expected = theirs(pixels / 127.5 - 1 if name in SCALED else pixels)
     for kind in ("bottleneck", "logits"):
         np.testing.assert_allclose(outputs[kind], expected[kind], atol=1e-4 * np.abs(expected[kind]).max())
         assert np.ptp(expected[kind], axis=0).max() > 1e-2 * np.abs(expected[kind]).max()  # the image counts
@@ -119,8 +123,11 @@ IMAGENET = [  # (pixel / 255 - mean) / std, means 0.485 0.456 0.406, standard de
     [0.065502, 0.196429, 0.417778],
     [2.248908, 2.428571, 2.640000],
 ]
+TO_ONE = [[-1.0] * 3, [0.0] * 3, [1.0] * 3]
 TO_FIRST_CONVOLUTION = {
-    "xception": ("block1_conv1", [[-1.0] * 3, [0.0] * 3, [1.0] * 3]),
+    "xception": ("block1_conv1", TO_ONE),
+    "inception_v3": ("conv2d", TO_ONE),
+    "inception_resnet_v2": ("conv2d", TO_ONE),
     "efficientnet_v2_b0": ("stem_conv", IMAGENET),
     "efficientnet_v2_s": ("stem_conv", [[-1.0] * 3, [-0.00390625] * 3, [0.9921875] * 3]),
     "convnext_tiny": ("convnext_tiny_stem", IMAGENET),
@@ -137,6 +144,8 @@ def test_pixels_are_scaled_as_in_training(case):
 
 
 TRAINED_IN_LAST_BLOCK = {
+    "inception_v3": {f"conv2d_{number}" for number in range(85, 94)},
+    "inception_resnet_v2": {"conv_7b"},
     "xception": {"block14_sepconv1", "block14_sepconv2"},
     "efficientnet_v2_b0": {"top_conv"},
     "efficientnet_v2_s": {"top_conv"},
@@ -147,6 +156,7 @@ TRAINED_IN_LAST_BLOCK = {
     },
 }
 NUM_BLOCKS = {"xception": 14, "efficientnet_v2_b0": 8, "efficientnet_v2_s": 8, "convnext_tiny": 19}
+NUM_BLOCKS |= {"inception_v3": 12, "inception_resnet_v2": 45}
 
 
 def fine_tuning(unfrozen_blocks):
@@ -180,5 +190,7 @@ def test_layer_names_do_not_depend_on_the_process(case):
         "efficientnet_v2_b0": {"rescaling", "normalization"},
         "efficientnet_v2_s": {"rescaling"},
         "convnext_tiny": {"convnext_tiny_stem"},
+        "inception_v3": {"conv2d", "conv2d_93", "batch_normalization_93", "max_pooling2d_1"},
+        "inception_resnet_v2": {"conv2d", "conv2d_202", "custom_scale_layer_39", "max_pooling2d_1"},
     }
     assert expected[name] <= {layer.name for layer in model.layers}
