@@ -9,23 +9,20 @@ import os
 import subprocess
 import sys
 
-from benchmarks.extraction import ROOT
+from benchmarks.shared import ROOT, one_thread
 
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # for ratios of CPU time: threads that wait for each other would count as work
-RUNS = [
-    (["extraction"], {}),
-    (["extraction", "--size", "224", "--images", "1000"], {}),
-    (["extraction", "--backbone", "inception_v3", "--size", "299", "--images", "200"], {}),
-    (["gpu"], {}),
-    (["gpu", "--backbone", "inception_v3", "--size", "299", "--images", "3000"], {}),
-    (["feature_store"], {}),
-    (["memory"], {}),
-    (["nothing_to_do"], {}),
-    (["ridge_head"], ONE_THREAD),
-    (["heads"], ONE_THREAD),
-    (["xgboost_head"], ONE_THREAD),
-    (["float16_features", "--records", "data/tfrecord"], {}),
-]
+RUNS = (
+    "extraction",
+    "extraction --size 224 --images 1000",
+    "extraction --backbone inception_v3 --size 299 --images 200",
+    "gpu",
+    "gpu --backbone inception_v3 --size 299 --images 3000",
+    "feature_store",
+    "memory",
+    "nothing_to_do",
+    "heads",
+    "float16_features --records data/tfrecord",
+)
 
 
 def main() -> None:
@@ -34,11 +31,13 @@ def main() -> None:
     parser.add_argument("--peers", help="the Python of an environment with requirements-peers.txt")
     arguments = parser.parse_args()
     failed = []
-    for (name, *options), environment in RUNS:
+    for run in RUNS:
+        name, *options = run.split()
         peers = ["--peers", arguments.peers] if name == "extraction" and arguments.peers else []
-        command = [sys.executable, "-m", f"benchmarks.{name}", *options, *peers]
-        print(f"\n$ {' '.join(['python', *command[1:]])}", flush=True)
-        if subprocess.run(command, cwd=ROOT, env=os.environ | environment, check=False).returncode:
+        command = ["-m", f"benchmarks.{name}", *options, *peers]
+        print(f"\n$ {' '.join(['python', *command])}", flush=True)
+        environment = one_thread() if name == "heads" else os.environ
+        if subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, check=False).returncode:
             failed.append(name)
     if failed:
         raise SystemExit(f"failed: {', '.join(failed)}")

@@ -12,18 +12,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ruamel.yaml import YAML
 
-from benchmarks import photos
+from benchmarks import generated
+from benchmarks.shared import ROOT, parser, records, rounds, write_params
 
-ROOT = Path(__file__).parents[1]
+BACKBONES = ["efficientnet_lite0", "inception_v3"]
 FEW = 32
 CALIBRATION_IMAGES = 16  # so few that the run over FEW images pays as much for int8 as the whole run
+PEERS = {"timm", "onnxruntime", "openvino-peer"}
 # (ours, the other): "files-" begins with the stage tfrecord, which later extractions of the same images don't pay.
 PAIRS = [
     ("tensorflow", "raw-tensorflow"),
@@ -31,48 +32,35 @@ PAIRS = [
     ("openvino-int8", "raw-openvino-int8"),
     ("openvino-int8", "tensorflow"),
     *((f"{start}tensorflow", other) for start in ("", "files-") for other in ("keras", "timm")),
-    *(
-        (f"{start}openvino", other)
-        for start in ("", "files-")
-        for other in ("keras", "timm", "onnxruntime", "openvino-peer")
-    ),
+    *((f"{start}openvino", other) for start in ("", "files-") for other in ("keras", *sorted(PEERS))),
 ]
-PEERS = {"timm", "onnxruntime", "openvino-peer"}
 
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.extraction", usage="%(prog)s [options]", description=__doc__
-    )
-    parser.add_argument("--backbone", default="efficientnet_lite0", choices=["efficientnet_lite0", "inception_v3"])
-    parser.add_argument("--size", type=int, default=96, help="side of the input in pixels", metavar="PX")
-    parser.add_argument("--folder", type=Path, metavar="DIR", help="CLASS/image files")
-    parser.add_argument(
-        "--dataset", metavar="NAME", choices=["digits", "fashion_mnist"], help="digits or fashion_mnist"
-    )
-    parser.add_argument("--include", nargs="+", default=["*"], metavar="GLOB", help="as train/0* test/*")
-    parser.add_argument("--images", type=int, default=3000, metavar="N", help="generated images")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N")
-    parser.add_argument("--only", nargs="*", default=[], metavar="WAY", help="leave out pairs of other ways")
-    parser.add_argument("--peers", type=Path, metavar="PYTHON", help="with requirements-peers.txt")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="`extract.batch_size`")
-    arguments = parser.parse_args()
+    options = parser("extraction", __doc__)
+    options.add_argument("--backbone", default=BACKBONES[0], choices=BACKBONES)
+    options.add_argument("--size", type=int, default=96, help="side of the input in pixels", metavar="PX")
+    options.add_argument("--folder", type=Path, metavar="DIR", help="CLASS/image files")
+    options.add_argument("--dataset", metavar="NAME", choices=["digits", "fashion_mnist"], help="or fashion_mnist")
+    options.add_argument("--include", nargs="+", default=["*"], metavar="GLOB", help="as train/0* test/*")
+    options.add_argument("--images", type=int, default=3000, metavar="N", help="generated images")
+    options.add_argument("--rounds", type=int, default=5, metavar="N")
+    options.add_argument("--only", nargs="*", default=[], metavar="WAY", help="leave out pairs of other ways")
+    options.add_argument("--peers", type=Path, metavar="PYTHON", help="with requirements-peers.txt")
+    options.add_argument("--batch-size", type=int, metavar="N", help="`extract.batch_size`")
+    arguments = options.parse_args()
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         count = prepare(work, arguments)
         pairs = [pair for pair in PAIRS if wanted(pair, arguments)]
-        ways = list(dict.fromkeys(way for pair in pairs for way in pair))
-        speeds: dict[str, list[float]] = {way: [] for way in ways}
-        for number in range(arguments.rounds):
-            for way in ways if number % 2 == 0 else reversed(ways):
-                speeds[way].append(speed(way, work, arguments, count))
-                print(f"round {number + 1}: {way} {speeds[way][-1]:.1f} images/s", file=sys.stderr, flush=True)
+        ways = dict.fromkeys(way for pair in pairs for way in pair)
+        speeds = rounds({way: partial(speed, way, work, arguments, count) for way in ways}, arguments.rounds)
     what = arguments.dataset or arguments.folder or "generated"
     print(f"{count:,} images ({what}), {arguments.backbone} at {arguments.size} px, {arguments.rounds} rounds")
     print(f"{'ours':18s} {'the other':18s} ratio  (rounds)                        images/s, medians")
     for ours, other in pairs:
-        ratios = np.array(speeds[ours]) / np.array(speeds[other])
+        ratios = np.divide(speeds[ours], speeds[other])
         each = " ".join(f"{ratio:.2f}" for ratio in ratios)
         medians = ", ".join(f"{np.median(speeds[way]):.1f}" for way in (ours, other))
         print(f"{ours:18s} {other:18s} {np.median(ratios):5.2f}  ({each:29s}) {medians}")
@@ -90,52 +78,35 @@ def wanted(pair: tuple[str, str], arguments: argparse.Namespace) -> bool:
 def prepare(work: Path, arguments: argparse.Namespace) -> int:
     """Makes the images, params.yaml, weights and TFRecords that all ways share; returns the number of images."""
     images = work / "images"
-    dataset: dict[str, Any] = {"name": "folder", "folder": str(images)}
+    dataset = {"name": "folder", "folder": str(images)}
     if arguments.dataset:
         dataset = {"name": arguments.dataset}
     elif arguments.folder:
         images.symlink_to(arguments.folder.resolve())
     else:
-        photos.write(images, arguments.images)
-    photos.write(work / "few-images", FEW, seed=1)
+        generated.write_photos(images, arguments.images)
+    generated.write_photos(work / "few-images", FEW, seed=1)
     few = {"name": "folder", "folder": str(work / "few-images")}
-    write_params(work / "raw.yaml", work, dataset, arguments, arguments.include)
-    write_params(work / "few-raw.yaml", work, few, arguments)
-    for raw, shards in (("raw", "tfrecord"), ("few-raw", "few")):
-        options = ("--params", work / f"{raw}.yaml")
-        run_stage("fetch", *options, "--out", work / raw)
-        options += ("--raw", work / raw, "--out", work / shards, "--examples", work / "examples.png")
-        run_stage("tfrecord", *options)
+    extract = extract_section(work, arguments)
+    raw = {"dataset": dataset, "tfrecord": {"include": arguments.include}, "extract": extract}
+    records(write_params(work / "raw.yaml", raw), work / "raw", work / "tfrecord")
+    records(write_params(work / "few-raw.yaml", {"dataset": few, "extract": extract}), work / "few-raw", work / "few")
     return int(json.loads((work / "tfrecord" / "dataset.json").read_text())["images"])
 
 
-def write_params(
-    path: Path, work: Path, dataset: dict[str, Any], arguments: argparse.Namespace, include: Sequence[str] = ("*",)
-) -> None:
-    """Writes params.yaml with the benchmark's changes; a network without embedded weights gets random ones."""
-    yaml = YAML()
-    content = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    content["dataset"] |= dataset
-    content["tfrecord"]["include"] = list(include)
-    content["extract"] |= {"input_size_px": arguments.size, "batch_size": arguments.batch_size}
-    content["extract"]["calibration_images"] = CALIBRATION_IMAGES
-    if arguments.backbone != "efficientnet_lite0":
-        weights = work / "random.weights.h5"
-        if not weights.exists():
-            code = "import sys; from stages.library.networks import contract as backbones;"
-            code += "from stages.library.common import tensorflow_runtime as t; t.start();"
-            code += "backbones.lookup(sys.argv[1]).build(int(sys.argv[2])).save_weights(sys.argv[3])"
-            command = [sys.executable, "-c", code, arguments.backbone, str(arguments.size), str(weights)]
-            subprocess.run(command, cwd=ROOT, check=True)
-        content["extract"]["weights"] = {arguments.backbone: str(weights)}
-    with path.open("w", encoding="utf-8") as file:
-        yaml.dump(content, file)
-
-
-def run_stage(name: str, *options: str | Path) -> None:
-    """Runs a stage in silence."""
-    command = [sys.executable, "-m", f"stages.{name}", *map(str, options)]
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+def extract_section(work: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Returns changes of section `extract`; a network without embedded weights gets random ones."""
+    section = {"input_size_px": arguments.size, "batch_size": arguments.batch_size}
+    section["calibration_images"] = CALIBRATION_IMAGES
+    if arguments.backbone == "efficientnet_lite0":
+        return section
+    weights = work / "random.weights.h5"
+    code = "import sys; from stages.library.networks import contract as backbones;"
+    code += "from stages.library.common import tensorflow_runtime as t; t.start();"
+    code += "backbones.lookup(sys.argv[1]).build(int(sys.argv[2])).save_weights(sys.argv[3])"
+    command = [sys.executable, "-c", code, arguments.backbone, str(arguments.size), str(weights)]
+    subprocess.run(command, cwd=ROOT, check=True)
+    return section | {"weights": {arguments.backbone: str(weights)}}
 
 
 def speed(way: str, work: Path, arguments: argparse.Namespace, count: int) -> float:
@@ -144,14 +115,15 @@ def speed(way: str, work: Path, arguments: argparse.Namespace, count: int) -> fl
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     options = [way, "--work", str(work), "--scratch", str(scratch), "--backbone", arguments.backbone]
+    command = [sys.executable, "-m", "benchmarks.extraction_ways", *options, "--images", str(count)]
     if way in PEERS:
-        command = [str(arguments.peers), str(ROOT / "benchmarks" / "extraction_peers.py"), *options]
-        command += ["--size", str(arguments.size)]
-    else:
-        command = [sys.executable, "-m", "benchmarks.extraction_ways", *options, "--images", str(count)]
+        script = str(ROOT / "benchmarks" / "extraction_peers.py")
+        command = [str(arguments.peers), script, *options, "--size", str(arguments.size)]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     result = json.loads(done.stdout.splitlines()[-1])
-    return float(result["images"] / result["seconds"])
+    found = float(result["images"] / result["seconds"])
+    print(f"{way} {found:.1f} images/s", file=sys.stderr, flush=True)
+    return found
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,20 +18,20 @@ from unittest import mock
 
 import numpy as np
 
+from benchmarks.shared import parser
+
 FORWARD_BATCHES = 8  # kept in memory for the raw forward, used over and over
 
 
 def main() -> None:
     """Runs one way."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.extraction_ways", usage="%(prog)s WAY [options]", description=__doc__
-    )
-    parser.add_argument("way", choices=WAYS, metavar="WAY")
-    parser.add_argument("--work", type=Path, required=True, help="made by benchmarks.extraction")
-    parser.add_argument("--scratch", type=Path, required=True, help="empty folder")
-    parser.add_argument("--backbone", required=True)
-    parser.add_argument("--images", type=int, required=True)
-    arguments = parser.parse_args()
+    options = parser("extraction_ways", __doc__)
+    options.add_argument("way", choices=WAYS, metavar="WAY")
+    options.add_argument("--work", type=Path, required=True, help="made by benchmarks.extraction")
+    options.add_argument("--scratch", type=Path, required=True, help="empty folder")
+    options.add_argument("--backbone", required=True)
+    options.add_argument("--images", type=int, required=True)
+    arguments = options.parse_args()
     os.environ["DECANT_CACHE"] = str(arguments.scratch / "cache")
     seconds, images = WAYS[arguments.way](arguments)
     print(json.dumps({"seconds": seconds, "images": images}))
@@ -124,7 +124,6 @@ def forward_of(runtime: str, precision: str = "float32") -> Callable[..., Any]:
     """The network alone, on random batches in memory, as many calls at once as extraction makes."""
 
     def run(arguments: argparse.Namespace) -> tuple[float, int]:
-        from stages.library.common.threads import ahead
         from stages.library.extraction import extraction
         from stages.library.extraction import runtime as runtimes
         from stages.library.extraction.runtime import Plan
@@ -135,45 +134,67 @@ def forward_of(runtime: str, precision: str = "float32") -> Callable[..., Any]:
         module.prepare(precision)
         size_px = section.input_size_px
         model, _, _ = build_with_weights(arguments.backbone, size_px, section.weights)
-        rng = np.random.default_rng(0)
         batch_size = extraction.batch_size(section, size_px)
-        shape = batch_size, size_px, size_px, 3
-        batches = [rng.uniform(0, 255, shape).astype(np.float32) for _ in range(FORWARD_BATCHES)]
+        batches = random_batches(batch_size, size_px)
         plan = Plan(size_px, batch_size, section.flip, precision)
         compiled = module.compile(model, plan, (batch[:1] for batch in batches))
-
-        def repeated(count: int) -> Iterator[np.ndarray]:
-            return (batches[number % FORWARD_BATCHES] for number in range(count))
-
-        for _ in ahead(compiled.forward, repeated(2 * compiled.callers), compiled.callers):
-            pass
+        forward_seconds(compiled, batches, 2 * compiled.callers)
         count = -(-arguments.images // batch_size)
+        return forward_seconds(compiled, batches, count), count * batch_size
+
+    return run
+
+
+def random_batches(batch_size: int, size_px: int) -> list[np.ndarray]:
+    """Returns random images in float32."""
+    rng, shape = np.random.default_rng(0), (batch_size, size_px, size_px, 3)
+    return [rng.uniform(0, 255, shape).astype(np.float32) for _ in range(FORWARD_BATCHES)]
+
+
+def forward_seconds(compiled: Any, batches: Sequence[Any], count: int) -> float:
+    """Runs a compiled network on so many of the batches in turn, as many at once as extraction does."""
+    from stages.library.common.threads import ahead
+
+    start = time.perf_counter()
+    turns = (batches[number % len(batches)] for number in range(count))
+    for _ in ahead(compiled.forward, turns, compiled.callers):
+        pass
+    return time.perf_counter() - start
+
+
+def predict_with_keras(
+    backbone: str, weights: Any, size_px: int, folder: Path, batch_size: int = 32
+) -> Callable[[], tuple[float, int, np.ndarray]]:
+    """Returns Keras' own way, image_dataset_from_directory and predict: seconds, number of images and features."""
+    import keras
+
+    from stages.library.networks.weights import build_with_weights
+
+    network, _, _ = build_with_weights(backbone, size_px, weights)
+    model = keras.Model(network.inputs, network.outputs[0])
+    model.compile(jit_compile=False)
+    side = size_px, size_px
+    model.predict(np.zeros((batch_size, *side, 3), np.float32), verbose=0)
+
+    def run() -> tuple[float, int, np.ndarray]:
         start = time.perf_counter()
-        for _ in ahead(compiled.forward, repeated(count), compiled.callers):
-            pass
-        return time.perf_counter() - start, count * batch_size
+        dataset = keras.utils.image_dataset_from_directory(
+            str(folder), labels=None, image_size=side, batch_size=batch_size, shuffle=False, verbose=False
+        )
+        features = model.predict(dataset, verbose=0)
+        return time.perf_counter() - start, len(features), features
 
     return run
 
 
 def keras_predict(arguments: argparse.Namespace) -> tuple[float, int]:
-    """Keras' own way: image_dataset_from_directory and predict, in batches of 32 as is its default."""
-    import keras
-
-    from stages.library.networks.weights import build_with_weights
-
+    """Keras' own way, in batches of 32 as is its default, with its features saved."""
     section = settings(arguments.work, "tensorflow", "float32")
-    size_px = section.input_size_px
-    network, _, _ = build_with_weights(arguments.backbone, size_px, section.weights)
-    model = keras.Model(network.inputs, network.outputs[0])
-    model.predict(np.zeros((32, size_px, size_px, 3), np.float32), verbose=0)
+    predict = predict_with_keras(arguments.backbone, section.weights, section.input_size_px, arguments.work / "images")
+    seconds, images, features = predict()
     start = time.perf_counter()
-    dataset = keras.utils.image_dataset_from_directory(
-        str(arguments.work / "images"), labels=None, image_size=(size_px, size_px), shuffle=False, verbose=False
-    )
-    features = model.predict(dataset, verbose=0)
     np.save(arguments.scratch / "features.npy", features)
-    return time.perf_counter() - start, len(features)
+    return seconds + time.perf_counter() - start, images
 
 
 WAYS: dict[str, Callable[[argparse.Namespace], tuple[float, int]]] = {

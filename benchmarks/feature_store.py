@@ -18,26 +18,24 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from ruamel.yaml import YAML
 
-from benchmarks import photos
-from benchmarks.extraction import FEW, ROOT, run_stage, write_params
+from benchmarks import generated
+from benchmarks.extraction import BACKBONES, FEW, extract_section
+from benchmarks.shared import ROOT, parser, records, stage, write_params
 
 SMALL = ((160, 120), (120, 160))
 
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.feature_store", usage="%(prog)s [options]", description=__doc__
-    )
-    parser.add_argument("--backbone", default="inception_v3", choices=["efficientnet_lite0", "inception_v3"])
-    parser.add_argument("--size", type=int, default=299)
-    parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batch-size", type=int, help="`extract.batch_size`")
-    parser.add_argument("--runtime", default="tensorflow", choices=["tensorflow", "openvino"])
-    arguments = parser.parse_args()
+    options = parser("feature_store", __doc__)
+    options.add_argument("--backbone", default="inception_v3", choices=BACKBONES)
+    options.add_argument("--size", type=int, default=299)
+    options.add_argument("--images", type=int, default=1000)
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--batch-size", type=int, help="`extract.batch_size`")
+    options.add_argument("--runtime", default="tensorflow", choices=["tensorflow", "openvino"])
+    arguments = options.parse_args()
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         prepare(work, arguments)
@@ -49,37 +47,24 @@ def main() -> None:
     print(f"{arguments.images:,} images, {arguments.backbone} at {arguments.size} px, {arguments.rounds} rounds")
     print(f"{'run':14s} {'seconds':>8s} {'of cold':>8s} {'less start-up':>14s} {'times faster':>13s}")
     for run, values in found.items():
-        seconds = np.array(values)
-        beyond = np.median((seconds - np.array(found["start-up"])) / cold)
-        share = np.median(seconds / cold)
-        print(f"{run:14s} {np.median(seconds):8.1f} {share:8.3f} {beyond:14.3f} {1 / share:13.1f}")
+        beyond = np.median(np.subtract(values, found["start-up"]) / cold)
+        share = np.median(values / cold)
+        print(f"{run:14s} {np.median(values):8.1f} {share:8.3f} {beyond:14.3f} {1 / share:13.1f}")
 
 
 def prepare(work: Path, arguments: argparse.Namespace) -> None:
     """Makes TFRecords: all images, the same in another split, all and 1% more, and a few."""
-    photos.write(work / "images", arguments.images, sizes=SMALL)
+    generated.write_photos(work / "images", arguments.images, sizes=SMALL)
     shutil.copytree(work / "images", work / "more-images")
-    photos.write(work / "new", arguments.images // 100, seed=1, sizes=SMALL)
+    generated.write_photos(work / "new", arguments.images // 100, seed=1, sizes=SMALL)
     for path in (work / "new").glob("*/*"):
         path.rename(work / "more-images" / path.parent.name / f"new-{path.name}")
-    photos.write(work / "few-images", FEW, seed=2, sizes=SMALL)
-    for name, images, seed in (
-        ("all", "images", 0),
-        ("other", "images", 1),
-        ("more", "more-images", 0),
-        ("few", "few-images", 0),
-    ):
-        path = work / f"{name}.yaml"
-        write_params(path, work, {"name": "folder", "folder": str(work / images)}, arguments)
-        yaml = YAML()
-        content = yaml.load(path.read_text(encoding="utf-8"))
-        content["split"]["seed"] = seed
-        content["extract"]["runtime"] = arguments.runtime
-        with path.open("w", encoding="utf-8") as file:
-            yaml.dump(content, file)
-        run_stage("fetch", "--params", path, "--out", work / f"{name}-raw")
-        options = ["--params", path, "--raw", work / f"{name}-raw", "--out", work / name]
-        run_stage("tfrecord", *options, "--examples", work / "examples.png")
+    generated.write_photos(work / "few-images", FEW, seed=2, sizes=SMALL)
+    extract = extract_section(work, arguments) | {"runtime": arguments.runtime}
+    for name, images, seed in (("all", "", 0), ("other", "", 1), ("more", "more-", 0), ("few", "few-", 0)):
+        dataset = {"name": "folder", "folder": str(work / f"{images}images")}
+        changes = {"dataset": dataset, "split": {"seed": seed}, "extract": extract}
+        records(write_params(work / f"{name}.yaml", changes), work / f"{name}-raw", work / name)
 
 
 def one_round(work: Path, arguments: argparse.Namespace) -> dict[str, float]:
@@ -106,9 +91,8 @@ def extract(
 ) -> tuple[float, int]:
     """Runs bottleneck-extract; returns seconds and the number of images added to the store."""
     before = stored(work / cache)
-    command = ["env", f"DECANT_CACHE={work / cache}", sys.executable, "-m", "stages.bottleneck_extract"]
-    command += ["--params", str(work / f"{shards}.yaml"), "--backbone", arguments.backbone]
-    command += ["--records", str(work / shards), "--out", str(work / "out")]
+    options = {"params": work / f"{shards}.yaml", "records": work / shards, "out": work / "out"}
+    command = stage("bottleneck_extract", work / cache, backbone=arguments.backbone, **options)
     start = time.perf_counter()
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     if kill_after is not None:

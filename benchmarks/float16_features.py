@@ -6,11 +6,11 @@ Where a last bit changes a fit (dnn, xgboost), one seed's difference is mostly c
 Run: python -m benchmarks.float16_features --records data/tfrecord [--images 2000] [--seeds 3] [--heads xgboost]
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.shared import parser
 from stages.library.extraction import extraction
 from stages.library.extraction import runtime as runtimes
 from stages.library.extraction.runtime import Plan
@@ -26,16 +26,14 @@ FOLDS = 3
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.float16_features", usage="%(prog)s [options]", description=__doc__
-    )
-    parser.add_argument("--records", type=Path, required=True, help="out of the tfrecord stage")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--backbone", default="efficientnet_lite0")
-    parser.add_argument("--images", type=int, default=2000)
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--heads", nargs="+", help="those of params.yaml by default")
-    arguments = parser.parse_args()
+    options = parser("float16_features", __doc__)
+    options.add_argument("--records", type=Path, required=True, help="out of the tfrecord stage")
+    options.add_argument("--params", type=Path, default=Path("params.yaml"))
+    options.add_argument("--backbone", default="efficientnet_lite0")
+    options.add_argument("--images", type=int, default=2000)
+    options.add_argument("--seeds", type=int, default=1)
+    options.add_argument("--heads", nargs="+", help="those of params.yaml by default")
+    arguments = options.parse_args()
     settings = load_params(arguments.params)
     features, labels = float32_features(arguments.records, arguments.backbone, settings["extract"], arguments.images)
     rounded = cache.quantize(features)
@@ -58,10 +56,10 @@ def predictions(name: str, section: object, features: np.ndarray, labels: np.nda
     half = len(labels) // 2
     module, num_classes = heads.lookup(name), int(labels.max()) + 1
     data = features[:half], labels[:half], num_classes
-    chosen = {}
-    if module.CHOOSES:
-        chosen = module.cross_validate(*data, np.arange(half) % FOLDS, section, seed).chosen
-    return module.fit(*data, section, seed, chosen).logits(features[half:])
+    best_params = {}
+    if module.TUNES:
+        best_params = module.cross_validate(*data, np.arange(half) % FOLDS, section, seed).best_params
+    return module.fit(*data, section, seed, best_params).logits(features[half:])
 
 
 def float32_features(shards: Path, name: str, section: extraction.Params, images: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,10 +1,11 @@
-"""Generated features as bottleneck-extract writes them, for benchmarks at sizes that no data set at hand has."""
+"""Generated features, as bottleneck-extract writes them, and photographs, for benchmarks without a data set."""
 
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from stages.library.common import artifacts
 from stages.library.features import cache
@@ -13,6 +14,8 @@ from stages.library.features.cache import ShardWriter, Source
 SHARDS = 4
 BLOCK_ROWS = 1000
 LATENT = 64
+PHOTO_CLASSES = 10
+SIZES = ((500, 375), (375, 500), (640, 480))  # width, height
 
 
 def write_features(folder: Path, splits: Mapping[str, int], width: int, classes: int, noise: float = 1.0) -> None:
@@ -47,3 +50,40 @@ def write_features(folder: Path, splits: Mapping[str, int], width: int, classes:
                 features = cache.quantize(np.maximum(values, 0))
                 writer.write(keys, labels, features, np.zeros((len(rows), 2), np.float16))
             writer.close()
+
+
+def write_photos(folder: Path, count: int, seed: int = 0, sizes: tuple[tuple[int, int], ...] = SIZES) -> None:
+    """Writes `folder/CLASS/NUMBER.jpg`.
+
+    Smooth colours with noise on them compress to some 80 kB at 500 x 375, as photographs do.
+
+    Args:
+      folder: made where it is missing.
+      count: of images, shared out among PHOTO_CLASSES classes.
+      seed: of the pixels; another seed gives other images.
+      sizes: (width, height) in pixels, in turn.
+    """
+    rng = np.random.default_rng(seed)
+    for number in range(count):
+        label = number % PHOTO_CLASSES
+        width, height = sizes[number % len(sizes)]
+        small = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        small[..., label % 3] = small[..., label % 3] // 2 + 12 * label
+        image = np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC), np.int16)
+        noise = rng.integers(-12, 13, (height, width, 1), dtype=np.int16)
+        path = folder / f"class_{label}" / f"{number:06d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.clip(image + noise, 0, 255).astype(np.uint8)).save(path, quality=90)
+
+
+def write_copies(folder: Path, count: int, originals: int = 500) -> None:
+    """Writes `folder/CLASS/NUMBER.jpg`, `count` files that differ by some bytes after the JPEG's end, of few images.
+
+    Much faster than `write_photos`, and as much work to hash, decode and shrink.
+    """
+    write_photos(folder, min(originals, count))
+    paths = sorted(folder.rglob("*.jpg"))
+    for number in range(len(paths), count):
+        original = paths[number % len(paths)]
+        content = original.read_bytes() + number.to_bytes(8, "big")
+        original.with_name(f"{number:06d}.jpg").write_bytes(content)

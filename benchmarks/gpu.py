@@ -20,27 +20,28 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks import photos
-from benchmarks.extraction import prepare
+from benchmarks import generated
+from benchmarks.extraction import BACKBONES, prepare
+from benchmarks.extraction_ways import forward_seconds, predict_with_keras, random_batches
+from benchmarks.shared import parser, rounds
 
 if TYPE_CHECKING:
     from stages.library.extraction.runtime import Plan
     from stages.library.extraction.worker import Job, Worker
 
 WAYS = ["float32-64", "float32-256", "float16-64", "float16-256"]
-FORWARD_BATCHES = 8  # kept in memory for the raw forward, used over and over
 
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", usage="%(prog)s [options]", description=__doc__)
-    parser.add_argument("--backbone", default="efficientnet_lite0", choices=["efficientnet_lite0", "inception_v3"])
-    parser.add_argument("--size", type=int, default=224, help="side of the input in pixels", metavar="PX")
-    parser.add_argument("--images", type=int, default=10_000, metavar="N", help="generated images of photo size")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N")
-    parser.add_argument("--ways", nargs="+", default=WAYS, metavar="WAY", help="PRECISION-BATCH")
-    parser.add_argument("--without-keras", action="store_true")
-    arguments = parser.parse_args()
+    options = parser("gpu", __doc__)
+    options.add_argument("--backbone", default="efficientnet_lite0", choices=BACKBONES)
+    options.add_argument("--size", type=int, default=224, help="side of the input in pixels", metavar="PX")
+    options.add_argument("--images", type=int, default=10_000, metavar="N", help="generated images of photo size")
+    options.add_argument("--rounds", type=int, default=5, metavar="N")
+    options.add_argument("--ways", nargs="+", default=WAYS, metavar="WAY", help="PRECISION-BATCH")
+    options.add_argument("--without-keras", action="store_true")
+    arguments = options.parse_args()
     from stages.library.common import tensorflow_runtime
 
     tensorflow_runtime.start()
@@ -50,12 +51,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         os.environ["DECANT_CACHE"] = str(work / "cache")
-        photos.write_copies(work / "originals", arguments.images)
-        options = argparse.Namespace(
-            backbone=arguments.backbone, size=arguments.size, dataset=None, folder=work / "originals", include=["*"],
-            images=arguments.images, batch_size=None,
-        )  # fmt: skip
-        count = prepare(work, options)
+        generated.write_copies(work / "originals", arguments.images)
+        photos = {"dataset": None, "folder": work / "originals", "include": ["*"], "batch_size": None}
+        count = prepare(work, argparse.Namespace(**vars(arguments), **photos))
         print(f"{count:,} photographs, {arguments.backbone} at {arguments.size} px, {arguments.rounds} rounds")
         print(
             f"{'':16s} start s  GPU MiB  images/s: raw, decoding, ours, Keras    ours/raw   /decoding   /Keras (rounds)"
@@ -91,10 +89,10 @@ def compare(way: str, work: Path, arguments: argparse.Namespace, precision: str,
     start_seconds = time.perf_counter() - start
     tf.config.experimental.reset_memory_stats("GPU:0")
     widths = first.bottleneck.shape[1], first.logits.shape[1]
-    rounds = itertools.count()
+    stores = itertools.count()
 
     def ours() -> tuple[float, int]:
-        content = {"way": way, "round": next(rounds)}
+        content = {"way": way, "round": next(stores)}
         store = FeatureStore(work / "stores" / extraction.fingerprint(content), content, *widths)
         start = time.perf_counter()
         images = sum(feature_parts.write(worker.features(schedule), store, "benchmark"))
@@ -103,12 +101,10 @@ def compare(way: str, work: Path, arguments: argparse.Namespace, precision: str,
     raw = raw_forward(worker, plan, len(index.keys))
     ways: dict[str, Callable[[], tuple[float, int]]] = {"raw": raw, "decoding": decoding(job), "ours": ours}
     if not arguments.without_keras:
-        ways["keras"] = keras_predict(job, work / "images")
-    speeds: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(arguments.rounds):
-        for name in list(ways) if number % 2 == 0 else reversed(list(ways)):
-            seconds, images = ways[name]()
-            speeds[name].append(images / seconds)
+        predict = predict_with_keras(arguments.backbone, section.weights, plan.size_px, work / "images", batch_size)
+        ways["keras"] = lambda: predict()[:2]
+    done = rounds(ways, arguments.rounds)
+    speeds = {name: [images / seconds for seconds, images in results] for name, results in done.items()}
     peak = tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20
     medians = " ".join(f"{np.median(values):,.0f}" for values in speeds.values())
     compared = [
@@ -124,23 +120,10 @@ def raw_forward(worker: "Worker", plan: "Plan", images: int) -> Callable[[], tup
     """The compiled network alone, on random batches in memory, as many calls at once as extraction makes."""
     import tensorflow as tf
 
-    from stages.library.common.threads import ahead
-
-    compiled, batch_size, size_px = worker._compiled, plan.batch_size, plan.size_px
-    rng = np.random.default_rng(0)
-    shape = batch_size, size_px, size_px, 3
+    compiled, count = worker._compiled, -(-images // plan.batch_size)
     with tf.device(compiled.device):
-        batches = [tf.constant(rng.uniform(0, 255, shape), tf.float32) for _ in range(FORWARD_BATCHES)]
-    count = -(-images // batch_size)
-
-    def run() -> tuple[float, int]:
-        start = time.perf_counter()
-        turns = (batches[number % FORWARD_BATCHES] for number in range(count))
-        for _ in ahead(compiled.forward, turns, compiled.callers):
-            pass
-        return time.perf_counter() - start, count * batch_size
-
-    return run
+        batches = [tf.constant(batch) for batch in random_batches(plan.batch_size, plan.size_px)]
+    return lambda: (forward_seconds(compiled, batches, count), count * plan.batch_size)
 
 
 def decoding(job: "Job") -> Callable[[], tuple[float, int]]:
@@ -172,30 +155,6 @@ def decoding(job: "Job") -> Callable[[], tuple[float, int]]:
     def run() -> tuple[float, int]:
         start = time.perf_counter()
         images = sum(ahead(block, rows, tensorflow_runtime.cores()))
-        return time.perf_counter() - start, images
-
-    return run
-
-
-def keras_predict(job: "Job", folder: Path) -> Callable[[], tuple[float, int]]:
-    """Keras' own way, in batches of the same size."""
-    import keras
-
-    from stages.library.networks.weights import build_with_weights
-
-    plan = job.plan
-    network, _, _ = build_with_weights(job.backbone, plan.size_px, job.weights)
-    model = keras.Model(network.inputs, network.outputs[0])
-    model.compile(jit_compile=False)
-    side = plan.size_px, plan.size_px
-    model.predict(np.zeros((plan.batch_size, *side, 3), np.float32), verbose=0)
-
-    def run() -> tuple[float, int]:
-        start = time.perf_counter()
-        dataset = keras.utils.image_dataset_from_directory(
-            str(folder), labels=None, image_size=side, batch_size=plan.batch_size, shuffle=False, verbose=False
-        )
-        images = len(model.predict(dataset, verbose=0))
         return time.perf_counter() - start, images
 
     return run

@@ -1,108 +1,158 @@
-"""Logistic, softmax and DNN heads: 5-fold cross-validation and fit, as ratios to scikit-learn's plain way of doing it.
+"""Heads: 5-fold cross-validation and fit, as ratios to scikit-learn's plain way of doing it.
 
-The references: a grid search over the same penalties on standardized features; cross_val_score and fit of SGDClassifier
-and of MLPClassifier with the same epochs, batches and layers. benchmarks.ridge_head and benchmarks.xgboost_head compare
-the other two. Pairs alternate in order, and only ratios of CPU time are printed.
-Run: OMP_NUM_THREADS=1 python -m benchmarks.heads [--bottlenecks FOLDER] [--rows 5000] [--heads logistic dnn]
+The references: for ridge two plain fits of RidgeClassifier on the same float16 features or widened ones, against all
+its penalties; for logistic a grid search over the same penalties; for softmax, dnn and xgboost cross_val_score and fit
+of SGDClassifier, MLPClassifier and XGBClassifier with the same epochs, layers and trees, beside settings that differ.
+Pairs alternate in order, and only ratios of CPU time are printed.
+Run: OMP_NUM_THREADS=1 python -m benchmarks.heads [--bottlenecks FOLDER] [--rows 5000] [--heads ridge dnn]
 """
 
-import argparse
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks import pairs
+from benchmarks.shared import parser, rounds
+from stages.library.features import cache
 from stages.library.heads import contract as heads
-from stages.library.scoring import metrics
+from stages.library.scoring import metrics, probabilities
 from stages.library.settings import load_params
 
 FOLDS = 5
 TEST_ROWS = 2000
+ROWS = {"ridge": 60_000, "xgboost": 6000}  # where --rows doesn't say
+PENALTIES = tuple(10.0 ** np.linspace(-2, 4, 13))
+HEADS = ("ridge", "logistic", "softmax", "dnn", "xgboost")
+Way = Callable[[], float]  # does the work and returns an accuracy
+
+
+class Data(NamedTuple):
+    """Rows to train on and to test on."""
+
+    features: np.ndarray
+    labels: np.ndarray
+    x_test: np.ndarray
+    truth: np.ndarray
+
+    @property
+    def folds(self) -> np.ndarray:
+        return np.arange(len(self.labels)) % FOLDS
 
 
 def main() -> None:
-    """Prints the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.heads", usage="%(prog)s [options]", description=__doc__)
-    parser.add_argument("--bottlenecks", type=Path, help="out of bottleneck-extract; else data are generated")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--rows", type=int, default=5000)
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--heads", nargs="+", default=list(REFERENCES), choices=list(REFERENCES))
-    arguments = parser.parse_args()
+    """Prints the tables."""
+    options = parser("heads", __doc__)
+    options.add_argument("--bottlenecks", type=Path, help="out of bottleneck-extract; else data are generated")
+    options.add_argument("--params", type=Path, default=Path("params.yaml"))
+    options.add_argument("--rows", type=int, help="5,000, for ridge 60,000, for xgboost 6,000")
+    options.add_argument("--pairs", type=int, default=5)
+    options.add_argument("--trees", type=int, default=20, help="xgboost's boosting rounds; 100 in params.yaml")
+    options.add_argument("--heads", nargs="+", default=list(HEADS), choices=HEADS, metavar="HEAD")
+    arguments = options.parse_args()
     warnings.simplefilter("ignore")  # scikit-learn's of searches that end by their number of iterations
-    features, labels = pairs.data(arguments.bottlenecks, "bottleneck", arguments.rows + TEST_ROWS, 1280)
-    train, test = slice(0, -TEST_ROWS), slice(-TEST_ROWS, None)
-    num_classes = int(labels.max()) + 1
-    folds = np.arange(len(labels[train])) % FOLDS
     settings = load_params(arguments.params)
-
-    def ours(name: str) -> float:
-        module, section = heads.lookup(name), settings[name]
-        data = features[train], labels[train], num_classes
-        best_params = module.cross_validate(*data, folds, section, 0).best_params
-        head = module.fit(*data, section, 0, best_params)
-        return metrics.top1_accuracy(head.logits(features[test]), labels[test])
-
-    def reference(name: str) -> float:
-        x, x_test = features[train].astype(np.float32), features[test].astype(np.float32)
-        model = REFERENCES[name](settings[name], x, labels[train], folds)
-        return float((model.predict(x_test) == labels[test]).mean())
-
-    print(f"{len(labels[train]):,} x {features.shape[1]:,}, {num_classes} classes")
     for name in arguments.heads:
-        ways = {name: pairs.timed(partial(ours, name))}
-        pairs.table(ways, pairs.timed(partial(reference, name)), arguments.pairs)
+        kind, width = ("probabilities", 1000) if name == "xgboost" else ("bottleneck", 1280)
+        data = rows(arguments.bottlenecks, kind, arguments.rows or ROWS.get(name, 5000), width)
+        print(f"{name}: {len(data.labels):,} x {data.features.shape[1]:,}, {data.labels.max() + 1} classes")
+        print(f"{'':30s} ratio   (pairs)                accuracy   reference")
+        for title, section, reference in compared(name, settings[name], data, arguments.trees):
+            ways = {"ours": timed(partial(ours, name, section, data)), "reference": timed(reference)}
+            found = rounds(ways, arguments.pairs)
+            seconds = {way: np.array([result[0] for result in results]) for way, results in found.items()}
+            ratios = seconds["ours"] / seconds["reference"]
+            each = " ".join(f"{ratio:.2f}" for ratio in ratios)
+            accuracies = f"{found['ours'][-1][1]:.4f}     {found['reference'][-1][1]:.4f}"
+            print(f"{title:30s} {np.median(ratios):5.2f}   ({each:18s})   {accuracies}", flush=True)
 
 
-def logistic(section: Any, x: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> Any:
-    """Returns scikit-learn's logistic regression by a grid search over the same penalties, refitted on all rows."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GridSearchCV, PredefinedSplit
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+def rows(folder: Path | None, kind: str, count: int, width: int) -> Data:
+    """Returns features, of training and validation or, without a folder, generated ones of 10 classes.
 
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=section.max_iterations))
-    grid = {"logisticregression__C": [1 / penalty for penalty in section.penalties]}
-    return GridSearchCV(model, grid, cv=PredefinedSplit(folds)).fit(x, labels)
-
-
-def softmax(section: Any, x: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> Any:
-    """Returns scikit-learn's SGDClassifier after cross-validation."""
-    from sklearn.linear_model import SGDClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    return _cross_validated(
-        lambda: make_pipeline(StandardScaler(), SGDClassifier(loss="log_loss", max_iter=section.epochs, tol=None)),
-        x,
-        labels,
-        folds,
-    )
+    Generated features are non-negative, as pooled features are, or probabilities over `width` classes, most near zero.
+    """
+    if folder:
+        loaded = cache.load(folder, ("train", "validation"), kind)
+        features, labels = loaded.values[: count + TEST_ROWS], loaded.labels[: count + TEST_ROWS]
+    else:
+        rng = np.random.default_rng(0)
+        labels = rng.integers(0, 10, count + TEST_ROWS)
+        centres = rng.normal(size=(10, 40)) @ rng.normal(size=(40, width)) / 8
+        noise = rng.normal(size=(len(labels), 40)) @ rng.normal(size=(40, width)) / 6
+        values = centres[labels] + noise + rng.normal(scale=1.5, size=noise.shape)
+        pooled = kind == "bottleneck"
+        features = cache.quantize(np.maximum(values, 0)) if pooled else probabilities.softmax(2 * values)
+    return Data(features[:-TEST_ROWS], labels[:-TEST_ROWS], features[-TEST_ROWS:], labels[-TEST_ROWS:])
 
 
-def dnn(section: Any, x: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> Any:
-    """Returns scikit-learn's MLPClassifier after cross-validation."""
+def timed(way: Way) -> Callable[[], tuple[float, float]]:
+    """Returns a function that does the work and returns CPU seconds and the accuracy."""
+
+    def run() -> tuple[float, float]:
+        start = time.process_time()
+        accuracy = way()
+        return time.process_time() - start, accuracy
+
+    return run
+
+
+def ours(name: str, section: Any, data: Data) -> float:
+    """Trains as train-heads does."""
+    module, rows = heads.lookup(name), (data.features, data.labels, int(data.labels.max()) + 1)
+    done = module.cross_validate(*rows, data.folds, section, 0)
+    head = done.head or module.fit(*rows, section, 0, done.best_params)
+    return metrics.top1_accuracy(head.logits(data.x_test), data.truth)
+
+
+def compared(name: str, section: Any, data: Data, trees: int) -> Iterator[tuple[str, Any, Way]]:
+    """Yields what is compared: its title, our section of params.yaml, and the reference."""
+    from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
+    from sklearn.model_selection import GridSearchCV, PredefinedSplit, cross_val_score
     from sklearn.neural_network import MLPClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+    from xgboost import XGBClassifier
 
-    options = {"batch_size": section.batch_size, "learning_rate_init": section.learning_rate}
-    network = partial(MLPClassifier, section.hidden_units, max_iter=section.epochs, **options)
-    return _cross_validated(lambda: make_pipeline(StandardScaler(), network()), x, labels, folds)
+    split = PredefinedSplit(data.folds)
 
+    def accuracy(model: Any, dtype: type[np.floating[Any]] = np.float32) -> float:
+        return float((model.predict(data.x_test.astype(dtype)) == data.truth).mean())
 
-def _cross_validated(make: Callable[[], Any], x: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> Any:
-    from sklearn.model_selection import PredefinedSplit, cross_val_score
+    def two_fits(dtype: type[np.floating[Any]]) -> float:
+        x = data.features.astype(dtype)
+        return [accuracy(RidgeClassifier(alpha=alpha).fit(x, data.labels), dtype) for alpha in (1.0, 100.0)][-1]
 
-    cross_val_score(make(), x, labels, cv=PredefinedSplit(folds))
-    return make().fit(x, labels)
+    def fitted(make: Callable[[], Any], scores: bool = True) -> float:
+        x = data.features.astype(np.float32)
+        if scores:
+            cross_val_score(make(), x, data.labels, cv=split)
+        return accuracy(make().fit(x, data.labels))
 
-
-REFERENCES = {"logistic": logistic, "softmax": softmax, "dnn": dnn}
+    if name == "ridge":
+        for dtype in (np.float16, np.float32):
+            yield f"to two fits in {dtype.__name__}", replace(section, penalties=PENALTIES), partial(two_fits, dtype)
+    elif name == "logistic":
+        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=section.max_iterations))
+        grid = {"logisticregression__C": [1 / penalty for penalty in section.penalties]}
+        yield name, section, partial(fitted, lambda: GridSearchCV(model, grid, cv=split), scores=False)
+    elif name == "xgboost":
+        base = replace(section, num_trees=trees, learning_rate=0.1, max_depth=4, colsample_bytree=1.0)
+        reference = partial(fitted, partial(XGBClassifier, n_estimators=trees, learning_rate=0.1, max_depth=4))
+        yield "params.yaml", base, reference
+        yield "64 bins, all columns", replace(base, colsample_byround=1.0, max_bin=64), reference
+        yield "published", replace(base, colsample_byround=1.0, max_bin=256), reference
+    else:
+        options = {"batch_size": section.batch_size, "learning_rate_init": section.learning_rate}
+        make: Callable[[], Any] = {
+            "softmax": lambda: SGDClassifier(loss="log_loss", max_iter=section.epochs, tol=None),
+            "dnn": lambda: MLPClassifier(section.hidden_units, max_iter=section.epochs, **options),
+        }[name]
+        yield name, section, partial(fitted, lambda: make_pipeline(StandardScaler(), make()))
 
 
 if __name__ == "__main__":

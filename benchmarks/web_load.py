@@ -5,23 +5,20 @@ must be rejected with status 503; afterwards a single request must be answered a
 Run: python -m benchmarks.web_load [--project FOLDER] [--requests 100 1000] [--megapixels 0.1 12]
 """
 
-import argparse
 import asyncio
 import io
-import re
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
 from PIL import Image
 
-from benchmarks.extraction import ROOT
+from benchmarks.shared import ROOT, Memory, parser
 
 START_SECONDS, ANSWER_SECONDS = 300, 180
 NO_ANSWER = "none"
@@ -30,63 +27,15 @@ HEAD += "Content-Type: multipart/form-data; boundary=x\r\n"
 PART = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n'
 
 
-@dataclass(frozen=True)
-class Crowd:
-    """What became of some requests at once: counts by status, the seconds until the last answer, MiB of memory."""
-
-    statuses: Counter[str]
-    seconds: float
-    before_mib: int
-    peak_mib: int
-
-
-class Memory:
-    """The resident memory of a process, looked at every 20 ms."""
-
-    def __init__(self, pid: int):
-        self._status = Path(f"/proc/{pid}/status")
-        self.peak_mib = 0
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-
-    def now_mib(self) -> int:
-        found = re.search(r"VmRSS:\s+(\d+)", self._status.read_text(encoding="utf-8"))
-        return int(found[1]) >> 10 if found else 0
-
-    def _watch(self) -> None:
-        while not self._ended.wait(0.02):
-            self.peak_mib = max(self.peak_mib, self.now_mib())
-
-    def __enter__(self) -> "Memory":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-
 def main() -> None:
     """Prints the table of docs/web.md."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.web_load", usage="%(prog)s [options]", description=__doc__
-    )
-    parser.add_argument("--project", type=Path, default=ROOT, help="checkout (default: this one)")
-    parser.add_argument("--requests", type=int, nargs="+", default=[100, 1000])
-    parser.add_argument("--megapixels", type=float, nargs="+", default=[0.1, 12])
-    arguments = parser.parse_args()
-    if sys.platform != "linux":
-        raise SystemExit("benchmarks.web_load reads /proc: Linux only")
-    command = [
-        sys.executable,
-        "-m",
-        "app.web",
-        "--port",
-        "0",
-        "--no-open",
-        "--project",
-        str(arguments.project.resolve()),
-    ]
+    options = parser("web_load", __doc__)
+    options.add_argument("--project", type=Path, default=ROOT, help="checkout (default: this one)")
+    options.add_argument("--requests", type=int, nargs="+", default=[100, 1000])
+    options.add_argument("--megapixels", type=float, nargs="+", default=[0.1, 12])
+    arguments = options.parse_args()
+    project = str(arguments.project.resolve())
+    command = [sys.executable, "-m", "app.web", "--port", "0", "--no-open", "--project", project]
     server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     timer = threading.Timer(START_SECONDS, server.kill)
     timer.start()
@@ -100,14 +49,17 @@ def main() -> None:
         for megapixels in arguments.megapixels:
             content = image(megapixels)
             for count in arguments.requests:
-                found = send(server.pid, address.port, request(content), count)
-                row = [f"{found.statuses[status]:,}" for status in ("200", "503", NO_ANSWER)]
-                shown = f"{megapixels:g} megapixels, {len(content) / 1e6:.1f} MB"
-                memory = f"{found.before_mib:,} MiB | {found.peak_mib:,} MiB"
-                print(f"| {count:,} | {shown} | {' | '.join(row)} | {found.seconds:.1f} s | {memory} |", flush=True)
-                if set(found.statuses) - {"200", "503", NO_ANSWER}:
-                    raise SystemExit(f"other answers: {found.statuses}")
-                if send(server.pid, address.port, request(image(0.1)), 1).statuses != {"200": 1}:
+                start = time.perf_counter()
+                with Memory(server.pid) as memory:
+                    statuses = send(address.port, content, count)
+                seconds = time.perf_counter() - start
+                row = [f"{count:,}", f"{megapixels:g} megapixels, {len(content) / 1e6:.1f} MB"]
+                row += [f"{statuses[status]:,}" for status in ("200", "503", NO_ANSWER)]
+                row += [f"{seconds:.1f} s", f"{memory.before_mib:,.0f} MiB", f"{memory.resident_mib:,.0f} MiB"]
+                print(f"| {' | '.join(row)} |", flush=True)
+                if set(statuses) - {"200", "503", NO_ANSWER}:
+                    raise SystemExit(f"other answers: {statuses}")
+                if send(address.port, image(0.1), 1) != {"200": 1}:
                     raise SystemExit("it does not recover")
     finally:
         timer.cancel()
@@ -126,24 +78,15 @@ def image(megapixels: float) -> bytes:
     return out.getvalue()
 
 
-def request(content: bytes) -> bytes:
-    """Returns an upload as a browser sends it."""
-    body = PART + content + b"\r\n--x--\r\n"
-    return f"{HEAD}Content-Length: {len(body)}\r\n\r\n".encode() + body
+def send(port: int, image: bytes, count: int) -> Counter[str]:
+    """Uploads an image many times at once, as a browser does; returns the number of answers by status."""
+    body = PART + image + b"\r\n--x--\r\n"
+    content = f"{HEAD}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
+    async def crowd() -> list[str]:
+        return await asyncio.gather(*(asyncio.wait_for(one(port, content), ANSWER_SECONDS) for _ in range(count)))
 
-def send(pid: int, port: int, content: bytes, count: int) -> Crowd:
-    """Sends a request many times at once and waits for all answers."""
-    memory = Memory(pid)
-    before, start = memory.now_mib(), time.perf_counter()
-    with memory:
-        statuses = asyncio.run(crowd(port, content, count))
-    return Crowd(Counter(statuses), time.perf_counter() - start, before, memory.peak_mib)
-
-
-async def crowd(port: int, content: bytes, count: int) -> list[str]:
-    """Returns the status of each request, or `NO_ANSWER`."""
-    return await asyncio.gather(*(asyncio.wait_for(one(port, content), ANSWER_SECONDS) for _ in range(count)))
+    return Counter(asyncio.run(crowd()))
 
 
 async def one(port: int, content: bytes) -> str:

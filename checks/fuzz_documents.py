@@ -7,7 +7,7 @@ from pathlib import Path
 
 from checks.fuzz_mutations import Structural
 from checks.fuzz_readers import ROOT, Reader, written
-from checks.fuzz_structures import json_text, yaml_text
+from checks.fuzz_text import change_csv, change_json, change_yaml, hostile_json, hostile_yaml
 from stages.library.common import artifacts
 from stages.library.preparation import summary as dataset_summary
 from stages.library.preparation.normalisation import Values
@@ -45,7 +45,7 @@ def params_seeds(folder: Path) -> list[bytes]:
 
 def params_hostile() -> list[Callable[[], bytes]]:
     """Every value that the changes know, in the place of a list of names and of numbers; short, to be read quickly."""
-    return _each(yaml_text.hostile(SHORT, "backbones", "penalties"))
+    return _each(hostile_yaml(SHORT, "backbones", "penalties"))
 
 
 def _each(contents: Iterable[bytes]) -> list[Callable[[], bytes]]:
@@ -68,7 +68,7 @@ def dataset_seeds(folder: Path) -> list[bytes]:
 
 def dataset_hostile() -> list[Callable[[], bytes]]:
     """Every value that the changes know in each place of the first level."""
-    return _each(json_text.hostile(dataset_seeds(Path())[0]))
+    return _each(hostile_json(dataset_seeds(Path())[0]))
 
 
 def read_about_dataset(content: bytes, folder: Path) -> None:
@@ -125,9 +125,9 @@ def read_report(content: bytes, folder: Path) -> None:
 
 def readers() -> dict[str, Reader]:
     """Returns the readers by name."""
-    structured = of_files(*[json_text.change] * 5, json_text.change_csv)
+    structured = of_files(*[change_json] * 5, change_csv)
     return {
-        "params": Reader(params_seeds, read_params, structural=yaml_text.change, hostile=params_hostile),
-        "dataset": Reader(dataset_seeds, read_about_dataset, structural=json_text.change, hostile=dataset_hostile),
+        "params": Reader(params_seeds, read_params, structural=change_yaml, hostile=params_hostile),
+        "dataset": Reader(dataset_seeds, read_about_dataset, structural=change_json, hostile=dataset_hostile),
         "report": Reader(report_seeds, read_report, structural=structured),
     }

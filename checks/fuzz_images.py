@@ -1,47 +1,180 @@
 """Images, as the fuzzer sees them."""
 
-import io
+import functools
+import random
+import struct
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from checks import fuzz_limits
-from checks.fuzz_structures import images
+from checks import fuzz_limits, hostile_images
+from checks.fuzz_formats import FORMATS, kind_of, zeros
+from checks.fuzz_mutations import LARGEST_BYTES
+from checks.image_builders import (
+    POSTSCRIPT,
+    avif,
+    bitmap,
+    box,
+    chunk,
+    directory,
+    encode,
+    icon,
+    iptc,
+    jpeg2000,
+    jpeg_with,
+    large_png,
+    png_with,
+    scans,
+    segment,
+    tiff_jpeg,
+)  # fmt: skip
 from stages.library.figures import thumbnails
 from stages.library.preparation import normalisation
 
+LARGE_PX = 13_200  # side of a square over the limit of 100 megapixels, and under that of Pillow
 COMPARED_PIXELS = 1_000_000  # of large images some rows
 # What reading an image may take, and an accepted one beside that for each of its pixels.
 IMAGE_BYTES, IMAGE_SECONDS = 600 << 20, 5.0
 PIXEL_BYTES, PIXEL_SECONDS = 16, 1e-7
 
 
-def image(kind: str, mode: str = "RGB", **options: Any) -> bytes:
-    """Returns a small image in a file format of Pillow."""
-    rng = np.random.default_rng(0)
-    pixels = Image.fromarray(rng.integers(0, 256, (9, 12, 3), np.uint8)).convert(mode)
-    file = io.BytesIO()
-    pixels.save(file, kind, **options)
-    return file.getvalue()
+def image(kind: str, mode: str = "RGB", side: int = 12, **options: Any) -> bytes:
+    """Returns a small image of random pixels in a file format of Pillow."""
+    pixels = np.random.default_rng(0).integers(0, 256, (side * 3 // 4, side, 3), np.uint8)
+    return encode(Image.fromarray(pixels).convert(mode), kind, **options)
 
 
 def seeds(folder: Path) -> list[bytes]:
-    """Images of many formats and modes, two frames and two pages among them."""
-    more = [Image.new("RGB", (12, 9), colour) for colour in ("red", "blue")]
+    """Images of many formats and modes, several frames and pages among them."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    plain = [image(kind) for kind in ("PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "PPM", "ICO", "TGA", "JPEG2000")]
-    modes = [image("PNG", "P"), image("PNG", "RGBA"), image("PNG", "I;16"), image("JPEG", "L"), image("JPEG", "CMYK")]
-    animated = [image("GIF", save_all=True, append_images=more), image("WEBP", save_all=True, append_images=more)]
-    others = [image("JPEG", exif=exif), image("JPEG", progressive=True, quality=20)]
-    return [*plain, *modes, *animated, *others, *images.seeds()]
+    frames = [Image.new("RGB", (12, 9), colour) for colour in ("red", "blue")]
+    more: dict[str, Any] = {"save_all": True, "append_images": frames}
+    kinds = "PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "PPM", "ICO", "TGA", "JPEG2000", "AVIF"
+    modes = [("PNG", "P"), ("PNG", "RGBA"), ("PNG", "I;16"), ("JPEG", "L"), ("JPEG", "CMYK"), ("BMP", "1")]
+    code: dict[str, Any] = {"side": 64, "no_jp2": True}
+    return [
+        *(image(kind) for kind in kinds),
+        *(image(kind, mode) for kind, mode in modes),
+        *(image(kind, **more) for kind in ("GIF", "WEBP", "PNG", "MPO")),
+        image("JPEG", exif=exif),
+        image("PNG", exif=exif),
+        image("JPEG", progressive=True, quality=20),
+        image("PNG", "P", bits=2),
+        *(image("JPEG2000", mode, **code) for mode in ("L", "RGB")),
+        image("JPEG2000", **code, tile_size=(32, 32), num_resolutions=3),
+        image("JPEG2000", "L", **code, precinct_size=(64, 64)),
+        *(grey_tiff(order, tiled, packed) for order in "<>" for tiled in (False, True) for packed in (False, True)),
+        tiff_jpeg(image("JPEG", "L", 16), 16, 12),
+        icon(large_png(16)),
+        icon(bitmap(16, 32, 32, data=bytes(16 * 16 * 4 + 64))),
+    ]
+
+
+def grey_tiff(order: str, tiled: bool, packed: bool) -> bytes:
+    """Returns a square of 16 px, in one tile or one strip."""
+    data = zeros(256) if packed else bytes(256)
+    fields = {256: 16, 257: 16, 258: 8, 259: 8 if packed else 1, 262: 1, 277: 1}
+    fields |= {322: 16, 323: 16, 324: 8, 325: len(data)} if tiled else {273: 8, 278: 16, 279: len(data)}
+    places = data + bytes(len(data) % 2)
+    return directory([(number, (4, 1, value)) for number, value in sorted(fields.items())], order, places=places)
+
+
+def change(content: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:
+    """Returns an image after one change of its structure, or within another file."""
+    one = FORMATS.get(kind_of(content))
+    if one is None or rng.random() < 0.06:
+        return wrap(content, seeds, rng)
+    return one.change(content, seeds, rng)
+
+
+def wrap(content: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:
+    """Returns the file within another one, or beside another, of whatever kind both are."""
+    content, other = content[: LARGEST_BYTES // 4], rng.choice(seeds)[: LARGEST_BYTES // 4]
+    side = rng.choice((0, 1, 16, 500, 9999, 46_000, 65_535, 2**32 - 1))
+    if rng.random() < 0.2 and kind_of(content) in ("jpeg", "png"):
+        if kind_of(content) == "png":
+            return content[:33] + chunk(b"eXIf", other) + content[33:]
+        exif = segment(0xE1, b"Exif\0\0" + other[:60_000]) * rng.choice((1, 1, 40))
+        return rng.choice(
+            (content[:2] + exif + content[2:], mpo(content, other, rng.choice((0, 1, 2, 4000, 2**32 - 1))))
+        )
+    holders: tuple[Callable[[], bytes], ...] = (
+        lambda: iptc(content),
+        lambda: icon(content),
+        lambda: same_icon(content, rng.choice((2, 255, 5000))),
+        lambda: tiff_jpeg(content, side, side),
+        lambda: jp2(content),
+        lambda: icns(content),
+        lambda: content + other,
+    )
+    return rng.choice(holders)()
+
+
+def mpo(first: bytes, other: bytes, count: int = 2) -> bytes:
+    """Returns a JPEG that says that so many images, of which one is there, begin at its end."""
+    entries = struct.pack("<IIIHH", 0x030000, len(other), len(first), 0, 0) * min(max(count, 2), 4000)
+    fields = {0xB000: (7, 4, int.from_bytes(b"0100", "little")), 0xB001: (4, 1, count), 0xB002: (7, len(entries), 8)}
+    head = segment(0xE2, b"MPF\0" + directory(list(fields.items()), places=entries)) if len(entries) < 65_000 else b""
+    return first[:2] + head + first[2:] + other
+
+
+def same_icon(content: bytes, times: int) -> bytes:
+    """Returns an icon that has the same image so many times, each as another size, in the same bytes."""
+    size = len(content), 6 + 16 * times
+    entries = (struct.pack("<BBBBHHII", 1 + number % 255, 16, 0, 0, 1, 32, *size) for number in range(times))
+    return struct.pack("<HHH", 0, 1, times) + b"".join(entries) + content
+
+
+def jp2(code: bytes) -> bytes:
+    """Returns a JPEG 2000 file around a codestream, whose head says that it is 16 x 16 px."""
+    head = box(b"ihdr", struct.pack(">IIHBBBB", 16, 16, 1, 7, 7, 0, 0)) + box(b"colr", b"\1\0\0\0\0\0\x11")
+    start = box(b"jP  ", b"\r\n\x87\n") + box(b"ftyp", b"jp2 \0\0\0\0jp2 ")
+    return start + box(b"jp2h", head) + box(b"jp2c", code)
+
+
+def icns(content: bytes) -> bytes:
+    """Returns a PNG or JPEG 2000 as an icon of another system."""
+    return box(b"icns", b"".join(box(kind, content) for kind in (b"ic07", b"ic10", b"ic13")))
+
+
+def hostile() -> dict[str, Callable[[], bytes]]:
+    """Returns makers of files that must be rejected, or read at little cost."""
+    large = functools.cache(lambda: large_png(LARGE_PX))
+    profile = b"a\0\0"
+    small = [(273, (4, 1, 8)), (279, (4, 1, 16)), (34_665, (4, 1, 24))]  # 24 is the directory's own place
+    more: dict[str, Callable[[], bytes]] = {
+        "postscript": lambda: POSTSCRIPT,
+        "iptc of iptc of postscript": lambda: iptc(iptc(POSTSCRIPT)),
+        "iptc of a large png": lambda: iptc(large()),
+        "icon of 5000 images": lambda: same_icon(image("PNG", side=500), 5000),
+        "icns of a large png": lambda: icns(large()),
+        "jp2 of a large codestream": lambda: jp2(jpeg2000(40_000)),
+        "precincts of a pixel": lambda: jpeg2000(3000, precinct=0),
+        "4,000 scans": lambda: scans(6000, 4000),
+        "tiff of a large jpeg": lambda: tiff_jpeg(scans(LARGE_PX, 1), 16, 16),
+        "100,000 profiles": lambda: jpeg_with(segment(0xE2, b"ICC_PROFILE\0\1\1q") * 100_000),
+        "photoshop without end": lambda: jpeg_with(segment(0xED, b"Photoshop 3.0\0" + b"8BIM" * 16_000) * 40),
+        "4,000 frames of an mpo": lambda: mpo(image("JPEG"), image("JPEG"), 4000),
+        "text without end": lambda: png_with(chunk(b"zTXt", profile + zeros(1 << 28))),
+        "profile without end": lambda: png_with(chunk(b"iCCP", profile + zeros(1 << 28))),
+        "10,000 profiles of a megabyte": lambda: png_with(chunk(b"iCCP", profile + zeros(1 << 20)) * 10_000),
+        "200,000 empty chunks": lambda: png_with(chunk(b"IDAT", b"") * 200_000),
+        "avif that says it is nearly too large": lambda: avif(9999),
+        **{
+            f"loop of {order}": functools.partial(directory, small, order, following=24, places=bytes(16))
+            for order in "<>"
+        },
+    }
+    return {name: make for name, (make, _) in hostile_images.FILES.items()} | more
 
 
 def read(content: bytes, folder: Path) -> None:
     """An image of a data set, of the command line or of the web page."""
-    with fuzz_limits.limited(IMAGE_BYTES, IMAGE_SECONDS, images.kind(content)) as allowance:
+    with fuzz_limits.limited(IMAGE_BYTES, IMAGE_SECONDS, kind_of(content)) as allowance:
         found = normalisation.normalise(content)
         allowance.memory_bytes = PIXEL_BYTES * found.height * found.width
         allowance.cpu_seconds = PIXEL_SECONDS * found.height * found.width

@@ -17,7 +17,6 @@ import numpy as np
 
 from checks import fuzz_images, fuzz_mutations
 from checks.fuzz_images import image
-from checks.fuzz_structures import images
 from checks.fuzz_uploads import read_upload, upload_rejections, upload_seeds
 from stages.library.common import artifacts
 from stages.library.common.console import UserError
@@ -209,7 +208,11 @@ def readers() -> dict[str, Reader]:
 
     return {
         "image": Reader(
-            fuzz_images.seeds, fuzz_images.read, (ImageError,), images.change, lambda: images.hostile().values()
+            fuzz_images.seeds,
+            fuzz_images.read,
+            (ImageError,),
+            fuzz_images.change,
+            lambda: fuzz_images.hostile().values(),
         ),
         "tfrecord": Reader(record_seeds, read_records),
         "example": Reader(lambda folder: [tfrecord._serialize(record) for record in RECORDS], read_framed),

@@ -13,7 +13,7 @@ import numpy as np
 
 from checks.fuzz_documents import SEPARATOR, of_files
 from checks.fuzz_readers import ROOT, SOURCE, Reader, written
-from checks.fuzz_structures import json_text
+from checks.fuzz_text import change_json
 from stages.library.common.artifacts import canonical_json
 from stages.library.heads import trained_head
 from stages.library.heads.dense import WEIGHTS, Dense, DenseNetwork
@@ -165,6 +165,6 @@ def readers() -> dict[str, Reader]:
         "torch": Reader(torch_seeds, read_torch),
         "slim": Reader(slim_seeds, read_slim),
         "keras-h5": Reader(keras_seeds, read_keras, alone=False),  # which reads in a process of its own
-        "head": Reader(head_seeds, read_head, structural=of_files(json_text.change, json_text.change, None)),
-        "network": Reader(network_seeds, read_network, structural=of_files(json_text.change, None), alone=False),
+        "head": Reader(head_seeds, read_head, structural=of_files(change_json, change_json, None)),
+        "network": Reader(network_seeds, read_network, structural=of_files(change_json, None), alone=False),
     }

@@ -14,7 +14,7 @@ BENCHMARKS = sorted(
     f"{folder}.{path.stem}"
     for folder in ("benchmarks", "checks")
     for path in (ROOT / folder).glob("*.py")
-    if "ArgumentParser" in path.read_text()
+    if "parse_args()" in path.read_text()
 )
 PEERS = {"benchmarks.extraction_peers"}  # which needs packages of its own
 PROGRAMS = sorted(path.stem for path in (ROOT / "app").glob("*.py") if "console.run(main)" in path.read_text())

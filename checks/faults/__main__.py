@@ -59,7 +59,7 @@ def own_mounts() -> bool:
     if os.environ.get(OWN_MOUNTS):
         return True
     unshare = shutil.which("unshare")
-    test = [unshare, "--mount", "mount", "-t", "tmpfs", "tmpfs", tempfile.gettempdir()]
+    test = [unshare or "", "--mount", "mount", "-t", "tmpfs", "tmpfs", tempfile.gettempdir()]
     if unshare is None or subprocess.run(test, capture_output=True, check=False).returncode:
         return False
     command = [unshare, "--mount", sys.executable, "-m", "checks.faults", *sys.argv[1:]]
@@ -115,32 +115,19 @@ def plan(
 def print_table(outcomes: list[Outcome]) -> None:
     """Prints a row per stage: faults that met it of those injected by kind, and what came of all."""
     shown = [name for name in kinds.KINDS if any(outcome.kind == name for outcome in outcomes)]
-    widths = [max(len(name), 5) for name in shown]
-    heading = "  ".join(f"{name:>{width}s}" for name, width in zip(shown, widths, strict=True))
-    print(f"\n{'met/injected':20s}  {heading}  injected  recovered  differences  losses  stale  unclean")
-    for stage in dict.fromkeys(outcome.stage for outcome in outcomes):
-        some = [outcome for outcome in outcomes if outcome.stage == stage]
-        print(f"{stage:20s}  {_cells(some, shown, widths)}  {_totals(some)}")
-    print(f"{'all':20s}  {_cells(outcomes, shown, widths)}  {_totals(outcomes)}")
-
-
-def _cells(outcomes: list[Outcome], shown: list[str], widths: list[int]) -> str:
-    injected = Counter(outcome.kind for outcome in outcomes)
-    hits = Counter(outcome.kind for outcome in outcomes if outcome.hit)
-    cells = (f"{hits[name]}/{injected[name]}" if injected[name] else "" for name in shown)
-    return "  ".join(f"{cell:>{width}s}" for cell, width in zip(cells, widths, strict=True))
-
-
-def _totals(outcomes: list[Outcome]) -> str:
-    numbers = (
-        (8, len(outcomes)),
-        (9, sum(outcome.recovered for outcome in outcomes)),
-        (11, sum(outcome.different for outcome in outcomes)),
-        (6, sum(bool(outcome.lost) for outcome in outcomes)),
-        (5, sum(bool(outcome.stale) for outcome in outcomes)),
-        (7, sum(bool(outcome.unclean) for outcome in outcomes)),
-    )
-    return "  ".join(f"{number:{width}d}" for width, number in numbers)
+    totals = ("injected", "recovered", "differences", "losses", "stale", "unclean")
+    print("\n" + "  ".join([f"{'met/injected':20s}", *(f"{name:>5s}" for name in (*shown, *totals))]))
+    for stage in [*dict.fromkeys(outcome.stage for outcome in outcomes), "all"]:
+        some = [outcome for outcome in outcomes if stage in (outcome.stage, "all")]
+        injected = Counter(outcome.kind for outcome in some)
+        hits = Counter(outcome.kind for outcome in some if outcome.hit)
+        cells = [f"{hits[name]}/{injected[name]}" if injected[name] else "" for name in shown]
+        flags = [
+            (True, one.recovered, one.different, bool(one.lost), bool(one.stale), bool(one.unclean)) for one in some
+        ]
+        cells += [str(sum(column)) for column in zip(*flags, strict=True)]
+        widths = [max(len(name), 5) for name in (*shown, *totals)]
+        print("  ".join([f"{stage:20s}", *(f"{cell:>{width}s}" for cell, width in zip(cells, widths, strict=True))]))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A small project to inject faults into: a data set on a local server, and every stage with a budget of seconds."""
 
 import io
+import re
 import shutil
 import tarfile
 import threading
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
-from benchmarks import photos
+from benchmarks import generated
 from stages.library.common import artifacts
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +25,7 @@ HEADS = ("ridge", "logistic", "softmax", "dnn", "xgboost")
 IMAGES = 120
 OTHER_BYTES = 6 << 20  # what else is in the archive, so that its download takes a while
 SERVER_BLOCK_BYTES, SERVER_SECONDS = 1 << 18, 0.03
+ITEM = re.compile(r"^(train-heads|evaluate)-.*")
 CHANGES: dict[str, dict[str, Any]] = {
     "dataset": {"name": "caltech101"},
     "split": {"validation": 0.2, "test": 0.2},
@@ -40,9 +42,6 @@ CHANGES: dict[str, dict[str, Any]] = {
     "scratch": {"epochs": 3, "batch_size": 16, "hidden_units": [32]},
     "evaluate": {"bootstrap_samples": 1000},
 }
-EXTRACTED = "{project}/artifacts/bottlenecks"
-RECORDS = "--records {project}/data/tfrecord"
-EVALUATED = "--metrics {outs}/metrics/%s.json --figures {outs}/artifacts/evaluation/%s"
 
 
 @dataclass(frozen=True)
@@ -73,81 +72,64 @@ class Stage:
         return ["--params", str(project / "params.yaml"), *(part.format(**places) for part in self.template.split())]
 
 
-def _evaluation(name: str, model: str, *needs: str) -> Stage:
-    options = f"{RECORDS} {model} {EVALUATED % (name, name)}"
-    return Stage(f"evaluate-{name.rpartition('/')[2]}", "evaluate", options, ("tfrecord", *needs))
-
-
-STAGES = (
-    Stage("fetch", "fetch", "--out {outs}/data/raw", caches=True),
-    Stage(
-        "tfrecord",
-        "tfrecord",
-        "--raw {project}/data/raw --out {outs}/data/tfrecord --examples {outs}/data/examples.png",
-        ("fetch",),
+RECORDS = "--records {project}/data/tfrecord"
+EXTRACTED = "--bottlenecks {project}/artifacts/bottlenecks"
+NETWORK = f"--backbone {BACKBONE}"
+EVALUATION = f"artifacts/evaluation/{BACKBONE}"
+EVALUATED = "--metrics {outs}/metrics/%s.json --figures {outs}/artifacts/evaluation/%s"
+# Name of the stage and its item: its options but --params, the stages whose outs it reads, whether it writes to the
+# cache folder.
+ROWS: dict[str, tuple[str, str, bool]] = {
+    "fetch": ("--out {outs}/data/raw", "", True),
+    "tfrecord": (
+        "--raw {project}/data/raw --out {outs}/data/tfrecord --examples {outs}/data/examples.png", "fetch", False,
     ),
-    Stage(
-        "bottleneck-extract",
-        "bottleneck_extract",
-        f"--backbone {BACKBONE} {RECORDS} --out {{outs}}/artifacts/bottlenecks",
-        ("tfrecord",),
-        caches=True,
-    ),
-    *(
-        Stage(
-            f"train-heads-{head}",
-            "train_heads",
-            f"--head {head} --bottlenecks {EXTRACTED} --out {{outs}}/artifacts/heads/{head}",
-            ("bottleneck-extract",),
-            caches=head == "xgboost",
+    "bottleneck-extract": (f"{NETWORK} {RECORDS} --out {{outs}}/artifacts/bottlenecks", "tfrecord", True),
+    **{
+        f"train-heads-{head}": (
+            f"--head {head} {EXTRACTED} --out {{outs}}/artifacts/heads/{head}", "bottleneck-extract", head == "xgboost",
         )
         for head in HEADS
+    },
+    "fewshot": (
+        f"{NETWORK} --head ridge --shots 5 {RECORDS} {EXTRACTED} "
+        f"--metrics {{outs}}/metrics/{BACKBONE}/fewshot/ridge/5.json --out {{outs}}/{EVALUATION}/fewshot/ridge/5",
+        "tfrecord bottleneck-extract", False,
     ),
-    Stage(
-        "fewshot",
-        "fewshot",
-        f"--backbone {BACKBONE} --head ridge --shots 5 {RECORDS} --bottlenecks {EXTRACTED} "
-        f"--metrics {{outs}}/metrics/{BACKBONE}/fewshot/ridge/5.json "
-        f"--out {{outs}}/artifacts/evaluation/{BACKBONE}/fewshot/ridge/5",
-        ("tfrecord", "bottleneck-extract"),
+    "finetune": (
+        f"{NETWORK} {RECORDS} {EXTRACTED} --tensorboard {{outs}}/../tensorboard --out {{outs}}/artifacts/finetuned",
+        "tfrecord bottleneck-extract", True,
     ),
-    Stage(
-        "finetune",
-        "finetune",
-        f"--backbone {BACKBONE} {RECORDS} --bottlenecks {EXTRACTED} --tensorboard {{outs}}/../tensorboard "
-        "--out {outs}/artifacts/finetuned",
-        ("tfrecord", "bottleneck-extract"),
-        caches=True,
+    "train-scratch": (
+        f"{RECORDS} --tensorboard {{outs}}/../tensorboard --out {{outs}}/artifacts/scratch", "tfrecord", True,
     ),
-    Stage(
-        "train-scratch",
-        "train_scratch",
-        f"{RECORDS} --tensorboard {{outs}}/../tensorboard --out {{outs}}/artifacts/scratch",
-        ("tfrecord",),
-        caches=True,
+    "evaluate-ridge": (
+        f"{RECORDS} --head {{project}}/artifacts/heads/ridge {EXTRACTED} "
+        f"{EVALUATED.replace('%s', BACKBONE + '/ridge')}",
+        "tfrecord bottleneck-extract train-heads-ridge", False,
     ),
-    _evaluation(
-        f"{BACKBONE}/ridge",
-        f"--head {{project}}/artifacts/heads/ridge --bottlenecks {EXTRACTED}",
-        *("bottleneck-extract", "train-heads-ridge"),
+    "evaluate-finetuned": (
+        f"{RECORDS} --network {{project}}/artifacts/finetuned {EVALUATED.replace('%s', BACKBONE + '/finetuned')}",
+        "tfrecord finetune", False,
     ),
-    _evaluation(f"{BACKBONE}/finetuned", "--network {project}/artifacts/finetuned", "finetune"),
-    _evaluation("scratch", "--network {project}/artifacts/scratch", "train-scratch"),
-    Stage(
-        "audit",
-        "audit",
-        f"{RECORDS} --bottlenecks {EXTRACTED} --out-of-fold {{project}}/artifacts/heads/ridge/out_of_fold.parquet "
-        f"--predictions {{project}}/artifacts/evaluation/{BACKBONE}/ridge/predictions.parquet "
-        f"--out {{outs}}/artifacts/evaluation/{BACKBONE}/audit",
-        ("tfrecord", "bottleneck-extract", "train-heads-ridge", "evaluate-ridge"),
+    "evaluate-scratch": (
+        f"{RECORDS} --network {{project}}/artifacts/scratch {EVALUATED.replace('%s', 'scratch')}",
+        "tfrecord train-scratch", False,
     ),
-    Stage(
-        "report",
-        "report",
+    "audit": (
+        f"{RECORDS} {EXTRACTED} --out-of-fold {{project}}/artifacts/heads/ridge/out_of_fold.parquet "
+        f"--predictions {{project}}/{EVALUATION}/ridge/predictions.parquet --out {{outs}}/{EVALUATION}/audit",
+        "tfrecord bottleneck-extract train-heads-ridge evaluate-ridge", False,
+    ),
+    "report": (
         f"{RECORDS} --metrics {{project}}/metrics --evaluations {{project}}/artifacts/evaluation "
         "--out {outs}/artifacts/report",
-        ("tfrecord", "evaluate-ridge"),
+        "tfrecord evaluate-ridge", False,
     ),
+}  # fmt: skip
+STAGES = tuple(
+    Stage(name, ITEM.sub(r"\1", name).replace("-", "_"), options, tuple(needs.split()), caches)
+    for name, (options, needs, caches) in ROWS.items()
 )
 
 
@@ -207,7 +189,7 @@ class Project:
 
 def _archive(work: Path) -> bytes:
     """Returns a zip in Caltech-101's layout: a tar.gz of generated images, and something else."""
-    photos.write(work, IMAGES, sizes=((64, 48), (48, 64)))
+    generated.write_photos(work, IMAGES, sizes=((64, 48), (48, 64)))
     images = io.BytesIO()
     with tarfile.open(fileobj=images, mode="w:gz") as tar:
         tar.add(work, "101_ObjectCategories")

@@ -109,10 +109,6 @@ class Trial:
             process.join()
         return code
 
-    def wait_until(self, process: Any, seconds: float) -> None:
-        """Returns when a run is as old as that, or has ended."""
-        process.join(seconds)
-
     def printed(self, log: str, suffix: str) -> str:
         """Returns what a run wrote to its standard output ("out") or error ("err")."""
         return (self.folder / f"{log}.{suffix}").read_text(encoding="utf-8", errors="replace")
@@ -120,6 +116,10 @@ class Trial:
     def moment(self) -> float:
         """Returns a random moment of the run, seconds after its start."""
         return self.random.uniform(0.03, 1) * self.undisturbed.seconds
+
+    def change(self) -> int:
+        """Returns the number of a random change of the files."""
+        return self.random.randint(1, max(self.undisturbed.changes, 1))
 
     def measure(self) -> Undisturbed:
         """Runs the stage undisturbed."""

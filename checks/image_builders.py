@@ -1,0 +1,220 @@
+"""Image files made by hand, byte by byte, whose heads may say what is not true."""
+
+import io
+import struct
+import zlib
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+Entry = tuple[int, tuple[int, int, int]]  # of a TIFF's directory: tag, (type, count, value or place)
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n0 0 9 9 rectfill\nshowpage\n"
+
+
+def photo() -> Image.Image:
+    """Returns a small image that is smooth and differs in all corners and channels."""
+    y, x = np.mgrid[0:40, 0:56]
+    return Image.fromarray(np.stack([x * 4, y * 6, (x + y) * 2], axis=-1).astype(np.uint8))
+
+
+def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
+    """Returns the file that Pillow writes."""
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    """Returns a chunk of a PNG."""
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def iptc(content: bytes) -> bytes:
+    """IPTC around any bytes, which Pillow's reader of it opens by whatever fits."""
+    fields = [(3, 20, b"\0\x09"), (3, 30, b"\0\x09"), (3, 60, b"\1\0"), (3, 65, b"\1"), (3, 120, b"\5")]
+    fields += [(8, 10, content), (9, 10, b"")]
+    return b"".join(
+        bytes([28, record, number]) + struct.pack(">H", len(data)) + data for record, number, data in fields
+    )
+
+
+def segment(marker: int, data: bytes) -> bytes:
+    """A segment of a JPEG, or of a JPEG 2000."""
+    return bytes([0xFF, marker]) + struct.pack(">H", len(data) + 2) + data
+
+
+def scans(side: int, count: int, between: bytes = b"") -> bytes:
+    """A progressive grey JPEG whose scans, but for the first, are one code each: an end of band over all blocks."""
+    blocks = (-(-side // 8)) ** 2
+    # 0 ends the band of a block, 10 that of 16,384 and as many more as the next 14 bits say.
+    runs = ("10" + "1" * 14) * (-(-blocks // 32_767))
+    band = int(runs, 2).to_bytes(len(runs) // 8).replace(b"\xff", b"\xff\0")
+    tables = segment(0xDB, bytes([0] + [9] * 64))
+    tables += segment(0xC4, bytes([0, 1, *[0] * 15, 0]) + bytes([16, 1, 1, *[0] * 14, 0, 0xE0]))
+    frame = segment(0xC2, struct.pack(">BHHB", 8, side, side, 1) + bytes([1, 17, 0]))
+    first = segment(0xDA, bytes([1, 1, 0, 0, 0, 0])) + bytes(-(-blocks // 8))
+    others = (between + segment(0xDA, bytes([1, 1, 0, 1, 63, 0])) + band) * count
+    return b"\xff\xd8" + tables + frame + first + others + b"\xff\xd9"
+
+
+def jpeg_with(parts: bytes) -> bytes:
+    """A JPEG with some bytes before its first segment."""
+    plain = encode(photo(), "JPEG")
+    return plain[:2] + parts + plain[2:]
+
+
+def png_with(*chunks: bytes) -> bytes:
+    """A PNG with some chunks after its head."""
+    plain = encode(photo(), "PNG")
+    return plain[:33] + b"".join(chunks) + plain[33:]
+
+
+def profiles(count: int) -> bytes:
+    """A PNG of many colour profiles of a megabyte of zeros."""
+    packed = zlib.compress(bytes(1 << 20), 9)
+    return png_with(chunk(b"iCCP", b"x\0\0" + packed) * count)
+
+
+def directory(
+    fields: Iterable[Entry], order: str = "<", big: bool = False, following: int = 0, places: bytes = b""
+) -> bytes:
+    """A TIFF of one directory: tag -> (type, count, value or place); `places` stand from byte 8, or 16 in BigTIFF."""
+    head = (b"II" if order == "<" else b"MM") + struct.pack(order + "H", 43 if big else 42)
+    start = (16 if big else 8) + len(places)
+    head += struct.pack(order + ("HHQ" if big else "I"), *((8, 0, start) if big else (start,)))
+    rows = [struct.pack(order + ("HHQQ" if big else "HHII"), tag, *field) for tag, field in fields]
+    end = struct.pack(order + ("Q" if big else "I"), following)
+    return head + places + struct.pack(order + ("Q" if big else "H"), len(rows)) + b"".join(rows) + end
+
+
+def tiff(width: int, height: int, *more: Entry, compression: int = 1, **options: Any) -> bytes:
+    """A grey TIFF with its size, and with some more fields."""
+    fields = {256: (4, 1, width), 257: (4, 1, height), 258: (4, 1, 8), 259: (4, 1, compression), 262: (4, 1, 1)}
+    return directory([*fields.items(), *more], **options)
+
+
+def tiled_tiff(side: int, **options: Any) -> bytes:
+    """A TIFF of 9 x 9 px in one tile of another size."""
+    return tiff(9, 9, (322, (4, 1, side)), (323, (4, 1, side)), (324, (4, 1, 0)), (325, (4, 1, 81)), **options)
+
+
+def strips(count: int, height: int = 2) -> bytes:
+    """A TIFF that lists strips which lie a byte apart, whose rows Pillow then reads byte by byte."""
+    places = struct.pack(f"<{count}I", *range(count))
+    return tiff(999, height, (278, (4, 1, 1)), (273, (4, count, 8)), (279, (4, count, 8)), places=places)
+
+
+def tiff_jpeg(content: bytes, width: int, height: int) -> bytes:
+    """A TIFF of one strip that is a JPEG."""
+    fields = {256: (4, 1, width), 257: (4, 1, height), 258: (3, 1, 8), 259: (3, 1, 7), 262: (3, 1, 1), 273: (4, 1, 8)}
+    fields |= {277: (3, 1, 1), 278: (4, 1, height), 279: (4, 1, len(content))}
+    return directory(list(fields.items()), places=content)
+
+
+def jpeg2000(
+    side: int,
+    tile: int = 0,
+    precinct: int | None = None,
+    block: int = 4,
+    levels: int = 5,
+    layers: int = 1,
+    components: int = 1,
+    boxed: bool = False,
+    style_in: str = "main",
+) -> bytes:
+    """A JPEG 2000 with heads and no data.
+
+    Args:
+      side: of the image, px.
+      tile: its side, px; 0: as the image.
+      precinct: base-2 logarithm of each one's side; None: the largest.
+      block: base-2 logarithm of a code-block's side, less 2.
+      levels: how often it is halved.
+      layers: how many.
+      components: how many.
+      boxed: whether in the boxes of a JP2 file.
+      style_in: "main" head, "tile" head, "component" (COC), or "skipped", behind a marker that readers don't know.
+    """
+    size = struct.pack(">HIIIIIIIIH", 0, side, side, 0, 0, tile or side, tile or side, 0, 0, components)
+    code = b"\xff\x4f" + segment(0x51, size + bytes([7, 1, 1]) * components)
+
+    def style(precinct: int | None) -> tuple[bytes, bytes]:
+        sizes = b"" if precinct is None else bytes([precinct * 17] * (levels + 1))
+        return bytes([precinct is not None]), bytes([levels, block, block, 0, 1]) + sizes
+
+    flag, body = style(precinct)
+    own = segment(0x52, flag + struct.pack(">BHB", 0, layers, 0) + body)
+    plain = segment(0x52, style(None)[0] + struct.pack(">BHB", 0, layers, 0) + style(None)[1])
+    coc = segment(0x53, b"\0" + flag + body)
+    # Of a marker that it doesn't know, OpenJPEG skips two bytes, not the segment.
+    hidden = plain + b"\xff\x6f" + own
+    code += {"main": own, "component": plain + coc, "tile": plain, "skipped": hidden}[style_in]
+    code += segment(0x5C, bytes([0x20 | 2] + [0x40] * (3 * levels + 1)))
+    part = own if style_in == "tile" else b""
+    code += segment(0x90, struct.pack(">HIBB", 0, 14 + len(part) + 1, 0, 1)) + part + b"\xff\x93\0\xff\xd9"
+    if not boxed:
+        return code
+    header = box(b"ihdr", struct.pack(">IIHBBBB", side, side, components, 7, 7, 0, 0))
+    header += box(b"colr", struct.pack(">BBBI", 1, 0, 0, 17))
+    return box(b"jP  ", b"\r\n\x87\n") + box(b"ftyp", b"jp2 \0\0\0\0jp2 ") + box(b"jp2h", header) + box(b"jp2c", code)
+
+
+def box(kind: bytes, data: bytes) -> bytes:
+    """A box of JP2 or AVIF."""
+    return struct.pack(">I4s", len(data) + 8, kind) + data
+
+
+def icon(content: bytes, bits: int = 32) -> bytes:
+    """An icon whose one entry says 16 x 16 px."""
+    return struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, bits, len(content), 22) + content
+
+
+def bitmap(width: int, height: int, bits: int = 24, compression: int = 0, data: bytes = b"") -> bytes:
+    """A BMP without its file's head, as icons have it."""
+    return struct.pack("<IiiHHIIIIII", 40, width, height, 1, bits, compression, len(data), 0, 0, 0, 0) + data
+
+
+def run_lengths(side: int) -> bytes:
+    """A BMP of rows that end after their first pixel, which Pillow fills a pixel at a time."""
+    colours = bytes(range(4)) * 256
+    body = bitmap(side, side, 8, 1, colours + b"\1\0\0\0" * side)
+    return b"BM" + struct.pack("<III", 14 + len(body), 0, 14 + 40 + len(colours)) + body
+
+
+def gif(width: int, height: int, blocks: bytes = b"") -> bytes:
+    """A GIF with its size, and with some blocks before its image."""
+    plain = encode(photo().quantize(8), "GIF")
+    start = 13 + (3 << (plain[10] & 7) + 1)
+    return plain[:6] + struct.pack("<HH", width, height) + plain[10:start] + blocks + plain[start:]
+
+
+def webp(kind: bytes, side: int) -> bytes:
+    """A WebP whose canvas is a square."""
+    less = (side - 1).to_bytes(3, "little")
+    data = {
+        b"VP8X": bytes(4) + less * 2,
+        b"VP8 ": b"\x30\0\0\x9d\1\x2a" + struct.pack("<HH", side, side),
+        b"VP8L": b"\x2f" + struct.pack("<I", (side - 1) * (1 | 1 << 14)) + bytes(9),
+    }[kind]
+    body = b"WEBP" + kind + struct.pack("<I", len(data)) + data
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def avif(side: int) -> bytes:
+    """An AVIF of few pixels that says it has others."""
+    content = bytearray(encode(photo(), "AVIF"))
+    struct.pack_into(">II", content, content.index(b"ispe") + 8, side, side)
+    return bytes(content)
+
+
+def large_png(side: int) -> bytes:
+    """A PNG of a square of black, whole: all its pixels are there."""
+    return encode(Image.new("1", (side, side)), "PNG")
+
+
+def row(width: int, kind: str = "PNG") -> bytes:
+    """An image of one row."""
+    return encode(Image.new("L", (width, 1)), kind)
