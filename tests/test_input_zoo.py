@@ -124,14 +124,6 @@ def test_two_classes_with_the_same_images_are_used_counted_and_said(stages, tmp_
     assert "tfrecord: 20 images stand in several classes" in capsys.readouterr().out
 
 
-def test_an_unreadable_folder_is_an_error(stages, tmp_path):
-    root = write_images(tmp_path / "images", per_class=2)
-    root.chmod(0)
-    with as_anyone(), pytest.raises(UserError, match=r"`dataset.folder` must be a readable folder \(Permission denied"):
-        stages(root)
-    root.chmod(0o700)
-
-
 def brightness(encoded):
     """A stand-in for a network that looks at every pixel."""
     bright = [thumbnails.decode(image).mean() / 255 for image in encoded]

@@ -1,8 +1,6 @@
 """The fetch stage, run as a user runs it."""
 
 import json
-import subprocess
-import sys
 
 import contents
 import numpy as np
@@ -10,7 +8,7 @@ import pytest
 
 from stages.library.common.console import UserError
 from stages.library.sources.contract import Params
-from tests.conftest import ROOT, write_images
+from tests.conftest import write_images
 
 
 @pytest.fixture
@@ -52,12 +50,3 @@ def test_a_failure_leaves_what_was_there(dataset, run_stage, tmp_path):
         run_stage("fetch", "--out", tmp_path / "raw")
     assert {path.name for path in tmp_path.iterdir()} == {"raw"}
     assert {path.name for path in (tmp_path / "raw").iterdir()} == {"images.npy", "labels.npy"}
-
-
-def test_as_a_script_it_fails_in_one_line(write_params, tmp_path):
-    path = write_params(dataset__name="folder", dataset__folder=str(tmp_path / "missing"))
-    command = [sys.executable, "-m", "stages.fetch", "--params", str(path), "--out", str(tmp_path / "raw")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("error: `dataset.folder` must be a readable folder (No such file or directory).")

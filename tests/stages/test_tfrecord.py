@@ -132,11 +132,6 @@ def test_with_the_tail_identical_images_may_stand_on_both_sides_and_are_counted(
     assert content["files"] == {"batch": {"a": 10, "b": 10}, "test": {"a": 5, "b": 5}}
 
 
-def test_the_tail_of_a_data_set_without_order_is_an_error(run):
-    with pytest.raises(UserError, match=r"`split.method` must be hash"):
-        run(images(100), split__method="tail")
-
-
 def test_what_is_not_included_is_neither_rejected_nor_counted(run):
     broken = [SourceImage(f"c/{index}.jpg", "c", None, b"<html>") for index in range(50)]
     folder = run([*images(200), *broken, Stray("notes.txt", "no image")], tfrecord__include=["a/*", "b/1*"])
@@ -153,11 +148,6 @@ def test_a_pattern_that_matches_no_image_is_an_error(run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_an_empty_list_of_patterns_is_an_error(run):
-    with pytest.raises(UserError, match=r"`tfrecord.include`: .*at least 1"):
-        run(images(100), tfrecord__include=[])
-
-
 def test_images_that_cannot_be_read_are_listed_and_left_out(run):
     items = [
         *images(100),
@@ -169,18 +159,6 @@ def test_images_that_cannot_be_read_are_listed_and_left_out(run):
     assert [row["name"] for row in rows] == ["a/broken.jpg", "notes\n.txt"]
     assert all(row["reason"] for row in rows)
     assert json.loads((folder / "dataset.json").read_text())["rejected"] == 2
-
-
-def test_too_many_rejects_are_an_error_that_names_the_limit_and_the_first(run, tmp_path):
-    broken = [SourceImage(f"a/{index}.jpg", "a", None, b"") for index in range(10)]
-    with pytest.raises(UserError, match=r"10 of 110 images.*`tfrecord.max_rejected` = 0\.05.*a/0\.jpg"):
-        run(images(100) + broken)
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_class_that_ends_empty_is_an_error_that_names_it(run):
-    with pytest.raises(UserError, match="no image of these classes can be read: c"):
-        run([*images(100), SourceImage("c/1.jpg", "c", None, b"")])
 
 
 @pytest.mark.parametrize("number", [0, 1])

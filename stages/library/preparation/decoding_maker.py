@@ -27,12 +27,12 @@ def alone() -> bool:
     return threading.active_count() == 1 and "tensorflow" not in sys.modules
 
 
-class Maker:
-    """Runs `decoding_process` from the first request on; safe in threads.
+def _not_started(number: int | None) -> UserError:
+    return UserError(f"no process to decode images can be started: {os.strerror(number or 0)}. {REMEDY}")
 
-    Args:
-      limits: of each image.
-    """
+
+class Maker:
+    """Runs `decoding_process`, with the limits of each image, from the first request on; safe in threads."""
 
     def __init__(self, limits: Limits):
         self._limits = limits
@@ -47,13 +47,9 @@ class Maker:
         return self._pid
 
     def start(self) -> None:
-        """Starts the process, but does not wait for it.
+        """Starts the process, or raises UserError; does not wait for it.
 
-        It is a copy of this one where that can be: a new one takes a quarter of a second of CPU time, which whoever
-        names one image would notice.
-
-        Raises:
-          UserError: it can't be started.
+        It is a copy of this one where that can be: a new one takes a quarter of a second of CPU time.
         """
         with self._starting:
             if self._pid or self._theirs.fileno() < 0:
@@ -72,7 +68,7 @@ class Maker:
                     start_new_session=True,  # Ctrl+C is for this process alone, which then ends them
                 )
             except OSError as error:
-                raise UserError(f"no process to decode images can be started: {error.strerror}. {REMEDY}") from error
+                raise _not_started(error.errno) from error
             self._pid = self._process.pid
             self._theirs.close()
 
@@ -82,7 +78,7 @@ class Maker:
             with warnings.catch_warnings(action="ignore"):  # from Python 3.12 on: of NumPy's threads, which are idle
                 process = os.fork()
         except OSError as error:
-            raise UserError(f"no process to decode images can be started: {error.strerror}. {REMEDY}") from error
+            raise _not_started(error.errno) from error
         if process:
             return process
         try:
@@ -117,7 +113,7 @@ class Maker:
             raise UserError(f"the processes that decode images have ended. {REMEDY}")
         (number,) = CONTROL.unpack(answer)
         if request == FORK and number < 0:
-            raise UserError(f"no process to decode images can be started: {os.strerror(-number)}. {REMEDY}")
+            raise _not_started(-number)
         return int(number)
 
     def end(self) -> None:

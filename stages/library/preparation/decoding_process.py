@@ -86,11 +86,7 @@ class Limits:
 
 
 class Meter:
-    """Sets the limits of this process.
-
-    Args:
-      limits: of each image.
-    """
+    """Sets the limits of this process, by those of each image."""
 
     def __init__(self, limits: Limits):
         self._limits = limits
@@ -157,13 +153,7 @@ def _fork(descriptors: list[int], limits: Limits) -> int:
 
 
 def _work(connection_fd: int, shared_fd: int, *, limits: Limits) -> None:
-    """Answers one request after the other, until the other side closes its socket.
-
-    Args:
-      connection_fd: the socket.
-      shared_fd: memory shared with the other side.
-      limits: of each image.
-    """
+    """Answers one request after the other, until the other side closes its socket."""
     connection, shared = socket.socket(fileno=connection_fd), mmap.mmap(shared_fd, 1 + SHARED_BYTES)
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):  # some decoders print what a file says

@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from queue import LifoQueue
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -40,22 +40,15 @@ from stages.library.preparation.normalisation import MAX_PIXELS, ImageError, Nor
 BEYOND = "takes more memory or time than an image of its size may, or breaks its decoder"
 TIMEVAL = struct.Struct("@ll")  # of C
 Answer = tuple[tuple[Any, ...], bytes]  # the fields of ANSWER and what follows it
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Worker:
-    """A process that decodes one image at a time.
-
-    Attributes:
-      pid: of the process.
-      connection: to it.
-      shared: memory that both have: the number of the file in work, and small files.
-    """
+    """A process that decodes one image at a time."""
 
     pid: int
     connection: socket.socket
-    shared: mmap.mmap
+    shared: mmap.mmap  # memory that both have: the number of the file in work, and small files
 
     def close(self) -> None:
         """Gives back what this process has of it; the other one ends when it has finished."""
@@ -110,7 +103,10 @@ class Workers:
           ImageError: as there, or the file takes more than it may.
           UserError: the machine can't decode.
         """
-        return _used(self.normalise_some([content], max_pixels)[0])
+        outcome = self.normalise_some([content], max_pixels)[0]
+        if isinstance(outcome, ImageError):
+            raise outcome
+        return outcome
 
     def normalise_some(self, contents: Sequence[bytes], max_pixels: int = MAX_PIXELS) -> list[Normalised | ImageError]:
         """Returns what `normalise` gives or raises for the first of some files; for at least one of them.
@@ -127,7 +123,10 @@ class Workers:
 
     def pixels(self, content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         """Returns uint8 RGB (height, width, 3) of the image that `normalise` gives; raises what it raises."""
-        head, rest = _used(self._answers([content], max_pixels, pixels_wanted=True)[0])
+        answer = self._answers([content], max_pixels, pixels_wanted=True)[0]
+        if isinstance(answer, ImageError):
+            raise answer
+        head, rest = answer
         return np.frombuffer(rest, np.uint8).reshape(*head[3:5], 3)
 
     def _answers(self, contents: Sequence[bytes], max_pixels: int, pixels_wanted: bool) -> list[Answer | ImageError]:
@@ -143,9 +142,8 @@ class Workers:
             self._idle.put(None)
             if not isinstance(error, ImageError):
                 raise
-            before: list[Answer | ImageError] = []
-            if place:  # their answers were lost
-                before = self._answers(contents[:place], max_pixels, pixels_wanted)
+            # Answers to the files before it were lost.
+            before = self._answers(contents[:place], max_pixels, pixels_wanted) if place else []
             return [*before, error] if len(before) == place else before
         self._idle.put(worker)
         return answers
@@ -173,9 +171,7 @@ class Workers:
             given_up = True
         except (ConnectionError, EOFError):
             pass
-        os.kill(
-            worker.pid, signal.SIGKILL
-        )  # whether it has ended or not; its number is not free before it is asked for
+        os.kill(worker.pid, signal.SIGKILL)  # ended or not: its number is not free before it is asked for
         if self._maker.tell(worker.pid) == -signal.SIGKILL and not given_up:
             raise UserError(f"a process that decodes images was killed. {REMEDY}")
         raise ImageError(BEYOND)
@@ -227,12 +223,6 @@ def _exactly(connection: socket.socket, length: int) -> bytes:
     if len(content) < length:
         raise EOFError
     return content
-
-
-def _used(outcome: T | ImageError) -> T:
-    if isinstance(outcome, ImageError):
-        raise outcome
-    return outcome
 
 
 def _normalised(content: bytes, head: tuple[Any, ...], rest: bytes) -> Normalised:

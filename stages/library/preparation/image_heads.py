@@ -90,10 +90,9 @@ def _check_gif(content: bytes) -> None:
         is_extension = content[position] == ord("!")
         position += 2 if is_extension else 1
         blocks += 1
-        while is_extension and position < len(content) and content[position]:
+        while is_extension and position < len(content) and content[position] and blocks <= GIF_BLOCKS:
             position += 1 + content[position]
             blocks += 1
-            bound("blocks before the first image", blocks, GIF_BLOCKS)
         bound("blocks before the first image", blocks, GIF_BLOCKS)
         position += is_extension
 

@@ -6,7 +6,7 @@ heads as OpenJPEG does (ISO/IEC 15444-1, annex A; boxes: annex I).
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from stages.library.preparation.image_limits import ImageError, bound, bound_pixels
 
@@ -31,8 +31,7 @@ KNOWN = {0xFF50, SIZ, COD, COC, 0xFF55, *range(0xFF57, 0xFF5A), *range(0xFF5C, 0
 KNOWN |= {0xFF74, 0xFF75, 0xFF77, 0xFF78, SOT, 0xFF91, SOD}
 
 
-@dataclass(frozen=True)
-class Grid:
+class Grid(NamedTuple):
     """How the image is cut: pixels of a tile, tiles, and components."""
 
     tile_width: int
@@ -42,11 +41,7 @@ class Grid:
 
 
 def check(content: bytes, max_pixels: int) -> None:
-    """Looks at all heads of a code-stream, on its own or in boxes.
-
-    Raises:
-      ImageError: the image is too large, or has too many parts.
-    """
+    """Raises ImageError where a code-stream, on its own or in boxes, is too large or has too many parts."""
     start = 0 if content.startswith(CODE_STREAM) else _code_stream(content)
     grid, layers, styles = None, 1, set()
     try:

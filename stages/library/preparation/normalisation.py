@@ -30,7 +30,6 @@ AGAIN = {"quality": 95, "subsampling": "4:4:4"}
 
 JPEG = "JPEG", "MPO"  # the latter with further images after its end, as phones write
 EXIF_ORIENTATION = 0x0112
-TIFF_BITS, TIFF_PHOTOMETRIC, TIFF_WHITE_IS_ZERO = 258, 262, 0
 UPRIGHT_BY = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -40,6 +39,7 @@ UPRIGHT_BY = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+TIFF_BITS, TIFF_PHOTOMETRIC, TIFF_WHITE_IS_ZERO = 258, 262, 0
 
 
 @dataclass(frozen=True)
@@ -142,9 +142,12 @@ def _from_file(content: bytes, max_pixels: int, before_decoding: Callable[[int],
             _load(image, size)
             if not is_jpeg and is_well_formed:  # a PNG may say after its pixels how it is turned
                 kept = _kept_format(image)
-            pixels = None if kept else _to_8_bit(_upright(image), _tiff_tags(image))
+            if not kept:
+                tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
+                turn = _turn(image)
+                pixels = _to_8_bit(image if turn is None else image.transpose(turn), tags)
     key = sha256_bytes(content)
-    if pixels is not None:
+    if not kept:
         return _encoded(pixels, key, "jpeg" if is_jpeg and width * height > LARGE_PIXELS else "png")
     return Normalised(content, kept, height, width, key, _values(image, width * height))
 
@@ -175,23 +178,18 @@ def _load(image: Image.Image, size: tuple[int, int]) -> None:
 
 def _kept_format(image: Image.Image) -> str:
     """Returns "jpeg" or "png" where a well-formed file is upright 8-bit grey or RGB as it stands, else ""."""
-    if image.mode not in ("L", "RGB") or _orientation(image) in UPRIGHT_BY:
+    if image.mode not in ("L", "RGB") or _turn(image) is not None:
         return ""
     if image.format in JPEG:
         return "jpeg"
     return "png" if image.format == "PNG" and "transparency" not in image.info else ""
 
 
-def _orientation(image: Image.Image) -> int:
+def _turn(image: Image.Image) -> Image.Transpose | None:
     try:
-        return int(image.getexif().get(EXIF_ORIENTATION, 1))
+        return UPRIGHT_BY.get(int(image.getexif().get(EXIF_ORIENTATION, 1)))
     except Exception:  # noqa: BLE001 - a broken EXIF block raises anything, and is no reason to lose the image
-        return 1
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    turn = UPRIGHT_BY.get(_orientation(image))
-    return image if turn is None else image.transpose(turn)
+        return None
 
 
 def _to_8_bit(image: Image.Image, tags: Mapping[int, Any]) -> np.ndarray:
@@ -213,10 +211,6 @@ def _upper_bits(pixels: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
         raise ImageError("32-bit pixels, which have no agreed range")
     grey = (pixels >> (bits - 8)).astype(np.uint8)
     return 255 - grey if tags.get(TIFF_PHOTOMETRIC) == TIFF_WHITE_IS_ZERO else grey
-
-
-def _tiff_tags(image: Image.Image) -> Mapping[int, Any]:
-    return getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
 
 
 def _encoded(pixels: np.ndarray, key: str, kind: str) -> Normalised:

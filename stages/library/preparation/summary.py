@@ -26,14 +26,7 @@ class Summary:
         self._unreadable: Counter[str] = Counter()
 
     def add(self, split: str, record: Record, values: Values, file: str | None = None) -> None:
-        """Counts an image.
-
-        Args:
-          split: "train", "validation" or "test".
-          record: its label is not looked at.
-          values: of its pixels.
-          file: the published file that it stands in, where that holds many.
-        """
+        """Counts an image of a split; `file` is the published file that it stands in, where that holds many."""
         self._counts[split][record.text] += 1
         if file is not None:
             self._files[file][record.text] += 1
@@ -64,16 +57,12 @@ class Summary:
         return sorted({text for counts in self._counts.values() for text in counts} | set(self._unreadable))
 
     def check(self, max_rejected: float) -> None:
-        """Raises UserError where the data set can't be trained and tested on.
-
-        Args:
-          max_rejected: fraction of unreadable images that is tolerated.
-        """
+        """Raises UserError where the data set can't be trained and tested on; `max_rejected` is a fraction."""
         if len(self.classes()) < 2:
             raise UserError(f"the data set needs images of at least 2 classes. Received: {self.classes()}")
         unreadable = sum(self._unreadable.values())
         if unreadable > max_rejected * (self.images + unreadable):
-            name, reason = next(item for item in sorted(self._rejected))
+            name, reason = min(self._rejected)
             raise UserError(
                 f"{unreadable} of {self.images + unreadable} images can't be read, more than `tfrecord.max_rejected` "
                 f"= {max_rejected} allows; the first is {name!r}: {reason}. Mend or remove them, or raise the limit"
@@ -111,11 +100,7 @@ class Summary:
             "counts": self._by_class(self._counts),
             "files": self._by_class(self._files),
             "shape": {"height_px": [min(heights), max(heights)], "width_px": [min(widths), max(widths)]},
-            "pixels": {
-                "minimum": self._minimum,
-                "maximum": self._maximum,
-                "mean": round(self._sum / self._values, 6),
-            },
+            "pixels": {"minimum": self._minimum, "maximum": self._maximum, "mean": round(self._sum / self._values, 6)},
             "duplicates": self._duplicates(),
             "rejected": self.rejected,
             "skipped": skipped,

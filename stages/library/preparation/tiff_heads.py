@@ -25,11 +25,7 @@ NOT_COMPRESSED = 1
 
 
 def check(content: bytes, max_pixels: int) -> None:
-    """Looks at the first directory.
-
-    Raises:
-      ImageError: its image is too large, or has too many or too large parts; a field is there twice.
-    """
+    """Raises ImageError where the first directory's image is too large, has too many parts, or a field twice."""
     order = "<" if content[:1] == b"I" else ">"
     values, parts, bits = {COMPRESSION: NOT_COMPRESSED, SAMPLES: 1}, {}, 1
     seen: set[int] = set()

@@ -19,23 +19,9 @@ BLOCK_BYTES = 1 << 20
 READS_AT_THE_END = 8
 
 # ValueError, RecursionError: what tarfile makes of attributes that are no numbers, and of thousands of them in a row.
-DAMAGE = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    OSError,
-    ValueError,
-    RecursionError,
-)
-EXTENDED = (
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-)
+DAMAGE = tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RecursionError
+# Types of headers that hold attributes or a long name: pax (also Solaris') and GNU.
+EXTENDED = b"x", b"g", b"X", b"L", b"K"
 
 
 @dataclass(frozen=True)

@@ -26,21 +26,19 @@ class Layout:
       title: the data set's name, for people.
       folder: of all members.
       splits: batch file -> "train" or "test".
-      labels: key of a batch's class ids.
       meta: file of the class names.
-      label_names: their key there.
       num_classes: how many they are.
+      prefix: of the keys of class ids and class names.
       no_images: files that belong to the data set and hold no images.
     """
 
     title: str
     folder: str
     splits: Mapping[str, str]
-    labels: str
     meta: str
-    label_names: str
     num_classes: int
-    no_images: frozenset[str] = frozenset()
+    prefix: str = ""
+    no_images: tuple[str, ...] = ()
 
 
 def read(path: Path, layout: Layout) -> Iterator[SourceImage | Stray]:
@@ -73,49 +71,44 @@ def _members(path: Path) -> Iterator[Member]:
 
 def _class_names(path: Path, layout: Layout) -> list[str]:
     # A pass of its own: in the published archives the names come after most or all of the batches.
-    name = f"{layout.folder}/{layout.meta}"
+    name, key = f"{layout.folder}/{layout.meta}", f"{layout.prefix}label_names"
     for member in _members(path):
         if member.name == name and member.content is not None:
-            names = _entry(name, restricted_pickle.load(member.content, name), layout.label_names)
+            names = _loaded(name, member.content, key)[key]
             if isinstance(names, list) and len(names) == layout.num_classes:
                 return [_text(each) for each in names]
-            raise UserError(
-                f"{name}: `{layout.label_names}` must be a list of {layout.num_classes} names. Received: {names!r:.200}"
-            )
+            raise UserError(f"{name}: `{key}` must be a list of {layout.num_classes} names. Received: {names!r:.200}")
     raise UserError(f"{path} lacks {name}")
 
 
 def _images(member: str, content: bytes, classes: list[str], layout: Layout) -> Iterator[SourceImage]:
-    batch = restricted_pickle.load(content, member)
-    data, labels = _entry(member, batch, "data"), _entry(member, batch, layout.labels)
-    _check(member, data, labels, layout)
-    images = np.asarray(data).reshape(-1, 3, SIZE_PX, SIZE_PX).transpose(0, 2, 3, 1)  # channel planes to pixels
-    names = batch.get(b"filenames", batch.get("filenames"))
-    if not isinstance(names, list) or len(names) != len(labels) or len({_text(name) for name in names}) != len(labels):
+    key = f"{layout.prefix}labels"
+    batch = _loaded(member, content, "data", key)
+    data, labels, names = batch["data"], batch[key], batch.get("filenames")
+    row = 3 * SIZE_PX * SIZE_PX
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != row:
+        raise UserError(f"{member}: `data` must be uint8 (n, {row}). Received: {getattr(data, 'shape', type(data))}")
+    if not isinstance(labels, list) or len(labels) != len(data):
+        raise UserError(f"{member}: `{key}` must be a list of {len(data)} numbers")
+    if not all(isinstance(label, int) and 0 <= label < layout.num_classes for label in labels):
+        raise UserError(f"{member}: `{key}` must be whole numbers from 0 to {layout.num_classes - 1}")
+    if not isinstance(names, list) or len(names) != len(labels) or len(set(map(_text, names))) != len(labels):
         names = [f"{index:05d}" for index in range(len(labels))]
+    images = np.asarray(data).reshape(-1, 3, SIZE_PX, SIZE_PX).transpose(0, 2, 3, 1)  # channel planes to pixels
     file = member.rsplit("/")[-1]
     for index, (pixels, label, name) in enumerate(zip(images, labels, names, strict=True)):
         place = Place(file, index, len(labels))
         yield SourceImage(f"{file}/{_text(name)}", classes[label], layout.splits[file], pixels, place)
 
 
-def _check(member: str, data: Any, labels: Any, layout: Layout) -> None:
-    row = 3 * SIZE_PX * SIZE_PX
-    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != row:
-        raise UserError(f"{member}: `data` must be uint8 (n, {row}). Received: {getattr(data, 'shape', type(data))}")
-    if not isinstance(labels, list) or len(labels) != len(data):
-        raise UserError(f"{member}: `{layout.labels}` must be a list of {len(data)} numbers")
-    if not all(isinstance(label, int) and 0 <= label < layout.num_classes for label in labels):
-        raise UserError(f"{member}: `{layout.labels}` must be whole numbers from 0 to {layout.num_classes - 1}")
-
-
-def _entry(member: str, batch: Any, key: str) -> Any:
-    """Returns an entry whose key is bytes where Python 2 wrote the pickle, text where Python 3 did."""
-    if isinstance(batch, dict):
-        for spelling in (key.encode(), key):
-            if spelling in batch:
-                return batch[spelling]
-    raise UserError(f"{member} lacks the entry `{key}`")
+def _loaded(member: str, content: bytes, *keys: str) -> dict[str, Any]:
+    """Returns a batch that has some keys, which are bytes where Python 2 wrote the pickle."""
+    loaded = restricted_pickle.load(content, member)
+    batch = {_text(key): value for key, value in loaded.items()} if isinstance(loaded, dict) else {}
+    for key in keys:
+        if key not in batch:
+            raise UserError(f"{member} lacks the entry `{key}`")
+    return batch
 
 
 def _text(name: Any) -> str:

@@ -22,11 +22,9 @@ LAYOUT = cifar_archive.Layout(
     title="CIFAR-10",
     folder="cifar-10-batches-py",
     splits={f"data_batch_{number}": "train" for number in range(1, 6)} | {"test_batch": "test"},
-    labels="labels",
     meta="batches.meta",
-    label_names="label_names",
     num_classes=10,
-    no_images=frozenset({"readme.html"}),
+    no_images=("readme.html",),
 )
 
 

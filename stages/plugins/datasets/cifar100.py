@@ -22,10 +22,9 @@ LAYOUT = cifar_archive.Layout(
     title="CIFAR-100",
     folder="cifar-100-python",
     splits={"train": "train", "test": "test"},
-    labels="fine_labels",
     meta="meta",
-    label_names="fine_label_names",
     num_classes=100,
+    prefix="fine_",
 )
 
 

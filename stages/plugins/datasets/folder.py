@@ -6,7 +6,7 @@ Whatever the suffix, every file is taken for an image until decoding says otherw
 import stat
 import unicodedata
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,51 +68,42 @@ def _entries(folder: str) -> Iterator[_Found | Stray]:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"`dataset.folder` must be a readable folder ({reason}). Received: {folder}") from error
     top = list(_listed(root, root))
-    folders = {entry.name for entry in top if not isinstance(entry, Stray) and entry.is_dir()}
-    if not (folders and folders <= OFFICIAL):
-        _check_class_folders(folders)
-        yield from _classes(root, top, None)
-        return
-    for entry in top:
-        if isinstance(entry, Stray) or not entry.is_dir():
-            yield from _classes(root, [entry], None)
-        else:
-            # One of the two alone is no official split.
-            yield from _classes(root, _listed(root, entry), entry.name if folders == OFFICIAL else None)
-
-
-def _check_class_folders(names: set[str]) -> None:
-    if len(names & SPLIT_NAMES) > 1:
+    folders = {entry.name for entry in top if isinstance(entry, Path) and entry.is_dir()}
+    are_splits = folders <= OFFICIAL
+    if not are_splits and len(folders & SPLIT_NAMES) > 1:
         raise UserError(
-            "`dataset.folder` must hold folders of classes, or train and test and no other (put images for "
-            f"validation into train, of which `split.validation` takes its share). Received: {', '.join(sorted(names))}"
+            "`dataset.folder` must hold folders of classes, or train and test and no other (put images for validation "
+            f"into train, of which `split.validation` takes its share). Received: {', '.join(sorted(folders))}"
         )
-
-
-def _classes(root: Path, entries: Iterable[Path | Stray], split: str | None) -> Iterator[_Found | Stray]:
-    for entry in entries:
-        if isinstance(entry, Stray):
-            yield entry
-        elif entry.is_dir():
-            yield from _class_files(root, entry, split)
+    for entry in top:
+        if are_splits and isinstance(entry, Path) and entry.is_dir():
+            for inner in _listed(root, entry):  # one of the two alone is no official split
+                yield from _class(root, inner, entry.name if folders == OFFICIAL else None)
         else:
-            yield Stray(_name(root, entry), "not in a class folder")
+            yield from _class(root, entry, None)
 
 
-def _class_files(root: Path, folder: Path, split: str | None) -> Iterator[_Found | Stray]:
-    text = _class_name(folder)
-    waiting, empty = deque([folder]), True
+def _class(root: Path, entry: Path | Stray, split: str | None) -> Iterator[_Found | Stray]:
+    """Yields the files of a class folder, to any depth; and as a stray what is none."""
+    if isinstance(entry, Stray):
+        yield entry
+        return
+    if not entry.is_dir():
+        yield Stray(_name(root, entry), "not in a class folder")
+        return
+    text = _class_name(entry)
+    waiting, is_empty = deque([entry]), True
     while waiting:
-        for entry in _listed(root, waiting.popleft()):
-            if isinstance(entry, Stray):
-                yield entry
-            elif entry.is_dir():
-                waiting.append(entry)
+        for found in _listed(root, waiting.popleft()):
+            if isinstance(found, Stray):
+                yield found
+            elif found.is_dir():
+                waiting.append(found)
             else:
-                empty = False
-                yield _Found(entry, _name(root, entry), text, split)
-    if empty:
-        yield Stray(_name(root, folder), "class folder without images")
+                is_empty = False
+                yield _Found(found, _name(root, found), text, split)
+    if is_empty:
+        yield Stray(_name(root, entry), "class folder without images")
 
 
 def _class_name(folder: Path) -> str:

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from stages.library.common import hashing
 from stages.library.common.console import UserError
 from stages.library.common.params import ParamsError, parse
-from stages.library.heads import folds
 from stages.library.preparation import splits
 from stages.library.sources.contract import Place
 
@@ -20,21 +19,6 @@ KEYS = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(20_
 def test_uniform_is_the_first_seven_bytes_of_a_hash():
     digest = hashlib.sha256(b"3:split:abc").digest()
     assert hashing.uniform("abc", "split", 3) == int.from_bytes(digest[:7], "big") / 2**56
-
-
-def test_fractions_hold():
-    counts = Counter(splits.split_of(key, None, PARAMS) for key in KEYS)
-    # Five standard deviations of a binomial with n = 20,000.
-    assert counts["validation"] == pytest.approx(4000, abs=283)
-    assert counts["test"] == pytest.approx(6000, abs=324)
-    assert counts["train"] == 20_000 - counts["validation"] - counts["test"]
-
-
-def test_an_official_test_split_is_kept_and_the_rest_is_divided():
-    assert {splits.split_of(key, "test", PARAMS) for key in KEYS[:100]} == {"test"}
-    counts = Counter(splits.split_of(key, "train", PARAMS) for key in KEYS)
-    assert counts["test"] == 0
-    assert counts["validation"] == pytest.approx(4000, abs=283)
 
 
 @pytest.mark.parametrize("seed", [0, 7])
@@ -53,13 +37,6 @@ def test_a_split_is_where_its_number_falls(key, seed):
     assert decided(number / 2, number / 2) == "train"
     assert decided(number / 2, number / 2 + 1e-9) == "test"
     assert decided(number, 0.01, "train") == "train"
-
-
-def test_another_seed_gives_another_split():
-    other = splits.Params(method="hash", validation=0.2, test=0.3, seed=1)
-    moved = sum(splits.split_of(key, None, PARAMS) != splits.split_of(key, None, other) for key in KEYS)
-    # Independent splits differ with probability 1 - (0.5² + 0.2² + 0.3²) = 0.62.
-    assert moved / len(KEYS) == pytest.approx(0.62, abs=0.02)
 
 
 @given(st.text(min_size=1), st.floats(0.01, 0.4), st.floats(0.01, 0.4), st.integers(0, 9))
@@ -111,37 +88,6 @@ def test_fractions_that_leave_nothing_to_train_on_are_an_error(validation):
         parse("split", content, splits.Params)
 
 
-def test_folds_are_even_and_independent_of_the_split_and_of_order():
-    params = folds.Params(folds=5, holdout_fraction={"dnn": 0.1}, seed=0, temperature_scaling=True)
-    assigned = folds.assign(KEYS, params, "ridge")
-    assert all(count == pytest.approx(4000, abs=283) for count in Counter(assigned.tolist()).values())
-    assert folds.assign(KEYS[::-1], params, "ridge").tolist() == assigned[::-1].tolist()
-    inside = [fold for key, fold in zip(KEYS, assigned, strict=True) if splits.split_of(key, None, PARAMS) == "train"]
-    assert min(Counter(inside).values()) > 1700
-
-
-def test_a_head_may_be_validated_once_on_a_fraction_decided_by_content():
-    params = folds.Params(folds=5, holdout_fraction={"dnn": 0.1}, seed=0, temperature_scaling=True)
-    assigned = folds.assign(KEYS, params, "dnn")
-    assert set(assigned.tolist()) == {0, folds.NEVER}
-    assert (assigned == 0).sum() == pytest.approx(0.1 * len(KEYS), abs=6 * (0.09 * len(KEYS)) ** 0.5)
-    assert folds.assign(KEYS[::-1], params, "dnn").tolist() == assigned[::-1].tolist()
-
-
-@pytest.mark.parametrize(
-    ("held_out", "rule"),
-    [
-        ({"svm": 0.1}, "must name heads among dnn, logistic, ridge, softmax, xgboost"),
-        ({"dnn": 0}, "should be greater than 0"),
-        ({"dnn": 1}, "should be less than 1"),
-    ],
-)
-def test_what_can_not_be_held_out_is_an_error(held_out, rule):
-    content = {"folds": 5, "holdout_fraction": held_out, "seed": 0, "temperature_scaling": True}
-    with pytest.raises(ParamsError, match=f"`cross_validation.holdout_fraction.*`.*{rule}"):
-        parse("cross_validation", content, folds.Params)
-
-
 def tail(validation):
     return splits.Params(method="tail", validation=validation, test=0.001, seed=0)
 
@@ -176,13 +122,3 @@ def test_a_tail_needs_files_with_an_order_and_an_official_test_split(official, p
     )
     with pytest.raises(UserError, match=message):
         splits.split_of(KEYS[0], official, tail(0.1), place)
-
-
-def test_a_hash_does_not_look_at_the_place():
-    for key in KEYS[:100]:
-        assert splits.split_of(key, "train", PARAMS, Place("x", 99, 100)) == splits.split_of(key, "train", PARAMS)
-
-
-def test_another_method_is_named_with_its_rule():
-    with pytest.raises(ParamsError, match=r"`split.method`: input should be 'hash' or 'tail'. Received: 'head'"):
-        parse("split", {"method": "head", "validation": 0.1, "test": 0.1, "seed": 0}, splits.Params)

@@ -1,6 +1,5 @@
 """Caltech-101 and Caltech-256, read from small archives in the published layouts."""
 
-import csv
 import gzip
 import io
 import json
@@ -13,7 +12,6 @@ from PIL import Image
 
 from stages.library.common.artifacts import sha256_file
 from stages.library.common.console import UserError
-from stages.library.figures import thumbnails
 from stages.library.records import tfrecord
 from stages.library.sources.contract import SourceImage, Stray
 from tests.layouts import fetch_and_read, special, tar_bytes
@@ -80,18 +78,6 @@ def test_caltech101_is_read_from_the_inner_archive_alone(tmp_path):
 def test_caltech101_without_its_inner_archive_is_a_users_error(tmp_path):
     with pytest.raises(UserError, match=r"must be a zip with caltech-101/101_ObjectCategories.tar.gz"):
         fetch_and_read("caltech101", write_zip(tmp_path / "x.zip", b"", name="other.tar.gz"), tmp_path)
-
-
-def test_caltech101_with_a_truncated_inner_archive_is_a_users_error(tmp_path):
-    with pytest.raises(UserError, match="damaged or truncated"):
-        fetch_and_read("caltech101", write_zip(tmp_path / "x.zip", inner_101()[:-30]), tmp_path)
-
-
-def test_a_zip_with_a_name_that_is_no_text_is_a_users_error(tmp_path):
-    archive = write_zip(tmp_path / "x.zip", inner_101(), name="caltech-101/ü.tar.gz")
-    archive.write_bytes(archive.read_bytes().replace("ü".encode(), b"\xff\xfe"))
-    with pytest.raises(UserError, match="must be a zip with"):
-        fetch_and_read("caltech101", archive, tmp_path)
 
 
 @pytest.mark.parametrize("place", [0.1, 0.5, 0.9])
@@ -165,20 +151,8 @@ def test_other_entries_of_caltech256_are_strays(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("blocks", [5, 9, 15])
-def test_a_truncated_caltech256_is_a_users_error(tmp_path, blocks):
-    path = write_tar(tmp_path / "x.tar")
-    path.write_bytes(path.read_bytes()[: blocks * 512])
-    with pytest.raises(UserError, match=r"256_ObjectCategories.tar is damaged or truncated"):
-        fetch_and_read("caltech256", path, tmp_path)
-
-
 def test_caltech256_runs_through_fetch_and_tfrecord(tmp_path, write_params, run_stage):
-    more = [
-        (f"256_ObjectCategories/{number:03d}.class/{number:03d}_{index:04d}.jpg", jpeg("RGB", 100 * number + index))
-        for number in (1, 2)
-        for index in range(1, 30)
-    ]
+    more = [(f"256_ObjectCategories/001.class/001_{index:04d}.jpg", jpeg("RGB", 100 + index)) for index in range(1, 30)]
     path = write_tar(tmp_path / "x.tar", FILES_256 + more)
     params = write_params(
         dataset__name="caltech256", dataset__archive=str(path), dataset__archive_sha256=sha256_file(path)
@@ -187,23 +161,8 @@ def test_caltech256_runs_through_fetch_and_tfrecord(tmp_path, write_params, run_
     out = tmp_path / "out"
     run_stage("tfrecord", "--params", params, "--raw", tmp_path / "raw", "--out", out, "--examples", tmp_path / "e.png")
     content = json.loads((out / "dataset.json").read_text())
-    assert content["classes"] == ["001.class", "002.class", "056.dog", "198.spider", "257.clutter"]
-    assert (content["images"], content["rejected"], content["files"]) == (62, 3, {})
-    assert (out / "labels.txt").read_text().splitlines()[-1] == "4:257.clutter"
-    with (out / "rejected.csv").open(newline="") as file:
-        assert [row["name"].removeprefix("256_ObjectCategories/") for row in csv.DictReader(file)] == [
-            "056.dog/greg",
-            "056.dog/greg/vision309",
-            "198.spider/RENAME2",
-        ]
-    found = {
-        record.filename: record
-        for split in tfrecord.SPLITS
-        for shard in tfrecord.find_shards(out, split)
-        for record in tfrecord.read_shard(shard)
-    }
-    grey = found["198.spider/198_0002.jpg"]
-    assert grey.encoded == GREY
-    pixels = thumbnails.decode(grey.encoded)
-    assert pixels.shape == (9, 12, 3)
-    assert (pixels == pixels[..., :1]).all()
+    assert content["classes"] == ["001.class", "056.dog", "198.spider", "257.clutter"]
+    assert (content["images"], content["rejected"], content["files"]) == (33, 3, {})
+    shards = [shard for split in tfrecord.SPLITS for shard in tfrecord.find_shards(out, split)]
+    found = {record.filename: record for shard in shards for record in tfrecord.read_shard(shard)}
+    assert found["198.spider/198_0002.jpg"].encoded == GREY

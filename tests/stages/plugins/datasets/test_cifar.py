@@ -139,19 +139,11 @@ def test_strays_are_named(name, tmp_path):
 
 @BOTH
 @pytest.mark.parametrize("victim", ["meta", "test"])
-@pytest.mark.parametrize(
-    ("opcodes", "called"),
-    [
-        (b"cos\nsystem\n(S'touch PROOF'\ntR.", r"os\.system"),
-        (b'cbuiltins\neval\n(S\'open("PROOF", "w")\'\ntR.', r"builtins\.eval"),
-        (b"c__builtin__\ngetattr\n(cnumpy\nndarray\nS'tofile'\ntR.", r"__builtin__\.getattr"),
-        (b"\x80\4\x8c\5numpy\x8c\x0endarray.tofile\x93.", r"numpy\.ndarray\.tofile"),
-    ],
-)
-def test_a_pickle_that_calls_something_is_rejected(name, tmp_path, monkeypatch, victim, opcodes, called):
+def test_a_pickle_that_calls_something_is_rejected(name, tmp_path, monkeypatch, victim):
     monkeypatch.chdir(tmp_path)
+    opcodes = b"cos\nsystem\n(S'touch PROOF'\ntR."
     members = [(member, opcodes if victim in member.split("/")[-1] else content) for member, content in cifar(name)]
-    with pytest.raises(UserError, match=rf"{victim}\S* is rejected: its pickle calls {called}"):
+    with pytest.raises(UserError, match=rf"{victim}\S* is rejected: its pickle calls os.system"):
         read(name, tmp_path, members)
     assert not (tmp_path / "PROOF").exists()
 
@@ -202,15 +194,6 @@ def test_a_missing_file_is_a_users_error(name, tmp_path):
             read(name, tmp_path / str(number), members)
 
 
-@BOTH
-@pytest.mark.parametrize("place", [0.2, 0.9, 0.999])
-def test_a_truncated_archive_is_a_users_error(name, tmp_path, place):
-    path = archive(tmp_path, cifar(name))
-    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * place)])
-    with pytest.raises(UserError, match="damaged or truncated"):
-        fetch_and_read(name, path, tmp_path)
-
-
 def run(name, tmp_path, write_params, run_stage, members, **changes):
     path = archive(tmp_path, members)
     local = {"dataset__name": name, "dataset__archive": str(path), "dataset__archive_sha256": sha256_file(path)}
@@ -241,20 +224,3 @@ def test_the_published_split_validates_on_the_tail_of_each_batch(name, tmp_path,
     assert {name.rsplit("_", 1)[1] for name in found["validation"]} == {"18.png", "19.png"}
     assert {sum(counted.values()) for counted in content["files"].values()} == {20}
     assert content["rejected"] == len(STRAYS[name])
-
-
-def test_one_batch_alone_is_a_part_that_can_be_asked_for(tmp_path, write_params, run_stage):
-    changes = {
-        "split__method": "tail",
-        "split__validation": 0.1,
-        "tfrecord__include": ["data_batch_1/*", "test_batch/*"],
-    }
-    content, out = run("cifar10", tmp_path, write_params, run_stage, cifar("cifar10", size=20), **changes)
-    counts = {split: sum(counted.values()) for split, counted in content["counts"].items()}
-    assert counts == {"train": 18, "validation": 2, "test": 20}
-    assert (content["skipped"], content["rejected"]) == (80, 0)
-    assert content["files"] == {
-        "data_batch_1": {"frog": 10, "truck": 10},
-        "test_batch": {"frog": 10, "truck": 10},
-    }
-    assert (out / "labels.txt").read_text() == "0:frog\n1:truck\n"

@@ -21,7 +21,7 @@ ARCHIVES = [caltech101, caltech256, cifar10, cifar100]
 @pytest.fixture
 def no_network(monkeypatch):
     def reject(*_, **__):
-        raise UserError("no network")
+        raise downloads._AttemptError("no network")
 
     monkeypatch.setattr(downloads, "_download", reject)
 
@@ -133,14 +133,10 @@ def test_idx_files_must_be_what_their_header_says(tmp_path, content, reason):
     path.write_bytes(gzip.compress(content))
     with pytest.raises(UserError, match=reason):
         fashion_mnist.read_idx(path, 3)
-
-
-@pytest.mark.parametrize("content", [b"", b"plain", gzip.compress(idx(np.zeros((1, 2, 3))), mtime=0)[:-5]])
-def test_idx_files_must_be_whole(tmp_path, content):
-    path = tmp_path / "images.gz"
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=r"images.gz is damaged"):
-        fashion_mnist.read_idx(path, 3)
+    for damaged in (b"", b"plain", gzip.compress(idx(np.zeros((1, 2, 3))), mtime=0)[:-5]):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"images.gz is damaged"):
+            fashion_mnist.read_idx(path, 3)
 
 
 @pytest.mark.parametrize("labels", [np.arange(11), np.full(12, 10)])
@@ -162,19 +158,11 @@ def test_what_was_not_fetched_is_a_users_error(tmp_path, name):
 
 
 @pytest.mark.parametrize("module", ARCHIVES)
-def test_a_hash_that_does_not_fit_is_a_users_error(tmp_path, module):
+def test_an_archive_that_does_not_fit_or_can_not_be_had_is_a_users_error(tmp_path, module, no_network):
     archive = tmp_path / "archive"
     archive.write_bytes(b"x")
     with pytest.raises(UserError, match=r"`dataset.archive_sha256` must be"):
         module.fetch(params("digits", archive, "0" * 64), tmp_path, tmp_path)
-
-
-@pytest.mark.parametrize("module", ARCHIVES)
-def test_without_network_the_remedy_is_named(tmp_path, module, monkeypatch):
-    def unreachable(*_):
-        raise downloads._AttemptError("no connection")
-
-    monkeypatch.setattr(downloads, "_download", unreachable)
     with pytest.raises(UserError, match=r"or give its path as `dataset.archive`, with `dataset.archive_sha256`"):
         module.fetch(params("digits"), tmp_path, tmp_path / "cache")
 
