@@ -112,11 +112,6 @@ def flipped(content, place, bit=1):
     return content[:place] + bytes([content[place] ^ bit]) + content[place + 1 :]
 
 
-def noise():
-    """Noise, so that half of its bytes hold half of its rows."""
-    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8))
-
-
 def jpeg_of(height, width):
     """A JPEG whose frame header is changed to another size."""
     place = JPEG.index(b"\xff\xc0") + 5
@@ -144,6 +139,8 @@ IDAT = PNG.index(b"IDAT")
 DATA_BYTES = struct.unpack(">I", PNG[IDAT - 4 : IDAT])[0]
 ZEROS = zlib.compress(bytes(BOMB_BYTES), 9)
 LARGE_EXIF = b"Exif\0\0II*\0\x08\0\0\0\0\0" + bytes(65_000)
+# Half of its bytes hold half of its rows.
+NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8))
 RGBA, ON_WHITE = alpha("RGBA")
 GREY_ALPHA, GREY_ON_WHITE = alpha("LA")
 PALETTE, PALETTE_ON_WHITE = palette_with_alpha()
@@ -198,12 +195,12 @@ KINDS = [
     Kind("JPEG that ends after its signature", JPEG[:3], "not an image"),
     Kind("truncated JPEG", JPEG[:-200], TRUNCATED),
     Kind("JPEG without its last two bytes", JPEG[:-2], TRUNCATED),
-    Kind("truncated progressive JPEG", encode(noise(), "JPEG", progressive=True)[:1300], TRUNCATED),
+    Kind("truncated progressive JPEG", encode(NOISE, "JPEG", progressive=True)[:1300], TRUNCATED),
     Kind("truncated PNG", PNG[:-60], "damaged: "),
     Kind("truncated GIF", encode(photo().quantize(256), "GIF")[:900], "damaged: "),
-    Kind("truncated WebP", encode(noise(), "WEBP")[:-400], "damaged: "),
+    Kind("truncated WebP", encode(NOISE, "WEBP")[:-400], "damaged: "),
     Kind("truncated BMP", encode(photo(), "BMP")[:-60], TRUNCATED),
-    Kind("truncated TIFF", encode(noise(), "TIFF")[:3000], TRUNCATED),
+    Kind("truncated TIFF", encode(NOISE, "TIFF")[:3000], TRUNCATED),
     Kind("PNG with a flipped bit in its pixels", flipped(PNG, IDAT + 9), "damaged: "),
     Kind("PNG with a flipped bit in its header", flipped(PNG, 19), "not an image"),
     Kind("PNG of no pixels", png(2, 8, [], size=(0, 10)), "not an image"),

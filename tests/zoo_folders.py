@@ -85,13 +85,8 @@ def listening(path, outside):
         server.bind(path.name)
 
 
-def unreadable(path, outside):
-    png(path, 91)
-    path.chmod(0)
-
-
 def closed(path, outside):
-    png(path / "1.png", 92)
+    png(path if path.suffix else path / "1.png", 91)
     path.chmod(0)
 
 
@@ -141,16 +136,12 @@ ENTRIES = [
     Entry("link to itself", b"itself.png", "can't be read: a link to itself", linked("itself.png")),
     Entry("link to nothing", b"dangling.png", "can't be read: No such file or directory", linked("nowhere")),
     Entry(
-        "folder named .jpg",
-        b"folder.jpg",
-        ACCEPTED,
-        lambda path, outside: png(path / "in.png", 93),
-        "cat/folder.jpg/in.png",
+        "folder named .jpg", b"folder.jpg", ACCEPTED, lambda path, _: png(path / "in.png", 93), "cat/folder.jpg/in.png"
     ),
     Entry("empty folder within a class", b"nothing", NOTHING, lambda path, outside: path.mkdir()),
     Entry("pipe named .jpg", b"pipe.jpg", "not a regular file", lambda path, outside: os.mkfifo(path)),
     Entry("socket named .jpg", b"socket.jpg", "not a regular file", listening),
-    Entry("file without permission", b"closed.png", "can't be read: Permission denied", unreadable),
+    Entry("file without permission", b"closed.png", "can't be read: Permission denied", closed),
     Entry("folder without permission", b"closed", "can't be listed: Permission denied", closed),
     Entry("file larger than 256 MiB", b"large.png", "larger than 256 MiB", sparse),
     Entry("folders too deep for any path", b"deep", "can't be", deep, "cat/deep/ddd"),

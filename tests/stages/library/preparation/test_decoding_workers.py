@@ -10,6 +10,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,11 +85,6 @@ def until(condition):
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
-
-
-def test_the_zoo_comes_out_as_in_this_process(workers):
-    for kind in KINDS:
-        assert outcome(workers.normalise, kind.content) == outcome(normalisation.normalise, kind.content), kind.name
 
 
 def test_pixels_are_those_of_the_image(workers):
@@ -167,8 +163,8 @@ def test_a_worker_that_another_kills_is_no_fault_of_the_image():
             few.normalise(GOOD)
 
 
-def test_a_thousand_images_of_many_threads_after_bad_ones(workers):
-    contents = [GOOD if number % 10 else KINDS[number % len(KINDS)].content for number in range(1000)]
+def test_what_many_threads_get_of_the_zoo_is_the_same_as_in_this_process(workers):
+    contents = [content for kind in KINDS for content in (kind.content, *[GOOD] * 6)]
     expected = {content: outcome(normalisation.normalise, content) for content in set(contents)}
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda content: outcome(workers.normalise, content), contents))
@@ -176,14 +172,6 @@ def test_a_thousand_images_of_many_threads_after_bad_ones(workers):
 
 
 def test_a_worker_opens_no_file_and_so_starts_no_program():
-    code = (
-        "import os, resource, subprocess, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))\n"
-        "try: subprocess.run(['true'])\n"
-        "except OSError as error: print(error.errno)\n"
-        "sys.stdout.flush(); print(os.system('true') != 0)"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.split() == ["24", "True"]
     with Workers(1) as few:
         few.normalise(GOOD)
         limits = Path(f"/proc/{worker_of(few)}/limits").read_text()
@@ -216,9 +204,8 @@ def test_no_worker_outlives_its_parent(number, tmp_path):
         "print(workers._maker.pid, flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", code]
-    with subprocess.Popen(
-        command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, cwd=tmp_path, **pipes) as process:
         assert process.stdin
         assert process.stdout
         assert process.stderr
@@ -262,20 +249,18 @@ def test_a_copy_that_ends_at_once_is_no_error(monkeypatch):
 def test_batches_keep_the_order_and_hold_little():
     def files():
         for number in range(200):
-            if number % 50 == 7:
-                yield Stray(f"{number}", "no class")
-            elif number % 50 == 9:
-                yield SourceImage(f"{number}", "a", None, np.zeros((2, 2), np.uint8))
-            else:
-                yield SourceImage(f"{number}", "a", None, bytes(2_000_000 if number % 3 == 0 else 9000))
+            content = bytes(2_000_000 if number % 3 == 0 else 9000)
+            array = np.zeros((2, 2), np.uint8)
+            image = SourceImage(f"{number}", "a", None, array if number % 50 == 9 else content)
+            yield Stray(f"{number}", "no class") if number % 50 == 7 else image
 
     found = list(tfrecord.batches(files()))
     assert [item.name for batch in found for item in batch] == [str(number) for number in range(200)]
-    for batch in found:
-        sizes = [
-            len(item.content) for item in batch if isinstance(item, SourceImage) and isinstance(item.content, bytes)
-        ]
-        assert len(batch) == 1 or len(sizes) == len(batch)
-        assert len(batch) == 1 or sum(sizes) <= decoding_process.SHARED_BYTES
-        assert len(batch) <= decoding_process.MAX_FILES
-    assert max(map(len, found)) > 1
+    several = [batch for batch in found if len(batch) > 1]
+    assert several
+    assert max(map(len, several)) <= decoding_process.MAX_FILES
+    for batch in several:
+        contents = [item.content for item in batch if isinstance(item, SourceImage)]
+        assert all(isinstance(content, bytes) for content in contents)
+        assert len(contents) == len(batch)
+        assert sum(map(len, contents)) <= decoding_process.SHARED_BYTES
