@@ -11,6 +11,7 @@ from PIL import Image
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 Entry = tuple[int, tuple[int, int, int]]  # of a TIFF's directory: tag, (type, count, value or place)
+IPTC_PIECE = 0x7FFF  # the most bytes of one field
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n0 0 9 9 rectfill\nshowpage\n"
 
 
@@ -35,7 +36,7 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 def iptc(content: bytes) -> bytes:
     """IPTC around any bytes, which Pillow's reader of it opens by whatever fits."""
     fields = [(3, 20, b"\0\x09"), (3, 30, b"\0\x09"), (3, 60, b"\1\0"), (3, 65, b"\1"), (3, 120, b"\5")]
-    fields += [(8, 10, content), (9, 10, b"")]
+    fields += [(8, 10, content[at : at + IPTC_PIECE]) for at in range(0, len(content), IPTC_PIECE)] + [(9, 10, b"")]
     return b"".join(
         bytes([28, record, number]) + struct.pack(">H", len(data)) + data for record, number, data in fields
     )

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from PIL import Image, IptcImagePlugin
 from ruamel.yaml import YAML
 
-from checks import fuzz_documents, fuzz_images, fuzz_mutations, fuzz_text
-from checks.fuzz_formats import FORMATS, kind_of
+from checks import fuzz_documents, fuzz_formats, fuzz_images, fuzz_mutations, fuzz_text
+from checks.fuzz_formats import kind_of
 from checks.image_builders import chunk, icon, iptc, large_png
 from stages.library.preparation import normalisation
 
 SEEDS = fuzz_images.seeds(Path())
-NAMES = "JPEG", "PNG", "WEBP", "GIF", "TIFF", "JPEG2000", "AVIF", "ICO", "BMP", "TGA", "PPM"
+FORMATS = "JPEG", "PNG", "WEBP", "GIF", "TIFF", "JPEG2000", "AVIF", "ICO", "BMP", "TGA", "PPM"
 ANY_SEED = st.integers(0, 10**9)
 
 
@@ -32,7 +32,7 @@ def recognised(content):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with Image.open(io.BytesIO(content), formats=NAMES):
+            with Image.open(io.BytesIO(content), formats=FORMATS):
                 return True
         except Image.DecompressionBombError:
             return True  # its size was read
@@ -44,12 +44,12 @@ def test_all_seeds_are_images_and_there_are_some_of_each_kind():
     for content in SEEDS:
         with Image.open(io.BytesIO(content), formats=normalisation.FORMATS) as image:
             image.load()
-    assert {kind_of(content) for content in SEEDS} >= set(FORMATS)
+    assert {kind_of(content) for content in SEEDS} >= set(fuzz_formats.FORMATS)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", fuzz_formats.FORMATS)
 def test_a_file_is_the_sum_of_its_parts(name):
-    layout = FORMATS[name].layout
+    layout = fuzz_formats.FORMATS[name].layout
     for content in of_kind(name):
         parts = layout.split(content)
         joined = layout.join(parts)
@@ -61,10 +61,12 @@ def test_a_file_is_the_sum_of_its_parts(name):
             assert layout.split(joined)[1:] == parts[1:]
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", fuzz_formats.FORMATS)
 def test_a_third_of_the_changed_files_get_past_the_first_check(name):
     seeds = of_kind(name)
-    changed = [FORMATS[name].change(random.Random(n).choice(seeds), seeds, random.Random(n)) for n in range(150)]
+    changed = [
+        fuzz_formats.FORMATS[name].change(random.Random(n).choice(seeds), seeds, random.Random(n)) for n in range(150)
+    ]
     assert len(set(changed)) > 30
     assert sum(map(recognised, changed)) >= 50
 
@@ -75,8 +77,8 @@ def test_the_checksums_of_a_changed_png_are_right(seed):
     rng = random.Random(seed)
     content = large_png(16)
     for _ in range(rng.randint(1, 4)):
-        content = FORMATS["png"].change(content, [content], rng)
-    for part in FORMATS["png"].layout.split(content)[1:]:
+        content = fuzz_formats.FORMATS["png"].change(content, [content], rng)
+    for part in fuzz_formats.FORMATS["png"].layout.split(content)[1:]:
         assert not part.kind or chunk(part.kind, part.data) in content
 
 
