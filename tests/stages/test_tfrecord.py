@@ -196,6 +196,12 @@ def test_a_shard_of_another_data_set_is_found_out(run):
         record_index.check(index_of(ours), dataset, ours)
 
 
+def test_shards_of_other_classes_are_found_out(run):
+    ours, other = run(images(60, "ab"), "ours"), run(images(60, "abc"), "other")
+    with pytest.raises(UserError, match="hold other images"):
+        record_index.check(index_of(other), json.loads((ours / "dataset.json").read_text(encoding="utf-8")), ours)
+
+
 def test_no_more_images_are_in_memory_than_the_cores_work_on():
     taken = []
 

@@ -68,3 +68,8 @@ def test_the_limit_of_unreadable_images_counts_those_that_should_have_been_image
 def test_labels_are_numbered_in_the_order_of_the_classes(tmp_path):
     write_labels(tmp_path / "labels.txt", ["cat", "dog"])
     assert (tmp_path / "labels.txt").read_bytes() == b"0:cat\n1:dog\n"
+
+
+def test_fewer_than_two_classes_are_an_error():
+    with pytest.raises(UserError, match=r"at least 2 classes\. Received: \[\]"):
+        Summary().check(max_rejected=0.5)
