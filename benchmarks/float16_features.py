@@ -16,6 +16,7 @@ from stages.library.extraction import runtime as runtimes
 from stages.library.extraction.runtime import Plan
 from stages.library.features import cache
 from stages.library.heads import contract as heads
+from stages.library.heads.cross_validation import cross_validate
 from stages.library.networks import contract as backbones
 from stages.library.records import preprocessing, tfrecord
 from stages.library.scoring import metrics
@@ -54,12 +55,10 @@ def main() -> None:
 def predictions(name: str, section: object, features: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
     """Trains a head on the first half of the rows and returns its logits on the second."""
     half = len(labels) // 2
-    module, num_classes = heads.lookup(name), int(labels.max()) + 1
-    data = features[:half], labels[:half], num_classes
-    best_params = {}
-    if module.TUNES:
-        best_params = module.cross_validate(*data, np.arange(half) % FOLDS, section, seed).best_params
-    return module.fit(*data, section, seed, best_params).logits(features[half:])
+    examples = heads.Examples(features[:half], labels[:half], int(labels.max()) + 1, np.arange(half) % FOLDS)
+    trainer = heads.lookup(name).Trainer(examples, section, seed)
+    best_params = trainer.candidates[0] if len(trainer.candidates) == 1 else cross_validate(trainer).best_params
+    return trainer.fit(best_params).logits(features[half:])
 
 
 def float32_features(shards: Path, name: str, section: extraction.Params, images: int) -> tuple[np.ndarray, np.ndarray]:

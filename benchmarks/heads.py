@@ -20,6 +20,7 @@ import numpy as np
 from benchmarks.shared import parser, rounds
 from stages.library.features import cache
 from stages.library.heads import contract as heads
+from stages.library.heads.cross_validation import cross_validate
 from stages.library.scoring import metrics, probabilities
 from stages.library.settings import load_params
 
@@ -103,9 +104,9 @@ def timed(way: Way) -> Callable[[], tuple[float, float]]:
 
 def ours(name: str, section: Any, data: Data) -> float:
     """Trains as train-heads does."""
-    module, rows = heads.lookup(name), (data.features, data.labels, int(data.labels.max()) + 1)
-    done = module.cross_validate(*rows, data.folds, section, 0)
-    head = done.head or module.fit(*rows, section, 0, done.best_params)
+    examples = heads.Examples(data.features, data.labels, int(data.labels.max()) + 1, data.folds)
+    trainer = heads.lookup(name).Trainer(examples, section, 0)
+    head = trainer.fit(cross_validate(trainer).best_params)
     return metrics.top1_accuracy(head.logits(data.x_test), data.truth)
 
 

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from stages.library.common import artifacts, console, plugins, tables
 from stages.library.common.console import Stopwatch, UserError, run
 from stages.library.features import cache
-from stages.library.heads import calibration, folds
+from stages.library.heads import calibration, cross_validation, folds
 from stages.library.heads import contract as heads
 from stages.library.heads.trained_head import TrainedHead
 from stages.library.scoring import metrics
@@ -39,16 +39,14 @@ def main() -> None:
     stopwatch = Stopwatch()
     settings = load_params(args.params)
     head_params, fold_params = settings[args.head], settings["cross_validation"]
-    module = heads.lookup(args.head)
     features = cache.load(args.bottlenecks, ("train", "validation"), head_params.features)
     fold_of = folds.assign(features.keys, fold_params, args.head)
     _check(features, fold_of, fold_params, args.head)
 
-    data = features.values, features.labels, len(features.source.classes)
-    validation = module.cross_validate(*data, fold_of, head_params, fold_params.seed)
-    head = validation.head
-    if head is None:
-        head = module.fit(*data, head_params, fold_params.seed, validation.best_params)
+    examples = heads.Examples(features.values, features.labels, len(features.source.classes), fold_of)
+    trainer = heads.lookup(args.head).Trainer(examples, head_params, fold_params.seed)
+    validation = cross_validation.cross_validate(trainer)
+    head = trainer.fit(validation.best_params)
     held_out = fold_of != folds.NEVER
     scored = validation.logits[held_out], features.labels[held_out]
     temperature = calibration.fit_temperature(*scored) if fold_params.temperature_scaling else 1.0
@@ -72,7 +70,8 @@ def main() -> None:
         TrainedHead(args.head, head, kind, dim, features.source, validation.best_params, temperature).save(out)
         numbers = {"top1_accuracy": accuracy, "expected_calibration_error": calibration_error}
         artifacts.write_json(out / "cross_validation.json", numbers)
-        _write_curve(out / "curve.csv", validation.curve)
+        rows = ((f"{at:g}", series, f"{hits:.6f}", f"{loss:.6f}") for at, series, hits, loss in validation.curve)
+        tables.write_csv(out / "curve.csv", tables.CURVE, rows)
         _write_out_of_fold(out / "out_of_fold.parquet", features, logits)
     what = (
         f"{args.head} on {features.source.backbone}, cross-validated top-1 {shown}, {len(features.labels):,} examples"
@@ -98,11 +97,6 @@ def _check(features: cache.Features, fold_of: np.ndarray, fold_params: folds.Par
             f"`cross_validation.folds`: every fold must have an image. Received: {fold_params.folds} folds for "
             f"{len(fold_of)} images, fold {empty[0]} is empty. Choose fewer folds, another seed or add images"
         )
-
-
-def _write_curve(path: Path, curve: list[heads.CurvePoint]) -> None:
-    rows = ((f"{p.step:g}", p.series, f"{p.accuracy:.6f}", f"{p.loss:.6f}") for p in curve)
-    tables.write_csv(path, tables.CURVE, rows)
 
 
 def _write_out_of_fold(path: Path, features: cache.Features, logits: np.ndarray) -> None:

@@ -14,7 +14,7 @@ same repeat with it. Nothing is chosen by test images.
 """
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -25,11 +25,9 @@ from stages.library.common import plugins
 from stages.library.common.console import UserError
 from stages.library.common.hashing import uniform
 from stages.library.common.params import CONFIG
-from stages.library.heads import contract as heads
-from stages.library.heads.blocks import batches
+from stages.library.heads import contract
+from stages.library.heads.cross_validation import cross_validate
 from stages.library.scoring import metrics
-
-BLOCK_ROWS = 4096
 
 
 @pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIG)
@@ -165,23 +163,28 @@ def run(
       settings: section `fewshot`.
     """
     for repeat in range(settings.repeats):
-        places = [ranks(group.keys, group.labels, repeat, settings.seed) for group in groups]
-        validation = _cross_validate(name, features, groups[0], places[0], shots, section, settings)
-        for group, place in zip(groups, places, strict=True):
-            training = place < shots
-            head = validation.head if group is groups[0] else None
-            if head is None:
-                data = features[group.rows[training]], group.labels[training], len(group.classes)
-                head = heads.lookup(name).fit(*data, section, settings.seed, validation.best_params)
-            confusion = _test(head, features, group, ~training)
+        best_params: Mapping[str, Any] | None = None
+        for group in groups:
+            place = ranks(group.keys, group.labels, repeat, settings.seed)
+            training, tested = np.flatnonzero(place < shots), np.flatnonzero(place >= shots)
+            folds = place[training] % min(settings.folds, shots)
+            values, labels, num_classes = features[group.rows[training]], group.labels[training], len(group.classes)
+            examples = contract.Examples(values, labels, num_classes, folds)
+            trainer = contract.lookup(name).Trainer(examples, section, settings.seed)
+            if best_params is None:
+                one = len(trainer.candidates) == 1
+                best_params = trainer.candidates[0] if one else cross_validate(trainer).best_params
+            head = trainer.fit(best_params)
+            predictions = contract.logits_of_rows(head, features, group.rows[tested]).argmax(axis=1)
+            confusion = metrics.confusion_matrix(group.labels[tested], predictions, num_classes)
             yield Score(
                 repeat=repeat,
                 background=group.background,
                 top1_accuracy=float(confusion.trace() / confusion.sum()),
                 balanced_accuracy=metrics.balanced_accuracy(confusion),
-                best_params=json.dumps(validation.best_params, sort_keys=True),
-                n_train=int(training.sum()),
-                n_test=int(confusion.sum()),
+                best_params=json.dumps(best_params, sort_keys=True),
+                n_train=len(training),
+                n_test=len(tested),
             )
 
 
@@ -199,21 +202,3 @@ def summarise(scores: Sequence[Score]) -> dict[str, Any]:
     without = [score for score in scores if score.background == "without"]
     numbers = moments([score for score in scores if score.background == "with"])
     return numbers | ({"without_background": moments(without)} if without else {})
-
-
-def _cross_validate(
-    name: str, features: np.ndarray, group: Images, place: np.ndarray, shots: int, section: Any, settings: Params
-) -> heads.CrossValidation:
-    """Returns a head's cross-validation on the training images; an empty one where it decides nothing."""
-    module, training = heads.lookup(name), place < shots
-    if not module.TUNES:
-        return heads.CrossValidation(np.empty((0, len(group.classes)), np.float32), [])
-    data = features[group.rows[training]], group.labels[training], len(group.classes)
-    return module.cross_validate(*data, place[training] % min(settings.folds, shots), section, settings.seed)
-
-
-def _test(head: heads.Fitted, features: np.ndarray, group: Images, tested: np.ndarray) -> np.ndarray:
-    """Returns the confusion matrix of the images `tested` (bool (n,))."""
-    rows, labels = group.rows[tested], group.labels[tested]
-    blocks = (head.logits(features[rows[block]]).argmax(axis=1) for block in batches(len(rows), BLOCK_ROWS))
-    return metrics.confusion_matrix(labels, np.concatenate(list(blocks)), len(group.classes))

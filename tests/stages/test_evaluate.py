@@ -13,6 +13,7 @@ from stages.library.common.console import UserError
 from stages.library.features import cache
 from stages.library.features.cache import ShardWriter, Source
 from stages.library.heads import contract as heads
+from stages.library.heads.cross_validation import cross_validate
 from stages.library.heads.trained_head import TrainedHead
 from stages.library.settings import load_params
 
@@ -48,11 +49,11 @@ def trained(tmp_path):
     def train(name):
         settings = load_params(ROOT / "params.yaml")[name]
         labels = np.arange(90) % 3
-        given = features_of(labels, 0), labels, 3
-        chosen = heads.lookup(name).cross_validate(*given, np.arange(90) // 45, settings, 0).best_params
-        head = heads.lookup(name).fit(*given, settings, 0, chosen)
+        examples = heads.Examples(features_of(labels, 0), labels, 3, np.arange(90) // 45)
+        trainer = heads.lookup(name).Trainer(examples, settings, 0)
+        chosen = cross_validate(trainer).best_params
         folder = evaluated.write_model(tmp_path / name)
-        TrainedHead(name, head, settings.features, 3, SOURCE, chosen, TEMPERATURE).save(folder)
+        TrainedHead(name, trainer.fit(chosen), settings.features, 3, SOURCE, chosen, TEMPERATURE).save(folder)
         return folder
 
     return train

@@ -1,40 +1,80 @@
-"""Heads: classifiers on cached features, one module each, looked up by the names in `heads`.
+"""Heads: classifiers on cached features, a folder each in stages/plugins/heads, looked up by the names in `heads`.
 
-A head's module has
+The module heads/NAME/head.py has
   Params: its section of params.yaml; `features` says what it is trained on ("bottleneck", "logits", "probabilities" or
     "joined": the first two side by side, whose columns differ in scale, so that standardizing heads fit them best).
-  TUNES: whether its cross_validate decides hyperparameters.
-  fit(...), cross_validate(...): see `HeadModule`.
-  load(folder): gives back what `Fitted.save(folder)` wrote; the loaded head's logits equal the fitted one's exactly.
+  Trainer: trains it, a subclass of the one below.
+  load(folder, dim, num_classes): gives back what `Fitted.save(folder)` wrote; the loaded head's logits equal the fitted
+    one's exactly. `DenseNetwork.load` where that is what the trainer gives.
   tensorflow_logits(head, features), optional, for `app.export`: the logits (n, num_classes) of a loaded head in ops of
     TensorFlow, for float32 features (n, dim). A head that is a `dense.DenseNetwork` does without it.
 Heavy imports (tensorflow, xgboost) stand inside the functions, for every stage reads every `Params`.
 """
 
+import abc
 import importlib
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
+
+from stages.library.heads.blocks import BLOCK_ROWS, batches
+from stages.library.scoring import metrics
+from stages.library.scoring.probabilities import softmax
 
 Features = Literal["bottleneck", "logits", "probabilities", "joined"]
 
 
 @dataclass(frozen=True)
-class CurvePoint:
-    """A point of a learning curve.
+class Examples:
+    """What a head is trained on.
 
     Attributes:
-      step: epoch, boosting round or log10 of the penalty.
-      series: "training" or "held-out".
-      accuracy: top-1, in [0, 1]; loss: mean loss that the head minimises.
+      features: (n, dim), float16 or float32.
+      labels: int64 (n,), in [0, num_classes); a class may have no example.
+      num_classes: at least 2.
+      folds: int64 (n,), the fold of each row, from 0, or `folds.NEVER`.
     """
 
-    step: float
-    series: str
+    features: np.ndarray
+    labels: np.ndarray
+    num_classes: int
+    folds: np.ndarray
+
+    def split(self, fold: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the rows that are trained on, int64, and those that the fold holds out."""
+        return np.flatnonzero(self.folds != fold), np.flatnonzero(self.folds == fold)
+
+
+class Score(NamedTuple):
+    """Top-1 accuracy, in [0, 1], and the mean of the loss that a head minimises."""
+
     accuracy: float
     loss: float
+
+    @classmethod
+    def of(cls, logits: np.ndarray, labels: np.ndarray) -> "Score":
+        """Returns accuracy and log loss of logits (n, num_classes)."""
+        return cls(metrics.top1_accuracy(logits, labels), metrics.log_loss(softmax(logits), labels))
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a head is worth at a point of its training without one fold.
+
+    Attributes:
+      at: epoch, boosting round or log10 of the penalty.
+      training, held_out: its scores on the rows that it was trained on, and on those of the fold.
+      logits: float32 (rows of the fold, num_classes), in every step of a head with several candidates, else in the last
+        one at least.
+    """
+
+    at: float
+    training: Score
+    held_out: Score
+    logits: np.ndarray | None = None
 
 
 class Fitted(Protocol):
@@ -49,49 +89,49 @@ class Fitted(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class CrossValidation:
-    """Result of k-fold cross-validation.
+class Trainer(abc.ABC):
+    """Trains heads on the same examples; the same arguments give the same bits.
 
     Attributes:
-      logits: float32 (n, num_classes), each row by the head that did not see its fold, NaN in rows of no fold; not yet
-        calibrated.
-      curve: averaged over the folds.
-      best_params: hyperparameters that cross-validation decided, JSON values; `fit` receives them.
-      head: as `fit` fits it on all rows but for rounding, where it came at little cost; else None.
+      candidates: hyperparameters to choose among, JSON values; a head that chooses nothing has one empty candidate.
+      workers: number of folds that are trained at the same time, in threads.
     """
 
-    logits: np.ndarray
-    curve: list[CurvePoint]
-    best_params: dict[str, Any] = field(default_factory=dict)
-    head: Fitted | None = None
+    candidates: Sequence[Mapping[str, Any]] = ({},)
+    workers = 1
+
+    def __init__(self, examples: Examples, params: Any, seed: int):
+        self.examples, self.params, self.seed = examples, params, seed
+
+    @abc.abstractmethod
+    def path(self, fold: int) -> Iterator[Step]:
+        """Trains without a fold: yields a step for each candidate, in order; of a single one, for each epoch.
+
+        It may end before the last candidates; then these are not chosen.
+        """
+
+    @abc.abstractmethod
+    def fit(self, best_params: Mapping[str, Any]) -> Fitted:
+        """Trains on all rows, with a candidate."""
+
+    def merit(self, out_of_fold: Score) -> Any:
+        """Returns by what candidates are compared: the highest is chosen, and of equals the one of the largest `at`."""
+        return -out_of_fold.loss
 
 
 class HeadModule(Protocol):
-    """What a head's module offers.
-
-    `features` is (n, dim), float16 or float32; `labels` int64 (n,) in [0, num_classes); `folds` int64 (n,), the fold of
-    each row, from 0, or `folds.NEVER`. A training set may lack a class. The same arguments give the same bits.
-    """
+    """What a head's module offers."""
 
     Params: type
-    TUNES: bool
-
-    def cross_validate(
-        self, features: np.ndarray, labels: np.ndarray, num_classes: int, folds: np.ndarray, params: Any, seed: int
-    ) -> CrossValidation: ...
-
-    def fit(
-        self,
-        features: np.ndarray,
-        labels: np.ndarray,
-        num_classes: int,
-        params: Any,
-        seed: int,
-        best_params: dict[str, Any],
-    ) -> Fitted: ...
+    Trainer: type[Trainer]
 
     def load(self, folder: Path, dim: int, num_classes: int) -> Fitted: ...
+
+
+def logits_of_rows(head: Fitted, features: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Returns a head's logits of some rows (int64 ids), float32 (len(rows), num_classes), widening only blocks."""
+    blocks = [rows[block] for block in batches(len(rows), BLOCK_ROWS)] or [rows]
+    return np.concatenate([head.logits(features[block]) for block in blocks])
 
 
 def lookup(name: str) -> HeadModule:

@@ -12,7 +12,6 @@ from typing_extensions import TypedDict
 
 from stages.library.common import artifacts
 from stages.library.common.guarded_files import read_json
-from stages.library.heads.blocks import BLOCK_ROWS, batches
 from stages.library.heads.scaling import RowScaling
 
 WEIGHTS = "weights.safetensors"
@@ -49,18 +48,10 @@ class DenseNetwork:
     row_scaling: RowScaling = field(default_factory=RowScaling)
 
     def logits(self, features: np.ndarray) -> np.ndarray:
-        """Returns float32 (n, num_classes) for features (n, dim), in blocks of rows: float16 is never widened whole."""
-        return self.logits_of_rows(features, np.arange(len(features)))
-
-    def logits_of_rows(self, features: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Returns the logits of some rows (int64 ids), float32 (len(rows), num_classes), copying only blocks."""
-        out = np.empty((len(rows), len(self.layers[-1].bias)), np.float32)
-        for block in batches(len(rows), BLOCK_ROWS):
-            x = self.row_scaling(features[rows[block]]).astype(np.float32)
-            for layer in self.layers[:-1]:
-                x = np.maximum(layer(x), 0)
-            out[block] = self.layers[-1](x)
-        return out
+        x = self.row_scaling(features).astype(np.float32)
+        for layer in self.layers[:-1]:
+            x = np.maximum(layer(x), 0)
+        return self.layers[-1](x)
 
     def save(self, folder: Path) -> None:
         """Writes weights.safetensors (kernel_0, bias_0, kernel_1, ...) and config.json."""
@@ -82,10 +73,9 @@ class DenseNetwork:
         config: Config = read_json(folder / "config.json", Config)
         tensors = load_file(folder / WEIGHTS)
         units = config["units"]
-        expected: dict[str, tuple[int, ...]] = {
-            f"kernel_{i}": (before, after) for i, (before, after) in enumerate(pairwise(units))
-        }
-        expected |= {f"bias_{i}": (after,) for i, after in enumerate(units[1:])}
+        expected: dict[str, tuple[int, ...]] = {}
+        for index, (before, after) in enumerate(pairwise(units)):
+            expected |= {f"kernel_{index}": (before, after), f"bias_{index}": (after,)}
         found = {name: tensor.shape for name, tensor in tensors.items() if tensor.dtype == np.float32}
         if found != expected or (units[0], units[-1]) != (dim, num_classes):
             raise ValueError(f"{WEIGHTS} must lead from {dim} features to {num_classes} logits by layers of {units}")

@@ -13,6 +13,7 @@ import pydantic
 from stages.library.common.guarded_files import CONFIG
 from stages.library.features import disk_arrays
 from stages.library.heads.blocks import BLOCK_ROWS, batches
+from stages.library.heads.contract import Features
 
 VARIANCE_FLOOR = 0.01  # of the mean variance
 
@@ -53,6 +54,20 @@ class RowScaling:
                 block /= np.maximum(np.linalg.norm(block, axis=1, keepdims=True), np.finfo(np.float32).tiny)
             out[rows] = block
         return out
+
+
+@pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIG)
+class ScalingParams:
+    """What sections of heads that scale their features begin with."""
+
+    features: Annotated[Features, pydantic.Field(description="what the head is trained on")]
+    scaling: Annotated[Scaling, pydantic.Field(description="of columns to equal deviation, or of rows to unit length")]
+    power: Annotated[float, pydantic.Field(gt=0, le=1, description="to which features are raised, sign kept")]
+
+    @property
+    def row_scaling(self) -> RowScaling:
+        """What is done to each row on its own."""
+        return RowScaling(self.power, self.scaling == "l2")
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ class TrainedHead:
             raise UserError(
                 f"the head takes {self.dim} features an image, and its backbone gives {features.shape[1]}. {REMEDY}"
             )
-        return self.head.logits(features) / np.float32(self.temperature)
+        return heads.logits_of_rows(self.head, features, np.arange(len(features))) / np.float32(self.temperature)
 
     def save(self, folder: Path) -> None:
         """Writes into an existing folder."""

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from stages.library import fewshot
 from stages.library.common.console import UserError
 from stages.library.common.params import ParamsError, parse
-from stages.library.heads import contract as heads
+from stages.library.heads import contract
+from stages.library.heads.contract import Score, Step
 
 SETTINGS = {
     "heads": ["ridge", "softmax"],
@@ -118,25 +120,37 @@ def test_classes_too_small_for_the_shots_sit_out_by_name():
 
 
 class Recorder:
-    """A head that remembers what it saw; it answers class 0, whatever the features."""
+    """The module of a head that remembers what it saw; it answers class 0, whatever the features."""
 
     def __init__(self, chooses):
-        self.TUNES = chooses
+        recorder = self
         self.validated, self.fitted, self.tested = [], [], []
 
-    def cross_validate(self, features, labels, num_classes, folds, params, seed):
-        self.validated.append((features[:, 0].astype(int), labels, folds))
-        return heads.CrossValidation(np.zeros((len(labels), num_classes)), [], {"penalty": len(self.validated)})
+        class Trainer(contract.Trainer):
+            """Has a penalty for each training set, or nothing to choose."""
 
-    def fit(self, features, labels, num_classes, params, seed, best_params):
-        self.fitted.append((features[:, 0].astype(int), labels, best_params))
+            def __init__(self, examples, params, seed):
+                super().__init__(examples, params, seed)
+                self.rows = examples.features[:, 0].astype(int)
+                if chooses:
+                    self.candidates = [{"penalty": len(recorder.validated) + 1}, {"penalty": 0}]
 
-        def logits(features):
-            self.tested[-1].extend(features[:, 0].astype(int))
-            return np.eye(num_classes, dtype=np.float32)[np.zeros(len(features), int)]
+            def path(self, fold):
+                if fold == 0:
+                    recorder.validated.append((self.rows, self.examples.labels, self.examples.folds))
+                logits = np.zeros((np.sum(self.examples.folds == fold), self.examples.num_classes))
+                yield Step(0, Score(0, 0), Score(0, 0), logits)
 
-        self.tested.append([])
-        return SimpleNamespace(logits=logits)
+            def fit(self, best_params):
+                recorder.fitted.append((self.rows, self.examples.labels, best_params))
+                recorder.tested.append([])
+                return SimpleNamespace(logits=partial(recorder.logits, self.examples.num_classes))
+
+        self.Trainer = Trainer
+
+    def logits(self, num_classes, features):
+        self.tested[-1].extend(features[:, 0].astype(int))
+        return np.eye(num_classes, dtype=np.float32)[np.zeros(len(features), int)]
 
 
 @pytest.fixture
@@ -145,7 +159,7 @@ def record(monkeypatch):
 
     def run(counts, shots=3, background=(), chooses=True, **changes):
         recorder = Recorder(chooses)
-        monkeypatch.setattr(heads, "lookup", {"ridge": recorder}.__getitem__)
+        monkeypatch.setattr(contract, "lookup", {"ridge": recorder}.__getitem__)
         images = make_images(counts)
         features = np.arange(len(images.keys), dtype=np.float32)[:, None]
         groups = fewshot.variants(images, background)

@@ -4,23 +4,22 @@ Features are standardized; the standardization is folded into the first layer af
 deterministic ops, so that the same arguments give the same bits.
 """
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import pydantic
 
 from stages.library.common import tensorflow_runtime
-from stages.library.common.console import UserError, progress
+from stages.library.common.console import UserError
 from stages.library.common.params import CONFIG
-from stages.library.heads import learning_curves
+from stages.library.heads import contract
 from stages.library.heads.blocks import batches
-from stages.library.heads.contract import CrossValidation, CurvePoint, Features
+from stages.library.heads.contract import Examples, Features, Score, Step, logits_of_rows
 from stages.library.heads.dense import Dense, DenseNetwork
 from stages.library.heads.scaling import standardization
 
-TUNES = False
+load = DenseNetwork.load
 
 
 @pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIG)
@@ -38,89 +37,43 @@ class Params:
     device: Annotated[Literal["cpu", "gpu"], pydantic.Field(description="gpu: all GPUs of this machine share batches")]
 
 
-def cross_validate(
-    features: np.ndarray, labels: np.ndarray, num_classes: int, folds: np.ndarray, params: Params, seed: int
-) -> CrossValidation:
-    """Trains a head for each fold; the curve has a point per epoch."""
-    logits = np.full((len(labels), num_classes), np.nan, np.float32)
-    curves = []
-    trainers: dict[int, _Trainer] = {}
-    for fold in progress(range(folds.max() + 1), "cross-validation", "folds"):
-        held_out = folds == fold
-        steps = _steps(int((~held_out).sum()), params)
-        if steps not in trainers:
-            trainers[steps] = _Trainer(features.shape[1], num_classes, steps, params, seed)
-        network, curve = trainers[steps].train(features, labels, ~held_out, held_out)
-        logits[held_out] = network.logits_of_rows(features, np.flatnonzero(held_out))
-        curves.append(curve)
-    return CrossValidation(logits, learning_curves.average(curves))
+class Trainer(contract.Trainer):
+    """Has a step for each epoch.
 
-
-def fit(
-    features: np.ndarray, labels: np.ndarray, num_classes: int, params: Params, seed: int, best_params: dict[str, Any]
-) -> DenseNetwork:
-    """Trains on all rows; cross-validation chose nothing."""
-    everything = np.ones(len(labels), bool)
-    trainer = _Trainer(features.shape[1], num_classes, _steps(len(labels), params), params, seed)
-    return trainer.train(features, labels, everything, ~everything)[0]
-
-
-def load(folder: Path, dim: int, num_classes: int) -> DenseNetwork:
-    """Reads a saved head; ValueError where it has another shape."""
-    return DenseNetwork.load(folder, dim, num_classes)
-
-
-def _steps(examples: int, params: Params) -> int:
-    return params.epochs * -(-examples // params.batch_size)
-
-
-class _Trainer:
-    """A network that is trained from the same start again and again: tracing its steps takes Keras seconds.
-
-    Args:
-      feature_width: numbers of an example.
-      num_classes: of the labels.
-      steps: of a training, over which the learning rate falls.
-      params, seed: as `cross_validate` takes them.
+    A network is trained from the same start again and again, for tracing its steps takes Keras seconds; its learning
+    rate falls over a number of steps, which few folds differ in.
     """
 
-    def __init__(self, feature_width: int, num_classes: int, steps: int, params: Params, seed: int):
+    def __init__(self, examples: Examples, params: Params, seed: int):
+        super().__init__(examples, params, seed)
         tensorflow_runtime.start()
-        import keras
-
         if params.device == "gpu" and not tensorflow_runtime.accelerators():
             raise UserError("`dnn.device` must be cpu where TensorFlow sees no GPU. Received: 'gpu'")
-        self._params, self._seed = params, seed
         self._strategy = tensorflow_runtime.strategy() if params.device == "gpu" else None
-        keras.utils.set_random_seed(seed % 2**32)
-        with self._placed():
-            model = keras.Sequential([keras.Input((feature_width,))])
-            for units in params.hidden_units:
-                model.add(keras.layers.Dense(units, "relu"))
-                model.add(keras.layers.Dropout(params.dropout))
-            model.add(keras.layers.Dense(num_classes))
-            model.compile(
-                keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(params.learning_rate, steps)),
-                keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-                metrics=["accuracy"],
-            )
-            model.optimizer.build(model.trainable_variables)
-            self._model = model
-            # Of dropout's generators and of the optimizer, too.
-            self._start = [(variable, variable.numpy()) for variable in (*model.variables, *model.optimizer.variables)]
+        self._networks: dict[int, tuple[Any, list[tuple[Any, np.ndarray]]]] = {}
 
-    def train(
-        self, features: np.ndarray, labels: np.ndarray, training: np.ndarray, held_out: np.ndarray
-    ) -> tuple[DenseNetwork, list[CurvePoint]]:
-        """Trains on the rows `training` (bool (n,)); scores the rows `held_out` after every epoch, if there are any.
+    def path(self, fold: int) -> Iterator[Step]:
+        training, held_out = self.examples.split(fold)
+        head, history = self._train(training, held_out)
+        logits = logits_of_rows(head, self.examples.features, held_out)
+        columns = (history[name] for name in ("accuracy", "loss", "val_accuracy", "val_loss"))
+        for epoch, (accuracy, loss, held_out_accuracy, held_out_loss) in enumerate(zip(*columns, strict=True), 1):
+            yield Step(epoch, Score(accuracy, loss), Score(held_out_accuracy, held_out_loss), logits)
+
+    def fit(self, best_params: Mapping[str, Any]) -> DenseNetwork:
+        return self._train(np.arange(len(self.examples.labels)), None)[0]
+
+    def _train(self, training: np.ndarray, held_out: np.ndarray | None) -> tuple[DenseNetwork, dict[str, list[float]]]:
+        """Trains on some rows, int64 ids; scores others after every epoch.
 
         Training accuracy and loss are means over the epoch's steps, with dropout.
         """
         import tensorflow as tf
 
-        standardize = standardization(features, np.flatnonzero(training))
-        rng = np.random.default_rng(self._seed)
-        size = self._params.batch_size
+        features, labels, size = self.examples.features, self.examples.labels, self.params.batch_size
+        standardize = standardization(features, training)
+        rng = np.random.default_rng(self.seed)
+        steps_per_epoch = -(-len(training) // size)
 
         def examples(rows: np.ndarray, epochs: int, shuffled: bool) -> "tf.data.Dataset":
             def generate() -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -133,30 +86,42 @@ class _Trainer:
             dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
             return dataset.apply(tf.data.experimental.assert_cardinality(epochs * -(-len(rows) // size))).prefetch(2)
 
-        with self._placed():
-            for variable, value in self._start:
-                variable.assign(value)
-            history = self._model.fit(
+        with self._strategy.scope() if self._strategy else tf.device("CPU"):
+            model = self._network(self.params.epochs * steps_per_epoch)
+            history = model.fit(
                 # One iterator: a new one for each epoch takes a fifth of the time where examples are few.
-                examples(np.flatnonzero(training), self._params.epochs, shuffled=True),
-                epochs=self._params.epochs,
-                steps_per_epoch=-(-int(training.sum()) // size),
+                examples(training, self.params.epochs, shuffled=True),
+                epochs=self.params.epochs,
+                steps_per_epoch=steps_per_epoch,
                 shuffle=False,  # the generator does that
-                validation_data=examples(np.flatnonzero(held_out), 1, shuffled=False) if held_out.any() else None,
+                validation_data=None if held_out is None else examples(held_out, 1, shuffled=False),
                 verbose=0,
             ).history
-        series = {"training": "", "held-out": "val_"} if held_out.any() else {"training": ""}
-        curve = [
-            CurvePoint(epoch + 1, name, history[f"{prefix}accuracy"][epoch], history[f"{prefix}loss"][epoch])
-            for epoch in range(self._params.epochs)
-            for name, prefix in series.items()
-        ]
-        layers = [Dense(*layer.get_weights()) for layer in self._model.layers if layer.weights]
+        layers = [Dense(*layer.get_weights()) for layer in model.layers if layer.weights]
         layers[0] = Dense(*standardize.fold_into(layers[0].kernel, layers[0].bias))
-        return DenseNetwork(tuple(layers)), curve
+        return DenseNetwork(tuple(layers)), history
 
-    def _placed(self) -> Any:
-        """Returns the context in which its variables and steps belong on the devices that are asked for."""
-        import tensorflow as tf
+    def _network(self, steps: int) -> Any:
+        """Returns the compiled network for a number of steps, at its start."""
+        import keras
 
-        return self._strategy.scope() if self._strategy else tf.device("CPU")
+        if steps not in self._networks:
+            keras.utils.set_random_seed(self.seed % 2**32)
+            model = keras.Sequential([keras.Input((self.examples.features.shape[1],))])
+            for units in self.params.hidden_units:
+                model.add(keras.layers.Dense(units, "relu"))
+                model.add(keras.layers.Dropout(self.params.dropout))
+            model.add(keras.layers.Dense(self.examples.num_classes))
+            model.compile(
+                keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(self.params.learning_rate, steps)),
+                keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+                metrics=["accuracy"],
+            )
+            model.optimizer.build(model.trainable_variables)
+            # Of dropout's generators and of the optimizer, too.
+            variables = *model.variables, *model.optimizer.variables
+            self._networks[steps] = model, [(variable, variable.numpy()) for variable in variables]
+        model, start = self._networks[steps]
+        for variable, value in start:
+            variable.assign(value)
+        return model

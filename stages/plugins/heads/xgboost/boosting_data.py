@@ -4,15 +4,13 @@ The trees are the same bits however the rows come.
 """
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import xgboost
+import xgboost
 
 BYTES_PER_BLOCK = 1 << 26
 BYTES_IN_MEMORY = 1 << 29
@@ -39,25 +37,22 @@ class Quantiles:
     in_memory: bool
     scratch: Path
 
-    def of(
-        self, rows: np.ndarray, reference: "xgboost.DMatrix | None" = None, columns: np.ndarray | None = None
-    ) -> "xgboost.DMatrix":
-        """Returns the matrix of some rows and columns.
+    def matrices(self, rows: Mapping[str, np.ndarray], columns: np.ndarray) -> dict[str, xgboost.DMatrix]:
+        """Returns matrices of some columns (int64 ids, rising).
 
         Args:
-          rows: int64 ids.
-          reference: whose quantiles it gets, where that is given.
-          columns: int64 ids, rising; None for all.
+          rows: name to int64 ids; the first, "training", gives all of them their quantiles.
+          columns: int64 ids, rising.
         """
-        import xgboost
-
-        block_rows = max(BYTES_PER_BLOCK // (4 * self.features.shape[1]), 1)
-        blocks = _blocks(self.features, self.labels, rows, columns, block_rows)
-        options = {"max_bin": self.max_bin, "ref": reference, "nthread": self.threads}
-        if self.in_memory:
-            return xgboost.QuantileDMatrix(blocks(None), **options)
-        prefix = tempfile.mkdtemp(dir=self.scratch)
-        return xgboost.ExtMemQuantileDMatrix(blocks(f"{prefix}/part"), **options)
+        matrices: dict[str, xgboost.DMatrix] = {}
+        for name, some in rows.items():
+            options = {"max_bin": self.max_bin, "ref": matrices.get("training"), "nthread": self.threads}
+            if self.in_memory:
+                matrices[name] = xgboost.QuantileDMatrix(_Blocks(self, some, columns, None), **options)
+            else:
+                prefix = f"{tempfile.mkdtemp(dir=self.scratch)}/part"
+                matrices[name] = xgboost.ExtMemQuantileDMatrix(_Blocks(self, some, columns, prefix), **options)
+        return matrices
 
 
 def fit_in_memory(values: int, max_bin: int) -> bool:
@@ -70,27 +65,22 @@ def fit_in_memory(values: int, max_bin: int) -> bool:
     return values * COPIES * np.min_scalar_type(max_bin - 1).itemsize <= BYTES_IN_MEMORY
 
 
-def _blocks(
-    features: np.ndarray, labels: np.ndarray, rows: np.ndarray, columns: np.ndarray | None, block_rows: int
-) -> "Callable[[str | None], xgboost.DataIter]":
-    import xgboost
+class _Blocks(xgboost.DataIter):  # type: ignore[misc]
+    """Hands over rows in order."""
 
-    class Blocks(xgboost.DataIter):  # type: ignore[misc]
-        """Hands over the rows in order."""
+    def __init__(self, quantiles: Quantiles, rows: np.ndarray, columns: np.ndarray, cache_prefix: str | None):
+        self._quantiles, self._rows, self._columns = quantiles, rows, columns
+        self._start = 0
+        super().__init__(cache_prefix=cache_prefix, release_data=True)
 
-        def __init__(self, cache_prefix: str | None):
-            self._start = 0
-            super().__init__(cache_prefix=cache_prefix, release_data=True)
+    def reset(self) -> None:
+        self._start = 0
 
-        def reset(self) -> None:
-            self._start = 0
-
-        def next(self, input_data: Callable[..., Any]) -> bool:
-            block = rows[self._start : self._start + block_rows]
-            self._start += len(block)
-            if len(block):
-                values = features[block] if columns is None else features[block][:, columns]
-                input_data(data=values.astype(np.float32), label=labels[block])
-            return len(block) > 0
-
-    return Blocks
+    def next(self, input_data: Callable[..., Any]) -> bool:
+        features = self._quantiles.features
+        block = self._rows[self._start :][: max(BYTES_PER_BLOCK // (4 * features.shape[1]), 1)]
+        self._start += len(block)
+        if len(block):
+            values = features[block][:, self._columns].astype(np.float32)
+            input_data(data=values, label=self._quantiles.labels[block])
+        return len(block) > 0

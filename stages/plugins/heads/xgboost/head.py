@@ -9,10 +9,8 @@ on the number of threads.
 Reference: Chen and Guestrin, XGBoost: A Scalable Tree Boosting System, 2016, arXiv:1603.02754.
 """
 
-import contextlib
 import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,21 +20,17 @@ import pydantic
 from typing_extensions import TypedDict
 
 from stages.library.common import artifacts
-from stages.library.common.console import progress
 from stages.library.common.downloads import cache_folder
 from stages.library.common.guarded_files import read_json
 from stages.library.common.params import CONFIG
-from stages.library.heads import learning_curves
-from stages.library.heads.blocks import batches
-from stages.library.heads.contract import CrossValidation, CurvePoint, Features
-from stages.plugins.heads.xgboost import boosting_data, column_subsampling
-from stages.plugins.heads.xgboost.boosting_data import Quantiles
+from stages.library.heads import contract
+from stages.library.heads.contract import Examples, Features, Score, Step, logits_of_rows
 
 if TYPE_CHECKING:
     import xgboost
 
-TUNES = False
-BLOCK_ROWS = 4096
+    from stages.plugins.heads.xgboost import column_subsampling
+
 MODEL = "model.ubj"
 
 
@@ -85,10 +79,8 @@ class BoostedTrees:
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Returns the margins, float32 (n, num_classes), for features (n, dim)."""
-        out = np.empty((len(features), self.num_classes), np.float32)
-        for rows in batches(len(features), BLOCK_ROWS):
-            out[rows] = self.booster.inplace_predict(features[rows].astype(np.float32), predict_type="margin")
-        return out
+        margins: np.ndarray = self.booster.inplace_predict(features.astype(np.float32), predict_type="margin")
+        return margins
 
     def save(self, folder: Path) -> None:
         """Writes model.ubj and config.json."""
@@ -97,36 +89,60 @@ class BoostedTrees:
         artifacts.write_json(folder / "config.json", config)
 
 
-def cross_validate(
-    features: np.ndarray, labels: np.ndarray, num_classes: int, folds: np.ndarray, params: Params, seed: int
-) -> CrossValidation:
-    """Trains a head for each fold; the curve has a point per boosting round."""
-    count = int(folds.max()) + 1
-    workers = min(count, os.cpu_count() or 1)
-    threads = (os.cpu_count() or 1) // workers
-    logits = np.full((len(labels), num_classes), np.nan, np.float32)
+class Trainer(contract.Trainer):
+    """Has a step for each boosting round."""
 
-    def run(fold: int) -> list[CurvePoint]:
-        held_out = folds == fold
-        rows = {"training": np.flatnonzero(~held_out), "held_out": np.flatnonzero(held_out)}
-        with _quantiles(features, labels, params, threads, workers) as quantiles:
-            head, curve = _train(quantiles, num_classes, rows, params, seed)
-        for some in batches(len(labels), BLOCK_ROWS):
-            scored = some.start + np.flatnonzero(held_out[some])
-            logits[scored] = head.logits(features[scored])
-        return curve
+    def __init__(self, examples: Examples, params: Params, seed: int):
+        super().__init__(examples, params, seed)
+        self.workers = min(int(examples.folds.max()) + 1, os.cpu_count() or 1)
 
-    with ThreadPoolExecutor(workers) as pool:
-        curves = list(progress(pool.map(run, range(count)), "cross-validation", "folds", total=count))
-    return CrossValidation(logits, learning_curves.average(curves))
+    def path(self, fold: int) -> Iterator[Step]:
+        training, held_out = self.examples.split(fold)
+        threads = (os.cpu_count() or 1) // self.workers
+        head, history = self._train({"training": training, "held_out": held_out}, threads, self.workers)
+        logits = logits_of_rows(head, self.examples.features, held_out)
+        for step in range(self.params.num_trees):
+            fitted, scored = (
+                Score(1 - values["merror"][step], values["mlogloss"][step]) for values in history.values()
+            )
+            yield Step(step + 1, fitted, scored, logits)
 
+    def fit(self, best_params: Mapping[str, Any]) -> BoostedTrees:
+        return self._train({"training": np.arange(len(self.examples.labels))}, threads=0, side_by_side=1)[0]
 
-def fit(
-    features: np.ndarray, labels: np.ndarray, num_classes: int, params: Params, seed: int, best_params: dict[str, Any]
-) -> BoostedTrees:
-    """Trains on all rows; cross-validation chose nothing."""
-    with _quantiles(features, labels, params, threads=0, side_by_side=1) as quantiles:
-        return _train(quantiles, num_classes, {"training": np.arange(len(labels))}, params, seed)[0]
+    def _train(
+        self, rows: Mapping[str, np.ndarray], threads: int, side_by_side: int
+    ) -> "tuple[BoostedTrees, column_subsampling.History]":
+        """Boosts on the rows "training"; scores all of them after every round.
+
+        Args:
+          rows: name to int64 ids.
+          threads: of XGBoost; 0: all cores.
+          side_by_side: number of trainings that share the memory.
+        """
+        from stages.plugins.heads.xgboost import boosting_data, column_subsampling
+
+        params, features, labels = self.params, self.examples.features, self.examples.labels
+        parameters = {
+            "objective": "multi:softprob",
+            "num_class": self.examples.num_classes,
+            "tree_method": "hist",
+            "device": "cpu",
+            "learning_rate": params.learning_rate,
+            "max_depth": params.max_depth,
+            "colsample_bytree": params.colsample_bytree,
+            "max_bin": params.max_bin,
+            "eval_metric": ["merror", "mlogloss"],
+            "seed": self.seed,
+            "nthread": threads,
+        }
+        groups = column_subsampling.groups(features.shape[1], params.colsample_byround, self.seed)
+        values = len(labels) * sum(map(len, groups)) * side_by_side
+        in_memory = boosting_data.fit_in_memory(values, params.max_bin)
+        with artifacts.scratch_folder(cache_folder() / "scratch") as scratch:
+            quantiles = boosting_data.Quantiles(features, labels, params.max_bin, threads, in_memory, scratch)
+            booster, history = column_subsampling.boost(parameters, params.num_trees, quantiles, rows, groups)
+        return BoostedTrees(booster, self.examples.num_classes), history
 
 
 def load(folder: Path, dim: int, num_classes: int) -> BoostedTrees:
@@ -145,64 +161,3 @@ def load(folder: Path, dim: int, num_classes: int) -> BoostedTrees:
     if (booster.num_features(), config["num_classes"]) != (dim, num_classes):
         raise ValueError(f"{MODEL} must take {dim} features and give {num_classes} logits")
     return BoostedTrees(booster, num_classes)
-
-
-@contextlib.contextmanager
-def _quantiles(
-    features: np.ndarray, labels: np.ndarray, params: Params, threads: int, side_by_side: int
-) -> Iterator[Quantiles]:
-    """Gives the quantiles of all rows; trainings that run side by side share the memory."""
-    columns = sum(map(len, column_subsampling.groups(features.shape[1], params.colsample_byround, seed=0)))
-    in_memory = boosting_data.fit_in_memory(len(labels) * columns * side_by_side, params.max_bin)
-    with artifacts.scratch_folder(cache_folder() / "scratch") as scratch:
-        yield Quantiles(features, labels, params.max_bin, threads, in_memory, scratch)
-
-
-def _train(
-    quantiles: Quantiles, num_classes: int, rows: dict[str, np.ndarray], params: Params, seed: int
-) -> tuple[BoostedTrees, list[CurvePoint]]:
-    """Boosts on the rows "training"; scores all of them after every round."""
-    parameters = {
-        "objective": "multi:softprob",
-        "num_class": num_classes,
-        "tree_method": "hist",
-        "device": "cpu",
-        "learning_rate": params.learning_rate,
-        "max_depth": params.max_depth,
-        "colsample_bytree": params.colsample_bytree,
-        "max_bin": params.max_bin,
-        "eval_metric": ["merror", "mlogloss"],
-        "seed": seed,
-        "nthread": quantiles.threads,
-    }
-    groups = column_subsampling.groups(quantiles.features.shape[1], params.colsample_byround, seed)
-    if len(groups) > 1:
-        booster, history = column_subsampling.boost(parameters, params.num_trees, quantiles, rows, groups)
-    else:
-        booster, history = _boost(parameters, params.num_trees, quantiles, rows)
-    curve = [
-        CurvePoint(step + 1, series.replace("_", "-"), 1 - values["merror"][step], values["mlogloss"][step])
-        for step in range(params.num_trees)
-        for series, values in history.items()
-    ]
-    return BoostedTrees(booster, num_classes), curve
-
-
-def _boost(
-    parameters: dict[str, Any], num_trees: int, quantiles: Quantiles, rows: dict[str, np.ndarray]
-) -> "tuple[xgboost.Booster, column_subsampling.History]":
-    import xgboost
-
-    matrices: dict[str, xgboost.DMatrix] = {}
-    for series, some in rows.items():
-        matrices[series] = quantiles.of(some, matrices.get("training"))
-    history: column_subsampling.History = {}
-    booster = xgboost.train(
-        parameters,
-        matrices["training"],
-        num_trees,
-        evals=[(data, series) for series, data in matrices.items()],
-        evals_result=history,
-        verbose_eval=False,
-    )
-    return booster, history

@@ -76,6 +76,8 @@ import sys
 from dataclasses import replace
 import numpy as np
 from stages.library.common import tensorflow_runtime
+from stages.library.heads.contract import Examples
+from stages.library.heads.cross_validation import cross_validate
 from stages.plugins.heads.dnn import head as dnn
 tensorflow_runtime.start()
 import tensorflow as tf
@@ -91,7 +93,8 @@ params = dnn.Params(
 )
 folds = np.arange(200) % 2
 for device in ("cpu", "gpu"):
-    result = dnn.cross_validate(features, labels, 3, folds, replace(params, device=device), 0)
+    examples = Examples(features, labels, 3, folds)
+    result = cross_validate(dnn.Trainer(examples, replace(params, device=device), 0))
     np.save(sys.argv[1] + "/" + device, result.logits)
 """
 

@@ -13,16 +13,18 @@ from stages.library.common import tensorflow_runtime
 
 TRAIN_SIX_NETWORKS = """
 import numpy as np
+from stages.library.heads.contract import Examples
 from stages.library.settings import load_params
 from stages.plugins.heads.dnn import head as dnn
 from dataclasses import replace
 from pathlib import Path
 
 rng = np.random.default_rng(0)
-features, labels = rng.normal(size=(64, 8)).astype(np.float32), np.arange(64) % 2
+labels = np.arange(64) % 2
+examples = Examples(rng.normal(size=(64, 8)).astype(np.float32), labels, 2, labels)
 settings = replace(load_params(Path("params.yaml"))["dnn"], hidden_units=(4,), epochs=1, batch_size=32)
 for fold in range(6):
-    dnn.fit(features, labels, 2, settings, 0, {})
+    dnn.Trainer(examples, settings, 0).fit({})
 """
 
 

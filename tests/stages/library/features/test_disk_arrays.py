@@ -11,6 +11,7 @@ from conftest import ROOT
 
 from stages.library.features import disk_arrays
 from stages.library.heads import contract as heads
+from stages.library.heads.cross_validation import cross_validate
 from stages.library.settings import load_params
 from stages.plugins.heads.xgboost import boosting_data
 
@@ -54,9 +55,10 @@ def trained(name, folder):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 200)
     features = (rng.random((200, 40)) ** 3 + np.eye(40)[labels]).astype(np.float16)
-    result = module.cross_validate(features, labels, 3, np.arange(200) % 4, chosen, 1)
+    trainer = module.Trainer(heads.Examples(features, labels, 3, np.arange(200) % 4), chosen, 1)
+    result = cross_validate(trainer)
     folder.mkdir()
-    module.fit(features, labels, 3, chosen, 1, result.best_params).save(folder)
+    trainer.fit(result.best_params).save(folder)
     return result.logits, result.curve, contents.of(folder)
 
 

@@ -1,39 +1,23 @@
-import dataclasses
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from stages.library.heads import dense, scaling
-from stages.library.scoring import metrics
+from stages.library.heads import scaling
 from stages.library.scoring.probabilities import softmax as probabilities_of
 from stages.plugins.heads.softmax import head as softmax
+from tests.stages.plugins.heads.training import problem
 
 PARAMS = softmax.Params(
     features="bottleneck", learning_rate=0.1, momentum=0.9, weight_decay=0.0, dropout=0.0, batch_size=32, epochs=8
 )
 
 
-def problem(n=400, dim=20, classes=4, seed=0):
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, classes, n)
-    features = rng.normal(size=(classes, dim))[labels] + rng.normal(scale=1.5, size=(n, dim)) + 3
-    return features.astype(np.float16), labels
-
-
-def test_a_full_disk_is_an_error_of_the_operating_system(tmp_path):
-    (tmp_path / dense.WEIGHTS).symlink_to("/dev/full")
-    features, labels = problem()
-    head = softmax.fit(features, labels, 4, PARAMS, 0, {})
-    with pytest.raises(OSError, match="No space left"):
-        head.save(tmp_path)
-
-
 def test_reaches_the_optimum_of_regularised_logistic_regression():
-    features, labels = problem()
+    features, labels = problem(n=400)
     decay = 0.01
-    params = dataclasses.replace(PARAMS, weight_decay=decay, epochs=150, batch_size=len(labels), learning_rate=1.0)
+    params = replace(PARAMS, weight_decay=decay, epochs=150, batch_size=len(labels), learning_rate=1.0)
     layer = softmax.train(features, labels, 4, params, 0)
     standardized = scaling.standardization(features, np.arange(len(labels)), softmax.DEVIATION)(features)
     # scikit-learn minimises C * sum of losses + |W|^2 / 2; here it is the mean of losses + decay * |W|^2 / 2.
@@ -44,40 +28,11 @@ def test_reaches_the_optimum_of_regularised_logistic_regression():
 
 def test_one_step_by_hand():
     features, labels = problem(n=8)
-    params = dataclasses.replace(PARAMS, epochs=1, batch_size=8)
-    layer = softmax.train(features, labels, 4, params, 0)
+    layer = softmax.train(features, labels, 4, replace(PARAMS, epochs=1, batch_size=8), 0)
     x = scaling.standardization(features, np.arange(8), softmax.DEVIATION)(features).astype(np.float64)
     onehot = np.eye(4)[labels]
     kernel, bias = -0.1 * x.T @ (0.25 - onehot) / 8, -0.1 * (0.25 - onehot).mean(axis=0)
     np.testing.assert_allclose(layer(features.astype(np.float32)), x @ kernel + bias, atol=1e-5)
-
-
-def test_cross_validation_curve_and_held_out_rows():
-    features, labels = problem()
-    folds = np.arange(len(labels)) % 5
-    result = softmax.cross_validate(features, labels, 4, folds, PARAMS, 0)
-    assert [(point.step, point.series) for point in result.curve[:3]] == [
-        (1, "training"),
-        (1, "held-out"),
-        (2, "training"),
-    ]
-    assert len(result.curve) == 2 * PARAMS.epochs
-    layer = softmax.train(features[folds != 2], labels[folds != 2], 4, PARAMS, 0)
-    held_out = dense.DenseNetwork((layer,)).logits(features[folds == 2])
-    np.testing.assert_allclose(result.logits[folds == 2], held_out, atol=0.05)
-    accuracies = [metrics.top1_accuracy(result.logits[folds == fold], labels[folds == fold]) for fold in range(5)]
-    assert result.curve[-1].accuracy == pytest.approx(np.mean(accuracies))
-
-
-def test_the_same_seed_gives_the_same_bits_and_loading_too(tmp_path):
-    features, labels = problem()
-    head = softmax.fit(features, labels, 6, PARAMS, 3, {})
-    head.save(tmp_path)
-    logits = head.logits(features)
-    np.testing.assert_array_equal(softmax.load(tmp_path, features.shape[1], 6).logits(features), logits)
-    np.testing.assert_array_equal(softmax.fit(features, labels, 6, PARAMS, 3, {}).logits(features), logits)
-    assert (softmax.fit(features, labels, 6, PARAMS, 4, {}).logits(features) != logits).any()
-    assert logits.argmax(axis=1).max() < 4, "classes 4 and 5 have no example"
 
 
 def test_dropout_leaves_every_feature_its_mean():
@@ -101,4 +56,3 @@ def test_dropout_shares_weight_between_copies_of_a_feature():
         return np.abs(kernel[2:]).sum() / np.abs(kernel[:2]).sum()
 
     assert noise_share(0.5) < 0.9 * noise_share(0.0)
-    assert noise_share(0.5) == noise_share(0.5)

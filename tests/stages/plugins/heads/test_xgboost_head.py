@@ -1,6 +1,3 @@
-import hashlib
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +10,7 @@ from stages.library.scoring.probabilities import softmax
 from stages.plugins.heads.xgboost import boosting_data, column_subsampling
 from stages.plugins.heads.xgboost import head as xgboost
 from stages.plugins.heads.xgboost.boosting_data import Quantiles
+from tests.stages.plugins.heads.training import cross_validate, fit, problem, trainer
 
 PARAMS = xgboost.Params(
     features="bottleneck",
@@ -25,33 +23,13 @@ PARAMS = xgboost.Params(
 )
 
 
-def problem(n=300, dim=12, classes=3, seed=0):
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, classes, n)
-    features = rng.normal(size=(classes, dim))[labels] + rng.normal(scale=1.0, size=(n, dim))
-    return features.astype(np.float16), labels
-
-
-def saved(folder, head):
-    head.save(folder)
-    return hashlib.sha256((folder / "model.ubj").read_bytes()).hexdigest()
-
-
-def test_a_full_disk_is_an_error_of_the_operating_system(tmp_path):
-    (tmp_path / "model.ubj").symlink_to("/dev/full")
-    features, labels = problem()
-    head = xgboost.fit(features, labels, 3, PARAMS, 0, {})
-    with pytest.raises(OSError, match="No space left"):
-        head.save(tmp_path)
-
-
 def test_margins_are_those_of_the_librarys_own_classifier():
     from xgboost import XGBClassifier
 
     features, labels = problem()
     reference = XGBClassifier(learning_rate=0.3, n_estimators=8, max_depth=3, max_bin=64, tree_method="hist")
     reference.fit(features.astype(np.float32), labels)
-    head = xgboost.fit(features, labels, 3, PARAMS, 0, {})
+    head = fit(xgboost, (features, labels), PARAMS)
     expected = reference.predict_proba(features.astype(np.float32))
     np.testing.assert_allclose(softmax(head.logits(features)), expected, atol=1e-6)
 
@@ -63,7 +41,7 @@ def test_colsample_bytree_is_the_librarys_own():
     options = {"learning_rate": 0.3, "n_estimators": 8, "max_depth": 3, "max_bin": 64, "tree_method": "hist"}
     reference = XGBClassifier(**options, colsample_bytree=0.25, random_state=3)
     reference.fit(features.astype(np.float32), labels)
-    head = xgboost.fit(features, labels, 3, replace(PARAMS, colsample_bytree=0.25), 3, {})
+    head = fit(xgboost, (features, labels), replace(PARAMS, colsample_bytree=0.25), seed=3)
     expected = reference.predict_proba(features.astype(np.float32))
     np.testing.assert_allclose(softmax(head.logits(features)), expected, atol=1e-6)
 
@@ -71,68 +49,24 @@ def test_colsample_bytree_is_the_librarys_own():
 def test_a_tree_sees_a_fraction_of_what_its_round_sees():
     features, labels = problem(dim=40)
     params = replace(PARAMS, colsample_byround=0.5, colsample_bytree=0.1, max_depth=5)
-    table = xgboost.fit(features, labels, 3, params, 0, {}).booster.trees_to_dataframe()
+    table = fit(xgboost, (features, labels), params).booster.trees_to_dataframe()
     split = table[table["Feature"] != "Leaf"]
     used = split.groupby("Tree")["Feature"].agg(set)
     assert max(map(len, used)) <= 2  # a tenth of half of 40
     assert len(set().union(*used)) > 8  # a round of a group takes others than the one before
 
 
-def test_loaded_head_gives_the_same_bits(tmp_path):
-    features, labels = problem()
-    head = xgboost.fit(features, labels, 3, PARAMS, 0, {})
-    head.save(tmp_path)
-    logits = head.logits(features)
-    assert logits.dtype == np.float32
-    np.testing.assert_array_equal(xgboost.load(tmp_path, features.shape[1], 3).logits(features), logits)
-
-
-def test_threads_do_not_change_the_trees(tmp_path):
-    features, labels = problem(n=2000)
-    digests = set()
+def test_threads_do_not_change_the_trees():
+    data, digests = problem(n=2000), set()
     for threads in (1, 2, 3):
-        quantiles = Quantiles(features, labels, 64, threads, True, tmp_path)
-        head, _ = xgboost._train(quantiles, 3, {"training": np.arange(len(labels))}, PARAMS, 0)
-        digests.add(saved(tmp_path, head))
+        head, _ = trainer(xgboost, data, PARAMS)._train({"training": np.arange(2000)}, threads, 1)
+        digests.add(bytes(head.booster.save_raw("ubj")))
     assert len(digests) == 1
 
 
-def test_another_process_writes_the_same_bytes(tmp_path):
+def test_two_classes():
     features, labels = problem()
-    here = saved(tmp_path, xgboost.fit(features, labels, 3, PARAMS, 0, {}))
-    code = (
-        "import sys; from pathlib import Path; from tests.stages.plugins.heads import test_xgboost_head as t;"
-        "print(t.saved(Path(sys.argv[1]), t.xgboost.fit(*t.problem(), 3, t.PARAMS, 0, {})))"
-    )
-    there = subprocess.run([sys.executable, "-c", code, tmp_path], check=True, capture_output=True, text=True)
-    assert there.stdout.strip() == here
-
-
-def test_cross_validation_curve_ends_at_the_held_out_scores():
-    features, labels = problem()
-    folds = np.arange(len(labels)) % 5
-    result = xgboost.cross_validate(features, labels, 3, folds, PARAMS, 0)
-    assert [(point.step, point.series) for point in result.curve[:3]] == [
-        (1, "training"),
-        (1, "held-out"),
-        (2, "training"),
-    ]
-    last = result.curve[-1]
-    parts = [(result.logits[folds == fold], labels[folds == fold]) for fold in range(5)]
-    assert last.step == PARAMS.num_trees
-    assert last.accuracy == pytest.approx(np.mean([metrics.top1_accuracy(*part) for part in parts]))
-    loss = np.mean([metrics.log_loss(softmax(logits), truth) for logits, truth in parts])
-    assert last.loss == pytest.approx(loss, rel=1e-4)
-    again = xgboost.cross_validate(features, labels, 3, folds, PARAMS, 0)
-    np.testing.assert_array_equal(again.logits, result.logits)
-
-
-def test_classes_without_examples_and_two_classes():
-    features, labels = problem()
-    logits = xgboost.fit(features, labels, 6, PARAMS, 0, {}).logits(features)
-    assert logits.shape == (len(labels), 6)
-    assert logits.argmax(axis=1).max() < 3
-    assert xgboost.fit(features, labels % 2, 2, PARAMS, 0, {}).logits(features[:5]).shape == (5, 2)
+    assert fit(xgboost, (features, labels % 2), PARAMS, classes=2).logits(features[:5]).shape == (5, 2)
 
 
 @pytest.mark.parametrize(("dim", "fraction", "groups"), [(100, 0.1, 10), (7, 0.1, 7), (10, 0.34, 3), (5, 0.7, 1)])
@@ -150,7 +84,7 @@ def test_every_deal_gives_each_column_to_one_group(dim, fraction, groups):
 
 
 def test_joined_rounds_add_up_and_split_by_the_columns_of_their_group():
-    features, labels = problem(dim=9)
+    features, labels = problem(dim=9, classes=3)
     columns = [np.array([1, 4, 7]), np.array([0, 2, 8])]
     quantiles = Quantiles(features, labels, 64, 1, True, Path())
     parameters = {"objective": "multi:softprob", "num_class": 3, "max_depth": 3, "seed": 0, "learning_rate": 0.3}
@@ -188,32 +122,16 @@ def test_the_matrices_of_all_groups_and_folds_side_by_side_count_against_the_mem
 
     monkeypatch.setattr(library, "ExtMemQuantileDMatrix", matrix)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
-    features, labels = problem(dim=40)
+    data = problem(dim=40)
     params = replace(PARAMS, colsample_byround=fraction)
-    values = features.size * (1 if fraction == 1 else column_subsampling.DEALS)
+    values = 300 * 40 * (1 if fraction == 1 else column_subsampling.DEALS)
     # A byte by rows and a byte by columns of each value; two folds are trained at a time.
     for at_once, train in (
-        (1, lambda: xgboost.fit(features, labels, 3, params, 0, {})),
-        (2, lambda: xgboost.cross_validate(features, labels, 3, np.arange(len(labels)) % 5, params, 0)),
+        (1, lambda: fit(xgboost, data, params)),
+        (2, lambda: cross_validate(xgboost, data, params, np.arange(300) % 5)),
     ):
         for limit, spills in ((2 * values * at_once, False), (2 * values * at_once - 1, True)):
             monkeypatch.setattr(boosting_data, "BYTES_IN_MEMORY", limit)
             on_disk.clear()
             train()
             assert bool(on_disk) == spills
-
-
-@pytest.mark.parametrize("limit", [1 << 30, 100])
-def test_groups_in_memory_and_on_disk_give_the_curve_and_logits_of_the_saved_head(limit, monkeypatch, tmp_path):
-    monkeypatch.setattr(boosting_data, "BYTES_IN_MEMORY", limit)
-    features, labels = problem(dim=40)
-    params = replace(PARAMS, colsample_byround=0.2)
-    folds = np.arange(len(labels)) % 5
-    result = xgboost.cross_validate(features, labels, 3, folds, params, 0)
-    parts = [(result.logits[folds == fold], labels[folds == fold]) for fold in range(5)]
-    loss = np.mean([metrics.log_loss(softmax(logits), truth) for logits, truth in parts])
-    assert result.curve[-1].loss == pytest.approx(loss, rel=1e-4)
-    head = xgboost.fit(features, labels, 3, params, 0, {})
-    assert saved(tmp_path, head) == saved(tmp_path, xgboost.fit(features, labels, 3, params, 0, {}))
-    np.testing.assert_array_equal(xgboost.load(tmp_path, features.shape[1], 3).logits(features), head.logits(features))
-    assert metrics.top1_accuracy(head.logits(features), labels) > 0.9

@@ -1,0 +1,63 @@
+"""Cross-validation, of every head: its scores without each fold, and the candidate with the best ones."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from stages.library.common.console import progress
+from stages.library.features import disk_arrays
+from stages.library.heads.contract import Score, Step, Trainer
+from stages.library.heads.folds import NEVER
+
+SERIES = "training", "held-out"
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """Result of k-fold cross-validation.
+
+    Attributes:
+      logits: float32 (n, num_classes), each row by the head that did not see its fold, NaN in rows of no fold; not yet
+        calibrated.
+      curve: step, series (training, held-out), accuracy and loss of each point, means over the folds.
+      best_params: the candidate that was chosen.
+    """
+
+    logits: np.ndarray
+    curve: list[tuple[float, str, float, float]]
+    best_params: dict[str, Any]
+
+
+def cross_validate(trainer: Trainer) -> CrossValidation:
+    """Trains without each fold, and chooses among the candidates that all folds reached."""
+    examples, candidates = trainer.examples, trainer.candidates
+    count = int(examples.folds.max()) + 1
+    logits = disk_arrays.empty((len(candidates), len(examples.labels), examples.num_classes), np.float32)
+
+    def run(fold: int) -> list[Step]:
+        _, held_out = examples.split(fold)
+        steps = []
+        for index, step in enumerate(trainer.path(fold)):
+            if step.logits is not None:
+                logits[min(index, len(candidates) - 1), held_out] = step.logits
+            steps.append(replace(step, logits=None))
+        return steps
+
+    with ThreadPoolExecutor(trainer.workers) as pool:
+        runs = pool.map(run, range(count)) if trainer.workers > 1 else map(run, range(count))
+        paths = list(progress(runs, "cross-validation", "folds", total=count))
+    steps = paths[0][: min(map(len, paths))]
+    # Axes: fold, step, series, accuracy and loss.
+    scores = np.array([[(step.training, step.held_out) for step in path[: len(steps)]] for path in paths])
+    means = scores.mean(axis=0).tolist()
+    curve = [(step.at, name, *means[i][j]) for i, step in enumerate(steps) for j, name in enumerate(SERIES)]
+    scored = examples.folds != NEVER
+    out_of_fold = np.average(scores[:, :, 1], axis=0, weights=np.bincount(examples.folds[scored]))
+    best = 0
+    if len(candidates) > 1:
+        best = max(range(len(steps)), key=lambda i: (trainer.merit(Score(*out_of_fold[i])), steps[i].at))
+    chosen = np.full(logits.shape[1:], np.nan, np.float32)
+    chosen[scored] = logits[best, scored]
+    return CrossValidation(chosen, curve, dict(candidates[best]))

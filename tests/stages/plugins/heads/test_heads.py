@@ -1,0 +1,102 @@
+"""What every head must do."""
+
+import hashlib
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from stages.library.heads import contract, dense
+from stages.library.heads.folds import NEVER
+from stages.library.scoring import metrics
+from stages.library.settings import load_params
+from stages.plugins.heads.xgboost import head as xgboost
+from tests.stages.plugins.heads.training import cross_validate, fit, problem
+
+QUICK = {
+    "ridge": {"penalties": (1.0, 100.0), "power": 1.0},
+    "logistic": {"penalties": (1.0, 100.0), "tolerance": 1e-8},
+    "softmax": {"epochs": 8, "batch_size": 32},
+    "dnn": {"hidden_units": (32, 16), "learning_rate": 0.01, "batch_size": 32, "epochs": 5},
+    "xgboost": {"num_trees": 12, "learning_rate": 0.3, "colsample_byround": 0.5},
+}
+HEADS = [pytest.param(name, marks=pytest.mark.slow) if name == "dnn" else name for name in QUICK]
+
+
+def quick(name):
+    """Returns the module of a head and hyperparameters that take no time."""
+    return contract.lookup(name), replace(load_params(ROOT / "params.yaml")[name], **QUICK[name])
+
+
+def saved(folder, name, seed):
+    """Returns the sha256 of the files of a head."""
+    fit(quick(name)[0], problem(), quick(name)[1], seed=seed, penalty=1.0).save(folder)
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())]
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_cross_validation_is_fitting_without_each_fold(name):
+    module, params = quick(name)
+    features, labels = problem()
+    folds = np.arange(300) % 5 - 1
+    result = cross_validate(module, (features, labels), params, folds, classes=6)
+    scores = []
+    for fold in range(4):
+        rest, held_out = folds != fold, folds == fold
+        head = fit(module, (features[rest], labels[rest]), params, classes=6, **result.best_params)
+        np.testing.assert_allclose(result.logits[held_out], head.logits(features[held_out]), atol=0.01)
+        scores.append(metrics.top1_accuracy(result.logits[held_out], labels[held_out]))
+    assert np.isnan(result.logits[folds == NEVER]).all()
+    assert {series for _, series, *_ in result.curve} == {"training", "held-out"}
+    best = np.log10(result.best_params["penalty"]) if result.best_params else max(at for at, *_ in result.curve)
+    found = next(accuracy for at, series, accuracy, _ in result.curve if (at, series) == (best, "held-out"))
+    assert found == pytest.approx(np.mean(scores), abs=1e-6)
+    assert found > 0.8
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_loaded_head_gives_the_same_bits_as_another_one_of_the_same_seed(name, tmp_path):
+    module, params = quick(name)
+    features, labels = problem()
+    features[:, 3] = 2
+    head, again, other = (
+        fit(module, (features, labels), params, classes=6, seed=seed, penalty=1.0) for seed in (3, 3, 4)
+    )
+    logits = head.logits(features)
+    assert logits.dtype == np.float32
+    assert logits.argmax(axis=1).max() < 4, "classes 4 and 5 have no example"
+    head.save(tmp_path)
+    np.testing.assert_array_equal(module.load(tmp_path, 20, 6).logits(features), logits)
+    np.testing.assert_array_equal(again.logits(features), logits)
+    assert (other.logits(features) == logits).all() == (name in ("ridge", "logistic"))
+
+
+@pytest.mark.parametrize(("name", "file"), [("softmax", dense.WEIGHTS), ("xgboost", xgboost.MODEL)])
+def test_a_full_disk_is_an_error_of_the_operating_system(name, file, tmp_path):
+    (tmp_path / file).symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        saved(tmp_path, name, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dnn", "xgboost"])
+def test_another_process_writes_the_same_bytes(name, tmp_path):
+    here = saved(tmp_path, name, 5)
+    code = (
+        "import sys; sys.path.append('tests'); from pathlib import Path;"
+        "from tests.stages.plugins.heads.test_heads import saved; print(saved(Path(sys.argv[1]), sys.argv[2], 5))"
+    )
+    there = subprocess.run([sys.executable, "-c", code, tmp_path, name], check=True, capture_output=True, text=True)
+    assert there.stdout.strip() == str(here)
+
+
+def test_heads_without_a_network_import_no_tensorflow():
+    code = (
+        "import sys; from stages.library.heads import contract as heads, trained_head; import stages.train_heads;"
+        f"[heads.lookup(name) for name in {list(QUICK)}];"
+        "assert not {'tensorflow', 'keras', 'xgboost', 'sklearn'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
