@@ -90,14 +90,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Score:
-    """A head, fitted on one random choice of images.
-
-    Attributes:
-      repeat, background: see `Params`; background is "with" or "without".
-      top1_accuracy: fraction of the test images that are right; balanced_accuracy: mean over classes.
-      best_params: what cross-validation on the training images decided, as JSON.
-      n_train, n_test: numbers of images.
-    """
+    """A head, fitted on one random choice of images: a row of repeats.csv; `best_params` is JSON."""
 
     repeat: int
     background: str

@@ -69,15 +69,8 @@ class TrainedHead:
     def save(self, folder: Path) -> None:
         """Writes into an existing folder."""
         self.head.save(folder)
-        description = {
-            "head": self.name,
-            "features": self.features,
-            "dim": self.dim,
-            "num_classes": len(self.source.classes),
-            "source": asdict(self.source),
-            "best_params": self.best_params,
-            "temperature": self.temperature,
-        }
+        description = {"head": self.name, "num_classes": len(self.source.classes), "source": asdict(self.source)}
+        description |= {key: getattr(self, key) for key in ("features", "dim", "best_params", "temperature")}
         artifacts.write_json(folder / "head.json", description)
 
 
@@ -88,18 +81,9 @@ def load(folder: Path) -> TrainedHead:
       UserError: a file is missing or damaged, or they do not belong together.
     """
     try:
-        content = describe(folder)
-        source = content["source"]
-        head = heads.lookup(content["head"]).load(folder, content["dim"], len(source.classes))
-        return TrainedHead(
-            name=content["head"],
-            head=head,
-            features=content["features"],
-            dim=content["dim"],
-            source=source,
-            best_params=content["best_params"],
-            temperature=content["temperature"],
-        )
+        content: dict[str, Any] = dict(describe(folder))
+        name, num_classes = content.pop("head"), content.pop("num_classes")
+        return TrainedHead(name, heads.lookup(name).load(folder, content["dim"], num_classes), **content)
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{folder} holds no readable head ({reason}). {REMEDY}") from error

@@ -1,13 +1,15 @@
 """The JSON files of results, as the report, the page and the programs read them."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, NotRequired, TypeVar
 
 import pydantic
 from typing_extensions import TypedDict
 
 from stages.library.common import guarded_files
 
+T = TypeVar("T")
 EVALUATE, FEWSHOT, AUDIT, TRAIN_HEADS = (
     f"Run: dvc repro -f {stage}" for stage in ("evaluate", "fewshot", "audit", "train-heads")
 )
@@ -91,41 +93,6 @@ class Audit(TypedDict):
     dataset: On
 
 
-def read_metrics(path: Path) -> dict[str, Any]:
-    """Reads a model's metrics file; raises UserError where it is not nested objects of finite numbers, or lacks one."""
-    return dict(guarded_files.read_json(path, Annotated[Metrics, pydantic.AfterValidator(_numbers)], EVALUATE))
-
-
-def read_evaluation(path: Path) -> Evaluation:
-    """Reads an evaluation.json; UserError as above."""
-    found: Evaluation = guarded_files.read_json(path, Evaluation, EVALUATE)
-    return found
-
-
-def read_fewshot(path: Path) -> FewShot:
-    """Reads a fewshot.json; UserError as above."""
-    found: FewShot = guarded_files.read_json(path, FewShot, FEWSHOT)
-    return found
-
-
-def read_fewshot_metrics(path: Path) -> FewShotMetrics:
-    """Reads the metrics file of a few-shot run; UserError as above."""
-    found: FewShotMetrics = guarded_files.read_json(path, FewShotMetrics, FEWSHOT)
-    return found
-
-
-def read_audit(path: Path) -> Audit:
-    """Reads an audit.json; UserError as above."""
-    found: Audit = guarded_files.read_json(path, Audit, AUDIT)
-    return found
-
-
-def read_cross_validation(path: Path) -> dict[str, dict[str, float]]:
-    """Reads a head's cross_validation.json: metric -> "mean", "std" and the like; UserError as above."""
-    found: dict[str, dict[str, float]] = guarded_files.read_json(path, dict[str, dict[str, float]], TRAIN_HEADS)
-    return found
-
-
 def _numbers(metrics: Metrics) -> Metrics:
     waiting: list[tuple[str, Any]] = [("", dict(metrics))]
     for path, value in waiting:
@@ -134,3 +101,25 @@ def _numbers(metrics: Metrics) -> Metrics:
         elif not isinstance(value, int | float) or isinstance(value, bool):
             raise ValueError(f"`{path}` must be a number or an object of numbers")
     return metrics
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """Reads a model's metrics file; raises UserError where it is not nested objects of finite numbers, or lacks one."""
+    return dict(guarded_files.read_json(path, Annotated[Metrics, pydantic.AfterValidator(_numbers)], EVALUATE))
+
+
+def _reader(kind: type[T], remedy: str) -> Callable[[Path], T]:
+    """Returns a function that reads such a file; UserError where it is missing, damaged or of another kind."""
+
+    def read(path: Path) -> T:
+        found: T = guarded_files.read_json(path, kind, remedy)
+        return found
+
+    return read
+
+
+read_evaluation = _reader(Evaluation, EVALUATE)
+read_fewshot = _reader(FewShot, FEWSHOT)
+read_fewshot_metrics = _reader(FewShotMetrics, FEWSHOT)
+read_audit = _reader(Audit, AUDIT)
+read_cross_validation = _reader(dict[str, dict[str, float]], TRAIN_HEADS)  # metric -> "mean", "std" and the like

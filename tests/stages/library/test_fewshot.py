@@ -124,7 +124,9 @@ class Recorder:
 
     def __init__(self, chooses):
         recorder = self
-        self.validated, self.fitted, self.tested = [], [], []
+        self.validated: list[tuple] = []
+        self.fitted: list[tuple] = []
+        self.tested: list[list[int]] = []
 
         class Trainer(contract.Trainer):
             """Has a penalty for each training set, or nothing to choose."""

@@ -22,6 +22,7 @@ MEMORY = 10  # pairs of steps and gradient changes
 SPECTRUM_ROWS = 16_384  # for `spectrum`: a preconditioner needs no more
 CURVATURE = 0.25  # a line search ends where the slope has fallen to this fraction
 MIN_WEIGHT = 1e-6
+Pairs = deque[tuple[np.ndarray, np.ndarray, float]]  # step, change of the gradient, their inner product
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,7 @@ def path(
 
     Args:
       x: float32 (n, dim), columns of mean 0.
-      labels: int64 (n,), class ids in [0, num_classes). The intercept of a class without examples only ends falling
-        by the tolerance.
+      labels: int64 (n,); the intercept of a class without examples only ends falling by the tolerance.
       num_classes: at least 2.
       penalties: each > 0; not divided by n, so 1 / penalty is scikit-learn's C.
       basis: of x or of a similar set of rows.
@@ -100,7 +100,7 @@ def minimise(
     logits = _product(x, theta)
     probabilities = softmax(logits)
     gradient = _gradient(x, labels, theta, probabilities, penalty)
-    pairs: deque[tuple[np.ndarray, np.ndarray, float]] = deque(maxlen=MEMORY)
+    pairs: Pairs = deque(maxlen=MEMORY)
     iterations = 0
     while iterations < max_iterations:
         weights = np.maximum(probabilities.mean(axis=0) - np.einsum("ij,ij->j", probabilities, probabilities) / n, 0)
@@ -135,22 +135,8 @@ def _gradient(
     return np.vstack([x.T @ residuals + penalty * theta[:-1], residuals.sum(axis=0, dtype=np.float64)])
 
 
-def _two_loops(
-    gradient: np.ndarray,
-    pairs: deque[tuple[np.ndarray, np.ndarray, float]],
-    basis: Spectrum,
-    weights: np.ndarray,
-    penalty: float,
-) -> np.ndarray:
-    """Returns the inverse Hessian as L-BFGS knows it, times the gradient.
-
-    Args:
-      gradient: (dim + 1, num_classes).
-      pairs: step, change of the gradient, and their inner product, oldest first.
-      basis: in which the Hessian is nearly diagonal.
-      weights: float64 (num_classes,), n w_k.
-      penalty: > 0.
-    """
+def _two_loops(gradient: np.ndarray, pairs: Pairs, basis: Spectrum, weights: np.ndarray, penalty: float) -> np.ndarray:
+    """Returns the inverse Hessian as L-BFGS knows it, times the gradient; pairs are oldest first, weights n w_k."""
     q = gradient.copy()
     shares = []
     for step, change, bend in reversed(pairs):

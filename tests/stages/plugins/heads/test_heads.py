@@ -4,6 +4,7 @@ import hashlib
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +13,12 @@ from conftest import ROOT
 from stages.library.heads import contract, dense
 from stages.library.heads.folds import NEVER
 from stages.library.scoring import metrics
+from stages.library.scoring.probabilities import softmax
 from stages.library.settings import load_params
 from stages.plugins.heads.xgboost import head as xgboost
 from tests.stages.plugins.heads.training import cross_validate, fit, problem
 
-QUICK = {
+QUICK: dict[str, dict[str, Any]] = {
     "ridge": {"penalties": (1.0, 100.0), "power": 1.0},
     "logistic": {"penalties": (1.0, 100.0), "tolerance": 1e-8},
     "softmax": {"epochs": 8, "batch_size": 32},
@@ -47,14 +49,15 @@ def test_cross_validation_is_fitting_without_each_fold(name):
     for fold in range(4):
         rest, held_out = folds != fold, folds == fold
         head = fit(module, (features[rest], labels[rest]), params, classes=6, **result.best_params)
-        np.testing.assert_allclose(result.logits[held_out], head.logits(features[held_out]), atol=0.01)
+        found, expected = (softmax(logits) for logits in (result.logits[held_out], head.logits(features[held_out])))
+        np.testing.assert_allclose(found, expected, atol=0.01)
         scores.append(metrics.top1_accuracy(result.logits[held_out], labels[held_out]))
     assert np.isnan(result.logits[folds == NEVER]).all()
     assert {series for _, series, *_ in result.curve} == {"training", "held-out"}
     best = np.log10(result.best_params["penalty"]) if result.best_params else max(at for at, *_ in result.curve)
-    found = next(accuracy for at, series, accuracy, _ in result.curve if (at, series) == (best, "held-out"))
-    assert found == pytest.approx(np.mean(scores), abs=1e-6)
-    assert found > 0.8
+    accuracy = next(accuracy for at, series, accuracy, _ in result.curve if (at, series) == (best, "held-out"))
+    assert accuracy == pytest.approx(np.mean(scores), abs=1e-6)
+    assert accuracy > 0.8
 
 
 @pytest.mark.parametrize("name", HEADS)

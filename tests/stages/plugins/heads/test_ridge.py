@@ -33,7 +33,8 @@ def test_the_curve_is_that_of_scikit_learn_and_the_most_accurate_penalty_is_chos
     points = {(at, series): (accuracy, loss) for at, series, accuracy, loss in result.curve}
     accuracies = {}
     for penalty in PARAMS.penalties:
-        predictions, scores = np.empty_like(labels), {"training": [], "held-out": []}
+        predictions = np.empty_like(labels)
+        scores: dict[str, list] = {"training": [], "held-out": []}
         for fold in range(5):
             rows = {"training": folds != fold, "held-out": folds == fold}
             model = Ridge(alpha=penalty).fit(wide[rows["training"]], targets[rows["training"]])
