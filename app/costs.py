@@ -38,7 +38,6 @@ class Cost:
     """What a model costs.
 
     Attributes:
-      model: its name.
       top1_accuracy: on test images.
       single_ms: milliseconds for one image alone, from JPEG or PNG to probabilities, median.
       batch_ms: milliseconds an image in batches of 16, median.
@@ -71,7 +70,7 @@ def main() -> None:
     out = arguments.out or project.root / "artifacts" / "costs"
     costs = measure(project, arguments.images)
     with artifacts.new_folder(out) as folder:
-        artifacts.write_bytes(folder / "costs.csv", as_csv(costs).encode())
+        tables.write_csv(folder / "costs.csv", [field.name for field in fields(Cost)], map(astuple, costs))
         artifacts.write_bytes(folder / "costs.png", draw(costs))
     console.say(f"{'model':31s} {'top-1':>6s} {'one alone':>10s} {'in batches':>10s} {'features':>9s} {'size':>9s}")
     for cost in costs:
@@ -83,11 +82,7 @@ def main() -> None:
 
 
 def measure(project: Project, count: int) -> list[Cost]:
-    """Returns the costs of all evaluated models, best first.
-
-    Raises:
-      UserError: there are no models.
-    """
+    """Returns the costs of all evaluated models, best first; UserError where there are none."""
     results = project.results()
     if not results:
         raise UserError(f"{project.root} has no trained model yet. Run: dvc repro")
@@ -132,23 +127,13 @@ def median_ms(run: Callable[[Sequence[bytes]], object], encoded: Sequence[bytes]
     return 1000 * float(np.median(seconds[1:])) / size
 
 
-def as_csv(costs: Sequence[Cost]) -> str:
-    """Returns the table as CSV."""
-    return tables.as_csv([field.name for field in fields(Cost)], map(astuple, costs))
-
-
 def draw(costs: Sequence[Cost]) -> bytes:
     """Draws accuracy against milliseconds an image, a point a model, its area by size; returns a PNG."""
-    points = [
-        Point(
-            name=cost.model,
-            accuracy=cost.top1_accuracy,
-            cost=cost.batch_ms,
-            costs=f"{cost.batch_ms:.1f} ms, {cost.size_bytes / 1e6:.0f} MB",
-            area=30 + 2 * cost.size_bytes / 1e6,
-        )
-        for cost in costs
-    ]
+    points = []
+    for cost in costs:
+        megabytes = cost.size_bytes / 1e6
+        words = f"{cost.batch_ms:.1f} ms, {megabytes:.0f} MB"
+        points.append(Point(cost.model, cost.top1_accuracy, cost.batch_ms, words, area=30 + 2 * megabytes))
     where = f"measured on {tensorflow_runtime.cores()} cores, {datetime.now().astimezone():%Y-%m-%d}"
     title = "Accuracy against time; line: no other model is both faster and better; area: size"
     return pareto.draw(points, f"milliseconds an image, in batches of {BATCH}; {where}", title)

@@ -3,7 +3,6 @@
 import io
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
@@ -11,15 +10,9 @@ from PIL import Image
 
 from app.heat_map import GradCam
 from app.models import Model
-from app.neighbours import Neighbour, Neighbours
-from stages.library.extraction import runtime as runtimes
+from app.neighbours import Neighbours
 from stages.library.figures import thumbnails
 from stages.library.records import preprocessing
-from stages.library.records.preprocessing import Preprocessing
-
-if TYPE_CHECKING:
-    import keras
-    import tensorflow as tf
 
 TOP, NEIGHBOURS = 5, 6
 SHOWN_PX, THUMBNAIL_PX = 480, 112  # longer side, as sent to the browser
@@ -33,11 +26,7 @@ class TooSlowError(Exception):
 
 @dataclass(frozen=True)
 class Deadline:
-    """The moment by which an answer must be there; steps can't be interrupted, so it is looked at between them.
-
-    Attributes:
-      monotonic_seconds: of `time.monotonic()`.
-    """
+    """The moment by which an answer must be there; steps can't be interrupted, so it is looked at between them."""
 
     monotonic_seconds: float
 
@@ -56,58 +45,33 @@ class Deadline:
 
 
 @dataclass(frozen=True)
-class Relatives:
-    """Finds similar training images.
-
-    Attributes:
-      backbone: name of the network whose pooled features are compared.
-      model: that network, pixels to "bottleneck" and "logits".
-      preparation: how an image becomes its input.
-      neighbours: the training images.
-    """
-
-    backbone: str
-    model: "keras.Model"
-    preparation: Preprocessing
-    neighbours: Neighbours
-
-    def find(self, pixels: "tf.Tensor", count: int) -> list[Neighbour]:
-        """Returns the `count` training images most like pixels (side, side, 3), prepared as `preparation` says."""
-        bottleneck, _ = runtimes.tap(self.model, pixels[None], self.neighbours.features.source.flip)
-        return self.neighbours.nearest(bottleneck.numpy()[0], count)
-
-
-@dataclass(frozen=True)
 class Explained:
     """A model and what explains its answers.
 
     Attributes:
       model: loaded.
-      grad_cam: makes its heat maps; None where it has none.
-      no_heat_map: the reason, or "".
-      relatives: finds similar training images; None where no features of training images are cached.
+      grad_cam: makes its heat maps; None where it has none, and then `no_heat_map` is the reason.
+      neighbours: the training images by its backbone's features; None where none are cached.
     """
 
     model: Model
     grad_cam: GradCam | None
     no_heat_map: str
-    relatives: Relatives | None
+    neighbours: Neighbours | None
 
 
 @dataclass(frozen=True)
 class Answer:
-    """All that is shown of one image.
+    """All that is shown of one image; images are PNG.
 
     Attributes:
       model: its name.
       likeliest: (class id, name, probability), the likeliest first.
       label, shown: id and name of the class that the heat map is for.
       explainable: whether the model has heat maps.
-      image: PNG, at most `SHOWN_PX` on the longer side.
-      width_px, height_px: of the image as it came.
-      heat_map: PNG of the same size as `image`; None where there is none.
-      no_heat_map: the reason, or "".
-      neighbours: (PNG, class, similarity) of training images, the most similar first.
+      image: at most `SHOWN_PX` on the longer side; it came as `width_px` by `height_px`.
+      heat_map: as large as `image`; None where there is none, and then `no_heat_map` is the reason.
+      neighbours: (image, class, similarity) of training images, the most similar first.
       compared_by: name of the backbone whose features say what is similar, or "".
       seconds: that it took.
     """
@@ -134,10 +98,7 @@ def explain(explained: Explained, image: np.ndarray, label: int | None, deadline
       explained: the model.
       image: uint8 RGB (height, width, 3), decoded from what `normalisation.normalise` gives.
       label: class id that the heat map is for; None or one that the model lacks: the likeliest.
-      deadline: after which there is no answer.
-
-    Raises:
-      TooSlowError: the deadline passed.
+      deadline: after which there is no answer, but TooSlowError.
     """
     start = time.monotonic()
     model = explained.model
@@ -156,11 +117,11 @@ def explain(explained: Explained, image: np.ndarray, label: int | None, deadline
         else:
             reason = "nothing in the image speaks for this class"
     deadline.check()
-    found: list[Neighbour] = []
-    if relatives := explained.relatives:
-        if relatives.preparation != model.preprocessing:
-            pixels = preprocessing.fit(image, relatives.preparation)
-        found = relatives.find(pixels, NEIGHBOURS)
+    found, compared_by = [], ""
+    if neighbours := explained.neighbours:
+        if neighbours.preprocessing != model.preprocessing:
+            pixels = preprocessing.fit(image, neighbours.preprocessing)
+        found, compared_by = neighbours.find(pixels, NEIGHBOURS), neighbours.features.source.backbone
     return Answer(
         model=model.name,
         likeliest=[(index, model.classes[index], float(probabilities[index])) for index in order],
@@ -173,7 +134,7 @@ def explain(explained: Explained, image: np.ndarray, label: int | None, deadline
         heat_map=heat,
         no_heat_map=reason,
         neighbours=[(thumbnail(near.encoded), near.name, near.similarity) for near in found],
-        compared_by=explained.relatives.backbone if explained.relatives else "",
+        compared_by=compared_by,
         seconds=time.monotonic() - start,
     )
 

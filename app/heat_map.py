@@ -74,19 +74,15 @@ class GradCam:
             for view_maps, gradient, direction in zip(maps, gradients, (1, -1), strict=False)
         )
         evidence = np.maximum(total, 0)
-        largest = evidence.max()
-        return np.asarray(evidence / largest if largest > 0 else evidence, np.float32)
+        return np.asarray(evidence / (evidence.max() or 1), np.float32)
 
 
 def explainer(model: Model, flip: bool) -> GradCam:
-    """Returns what makes a model's heat maps.
+    """Returns what makes a model's heat maps, or raises NoHeatMapError.
 
     Args:
       model: loaded.
       flip: whether its backbone's features are means over each image and its mirror image.
-
-    Raises:
-      NoHeatMapError: it has none.
     """
     import keras
 
@@ -108,11 +104,7 @@ def explainer(model: Model, flip: bool) -> GradCam:
 
 
 def last_maps(network: "keras.Model") -> Any:
-    """Returns the output (n, H, W, K) of the last layer before a network's final pooling.
-
-    Raises:
-      NoHeatMapError: there are none, or they have one cell only.
-    """
+    """Returns the output (n, H, W, K) of the last layer before a network's final pooling, or raises NoHeatMapError."""
     from keras import layers
 
     for layer in reversed(network.operations):  # additions in residual blocks are no layers
@@ -129,25 +121,16 @@ def last_maps(network: "keras.Model") -> Any:
 
 
 def central_differences(function: Callable[[np.ndarray], np.ndarray], point: np.ndarray) -> np.ndarray:
-    """Returns the gradient, float32 (dim,), of a function at a point.
-
-    Args:
-      function: float32 (n, dim) to (n,), each row on its own.
-      point: (dim,).
-    """
+    """Returns the gradient, float32 (dim,), at a point (dim,) of a function of rows, float32 (n, dim) to (n,)."""
     point = point.astype(np.float32)
     scale = float(np.sqrt(np.mean(np.square(point)))) or 1.0
     steps = (RELATIVE_STEP * np.abs(point) + SMALLEST_STEP * scale).astype(np.float32)
-    gradient = np.empty(len(point), np.float32)
-    for start in range(0, len(point), ROWS_PER_CALL // 2):
-        columns = np.arange(start, min(start + ROWS_PER_CALL // 2, len(point)))
-        rows = np.tile(point, (2 * len(columns), 1))
-        above, below = rows[: len(columns)], rows[len(columns) :]
-        above[np.arange(len(columns)), columns] += steps[columns]
-        below[np.arange(len(columns)), columns] -= steps[columns]
-        values = function(rows)
-        gradient[columns] = (values[: len(columns)] - values[len(columns) :]) / (2 * steps[columns])
-    return gradient
+    slopes = []
+    for columns in np.array_split(np.arange(len(point)), -(-2 * len(point) // ROWS_PER_CALL)):
+        moved = np.eye(len(columns), len(point), columns[0], dtype=np.float32) * steps
+        above, below = np.split(function(np.concatenate([point + moved, point - moved])), 2)
+        slopes.append((above - below) / (2 * steps[columns]))
+    return np.concatenate(slopes).astype(np.float32)
 
 
 def _weighted(maps: Any, gradient: Any) -> np.ndarray:

@@ -2,17 +2,17 @@
 
 import threading
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 
 from app import compiled, heat_map
-from app.explanation import Deadline, Explained, Relatives, TooSlowError
+from app.explanation import Deadline, Explained, TooSlowError
 from app.heat_map import GradCam, NoHeatMapError
-from app.models import Model, Project
+from app.models import Project
 from app.neighbours import Neighbours
 from stages.library.common import downloads
 from stages.library.networks import contract as backbones
 from stages.library.networks import weights
-from stages.library.records.preprocessing import Preprocessing
 
 
 class ModelCache:
@@ -28,7 +28,7 @@ class ModelCache:
         self._capacity = capacity
         self._lock = threading.Lock()
         self._models: OrderedDict[str, Explained] = OrderedDict()
-        self._relatives: dict[str, Relatives | None] = {}
+        self._neighbours: dict[str, Neighbours | None] = {}
 
     def get(self, name: str, deadline: Deadline) -> Explained:
         """Returns a model; waits for one that is being loaded.
@@ -59,30 +59,22 @@ class ModelCache:
             grad_cam = heat_map.explainer(model, flip)
         except NoHeatMapError as error:
             reason = str(error)
-        return Explained(compiled.model(model, flip), grad_cam, reason, self._find_relatives(name, model))
+        return Explained(compiled.model(model, flip), grad_cam, reason, self._compares(name))
 
-    def _find_relatives(self, name: str, model: Model) -> Relatives | None:
+    def _compares(self, name: str) -> Neighbours | None:
         """Returns what compares by the model's own backbone, or by the first one for a network without any."""
         first, _, last = name.partition("/")
         backbone = {"imagenet": last, "scratch": self._project.settings["backbones"][0]}.get(first, first)
         features = self._project.root / "artifacts" / "bottlenecks" / backbone
         if not features.is_dir() or not weights_are_here(self._project, backbone):
             return None
-        if backbone not in self._relatives:
-            self._relatives[backbone] = _relatives(self._project, backbone, features)
-        return self._relatives[backbone]
-
-
-def _relatives(project: Project, backbone: str, features: Path) -> Relatives | None:
-    neighbours = Neighbours.open(features, project.root / "data" / "tfrecord")
-    source = neighbours.features.source
-    network, _, weights_sha256 = weights.build_with_weights(
-        backbone, source.input_size_px, project.settings["extract"].weights
-    )
-    if weights_sha256 != source.weights_sha256:
-        return None
-    preparation = Preprocessing(source.input_size_px, source.central_crop, source.resize)
-    return Relatives(backbone, compiled.network(network), preparation, neighbours)
+        if backbone not in self._neighbours:
+            found = Neighbours.open(features, self._project.root / "data" / "tfrecord")
+            source, chosen = found.features.source, self._project.settings["extract"].weights
+            network, _, sha256 = weights.build_with_weights(backbone, source.input_size_px, chosen)
+            same = sha256 == source.weights_sha256
+            self._neighbours[backbone] = replace(found, network=compiled.network(network)) if same else None
+        return self._neighbours[backbone]
 
 
 def weights_are_here(project: Project, backbone: str) -> bool:

@@ -2,17 +2,24 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
 from stages.library.common.console import UserError
+from stages.library.extraction import runtime as runtimes
 from stages.library.features import cache
 from stages.library.features.cache import Features
 from stages.library.records import index as record_index
 from stages.library.records import tfrecord
 from stages.library.records.index import RecordIndex
+from stages.library.records.preprocessing import Preprocessing
 from stages.library.records.tfrecord import Record
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
 
 SPLIT = "train"
 ROWS_PER_BLOCK = 4096  # widened to float32 at once
@@ -41,22 +48,19 @@ class Neighbours:
       features: of the images, float16 as cached.
       lengths: float32 (n,), the Euclidean length of each row, 1 for a row of zeros.
       index: where the images are.
+      network: that made the features, pixels to "bottleneck" and "logits"; `nearest` needs none.
     """
 
     features: Features
     lengths: np.ndarray
     index: RecordIndex
+    network: "keras.Model | None" = None
 
     @classmethod
     def open(cls, features: Path, shards: Path) -> "Neighbours":
-        """Reads the training split; about 150 bytes of memory an image, beside features of up to 64 MiB.
+        """Reads the training split from the folders of a backbone's features and of the shards.
 
-        Args:
-          features: folder of the parquet files of a backbone.
-          shards: folder of the TFRecord shards.
-
-        Raises:
-          UserError: a file is missing or damaged.
+        About 150 bytes of memory an image, beside features of up to 64 MiB. Raises UserError for damaged files.
         """
         found = cache.load(features, [SPLIT], "bottleneck")
         lengths = np.empty(len(found.keys), np.float32)
@@ -64,6 +68,18 @@ class Neighbours:
             lengths[rows] = np.linalg.norm(found.values[rows].astype(np.float32), axis=1)
         lengths[lengths == 0] = 1
         return cls(found, lengths, record_index.build(tfrecord.find_shards(shards, SPLIT)))
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How an image becomes the network's input."""
+        source = self.features.source
+        return Preprocessing(source.input_size_px, source.central_crop, source.resize)
+
+    def find(self, pixels: "tf.Tensor", count: int) -> list[Neighbour]:
+        """Returns the training images most like pixels (side, side, 3), prepared as `preprocessing` says."""
+        assert self.network
+        bottleneck, _ = runtimes.tap(self.network, pixels[None], self.features.source.flip)
+        return self.nearest(bottleneck.numpy()[0], count)
 
     def nearest(self, bottleneck: np.ndarray, count: int) -> list[Neighbour]:
         """Returns the training images most like one with the pooled features (dim,), the most similar first."""
@@ -90,8 +106,7 @@ class Neighbours:
         result = np.empty(len(self.lengths), np.float32)
         for rows in _blocks(len(result)):
             result[rows] = self.features.values[rows].astype(np.float32) @ query
-        clipped: np.ndarray = np.clip(result / self.lengths, -1, 1)
-        return clipped
+        return np.asarray(np.clip(result / self.lengths, -1, 1))
 
 
 def _blocks(n: int) -> list[slice]:

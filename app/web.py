@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     import uvicorn
     from starlette.types import ASGIApp
 
-    from app.model_cache import ModelCache
-    from app.web_page import Pages
     from app.web_server import Server
 
 LOCAL = ["localhost", "127.0.0.1", "[::1]"]
@@ -36,6 +34,15 @@ CONNECTIONS_PER_REQUEST, SPARE_CONNECTIONS = 4, 500
 FIRST_ANSWER_SECONDS = 600.0
 END_SECONDS = 2.5  # of the 3 that are promised
 HEAD_SECONDS, READING_SECONDS = 10.0, 30.0  # for a request's head to come, and for its answer to be read
+NUMBERS: list[tuple[str, float, float, float, str, str]] = [  # option, default, least, most, unit, help
+    ("port", 7860, 0, 65_535, "N", "0: any free one"),
+    ("upload-mb", 20.0, 0.001, 1000, "MB", "largest file"),
+    ("megapixels", 50.0, 0.001, normalisation.MAX_PIXELS / 1e6, "N", "largest image"),
+    ("request-seconds", 60.0, 0.001, 86_400, "S", "for an answer"),
+    ("concurrency", 2, 1, 256, "N", "images at once"),
+    ("queue", 16, 0, 10_000, "N", "more that wait"),
+    ("models", 3, 1, 1000, "N", "in memory at most"),
+]
 
 
 def main() -> None:
@@ -67,28 +74,16 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--host", default="127.0.0.1", metavar="IP", help="address to listen on (default: this machine)"
     )
-    parser.add_argument("--port", type=int, default=7860, metavar="N", help="default: 7860; 0: any free one")
     parser.add_argument("--open", action=argparse.BooleanOptionalAction, help="start a browser (in a terminal: yes)")
-    parser.add_argument("--upload-mb", type=float, default=20, metavar="MB", help="largest file (default: 20)")
-    parser.add_argument("--megapixels", type=float, default=50, metavar="N", help="largest image (default: 50)")
-    parser.add_argument("--request-seconds", type=float, default=60, metavar="S", help="for an answer (default: 60)")
-    parser.add_argument("--concurrency", type=int, default=2, metavar="N", help="images at once (default: 2)")
-    parser.add_argument("--queue", type=int, default=16, metavar="N", help="more that wait (default: 16)")
-    parser.add_argument("--models", type=int, default=3, metavar="N", help="in memory at most (default: 3)")
     parser.add_argument("--project", type=Path, default=Path(), metavar="FOLDER", help="checkout (default: here)")
+    for name, default, _, _, unit, text in NUMBERS:
+        help_text = f"{text} (default: {default:g})"
+        parser.add_argument(f"--{name}", type=type(default), default=default, metavar=unit, help=help_text)
     arguments = parser.parse_args()
-    for name, least, most in (
-        ("port", 0, 65_535),
-        ("upload_mb", 0.001, 1000),
-        ("megapixels", 0.001, normalisation.MAX_PIXELS / 1e6),
-        ("request_seconds", 0.001, 86_400),
-        ("concurrency", 1, 256),
-        ("queue", 0, 10_000),
-        ("models", 1, 1000),
-    ):
-        if not least <= getattr(arguments, name) <= most:
-            option = name.replace("_", "-")
-            parser.error(f"--{option} must be {least:g} to {most:g}. Received: {getattr(arguments, name):g}")
+    for name, _, least, most, _, _ in NUMBERS:
+        value = getattr(arguments, name.replace("-", "_"))
+        if not least <= value <= most:
+            parser.error(f"--{name} must be {least:g} to {most:g}. Received: {value:g}")
     return arguments
 
 
@@ -113,6 +108,7 @@ def prepare(arguments: argparse.Namespace) -> "Server":
       UserError: there is no model at all, or what the web page needs is not installed.
     """
     try:
+        from app import explanation
         from app.web_page import Pages
         from app.web_server import Limits, Server
     except ModuleNotFoundError as error:
@@ -129,20 +125,13 @@ def prepare(arguments: argparse.Namespace) -> "Server":
         raise UserError("there is neither a trained model nor a backbone's weights on this machine. Run: dvc repro")
     if not pages.trained:
         console.say("note: no trained model yet (dvc repro makes them); ImageNet's classes only", err=True)
-    warm_up(models, pages)
-    limits = Limits(upload_bytes, max_pixels, arguments.request_seconds, arguments.concurrency, arguments.queue)
-    hosts = ["*"] if arguments.host in ("0.0.0.0", "::") else [*LOCAL, arguments.host]  # noqa: S104
-    return Server(pages, models, limits, hosts)
-
-
-def warm_up(models: "ModelCache", pages: "Pages") -> None:
-    """Loads the default model and lets it answer once."""
-    from app import explanation
-
     deadline = explanation.Deadline.after(FIRST_ANSWER_SECONDS)
     loaded = models.get(pages.models[0], deadline)
     if pages.examples:
         explanation.explain(loaded, thumbnails.decode(pages.examples[0].encoded), None, deadline)
+    limits = Limits(upload_bytes, max_pixels, arguments.request_seconds, arguments.concurrency, arguments.queue)
+    hosts = ["*"] if arguments.host in ("0.0.0.0", "::") else [*LOCAL, arguments.host]  # noqa: S104
+    return Server(pages, models, limits, hosts)
 
 
 def open_files() -> int:

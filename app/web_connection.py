@@ -18,18 +18,12 @@ class LimitedConnection(H11Protocol):
 
     A connection beyond a limit of time is cut. Those that came first stay: of too many, the one that has been idle
     longest makes room for a new one. Where none is idle the new one is rejected with status 503.
-
-    Attributes:
-      head_seconds: from a connection's start, or the answer before, to the end of a request's head.
-      answer_seconds: from there until the answer has been read.
-      served: connections at once.
-      held: connections at once, those that are being rejected among them; more are cut.
     """
 
-    head_seconds: ClassVar[float]
-    answer_seconds: ClassVar[float]
-    served: ClassVar[int]
-    held: ClassVar[int]
+    head_seconds: ClassVar[float]  # from a connection's start, or the answer before, to the end of a request's head
+    answer_seconds: ClassVar[float]  # from there until the answer has been read
+    served: ClassVar[int]  # connections at once
+    held: ClassVar[int]  # those that are being rejected among them; more are cut
     connections: "set[LimitedConnection]"  # type: ignore[assignment]
 
     def __init__(self, *arguments: Any, **options: Any):

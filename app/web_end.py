@@ -16,10 +16,6 @@ class EndingServer(uvicorn.Server):
     Requests may end before that. What is still in the way then can't be ended from within: Python waits for threads
     that compute, and uvicorn shows a traceback for each request that it cuts off. Nothing is left behind, for an upload
     on disk has no name.
-
-    Args:
-      config: of the server.
-      seconds: from the signal to the end.
     """
 
     def __init__(self, config: uvicorn.Config, seconds: float):

@@ -25,34 +25,21 @@ EXAMPLES = 12
 
 @dataclass(frozen=True)
 class Example:
-    """A test image to try.
-
-    Attributes:
-      encoded: JPEG or PNG bytes.
-      thumbnail: PNG.
-      name: of its class.
-    """
+    """A test image to try: JPEG or PNG bytes, PNG bytes, and the name of its class."""
 
     encoded: bytes
     thumbnail: bytes
     name: str
 
 
-@dataclass(frozen=True)
-class Choice:
-    """A model to choose.
-
-    Attributes:
-      name: as `Project.choose` returns it.
-      text: what a person reads.
-    """
-
-    name: str
-    text: str
-
-
 class Pages:
     """Renders all pages of a project.
+
+    Attributes:
+      examples: test images to try.
+      trained, pretrained: models to choose, by name as `Project.choose` returns it, with what a person reads.
+      models: their names, the default first.
+      assets: what the pages load, with its type.
 
     Args:
       project: read when the server starts.
@@ -62,16 +49,14 @@ class Pages:
     def __init__(self, project: Project, max_upload_bytes: int, max_pixels: int):
         self.examples = read_examples(project.root / "data" / "tfrecord", EXAMPLES)
         self._results = project.results()
-        self.trained = [
-            Choice(result.name, described(result))
+        self.trained = {
+            result.name: described(result)
             for result in self._results
             if result.model == FINETUNED or not result.backbone or weights_are_here(project, result.backbone)
-        ]
-        self.pretrained = [
-            Choice(f"imagenet/{name}", name)
-            for name in project.settings["backbones"]
-            if weights_are_here(project, name)
-        ]
+        }
+        backbones = project.settings["backbones"]
+        self.pretrained = {f"imagenet/{name}": name for name in backbones if weights_are_here(project, name)}
+        self.models = [*self.trained, *self.pretrained]
         dataset = project.root / "data" / "tfrecord" / "dataset.json"
         about = dataset_file.read(dataset) if dataset.is_file() else None
         self._environment = jinja2.Environment(
@@ -91,22 +76,12 @@ class Pages:
         }
         self._leaderboard = ""
 
-    @property
-    def models(self) -> list[str]:
-        """Names of all models that can be chosen, the default first."""
-        return [choice.name for choice in [*self.trained, *self.pretrained]]
-
     def classify(
         self, model: str, answer: Answer | None = None, error: str = "", example: int | None = None, source: str = ""
     ) -> str:
-        """Returns the first page, with an answer or a message where there is one.
+        """Returns the first page with what is chosen: the model's name, the index of an example image, a file's name.
 
-        Args:
-          model: name of the chosen one.
-          answer: to show.
-          error: to show in its place.
-          example: index of the chosen example image.
-          source: what the person gave, such as the name of the file.
+        Below that stands an answer or an error, where there is one.
         """
         return self._environment.get_template("classify.html").render(
             page="classify",

@@ -48,40 +48,23 @@ SPARE = 2  # images decoded at once beyond those classified
 
 @dataclass(frozen=True)
 class Limits:
-    """What a server takes on.
+    """What a server takes on."""
 
-    Attributes:
-      upload_bytes: of an image's file.
-      pixels: of an image.
-      request_seconds: from the head of a request to its answer.
-      concurrency: images worked on at once.
-      queue: further requests that wait; all others are rejected at once.
-    """
-
-    upload_bytes: int
-    pixels: int
-    request_seconds: float
-    concurrency: int
-    queue: int
+    upload_bytes: int  # of an image's file
+    pixels: int  # of an image
+    request_seconds: float  # from the head of a request to its answer
+    concurrency: int  # images worked on at once
+    queue: int  # further requests that wait; all others are rejected at once
 
 
 class Server:
-    """The web application over some pages and models.
+    """The web application over some pages and models, as `app`; it rejects what is beyond its limits.
 
-    Attributes:
-      app: the ASGI application.
-
-    Args:
-      pages: rendered for it.
-      models: loaded when they are asked for.
-      limits: beyond which it rejects.
-      hosts: names by which it may be called, lest a page elsewhere points its own name here; ["*"]: any.
+    `hosts` are names by which it may be called, lest a page elsewhere points its own name here; ["*"]: any.
     """
 
     def __init__(self, pages: Pages, models: ModelCache, limits: Limits, hosts: list[str]):
-        self._pages = pages
-        self._models = models
-        self._limits = limits
+        self._pages, self._models, self._limits = pages, models, limits
         # Who sends what takes long to decode keeps two others from being decoded, and nobody from being classified.
         self._pool = ThreadPoolExecutor(limits.concurrency + SPARE, "classify")
         self._decoding = Workers(limits.concurrency + SPARE)
@@ -137,13 +120,11 @@ class Server:
                 return await asyncio.wrap_future(work)
         except TooLargeError:
             await body.discard(min(DISCARD_SECONDS, deadline.left_seconds()))
-            return self._reject(
-                request, 413, f"This file is too large. At most {self._limits.upload_bytes / 1e6:g} MB, please."
-            )
+            most = f"{self._limits.upload_bytes / 1e6:g} MB"
+            return self._reject(request, 413, f"This file is too large. At most {most}, please.")
         except (TimeoutError, TooSlowError):
-            return self._reject(
-                request, 503, f"Given up: this took more than {self._limits.request_seconds:g} seconds.", "30"
-            )
+            most = f"{self._limits.request_seconds:g} seconds"
+            return self._reject(request, 503, f"Given up: this took more than {most}.", "30")
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
         finally:
@@ -234,11 +215,7 @@ def _report(error: UserError) -> None:
 
 
 class Headers:
-    """Adds `HEADERS` to every answer.
-
-    Args:
-      app: that answers.
-    """
+    """Adds `HEADERS` to every answer."""
 
     def __init__(self, app: ASGIApp):
         self._app = app

@@ -24,14 +24,14 @@ class TooLargeError(Exception):
 
 @dataclass(frozen=True)
 class Upload:
-    """A form that was sent.
+    """A form that was sent; nothing in it is checked.
 
     Attributes:
-      model: name of a model, not yet checked.
-      label: class id to show a heat map for, or None.
-      example: index of an example image, or None.
+      model: name of a model.
+      label: class id to show a heat map for.
+      example: index of an example image.
       name: of the file, or "".
-      file: its content, on disk where it is larger than a megabyte; None where no file was sent.
+      file: its content, on disk where it is larger than a megabyte.
     """
 
     model: str
@@ -116,9 +116,9 @@ class Body:
 def _last_delimiter(kind: str) -> bytes:
     """Returns what must end the body of a form with files, b"" for other kinds."""
     name, options = parse_options_header(kind)
-    return (
-        b"\r\n--" + options[b"boundary"] + b"--" if name == b"multipart/form-data" and b"boundary" in options else b""
-    )
+    if name != b"multipart/form-data" or b"boundary" not in options:
+        return b""
+    return b"\r\n--" + options[b"boundary"] + b"--"
 
 
 def _number(text: Any) -> int | None:

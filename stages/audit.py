@@ -36,21 +36,13 @@ LIKELIEST = 3
 
 @dataclass(frozen=True)
 class Looked:
-    """The images that are looked at, a row each.
+    """The images that are looked at, a row each."""
 
-    Attributes:
-      table: key, filename, split, label (class name), row (number of the record over all shards).
-      classes: class names.
-      labels: int64 (n,).
-      probabilities: float32 (n, classes), by models that did not see the image.
-      features: float16 (n, dim), pooled.
-    """
-
-    table: pd.DataFrame
+    table: pd.DataFrame  # key, filename, split, label (class name), row (number of the record over all shards)
     classes: tuple[str, ...]
-    labels: np.ndarray
-    probabilities: np.ndarray
-    features: np.ndarray
+    labels: np.ndarray  # int64 (n,)
+    probabilities: np.ndarray  # float32 (n, classes), by models that did not see the image
+    features: np.ndarray  # float16 (n, dim), pooled
 
 
 def main() -> None:
@@ -91,11 +83,7 @@ def main() -> None:
 
 
 def load(arguments: argparse.Namespace, settings: auditing.Params) -> tuple[Looked, int]:
-    """Returns the images to look at and the number of all.
-
-    Raises:
-      UserError: what the stages before wrote does not belong together.
-    """
+    """Returns the images to look at and the number of all; UserError where the inputs don't belong together."""
     parts = [cache.load(arguments.bottlenecks, [split], "bottleneck") for split in tfrecord.SPLITS]
     keys, probabilities = zip(
         read(arguments.out_of_fold, "logits"), read(arguments.predictions, "probabilities"), strict=True
@@ -170,18 +158,18 @@ def write_images(
         line = table.iloc[row]
         return galleries.Tile(pixels[int(line["row"])], (line["label"], line["split"], line["filename"]))
 
+    def title(kind: str, order: str, found: np.ndarray) -> str:
+        return f"{kind}, {order}" if len(found) else f"{kind}: none found"
+
     order = "most doubtful first: the given label, and the classes that the model finds likely"
-    title = heading("Likely label errors", order, len(issues))
-    mosaics.write_predictions(folder / "label_issues.png", title, [card(row) for row in issues])
-    title = heading("Near-duplicates", "nearest first: label, split, file", len(pairs))
-    galleries.write(folder / "near_duplicates.png", title, [[tile(row) for row in pair] for pair in pairs])
-    title = heading("Outliers", "least typical first: label, split, file", len(outliers))
-    galleries.write(folder / "outliers.png", title, [[tile(row)] for row in outliers])
-
-
-def heading(kind: str, order: str, found: int) -> str:
-    """Returns the title of an image that shows so many; an empty image says why it is."""
-    return f"{kind}, {order}" if found else f"{kind}: none found"
+    cards = [card(row) for row in issues]
+    mosaics.write_predictions(folder / "label_issues.png", title("Likely label errors", order, issues), cards)
+    for name, kind, order, rows in (
+        ("near_duplicates", "Near-duplicates", "nearest first: label, split, file", pairs),
+        ("outliers", "Outliers", "least typical first: label, split, file", outliers[:, None]),
+    ):
+        groups = [[tile(row) for row in group] for group in rows]
+        galleries.write(folder / f"{name}.png", title(kind, order, rows), groups)
 
 
 def thumbnails(shards: Path, rows: Container[int]) -> dict[int, np.ndarray]:

@@ -26,20 +26,16 @@ def main() -> None:
     arguments = parser.parse_args()
     stopwatch = console.Stopwatch()
     settings = load_params(arguments.params)
-    names = leaderboard.listed(settings["heads"], settings["backbones"])
     dataset = arguments.records / "dataset.json"
-    results, left_out = leaderboard.collect(
-        arguments.metrics, arguments.evaluations, artifacts.sha256_file(dataset), names
-    )
-    few = settings["fewshot"]
-    about_dataset = arguments.evaluations, artifacts.sha256_file(dataset)
-    fewshots, fewshots_left_out = fewshot_results.collect(
-        arguments.metrics, *about_dataset, product(settings["backbones"], few.heads, few.shots)
-    )
-    audits, audits_left_out = leaderboard.collect_audits(*about_dataset, settings["backbones"])
+    on = arguments.evaluations, artifacts.sha256_file(dataset)
+    backbones, heads, few = settings["backbones"], settings["heads"], settings["fewshot"]
+    results, left_out = leaderboard.collect(arguments.metrics, *on, leaderboard.listed(heads, backbones))
+    runs = product(backbones, few.heads, few.shots)
+    fewshots, fewshots_left_out = fewshot_results.collect(arguments.metrics, *on, runs)
+    audits, audits_left_out = leaderboard.collect_audits(*on, backbones)
     left_out += fewshots_left_out + audits_left_out
     about = dataset_file.read(dataset)
-    features = {head: settings[head].features for head in settings["heads"]}
+    features = {head: settings[head].features for head in heads}
     ours = [*leaderboard.measured(results, features), *fewshot_results.measured(fewshots)]
     comparison = published.compare(published.load(about["name"]), ours)
     tables = {"leaderboard": leaderboard.as_markdown(leaderboard.HEADINGS, map(leaderboard.cells, results))}

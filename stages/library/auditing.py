@@ -39,9 +39,7 @@ def sample(keys: np.ndarray, params: Params) -> np.ndarray:
 def label_issues(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Returns the rows whose label is likely wrong, int64, the least probable label first.
 
-    Args:
-      labels: int64 (n,).
-      probabilities: float32 (n, classes), by models that were not trained on the row.
+    Labels are int64 (n,), probabilities float32 (n, classes), by models that were not trained on the row.
     """
     from cleanlab.filter import find_label_issues
 
@@ -55,13 +53,7 @@ def label_issues(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
 
 def nearest(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Finds the nearest other rows by angle.
-
-    Time grows with the square of n: 50,000 rows of 1,280 take some minutes on 2 cores.
-
-    Args:
-      features: (n, dim), n >= 2.
-      count: of neighbours; n - 1 where there are fewer.
+    """Finds the `count` nearest other rows of features (n, dim) by angle, or all n - 1 where there are fewer.
 
     Returns:
       distances: float64 (n, k), of the rows brought to unit length, in [0, 2], rising: sqrt(2 - 2 cos).
@@ -78,12 +70,7 @@ def nearest(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def near_duplicates(distances: np.ndarray, neighbours: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
-    """Finds the pairs of rows that are nearer than `fraction` of the median distance to the nearest one.
-
-    Args:
-      distances: as `nearest` returns them.
-      neighbours: as `nearest` returns them.
-      fraction: in [0, 1]; pairs at distance 0 always count.
+    """Finds the pairs nearer than `fraction` of the median distance to the nearest row, and all at distance 0.
 
     Returns:
       int64 (pairs, 2), the lower row first, the nearest pairs first; and their distances, float64 (pairs,).

@@ -1,6 +1,5 @@
 """The stage on a trained project, with a wrong label and a copy planted in what it reads."""
 
-import importlib
 import json
 
 import contents
@@ -99,12 +98,6 @@ def test_files_that_do_not_belong_together_are_rejected(audit, paths, tmp_path):
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match=r"broken\.parquet can't be read"):
         audit(out_of_fold=tmp_path / "broken.parquet")
-
-
-def test_an_image_without_any_says_so():
-    heading = importlib.import_module("stages.audit").heading
-    assert heading("Outliers", "least typical first", 2) == "Outliers, least typical first"
-    assert heading("Outliers", "least typical first", 0) == "Outliers: none found"
 
 
 def trained_names():

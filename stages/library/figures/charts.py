@@ -45,8 +45,7 @@ Rows = Sequence[Mapping[str, Any]]  # as tables.read_csv gives them: values may 
 def style(texts: Sequence[str] = ()) -> Iterator[None]:
     """Figures made and saved in this block look alike whatever the user's matplotlibrc says.
 
-    Args:
-      texts: what will be written: fonts that have its characters are looked for among those installed.
+    Fonts that have the characters of all `texts` are looked for among those installed.
     """
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # "failed to find font weight normal"
     with matplotlib.rc_context():
@@ -74,11 +73,7 @@ def shorten(text: str, limit: int) -> str:
 
 
 def confusion(rows: Rows) -> bytes:
-    """Draws a confusion matrix, shaded by the fraction of the actual class.
-
-    Args:
-      rows: with "actual", "predicted" (class names) and "count"; cells without examples may be missing.
-    """
+    """Draws a confusion matrix of `tables.CONFUSION`, shaded by the fraction of the actual class."""
     classes = sorted({row[side] for row in rows for side in ("actual", "predicted")})
     index = {name: position for position, name in enumerate(classes)}
     counts = np.zeros((len(classes), len(classes)), np.int64)
@@ -104,12 +99,7 @@ def confusion(rows: Rows) -> bytes:
 
 
 def per_class(rows: Rows, limit: int = 30) -> bytes:
-    """Draws the accuracy of each class, the hardest first; of more than `limit` classes the hardest ones.
-
-    Args:
-      rows: with "class", "accuracy" and "examples".
-      limit: number of bars at most.
-    """
+    """Draws the accuracy of each class of `tables.PER_CLASS`, the hardest first, and no more than `limit` of them."""
     hardest = sorted(rows, key=lambda row: (float(row["accuracy"]), row["class"]))[:limit]
     names = [f"{shorten(row['class'], 24)}  (n={int(row['examples']):,})" for row in hardest]
     values = [float(row["accuracy"]) for row in hardest]
@@ -128,11 +118,7 @@ def per_class(rows: Rows, limit: int = 30) -> bytes:
 
 
 def reliability(rows: Rows) -> bytes:
-    """Draws accuracy against confidence; a point's area is the share of examples in its bin.
-
-    Args:
-      rows: with "confidence", "accuracy" and "examples", one a bin.
-    """
+    """Draws accuracy against confidence of `tables.RELIABILITY`; a point's area is the share of examples in its bin."""
     confidence, accuracy, examples = (
         np.array([float(row[key]) for row in rows]) for key in ("confidence", "accuracy", "examples")
     )
@@ -150,11 +136,7 @@ def reliability(rows: Rows) -> bytes:
 
 
 def learning_curve(rows: Rows) -> bytes:
-    """Draws accuracy and loss against the step, a line per series.
-
-    Args:
-      rows: with "step", "series" ("training" or "held-out"), "accuracy" and "loss".
-    """
+    """Draws accuracy and loss of `tables.CURVE` against the step, a line per series, "training" and "held-out"."""
     with style():
         figure = Figure(figsize=(6.4, 2.9), layout="constrained")
         for axes, quantity in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
@@ -176,9 +158,8 @@ def _families(text: str) -> list[str]:
     """Returns font families that together have every character of a text for which any font is installed."""
     families = [FIRST_FONT]
     missing = {ord(character) for character in text} - _characters(font_manager.findfont(FIRST_FONT), 0)
-    for font in sorted(
-        font_manager.fontManager.ttflist, key=lambda font: (font.style != "normal", font.name, font.fname)
-    ):
+    fonts = sorted(font_manager.fontManager.ttflist, key=lambda font: (font.style != "normal", font.name, font.fname))
+    for font in fonts:
         if not missing:
             break
         if font.name != LAST_FONT and (found := missing & _characters(font.fname, font.index)):

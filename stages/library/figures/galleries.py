@@ -17,25 +17,14 @@ LINE_CHARACTERS = 22
 
 @dataclass(frozen=True)
 class Tile:
-    """An image and what is written below it.
+    """An image and what is written below it."""
 
-    Attributes:
-      pixels: uint8 (height, width, 3).
-      lines: of text, few and short; longer ones lose their middle.
-    """
-
-    pixels: np.ndarray
-    lines: tuple[str, ...]
+    pixels: np.ndarray  # uint8 (height, width, 3)
+    lines: tuple[str, ...]  # few and short; longer ones lose their middle
 
 
 def write(path: Path, title: str, groups: Sequence[Sequence[Tile]]) -> None:
-    """Writes a PNG of groups of tiles: the tiles of a group stand side by side and share a frame.
-
-    Args:
-      path: the PNG.
-      title: of all; without groups it stands alone.
-      groups: each of the same number of tiles, 1 to `COLUMNS`.
-    """
+    """Writes a PNG of groups of as many tiles each, 1 to `COLUMNS`, which stand side by side and share a frame."""
     texts = [title, *(line for group in groups for tile in group for line in tile.lines)]
     width = len(groups[0]) if groups else 1
     across = COLUMNS // width
@@ -55,9 +44,7 @@ def write(path: Path, title: str, groups: Sequence[Sequence[Tile]]) -> None:
 
 
 def _frame(figure: Figure, left: float, bottom: float, width: float, height: float) -> None:
-    axes = figure.add_axes((left + 0.004, bottom + 0.015 * height, width - 0.008, 0.97 * height))
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes = figure.add_axes((left + 0.004, bottom + 0.015 * height, width - 0.008, 0.97 * height), xticks=[], yticks=[])
     axes.spines[["top", "right"]].set_visible(True)
     axes.spines[:].set_color("#D9DEE3")
 

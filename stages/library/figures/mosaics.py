@@ -24,17 +24,11 @@ CARD_COLUMNS, CARD_PX = 3, 160
 
 @dataclass(frozen=True)
 class Card:
-    """An image with what a model says of it.
+    """An image with what a model says of it."""
 
-    Attributes:
-      pixels: uint8 (height, width, 3), about `CARD_PX` on the longer side.
-      actual: class name.
-      likeliest: (class name, probability), the likeliest first.
-    """
-
-    pixels: np.ndarray
-    actual: str
-    likeliest: list[tuple[str, float]]
+    pixels: np.ndarray  # uint8 (height, width, 3), about `CARD_PX` on the longer side
+    actual: str  # class name
+    likeliest: list[tuple[str, float]]  # class name and probability, the likeliest first
 
 
 def write_samples(path: Path, samples: Mapping[str, Iterable[bytes]]) -> None:
@@ -95,9 +89,8 @@ def _draw_card(card: Card, image: Axes, bars: Axes) -> None:
     image.imshow(card.pixels)
     bars.set(xlim=(0, 1), ylim=(len(card.likeliest) - 0.45, -1.15))
     mark, color = ("✓", charts.BLUE) if right else ("✗", charts.VERMILION)
-    bars.text(
-        0, -0.75, f"{mark} {charts.shorten(card.actual, 20)}", color=color, fontsize=9, weight="bold", va="center"
-    )
+    title = f"{mark} {charts.shorten(card.actual, 20)}"
+    bars.text(0, -0.75, title, color=color, fontsize=9, weight="bold", va="center")
     for position, (name, probability) in enumerate(card.likeliest):
         likeliest = charts.GREY if position else charts.VERMILION
         color = charts.BLUE if name == card.actual else likeliest

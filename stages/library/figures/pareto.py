@@ -13,23 +13,14 @@ NAME_CHARACTERS = 40
 
 @dataclass(frozen=True)
 class Point:
-    """A model in the image.
-
-    Attributes:
-      name: of the model.
-      accuracy: in [0, 1].
-      cost: > 0, in the unit of the axis.
-      costs: all its costs in words, to stand behind its accuracy.
-      area: of its mark, in square points.
-      interval: low and high end of its accuracy's interval, or None.
-    """
+    """A model in the image."""
 
     name: str
-    accuracy: float
-    cost: float
-    costs: str
-    area: float = 60.0
-    interval: tuple[float, float] | None = None
+    accuracy: float  # in [0, 1]
+    cost: float  # > 0, in the unit of the axis
+    costs: str  # all its costs in words, to stand behind its accuracy
+    area: float = 60.0  # of its mark, in square points
+    interval: tuple[float, float] | None = None  # of its accuracy
 
 
 def frontier(points: Sequence[Point]) -> list[Point]:
@@ -42,13 +33,7 @@ def frontier(points: Sequence[Point]) -> list[Point]:
 
 
 def draw(points: Sequence[Point], xlabel: str, title: str) -> bytes:
-    """Draws accuracy against a cost on a logarithmic axis, a line through the frontier; returns a PNG.
-
-    Args:
-      points: at least one.
-      xlabel: what the cost is, with its unit.
-      title: of the image.
-    """
+    """Draws accuracy against a cost on a logarithmic axis, a line through the frontier of 1 or more; returns a PNG."""
     best = frontier(points)
     names = [charts.shorten(point.name, NAME_CHARACTERS) for point in points]
     with charts.style([title, xlabel, *names]):
@@ -86,11 +71,7 @@ def draw(points: Sequence[Point], xlabel: str, title: str) -> bytes:
 
 
 def dodged(wanted: Sequence[float]) -> list[float]:
-    """Returns heights near the wanted ones, so far apart that no name hides another; all in [0, 1], rising.
-
-    Args:
-      wanted: in [0, 1], rising.
-    """
+    """Returns heights near the wanted ones, so far apart that no name hides another; both in [0, 1], rising."""
     gap = min(0.075, 1 / max(len(wanted) - 1, 1))
     heights = list(wanted)
     for place in range(1, len(heights)):

@@ -1,24 +1,18 @@
 """The chart of few-shot results, those of others beside ours."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
 from stages.library.figures.charts import BLUE, DARK_GREY, GREEN, GREY, ORANGE, PURPLE, VERMILION, png, style
-
-if TYPE_CHECKING:
-    from stages.library.report.fewshot_results import FewShot
-    from stages.library.report.published import Row
-
+from stages.library.report.fewshot_results import FewShot
+from stages.library.report.published import Row
 
 HEADS = [(BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (PURPLE, "D"), (ORANGE, "v")]  # repeats beyond five
-
-
 PUBLISHED = "o", "^", "D", "s"  # hollow
 
 
-def few_shot(found: "Sequence[FewShot]", published: "Sequence[Row]") -> bytes:
+def few_shot(found: Sequence[FewShot], published: Sequence[Row]) -> bytes:
     """Draws accuracy against training images per class, a line per head with the standard deviation over the repeats.
 
     Args:
@@ -44,19 +38,11 @@ def few_shot(found: "Sequence[FewShot]", published: "Sequence[Row]") -> bytes:
                 axes.errorbar(x, *points, color=color, marker=marker, markersize=5, capsize=3, label=head)
             for i, system in enumerate(systems if panel == "with" else []):
                 theirs = [row for row in published if (row.system, row.source) == system]
-                axes.errorbar(
-                    [(row.shots or 0) - (i + 1 + len(heads) / 2) * step for row in theirs],
-                    [row.value for row in theirs],
-                    [row.std or 0 for row in theirs],
-                    color=DARK_GREY,
-                    linestyle="",
-                    marker=PUBLISHED[i % len(PUBLISHED)],
-                    markersize=6,
-                    markerfacecolor="white",
-                    elinewidth=1,
-                    capsize=2,
-                    label=f"published: {system[0]}, {system[1]}",
-                )
+                x = [(row.shots or 0) - (i + 1 + len(heads) / 2) * step for row in theirs]
+                points = [[row.value for row in theirs], [row.std or 0 for row in theirs]]
+                label, marker = f"published: {system[0]}, {system[1]}", PUBLISHED[i % len(PUBLISHED)]
+                look = {"color": DARK_GREY, "linestyle": "", "markersize": 6, "markerfacecolor": "white"}
+                axes.errorbar(x, *points, marker=marker, label=label, elinewidth=1, capsize=2, **look)
             axes.set_xticks(sizes)
             axes.yaxis.set_major_formatter("{x:.1%}")
             axes.grid(axis="y", color=GREY, linewidth=0.5, alpha=0.6)

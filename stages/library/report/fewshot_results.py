@@ -17,28 +17,17 @@ COLUMNS: dict[str, type] = {"head": str, "shots": int, "repeat": int, "backgroun
 
 @dataclass(frozen=True)
 class FewShot:
-    """A head on few images of each class.
-
-    Attributes:
-      backbone, head: whose features, and what was trained on them.
-      shots: training images of each class.
-      features: their kind.
-      repeats: how often the images were chosen.
-      background: "with" or "without" the classes of clutter.
-      numbers: means and deviations over the repeats.
-      complete: whether all classes took part.
-      rows: of repeats.csv.
-    """
+    """A head on few images of each class."""
 
     backbone: str
     head: str
-    shots: int
-    features: str
-    repeats: int
-    background: str
-    numbers: result_files.FewShotNumbers
-    complete: bool
-    rows: Sequence[Mapping[str, str]]
+    shots: int  # training images of each class
+    features: str  # their kind
+    repeats: int  # how often the images were chosen
+    background: str  # "with" or "without" the classes of clutter
+    numbers: result_files.FewShotNumbers  # means and deviations over the repeats
+    complete: bool  # whether all classes took part
+    rows: Sequence[Mapping[str, str]]  # of repeats.csv
 
 
 def collect(
@@ -54,9 +43,6 @@ def collect(
 
     Returns:
       The results in the order of the names, with the background classes first, and a sentence on each that is left out.
-
-    Raises:
-      UserError: a file is damaged.
     """
     found: list[FewShot] = []
     left_out = []
@@ -70,29 +56,15 @@ def collect(
             left_out.append(f"{figures} is left out: it was measured on another data set or split")
             continue
         rows = tables.read_csv(figures / "repeats.csv", COLUMNS)
-        for background, numbers in _by_background(result_files.read_fewshot_metrics(path)):
-            found.append(
-                FewShot(
-                    backbone,
-                    head,
-                    shots,
-                    features=about["features"],
-                    repeats=about["repeats"],
-                    background=background,
-                    numbers=numbers,
-                    complete=not about["classes_left_out"],
-                    rows=[row for row in rows if row["background"] == background],
-                )
-            )
+        metrics_file = result_files.read_fewshot_metrics(path)
+        parts: dict[str, result_files.FewShotNumbers] = {"with": metrics_file}
+        if "without_background" in metrics_file:
+            parts["without"] = metrics_file["without_background"]
+        for background, numbers in parts.items():
+            own = [row for row in rows if row["background"] == background]
+            run = backbone, head, shots, about["features"], about["repeats"], background
+            found.append(FewShot(*run, numbers, complete=not about["classes_left_out"], rows=own))
     return found, left_out
-
-
-def _by_background(
-    numbers: result_files.FewShotMetrics,
-) -> Iterator[tuple[str, result_files.FewShotNumbers]]:
-    yield "with", numbers
-    if "without_background" in numbers:
-        yield "without", numbers["without_background"]
 
 
 def cells(few: FewShot) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import html
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -41,41 +42,27 @@ class NoResultError(UserError):
 
 @dataclass(frozen=True)
 class Result:
-    """An evaluated model.
+    """An evaluated model."""
 
-    Attributes:
-      name: path of its metrics file without the suffix, as in "efficientnet_lite0/ridge".
-      model, backbone: as in evaluation.json; `backbone` is empty for a network trained from scratch.
-      metrics: content of the metrics file.
-      figures: its evaluation folder.
-    """
-
-    name: str
-    model: str
-    backbone: str
-    metrics: dict[str, Any]
-    figures: Path
+    name: str  # path of its metrics file without the suffix, as in "efficientnet_lite0/ridge"
+    model: str  # as in evaluation.json
+    backbone: str  # empty for a network trained from scratch
+    metrics: dict[str, Any]  # content of the metrics file
+    figures: Path  # its evaluation folder
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What may be wrong with the data, by the features of a backbone.
-
-    Attributes:
-      backbone: its name.
-      numbers: of audit.json.
-      figures: its folder.
-    """
+    """What may be wrong with the data, by the features of a backbone."""
 
     backbone: str
     numbers: result_files.Audit
-    figures: Path
+    figures: Path  # its folder
 
 
 def listed(heads: Iterable[str], backbones: Iterable[str]) -> set[str]:
     """Returns the names of the models that params.yaml asks for, such as "BACKBONE/HEAD"."""
-    kinds = [*heads, FINETUNED]
-    return {SCRATCH, *(f"{backbone}/{kind}" for backbone in backbones for kind in kinds)}
+    return {SCRATCH, *map("/".join, product(backbones, [*heads, FINETUNED]))}
 
 
 def collect(
@@ -93,26 +80,24 @@ def collect(
       The results, highest top-1 accuracy first, and a sentence on each result that is left out.
 
     Raises:
-      UserError: a file of a result is damaged; NoResultError: no result is on this data set.
+      NoResultError: no result is on this data set.
     """
     results, left_out = [], []
     for path in sorted(metrics.rglob("*.json")):
         if fewshot_results.FOLDER in path.parts:
             continue
-        name = path.relative_to(metrics).with_suffix("")
+        name = path.relative_to(metrics).with_suffix("").as_posix()
         figures = evaluations / name
-        if name.as_posix() not in names:
+        about_file = figures / "evaluation.json"
+        if name not in names:
             left_out.append(f"{path} is left out: params.yaml no longer lists it")
-            continue
-        if not (figures / "evaluation.json").is_file():
+        elif not about_file.is_file():
             left_out.append(f"{path} is left out: {figures} is missing")
-            continue
-        about = result_files.read_evaluation(figures / "evaluation.json")
-        if about["dataset"]["sha256"] != dataset_sha256:
+        elif (about := result_files.read_evaluation(about_file))["dataset"]["sha256"] != dataset_sha256:
             left_out.append(f"{path} is left out: it was measured on another data set or split")
-            continue
-        numbers = result_files.read_metrics(path)
-        results.append(Result(name.as_posix(), about["model"], about["backbone"] or "", numbers, figures))
+        else:
+            numbers = result_files.read_metrics(path)
+            results.append(Result(name, about["model"], about["backbone"] or "", numbers, figures))
     if not results:
         raise NoResultError(f"{metrics} holds no result on the present data set. Run: dvc repro")
     return sorted(results, key=lambda result: (-result.metrics["top1_accuracy"], result.name)), left_out
@@ -134,12 +119,7 @@ def collect_audits(evaluations: Path, dataset_sha256: str, backbones: Sequence[s
 
 
 def measured(results: Iterable[Result], features: Mapping[str, str]) -> list[published.Measured]:
-    """Returns all of our accuracies that a published one may stand against.
-
-    Args:
-      results: of the models.
-      features: what each head is trained on.
-    """
+    """Returns our accuracies that a published one may stand against; `features`: what each head is trained on."""
     ours = []
     for result in results:
         model, numbers = result.name.rsplit("/", 1)[-1], flat(result.metrics)
@@ -170,7 +150,9 @@ def as_markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
     A cell is text: what would end it, be HTML or steer a terminal is escaped.
     """
-    lines = [[_as_text(cell) for cell in line] for line in (headings, *rows)]
+    lines = [
+        [html.escape(in_a_line(cell), quote=False).replace("|", r"\|") for cell in line] for line in (headings, *rows)
+    ]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     texts = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
@@ -183,10 +165,6 @@ def as_csv(results: Sequence[Result]) -> str:
     columns = [*METRICS, *sorted(set().union(*rows) - set(METRICS))]
     lines = ((result.model, result.backbone, *map(row.get, columns)) for result, row in zip(results, rows, strict=True))
     return tables.as_csv(("model", "backbone", *columns), lines)
-
-
-def _as_text(cell: str) -> str:
-    return html.escape(in_a_line(cell), quote=False).replace("|", r"\|")
 
 
 def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -7,7 +7,6 @@ them, the browser shows its image from the folder beside the report's.
 import base64
 from collections.abc import Iterable, Sequence
 from html import escape
-from pathlib import Path
 from typing import get_args
 
 from stages.library.common import console, tables
@@ -44,19 +43,18 @@ def render(
     comparison: Sequence[tuple[str, ...]],
     left_out: Sequence[str],
 ) -> str:
-    """Returns the page.
+    """Returns the page, with a section on few-shot results, audits and the comparison where there are any.
 
     Args:
       dataset: content of dataset.json.
       results: best first.
-      fewshots: few-shot results; without any there is no section on them.
-      audits: what was found in the data, one a backbone; without any there is no section on them.
-      comparison: lines of `published.HEADINGS`; without any there is no section on them.
+      fewshots: few-shot results.
+      audits: what was found in the data, one a backbone.
+      comparison: lines of `published.HEADINGS`.
       left_out: a sentence on each result that is not shown.
     """
     title = f"Decant: {dataset['name']}"
-    links = [f'<a href="#{escape(result.name)}">{escape(result.model)}</a>' for result in results]
-    rows = [(link, *map(escape, leaderboard.cells(result)[1:])) for link, result in zip(links, results, strict=True)]
+    rows = map(leaderboard.cells, results)
     notes = "".join(f"<li>{escape(sentence)}</li>" for sentence in left_out)
     return f"""<!doctype html>
 <html lang="en">
@@ -69,7 +67,7 @@ def render(
 <body>
 <h1>{escape(title)}</h1>
 <p>{escape(facts(dataset))}</p>
-<div class="scroll">{_table(leaderboard.HEADINGS, rows)}</div>
+<div class="scroll">{_table(leaderboard.HEADINGS, rows, [result.name for result in results])}</div>
 <p class="soft">Measured on the test split. Intervals are 95% bootstrap intervals; cross-validation is the mean and
 standard deviation over the folds of training and validation data; ECE is the expected calibration error, "before" that
 of the logits as they were trained; n counts test images.</p>
@@ -88,7 +86,8 @@ def facts(dataset: Dataset) -> str:
     """Returns two sentences on the data set: classes, images per split, sizes in pixels, what was left out."""
     counts = {split: sum(classes.values()) for split, classes in dataset["counts"].items()}
     splits = ", ".join(f"{counts[split]:,} {split}" for split in get_args(Split))
-    height, width = _range(*dataset["shape"]["height_px"]), _range(*dataset["shape"]["width_px"])
+    ends = (dataset["shape"][side] for side in ("width_px", "height_px"))
+    width, height = (f"{low:,}" if low == high else f"{low:,} to {high:,}" for low, high in ends)
     return (
         f"{len(dataset['classes']):,} classes, {dataset['images']:,} images ({splits}), {width} by {height} px "
         f"(width by height). {dataset['rejected']:,} entries of the source were left out as unreadable."
@@ -125,7 +124,7 @@ def _published(comparison: Sequence[tuple[str, ...]]) -> str:
     return f"""
 <section id="published">
 <h2>Published results</h2>
-<div class="scroll">{_table(published.HEADINGS, _escaped(comparison), "plain")}</div>
+<div class="scroll">{_table(published.HEADINGS, comparison)}</div>
 <p class="soft">"Ours" is the model of the same kind, on the same kind of features; differences are ours less the
 published one, in percentage points. A published validation accuracy stands beside our cross-validated one. "In training
 mode" means with the batch's statistics and dropout on, as the published network was evaluated.</p>
@@ -138,10 +137,9 @@ def _fewshot(fewshots: Sequence[FewShot], dataset: str) -> str:
     parts = []
     for backbone in dict.fromkeys(few.backbone for few in fewshots):
         own = [few for few in fewshots if few.backbone == backbone]
-        curve = _figure(
-            f"{backbone}: accuracy by images per class", fewshot_chart.few_shot(own, published.load(dataset))
-        )
-        table = _table(fewshot_results.HEADINGS, _escaped(map(fewshot_results.cells, own)), "plain")
+        image = fewshot_chart.few_shot(own, published.load(dataset))
+        curve = _figure(f"{backbone}: accuracy by images per class", image)
+        table = _table(fewshot_results.HEADINGS, map(fewshot_results.cells, own))
         parts.append(f'<div class="scroll">{curve}{table}</div>')
     return f"""
 <section id="few-shot">
@@ -156,7 +154,7 @@ mean and standard deviation over random choices, the same for all heads and back
 def _audit(audit: Audit) -> str:
     numbers = audit.numbers
     looked = f"{numbers['images']:,} of {numbers['all_images']:,} images"
-    shown = (_figure(title, _image(audit.figures, name)) for name, title in AUDITED.items())
+    shown = (_figure(title, (audit.figures / f"{name}.png").read_bytes()) for name, title in AUDITED.items())
     return f"""
 <section id="audit-{escape(audit.backbone)}">
 <h2>The data, as {escape(audit.backbone)} sees them</h2>
@@ -175,13 +173,14 @@ def _section(result: Result) -> str:
         return tables.read_csv(result.figures / f"{name}.csv", columns)
 
     name = f"{result.model} on {result.backbone}" if result.backbone else result.model
+    predictions, mistakes = ((result.figures / f"{name}.png").read_bytes() for name in ("predictions", "mistakes"))
     curve = charts.learning_curve(table("curve", tables.CURVE))
     confusions = table("confusion", tables.CONFUSION)
     return f"""
 <section id="{escape(result.name)}">
 <h2>{escape(name)}</h2>
-<div class="scroll">{_figure("Random test images", _image(result.figures, "predictions"))}</div>
-<div class="scroll">{_figure("Most confident mistakes", _image(result.figures, "mistakes"))}</div>
+<div class="scroll">{_figure("Random test images", predictions)}</div>
+<div class="scroll">{_figure("Most confident mistakes", mistakes)}</div>
 <div class="grid">
 {_figure("Accuracy of each class", charts.per_class(table("per_class", tables.PER_CLASS)))}
 {_figure("Reliability", charts.reliability(table("reliability", tables.RELIABILITY)))}
@@ -197,8 +196,8 @@ def _most_frequent(confusions: Iterable[dict[str, str]]) -> str:
     wrong.sort(key=lambda row: (-int(row["count"]), row["actual"], row["predicted"]))
     if not wrong:
         return "<p>None.</p>"
-    rows = [(escape(row["actual"]), escape(row["predicted"]), row["count"]) for row in wrong[:CONFUSIONS]]
-    return _table(("actual", "predicted", "images"), rows, "plain")
+    rows = [(row["actual"], row["predicted"], row["count"]) for row in wrong[:CONFUSIONS]]
+    return _table(("actual", "predicted", "images"), rows)
 
 
 def _figure(title: str, png: bytes) -> str:
@@ -206,20 +205,11 @@ def _figure(title: str, png: bytes) -> str:
     return f'<figure><h3>{escape(title)}</h3><img alt="{escape(title)}" src="{source}"></figure>'
 
 
-def _table(headings: Iterable[str], rows: Iterable[Iterable[str]], kind: str = "") -> str:
-    """Returns a table; the headings are escaped here, the cells are HTML."""
+def _table(headings: Iterable[str], rows: Iterable[Iterable[str]], links: Sequence[str] = ()) -> str:
+    """Returns a table; with links, one a row, the first cells lead there, and the first row stands out."""
     head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-
-
-def _escaped(rows: Iterable[Iterable[str]]) -> Iterable[Iterable[str]]:
-    return (map(escape, row) for row in rows)
-
-
-def _image(folder: Path, name: str) -> bytes:
-    return (folder / f"{name}.png").read_bytes()
-
-
-def _range(low: int, high: int) -> str:
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    lines = [[f"<td>{escape(cell)}</td>" for cell in row] for row in rows]
+    for line, link in zip(lines, links, strict=False):
+        line[0] = f'<td><a href="#{escape(link)}">{line[0][4:-5]}</a></td>'
+    body = "".join(f"<tr>{''.join(line)}</tr>" for line in lines)
+    return f'<table class="{"" if links else "plain"}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'

@@ -7,6 +7,7 @@ they have to be trained on; the backbone may be another one, and then a remark s
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stages.library.common import tables
 
@@ -19,74 +20,48 @@ METRICS = {
     "validation top-1": "cross_validation.top1_accuracy.mean",
 }
 HEADINGS = (
-    "published system",
-    "images per class",
-    "metric",
-    "published",
-    "ours",
-    "difference",
-    "our best",
-    "remark",
-    "source",
-)
+    "published system", "images per class", "metric", "published", "ours", "difference", "our best", "remark", "source",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Row:
-    """A published result.
+    """A published result: a row of the table, names being as ours."""
 
-    Attributes:
-      system: as its authors describe it.
-      backbone: name of the backbone, as ours are named; empty for a network trained from scratch.
-      features: what a head was trained on, as `heads.Features`; empty for a whole network.
-      counterpart: names of our models of this kind: a head, "finetuned" or "scratch"; may be empty.
-      dataset: name of the data set, as ours are named.
-      shots: training images of each class in a few-shot experiment, or None.
-      metric: a key of METRICS.
-      value: accuracy in [0, 1]; std: its standard deviation over draws, or None.
-      source: where it was published.
-    """
-
-    system: str
-    backbone: str
-    features: str
-    counterpart: tuple[str, ...]
+    system: str  # as its authors describe it
+    backbone: str  # empty for a network trained from scratch
+    features: str  # what a head was trained on, as `heads.Features`; empty for a whole network
+    counterpart: tuple[str, ...]  # names of our models of this kind: a head, "finetuned" or "scratch"; may be empty
     dataset: str
-    shots: int | None
-    metric: str
-    value: float
-    std: float | None
-    source: str
+    shots: int | None  # training images of each class in a few-shot experiment
+    metric: str  # a key of METRICS
+    value: float  # accuracy in [0, 1]
+    std: float | None  # its standard deviation over draws
+    source: str  # where it was published
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A result of ours.
+    """A result of ours, as `Row` has it."""
 
-    Attributes:
-      model: a head, "finetuned" or "scratch".
-      backbone, features, shots, std: as in `Row`.
-      metric: path in our metrics files, a value of METRICS.
-      value: in [0, 1].
-    """
-
-    model: str
+    model: str  # a head, "finetuned" or "scratch"
     backbone: str
     features: str
     shots: int | None
-    metric: str
+    metric: str  # path in our metrics files, a value of METRICS
     value: float
     std: float | None = None
 
 
 def load(dataset: str, path: Path = TABLE) -> list[Row]:
     """Returns the published results on one data set, in the order of the file."""
-    return [_row(line) for line in tables.read_csv(path) if line["dataset"] == dataset]
-
-
-def compare(rows: Iterable[Row], measured: Sequence[Measured]) -> list[tuple[str, ...]]:
-    """Returns a line of text cells for each published result, a cell for each of HEADINGS; difference: in points."""
-    return [_cells(row, measured) for row in rows]
+    rows: list[dict[str, Any]] = [dict(row) for row in tables.read_csv(path) if row["dataset"] == dataset]
+    for row in rows:
+        row["counterpart"] = tuple(row["counterpart"].split())
+        row["shots"] = int(row["shots"]) if row["shots"] else None
+        row["value"] = float(row["value"])
+        row["std"] = float(row["std"]) if row["std"] else None
+    return [Row(**row) for row in rows]
 
 
 def counterpart(row: Row, measured: Iterable[Measured]) -> Measured | None:
@@ -94,7 +69,7 @@ def counterpart(row: Row, measured: Iterable[Measured]) -> Measured | None:
     candidates = [
         ours
         for ours in measured
-        if _same_question(row, ours) and ours.model in row.counterpart and _same_input(row, ours)
+        if _same_question(row, ours) and ours.model in row.counterpart and row.features in ("", ours.features)
     ]
     return min(
         candidates,
@@ -103,27 +78,13 @@ def counterpart(row: Row, measured: Iterable[Measured]) -> Measured | None:
     )
 
 
-def _row(line: dict[str, str]) -> Row:
-    return Row(
-        system=line["system"],
-        backbone=line["backbone"],
-        features=line["features"],
-        counterpart=tuple(line["counterpart"].split()),
-        dataset=line["dataset"],
-        shots=int(line["shots"]) if line["shots"] else None,
-        metric=line["metric"],
-        value=float(line["value"]),
-        std=float(line["std"]) if line["std"] else None,
-        source=line["source"],
-    )
+def compare(rows: Iterable[Row], measured: Sequence[Measured]) -> list[tuple[str, ...]]:
+    """Returns a line of text cells for each published result, a cell for each of HEADINGS; difference: in points."""
+    return [_cells(row, measured) for row in rows]
 
 
 def _same_question(row: Row, ours: Measured) -> bool:
     return (ours.shots, ours.metric) == (row.shots, METRICS[row.metric])
-
-
-def _same_input(row: Row, ours: Measured) -> bool:
-    return not row.features or row.features == ours.features
 
 
 def _cells(row: Row, measured: Sequence[Measured]) -> tuple[str, ...]:
@@ -143,16 +104,15 @@ def _cells(row: Row, measured: Sequence[Measured]) -> tuple[str, ...]:
 
 
 def _remark(row: Row, ours: Measured | None) -> str:
-    if ours is None:
-        return "-"
-    parts = []
-    if ours.backbone != row.backbone:
-        parts.append(ours.backbone)
-    if ours.model != row.counterpart[0]:
-        parts.append(f"{ours.model} head")
-    if row.metric == "validation top-1":
-        parts.append("cross-validation")
-    return f"ours: {', '.join(parts)}" if parts else "-"
+    parts = {}
+    if ours:
+        parts = {
+            ours.backbone: ours.backbone != row.backbone,
+            f"{ours.model} head": ours.model != row.counterpart[0],
+            "cross-validation": row.metric == "validation top-1",
+        }
+    remarks = [part for part, holds in parts.items() if holds]
+    return f"ours: {', '.join(remarks)}" if remarks else "-"
 
 
 def _name(ours: Measured) -> str:
