@@ -1,8 +1,5 @@
-import io
-
 import numpy as np
 import pytest
-from PIL import Image
 
 from app.neighbours import Neighbours
 from stages.library.common.console import UserError
@@ -75,9 +72,3 @@ def test_an_image_that_is_no_longer_there_is_left_out(folders):
 def test_missing_features_are_named(folders, tmp_path):
     with pytest.raises(UserError, match="shards of 'train' are missing"):
         Neighbours.open(tmp_path, folders[1])
-
-
-def test_what_is_kept_can_be_shown(folders):
-    (near,) = Neighbours.open(*folders).nearest(np.array([0, 0, 1.0], np.float32), 1)
-    with Image.open(io.BytesIO(near.encoded), formats=("JPEG", "PNG")) as image:
-        assert (image.size, image.getpixel((0, 0))) == ((3, 2), (3, 3, 3))
