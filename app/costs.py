@@ -95,7 +95,8 @@ def measure(project: Project, count: int) -> list[Cost]:
             model = compiled.model(loaded, flip=False)  # which says nothing of a model that was trained here
         single, batch = (median_ms(model.predict, encoded, size) for size in (1, BATCH))
         extract = images * median_ms(features(loaded), encoded, BATCH) / 1000 if loaded.backbone else 0.0
-        size = model_size.in_bytes(project.folder(result.name), result.backbone if loaded.backbone else None)
+        read = loaded.trained.features if loaded.trained else None
+        size = model_size.in_bytes(project.folder(result.name), result.backbone, read)
         costs.append(Cost(result.name, float(result.metrics["top1_accuracy"]), single, batch, extract, size))
     return costs
 

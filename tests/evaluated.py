@@ -86,8 +86,9 @@ def noisy_logits(labels, num_classes, accuracy, seed=0):
 def evaluate(root, name, classes, labels, logits, model="ridge", kind="head", backbone="efficientnet_lite0", seed=0):
     """Evaluates given logits on hand-made shards; returns the metrics. Writes root/{metrics,evaluation}/NAME."""
     keys = write_shards(root / "tfrecord", classes, labels, seed)
+    features = "bottleneck" if kind == "head" else None
     return evaluation.write_evaluation(
-        Model(model, kind, backbone, write_model(root / "models" / name, kind)),
+        Model(model, kind, backbone, write_model(root / "models" / name, kind), features),
         Predictions(keys, np.asarray(labels), np.asarray(logits, np.float32), tuple(classes)),
         root / "tfrecord",
         PARAMS,

@@ -42,9 +42,9 @@ def build(root):
             patch.setattr(sys, "argv", list(map(str, arguments)))
             importlib.import_module(f"stages.{name}").main()
 
-        def evaluate(name, *options):
+        def evaluate(name, *options, stage="evaluate"):
             outs = "--metrics", root / "metrics" / f"{name}.json", "--figures", artifacts / "evaluation" / name
-            run("evaluate", *records, *options, *outs)
+            run(stage, *records, *options, *outs)
 
         run("fetch", "--out", root / "data" / "raw")
         run("tfrecord", "--raw", root / "data" / "raw", "--out", shards, "--examples", root / "data" / "examples.png")
@@ -56,9 +56,9 @@ def build(root):
         boards = ("--tensorboard", tensorboard / "finetuned")
         finetuned, scratch = artifacts / "finetuned" / BACKBONE, artifacts / "scratch"
         run("finetune", "--backbone", BACKBONE, *records, "--bottlenecks", features, *boards, "--out", finetuned)
-        evaluate(f"{BACKBONE}/finetuned", "--network", finetuned)
+        evaluate(f"{BACKBONE}/finetuned", "--network", finetuned, stage="evaluate_network")
         run("train_scratch", *records, "--tensorboard", tensorboard / "scratch", "--out", scratch)
-        evaluate("scratch", "--network", scratch)
+        evaluate("scratch", "--network", scratch, stage="evaluate_network")
         run("report", *records, "--metrics", root / "metrics", "--evaluations", artifacts / "evaluation",
             "--out", artifacts / "report")  # fmt: skip
     return root

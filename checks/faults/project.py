@@ -128,7 +128,13 @@ ROWS: dict[str, tuple[str, str, bool]] = {
     ),
 }  # fmt: skip
 STAGES = tuple(
-    Stage(name, ITEM.sub(r"\1", name).replace("-", "_"), options, tuple(needs.split()), caches)
+    Stage(
+        name,
+        "evaluate_network" if "--network" in options else ITEM.sub(r"\1", name).replace("-", "_"),
+        options,
+        tuple(needs.split()),
+        caches,
+    )
     for name, (options, needs, caches) in ROWS.items()
 )
 

@@ -1,4 +1,4 @@
-"""The stage as a user runs it: a head without TensorFlow, and what it rejects."""
+"""The stages that evaluate as a user runs them: a head without TensorFlow, a network, and what is rejected."""
 
 import json
 import subprocess
@@ -92,15 +92,6 @@ def test_a_head_of_other_features_is_rejected(trained, tmp_path, run_stage):
         run_stage("evaluate", *arguments(tmp_path, "--head", folder, "--bottlenecks", tmp_path / "bottlenecks"))
 
 
-@pytest.mark.parametrize(
-    "model", [[], ["--head", "a"], ["--network", "a", "--bottlenecks", "b"], ["--head", "a", "--network", "b"]]
-)
-def test_the_command_line_names_one_model(tmp_path, run_stage, capsys, model):
-    with pytest.raises(SystemExit):
-        run_stage("evaluate", *arguments(tmp_path, *model))
-    assert "--head" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_a_network_is_evaluated_on_the_shards(trained, tmp_path, run_stage, monkeypatch, batch_norm):
     networks = pytest.importorskip("stages.library.training.trained_network")
@@ -121,7 +112,7 @@ def test_a_network_is_evaluated_on_the_shards(trained, tmp_path, run_stage, monk
             return keys, labels, np.roll(right, 1, axis=1) if training_mode else right
 
     monkeypatch.setattr(networks, "load", lambda path: Perfect)
-    run_stage("evaluate", *arguments(tmp_path, "--network", folder))
+    run_stage("evaluate_network", *arguments(tmp_path, "--network", folder))
     numbers = json.loads((tmp_path / "metrics.json").read_text())
     assert numbers["top1_accuracy"] == 1
     assert not {"cross_validation", "calibration"} & set(numbers)

@@ -187,12 +187,13 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped
 
 
-def parser(doc: str | None, module: str) -> Parser:
+def parser(doc: str | None, module: str, stage: str | None = None) -> Parser:
     """Returns the parser of a stage's command line, whose help fits a screen of 80 columns and 24 lines.
 
     Args:
       doc: docstring of the stage. Its paragraphs are wrapped and shown as long as they are no lists and few.
-      module: name of the stage's module; with hyphens, that of the stage in dvc.yaml.
+      module: name of the stage's module.
+      stage: its name in dvc.yaml, where that is not the module's with hyphens.
     """
     shown: list[str] = []
     for paragraph in (doc or "").strip().split("\n\n"):
@@ -205,7 +206,7 @@ def parser(doc: str | None, module: str) -> Parser:
         prog=f"python -m stages.{module}",
         usage="%(prog)s [options]",
         description="\n".join(shown),
-        epilog=f"example: dvc repro {module.replace('_', '-')}    (dvc.yaml has the paths)",
+        epilog=f"example: dvc repro {stage or module.replace('_', '-')}    (dvc.yaml has the paths)",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 

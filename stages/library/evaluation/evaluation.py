@@ -42,12 +42,14 @@ class Model:
       kind: "head", "finetuned" or "scratch".
       backbone: its pretrained network, or None.
       folder: its artifact, with `curve.csv`, what it was trained on and, for heads, `cross_validation.json`.
+      features: those of `cache.COLUMNS` that a head reads; None for a network.
     """
 
     name: str
     kind: str
     backbone: str | None
     folder: Path
+    features: str | None = None
 
     def __str__(self) -> str:
         return f"{self.name} on {self.backbone}" if self.backbone else self.name
@@ -62,7 +64,7 @@ class Predictions:
       labels: int64 (n,).
       logits: float32 (n, classes), finite.
       classes: class names, in the order of the labels.
-      training_mode_logits: as `logits`, from the network in training mode (see `networks`), or None.
+      training_mode_logits: as `logits`, from a network in training mode (see `Network.predict_shards`), or None.
       temperature: by which a head's logits are divided, or None for a network.
     """
 
@@ -77,18 +79,15 @@ class Predictions:
 def write_evaluation(
     model: Model, predictions: Predictions, shards: Path, params: Params, metrics_path: Path, figures: Path
 ) -> dict[str, Any]:
-    """Writes the metrics file and the folder of tables and images.
+    """Writes the metrics file, last, and the folder of tables and images, as a whole; returns the metrics.
 
     Args:
       model: whose predictions these are.
       predictions: on the test split of `shards`.
       shards: folder of the TFRecord shards and dataset.json.
       params: section `evaluate`.
-      metrics_path: JSON, nested objects of numbers only; written last.
-      figures: folder; replaced as a whole.
-
-    Returns:
-      The metrics.
+      metrics_path: JSON, nested objects of numbers only.
+      figures: the folder.
 
     Raises:
       UserError: logits are not finite, the predictions are of other images or classes than the shards hold, or the
@@ -99,16 +98,10 @@ def write_evaluation(
     tested = dict(zip(predictions.keys, filenames, strict=True))
     leakage.check(model.folder, tested, dataset["duplicates"]["across_official_split"])
     numbers = measure(predictions, params)
-    if predictions.temperature is not None:
-        numbers["calibration"] = calibration_of(predictions, predictions.temperature)
     if model.kind == "head":
-        numbers["cross_validation"] = rounded(
-            result_files.read_cross_validation(model.folder / "cross_validation.json")
-        )
-    if predictions.training_mode_logits is not None:
-        accuracy = metrics.top1_accuracy(predictions.training_mode_logits, predictions.labels)
-        numbers["training_mode"] = rounded({"top1_accuracy": accuracy})
-    numbers["size_bytes"] = model_size.in_bytes(model.folder, model.backbone if model.kind == "head" else None)
+        cross_validation = result_files.read_cross_validation(model.folder / "cross_validation.json")
+        numbers["cross_validation"] = rounded(cross_validation)
+    numbers["size_bytes"] = model_size.in_bytes(model.folder, model.backbone, model.features)
     about = {
         "model": model.name,
         "kind": model.kind,
@@ -144,27 +137,26 @@ def measure(predictions: Predictions, params: Params) -> dict[str, Any]:
     probabilities = softmax(logits)
     confusion = metrics.confusion_matrix(labels, logits.argmax(axis=1), len(predictions.classes))
     low, high = metrics.bootstrap_interval(logits.argmax(axis=1) == labels, params.bootstrap_samples, params.seed)
-    numbers: dict[str, Any] = rounded(
-        {
-            "top1_accuracy": metrics.top1_accuracy(logits, labels),
-            "top1_accuracy_interval": {"low": low, "high": high},
-            "top5_accuracy": metrics.topk_accuracy(logits, labels, 5),
-            "balanced_accuracy": metrics.balanced_accuracy(confusion),
-            "macro_f1": metrics.macro_f1(confusion),
-            "log_loss": metrics.log_loss(probabilities, labels),
-            "expected_calibration_error": metrics.expected_calibration_error(probabilities, labels),
-            "num_examples": len(labels),
+    numbers = {
+        "top1_accuracy": metrics.top1_accuracy(logits, labels),
+        "top1_accuracy_interval": {"low": low, "high": high},
+        "top5_accuracy": metrics.topk_accuracy(logits, labels, 5),
+        "balanced_accuracy": metrics.balanced_accuracy(confusion),
+        "macro_f1": metrics.macro_f1(confusion),
+        "log_loss": metrics.log_loss(probabilities, labels),
+        "expected_calibration_error": metrics.expected_calibration_error(probabilities, labels),
+        "num_examples": len(labels),
+    }
+    if predictions.temperature is not None:
+        before = metrics.expected_calibration_error(softmax(logits * np.float32(predictions.temperature)), labels)
+        numbers["calibration"] = {
+            "temperature": predictions.temperature,
+            "expected_calibration_error_before": before,
         }
-    )
-    return numbers
-
-
-def calibration_of(predictions: Predictions, temperature: float) -> dict[str, float]:
-    """Returns the temperature, and the expected calibration error that the logits would have without it."""
-    before = softmax(predictions.logits * np.float32(temperature))
-    error = metrics.expected_calibration_error(before, predictions.labels)
-    numbers: dict[str, float] = rounded({"temperature": temperature, "expected_calibration_error_before": error})
-    return numbers
+    if predictions.training_mode_logits is not None:
+        numbers["training_mode"] = {"top1_accuracy": metrics.top1_accuracy(predictions.training_mode_logits, labels)}
+    found: dict[str, Any] = rounded(numbers)
+    return found
 
 
 def rounded(content: Any) -> Any:

@@ -115,7 +115,7 @@ def test_temperature_and_training_mode_stand_beside_the_metrics(tmp_path):
     keys = evaluated.write_shards(tmp_path / "tfrecord", CLASSES, LABELS)
     logits, mistaken = sure_logits(PREDICTED, 0.6), sure_logits([0] * 10)
     predictions = Predictions(keys, np.array(LABELS), logits, tuple(CLASSES), mistaken, temperature=0.5)
-    model = Model("ridge", "head", "efficientnet_lite0", evaluated.write_model(tmp_path / "model"))
+    model = Model("ridge", "head", "efficientnet_lite0", evaluated.write_model(tmp_path / "model"), "bottleneck")
     out = tmp_path / "metrics.json", tmp_path / "figures"
     numbers = write_evaluation(model, predictions, tmp_path / "tfrecord", evaluated.PARAMS, *out)
     # Before, all logits were half as far apart: p / (1 - p) is the root of what it is now, with two others.
@@ -216,7 +216,7 @@ def test_the_most_confident_mistakes_come_first(tmp_path, monkeypatch):
 
 
 def reevaluate(tmp_path, keys, logits, classes):
-    model = Model("ridge", "head", "efficientnet_lite0", tmp_path / "models" / NAME)
+    model = Model("ridge", "head", "efficientnet_lite0", tmp_path / "models" / NAME, "bottleneck")
     predictions = Predictions(keys, np.array(LABELS), logits, tuple(classes))
     out = tmp_path / "new.json", tmp_path / "new"
     write_evaluation(model, predictions, tmp_path / "tfrecord", evaluated.PARAMS, *out)
