@@ -11,10 +11,9 @@ example: python -m app.costs
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, fields
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,8 @@ from stages.library.evaluation import model_size
 from stages.library.extraction import runtime as runtimes
 from stages.library.figures import pareto
 from stages.library.figures.pareto import Point
-from stages.library.records import dataset_file, tfrecord
+from stages.library.records import dataset_file
+from stages.library.records import manifest as manifests
 
 BATCH = 16
 
@@ -86,7 +86,7 @@ def measure(project: Project, count: int) -> list[Cost]:
     results = project.results()
     if not results:
         raise UserError(f"{project.root} has no trained model yet. Run: dvc repro")
-    encoded = list(islice(held_out_images(project.root / "data" / "tfrecord"), count))
+    encoded = held_out_images(project.root / "data" / "tfrecord", count)
     images = dataset_file.read(project.root / "data" / "tfrecord" / "dataset.json")["images"]
     costs = []
     for result in console.progress(results, "costs", "models"):
@@ -109,12 +109,10 @@ def features(model: Model) -> Callable[[Sequence[bytes]], object]:
     return lambda encoded: runtimes.tap(network, np.stack([model.pixels(image) for image in encoded]), flip)
 
 
-def held_out_images(shards: Path) -> Iterator[bytes]:
-    """Yields the test images, encoded, over and over where they are few."""
-    paths = tfrecord.find_shards(shards, "test")
-    while True:
-        for path in paths:
-            yield from (record.encoded for record in tfrecord.read_shard(path))
+def held_out_images(shards: Path, count: int) -> list[bytes]:
+    """Returns so many test images, encoded, over and over where they are few."""
+    manifest = manifests.read(shards, ["test"])
+    return [record.encoded for record in manifest.records(np.arange(count) % len(manifest.keys))]
 
 
 def median_ms(run: Callable[[Sequence[bytes]], object], encoded: Sequence[bytes], size: int) -> float:

@@ -5,15 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from google.protobuf.message import DecodeError
 
 from stages.library.common.console import UserError
 from stages.library.extraction import runtime as runtimes
 from stages.library.features import cache
 from stages.library.features.cache import Features
-from stages.library.records import index as record_index
-from stages.library.records import tfrecord
-from stages.library.records.index import RecordIndex
+from stages.library.records import manifest as manifests
+from stages.library.records.manifest import Manifest
 from stages.library.records.preprocessing import Preprocessing
 from stages.library.records.tfrecord import Record
 
@@ -47,13 +45,13 @@ class Neighbours:
     Attributes:
       features: of the images, float16 as cached.
       lengths: float32 (n,), the Euclidean length of each row, 1 for a row of zeros.
-      index: where the images are.
+      manifest: where the images are.
       network: that made the features, pixels to "bottleneck" and "logits"; `nearest` needs none.
     """
 
     features: Features
     lengths: np.ndarray
-    index: RecordIndex
+    manifest: Manifest
     network: "keras.Model | None" = None
 
     @classmethod
@@ -67,7 +65,7 @@ class Neighbours:
         for rows in _blocks(len(lengths)):
             lengths[rows] = np.linalg.norm(found.values[rows].astype(np.float32), axis=1)
         lengths[lengths == 0] = 1
-        return cls(found, lengths, record_index.build(tfrecord.find_shards(shards, SPLIT)))
+        return cls(found, lengths, manifests.read(shards, [SPLIT]))
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -90,14 +88,11 @@ class Neighbours:
 
     def _record(self, key: str) -> Record | None:
         """Returns an image, or None where the shards are no longer those that were indexed."""
-        places = np.flatnonzero(self.index.keys == key.encode())[:1]
+        places = np.flatnonzero(self.manifest.keys == key.encode())[:1]
         try:
-            for serialized in self.index.serialized(places.tolist()):
-                record = tfrecord.parse(self.index.paths[0], serialized)
-                return record if record.key == key else None
-        except (OSError, UserError, DecodeError, UnicodeDecodeError):
-            pass
-        return None
+            return next(self.manifest.records(places), None)
+        except (OSError, UserError):
+            return None
 
     def similarities(self, bottleneck: np.ndarray) -> np.ndarray:
         """Returns float32 (n,), the cosine to each training image."""

@@ -14,8 +14,8 @@ from app.models import Project
 from stages.library.common import tables
 from stages.library.common.model_names import FINETUNED
 from stages.library.figures import charts
-from stages.library.records import dataset_file, tfrecord
-from stages.library.records import index as record_index
+from stages.library.records import dataset_file
+from stages.library.records import manifest as manifests
 from stages.library.report import leaderboard
 from stages.library.report import page as report_page
 
@@ -128,17 +128,17 @@ def read_examples(shards: Path, count: int) -> list[Example]:
     """Returns test images of as many classes as possible, spread evenly over the split; none before any training."""
     if not (shards / "dataset.json").is_file():
         return []
-    index = record_index.build(tfrecord.find_shards(shards, "test"))
+    manifest = manifests.read(shards, ["test"])
     by_rank: dict[int, list[int]] = {}
-    for label in np.unique(index.labels):
-        for rank, row in enumerate(islice(np.flatnonzero(index.labels == label), count)):
+    for label in np.unique(manifest.labels):
+        for rank, row in enumerate(islice(np.flatnonzero(manifest.labels == label), count)):
             by_rank.setdefault(rank, []).append(int(row))
     rows: list[int] = []
     for _, candidates in sorted(by_rank.items()):
         missing = count - len(rows)
         places = np.linspace(0, len(candidates) - 1, min(missing, len(candidates))).round().astype(int)
         rows += [candidates[place] for place in np.unique(places)]
-    found = [tfrecord.parse(index.paths[0], serialized) for serialized in index.serialized(rows)]
+    found = manifest.records(rows)
     return [Example(record.encoded, thumbnail(record.encoded), record.text) for record in found]
 
 

@@ -71,18 +71,16 @@ def compare(way: str, work: Path, arguments: argparse.Namespace, precision: str,
     from stages.library.extraction.feature_store import FeatureStore
     from stages.library.extraction.runtime import Plan
     from stages.library.extraction.worker import Job, Worker
-    from stages.library.records import index as record_index
-    from stages.library.records import tfrecord
+    from stages.library.records import manifest as manifests
     from stages.library.records.preprocessing import Preprocessing
     from stages.library.settings import load_params
 
     section = replace(load_params(work / "raw.yaml")["extract"], precision=precision, batch_size=batch_size)
-    paths = [path for split in tfrecord.SPLITS for path in tfrecord.find_shards(work / "tfrecord", split)]
-    index = record_index.build(paths)
-    schedule = batch_slots.schedule(index.keys, batch_size)
+    manifest = manifests.read(work / "tfrecord")
+    schedule = batch_slots.schedule(manifest.keys, batch_size)
     plan = Plan(arguments.size, batch_size, section.flip, precision)
     preparation = Preprocessing(arguments.size, section.central_crop, section.resize)
-    job = Job(arguments.backbone, section.weights, preparation, section.runtime, plan, index)
+    job = Job(arguments.backbone, section.weights, preparation, section.runtime, plan, manifest)
     start = time.perf_counter()
     worker = Worker(job)
     first = next(worker.features(schedule[:1]))
@@ -98,7 +96,7 @@ def compare(way: str, work: Path, arguments: argparse.Namespace, precision: str,
         images = sum(feature_parts.write(worker.features(schedule), store, "benchmark"))
         return time.perf_counter() - start, images
 
-    raw = raw_forward(worker, plan, len(index.keys))
+    raw = raw_forward(worker, plan, len(manifest.keys))
     ways: dict[str, Callable[[], tuple[float, int]]] = {"raw": raw, "decoding": decoding(job), "ours": ours}
     if not arguments.without_keras:
         predict = predict_with_keras(arguments.backbone, section.weights, plan.size_px, work / "images", batch_size)

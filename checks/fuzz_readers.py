@@ -24,7 +24,6 @@ from stages.library.extraction.feature_store import FeatureStore, Rows
 from stages.library.features import cache
 from stages.library.features.cache import ShardWriter, Source
 from stages.library.preparation.normalisation import ImageError
-from stages.library.records import index as record_index
 from stages.library.records import tfrecord
 from stages.library.records.tfrecord import Record
 from stages.library.sources import archives, restricted_pickle
@@ -68,7 +67,7 @@ RECORDS = [Record(f"{n:064x}", image("PNG"), "png", 9, 12, n % 2, "cat", f"cat/{
 def record_seeds(folder: Path) -> list[bytes]:
     """A shard of three records, and one without any."""
     path = folder / "shard"
-    return [path.read_bytes() for some in (RECORDS, []) if tfrecord.write_shard(path, some) >= 0]
+    return [path.read_bytes() for some in (RECORDS, []) if len(tfrecord.write_shard(path, some)) == len(some)]
 
 
 def read_records(content: bytes, folder: Path) -> None:
@@ -76,7 +75,6 @@ def read_records(content: bytes, folder: Path) -> None:
     path = written(folder / "shard", content)
     found = list(tfrecord.read_shard(path))
     assert all(record in RECORDS for record in found), "a changed record passed its checksum"
-    assert tfrecord.count([path]) == len(found) == len(record_index.build([path]).keys)
 
 
 def read_framed(content: bytes, folder: Path) -> None:

@@ -12,7 +12,6 @@ Costs seconds for thousands of images; the time grows with the square of `audit.
 """
 
 import argparse
-from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +26,9 @@ from stages.library.common.console import UserError
 from stages.library.features import cache
 from stages.library.figures import galleries, mosaics
 from stages.library.figures.thumbnails import thumbnail
-from stages.library.records import tfrecord
+from stages.library.records import manifest as manifests
+from stages.library.records.dataset_file import SPLITS
+from stages.library.records.manifest import Manifest
 from stages.library.scoring.probabilities import softmax
 from stages.library.settings import load_params
 
@@ -43,6 +44,7 @@ class Looked:
     labels: np.ndarray  # int64 (n,)
     probabilities: np.ndarray  # float32 (n, classes), by models that did not see the image
     features: np.ndarray  # float16 (n, dim), pooled
+    manifest: Manifest  # of all splits
 
 
 def main() -> None:
@@ -76,7 +78,7 @@ def main() -> None:
     with artifacts.new_folder(arguments.out) as folder:
         write_tables(folder, looked, issues, pairs, apart, scores)
         shown = (rows[: settings.images] for rows in (issues, pairs, outliers))
-        write_images(folder, looked, arguments.records, *shown)
+        write_images(folder, looked, *shown)
         artifacts.write_json(folder / "audit.json", numbers)
     what = f"{len(issues):,} likely label errors, {len(pairs):,} near-duplicates, {across:,} of them across splits"
     stopwatch.close("audit", f"{what}; see {arguments.out}", len(looked.labels), following="report")
@@ -84,25 +86,26 @@ def main() -> None:
 
 def load(arguments: argparse.Namespace, settings: auditing.Params) -> tuple[Looked, int]:
     """Returns the images to look at and the number of all; UserError where the inputs don't belong together."""
-    parts = [cache.load(arguments.bottlenecks, [split], "bottleneck") for split in tfrecord.SPLITS]
+    parts = [cache.load(arguments.bottlenecks, [split], "bottleneck") for split in SPLITS]
     keys, probabilities = zip(
         read(arguments.out_of_fold, "logits"), read(arguments.predictions, "probabilities"), strict=True
     )
-    rows = [(record.key, record.filename) for record in every_record(arguments.records)]
-    table = pd.DataFrame(rows, columns=["key", "filename"], dtype=object)  # a name need not be UTF-8
+    manifest = manifests.read(arguments.records)
+    columns = {"key": manifest.keys.astype(str), "filename": manifest.names()}
+    table = pd.DataFrame(columns, dtype=object)  # a name need not be UTF-8
     found = np.concatenate([part.keys for part in parts])
     if not (table["key"].to_list() == found.tolist() == np.concatenate(keys).tolist()):
         raise UserError(f"{arguments.out_of_fold} and {arguments.records} are of different images. Run: dvc repro")
     classes = np.array(parts[0].source.classes, object)
     labels = np.concatenate([part.labels for part in parts])
-    table["split"] = np.repeat(tfrecord.SPLITS, [len(part.keys) for part in parts])
+    table["split"] = np.repeat(SPLITS, [len(part.keys) for part in parts])
     table["label"] = classes[labels]
     table["row"] = np.arange(len(table))
     by_row = np.concatenate([softmax(probabilities[0]), probabilities[1]])
     known = np.flatnonzero(np.isfinite(by_row).all(axis=1))  # of some a head has only trained on, never scored
     chosen = known[auditing.sample(found[known], settings)]
     features = np.concatenate([part.values for part in parts])[chosen]
-    return Looked(table.iloc[chosen], tuple(classes), labels[chosen], by_row[chosen], features), len(found)
+    return Looked(table.iloc[chosen], tuple(classes), labels[chosen], by_row[chosen], features, manifest), len(found)
 
 
 def read(path: Path, column: str) -> tuple[np.ndarray, np.ndarray]:
@@ -113,13 +116,6 @@ def read(path: Path, column: str) -> tuple[np.ndarray, np.ndarray]:
         return np.array(table["key"].to_pylist(), object), values.astype(np.float32)
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise UserError(f"{path} can't be read ({error}). Run: dvc repro -f") from error
-
-
-def every_record(shards: Path) -> Iterator[tfrecord.Record]:
-    """Yields the records of all splits, in the order of the cached features."""
-    paths = [path for split in tfrecord.SPLITS for path in tfrecord.find_shards(shards, split)]
-    for path in console.progress(paths, "audit", "shards"):
-        yield from tfrecord.read_shard(path)
 
 
 def write_tables(
@@ -141,12 +137,13 @@ def write_tables(
     _write_csv(folder / "outliers.csv", about.iloc[order].assign(typicality=scores[order]))
 
 
-def write_images(
-    folder: Path, looked: Looked, shards: Path, issues: np.ndarray, pairs: np.ndarray, outliers: np.ndarray
-) -> None:
+def write_images(folder: Path, looked: Looked, issues: np.ndarray, pairs: np.ndarray, outliers: np.ndarray) -> None:
     """Writes the three images of some rows each."""
     wanted = looked.table["row"].to_numpy()[np.unique(np.concatenate([issues, pairs.ravel(), outliers]))]
-    pixels = thumbnails(shards, {int(row) for row in wanted})
+    records = looked.manifest.records(wanted)
+    pixels = {
+        row: thumbnail(found.encoded, mosaics.CARD_PX) for row, found in zip(wanted.tolist(), records, strict=True)
+    }
     names, table = looked.classes, looked.table.reset_index(drop=True)
 
     def card(row: int) -> mosaics.Card:
@@ -170,15 +167,6 @@ def write_images(
     ):
         groups = [[tile(row) for row in group] for group in rows]
         galleries.write(folder / f"{name}.png", title(kind, order, rows), groups)
-
-
-def thumbnails(shards: Path, rows: Container[int]) -> dict[int, np.ndarray]:
-    """Returns some images by the number of their record, uint8 (height, width, 3), small."""
-    return {
-        row: thumbnail(record.encoded, mosaics.CARD_PX)
-        for row, record in enumerate(every_record(shards))
-        if row in rows
-    }
 
 
 def _write_csv(path: Path, table: pd.DataFrame) -> None:

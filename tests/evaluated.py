@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import sharded
 from PIL import Image
 
 from stages.library.common import artifacts
@@ -28,10 +29,8 @@ def write_shards(folder, classes, labels, seed=0):
         name = f"{index}.png"
         key = artifacts.sha256_bytes(encoded)
         found.append(tfrecord.Record(key, encoded, "png", 12, 9, int(label), classes[label], name))
-    folder.mkdir(parents=True, exist_ok=True)
     half = len(found) // 2
-    for path, part in zip(tfrecord.shard_paths(folder, "test", 2), (found[:half], found[half:]), strict=True):
-        tfrecord.write_shard(path, part)
+    sharded.write(folder, {"test": [found[:half], found[half:]]})
     counts = {name: int(np.sum(np.asarray(labels) == label)) for label, name in enumerate(classes)}
     content = {
         "name": "noise",

@@ -14,7 +14,7 @@ from app.models import Model, Project
 from stages.library.common import console
 from stages.library.common.console import UserError
 from stages.library.preparation import normalisation
-from stages.library.records import tfrecord
+from stages.library.records import manifest as manifests
 from stages.plugins.heads.xgboost.head import BoostedTrees
 
 TOLERANCE = 1e-3  # of a probability
@@ -68,13 +68,12 @@ def has_trees(model: Model) -> bool:
 def find_images(project: Project, count: int) -> list[bytes]:
     """Returns JPEG or PNG files: at most `count` of the test images, evenly from all, then generated ones."""
     try:
-        shards = tfrecord.find_shards(project.root / "data" / "tfrecord", "test")
+        manifest = manifests.read(project.root / "data" / "tfrecord", ["test"])
     except UserError:
-        shards = []  # a pretrained network needs no data set
-    total = tfrecord.count(shards)
-    wanted = set(np.linspace(0, total - 1, min(count, total)).astype(int).tolist())
-    every = (record for shard in shards for record in tfrecord.read_shard(shard))
-    return [record.encoded for index, record in enumerate(every) if index in wanted] + generate()
+        return generate()  # a pretrained network needs no data set
+    total = len(manifest.keys)
+    rows = np.linspace(0, total - 1, min(count, total)).astype(int)
+    return [record.encoded for record in manifest.records(rows)] + generate()
 
 
 def generate() -> list[bytes]:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import sharded
 
 from app.neighbours import Neighbours
 from stages.library.common.console import UserError
@@ -22,8 +23,7 @@ def folders(tmp_path):
     """A training split of three shards, one of them empty, and its features; every third image is a dog."""
     features, shards = tmp_path / "features", tmp_path / "shards"
     features.mkdir()
-    shards.mkdir()
-    number = 0
+    number, written = 0, []
     for shard, rows in enumerate(FEATURES):
         name = f"train-0000{shard}-of-00003"
         found = [an_image(number + position) for position in range(len(rows))]
@@ -32,13 +32,14 @@ def folders(tmp_path):
             Record(p.key, p.encoded, p.format, p.height, p.width, label, SOURCE.classes[label], f"{p.key}.png")
             for p, label in zip(found, labels, strict=True)
         ]
-        tfrecord.write_shard(shards / f"{name}.tfrecord", content)
+        written.append(content)
         writer = ShardWriter(features / f"{name}.parquet", SOURCE, 3, 2)
         if rows:
             values = np.array(rows, np.float32)
             writer.write([p.key for p in found], np.array(labels), values, np.zeros((len(rows), 2), np.float32))
         writer.close()
         number += len(rows)
+    sharded.write(shards, {"train": written})
     return features, shards
 
 

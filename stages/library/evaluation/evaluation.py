@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +17,9 @@ from stages.library.common.console import UserError
 from stages.library.common.params import CONFIG
 from stages.library.evaluation import model_size
 from stages.library.features.cache import METADATA_KEY
-from stages.library.records import dataset_file, leakage, tfrecord
+from stages.library.records import dataset_file, leakage
+from stages.library.records import manifest as manifests
+from stages.library.records.manifest import Manifest
 from stages.library.scoring import metrics, result_files
 from stages.library.scoring.probabilities import softmax
 
@@ -94,7 +96,9 @@ def write_evaluation(
         model was trained on test images.
     """
     dataset = dataset_file.read(shards / "dataset.json")
-    filenames = check(predictions, shards, dataset["classes"])
+    manifest = manifests.read(shards, ["test"])
+    check(predictions, manifest, shards, dataset["classes"])
+    filenames = manifest.names()
     tested = dict(zip(predictions.keys, filenames, strict=True))
     leakage.check(model.folder, tested, dataset["duplicates"]["across_official_split"])
     numbers = measure(predictions, params)
@@ -110,25 +114,23 @@ def write_evaluation(
     }
     with artifacts.new_folder(figures) as folder:
         write_tables(folder, predictions, filenames)
-        write_images(folder, model, predictions, shards, params)
+        write_images(folder, model, predictions, manifest, params)
         shutil.copyfile(model.folder / "curve.csv", folder / "curve.csv")
         artifacts.write_json(folder / "evaluation.json", about)
     artifacts.write_json(metrics_path, numbers)
     return numbers
 
 
-def check(predictions: Predictions, shards: Path, classes: Sequence[str]) -> list[str]:
-    """Returns the test images' file names; raises UserError where predictions and shards don't belong together."""
+def check(predictions: Predictions, manifest: Manifest, shards: Path, classes: Sequence[str]) -> None:
+    """Raises UserError where predictions and shards, with the manifest of test images, don't belong together."""
     if not np.isfinite(predictions.logits).all():
         rows = int((~np.isfinite(predictions.logits)).any(axis=1).sum())
         raise UserError(f"the model gives NaN or infinite logits for {rows} test images: its training diverged")
     if predictions.classes != tuple(classes):
         different = sorted(set(predictions.classes) ^ set(classes))[:5]
         raise UserError(f"the model's classes are not those of {shards}; they differ in {different}. Run: dvc repro")
-    found = [(record.key, record.filename) for record in test_records(shards)]
-    if [key for key, _ in found] != list(predictions.keys):
+    if manifest.keys.astype(str).tolist() != list(predictions.keys):
         raise UserError(f"the predictions are of other test images than {shards} holds. Run: dvc repro")
-    return [filename for _, filename in found]
 
 
 def measure(predictions: Predictions, params: Params) -> dict[str, Any]:
@@ -166,12 +168,6 @@ def rounded(content: Any) -> Any:
     return round(content, 6)
 
 
-def test_records(shards: Path) -> Iterator[tfrecord.Record]:
-    """Yields the records of the test split in order."""
-    for path in tfrecord.find_shards(shards, "test"):
-        yield from tfrecord.read_shard(path)
-
-
 def write_tables(folder: Path, predictions: Predictions, filenames: Sequence[str]) -> None:
     """Writes predictions.parquet, confusion.csv, per_class.csv and reliability.csv."""
     classes, labels = predictions.classes, predictions.labels
@@ -189,7 +185,7 @@ def write_tables(folder: Path, predictions: Predictions, filenames: Sequence[str
     tables.write_csv(folder / "reliability.csv", tables.RELIABILITY, filled)
 
 
-def write_images(folder: Path, model: Model, predictions: Predictions, shards: Path, params: Params) -> None:
+def write_images(folder: Path, model: Model, predictions: Predictions, manifest: Manifest, params: Params) -> None:
     """Writes predictions.png, random test images, and mistakes.png, the most confident mistakes."""
     from stages.library.figures import mosaics
 
@@ -199,7 +195,7 @@ def write_images(folder: Path, model: Model, predictions: Predictions, shards: P
     wrong = np.flatnonzero(predictions.logits.argmax(axis=1) != labels)
     confident = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")]
     chosen, mistakes = shuffled[: params.images], confident[: params.images]
-    cards = _cards(predictions, probabilities, shards, {int(row) for row in [*chosen, *mistakes]})
+    cards = _cards(predictions, probabilities, manifest, np.union1d(chosen, mistakes))
     title = f"{model}: {len(chosen)} random test images; bold: the true class"
     mosaics.write_predictions(folder / "predictions.png", title, [cards[row] for row in chosen])
     tested = f"{total:,} test images"
@@ -210,17 +206,16 @@ def write_images(folder: Path, model: Model, predictions: Predictions, shards: P
     mosaics.write_predictions(folder / "mistakes.png", title, [cards[row] for row in mistakes])
 
 
-def _cards(predictions: Predictions, probabilities: np.ndarray, shards: Path, rows: set[int]) -> dict[int, Any]:
+def _cards(predictions: Predictions, probabilities: np.ndarray, manifest: Manifest, rows: np.ndarray) -> dict[int, Any]:
     from stages.library.figures import mosaics, thumbnails
 
     classes = predictions.classes
     cards = {}
-    for row, record in enumerate(test_records(shards)):
-        if row in rows:
-            likeliest = np.argsort(-predictions.logits[row], kind="stable")[:LIKELIEST]
-            bars = [(classes[label], float(probabilities[row, label])) for label in likeliest]
-            pixels = thumbnails.thumbnail(record.encoded, mosaics.CARD_PX)
-            cards[row] = mosaics.Card(pixels, record.text, bars)
+    for row, record in zip(rows.tolist(), manifest.records(rows), strict=True):
+        likeliest = np.argsort(-predictions.logits[row], kind="stable")[:LIKELIEST]
+        bars = [(classes[label], float(probabilities[row, label])) for label in likeliest]
+        pixels = thumbnails.thumbnail(record.encoded, mosaics.CARD_PX)
+        cards[row] = mosaics.Card(pixels, record.text, bars)
     return cards
 
 

@@ -25,9 +25,9 @@ from stages.library.features.cache import Source
 from stages.library.networks import contract as backbones
 from stages.library.networks import weights
 from stages.library.networks.contract import Backbone
-from stages.library.records import index as record_index
-from stages.library.records import preprocessing, tfrecord
-from stages.library.records.index import RecordIndex
+from stages.library.records import manifest as manifests
+from stages.library.records import preprocessing
+from stages.library.records.manifest import Manifest
 from stages.library.records.preprocessing import Preprocessing, ResizeMethod
 
 ATTEMPTS = 3
@@ -139,17 +139,17 @@ def fingerprint(content: dict[str, Any]) -> str:
     return artifacts.sha256_bytes(artifacts.canonical_json(content).encode())
 
 
-def calibration_rows(index: RecordIndex, params: Params) -> tuple[int, ...]:
+def calibration_rows(manifest: Manifest, params: Params) -> tuple[int, ...]:
     """Returns the rows of the training images that int8 is calibrated on, the same ones in whatever order they stand.
 
     Args:
-      index: of all splits.
+      manifest: of all splits.
       params: `calibration_images` of them are chosen by `seed`, or all where there are fewer.
     """
-    training = [name.name.startswith("train-") for name in index.paths]
-    rows = np.flatnonzero(np.repeat(training, index.counts))
-    rows = rows[np.unique(index.keys[rows], return_index=True)[1]]
-    numbers = [hashing.uniform(key.decode(), "calibration", params.seed) for key in index.keys[rows].tolist()]
+    training = [path.name.startswith("train-") for path in manifest.paths]
+    rows = np.flatnonzero(np.repeat(training, manifest.counts))
+    rows = rows[np.unique(manifest.keys[rows], return_index=True)[1]]
+    numbers = [hashing.uniform(key.decode(), "calibration", params.seed) for key in manifest.keys[rows].tolist()]
     return tuple(rows[np.argsort(numbers)[: params.calibration_images]].tolist())
 
 
@@ -176,24 +176,23 @@ def extract(name: str, params: Params, shards: Path, dataset: Mapping[str, Any],
     size_px = input_size_px(backbone, params)
     preparation = Preprocessing(size_px, params.central_crop, params.resize)
     plan = Plan(size_px, batch_size(params, size_px), params.flip, params.precision)
-    paths = [path for split in tfrecord.SPLITS for path in tfrecord.find_shards(shards, split)]
-    index = record_index.build(console.progress(paths, "read shards", "shards"))
+    manifest = manifests.read(shards)
     if "content_sha256" in dataset:
-        record_index.check(index, dataset, shards)
+        manifest.check(dataset)
     weights_sha256 = artifacts.sha256_file(weights.locate(backbone, params.weights.get(name)))
-    calibration = calibration_rows(index, params) if params.precision == "int8" else ()
-    sample = artifacts.sha256_bytes(b"".join(index.keys[list(calibration)])) if calibration else ""
+    calibration = calibration_rows(manifest, params) if params.precision == "int8" else ()
+    sample = artifacts.sha256_bytes(b"".join(manifest.keys[list(calibration)])) if calibration else ""
     content = covered(backbone, weights_sha256, preparation, plan, params.runtime, sample)
     identity = fingerprint(content)
     widths = backbone.feature_width, backbone.num_logits
     store = FeatureStore(store_location.root() / identity, content, *widths)
-    table = FeatureTable(out / "rows.partial", index, *widths)
+    table = FeatureTable(out / "rows.partial", manifest, *widths)
     try:
         computed = 0
         for _ in range(ATTEMPTS):  # a part that is damaged or vanishes between is computed again
             missing = table.missing(store.keys(store.parts()))
             if len(missing):
-                job = Job(name, params.weights, preparation, params.runtime, plan, index, calibration)
+                job = Job(name, params.weights, preparation, params.runtime, plan, manifest, calibration)
                 computed += _compute(job, params, missing, store, dataset["name"], table)
             if not table.complete:
                 table.fill(store.read(store.parts()))
@@ -207,14 +206,14 @@ def extract(name: str, params: Params, shards: Path, dataset: Mapping[str, Any],
         table.write_shards(out, Source(*described, identity, classes))
     finally:
         table.close()
-    return Extracted(len(index.keys), computed, size_px)
+    return Extracted(len(manifest.keys), computed, size_px)
 
 
 def _compute(
     job: Job, params: Params, missing: np.ndarray, store: FeatureStore, dataset: str, table: FeatureTable
 ) -> int:
-    """Adds the features of some rows of the index to the store and maybe to the table; returns their number."""
-    schedule = batch_slots.schedule(job.index.keys[missing], job.plan.batch_size)
+    """Adds the features of some rows of the manifest to the store and maybe to the table; returns their number."""
+    schedule = batch_slots.schedule(job.manifest.keys[missing], job.plan.batch_size)
     batches = np.where(schedule >= 0, missing[schedule], -1)
     resources = Resources(params.ray_actors, params.ray_cpus, params.ray_gpus)
 

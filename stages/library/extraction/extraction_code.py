@@ -18,7 +18,7 @@ MOVING = (
     "extraction.feature_store",
     "common.params",
     "common.plugins",
-    "records.index",
+    "records.manifest",
     "records.tfrecord",
     "common.store_location",
     "common.threads",

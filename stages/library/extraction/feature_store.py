@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from stages.library.common import artifacts, console, store_location
 from stages.library.common.threads import ahead
-from stages.library.records.index import KEY
+from stages.library.records.manifest import KEY
 
 SOURCE = "source.json"
 DATASET = b"dataset"

@@ -11,7 +11,7 @@ from stages.library.common import console
 from stages.library.common.threads import ahead
 from stages.library.extraction.feature_store import Rows
 from stages.library.features.cache import DTYPE, ShardWriter, Source
-from stages.library.records.index import RecordIndex
+from stages.library.records.manifest import Manifest
 
 ROWS_PER_BLOCK = 1024
 
@@ -21,24 +21,24 @@ class FeatureTable:
 
     Args:
       path: of the scratch file, which `close` removes.
-      index: which images there are, in which order.
+      manifest: which images there are, in which order.
       feature_width, num_logits: of a row.
     """
 
-    def __init__(self, path: Path, index: RecordIndex, feature_width: int, num_logits: int):
+    def __init__(self, path: Path, manifest: Manifest, feature_width: int, num_logits: int):
         self._path = path
-        self._index = index
+        self._manifest = manifest
         self._widths = feature_width, num_logits
         self._row_bytes = np.dtype(DTYPE).itemsize * (feature_width + num_logits)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-        self._order = np.argsort(index.keys, kind="stable")
-        self._sorted = index.keys[self._order]
-        self._filled = np.zeros(len(index.keys), bool)
+        self._order = np.argsort(manifest.keys, kind="stable")
+        self._sorted = manifest.keys[self._order]
+        self._filled = np.zeros(len(manifest.keys), bool)
 
     def missing(self, stored: np.ndarray) -> np.ndarray:
         """Returns the rows still to be filled whose keys are not among `stored`; of equal images the first one."""
-        rows = np.flatnonzero(~self._filled & ~np.isin(self._index.keys, stored))
-        return np.sort(rows[np.unique(self._index.keys[rows], return_index=True)[1]])
+        rows = np.flatnonzero(~self._filled & ~np.isin(self._manifest.keys, stored))
+        return np.sort(rows[np.unique(self._manifest.keys[rows], return_index=True)[1]])
 
     def fill(self, parts: Iterable[Rows]) -> None:
         """Takes from some parts what stands in the table; other images are passed over."""
@@ -60,8 +60,8 @@ class FeatureTable:
 
     def write_shards(self, folder: Path, source: Source) -> None:
         """Writes `folder/SPLIT-00000-of-00004.parquet`, one file for each TFRecord shard."""
-        ends = np.cumsum(self._index.counts).tolist()
-        shards = list(zip(self._index.paths, [0, *ends], ends, strict=False))
+        ends = np.cumsum(self._manifest.counts).tolist()
+        shards = list(zip(self._manifest.paths, [0, *ends], ends, strict=False))
 
         def write(shard: tuple[Path, int, int]) -> None:
             path, start, stop = shard
@@ -71,8 +71,8 @@ class FeatureTable:
                 content = os.pread(self._file, (end - begin) * self._row_bytes, begin * self._row_bytes)
                 values = np.frombuffer(content, DTYPE).reshape(end - begin, -1)
                 bottleneck, logits = np.split(values, [self._widths[0]], axis=1)
-                keys = self._index.keys[begin:end].astype(str).tolist()
-                writer.write(keys, self._index.labels[begin:end], bottleneck, logits)
+                keys = self._manifest.keys[begin:end].astype(str).tolist()
+                writer.write(keys, self._manifest.labels[begin:end], bottleneck, logits)
             writer.close()
 
         written = ahead(write, shards, os.cpu_count() or 1)

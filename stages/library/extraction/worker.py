@@ -22,7 +22,7 @@ from stages.library.extraction.feature_store import Rows
 from stages.library.extraction.runtime import Plan
 from stages.library.features.cache import quantize
 from stages.library.records import preprocessing
-from stages.library.records.index import RecordIndex
+from stages.library.records.manifest import Manifest
 from stages.library.records.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Job:
     Attributes:
       backbone: its name; weights: `extract.weights`; preparation: how an image becomes its input.
       runtime: name of the runtime; plan: what the network is compiled for.
-      index: the images.
+      manifest: the images.
       calibration: rows of the images that int8 is calibrated on.
     """
 
@@ -50,7 +50,7 @@ class Job:
     preparation: Preprocessing
     runtime: str
     plan: Plan
-    index: RecordIndex
+    manifest: Manifest
     calibration: tuple[int, ...] = ()
 
 
@@ -82,7 +82,7 @@ class Worker:
         """Yields the features of each batch or of some that follow each other, in order.
 
         Args:
-          batches: rows of the index, int64 (batches, batch_size), -1 where a slot stays empty.
+          batches: rows of the manifest, int64 (batches, batch_size), -1 where a slot stays empty.
         """
         if self._on_gpu:
             yield from self._through_gpu(batches)
@@ -96,7 +96,7 @@ class Worker:
     def _run(self, batches: np.ndarray) -> Rows:
         """Returns the features of some batches; preparing them at once saves most of the calls' own cost."""
         contents = np.empty(batches.size, object)
-        contents[:] = list(self._job.index.serialized(_filled(batches).ravel()))
+        contents[:] = list(self._job.manifest.serialized(_filled(batches).ravel()))
         outputs = [self._compiled.forward(images) for images in self._pixels(contents.reshape(batches.shape))]
         bottleneck, logits = (np.stack(values) for values in zip(*outputs, strict=True))
         return self._rows(batches, bottleneck, logits)
@@ -121,14 +121,14 @@ class Worker:
             yield from ahead(run, items, self._compiled.callers)
 
     def _block_of(self, rows: np.ndarray) -> "tf.Tensor":
-        return self._block(list(self._job.index.serialized(rows)))
+        return self._block(list(self._job.manifest.serialized(rows)))
 
     def _rows(self, batches: np.ndarray, bottleneck: np.ndarray, logits: np.ndarray) -> Rows:
         taken = batches >= 0
-        return Rows(self._job.index.keys[batches[taken]], quantize(bottleneck[taken]), quantize(logits[taken]))
+        return Rows(self._job.manifest.keys[batches[taken]], quantize(bottleneck[taken]), quantize(logits[taken]))
 
     def _calibration(self) -> Iterator["tf.Tensor"]:
-        for content in self._job.index.serialized(self._job.calibration):
+        for content in self._job.manifest.serialized(self._job.calibration):
             yield preprocessing.parse(content, self._job.preparation)["image"][None]
 
 

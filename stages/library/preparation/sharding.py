@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from stages.library.common import hashing
-from stages.library.records import tfrecord
+from stages.library.records import manifest, tfrecord
 from stages.library.records.tfrecord import SPLITS, Record
 
 SPOOL_BYTES = 64 << 20
@@ -25,6 +25,7 @@ class Spool:
     """
 
     def __init__(self, folder: Path, shards: int):
+        self._folder = folder
         self._paths = {split: tfrecord.shard_paths(folder, split, shards) for split in SPLITS}
         self._pending: dict[Path, list[Record]] = defaultdict(list)
         self._pending_bytes = 0
@@ -39,23 +40,24 @@ class Spool:
             self._flush()
 
     def write_shards(self, classes: Sequence[str]) -> Iterable[tuple[str, int]]:
-        """Replaces every spool file by its final shard, sorted by (key, filename); yields (split, records) of each.
+        """Replaces every spool file by its final shard, sorted by (key, filename), and writes the manifest of all.
+
+        Yields (split, number of records) of each.
 
         Args:
           classes: sorted class names; a record's label is the rank of its text among them.
         """
         self._flush()
         labels = {text: label for label, text in enumerate(classes)}
-        for split, paths in self._paths.items():
-            for path in paths:
-                spool = _spool_path(path)
-                found = list(tfrecord.read_shard(spool)) if spool.exists() else []
-                found.sort(key=lambda record: (record.key, record.filename))
-                yield (
-                    split,
-                    tfrecord.write_shard(path, (replace(record, label=labels[record.text]) for record in found)),
-                )
-                spool.unlink(missing_ok=True)
+        with manifest.writer(self._folder) as write_shard:
+            for split, paths in self._paths.items():
+                for path in paths:
+                    spool = _spool_path(path)
+                    found = tfrecord.read_shard(spool) if spool.exists() else ()
+                    labelled = [replace(record, label=labels[record.text]) for record in found]
+                    labelled.sort(key=lambda record: (record.key, record.filename))
+                    yield split, write_shard(path, labelled)
+                    spool.unlink(missing_ok=True)
 
     def _flush(self) -> None:
         for path, waiting in self._pending.items():

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import google_crc32c
+import numpy as np
 import pydantic
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
@@ -18,6 +19,9 @@ from google.protobuf.message import DecodeError
 from stages.library.common.console import UserError
 from stages.library.common.params import CONFIG
 from stages.library.records.dataset_file import SPLITS as SPLITS
+
+HEADER_BYTES, FOOTER_BYTES = 12, 4  # before and after each example
+FRAME_BYTES = HEADER_BYTES + FOOTER_BYTES
 
 
 @pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIG)
@@ -76,14 +80,20 @@ def find_shards(folder: Path, split: str) -> list[Path]:
     return found
 
 
-def write_shard(path: Path, records: Iterable[Record], append: bool = False) -> int:
-    """Writes records to a TFRecord file, a new one or after what it holds, and returns how many."""
-    count = 0
+def write_shard(path: Path, records: Iterable[Record], append: bool = False) -> list[int]:
+    """Writes records to a TFRecord file, a new one or after what it holds, and returns the length of each example."""
+    lengths = []
     with path.open("ab" if append else "wb") as file:
-        for record in records:
-            _write_frame(file, _serialize(record))
-            count += 1
-    return count
+        for content in map(_serialize, records):
+            _write_frame(file, content)
+            lengths.append(len(content))
+    return lengths
+
+
+def ends(lengths: np.ndarray) -> np.ndarray:
+    """Returns where in a shard the frame of each example ends, in bytes, given the lengths of all examples."""
+    found: np.ndarray = np.cumsum(lengths + FRAME_BYTES)
+    return found
 
 
 def read_shard(path: Path) -> Iterator[Record]:
@@ -92,44 +102,29 @@ def read_shard(path: Path) -> Iterator[Record]:
     Raises:
       UserError: the file is damaged.
     """
-    for _, serialized in frames(path):
-        yield parse(path, serialized)
-
-
-def frames(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yields where each serialized tf.train.Example of a shard begins, in bytes, and itself, verified.
-
-    Raises:
-      UserError: the file is damaged.
-    """
-    available = path.stat().st_size
+    size_bytes = path.stat().st_size
     with path.open("rb") as file:
-        while header := file.read(12):
-            (size,) = struct.unpack("<Q", _checked(path, header, 8))
-            # A hostile length, its checksum right, would take all memory.
-            yield file.tell(), _checked(path, file.read(size + 4) if size < available else b"", size)
+        while file.tell() < size_bytes:
+            yield parse(path, _read_frame(path, file, size_bytes))
 
 
-def count(paths: Iterable[Path]) -> int:
-    """Returns the number of records in some shards, from the frames' lengths alone.
+def read_at(file: BinaryIO, path: Path, offset: int, length: int) -> bytes:
+    """Returns the serialized example at some byte of a shard, verified against its checksums.
 
     Raises:
-      UserError: a file is cut short.
+      UserError: there is none of that length, or it is damaged.
     """
-    total = 0
-    for path in paths:
-        end, size = 0, path.stat().st_size
-        with path.open("rb") as file:
-            while end < size:
-                header = file.read(12)
-                if len(header) < 12:
-                    break
-                end += 12 + struct.unpack("<Q4x", header)[0] + 4
-                file.seek(min(end, size))
-                total += 1
-        if end != size:
-            raise UserError(f"{path} is cut short. Run: dvc repro -f tfrecord")
-    return total
+    file.seek(max(offset - HEADER_BYTES, 0))
+    content = _read_frame(path, file, length)
+    if len(content) != length:
+        raise _damaged(path)
+    return content
+
+
+def _read_frame(path: Path, file: BinaryIO, most_bytes: int) -> bytes:
+    (size,) = struct.unpack("<Q", _checked(path, file.read(HEADER_BYTES), 8))
+    # A hostile length, its checksum right, would take all memory.
+    return _checked(path, file.read(size + FOOTER_BYTES) if size <= most_bytes else b"", size)
 
 
 def _masked_crc(content: bytes) -> bytes:
@@ -144,9 +139,13 @@ def _write_frame(file: BinaryIO, content: bytes) -> None:
 
 def _checked(path: Path, frame: bytes, size: int) -> bytes:
     content, crc = frame[:size], frame[size:]
-    if len(frame) != size + 4 or _masked_crc(content) != crc:
-        raise UserError(f"{path} is damaged (checksum or length). Run: dvc repro -f tfrecord")
+    if len(frame) != size + FOOTER_BYTES or _masked_crc(content) != crc:
+        raise _damaged(path)
     return content
+
+
+def _damaged(path: Path) -> UserError:
+    return UserError(f"{path} is damaged (checksum or length). Run: dvc repro -f tfrecord")
 
 
 def _example_class() -> Any:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.library.records import tfrecord
+from stages.library.records.manifest import Manifest
 from stages.library.records.preprocessing import Preprocessing, parse, unconverted
 from stages.library.training.augmentation import Augmentation, augment
 
@@ -72,19 +72,17 @@ class Stream:
         )
 
 
-def held_out(
-    paths: Sequence[Path], preprocessing: Preprocessing, num_classes: int, batch_size: int
-) -> "tf.data.Dataset":
+def held_out(manifest: Manifest, preprocessing: Preprocessing, num_classes: int, batch_size: int) -> "tf.data.Dataset":
     """Streams some shards once, in order, as they are; yields what `Stream.batches` does."""
     import tensorflow as tf
 
     read = unconverted(lambda serialized: _example(serialized, preprocessing, num_classes))
     return (
-        tf.data.TFRecordDataset([str(path) for path in paths])
+        tf.data.TFRecordDataset([str(path) for path in manifest.paths])
         .map(read, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(batch_size)
         # Keras warns of running out of data where it is not told how much there is.
-        .apply(tf.data.experimental.assert_cardinality(-(-tfrecord.count(paths) // batch_size)))
+        .apply(tf.data.experimental.assert_cardinality(-(-len(manifest.keys) // batch_size)))
         .prefetch(tf.data.AUTOTUNE)
     )
 

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import numpy as np
 import pydantic
 
 from stages.library.common import tables, tensorflow_runtime
 from stages.library.common.console import UserError, say
 from stages.library.common.params import CONFIG
-from stages.library.records import index as record_index
-from stages.library.records import leakage, tfrecord
+from stages.library.records import leakage
+from stages.library.records import manifest as manifests
+from stages.library.records.manifest import Manifest
 from stages.library.records.preprocessing import Preprocessing
 from stages.library.training import batches as training_data
 from stages.library.training.augmentation import Augmentation
@@ -124,18 +126,20 @@ def regularize(model: "keras.Model", weight_decay: float) -> None:
             variable.regularizer = keras.regularizers.L2(weight_decay / 2) if weight_decay else None
 
 
-def check_shards(paths: Sequence[Path], num_classes: int) -> None:
+def check_shards(manifest: Manifest, num_classes: int) -> None:
     """Reads some shards once: TensorFlow would meet damage in mid-training, and take an unknown class for none.
 
     Raises:
       UserError: a shard is damaged, or another data set's.
     """
-    for path in paths:
-        labels = record_index.build([path]).labels
-        if labels.size and int(labels.max()) >= num_classes:
-            raise UserError(
-                f"{path} holds class {int(labels.max())} where there are {num_classes}. Run: dvc repro -f tfrecord"
-            )
+    unknown = np.flatnonzero(manifest.labels >= num_classes)
+    if len(unknown):
+        (shard,), label = manifest.shards(unknown[:1]), manifest.labels[unknown[0]]
+        raise UserError(
+            f"{manifest.paths[shard]} holds class {label} where there are {num_classes}. Run: dvc repro -f tfrecord"
+        )
+    for _ in manifest.records(range(len(manifest.keys))):
+        pass
 
 
 def train(
@@ -167,15 +171,15 @@ def train(
     from dvclive import Live
     from dvclive.keras import DVCLiveCallback
 
-    train_paths = tfrecord.find_shards(shards, "train")
-    validation_paths = tfrecord.find_shards(shards, "validation")
-    check_shards([*train_paths, *validation_paths], model.output_shape[-1])
-    num_examples = tfrecord.count(train_paths)
+    training, validated = (manifests.read(shards, [split]) for split in ("train", "validation"))
+    for manifest in (training, validated):
+        check_shards(manifest, model.output_shape[-1])
+    num_examples = len(training.keys)
     batch_size, steps_per_epoch = params.steps(num_examples)
     trainer = compile_trainer(model, steps_per_epoch, params)
     state = Checkpoints(checkpoints, model, trainer)
     state.restore()
-    validation = training_data.held_out(validation_paths, preprocessing, model.output_shape[-1], batch_size)
+    validation = training_data.held_out(validated, preprocessing, model.output_shape[-1], batch_size)
     if not state.progress.history:
         trainer.optimizer.build(trainer.trainable_variables)
         start = trainer.evaluate(validation, return_dict=True, verbose=0)
@@ -184,7 +188,7 @@ def train(
     if first_epoch:
         say(f"resuming after epoch {first_epoch} of {params.epochs}")
     stream = training_data.Stream(
-        train_paths,
+        training.paths,
         preprocessing,
         model.output_shape[-1],
         num_examples // batch_size,
@@ -208,8 +212,7 @@ def train(
                 verbose=1 if sys.stdout.isatty() else 2,
             )
     state.export(out)
-    seen = (record.key for path in [*train_paths, *validation_paths] for record in tfrecord.read_shard(path))
-    leakage.write(out, seen)
+    leakage.write(out, np.concatenate([training.keys, validated.keys]).astype(str))
     write_curve(out / "curve.csv", state.progress.history)
     return state
 

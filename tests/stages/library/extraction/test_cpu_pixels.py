@@ -6,12 +6,13 @@ import sys
 
 import numpy as np
 import pytest
+import sharded
 from conftest import ROOT
 from PIL import Image
 
 from stages.library.extraction import cpu_pixels
-from stages.library.records import index as record_index
-from stages.library.records import preprocessing, tfrecord
+from stages.library.records import manifest as manifests
+from stages.library.records import preprocessing
 from stages.library.records.preprocessing import Preprocessing
 from stages.library.records.tfrecord import Record
 
@@ -29,13 +30,12 @@ def shard(folder, sizes):
         Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(file, kind)
         about = number % 2, "ab"[number % 2], f"{number}.{kind}"
         written.append(Record(f"{number:064x}", file.getvalue(), kind, height, width, *about))
-    (path,) = tfrecord.shard_paths(folder, "train", 1)
-    tfrecord.write_shard(path, written)
-    return path
+    sharded.write(folder, {"train": [written]})
+    return folder
 
 
-def read(path, count):
-    return np.array(list(record_index.build([path]).serialized(range(count))), object)
+def read(folder, count):
+    return np.array(list(manifests.read(folder, ["train"]).serialized(range(count))), object)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
@@ -66,14 +66,14 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 from stages.library.extraction import cpu_pixels
-from stages.library.records import index as record_index
+from stages.library.records import manifest as manifests
 from stages.library.records.preprocessing import Preprocessing
 
 (cpu,) = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-index = record_index.build([Path(path) for path in sys.argv[1:]])
+manifest = manifests.read(Path(sys.argv[1]), ["train"])
 with tf.device("CPU:1"):
-    serialized = np.array([list(index.serialized([0, 1]))], object)
+    serialized = np.array([list(manifest.serialized([0, 1]))], object)
     (pixels,) = cpu_pixels.block(Preprocessing(32, 1.0, "bilinear"))(serialized)
 print(pixels.device)
 """

@@ -13,6 +13,7 @@ import contents
 import insects
 import numpy as np
 import pytest
+import sharded
 from ruamel.yaml import YAML
 
 from stages.library.common import artifacts, params, store_location
@@ -20,7 +21,6 @@ from stages.library.common.console import UserError
 from stages.library.extraction import extraction, feature_parts
 from stages.library.extraction.engine import Resources
 from stages.library.extraction.engines import ray
-from stages.library.records import tfrecord
 
 IMAGES = 64
 SMALL = {"input_size_px": 64, "batch_size": 4}
@@ -30,9 +30,8 @@ SMALL = {"input_size_px": 64, "batch_size": 4}
 def shards(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfrecord")
     rng = np.random.default_rng(1)
-    for split, count in (("train", IMAGES - 8), ("validation", 4), ("test", 4)):
-        (path,) = tfrecord.shard_paths(folder, split, 1)
-        tfrecord.write_shard(path, [insects.record(rng) for _ in range(count)])
+    counts = {"train": IMAGES - 8, "validation": 4, "test": 4}
+    sharded.write(folder, {split: [[insects.record(rng) for _ in range(n)]] for split, n in counts.items()})
     artifacts.write_json(folder / "dataset.json", insects.DATASET)
     return folder
 

@@ -11,6 +11,7 @@ import insects
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import sharded
 
 from stages.library.common import artifacts, store_location, tensorflow_runtime
 from stages.library.common.console import UserError
@@ -20,7 +21,7 @@ from stages.library.extraction.extraction import Extracted
 from stages.library.extraction.feature_store import FeatureStore
 from stages.library.features import cache
 from stages.library.networks import weights
-from stages.library.records import index as record_index
+from stages.library.records import manifest as manifests
 from stages.library.records import preprocessing, tfrecord
 from stages.library.records.preprocessing import Preprocessing
 from stages.library.records.tfrecord import SPLITS
@@ -36,9 +37,10 @@ def shards(tmp_path_factory):
     """Seventeen images in nine shards, some of them empty; JPEG and PNG, colour and grey, of several sizes."""
     folder = tmp_path_factory.mktemp("tfrecord")
     rng = np.random.default_rng(0)
-    for split, counts in COUNTS.items():
-        for path, count in zip(tfrecord.shard_paths(folder, split, 3), counts, strict=True):
-            tfrecord.write_shard(path, [insects.record(rng) for _ in range(count)])
+    sharded.write(
+        folder,
+        {split: [[insects.record(rng) for _ in range(n)] for n in counts] for split, counts in COUNTS.items()},
+    )
     artifacts.write_json(folder / "dataset.json", insects.DATASET)
     return folder
 
@@ -200,14 +202,13 @@ def test_a_damaged_part_is_computed_again(shards, extracted, tmp_path, monkeypat
 
 def test_other_splits_and_other_classes_compute_nothing(shards, extracted, tmp_path):
     extract(insects.options(5), shards, tmp_path / "first")
-    (tmp_path / "shuffled").mkdir()
     everything = [
         r for split in SPLITS for path in tfrecord.find_shards(shards, split) for r in tfrecord.read_shard(path)
     ]
     everything.sort(key=lambda record: record.key[::-1])
-    for split, some in zip(SPLITS, (everything[:9], everything[9:12], everything[12:]), strict=True):
-        (path,) = tfrecord.shard_paths(tmp_path / "shuffled", split, 1)
-        tfrecord.write_shard(path, [dataclasses.replace(record, label=0) for record in some])
+    unlabelled = [dataclasses.replace(record, label=0) for record in everything]
+    shuffled = unlabelled[:9], unlabelled[9:12], unlabelled[12:]
+    sharded.write(tmp_path / "shuffled", {split: [some] for split, some in zip(SPLITS, shuffled, strict=True)})
     assert extract(insects.options(5), tmp_path / "shuffled", tmp_path / "second").computed == 0
     ours, others = (cache.load(folder, SPLITS, "joined") for folder in (tmp_path / "second", extracted))
     order = [others.keys.tolist().index(key) for key in ours.keys]
@@ -216,19 +217,20 @@ def test_other_splits_and_other_classes_compute_nothing(shards, extracted, tmp_p
 
 
 def test_int8_is_calibrated_on_training_images_in_whatever_order(shards):
-    paths = [path for split in SPLITS for path in tfrecord.find_shards(shards, split)]
-    index = record_index.build(paths)
-    training = set(index.keys[:11].tolist())
+    manifest = manifests.read(shards)
+    training = set(manifest.keys[:11].tolist())
     chosen = {
-        seed: index.keys[list(extraction.calibration_rows(index, insects.options(5, seed=seed)))].tolist()
+        seed: manifest.keys[list(extraction.calibration_rows(manifest, insects.options(5, seed=seed)))].tolist()
         for seed in range(9)
     }
     assert all(len(some) == 4 and set(some) <= training for some in chosen.values())
     assert set().union(*chosen.values()) == training
-    turned = record_index.build(paths[2::-1])
+    turned = dataclasses.replace(
+        manifest, keys=manifest.keys[::-1], counts=manifest.counts[::-1], paths=manifest.paths[::-1]
+    )
     rows = extraction.calibration_rows(turned, insects.options(5, seed=3))
     assert turned.keys[list(rows)].tolist() == chosen[3]
-    assert len(extraction.calibration_rows(index, insects.options(5, calibration_images=99))) == 11
+    assert len(extraction.calibration_rows(manifest, insects.options(5, calibration_images=99))) == 11
 
 
 @pytest.mark.slow

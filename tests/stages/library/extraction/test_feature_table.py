@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from stages.library.extraction import feature_table
@@ -10,7 +11,7 @@ from stages.library.extraction.feature_store import Rows
 from stages.library.extraction.feature_table import FeatureTable
 from stages.library.features import cache
 from stages.library.features.cache import Source
-from stages.library.records.index import RecordIndex
+from stages.library.records.manifest import Manifest
 
 SOURCE = Source("tiny", 32, 1.0, "bilinear", False, "a" * 64, "f" * 64, ("ant", "bee"))
 
@@ -28,14 +29,15 @@ def rows(*numbers):
 def table(tmp_path):
     """Images 7 3 | | 3 5 9: number 3 stands twice."""
     names = "train-00000-of-00001", "validation-00000-of-00001", "test-00000-of-00001"
-    index = RecordIndex(
+    manifest = Manifest(
         tuple(Path(f"{name}.tfrecord") for name in names),
         (2, 0, 3),
         keys(7, 3, 3, 5, 9),
+        pa.chunked_array([[b"a.png"] * 5]),
         np.array([0, 1, 1, 0, 1]),
         *np.zeros((2, 5), np.int64),
     )
-    made = FeatureTable(tmp_path / "rows.partial", index, 3, 2)
+    made = FeatureTable(tmp_path / "rows.partial", manifest, 3, 2)
     yield made
     made.close()
     assert not (tmp_path / "rows.partial").exists()

@@ -6,12 +6,13 @@ import sys
 
 import numpy as np
 import pytest
+import sharded
 from conftest import ROOT
 from PIL import Image
 
 from stages.library.extraction import gpu_pixels
-from stages.library.records import index as record_index
-from stages.library.records import preprocessing, tfrecord
+from stages.library.records import manifest as manifests
+from stages.library.records import preprocessing
 from stages.library.records.preprocessing import CPU, Preprocessing
 from stages.library.records.tfrecord import Record
 
@@ -21,7 +22,6 @@ SIZES = (20, 20), (40, 50), (300, 30), (33, 10), (1, 1), (32, 32)  # height, wid
 @pytest.fixture(scope="module")
 def shard(tmp_path_factory):
     rng = np.random.default_rng(0)
-    path = tfrecord.shard_paths(tmp_path_factory.mktemp("shard"), "train", 1)[0]
     written = []
     for number, size in enumerate(SIZES):
         file = io.BytesIO()
@@ -29,13 +29,13 @@ def shard(tmp_path_factory):
         written.append(
             Record(f"{number:064x}", file.getvalue(), "png", *size, number % 2, "ab"[number % 2], f"{number}.png")
         )
-    tfrecord.write_shard(path, written)
-    return path
+    (path,) = sharded.write(tmp_path_factory.mktemp("shard"), {"train": [written]})
+    return path.parent
 
 
 @pytest.fixture(scope="module")
 def serialized(shard):
-    return list(record_index.build([shard]).serialized(range(len(SIZES))))
+    return list(manifests.read(shard, ["train"]).serialized(range(len(SIZES))))
 
 
 def on_the_cpu(serialized, preparation):
@@ -79,15 +79,15 @@ import tensorflow as tf
 (cpu,) = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from stages.library.extraction import gpu_pixels
-from stages.library.records import index as record_index
+from stages.library.records import manifest as manifests
 from stages.library.extraction.worker import Job, Worker
 from stages.library.records.preprocessing import Preprocessing
 from stages.library.extraction.runtime import Plan
 from stages.library.extraction.runtimes import tensorflow as runtime
 
-index = record_index.build([Path(sys.argv[1])])
+manifest = manifests.read(Path(sys.argv[1]), ["train"])
 seen = []
-job = Job("efficientnet_lite0", {}, Preprocessing(32), "tensorflow", Plan(32, 20, False, "float32"), index)
+job = Job("efficientnet_lite0", {}, Preprocessing(32), "tensorflow", Plan(32, 20, False, "float32"), manifest)
 schedule = np.array([[0, 1, -1, 2, 3] + [-1] * 15, [-1] * 17 + [4, -1, 5]])
 on_cpu = list(Worker(job).features(schedule))
 compile = runtime.compile
@@ -101,7 +101,7 @@ def on_another(*arguments):
 
 runtime.compile = on_another
 worker = Worker(job)
-pixels = worker._block(list(index.serialized([0])))
+pixels = worker._block(list(manifest.serialized([0])))
 assert pixels.device.endswith("CPU:1"), pixels.device
 rows = list(worker.features(schedule))
 assert seen == [("CPU:1", 20)] * 2, seen

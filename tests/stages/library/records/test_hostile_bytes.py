@@ -9,7 +9,6 @@ import pytest
 
 from stages.library.common.console import UserError
 from stages.library.features import cache
-from stages.library.records import index as record_index
 from stages.library.records import tfrecord
 from tests.stages.library.features.test_cache import write
 from tests.stages.library.records.test_records import RECORD
@@ -39,9 +38,8 @@ def test_a_record_of_anything_else_with_right_checksums_is_rejected(tmp_path, co
     path = tmp_path / "shard.tfrecord"
     path.write_bytes(frame(EXAMPLE) + frame(content))
     assert content != EXAMPLE
-    for read in (lambda: list(tfrecord.read_shard(path)), lambda: record_index.build([path])):
-        with pytest.raises(UserError, match=ONE_LINE):
-            read()
+    with pytest.raises(UserError, match=ONE_LINE):
+        list(tfrecord.read_shard(path))
 
 
 @pytest.mark.parametrize("length", [2**63 - 1, 2**64 - 1, 2**40, len(EXAMPLE) + 1])
@@ -50,8 +48,6 @@ def test_a_stated_length_beyond_the_file_takes_no_memory(tmp_path, length):
     path.write_bytes(frame(EXAMPLE) + frame(EXAMPLE, length))
     with pytest.raises(UserError, match=r"damaged \(checksum or length\)"):
         list(tfrecord.read_shard(path))
-    with pytest.raises(UserError, match="is cut short"):
-        tfrecord.count([path])
 
 
 def feature_file(tmp_path):

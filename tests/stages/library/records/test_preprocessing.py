@@ -5,10 +5,12 @@ import tempfile
 
 import numpy as np
 import pytest
+import sharded
 import tensorflow as tf
 from PIL import Image
 
-from stages.library.records import preprocessing, tfrecord
+from stages.library.records import manifest as manifests
+from stages.library.records import preprocessing
 from stages.library.records.preprocessing import Preprocessing
 from stages.library.records.tfrecord import Record
 from stages.library.training import batches as training_data
@@ -138,17 +140,17 @@ def test_the_crop_comes_before_the_resizing():
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shards")
-    paths = tfrecord.shard_paths(folder, "train", 3)
-    written: list[Record] = []
-    for path, count in zip(paths, (5, 0, 4), strict=True):
+    written: list[list[Record]] = []
+    number = 0
+    for count in (5, 0, 4):
         batch = [
-            Record(f"{len(written) + i:064x}", encode(np.full((3, 4 + i, 3), len(written) + i, np.uint8)), "png",
+            Record(f"{number + i:064x}", encode(np.full((3, 4 + i, 3), number + i, np.uint8)), "png",
                    3, 4 + i, i % 3, "abc"[i % 3], f"{i}.png")
             for i in range(count)
         ]  # fmt: skip
-        tfrecord.write_shard(path, batch)
-        written += batch
-    return paths, written
+        written.append(batch)
+        number += count
+    return sharded.write(folder, {"train": written}), [record for shard in written for record in shard]
 
 
 def test_records_stream_in_order_over_the_borders_of_shards(shards):
@@ -178,7 +180,7 @@ def test_streaming_leaves_the_folder_of_temporary_files_alone(shards, tmp_path, 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # AutoGraph would write what it converts
     paths, _ = shards
     list(preprocessing.dataset(paths, Preprocessing(8), 2))
-    list(training_data.held_out(paths, Preprocessing(8), 3, 2))
+    list(training_data.held_out(manifests.read(paths[0].parent, ["train"]), Preprocessing(8), 3, 2))
     stream = training_data.Stream(paths, Preprocessing(8), 3, 1, 2, Augmentation(True, 0.1, 0.1, 10.0), 0)
     assert len(list(stream.batches(0, 2))) == 2
     assert list(tmp_path.iterdir()) == []

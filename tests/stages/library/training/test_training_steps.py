@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import sharded
 from section import section
 
 from stages.library.common.console import UserError
+from stages.library.records import manifest as manifests
 from stages.library.records import tfrecord
 from stages.library.records.preprocessing import Preprocessing
 from stages.library.training import loop as training
@@ -23,22 +25,21 @@ def shards(tmp_path):
     rng = np.random.default_rng(0)
     from stages.library.preparation import normalisation
 
-    paths = tfrecord.shard_paths(tmp_path / "shards", "train", 2)
-    paths[0].parent.mkdir()
-    for shard, path in enumerate(paths):
+    written = []
+    for shard in range(2):
         found = [normalisation.normalise(pixels) for pixels in rng.integers(0, 256, (10, 4, 4, 3), np.uint8)]
-        tfrecord.write_shard(
-            path,
-            (
+        written.append(
+            [
                 tfrecord.Record(f.key, f.encoded, f.format, 4, 4, (shard + i) % 2, "x", f"{i}")
                 for i, f in enumerate(found)
-            ),
+            ]
         )
-    return paths
+    sharded.write(tmp_path / "shards", {"train": written})
+    return manifests.read(tmp_path / "shards", ["train"])
 
 
 def test_a_pass_has_every_example_once_in_an_order_of_its_own(shards):
-    stream = Stream(shards, INPUT, 2, 4, 5, NONE, seed=0)
+    stream = Stream(shards.paths, INPUT, 2, 4, 5, NONE, seed=0)
     originals = sorted(image.tobytes() for images, _ in held_out(shards, INPUT, 2, 7) for image in images.numpy())
     passes = [
         [image.tobytes() for images, _ in stream.batches(4 * number, 4 * number + 4) for image in images.numpy()]
@@ -50,16 +51,16 @@ def test_a_pass_has_every_example_once_in_an_order_of_its_own(shards):
 
 @pytest.mark.parametrize(("first", "end"), [(10, 20), (3, 4), (4, 12), (7, 18)])
 def test_a_later_part_of_the_stream_is_the_same_alone(shards, first, end):
-    stream = Stream(shards, INPUT, 2, 5, 4, Augmentation(True, 0.1, 0.1, 10.0), seed=3)
+    stream = Stream(shards.paths, INPUT, 2, 5, 4, Augmentation(True, 0.1, 0.1, 10.0), seed=3)
     whole = batch_bytes(stream, 0, 20)
     assert len(whole) == len(set(whole)) == 20
     assert batch_bytes(stream, first, end) == whole[first:end]
-    other = Stream(shards, INPUT, 2, 5, 4, stream.augmentation, seed=4)
+    other = Stream(shards.paths, INPUT, 2, 5, 4, stream.augmentation, seed=4)
     assert batch_bytes(other, 0, 5) != whole[:5]
 
 
 def test_pixels_and_targets_keep_together(shards):
-    stream = Stream(shards, INPUT, 2, 5, 4, NONE, seed=0)
+    stream = Stream(shards.paths, INPUT, 2, 5, 4, NONE, seed=0)
 
     def pairs(batches):
         return {

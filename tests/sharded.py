@@ -1,0 +1,15 @@
+"""Shards with their manifest, as the tfrecord stage writes them."""
+
+from stages.library.records import manifest, tfrecord
+
+
+def write(folder, splits):
+    """Writes records, {split: a list for each shard}, and returns the shards' paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    with manifest.writer(folder) as write_shard:
+        for split, shards in splits.items():
+            for path, records in zip(tfrecord.shard_paths(folder, split, len(shards)), shards, strict=True):
+                write_shard(path, records)
+                paths.append(path)
+    return paths
