@@ -133,7 +133,7 @@ def decoding(job: "Job") -> Callable[[], tuple[float, int]]:
     from stages.library.extraction.worker import DECODED_AT_ONCE
     from stages.library.records import preprocessing
 
-    rows = np.array_split(np.arange(len(job.index.keys)), max(len(job.index.keys) // DECODED_AT_ONCE, 1))
+    rows = np.array_split(np.arange(len(job.manifest.keys)), max(len(job.manifest.keys) // DECODED_AT_ONCE, 1))
 
     def first_values(serialized: "tf.Tensor") -> "tf.Tensor":
         def first_value(encoded: "tf.Tensor") -> "tf.Tensor":
@@ -147,7 +147,7 @@ def decoding(job: "Job") -> Callable[[], tuple[float, int]]:
 
     def block(taken: np.ndarray) -> int:
         with tf.device(preprocessing.CPU):
-            decode(tf.constant(list(job.index.serialized(taken)), tf.string)).numpy()
+            decode(tf.constant(list(job.manifest.serialized(taken)), tf.string)).numpy()
         return len(taken)
 
     def run() -> tuple[float, int]:
