@@ -15,7 +15,7 @@ from stages.library.common.threads import ahead
 from stages.library.figures import mosaics
 from stages.library.preparation import normalisation, splits
 from stages.library.preparation import summary as dataset_summary
-from stages.library.preparation.decoding_process import MAX_FILES, SHARED_BYTES
+from stages.library.preparation.decoding_process import BATCH_BYTES, MAX_FILES
 from stages.library.preparation.decoding_workers import Workers
 from stages.library.preparation.name_filter import NameFilter
 from stages.library.preparation.normalisation import ImageError, Normalised
@@ -120,17 +120,17 @@ def normalise_all(
 def batches(found: Iterable[SourceImage | Stray]) -> Iterator[list[SourceImage | Stray]]:
     """Yields the items in order, alone, but for small files that come one after another."""
     batch: list[SourceImage | Stray] = []
-    left_bytes = SHARED_BYTES
+    left_bytes = BATCH_BYTES
     for item in found:
-        size = len(item.content) if isinstance(item, SourceImage) and isinstance(item.content, bytes) else SHARED_BYTES
+        size = len(item.content) if isinstance(item, SourceImage) and isinstance(item.content, bytes) else BATCH_BYTES
         if batch and size > left_bytes:
             yield batch
-            batch, left_bytes = [], SHARED_BYTES
+            batch, left_bytes = [], BATCH_BYTES
         batch.append(item)
         left_bytes -= size
         if left_bytes <= 0 or len(batch) == MAX_FILES:
             yield batch
-            batch, left_bytes = [], SHARED_BYTES
+            batch, left_bytes = [], BATCH_BYTES
     if batch:
         yield batch
 

@@ -7,10 +7,8 @@ expect. What goes beyond them ends the worker and nothing else. A worker opens n
 
 import gc
 import importlib
-import itertools
 import json
 import math
-import mmap
 import os
 import resource
 import signal
@@ -29,16 +27,16 @@ from stages.library.preparation import normalisation
 from stages.library.preparation.normalisation import ImageError
 
 REQUEST = struct.Struct(">BQ?")  # number of files, most pixels of each, whether the pixels are wanted
-LENGTH = struct.Struct(">Q")  # of each file; then come the files, but for those that fit into the shared memory
-SHARED_BYTES = 1 << 20  # where small files stand one after another, behind a byte: the number of the file in work
-MAX_FILES = 32  # in a request: both sides sleep less often, for a small image takes no longer than to wake a process
-# Kind, length of what follows, whether PNG, height, width, smallest and largest value, their sum and count, sha256.
+LENGTH = struct.Struct(">Q")  # of each file; then come the files
+# Of small files in a request: both sides sleep less often, for such an image takes no longer than to wake a process.
+BATCH_BYTES, MAX_FILES = 1 << 20, 32
+# The answer to a request: a byte that counts the images in it, the first of the request, and for each of them this:
+# kind, length of what follows, whether PNG, height, width, smallest and largest value, their sum and count, sha256.
+# Then what follows of each.
 ANSWER = struct.Struct(">cQ?IIBBQQ32s")
 REFUSED, KEPT, ENCODED, PIXELS = b"R", b"K", b"E", b"P"
-LATER = b"L"  # in place of an answer: the others are large, ask for this and what follows again
-LARGE_BYTES = 4 << 20
-NO_MORE = (0, False, 0, 0, 0, 0, 0, 0, b"")  # what stands behind the kind of an answer that has no image
-CONTROL = struct.Struct(">q")  # to it: process id of a worker that has ended, or FORK; from it: its status, or a new id
+LARGE_BYTES = 4 << 20  # of an answer, after which it holds no further image
+CONTROL = struct.Struct(">q")  # to it: process id of a worker to be ended, or FORK; from it: its status, or a new id
 FORK = 0
 CONTROL_FD = 0
 
@@ -91,54 +89,51 @@ class Meter:
     def __init__(self, limits: Limits):
         self._limits = limits
         self._statm = os.open(STATM, os.O_RDONLY) if STATM.exists() else None  # elsewhere memory can't be limited
-        self._page_bytes = resource.getpagesize()
         self._most = {kind: resource.getrlimit(kind)[1] for kind in (resource.RLIMIT_AS, resource.RLIMIT_CPU)}
-        self._memory = self._cpu = self._rest = 0
+        self._now: dict[int, int] = {}
+        self._rest = 0
 
     def start(self) -> None:
         """Takes what the process has now as what it has at rest."""
         if self._statm is not None:
-            self._rest = int(os.pread(self._statm, 64, 0).split()[0]) * self._page_bytes
+            self._rest = int(os.pread(self._statm, 64, 0).split()[0]) * resource.getpagesize()
 
     def allow(self, length: int, pixels: int = 0) -> None:
         """Lets the process have what a file of some length and pixels may take, more than at the start."""
-        memory = self._rest + self._limits.memory(length, pixels)
-        memory = -(-memory // STEP_BYTES) * STEP_BYTES
-        if self._statm is not None and memory != self._memory:
-            self._limit(resource.RLIMIT_AS, memory)
-            self._memory = memory
-        cpu = math.ceil(time.process_time() + self._limits.cpu(length, pixels))
-        if cpu != self._cpu:
-            self._limit(resource.RLIMIT_CPU, cpu)
-            self._cpu = cpu
+        if self._statm is not None:
+            memory = self._rest + self._limits.memory(length, pixels)
+            self._limit(resource.RLIMIT_AS, math.ceil(memory / STEP_BYTES) * STEP_BYTES)
+        self._limit(resource.RLIMIT_CPU, math.ceil(time.process_time() + self._limits.cpu(length, pixels)))
 
     def _limit(self, kind: int, value: int) -> None:
-        most = self._most[kind]  # which a shell or a batch system may have set, and no process may raise
-        resource.setrlimit(kind, (value if most == resource.RLIM_INFINITY else min(value, most), most))
+        if value != self._now.get(kind):
+            most = self._most[kind]  # which a shell or a batch system may have set, and no process may raise
+            resource.setrlimit(kind, (value if most == resource.RLIM_INFINITY else min(value, most), most))
+            self._now[kind] = value
 
 
 def serve(limits: Limits) -> NoReturn:
-    """Makes workers as it is told, until the other side of its socket is closed; then it ends with all of them."""
+    """Makes and ends workers as it is told, until its socket's other side is closed; then it ends with all of them."""
     for name in IMPORTED_LATER:
         importlib.import_module(f"PIL.{name}")
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each would take address space, and the workers share the cores already
     gc.freeze()
     control = socket.socket(fileno=CONTROL_FD)
     while True:
-        message, descriptors, _, _ = socket.recv_fds(control, CONTROL.size, 2)
+        message, descriptors, _, _ = socket.recv_fds(control, CONTROL.size, 1)
         if not message:
             os.killpg(0, signal.SIGKILL)  # it leads a group of its own
         (request,) = CONTROL.unpack(message)
         if request == FORK:
-            answer = _fork(descriptors, limits)
-            for descriptor in descriptors:
-                os.close(descriptor)
+            answer = _fork(descriptors[0], limits)
+            os.close(descriptors[0])
         else:
+            os.kill(request, signal.SIGKILL)  # ended or not: its number is not free before it is waited for
             answer = os.waitstatus_to_exitcode(os.waitpid(request, 0)[1])
         control.sendall(CONTROL.pack(answer))
 
 
-def _fork(descriptors: list[int], limits: Limits) -> int:
+def _fork(descriptor: int, limits: Limits) -> int:
     """Returns the process id of a new worker, or the negative number of the system's error."""
     try:
         process = os.fork()
@@ -146,74 +141,59 @@ def _fork(descriptors: list[int], limits: Limits) -> int:
         return -(error.errno or 1)
     if process == 0:
         try:
-            _work(*descriptors, limits=limits)
+            _work(socket.socket(fileno=descriptor), limits)
         finally:
             os._exit(1)
     return process
 
 
-def _work(connection_fd: int, shared_fd: int, *, limits: Limits) -> None:
+def _work(connection: socket.socket, limits: Limits) -> None:
     """Answers one request after the other, until the other side closes its socket."""
-    connection, shared = socket.socket(fileno=connection_fd), mmap.mmap(shared_fd, 1 + SHARED_BYTES)
+    stream = connection.makefile("rb", BATCH_BYTES)
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):  # some decoders print what a file says
         os.dup2(nothing, standard)
     meter = Meter(limits)
     for kind in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE):
         resource.setrlimit(kind, (0, 0))
-    while head := connection.recv(REQUEST.size, socket.MSG_WAITALL):
-        count, max_pixels, pixels_wanted = REQUEST.unpack(head)
-        lengths = [size for (size,) in LENGTH.iter_unpack(connection.recv(count * LENGTH.size, socket.MSG_WAITALL))]
+    while request := stream.read(REQUEST.size):
+        count, max_pixels, pixels_wanted = REQUEST.unpack(request)
+        lengths = [length for (length,) in LENGTH.iter_unpack(stream.read(count * LENGTH.size))]
         meter.start()
         meter.allow(sum(lengths))
-        if sum(lengths) <= SHARED_BYTES:
-            contents = [shared[end - length : end] for length, end in zip(lengths, ends(lengths), strict=True)]
-        else:
-            contents = [connection.recv(length, socket.MSG_WAITALL) for length in lengths]
-        parts: list[bytes | memoryview] = []
-        size = 0
-        for number, content in enumerate(contents):
-            if size > LARGE_BYTES:
-                parts.append(ANSWER.pack(LATER, *NO_MORE))
-                break
-            shared[0] = number
+        heads, parts = b"", []
+        for content in [stream.read(length) for length in lengths]:
             meter.allow(len(content))
-            head, rest = _answer(content, max_pixels, pixels_wanted, meter)
-            parts += head, rest
-            size += len(rest)
-        if size <= LARGE_BYTES:
-            parts = [b"".join(parts)]
-        for part in parts:
-            connection.sendall(part)
+            head, part = _answer(content, max_pixels, pixels_wanted, meter)
+            heads += head
+            parts.append(part)
+            if sum(map(len, parts)) > LARGE_BYTES:
+                break
+        connection.sendall(bytes([len(parts)]) + heads)
+        connection.sendall(b"".join(parts))
 
 
-def ends(lengths: list[int]) -> list[int]:
-    """Returns where each of some files ends in the shared memory."""
-    return list(itertools.accumulate(lengths, initial=1))[1:]
-
-
-def _answer(content: bytes, max_pixels: int, pixels_wanted: bool, meter: Meter) -> tuple[bytes, memoryview]:
+def _answer(content: bytes, max_pixels: int, pixels_wanted: bool, meter: Meter) -> tuple[bytes, bytes]:
     """Returns the answer to an image, and what follows it."""
-    length = len(content)
     try:
-        found = normalisation.normalise(content, max_pixels, lambda pixels: meter.allow(length, pixels))
+        found = normalisation.normalise(content, max_pixels, lambda pixels: meter.allow(len(content), pixels))
         pixels = thumbnails.decode(found.encoded) if pixels_wanted else None
     except ImageError as error:
         if isinstance(error.__cause__, MemoryError):
             os._exit(1)
         reason = str(error).encode("utf-8", "replace")
-        return ANSWER.pack(REFUSED, len(reason), *NO_MORE[1:]), memoryview(reason)
-    kind, rest = ENCODED, memoryview(found.encoded)
+        return ANSWER.pack(REFUSED, len(reason), False, 0, 0, 0, 0, 0, 0, b""), reason
+    kind, part = ENCODED, found.encoded
     if pixels is not None:
-        kind, rest = PIXELS, pixels.reshape(-1).data
+        kind, part = PIXELS, pixels.tobytes()
     elif found.encoded is content:
-        kind, rest = KEPT, memoryview(b"")
+        kind, part = KEPT, b""
     values = found.values
     head = ANSWER.pack(
-        kind, len(rest), found.format == "png", found.height, found.width,
+        kind, len(part), found.format == "png", found.height, found.width,
         values.minimum, values.maximum, values.total, values.count, bytes.fromhex(found.key),
     )  # fmt: skip
-    return head, rest
+    return head, part
 
 
 if __name__ == "__main__":

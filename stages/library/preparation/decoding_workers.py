@@ -5,55 +5,154 @@ more than that file: see `decoding_process` for the limits.
 """
 
 import contextlib
-import math
-import mmap
+import functools
+import json
 import os
 import signal
 import socket
-import struct
-import tempfile
+import subprocess
+import sys
 import threading
+import warnings
 import weakref
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from queue import LifoQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from stages.library.common.console import UserError
-from stages.library.preparation.decoding_maker import REMEDY, Maker
-from stages.library.preparation.decoding_process import (
-    ANSWER,
-    FORK,
-    KEPT,
-    LATER,
-    LENGTH,
-    REFUSED,
-    REQUEST,
-    SHARED_BYTES,
-    Limits,
-    ends,
-)
+from stages.library.preparation import decoding_process
+from stages.library.preparation.decoding_process import ANSWER, CONTROL, FORK, KEPT, LENGTH, REFUSED, REQUEST, Limits
 from stages.library.preparation.normalisation import MAX_PIXELS, ImageError, Normalised, Values
 
+ROOT = Path(__file__).parents[3]
 BEYOND = "takes more memory or time than an image of its size may, or breaks its decoder"
-TIMEVAL = struct.Struct("@ll")  # of C
-Answer = tuple[tuple[Any, ...], bytes]  # the fields of ANSWER and what follows it
+REMEDY = "Most likely the machine has too little memory left: end other programs, or take images of fewer pixels"
+MOST_FILES = 1 << 16
+SINGLE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX"), "1")
+Answer = tuple[tuple[Any, ...], bytes]  # the fields of ANSWER and what follows them
 
 
-@dataclass(frozen=True)
-class Worker:
+def alone() -> bool:
+    """Tells whether this process can be copied: it has no threads, whose locks a copy would wait for without end."""
+    return threading.active_count() == 1 and "tensorflow" not in sys.modules
+
+
+def _not_started(number: int | None) -> UserError:
+    return UserError(f"no process to decode images can be started: {os.strerror(number or 0)}. {REMEDY}")
+
+
+class Maker:
+    """Runs `decoding_process`, which makes the workers, from the first request on; safe in threads.
+
+    Attributes:
+      pid: of the process, and of the session of all that it makes; 0 before it has started.
+    """
+
+    def __init__(self, limits: Limits):
+        self.pid = 0
+        self._limits = limits
+        self._starting, self._asking = threading.Lock(), threading.Lock()
+        self._wait: Callable[[], object]
+        self._control, self._theirs = socket.socketpair()
+
+    def start(self) -> None:
+        """Starts the process, or raises UserError; does not wait for it.
+
+        It is a copy of this one where that can be: a new one takes a quarter of a second of CPU time.
+        """
+        with self._starting:
+            if self.pid or self._theirs.fileno() < 0:
+                return
+            try:
+                self.pid, self._wait = self._copied() if alone() else self._spawned()
+            except OSError as error:
+                raise _not_started(error.errno) from error
+            self._theirs.close()
+
+    def _spawned(self) -> tuple[int, Callable[[], object]]:
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", decoding_process.__name__, json.dumps(asdict(self._limits))],
+            stdin=self._theirs.fileno(),
+            stdout=subprocess.DEVNULL,
+            env=os.environ | SINGLE | {"PYTHONPATH": path},
+            start_new_session=True,  # Ctrl+C is for this process alone, which then ends them
+        )
+        return process.pid, process.wait
+
+    def _copied(self) -> tuple[int, Callable[[], object]]:
+        with warnings.catch_warnings(action="ignore"):  # from Python 3.12 on: of NumPy's threads, which are idle
+            process = os.fork()
+        if process:
+            return process, functools.partial(os.waitpid, process, 0)
+        try:
+            os.setsid()  # Ctrl+C is for the other process alone
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
+            os.dup2(self._theirs.fileno(), decoding_process.CONTROL_FD)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            os.closerange(3, MOST_FILES)  # its copy of our end of the socket, too, or it would never see that we ended
+            decoding_process.serve(self._limits)
+        finally:
+            os._exit(1)
+
+    def tell(self, request: int, *descriptors: int) -> int:
+        """Returns the answer to a request.
+
+        Args:
+          request: FORK, or the process id of a worker that is to be ended.
+          descriptors: of the new worker's socket.
+
+        Raises:
+          UserError: the process has ended, or the system rejects a new one.
+        """
+        self.start()
+        with self._asking:
+            try:
+                socket.send_fds(self._control, [CONTROL.pack(request)], descriptors)
+                answer = self._control.recv(CONTROL.size, socket.MSG_WAITALL)
+            except OSError:
+                answer = b""
+        if len(answer) < CONTROL.size:
+            raise UserError(f"the processes that decode images have ended. {REMEDY}")
+        (number,) = CONTROL.unpack(answer)
+        if request == FORK and number < 0:
+            raise _not_started(-number)
+        return int(number)
+
+    def end(self) -> None:
+        """Ends the process and all that it has made, whatever they are doing."""
+        with self._starting:
+            if self.pid:
+                with contextlib.suppress(ProcessLookupError):  # a copy that does not lead its session yet
+                    os.killpg(self.pid, signal.SIGKILL)
+                os.kill(self.pid, signal.SIGKILL)
+                self._wait()
+            self._theirs.close()
+            self._control.close()
+
+
+class Worker(NamedTuple):
     """A process that decodes one image at a time."""
 
     pid: int
     connection: socket.socket
-    shared: mmap.mmap  # memory that both have: the number of the file in work, and small files
+    stream: Any  # of the answers
 
     def close(self) -> None:
-        """Gives back what this process has of it; the other one ends when it has finished."""
+        """Closes this side; the other one ends when it has finished."""
+        self.stream.close()
         self.connection.close()
-        self.shared.close()
+
+    def read(self, length: int) -> bytes:
+        content: bytes = self.stream.read(length)
+        if len(content) < length:
+            raise EOFError
+        return content
 
 
 class Workers:
@@ -72,17 +171,13 @@ class Workers:
         for _ in range(count):
             self._idle.put(None)
         self._maker = Maker(self._limits)
-        self._end = weakref.finalize(self, _end, self._maker, self._idle)
+        self.close = weakref.finalize(self, _end, self._maker, self._idle)  # ends them, whatever they are doing
 
     def __enter__(self) -> "Workers":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def close(self) -> None:
-        """Ends the processes, whatever they are doing."""
-        self._end()
 
     def prepare(self) -> None:
         """Starts the first of them, so that no image need wait for it; what is wrong shows when it is needed."""
@@ -115,7 +210,13 @@ class Workers:
           contents: at most `MAX_FILES`; small files together take little more than one.
           max_pixels: of each.
         """
-        answers = self._answers(contents, max_pixels, pixels_wanted=False)
+        try:
+            answers = self._answers(contents, max_pixels, pixels_wanted=False)
+        except ImageError as error:
+            if len(contents) == 1:
+                return [error]
+            # Which of them it was is not known, and the answers to the others were lost.
+            return [outcome for content in contents for outcome in self.normalise_some([content], max_pixels)]
         return [
             answer if isinstance(answer, ImageError) else _normalised(content, *answer)
             for content, answer in zip(contents, answers, strict=False)
@@ -130,76 +231,46 @@ class Workers:
         return np.frombuffer(rest, np.uint8).reshape(*head[3:5], 3)
 
     def _answers(self, contents: Sequence[bytes], max_pixels: int, pixels_wanted: bool) -> list[Answer | ImageError]:
-        """Returns answers to the first of some files."""
+        """Returns a worker's answers to the first of some files; raises ImageError where it has ended over them."""
         worker = self._idle.get()
         try:
             worker = worker or self._start()
             answers = self._ask(worker, contents, max_pixels, pixels_wanted)
-        except BaseException as error:  # Ctrl+C, too: the rest of an answer must not be taken for the next one
-            place = worker.shared[0] if worker else 0
+        except BaseException:  # Ctrl+C, too: the rest of an answer must not be taken for the next one
             if worker:
                 worker.close()
             self._idle.put(None)
-            if not isinstance(error, ImageError):
-                raise
-            # Answers to the files before it were lost.
-            before = self._answers(contents[:place], max_pixels, pixels_wanted) if place else []
-            return [*before, error] if len(before) == place else before
+            raise
         self._idle.put(worker)
         return answers
 
     def _ask(
         self, worker: Worker, contents: Sequence[bytes], max_pixels: int, pixels_wanted: bool
     ) -> list[Answer | ImageError]:
-        """Returns a worker's answers; ImageError where it has ended over the file in work."""
         lengths = list(map(len, contents))
-        seconds = math.ceil(sum(self._limits.clock(length, max_pixels) for length in lengths))
-        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
-            worker.connection.setsockopt(socket.SOL_SOCKET, option, TIMEVAL.pack(seconds, 0))
-        worker.shared[0], given_up = 0, False
-        head = REQUEST.pack(len(contents), max_pixels, pixels_wanted) + b"".join(map(LENGTH.pack, lengths))
+        worker.connection.settimeout(sum(self._limits.clock(length, max_pixels) for length in lengths))
+        request = REQUEST.pack(len(contents), max_pixels, pixels_wanted)
         try:
-            if sum(lengths) <= SHARED_BYTES:
-                for content, length, end in zip(contents, lengths, ends(lengths), strict=True):
-                    worker.shared[end - length : end] = content
-            worker.connection.sendall(head)
-            if sum(lengths) > SHARED_BYTES:
-                for content in contents:
-                    worker.connection.sendall(content)
-            return self._receive(worker.connection, len(contents))
-        except BlockingIOError:
-            given_up = True
-        except (ConnectionError, EOFError):
-            pass
-        os.kill(worker.pid, signal.SIGKILL)  # ended or not: its number is not free before it is asked for
-        if self._maker.tell(worker.pid) == -signal.SIGKILL and not given_up:
-            raise UserError(f"a process that decodes images was killed. {REMEDY}")
-        raise ImageError(BEYOND)
-
-    def _receive(self, connection: socket.socket, count: int) -> list[Answer | ImageError]:
-        answers: list[Answer | ImageError] = []
-        while len(answers) < count:
-            head = ANSWER.unpack(_exactly(connection, ANSWER.size))
-            kind, length = head[:2]
-            if kind == LATER:
-                break
-            rest = _exactly(connection, length) if length else b""
-            answers.append(ImageError(rest.decode()) if kind == REFUSED else (head, rest))
-        return answers
+            worker.connection.sendall(request + b"".join(map(LENGTH.pack, lengths)))
+            worker.connection.sendall(b"".join(contents))
+            heads = [ANSWER.unpack(worker.read(ANSWER.size)) for _ in range(worker.read(1)[0])]
+            answers = [(head, worker.read(head[1])) for head in heads]
+            return [ImageError(rest.decode()) if head[0] == REFUSED else (head, rest) for head, rest in answers]
+        except (TimeoutError, ConnectionError, EOFError) as error:
+            status = self._maker.tell(worker.pid)
+            if status == -signal.SIGKILL and not isinstance(error, TimeoutError):
+                raise UserError(f"a process that decodes images was killed. {REMEDY}") from error
+            raise ImageError(BEYOND) from error
 
     def _start(self) -> Worker:
         ours, theirs = socket.socketpair()
-        descriptor = _memory()
-        os.truncate(descriptor, 1 + SHARED_BYTES)
-        shared = mmap.mmap(descriptor, 1 + SHARED_BYTES)
-        try:
-            with theirs:
-                return Worker(self._maker.tell(FORK, theirs.fileno(), descriptor), ours, shared)
-        except UserError:
-            ours.close()
-            raise
-        finally:
-            os.close(descriptor)
+        with theirs:
+            try:
+                pid = self._maker.tell(FORK, theirs.fileno())
+            except UserError:
+                ours.close()
+                raise
+        return Worker(pid, ours, ours.makefile("rb", decoding_process.BATCH_BYTES))
 
 
 def _end(maker: Maker, idle: "LifoQueue[Worker | None]") -> None:
@@ -208,21 +279,6 @@ def _end(maker: Maker, idle: "LifoQueue[Worker | None]") -> None:
         if worker:
             worker.close()
         idle.put(None)  # whoever comes now is told
-
-
-def _memory() -> int:
-    """Returns the descriptor of an empty file in memory, which Linux has; elsewhere of a file without a name."""
-    if make := getattr(os, "memfd_create", None):
-        return int(make("images"))
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
-
-
-def _exactly(connection: socket.socket, length: int) -> bytes:
-    content = connection.recv(length, socket.MSG_WAITALL)
-    if len(content) < length:
-        raise EOFError
-    return content
 
 
 def _normalised(content: bytes, head: tuple[Any, ...], rest: bytes) -> Normalised:

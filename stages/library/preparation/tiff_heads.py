@@ -18,7 +18,7 @@ RATIONALS = 10_000
 
 WIDTH, HEIGHT, BITS, COMPRESSION, STRIPS, SAMPLES, STRIP_ROWS = 256, 257, 258, 259, 273, 277, 278
 TILE_WIDTH, TILE_HEIGHT, TILES = 322, 323, 324
-SINGLE = {WIDTH, HEIGHT, COMPRESSION, SAMPLES, STRIP_ROWS, TILE_WIDTH, TILE_HEIGHT}
+LOOKED_AT = {WIDTH, HEIGHT, BITS, COMPRESSION, STRIPS, SAMPLES, STRIP_ROWS, TILE_WIDTH, TILE_HEIGHT, TILES}
 INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 RATIONAL_TYPES = {5, 10}
 NOT_COMPRESSED = 1
@@ -27,26 +27,26 @@ NOT_COMPRESSED = 1
 def check(content: bytes, max_pixels: int) -> None:
     """Raises ImageError where the first directory's image is too large, has too many parts, or a field twice."""
     order = "<" if content[:1] == b"I" else ">"
-    values, parts, bits = {COMPRESSION: NOT_COMPRESSED, SAMPLES: 1}, {}, 1
+    values, parts = {COMPRESSION: NOT_COMPRESSED, SAMPLES: 1, BITS: 1}, {}
     seen: set[int] = set()
     for tag, kind, count, field in _fields(content, order):
         if kind in RATIONAL_TYPES:
             bound(f"values of TIFF's field {tag}", count, RATIONALS)
-        if tag not in SINGLE and tag not in (BITS, STRIPS, TILES):
+        if tag not in LOOKED_AT:
             continue
         if tag in seen:
             raise ImageError(f"damaged: TIFF's field {tag} is there twice")
         seen.add(tag)
-        if tag in SINGLE:
-            values[tag] = _value(tag, kind, count, field, order)
-        elif tag == BITS:
-            bits = _first_value(content, kind, count, field, order)
-        else:
+        if tag in (STRIPS, TILES):
             parts[tag] = count
+            continue
+        if tag != BITS and (count != 1 or kind not in INTEGERS or struct.calcsize(INTEGERS[kind]) > len(field)):
+            raise ImageError(f"damaged: TIFF's field {tag} has {count:,} values of type {kind}")
+        values[tag] = _first_value(content, kind, count, field, order)
     width, height = values.get(WIDTH, 0), values.get(HEIGHT, 0)
     bound_pixels(width, height, max_pixels)
     # Pillow reads strips that share their bytes byte by byte. (A pixel may have further samples, which may be fewer.)
-    if values[COMPRESSION] == NOT_COMPRESSED and 8 * len(content) < width * height * bits:
+    if values[COMPRESSION] == NOT_COMPRESSED and 8 * len(content) < width * height * values[BITS]:
         raise ImageError(f"damaged: image file is truncated ({len(content):,} bytes for {width} x {height} px)")
     if TILES in parts or TILE_WIDTH in values or TILE_HEIGHT in values:
         across, down = values.get(TILE_WIDTH) or width, values.get(TILE_HEIGHT) or height
@@ -72,14 +72,6 @@ def _fields(content: bytes, order: str) -> Iterator[tuple[int, int, int, bytes]]
     start += 8 if is_big else 2
     end = start + min(number, (len(content) - start) // field.size) * field.size
     yield from field.iter_unpack(content[start:end])
-
-
-def _value(tag: int, kind: int, count: int, field: bytes, order: str) -> int:
-    """Returns the one value of a field, which stands in the directory itself."""
-    if count != 1 or kind not in INTEGERS or struct.calcsize(INTEGERS[kind]) > len(field):
-        raise ImageError(f"damaged: TIFF's field {tag} has {count:,} values of type {kind}")
-    (value,) = struct.unpack_from(order + INTEGERS[kind], field)
-    return int(value)
 
 
 def _first_value(content: bytes, kind: int, count: int, field: bytes, order: str) -> int:

@@ -11,7 +11,7 @@ PARSERS = {
         "app/experiments.py": "what DVC printed, and what this module made; one line where it is no JSON",
         "app/exporting/trees.py": "what XGBoost made in this process",
         "stages/plugins/heads/xgboost/column_subsampling.py": "what XGBoost made in this process",
-        "stages/library/preparation/decoding_process.py": "an argument that decoding_maker gave",
+        "stages/library/preparation/decoding_process.py": "an argument that decoding_workers gave",
         "stages/library/common/guarded_files.py": "the guarded reader",
     },
     "ruamel.yaml.YAML": {

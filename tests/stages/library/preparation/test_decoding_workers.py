@@ -20,7 +20,7 @@ from PIL import Image
 from stages import tfrecord
 from stages.library.common.console import UserError
 from stages.library.figures import thumbnails
-from stages.library.preparation import decoding_maker, decoding_process, normalisation
+from stages.library.preparation import decoding_process, decoding_workers, normalisation
 from stages.library.preparation.decoding_process import Limits
 from stages.library.preparation.decoding_workers import BEYOND, Workers
 from stages.library.preparation.normalisation import ImageError
@@ -41,7 +41,7 @@ LITTLE_TIME = Limits(cpu_seconds=0.01, seconds_per_megapixel=0, seconds_per_mega
 def workers(request):
     """Of both kinds, whatever this process has imported."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decoding_maker, "alone", lambda: request.param)
+        patch.setattr(decoding_workers, "alone", lambda: request.param)
         with Workers(2) as made:
             made.normalise(GOOD)
             yield made
@@ -231,7 +231,7 @@ def test_a_machine_that_can_start_no_process_is_told(monkeypatch, copied):
     def fork():
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
 
-    monkeypatch.setattr(decoding_maker, "alone", lambda: copied)
+    monkeypatch.setattr(decoding_workers, "alone", lambda: copied)
     monkeypatch.setattr(os, "fork", fork)
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with Workers(1) as few, pytest.raises(UserError, match="can be started: No such file or directory"):
@@ -239,7 +239,7 @@ def test_a_machine_that_can_start_no_process_is_told(monkeypatch, copied):
 
 
 def test_a_copy_that_ends_at_once_is_no_error(monkeypatch):
-    monkeypatch.setattr(decoding_maker, "alone", lambda: True)
+    monkeypatch.setattr(decoding_workers, "alone", lambda: True)
     for _ in range(50):
         with Workers(1) as few:
             few.prepare()
@@ -263,4 +263,4 @@ def test_batches_keep_the_order_and_hold_little():
         contents = [item.content for item in batch if isinstance(item, SourceImage)]
         assert all(isinstance(content, bytes) for content in contents)
         assert len(contents) == len(batch)
-        assert sum(map(len, contents)) <= decoding_process.SHARED_BYTES
+        assert sum(map(len, contents)) <= decoding_process.BATCH_BYTES
