@@ -16,24 +16,46 @@ from stages.library.common import console
 from stages.library.common.console import UserError
 
 
-def test_a_user_error_is_one_line_and_exit_status_1(capsys):
+def failing(error):
     def main():
-        raise UserError("`split.seed` must be >= 0. Received: -1")
+        raise error
 
+    return main
+
+
+def rejected(main):
     with pytest.raises(SystemExit) as caught:
         console.run(main)
-    assert caught.value.code == "error: `split.seed` must be >= 0. Received: -1"
+    return caught.value.code
+
+
+def test_a_user_error_is_one_line_and_exit_status_1():
+    error = UserError("`split.seed` must be >= 0. Received: -1")
+    assert rejected(failing(error)) == "error: `split.seed` must be >= 0. Received: -1"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError(f"Flushing failed: {os.strerror(errno.ENOSPC)}; logs/events [Op:FlushSummaryWriter]\nname: x"),
+        OSError(errno.ENOSPC, "Can't write data (file write failed: time = now\n, filename = 'a', errno = 28"),
+    ],
+)
+def test_a_full_disk_is_one_line_whatever_a_library_makes_of_it(error):
+    assert rejected(failing(error)) == f"error: No space left on device. {console.REMEDIES[errno.ENOSPC]}"
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), FileNotFoundError(errno.ENOENT, "missing", "a")])
+def test_a_defect_keeps_its_traceback(error):
+    with pytest.raises(type(error)):
+        console.run(failing(error))
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT])
 def test_what_the_machine_refuses_is_one_line_with_the_place_and_a_remedy(number):
-    def main():
-        raise OSError(number, os.strerror(number), "/cache/part")
-
-    with pytest.raises(SystemExit) as caught:
-        console.run(main)
-    assert str(caught.value.code).startswith(f"error: {os.strerror(number)}: /cache/part. ")
-    assert "DECANT_CACHE" in str(caught.value.code)
+    told = rejected(failing(OSError(number, os.strerror(number), "/cache/part")))
+    assert told.startswith(f"error: {os.strerror(number)}: /cache/part. ")
+    assert "DECANT_CACHE" in told
 
 
 @pytest.fixture
@@ -50,12 +72,6 @@ def nobody(monkeypatch):
         for path in folder.iterdir():
             path.chmod(0o755)
         shutil.rmtree(folder)
-
-
-def rejected(main):
-    with pytest.raises(SystemExit) as caught:
-        console.run(main)
-    return caught.value.code
 
 
 def test_what_may_not_be_read_and_what_may_not_be_written_are_told_apart(nobody):
@@ -79,42 +95,11 @@ def test_what_may_not_be_read_and_what_may_not_be_written_are_told_apart(nobody)
     assert rejected(new.mkdir) == f"{denied}{new}. {console.REMEDIES[errno.EACCES]}"
 
 
-def test_a_full_disk_is_one_line_whatever_the_library_makes_of_it():
-    def main():
-        raise RuntimeError(
-            f"Flushing failed: {os.strerror(errno.ENOSPC)}; logs/events [Op:FlushSummaryWriter]\nname: x"
-        )
-
-    with pytest.raises(SystemExit) as caught:
-        console.run(main)
-    assert caught.value.code == f"error: No space left on device. {console.REMEDIES[errno.ENOSPC]}"
-
-
-def test_a_file_that_nobody_expected_to_be_missing_is_a_defect(tmp_path):
-    def main():
-        (tmp_path / "missing").read_bytes()
-
-    with pytest.raises(FileNotFoundError):
-        console.run(main)
-
-
-def test_a_defect_keeps_its_traceback():
-    def main():
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        console.run(main)
-
-
 def test_the_closing_line_says_what_how_long_and_how_fast(capsys, monkeypatch):
     stopwatch = console.Stopwatch()
     monkeypatch.setattr(stopwatch, "seconds", lambda: 2.0)
     stopwatch.close("fetch", "2,000 images", 2000, following="tfrecord")
     assert capsys.readouterr().out == "fetch: 2,000 images; 2.0 s, 1,000 images/s. Next: dvc repro tfrecord\n"
-
-
-def test_progress_yields_everything():
-    assert list(console.progress(range(5), "work", "items")) == [0, 1, 2, 3, 4]
 
 
 WAITS = """
@@ -232,15 +217,6 @@ def test_a_program_runs_without_stdout_or_stderr(closed, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "end").read_text() == ""
-
-
-def test_a_library_s_lines_about_a_full_disk_stay_one_line():
-    def main():
-        raise OSError(errno.ENOSPC, "Can't write data (file write failed: time = now\n, filename = 'a', errno = 28")
-
-    with pytest.raises(SystemExit) as caught:
-        console.run(main)
-    assert caught.value.code == f"error: {os.strerror(errno.ENOSPC)}. {console.REMEDIES[errno.ENOSPC]}"
 
 
 class Terminal(io.StringIO):

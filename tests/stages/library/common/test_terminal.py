@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from app import predict, spinner
 from app.predict import Prediction
 from stages.library.common import console, tables
-from stages.library.common.console import UserError, in_a_line
+from stages.library.common.console import in_a_line
 from stages.library.report import leaderboard
 
 RED, TURN, CSI = "\x1b[31mred", "\u202egnp.exe", "\x9b2Jgone"
@@ -134,15 +134,6 @@ def test_markdown_that_people_print_has_no_control_codes_and_keeps_its_cells():
     assert len(lines) == len(cells) + 3
     assert all(line.replace(r"\|", "").count("|") == 3 for line in lines[:-1])
     assert "<" not in text
-
-
-def test_user_errors_of_a_program_are_one_line(capsys):
-    def main():
-        raise UserError(f"the class {RED}\nis {TURN}")
-
-    with pytest.raises(SystemExit) as caught:
-        console.run(main)
-    assert caught.value.code == r"error: the class \x1b[31mred\nis \u202egnp.exe"
 
 
 TEXTS = ast.JoinedStr, ast.Name, ast.Attribute

@@ -77,34 +77,31 @@ def read(tmp_path: Path, content: bytes):
 def sample():
     first = Storage("94", np.arange(24, dtype=np.float32))
     second = Storage("17", np.array([7], np.int64))
+    third = Storage("3", np.array([0.5, -2], np.float16))
     state = OrderedDict(
         rows=View(first, (2, 3, 4), (12, 4, 1)),
         channels_last=View(first, (2, 4, 3), (12, 1, 4)),
         part=View(first, (5,), (2,), offset=3),
         steps=View(second, (), ()),
+        half=View(third, (2,), (1,)),
     )
     vars(state)["_metadata"] = OrderedDict(version=1)
-    return old_format(state, [second, first])
+    return old_format(state, [second, first, third])
 
 
 def test_strides_and_offsets_are_honoured(tmp_path):
     state = read(tmp_path, sample())
     values = np.arange(24, dtype=np.float32)
-    assert list(state) == ["rows", "channels_last", "part", "steps"]
+    assert list(state) == ["rows", "channels_last", "part", "steps", "half"]
     np.testing.assert_array_equal(state["rows"], values.reshape(2, 3, 4))
     np.testing.assert_array_equal(state["channels_last"], values.reshape(2, 3, 4).transpose(0, 2, 1))
     np.testing.assert_array_equal(state["part"], [3, 5, 7, 9, 11])
     assert state["steps"].shape == ()
     assert state["steps"].dtype == np.int64
     assert state["steps"] == 7
+    assert state["half"].dtype == np.float16
+    assert state["half"].tolist() == [0.5, -2]
     assert all(value.flags.c_contiguous for value in state.values())
-
-
-def test_half_precision(tmp_path):
-    storage = Storage("1", np.array([0.5, -2], np.float16))
-    state = read(tmp_path, old_format(OrderedDict(x=View(storage, (2,), (1,))), [storage]))
-    assert state["x"].dtype == np.float16
-    assert state["x"].tolist() == [0.5, -2]
 
 
 class Hostile:
@@ -185,8 +182,5 @@ def test_damage_never_raises_anything_else(tmp_path, data):
 def test_other_formats_are_rejected(tmp_path, content):
     with pytest.raises(UserError, match="no weight file of torch's old format"):
         read(tmp_path, content)
-
-
-def test_a_missing_file_is_a_user_error(tmp_path):
     with pytest.raises(UserError, match=r"absent\.pth"):
         torch_weights.read(tmp_path / "absent.pth")

@@ -12,13 +12,10 @@ from stages.library.networks.contract import Weights
 from stages.plugins.backbones import efficientnet_lite0, inception_v3
 
 
-def test_an_override_is_taken_as_it_is(tmp_path):
+def test_an_override_is_taken_as_it_is_and_a_missing_one_names_its_key(tmp_path):
     path = tmp_path / "mine.pth"
     path.write_bytes(b"mine")
     assert weights.locate(efficientnet_lite0.BACKBONE, str(path)) == path
-
-
-def test_a_missing_override_names_its_key(tmp_path):
     message = (
         r"^`extract\.weights\.inception_v3` must be the path of a weight file or one of keras, slim\. "
         r"Received: '.*absent\.h5'\. Without the key the first of these is used$"
@@ -110,20 +107,11 @@ def test_a_variant_is_chosen_by_name_and_the_first_is_the_default(asked, tmp_pat
     assert weights.locate(inception_v3.BACKBONE, choice) == tmp_path / filename
 
 
-def test_a_name_of_no_variant_and_no_file_lists_the_variants(asked):
-    with pytest.raises(UserError, match=r"or one of keras, slim\. Received: 'timm'"):
-        weights.locate(inception_v3.BACKBONE, "timm")
-    assert asked == []
-
-
-def test_build_with_weights_gives_the_hash_of_the_file_it_used():
+def test_build_with_weights_reads_the_file_that_it_gives_the_hash_of(tmp_path):
     model, backbone, sha256 = weights.build_with_weights("efficientnet_lite0", 32, {})
     assert model.input_shape == (None, 32, 32, 3)
     assert backbone is efficientnet_lite0.BACKBONE
     assert sha256 == backbone.weights["pytorch"].sha256
-
-
-def test_build_with_weights_reads_the_override(tmp_path):
     path = tmp_path / "mine.pth"
     path.write_bytes(b"not weights")
     with pytest.raises(UserError, match=r"mine\.pth"):
