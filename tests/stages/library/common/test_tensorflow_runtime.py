@@ -1,7 +1,10 @@
 """How TensorFlow is started."""
 
+import importlib
+import json
 import subprocess
 import sys
+import threading
 
 import pytest
 from conftest import ROOT
@@ -52,6 +55,16 @@ import matplotlib.pyplot, pandas, scipy.stats, sklearn.linear_model
 """
     command = [sys.executable, "-c", code]
     assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout == "\n"
+
+
+def test_what_is_imported_stays_and_what_is_not_is_hidden_while_no_thread_can_see_it(monkeypatch):
+    for threads, hides in ((1, True), (2, False)):
+        monkeypatch.setattr(threading, "active_count", lambda count=threads: count)
+        sys.modules.pop("wave", None)
+        with tensorflow_runtime._hidden(["json", "wave"]):
+            assert sys.modules["json"] is json
+            assert (sys.modules.get("wave", "absent") is None) == hides
+        assert importlib.import_module("wave").open
 
 
 @pytest.mark.slow
