@@ -60,39 +60,25 @@ def new_file(path: Path) -> Iterator[Path]:
 
     What killed writers left in the folder is removed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(path.parent)
-    partial, handle = _partial(path), None
-    try:
-        handle = _make_locked(partial)
+    with _locked_partial(path) as partial:
         yield partial
         partial.chmod(0o644)
         partial.replace(path)
-    finally:
-        _remove(partial)
-        _close(handle)
 
 
 @contextlib.contextmanager
 def scratch_folder(parent: Path) -> Iterator[Path]:
     """Gives an empty folder in `parent` that vanishes at the block's end; those of killed processes are removed."""
-    parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(parent)
-    for folder in parent.glob(".*.scratch"):
-        if not folder.with_suffix(".partial").exists():  # its lock: made before it, removed after it
-            _remove(folder)
-    lock, handle = _partial(parent / "folder"), None
-    folder = lock.with_suffix(".scratch")
-    try:
-        handle = _make_locked(lock)
-        folder.mkdir()
-        yield folder
-    finally:
+    with _locked_partial(parent / "folder") as lock:
+        for folder in parent.glob(".*.scratch"):
+            if not folder.with_suffix(".partial").exists():  # its lock: made before it, removed after it
+                _remove(folder)
+        folder = lock.with_suffix(".scratch")
         try:
-            _remove(folder)
+            folder.mkdir()
+            yield folder
         finally:
-            _remove(lock)
-            _close(handle)
+            _remove(folder)
 
 
 @contextlib.contextmanager
@@ -133,7 +119,7 @@ def locked(path: Path, waiting: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = None
     try:
-        handle = _lock(path, waiting)
+        handle = _lock(path, waiting=waiting)
         yield
     finally:
         if handle is None:  # stopped before the lock was had
@@ -147,31 +133,33 @@ def locked(path: Path, waiting: str) -> Iterator[None]:
 # and while it is removed. So what is to be removed has its name before it is made, and removing begins again.
 
 
-def _partial(path: Path) -> Path:
-    """Returns a new name beside a path."""
-    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.partial")
+@contextlib.contextmanager
+def _locked_partial(path: Path) -> Iterator[Path]:
+    """Gives a new file beside a path, which vanishes with the block, and removes those of killed processes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for abandoned in path.parent.glob(".*.partial"):
+        _remove_unlocked(abandoned)
+    partial, handle = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.partial"), None
+    try:
+        handle = _lock(partial, os.O_EXCL, 0o600)
+        yield partial
+    finally:
+        _remove(partial)
+        _close(handle)
 
 
-def _make_locked(path: Path) -> int:
+def _lock(path: Path, flags: int = 0, mode: int = 0o644, waiting: str = "") -> int:
     """Makes a file and locks it, which tells others that its writer lives: a kill gives the lock back."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        if os.fstat(handle).st_nlink:  # else another process took it for abandoned before it was locked
-            return handle
-        os.close(handle)
-
-
-def _lock(path: Path, waiting: str) -> int:
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | flags, mode)
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                console.say(waiting)
+                if waiting:
+                    console.say(waiting)
                 fcntl.flock(handle, fcntl.LOCK_EX)
-            if os.fstat(handle).st_nlink:  # else the process that had it took it away
+            if os.fstat(handle).st_nlink:  # else another process had it, or took it for abandoned, and removed it
                 return handle
         except BaseException:
             os.close(handle)
@@ -182,11 +170,6 @@ def _lock(path: Path, waiting: str) -> int:
 def _close(handle: int | None) -> None:
     if handle is not None:
         os.close(handle)
-
-
-def _remove_abandoned(folder: Path) -> None:
-    for partial in folder.glob(".*.partial"):
-        _remove_unlocked(partial)
 
 
 def _remove_unlocked(path: Path) -> None:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import keras
 
 NAMES_SHOWN = 5
+# What readers of weight files raise at damaged ones, beside errors of their own.
+DAMAGE = OSError, ValueError, RuntimeError, EOFError, LookupError, MemoryError, ArithmeticError, TypeError
 
 # Keras -> PyTorch; a kernel and the scale of a batch normalization are both "weight" there.
 TORCH_VARIABLES = {

@@ -36,9 +36,6 @@ TRAINING_ONLY = re.compile(
     r".+/(?:weights|biases|beta|gamma|moving_mean|moving_variance)/[^/]+"
 )
 
-# What TensorFlow and tarfile raise beside errors of their own.
-DAMAGE = OSError, ValueError, RuntimeError, EOFError, LookupError, MemoryError, OverflowError, TypeError
-
 # Keras -> slim
 VARIABLES = {
     "kernel": "weights",
@@ -93,7 +90,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
             reader = tf.train.load_checkpoint(prefix)
             names = reader.get_variable_to_shape_map()
             return {name: reader.get_tensor(name) for name in names if not TRAINING_ONLY.fullmatch(name)}
-    except (tf.errors.OpError, tarfile.TarError, zlib.error, *DAMAGE) as error:
+    except (tf.errors.OpError, tarfile.TarError, zlib.error, *named_weights.DAMAGE) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path} must be a TF-slim checkpoint (.tar.gz, .ckpt or .index): {reason}") from error
 

@@ -19,20 +19,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stages.library.common.console import UserError
+from stages.library.networks import named_weights
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
-STORAGES = {
-    "DoubleStorage": "<f8",
-    "FloatStorage": "<f4",
-    "HalfStorage": "<f2",
-    "LongStorage": "<i8",
-    "IntStorage": "<i4",
-    "ShortStorage": "<i2",
-    "CharStorage": "i1",
-    "ByteStorage": "u1",
-    "BoolStorage": "?",
-}
+FLOATS = {"Double": "<f8", "Float": "<f4", "Half": "<f2"}
+INTEGERS = {"Long": "<i8", "Int": "<i4", "Short": "<i2", "Char": "i1", "Byte": "u1", "Bool": "?"}
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -53,19 +45,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
         raise UserError(
             f"{path} asks for {error}, which no weight file needs: rejected. Use the published file"
         ) from error
-    except (
-        OSError,
-        pickle.UnpicklingError,
-        struct.error,
-        ArithmeticError,
-        AttributeError,
-        EOFError,
-        LookupError,
-        MemoryError,
-        RecursionError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except (pickle.UnpicklingError, struct.error, AttributeError, *named_weights.DAMAGE) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path} is no weight file of torch's old format, or is damaged: {reason}") from error
 
@@ -96,7 +76,7 @@ def _rebuild_tensor(
 _GLOBALS: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    **{("torch", name): np.dtype(code) for name, code in STORAGES.items()},
+    **{("torch", f"{kind}Storage"): np.dtype(code) for kind, code in (FLOATS | INTEGERS).items()},
 }
 
 

@@ -4,6 +4,7 @@ Szegedy et al. 2016, "Inception-v4, Inception-ResNet and the Impact of Residual 
 (arXiv:1602.07261). Weights are those of TF-slim, or timm's copy of them.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,8 +24,8 @@ class Conv(NamedTuple):
 
     name: str
     channels: int
-    stride: int = 1
-    padding: str = "same"
+    stride: int
+    padding: str
 
     @property
     def kernel_px(self) -> tuple[int, int]:
@@ -32,72 +33,26 @@ class Conv(NamedTuple):
         return int(height), int(width)
 
 
-class Pool(NamedTuple):
-    """3x3; an average at the edge is one of the pixels within, and the maximum halves the side."""
-
-    kind: str
-
-
-class Fork(NamedTuple):
-    """Convolutions of the same input, side by side."""
-
-    convolutions: tuple[Conv, ...]
-
-
-Branch = tuple[Conv | Pool | Fork, ...]
-
-AVERAGE = Pool("average")
-MAXIMUM = Pool("maximum")
-
-STEM = (
-    Conv("conv2d_1a_3x3", 32, 2, "valid"),
-    Conv("conv2d_2a_3x3", 32, 1, "valid"),
-    Conv("conv2d_2b_3x3", 64),
+# name:channels of each convolution, and /stride where it has no padding. "|" separates branches, "+" convolutions of
+# the same input. An average is one of 3x3 pixels, at the edge of those within; a maximum of 3x3 halves the side.
+STEM = "conv2d_1a_3x3:32/2 conv2d_2a_3x3:32/1 conv2d_2b_3x3:64"
+INCEPTION_A = "0a_1x1:96 | 0a_1x1:64 0b_3x3:96 | 0a_1x1:64 0b_3x3:96 0c_3x3:96 | average 0b_1x1:96"
+INCEPTION_B = (
+    "0a_1x1:384 | 0a_1x1:192 0b_1x7:224 0c_7x1:256 | "
+    "0a_1x1:192 0b_7x1:192 0c_1x7:224 0d_7x1:224 0e_1x7:256 | average 0b_1x1:128"
 )
-INCEPTION_A: tuple[Branch, ...] = (
-    (Conv("0a_1x1", 96),),
-    (Conv("0a_1x1", 64), Conv("0b_3x3", 96)),
-    (Conv("0a_1x1", 64), Conv("0b_3x3", 96), Conv("0c_3x3", 96)),
-    (AVERAGE, Conv("0b_1x1", 96)),
+INCEPTION_C = (
+    "0a_1x1:256 | 0a_1x1:384 0b_1x3:256+0c_3x1:256 | "
+    "0a_1x1:384 0b_3x1:448 0c_1x3:512 0d_1x3:256+0e_3x1:256 | average 0b_1x1:256"
 )
-REDUCTION_A: tuple[Branch, ...] = (
-    (Conv("1a_3x3", 384, 2, "valid"),),
-    (Conv("0a_1x1", 192), Conv("0b_3x3", 224), Conv("1a_3x3", 256, 2, "valid")),
-    (MAXIMUM,),
-)
-INCEPTION_B: tuple[Branch, ...] = (
-    (Conv("0a_1x1", 384),),
-    (Conv("0a_1x1", 192), Conv("0b_1x7", 224), Conv("0c_7x1", 256)),
-    (Conv("0a_1x1", 192), Conv("0b_7x1", 192), Conv("0c_1x7", 224), Conv("0d_7x1", 224), Conv("0e_1x7", 256)),
-    (AVERAGE, Conv("0b_1x1", 128)),
-)
-REDUCTION_B: tuple[Branch, ...] = (
-    (Conv("0a_1x1", 192), Conv("1a_3x3", 192, 2, "valid")),
-    (Conv("0a_1x1", 256), Conv("0b_1x7", 256), Conv("0c_7x1", 320), Conv("1a_3x3", 320, 2, "valid")),
-    (MAXIMUM,),
-)
-INCEPTION_C: tuple[Branch, ...] = (
-    (Conv("0a_1x1", 256),),
-    (Conv("0a_1x1", 384), Fork((Conv("0b_1x3", 256), Conv("0c_3x1", 256)))),
-    (
-        Conv("0a_1x1", 384),
-        Conv("0b_3x1", 448),
-        Conv("0c_1x3", 512),
-        Fork((Conv("0d_1x3", 256), Conv("0e_3x1", 256))),
-    ),
-    (AVERAGE, Conv("0b_1x1", 256)),
-)
-BLOCKS: dict[str, tuple[Branch, ...]] = {
-    "mixed_3a": ((MAXIMUM,), (Conv("0a_3x3", 96, 2, "valid"),)),
-    "mixed_4a": (
-        (Conv("0a_1x1", 64), Conv("1a_3x3", 96, 1, "valid")),
-        (Conv("0a_1x1", 64), Conv("0b_1x7", 64), Conv("0c_7x1", 64), Conv("1a_3x3", 96, 1, "valid")),
-    ),
-    "mixed_5a": ((Conv("1a_3x3", 192, 2, "valid"),), (MAXIMUM,)),
+BLOCKS = {
+    "mixed_3a": "maximum | 0a_3x3:96/2",
+    "mixed_4a": "0a_1x1:64 1a_3x3:96/1 | 0a_1x1:64 0b_1x7:64 0c_7x1:64 1a_3x3:96/1",
+    "mixed_5a": "1a_3x3:192/2 | maximum",
     **{f"mixed_5{letter}": INCEPTION_A for letter in "bcde"},
-    "mixed_6a": REDUCTION_A,
+    "mixed_6a": "1a_3x3:384/2 | 0a_1x1:192 0b_3x3:224 1a_3x3:256/2 | maximum",
     **{f"mixed_6{letter}": INCEPTION_B for letter in "bcdefgh"},
-    "mixed_7a": REDUCTION_B,
+    "mixed_7a": "0a_1x1:192 1a_3x3:192/2 | 0a_1x1:256 0b_1x7:256 0c_7x1:320 1a_3x3:320/2 | maximum",
     **{f"mixed_7{letter}": INCEPTION_C for letter in "bcd"},
 }
 BATCH_NORM_EPSILON = 1e-3
@@ -139,25 +94,23 @@ def build(input_size_px: int) -> "keras.Model":
         normalization = layers.BatchNormalization(scale=False, epsilon=BATCH_NORM_EPSILON, name=f"{name}_bn")
         return layers.ReLU(name=f"{name}_relu")(normalization(convolution(x)))
 
-    def branched(x: Any, branch: Branch, name: str) -> Any:
-        for step in branch:
-            if isinstance(step, Conv):
-                x = convolved(x, step, f"{name}_conv2d_{step.name}")
-            elif isinstance(step, Fork):
-                forks = [convolved(x, conv, f"{name}_conv2d_{conv.name}") for conv in step.convolutions]
-                x = layers.Concatenate(name=f"{name}_fork")(forks)
-            elif step is AVERAGE:
+    def branched(x: Any, branch: str, name: str) -> Any:
+        for step in branch.split():
+            if step == "average":
                 x = layers.AveragePooling2D(3, 1, "same", name=f"{name}_average")(x)
-            else:
+            elif step == "maximum":
                 x = layers.MaxPooling2D(3, 2, "valid", name=f"{name}_maximum")(x)
+            else:
+                outputs = [convolved(x, conv, f"{name}_conv2d_{conv.name}") for conv in _convolutions(step)]
+                x = layers.Concatenate(name=f"{name}_fork")(outputs) if len(outputs) > 1 else outputs[0]
         return x
 
     pixels = Input((input_size_px, input_size_px, 3), name="pixels")
     x = layers.Rescaling(1 / 127.5, offset=-1, name="scaling")(pixels)
-    for conv in STEM:
+    for conv in _convolutions(STEM):
         x = convolved(x, conv, conv.name)
     for block, branches in BLOCKS.items():
-        outputs = [branched(x, branch, f"{block}_branch_{number}") for number, branch in enumerate(branches)]
+        outputs = [branched(x, branch, f"{block}_branch_{number}") for number, branch in enumerate(branches.split("|"))]
         x = layers.Concatenate(name=block)(outputs)
     bottleneck = layers.GlobalAveragePooling2D(name="bottleneck")(x)
     logits = layers.Dense(BACKBONE.num_logits, name="logits")(bottleneck)
@@ -176,12 +129,21 @@ def load_weights(model: "keras.Model", path: Path) -> None:
         slim_checkpoint.load(model, path, _slim_scopes())
 
 
+def _convolutions(steps: str) -> list[Conv]:
+    """Returns the convolutions in a part of the table above."""
+    found = re.findall(r"(\w+):(\d+)(?:/(\d))?", steps)
+    return [
+        Conv(name, int(channels), int(stride or 1), "valid" if stride else "same") for name, channels, stride in found
+    ]
+
+
 def _published() -> Iterator[tuple[str, str, str]]:
     """Yields, for every convolution, its layers' common prefix, slim's scope and timm's module."""
-    for number, conv in enumerate(STEM):
+    stem = _convolutions(STEM)
+    for number, conv in enumerate(stem):
         yield conv.name, conv.name.capitalize(), f"features.{number}"
-    for feature, (block, branches) in enumerate(BLOCKS.items(), start=len(STEM)):
-        for number, branch in enumerate(branches):
+    for feature, (block, branches) in enumerate(BLOCKS.items(), start=len(stem)):
+        for number, branch in enumerate(branches.split("|")):
             for conv, step in _timm_steps(branch):
                 layer = f"{block}_branch_{number}_conv2d_{conv.name}"
                 scope = f"{block.capitalize()}/Branch_{number}/Conv2d_{conv.name}"
@@ -189,15 +151,12 @@ def _published() -> Iterator[tuple[str, str, str]]:
                 yield layer, scope, f"features.{feature}.{module}"
 
 
-def _timm_steps(branch: Branch) -> Iterator[tuple[Conv, str]]:
+def _timm_steps(branch: str) -> Iterator[tuple[Conv, str]]:
     """Yields the convolutions of a branch and what timm appends to its name: "" or ".1", with a fork "_1" or "_1a"."""
-    forks = any(isinstance(step, Fork) for step in branch)
-    for index, step in enumerate(branch):
-        if isinstance(step, Conv):
-            yield step, f"{'_' if forks else '.'}{index}" if len(branch) > 1 else ""
-        elif isinstance(step, Fork):
-            for conv, letter in zip(step.convolutions, "ab", strict=True):
-                yield conv, f"_{index}{letter}"
+    steps = branch.split()
+    for index, step in enumerate(steps):
+        for conv, letter in zip(_convolutions(step), "ab" if "+" in step else [""], strict=False):
+            yield conv, f"{'_' if '+' in branch else '.'}{index}{letter}" if len(steps) > 1 else ""
 
 
 def _slim_scopes() -> dict[str, str]:
