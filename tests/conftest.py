@@ -16,6 +16,9 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 from ruamel.yaml import YAML
 
+from stages.library.common.downloads import RemoteFile
+from tests import misbehaving
+
 ROOT = Path(__file__).parents[1]
 
 for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):  # under `make test`, a `make` of a test is no part of that one
@@ -92,6 +95,19 @@ def run_stage(monkeypatch):
 def _own_cache(monkeypatch, tmp_path_factory):
     """Keeps tests out of the user's cache folder."""
     monkeypatch.setenv("DECANT_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def server():
+    """A server of `misbehaving`."""
+    with misbehaving.running() as one:
+        yield one
+
+
+@pytest.fixture
+def remote(server):
+    """The file that the server has."""
+    return RemoteFile("file.bin", (server.url(),), len(misbehaving.CONTENT), misbehaving.SHA256)
 
 
 def write_images(folder, per_class=12, classes=("cat", "dog", "emu"), size_px=24, seed=0):

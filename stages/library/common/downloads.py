@@ -1,5 +1,6 @@
 """Downloads into a cache shared by all checkouts: verified, resumed where they broke off, from mirrors in turn."""
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -80,13 +81,13 @@ def obtain(file: RemoteFile, cache: Path, alternative: str = "", retry_policy: R
     """Returns the path of a verified copy in the cache, downloading it where there is none.
 
     Several processes may ask for the same file at once: one downloads, the others wait. A copy in a cache that can only
-    be read will do.
+    be read, as many users of one machine share it, will do.
 
     Args:
       file: what to get.
       cache: folder; made where it is missing. What broke off stays there as `filename.partial` and is resumed.
       alternative: another remedy to name when the download fails, as in "or give its path as `dataset.archive`".
-      retry_policy: attempts and time limits.
+      retry_policy: how long to try.
 
     Raises:
       UserError: no mirror had it, or the cache can't be written; the message says where to put the file.
@@ -110,8 +111,9 @@ def obtain(file: RemoteFile, cache: Path, alternative: str = "", retry_policy: R
                 else:
                     return path
     except OSError as error:
-        if _is_whole(file, path):
-            return path
+        with contextlib.suppress(OSError):  # the copy isn't there, or has no published hash and none can be recorded
+            if _mismatch(file, path, path) is None:
+                return path
         raise UserError(f"The download cache can't be used: {error}. Set DECANT_CACHE to another folder") from error
     remedy = ", ".join(filter(None, [f"Get it elsewhere from {file.urls[0]} and put it at {path}", alternative]))
     raise UserError(f"{file.filename} can't be downloaded ({'; '.join(failures)}). {remedy}")
@@ -144,14 +146,6 @@ def link(source: Path, destination: Path) -> None:
         destination.hardlink_to(source.resolve())
     except OSError:
         shutil.copyfile(source, destination)
-
-
-def _is_whole(file: RemoteFile, path: Path) -> bool:
-    """Tells whether a cache that can only be read, as many users of one machine share it, holds the verified file."""
-    try:
-        return _mismatch(file, path, path) is None
-    except OSError:  # it isn't there, or it has no published hash and none can be recorded
-        return False
 
 
 def _download(file: RemoteFile, url: str, path: Path, retry_policy: RetryPolicy) -> None:

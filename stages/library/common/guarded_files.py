@@ -69,11 +69,6 @@ def _opened(path: Any) -> BinaryIO:
 def read_text(path: Path, max_bytes: int = MOST_TEXT_BYTES, remedy: str = REMEDY) -> str:
     """Reads a UTF-8 file, without the byte order mark where it has one.
 
-    Args:
-      path: of a regular file.
-      max_bytes: of the file.
-      remedy: ends the message; what makes the file anew.
-
     Raises:
       FileError: it can't be read, is larger, is not UTF-8, or a merge left the marks of a conflict in it.
     """
@@ -106,17 +101,7 @@ def read_json(path: Path, kind: Any, remedy: str = REMEDY) -> Any:
 
 
 def parse_json(text: str | bytes, kind: Any, name: str, remedy: str = REMEDY) -> Any:
-    """Returns what a JSON text holds, as `read_json` does.
-
-    Args:
-      text: without a byte order mark.
-      kind: what it must hold.
-      name: of the file, for the message.
-      remedy: ends the message.
-
-    Raises:
-      FileError: it does not parse, or has other keys or values.
-    """
+    """Returns what a JSON text without a byte order mark holds, as `read_json` does; `name` is the file's in errors."""
     try:
         content = json.loads(
             text, parse_constant=_constant, parse_int=_integer, parse_float=_float, object_pairs_hook=_object

@@ -57,12 +57,12 @@ class Backbone:
     paper: str
     weights: dict[str, Weights]
     input_size_px: int
-    min_input_px: int
     feature_width: int
-    num_logits: int
     num_parameters: int
     blocks: dict[str, str]
     top1: float
+    min_input_px: int = 32
+    num_logits: int = 1000
 
 
 class BackboneModule(Protocol):

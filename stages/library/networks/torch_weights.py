@@ -66,16 +66,12 @@ class _Tensor(NamedTuple):
     strides: tuple[int, ...]
 
 
-def _rebuild_tensor(
-    storage: _Storage, offset: int, size: tuple[int, ...], strides: tuple[int, ...], *_: Any
-) -> _Tensor:
-    """Stands in for torch._utils._rebuild_tensor_v2, whose other arguments concern training."""
-    return _Tensor(storage, offset, size, strides)
-
-
 _GLOBALS: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    # The function's other arguments concern training.
+    ("torch._utils", "_rebuild_tensor_v2"): lambda storage, offset, size, strides, *_: _Tensor(
+        storage, offset, size, strides
+    ),
     **{("torch", f"{kind}Storage"): np.dtype(code) for kind, code in (FLOATS | INTEGERS).items()},
 }
 

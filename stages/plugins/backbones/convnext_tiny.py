@@ -31,9 +31,7 @@ BACKBONE = Backbone(
         )
     },
     input_size_px=224,
-    min_input_px=32,
     feature_width=768,
-    num_logits=1000,
     num_parameters=28_589_128,
     blocks=dict(_blocks()) | {"stage_4_block_3": "convnext_tiny_head_layernorm"},  # with the pooled features' LayerNorm
     top1=0.813,

@@ -16,9 +16,7 @@ BACKBONE = Backbone(
         )
     },
     input_size_px=224,
-    min_input_px=32,
     feature_width=1280,
-    num_logits=1000,
     num_parameters=7_139_704,
     blocks={
         "stem": "stem_activation",

@@ -16,9 +16,7 @@ BACKBONE = Backbone(
         )
     },
     input_size_px=384,
-    min_input_px=32,
     feature_width=1280,
-    num_logits=1000,
     num_parameters=21_458_488,
     blocks={
         "stem": "stem_activation",

@@ -21,7 +21,6 @@ BACKBONE = Backbone(
     input_size_px=299,
     min_input_px=75,
     feature_width=1536,
-    num_logits=1000,
     num_parameters=55_813_192,
     blocks={
         "stem": "max_pooling2d_1",

@@ -72,7 +72,6 @@ BACKBONE = Backbone(
     input_size_px=299,
     min_input_px=75,
     feature_width=1536,
-    num_logits=1000,
     num_parameters=42_648_232,
     blocks={"stem": "conv2d_2b_3x3_relu", **{block: block for block in BLOCKS}},
     top1=0.802,

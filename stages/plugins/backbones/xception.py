@@ -18,7 +18,6 @@ BACKBONE = Backbone(
     input_size_px=299,
     min_input_px=71,
     feature_width=2048,
-    num_logits=1000,
     num_parameters=22_855_952,
     blocks={
         "stem": "block1_conv2_act",

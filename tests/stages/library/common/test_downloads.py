@@ -16,9 +16,12 @@ from tests.misbehaving import (
     SHA256,
     breaks_off,
     declared_as_gzip,
+    endless_head,
+    garbage,
     hangs_up,
     ranged,
-    running,
+    redirects,
+    resets,
     stalls,
     status,
     too_long,
@@ -31,15 +34,9 @@ from tests.misbehaving import (
 QUICK = RetryPolicy(attempts=3, backoff_seconds=0.01, timeout_seconds=(2, 0.5))
 
 
-@pytest.fixture
-def server():
-    with running() as one:
-        yield one
-
-
-@pytest.fixture
-def remote(server):
-    return RemoteFile("file.bin", (server.url(),), len(CONTENT), SHA256)
+# What may pass: the server's failures, and what is not HTTP at all.
+BROKEN = [breaks_off, stalls, hangs_up, status(500), status(503), status(429)]
+BROKEN += [resets, garbage, endless_head, redirects("/file.bin")]
 
 
 def leftovers(cache):
@@ -64,49 +61,43 @@ def test_a_damaged_copy_is_downloaded_anew(server, tmp_path, published):
     assert len(server.requests) == 2
 
 
-@pytest.mark.parametrize("failure", [breaks_off, stalls, hangs_up, status(500), status(503), status(429)])
+@pytest.mark.parametrize("failure", BROKEN)
 def test_passing_failures_are_tried_again(server, remote, tmp_path, failure):
     server.behaviours = [failure, failure, ranged]
     assert obtain(remote, tmp_path, retry_policy=QUICK).read_bytes() == CONTENT
     assert len(server.requests) == 3
 
 
-def test_what_broke_off_is_resumed(server, remote, tmp_path):
-    server.behaviours = [breaks_off, ranged]
-    assert obtain(remote, tmp_path, retry_policy=QUICK).read_bytes() == CONTENT
-    assert server.requests == [("file.bin", None), ("file.bin", "bytes=3000-")]
-
-
-def test_a_later_run_resumes_even_at_another_mirror(server, tmp_path):
+def test_a_later_run_resumes_even_at_another_mirror(server, remote, tmp_path):
     server.behaviours = [breaks_off, status(500), status(500), ranged]
     with pytest.raises(UserError, match=r"HTTP 500"):
-        obtain(RemoteFile("file.bin", (server.url("a"),), len(CONTENT), SHA256), tmp_path, retry_policy=QUICK)
+        obtain(remote, tmp_path, retry_policy=QUICK)
     assert (tmp_path / "file.bin.partial").read_bytes() == CONTENT[:3000]
-    again = RemoteFile("file.bin", (server.url("b"),), len(CONTENT), SHA256)
+    again = replace(remote, urls=(server.url("b"),))
     assert obtain(again, tmp_path, retry_policy=QUICK).read_bytes() == CONTENT
     assert server.requests[-1] == ("b", "bytes=3000-")
 
 
-@pytest.mark.parametrize("behaviours", [[whole], [status(416), whole], [wrong_range, whole]])
-def test_a_server_that_can_not_resume_makes_it_start_anew(server, remote, tmp_path, behaviours):
-    (tmp_path / "file.bin.partial").write_bytes(CONTENT[:1000])
+@pytest.mark.parametrize(
+    ("partial", "behaviours", "asked"),
+    [
+        (b"", [declared_as_gzip], [None]),  # which is not undone
+        (b"", [breaks_off, ranged], [None, "bytes=3000-"]),
+        (CONTENT[:1000], [whole], ["bytes=1000-"]),
+        (CONTENT[:1000], [status(416), whole], ["bytes=1000-", None]),
+        (CONTENT[:1000], [wrong_range, whole], ["bytes=1000-", None]),
+        (b"x" * 1000, [ranged], ["bytes=1000-", None]),
+        (CONTENT, [whole], []),
+        (CONTENT + b"x" * 5, [whole], [None]),
+    ],
+)
+def test_what_broke_off_is_resumed_where_the_server_and_the_bytes_allow_it(
+    server, remote, tmp_path, partial, behaviours, asked
+):
+    (tmp_path / "file.bin.partial").write_bytes(partial)
     server.behaviours = list(behaviours)
     assert obtain(remote, tmp_path, retry_policy=QUICK).read_bytes() == CONTENT
-    assert [asked for _, asked in server.requests] == ["bytes=1000-", None][: len(behaviours)]
-
-
-def test_a_stale_partial_file_is_found_out_and_downloaded_anew(server, remote, tmp_path):
-    (tmp_path / "file.bin.partial").write_bytes(b"x" * 1000)
-    server.behaviours = [ranged]
-    assert obtain(remote, tmp_path, retry_policy=QUICK).read_bytes() == CONTENT
-    assert [asked for _, asked in server.requests] == ["bytes=1000-", None]
-
-
-@pytest.mark.parametrize(("size", "requests"), [(len(CONTENT), 0), (len(CONTENT) + 5, 1)])
-def test_a_complete_partial_file_is_not_asked_for_again_and_a_longer_one_is(server, remote, tmp_path, size, requests):
-    (tmp_path / "file.bin.partial").write_bytes((CONTENT + b"x" * 5)[:size])
-    assert obtain(remote, tmp_path, retry_policy=QUICK).read_bytes() == CONTENT
-    assert server.requests == [("file.bin", None)] * requests
+    assert [range_asked for _, range_asked in server.requests] == asked
 
 
 def test_nothing_is_resumed_where_no_hash_is_published(server, tmp_path):
@@ -125,8 +116,8 @@ def test_nothing_is_resumed_where_no_hash_is_published(server, tmp_path):
         (web_page, "it sent a web page"),
     ],
 )
-def test_a_lasting_failure_leads_to_the_next_mirror_and_leaves_nothing(server, tmp_path, failure, reason):
-    remote = RemoteFile("file.bin", (server.url("first"), server.url("second")), len(CONTENT), SHA256)
+def test_a_lasting_failure_leads_to_the_next_mirror_and_leaves_nothing(server, remote, tmp_path, failure, reason):
+    remote = replace(remote, urls=(server.url("first"), server.url("second")))
     server.behaviours = [failure, ranged]
     assert obtain(remote, tmp_path, retry_policy=QUICK).read_bytes() == CONTENT
     assert server.requests == [("first", None), ("second", None)]
@@ -135,11 +126,6 @@ def test_a_lasting_failure_leads_to_the_next_mirror_and_leaves_nothing(server, t
     with pytest.raises(UserError, match=f"127.0.0.1: {reason}.*; 127.0.0.1: {reason}"):
         obtain(remote, tmp_path, retry_policy=QUICK)
     assert leftovers(tmp_path) == set()
-
-
-def test_compression_that_a_server_declares_is_not_undone(server, remote, tmp_path):
-    server.behaviours = [declared_as_gzip]
-    assert obtain(remote, tmp_path, retry_policy=QUICK).read_bytes() == CONTENT
 
 
 def test_without_network_one_line_says_what_to_do(server, tmp_path):
@@ -158,12 +144,6 @@ def test_a_damaged_copy_is_named_where_no_other_can_be_had(server, remote, tmp_p
     server.behaviours = [status(404)]
     with pytest.raises(UserError, match=r"the cached copy was removed, for its sha256 is .*; 127.0.0.1: HTTP 404"):
         obtain(remote, tmp_path, retry_policy=QUICK)
-
-
-def test_a_file_put_there_by_hand_is_used_without_network(tmp_path):
-    (tmp_path / "file.bin").write_bytes(CONTENT)
-    remote = RemoteFile("file.bin", ("http://127.0.0.1:9/file.bin",), len(CONTENT), SHA256)
-    assert obtain(remote, tmp_path, retry_policy=QUICK) == tmp_path / "file.bin"
 
 
 def test_an_unpublished_hash_is_recorded_and_checked_from_then_on(server, tmp_path, capsys):

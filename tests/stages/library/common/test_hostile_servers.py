@@ -7,7 +7,7 @@ import pytest
 from app import inputs
 from stages.library.common import downloads
 from stages.library.common.console import UserError
-from stages.library.common.downloads import RemoteFile, RetryPolicy, obtain
+from stages.library.common.downloads import RetryPolicy, obtain
 from stages.library.preparation import normalisation
 from tests.misbehaving import (
     CONTENT,
@@ -18,38 +18,22 @@ from tests.misbehaving import (
     garbage,
     other_version,
     paced,
-    ranged,
     redirects,
     resets,
-    running,
     whole,
 )
 
 QUICK = RetryPolicy(attempts=3, backoff_seconds=0.01, timeout_seconds=(2, 0.5))
 
 
-@pytest.fixture
-def server():
-    with running() as one:
-        yield one
+def loops(seconds):
+    """Redirects every request to itself, after a while."""
 
-
-@pytest.fixture
-def remote(server):
-    return RemoteFile("file.bin", (server.url(),), len(CONTENT), SHA256)
-
-
-@pytest.mark.parametrize("failure", [resets, garbage, endless_head, redirects("/file.bin")])
-def test_what_breaks_http_is_tried_again(server, remote, tmp_path, failure):
-    server.behaviours = [failure, ranged]
-    assert obtain(remote, tmp_path, retry_policy=QUICK).read_bytes() == CONTENT
-
-
-class Loop:
-    """Redirects every request to itself."""
-
-    def __call__(self, handler):
+    def behaviour(handler):
+        time.sleep(seconds)
         redirects(handler.path + "x")(handler)
+
+    return behaviour
 
 
 @pytest.mark.parametrize(
@@ -58,7 +42,7 @@ class Loop:
         (resets, "the connection broke off"),
         (garbage, "no connection"),
         (endless_head, "no connection"),
-        (Loop(), "TooManyRedirects"),
+        (loops(0), "TooManyRedirects"),
         (redirects("file:///etc/passwd"), "InvalidSchema"),
         (redirects("gopher://127.0.0.1/"), "InvalidSchema"),
         (redirects("http://[::"), "it redirects to no address"),
@@ -71,15 +55,7 @@ def test_what_stays_broken_is_one_line_and_no_file(server, remote, tmp_path, fai
     assert not (tmp_path / "file.bin").exists()
 
 
-class SlowLoop:
-    """Redirects every request to itself, after a while."""
-
-    def __call__(self, handler):
-        time.sleep(0.15)
-        redirects(handler.path + "x")(handler)
-
-
-@pytest.mark.parametrize("behaviour", [*DRIPS.values(), SlowLoop()], ids=[*DRIPS, "redirects"])
+@pytest.mark.parametrize("behaviour", [*DRIPS.values(), loops(0.15)], ids=[*DRIPS, "redirects"])
 def test_what_drips_is_given_up_after_a_time_in_all(server, remote, tmp_path, behaviour, monkeypatch):
     server.behaviours = [behaviour]
     retry_policy = RetryPolicy(
@@ -97,11 +73,10 @@ def test_what_drips_is_given_up_after_a_time_in_all(server, remote, tmp_path, be
     assert time.monotonic() - start < 3
 
 
-def test_a_slow_download_that_keeps_the_pace_is_no_drip(server, tmp_path, monkeypatch):
+def test_a_slow_download_that_keeps_the_pace_is_no_drip(server, remote, tmp_path, monkeypatch):
     monkeypatch.setattr(downloads, "BLOCK_BYTES", 1024)
     server.behaviours = [paced]
     retry_policy = RetryPolicy(attempts=1, timeout_seconds=(2, 2), head_seconds=0.4, block_seconds=0.4)
-    remote = RemoteFile("file.bin", (server.url(),), len(CONTENT), SHA256)
     start = time.monotonic()
     assert obtain(remote, tmp_path, retry_policy=retry_policy).read_bytes() == CONTENT
     assert time.monotonic() - start > 0.8

@@ -126,15 +126,10 @@ def model():
     return keras.Model(pixels, keras.layers.Dense(7, name="logits")(x), name="small")
 
 
-@pytest.mark.parametrize(
-    "write",
-    [
-        first_format_in_archive,
-        second_format_in_archive,
-        first_format_among_wildcards,
-        second_format,
-    ],
-)
+WRITERS = first_format_in_archive, first_format_among_wildcards, second_format
+
+
+@pytest.mark.parametrize("write", [*WRITERS, second_format_in_archive])
 def test_every_format_loads_and_the_background_is_dropped(tmp_path, model, write):
     path = write(tmp_path, VARIABLES | {name: np.full((3, 1), np.nan, np.float32) for name in TRAINING_ONLY})
     slim_checkpoint.load(model, path, SCOPES)
@@ -185,7 +180,7 @@ def test_what_is_no_checkpoint_is_rejected(tmp_path, name):
 
 
 @pytest.mark.parametrize("keep", [0.1, 0.5, 0.9])
-@pytest.mark.parametrize("write", [first_format_in_archive, first_format_among_wildcards, second_format])
+@pytest.mark.parametrize("write", WRITERS)
 def test_truncated_files_are_rejected(tmp_path, write, keep):
     path = write(tmp_path, VARIABLES)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])

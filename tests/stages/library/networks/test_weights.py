@@ -81,9 +81,12 @@ def asked(monkeypatch, tmp_path):
 
 
 def test_all_else_is_downloaded_with_the_published_hash(asked, tmp_path):
-    path = weights.locate(inception_v3.BACKBONE, None)
-    ((remote, cache, alternative),) = asked
-    assert path == tmp_path / "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"
+    assert weights.locate(inception_v3.BACKBONE, "slim") == tmp_path / "inception_v3_2016_08_28.tar.gz"
+    for first in (None, "keras"):
+        path = weights.locate(inception_v3.BACKBONE, first)
+        assert path == tmp_path / "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"
+    remote, cache, alternative = asked[1]
+    assert asked[2] == asked[1]
     assert remote.md5 == "9a0d58056eeedaa3f26cb7ebd46da564"
     assert remote.sha256 is None
     assert remote.urls[0].startswith("https://")
@@ -92,19 +95,7 @@ def test_all_else_is_downloaded_with_the_published_hash(asked, tmp_path):
     assert remote.urls == inception_v3.BACKBONE.weights["keras"].urls
     hashed = dataclasses.replace(inception_v3.BACKBONE.weights["keras"], sha256="c" * 64)
     weights.locate(dataclasses.replace(inception_v3.BACKBONE, weights={"keras": hashed}), None)
-    assert asked[1][0].sha256 == "c" * 64
-
-
-@pytest.mark.parametrize(
-    ("choice", "filename"),
-    [
-        (None, "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"),
-        ("keras", "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"),
-        ("slim", "inception_v3_2016_08_28.tar.gz"),
-    ],
-)
-def test_a_variant_is_chosen_by_name_and_the_first_is_the_default(asked, tmp_path, choice, filename):
-    assert weights.locate(inception_v3.BACKBONE, choice) == tmp_path / filename
+    assert asked[3][0].sha256 == "c" * 64
 
 
 def test_build_with_weights_reads_the_file_that_it_gives_the_hash_of(tmp_path):
