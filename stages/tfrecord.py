@@ -61,8 +61,9 @@ def main() -> None:
     with artifacts.new_folder(arguments.out) as folder:
         spool = Spool(folder, tfrecord.shards)
         name_filter = NameFilter(tfrecord.include)
-        found = included(datasets.lookup(dataset.name).read(dataset, arguments.raw), name_filter)
-        for item, outcome in console.progress(normalise_all(found), "tfrecord", "images"):
+        found = datasets.lookup(dataset.name).read(dataset, arguments.raw)
+        used = (item for item in found if isinstance(item, Stray) or name_filter.takes(item.name))
+        for item, outcome in console.progress(normalise_all(used), "tfrecord", "images"):
             if isinstance(item, Stray):
                 summary.reject(item.name, item.reason)
             elif isinstance(outcome, ImageError):
@@ -95,11 +96,6 @@ def main() -> None:
     )
 
 
-def included(found: Iterable[SourceImage | Stray], name_filter: NameFilter) -> Iterator[SourceImage | Stray]:
-    """Yields the images that are used, and all strays."""
-    return (item for item in found if isinstance(item, Stray) or name_filter.takes(item.name))
-
-
 def normalise_all(
     found: Iterable[SourceImage | Stray],
 ) -> Iterator[tuple[SourceImage | Stray, Normalised | ImageError | None]]:
@@ -120,17 +116,17 @@ def normalise_all(
 def batches(found: Iterable[SourceImage | Stray]) -> Iterator[list[SourceImage | Stray]]:
     """Yields the items in order, alone, but for small files that come one after another."""
     batch: list[SourceImage | Stray] = []
-    left_bytes = BATCH_BYTES
+    batch_bytes = 0
     for item in found:
         size = len(item.content) if isinstance(item, SourceImage) and isinstance(item.content, bytes) else BATCH_BYTES
-        if batch and size > left_bytes:
+        if batch and batch_bytes + size > BATCH_BYTES:
             yield batch
-            batch, left_bytes = [], BATCH_BYTES
+            batch, batch_bytes = [], 0
         batch.append(item)
-        left_bytes -= size
-        if left_bytes <= 0 or len(batch) == MAX_FILES:
+        batch_bytes += size
+        if batch_bytes >= BATCH_BYTES or len(batch) == MAX_FILES:
             yield batch
-            batch, left_bytes = [], BATCH_BYTES
+            batch, batch_bytes = [], 0
     if batch:
         yield batch
 
@@ -151,16 +147,8 @@ def normalise(batch: list[SourceImage | Stray], workers: Workers) -> Sequence[No
 
 def to_record(image: SourceImage, normalised: Normalised) -> Record:
     """Returns the record of an image; the label is filled in when all classes are known."""
-    return Record(
-        key=normalised.key,
-        encoded=normalised.encoded,
-        format=normalised.format,
-        height=normalised.height,
-        width=normalised.width,
-        label=0,
-        text=image.text,
-        filename=image.name,
-    )
+    same = {name: getattr(normalised, name) for name in ("key", "encoded", "format", "height", "width")}
+    return Record(label=0, text=image.text, filename=image.name, **same)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """The fetch stage, run as a user runs it."""
 
 import json
+import re
+import subprocess
+import sys
 
 import contents
 import numpy as np
@@ -8,7 +11,7 @@ import pytest
 
 from stages.library.common.console import UserError
 from stages.library.sources.contract import Params
-from tests.conftest import write_images
+from tests.conftest import ROOT, write_images
 
 
 @pytest.fixture
@@ -50,3 +53,11 @@ def test_a_failure_leaves_what_was_there(dataset, run_stage, tmp_path):
         run_stage("fetch", "--out", tmp_path / "raw")
     assert {path.name for path in tmp_path.iterdir()} == {"raw"}
     assert {path.name for path in (tmp_path / "raw").iterdir()} == {"images.npy", "labels.npy"}
+
+
+def test_run_as_a_script_it_fails_in_one_line(tmp_path):
+    command = [sys.executable, "-m", "stages.fetch", "--params", str(tmp_path / "none.yaml")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert re.fullmatch(r".*none\.yaml can't be read.*\n", done.stderr)

@@ -48,25 +48,15 @@ IMPORTED_LATER = ("ImageChops", "ImageCms", "ImageColor", "ImageFile", "ImageMod
 
 @dataclass(frozen=True)
 class Limits:
-    """What an image may cost, about three times what good ones do; docs/reliability.md has the measurements.
+    """What an image may cost, about three times what good ones do; docs/reliability.md has the measurements."""
 
-    Attributes:
-      memory_bytes: beside what the process has at rest.
-      bytes_per_pixel: further memory, when the head has been checked.
-      bytes_per_byte: further memory for each byte of the file, of which some decoders make copies.
-      cpu_seconds: of any image.
-      seconds_per_megapixel: further ones, when the head has been checked.
-      seconds_per_megabyte: further ones for the file, as JPEG 2000 takes.
-      stall_seconds: of the clock, beside ten times the CPU time: for what waits and does nothing.
-    """
-
-    memory_bytes: int = 256 << 20
-    bytes_per_pixel: int = 48
-    bytes_per_byte: int = 3
-    cpu_seconds: float = 2.0
-    seconds_per_megapixel: float = 0.5
-    seconds_per_megabyte: float = 0.6
-    stall_seconds: float = 60.0
+    memory_bytes: int = 256 << 20  # beside what the process has at rest
+    bytes_per_pixel: int = 48  # further memory, when the head has been checked
+    bytes_per_byte: int = 3  # further memory for each byte of the file, of which some decoders make copies
+    cpu_seconds: float = 2.0  # of any image
+    seconds_per_megapixel: float = 0.5  # further ones, when the head has been checked
+    seconds_per_megabyte: float = 0.6  # further ones for the file, as JPEG 2000 takes
+    stall_seconds: float = 60.0  # of the clock, beside ten times the CPU time: for what waits and does nothing
 
     def memory(self, length: int, pixels: int) -> int:
         """Returns the bytes that a file of some length and pixels may take; without pixels, its head alone."""
@@ -74,9 +64,8 @@ class Limits:
 
     def cpu(self, length: int, pixels: int) -> float:
         """Returns the seconds of CPU time that it may take."""
-        if not pixels:
-            return self.cpu_seconds
-        return self.cpu_seconds + (self.seconds_per_megapixel * pixels + self.seconds_per_megabyte * length) / 1e6
+        further = (self.seconds_per_megapixel * pixels + self.seconds_per_megabyte * length) / 1e6
+        return self.cpu_seconds + (further if pixels else 0)
 
     def clock(self, length: int, pixels: int) -> float:
         """Returns the seconds of the clock after which it is given up."""

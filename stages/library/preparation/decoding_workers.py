@@ -5,7 +5,6 @@ more than that file: see `decoding_process` for the limits.
 """
 
 import contextlib
-import functools
 import json
 import os
 import signal
@@ -15,7 +14,7 @@ import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from queue import LifoQueue
@@ -31,7 +30,6 @@ from stages.library.preparation.normalisation import MAX_PIXELS, ImageError, Nor
 ROOT = Path(__file__).parents[3]
 BEYOND = "takes more memory or time than an image of its size may, or breaks its decoder"
 REMEDY = "Most likely the machine has too little memory left: end other programs, or take images of fewer pixels"
-MOST_FILES = 1 << 16
 SINGLE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX"), "1")
 Answer = tuple[tuple[Any, ...], bytes]  # the fields of ANSWER and what follows them
 
@@ -46,14 +44,10 @@ def _not_started(number: int | None) -> UserError:
 
 
 class Maker:
-    """Runs `decoding_process`, which makes the workers, from the first request on; safe in threads.
-
-    Attributes:
-      pid: of the process, and of the session of all that it makes; 0 before it has started.
-    """
+    """Runs `decoding_process`, which makes the workers, from the first request on; safe in threads."""
 
     def __init__(self, limits: Limits):
-        self.pid = 0
+        self.pid = 0  # of the process, and of the session of all that it makes; 0 before it has started
         self._limits = limits
         self._starting, self._asking = threading.Lock(), threading.Lock()
         self._wait: Callable[[], object]
@@ -88,24 +82,20 @@ class Maker:
         with warnings.catch_warnings(action="ignore"):  # from Python 3.12 on: of NumPy's threads, which are idle
             process = os.fork()
         if process:
-            return process, functools.partial(os.waitpid, process, 0)
+            return process, lambda: os.waitpid(process, 0)
         try:
             os.setsid()  # Ctrl+C is for the other process alone
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_DFL)
             os.dup2(self._theirs.fileno(), decoding_process.CONTROL_FD)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            os.closerange(3, MOST_FILES)  # its copy of our end of the socket, too, or it would never see that we ended
+            os.closerange(3, 1 << 16)  # its copy of our end of the socket, too, or it would never see that we ended
             decoding_process.serve(self._limits)
         finally:
             os._exit(1)
 
     def tell(self, request: int, *descriptors: int) -> int:
-        """Returns the answer to a request.
-
-        Args:
-          request: FORK, or the process id of a worker that is to be ended.
-          descriptors: of the new worker's socket.
+        """Returns the answer to FORK, with a socket's descriptor, or to the id of a worker that is to be ended.
 
         Raises:
           UserError: the process has ended, or the system rejects a new one.
@@ -155,14 +145,11 @@ class Worker(NamedTuple):
         return content
 
 
-class Workers:
+class Workers(contextlib.AbstractContextManager["Workers"]):
     """Processes that decode; safe in threads. They are started when they are needed, and replaced when they end.
 
-    They end when this is closed, no longer used, or when the process that made it ends, in whatever way.
-
-    Args:
-      count: of images decoded at once, at most; further callers wait.
-      limits: of each image.
+    At most `count` images are decoded at once; further callers wait. The processes end when this is closed, no longer
+    used, or when the process that made it ends, in whatever way.
     """
 
     def __init__(self, count: int, limits: Limits | None = None):
@@ -172,9 +159,6 @@ class Workers:
             self._idle.put(None)
         self._maker = Maker(self._limits)
         self.close = weakref.finalize(self, _end, self._maker, self._idle)  # ends them, whatever they are doing
-
-    def __enter__(self) -> "Workers":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -186,10 +170,8 @@ class Workers:
         threading.Thread(target=self._prepare, daemon=True).start()
 
     def _prepare(self) -> None:
-        worker = self._idle.get()
-        with contextlib.suppress(UserError):
-            worker = worker or self._start()
-        self._idle.put(worker)
+        with contextlib.suppress(UserError), self._worker():
+            pass
 
     def normalise(self, content: bytes, max_pixels: int = MAX_PIXELS) -> Normalised:
         """Does what `normalisation.normalise` does; the result has no `source`.
@@ -204,11 +186,9 @@ class Workers:
         return outcome
 
     def normalise_some(self, contents: Sequence[bytes], max_pixels: int = MAX_PIXELS) -> list[Normalised | ImageError]:
-        """Returns what `normalise` gives or raises for the first of some files; for at least one of them.
+        """Returns what `normalise` gives or raises for the first of at most `MAX_FILES` files, one at least.
 
-        Args:
-          contents: at most `MAX_FILES`; small files together take little more than one.
-          max_pixels: of each.
+        Small files together take little more than one.
         """
         try:
             answers = self._answers(contents, max_pixels, pixels_wanted=False)
@@ -230,37 +210,37 @@ class Workers:
         head, rest = answer
         return np.frombuffer(rest, np.uint8).reshape(*head[3:5], 3)
 
-    def _answers(self, contents: Sequence[bytes], max_pixels: int, pixels_wanted: bool) -> list[Answer | ImageError]:
-        """Returns a worker's answers to the first of some files; raises ImageError where it has ended over them."""
+    @contextlib.contextmanager
+    def _worker(self) -> Iterator[Worker]:
         worker = self._idle.get()
         try:
             worker = worker or self._start()
-            answers = self._ask(worker, contents, max_pixels, pixels_wanted)
+            yield worker
         except BaseException:  # Ctrl+C, too: the rest of an answer must not be taken for the next one
             if worker:
                 worker.close()
-            self._idle.put(None)
+            worker = None
             raise
-        self._idle.put(worker)
-        return answers
+        finally:
+            self._idle.put(worker)
 
-    def _ask(
-        self, worker: Worker, contents: Sequence[bytes], max_pixels: int, pixels_wanted: bool
-    ) -> list[Answer | ImageError]:
+    def _answers(self, contents: Sequence[bytes], max_pixels: int, pixels_wanted: bool) -> list[Answer | ImageError]:
+        """Returns a worker's answers to the first of some files; raises ImageError where it has ended over them."""
         lengths = list(map(len, contents))
-        worker.connection.settimeout(sum(self._limits.clock(length, max_pixels) for length in lengths))
-        request = REQUEST.pack(len(contents), max_pixels, pixels_wanted)
-        try:
-            worker.connection.sendall(request + b"".join(map(LENGTH.pack, lengths)))
-            worker.connection.sendall(b"".join(contents))
-            heads = [ANSWER.unpack(worker.read(ANSWER.size)) for _ in range(worker.read(1)[0])]
-            answers = [(head, worker.read(head[1])) for head in heads]
-            return [ImageError(rest.decode()) if head[0] == REFUSED else (head, rest) for head, rest in answers]
-        except (TimeoutError, ConnectionError, EOFError) as error:
-            status = self._maker.tell(worker.pid)
-            if status == -signal.SIGKILL and not isinstance(error, TimeoutError):
-                raise UserError(f"a process that decodes images was killed. {REMEDY}") from error
-            raise ImageError(BEYOND) from error
+        request = REQUEST.pack(len(contents), max_pixels, pixels_wanted) + b"".join(map(LENGTH.pack, lengths))
+        with self._worker() as worker:
+            worker.connection.settimeout(sum(self._limits.clock(length, max_pixels) for length in lengths))
+            try:
+                worker.connection.sendall(request)
+                worker.connection.sendall(b"".join(contents))
+                heads = [ANSWER.unpack(worker.read(ANSWER.size)) for _ in range(worker.read(1)[0])]
+                answers = [(head, worker.read(head[1])) for head in heads]
+            except (TimeoutError, ConnectionError, EOFError) as error:
+                status = self._maker.tell(worker.pid)
+                if status == -signal.SIGKILL and not isinstance(error, TimeoutError):
+                    raise UserError(f"a process that decodes images was killed. {REMEDY}") from error
+                raise ImageError(BEYOND) from error
+        return [ImageError(rest.decode()) if head[0] == REFUSED else (head, rest) for head, rest in answers]
 
     def _start(self) -> Worker:
         ours, theirs = socket.socketpair()

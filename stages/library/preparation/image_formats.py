@@ -6,22 +6,10 @@ import warnings
 
 # Only these are opened, and only their plug-ins loaded, none of which opens what it holds by any other. Some of Pillow
 # do: IPTC takes whatever it finds, which may be PostScript, a program that is handed to Ghostscript. MPO comes as JPEG.
-PLUGINS = {
-    "AVIF": "Avif",
-    "BMP": "Bmp",
-    "GIF": "Gif",
-    "ICO": "Ico",
-    "JPEG": "Jpeg",
-    "JPEG2000": "Jpeg2K",
-    "PNG": "Png",
-    "PPM": "Ppm",
-    "TGA": "Tga",
-    "TIFF": "Tiff",
-    "WEBP": "WebP",
-}
-for plugin in (*PLUGINS.values(), "Mpo"):
+FORMATS: tuple[str, ...] = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+PLUGINS = ("Avif", "Bmp", "Gif", "Ico", "Jpeg", "Jpeg2K", "Mpo", "Png", "Ppm", "Tga", "Tiff", "WebP")
+for plugin in PLUGINS:
     importlib.import_module(f"PIL.{plugin}ImagePlugin")
-FORMATS = tuple(PLUGINS)
 if importlib.util.find_spec("pillow_heif"):
     importlib.import_module("pillow_heif").register_heif_opener()
     FORMATS += ("HEIF",)

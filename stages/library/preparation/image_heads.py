@@ -2,6 +2,7 @@
 
 import io
 import struct
+from collections.abc import Callable
 
 from PIL import BmpImagePlugin, IcoImagePlugin, ImageFile, PngImagePlugin
 
@@ -14,43 +15,25 @@ SLOW_VALUES = 6_000_000
 GIF_BLOCKS = 100_000  # of comments and extensions before the first image
 PPM_HEAD = 65_536  # bytes, with the comments in it
 PPM_COMMENTS = 1_000  # of the plain form; for each, Pillow copies a megabyte
-TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+")
 
 
 def check(content: bytes, max_pixels: int) -> bool:
-    """Looks at a file's head, and at how many parts follow, without decoding any.
-
-    Returns:
-      Whether it is a JPEG or a PNG that is well formed throughout: see `bitstreams`.
+    """Tells whether a file is a JPEG or a PNG that is well formed throughout (see `bitstreams`), without decoding any.
 
     Raises:
-      ImageError: decoding takes more time or memory than the size accounts for, or the size is over the limit.
+      ImageError: by its head or by how many parts follow, decoding takes more time or memory than the size accounts
+        for, or the size is over the limit.
     """
-    if content.startswith(b"\xff\xd8\xff"):
-        return bitstreams.walk_jpeg(content)
-    if content.startswith(bitstreams.PNG_SIGNATURE):
-        return bitstreams.walk_png(content)
-    if content.startswith((jpeg2000_heads.CODE_STREAM, jpeg2000_heads.SIGNATURE)):
-        jpeg2000_heads.check(content, max_pixels)
-    elif content.startswith(TIFF_SIGNATURES):
-        tiff_heads.check(content, max_pixels)
-    elif content.startswith(b"GIF8"):
-        _check_gif(content)
-    elif content.startswith(b"RIFF"):
-        _check_webp(content, max_pixels)
-    elif content.startswith(b"P"):
-        _check_ppm(content)
+    for signatures, checks in CHECKS.items():
+        if content.startswith(signatures):
+            return bool(checks(content, max_pixels))
     return False
 
 
 def check_icon(content: bytes, max_pixels: int) -> tuple[int, int] | None:
-    """Looks at the image in an icon that Pillow will take, the largest by the icon's own words.
+    """Returns the width and height of the image in an icon that Pillow will take, by that image's own head.
 
-    Returns:
-      Its width and height by its own head; None where the file is no icon.
-
-    Raises:
-      ImageError: its size is over a limit.
+    It is the largest by the icon's own words. None where the file is no icon; ImageError where a size is over a limit.
     """
     if not content.startswith(b"\0\0\1\0"):
         return None
@@ -62,18 +45,9 @@ def check_icon(content: bytes, max_pixels: int) -> tuple[int, int] | None:
 
 
 def check_opened(image: ImageFile.ImageFile, max_pixels: int, parts: int = 1) -> tuple[int, int]:
-    """Looks at what Pillow has read of the head.
+    """Returns the width and height that will be decoded, by what Pillow has read of the head; ImageError if too large.
 
-    Args:
-      image: opened, not decoded.
-      max_pixels: limit.
-      parts: that its height counts: a bitmap in an icon has its mask below it.
-
-    Returns:
-      Width and height that will be decoded.
-
-    Raises:
-      ImageError: the size is over a limit.
+    `parts` divides the height: a bitmap in an icon has its mask below it.
     """
     width, height = image.width, image.height // parts
     bound_pixels(width, height, max_pixels)
@@ -83,7 +57,7 @@ def check_opened(image: ImageFile.ImageFile, max_pixels: int, parts: int = 1) ->
     return width, height
 
 
-def _check_gif(content: bytes) -> None:
+def _check_gif(content: bytes, _: int) -> None:
     flags = content[10] if len(content) > 10 else 0
     position, blocks = 13 + (3 << (flags & 7) + 1 if flags & 128 else 0), 0
     while position < len(content) and content[position] not in b",;":
@@ -112,7 +86,7 @@ def _check_webp(content: bytes, max_pixels: int) -> None:
         bound_pixels(1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF), max_pixels)
 
 
-def _check_ppm(content: bytes) -> None:
+def _check_ppm(content: bytes, _: int) -> None:
     """Checks the comments, which Pillow skips byte by byte, or by copying what follows."""
     lines = content[:PPM_HEAD].replace(b"\r", b"\n").split(b"\n")
     words = b" ".join(line.partition(b"#")[0] for line in lines).split()
@@ -120,3 +94,14 @@ def _check_ppm(content: bytes) -> None:
         raise ImageError(f"more than {PPM_HEAD:,} bytes in the head of a PPM")
     if content[1:2] in b"123":
         bound("comments", content.count(b"#"), PPM_COMMENTS)
+
+
+CHECKS: dict[bytes | tuple[bytes, ...], Callable[[bytes, int], bool | None]] = {
+    b"\xff\xd8\xff": lambda content, _: bitstreams.walk_jpeg(content),
+    bitstreams.PNG_SIGNATURE: lambda content, _: bitstreams.walk_png(content),
+    (jpeg2000_heads.CODE_STREAM, jpeg2000_heads.SIGNATURE): jpeg2000_heads.check,
+    (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+"): tiff_heads.check,
+    b"GIF8": _check_gif,
+    b"RIFF": _check_webp,
+    b"P": _check_ppm,
+}

@@ -1,8 +1,7 @@
 """Images of any format as upright 8-bit grey or RGB, in JPEG or PNG bytes that every decoder reads.
 
 Plain JPEG and PNG files keep their bytes: encoding them again would cost time and, for JPEG, quality. What can't keep
-them becomes PNG, but for a large JPEG: phones write portraits of 12 megapixels as turned ones of 2 MB, and as PNG such
-an image took 16 MB, 2 s to encode and, each time it was read, five times as long to decode.
+them becomes PNG, but for a large JPEG, such as a phone's turned portrait: as PNG, 12 megapixels of 2 MB took 16 MB.
 """
 
 import contextlib
@@ -30,15 +29,9 @@ AGAIN = {"quality": 95, "subsampling": "4:4:4"}
 
 JPEG = "JPEG", "MPO"  # the latter with further images after its end, as phones write
 EXIF_ORIENTATION = 0x0112
-UPRIGHT_BY = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+Transpose = Image.Transpose
+UPRIGHT_BY = {2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM}
+UPRIGHT_BY |= {5: Transpose.TRANSPOSE, 6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90}
 TIFF_BITS, TIFF_PHOTOMETRIC, TIFF_WHITE_IS_ZERO = 258, 262, 0
 
 
@@ -55,27 +48,22 @@ class Values:
     total: int
     count: int
 
+    def __add__(self, other: "Values") -> "Values":
+        minimum, maximum = min(self.minimum, other.minimum), max(self.maximum, other.maximum)
+        return Values(minimum, maximum, self.total + other.total, self.count + other.count)
+
 
 @dataclass(frozen=True)
 class Normalised:
-    """An image whose bytes were read to their end.
+    """An image whose bytes were read to their end."""
 
-    Attributes:
-      encoded: JPEG or PNG bytes, 8 bits a channel, grey or RGB, upright.
-      format: "jpeg" or "png".
-      height, width: pixels.
-      key: hex sha256 of the source: a file's bytes, or an array's shape and pixels.
-      source: the source in full, uint8 (height, width[, 3]), where `encoded` may have lost something of it.
-      values: of the pixels; counted where the image is decoded, for that is done on all cores.
-    """
-
-    encoded: bytes
-    format: str
-    height: int
+    encoded: bytes  # JPEG or PNG, 8 bits a channel, grey or RGB, upright
+    format: str  # "jpeg" or "png"
+    height: int  # px
     width: int
-    key: str
-    values: Values
-    source: np.ndarray | None = None
+    key: str  # hex sha256 of the source: a file's bytes, or an array's shape and pixels
+    values: Values  # of the pixels; counted where the image is decoded, for that is done on all cores
+    source: np.ndarray | None = None  # uint8 (height, width[, 3]), where `encoded` may have lost something of it
 
     @property
     def pixels(self) -> np.ndarray:
@@ -92,25 +80,22 @@ def normalise(
 ) -> Normalised:
     """Verifies an image and gives it back as upright 8-bit grey or RGB, encoded.
 
-    JPEG and PNG files that are so already keep their bytes. All else becomes PNG: of animations the first frame;
-    transparency on white; 16 bits by their upper 8; CMYK and palettes as RGB; turned as EXIF says. A JPEG of more than
-    a megapixel becomes JPEG again, of quality 95 and without subsampling.
+    JPEG and PNG files that are so already keep their bytes. All else becomes PNG, but a JPEG of more than a megapixel
+    JPEG again: of animations the first frame; transparency on white; 16 bits by their upper 8; turned as EXIF says.
 
     Args:
       content: a file's bytes in one of `FORMATS`, or uint8 (height, width), (height, width, 1) or (height, width, 3).
       max_pixels: that a file may have.
-      before_decoding: is called with the number of pixels that will be decoded, when all that the head says is checked
-        and nothing is decoded yet.
+      before_decoding: is called with the number of pixels that will be decoded, when the head has been checked.
 
     Raises:
-      ImageError: the bytes are no image, are damaged or truncated, hold more than `max_pixels` or more parts than
-        is usual (scans, strips, tiles and so on: see `image_heads`). Both are found from the head, before any pixel is
-        decoded.
+      ImageError: the bytes are no image, are damaged or truncated, or hold more than `max_pixels` or more parts than
+        is usual (see `image_heads`), which is found from the head, before any pixel is decoded.
       ValueError: an array of another dtype or shape.
     """
     if isinstance(content, np.ndarray):
         return _from_array(content)
-    return _from_file(content, max_pixels, before_decoding)
+    return _from_file(content, max_pixels, before_decoding or (lambda pixels: None))
 
 
 def _from_array(pixels: np.ndarray) -> Normalised:
@@ -123,8 +108,7 @@ def _from_array(pixels: np.ndarray) -> Normalised:
     return _encoded(pixels[..., 0] if pixels.shape[2] == 1 else pixels, key, "png")
 
 
-def _from_file(content: bytes, max_pixels: int, before_decoding: Callable[[int], None] | None) -> Normalised:
-    announce = before_decoding or (lambda pixels: None)
+def _from_file(content: bytes, max_pixels: int, announce: Callable[[int], None]) -> Normalised:
     with _reasons(content, max_pixels):
         is_well_formed = image_heads.check(content, max_pixels)
         icon = image_heads.check_icon(content, max_pixels)
@@ -139,13 +123,14 @@ def _from_file(content: bytes, max_pixels: int, before_decoding: Callable[[int],
                 size = image.size
             if not icon:
                 announce(width * height)
-            _load(image, size)
+            image.load()
+            if sorted(image.size) != sorted(size):  # a TIFF is turned as it is decoded
+                found = f"{image.width} x {image.height} px where its head says {size[0]} x {size[1]}"
+                raise ImageError(f"damaged: {found}")
             if not is_jpeg and is_well_formed:  # a PNG may say after its pixels how it is turned
                 kept = _kept_format(image)
             if not kept:
-                tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
-                turn = _turn(image)
-                pixels = _to_8_bit(image if turn is None else image.transpose(turn), tags)
+                pixels = _to_8_bit(image)
     key = sha256_bytes(content)
     if not kept:
         return _encoded(pixels, key, "jpeg" if is_jpeg and width * height > LARGE_PIXELS else "png")
@@ -169,13 +154,6 @@ def _reasons(content: bytes, max_pixels: int) -> Iterator[None]:
         raise ImageError(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
-def _load(image: Image.Image, size: tuple[int, int]) -> None:
-    """Decodes an image, which must come in the size that its head says."""
-    image.load()
-    if sorted(image.size) != sorted(size):  # a TIFF is turned as it is decoded
-        raise ImageError(f"damaged: {image.width} x {image.height} px where its head says {size[0]} x {size[1]}")
-
-
 def _kept_format(image: Image.Image) -> str:
     """Returns "jpeg" or "png" where a well-formed file is upright 8-bit grey or RGB as it stands, else ""."""
     if image.mode not in ("L", "RGB") or _turn(image) is not None:
@@ -192,7 +170,12 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
         return None
 
 
-def _to_8_bit(image: Image.Image, tags: Mapping[int, Any]) -> np.ndarray:
+def _to_8_bit(image: Image.Image) -> np.ndarray:
+    """Returns the pixels of an image, upright, grey or RGB."""
+    tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
+    turn = _turn(image)
+    if turn is not None:
+        image = image.transpose(turn)
     if image.mode.startswith("I"):
         return _upper_bits(np.asarray(image), tags)
     if image.mode == "F":

@@ -13,7 +13,7 @@ from stages.library.common import hashing
 from stages.library.records import manifest, tfrecord
 from stages.library.records.tfrecord import SPLITS, Record
 
-SPOOL_BYTES = 64 << 20
+SPOOL, SPOOL_BYTES = ".spool", 64 << 20
 
 
 class Spool:
@@ -52,7 +52,7 @@ class Spool:
         with manifest.writer(self._folder) as write_shard:
             for split, paths in self._paths.items():
                 for path in paths:
-                    spool = _spool_path(path)
+                    spool = path.with_suffix(SPOOL)
                     found = tfrecord.read_shard(spool) if spool.exists() else ()
                     labelled = [replace(record, label=labels[record.text]) for record in found]
                     labelled.sort(key=lambda record: (record.key, record.filename))
@@ -61,10 +61,6 @@ class Spool:
 
     def _flush(self) -> None:
         for path, waiting in self._pending.items():
-            tfrecord.write_shard(_spool_path(path), waiting, append=True)
+            tfrecord.write_shard(path.with_suffix(SPOOL), waiting, append=True)
         self._pending.clear()
         self._pending_bytes = 0
-
-
-def _spool_path(path: Path) -> Path:
-    return path.with_suffix(".spool")

@@ -43,24 +43,17 @@ def split_of(key: str, official: str | None, params: Params, place: "Place | Non
     Raises:
       UserError: the method is `tail`, and the data set has no official test split or no files with an order.
     """
-    if params.method == "tail":
-        return _tail(official, params.validation, place)
-    if official == "test":
-        return "test"
-    number = uniform(key, "split", params.seed)
-    if number < params.validation:
-        return "validation"
-    if official is None and number < params.validation + params.test:
-        return "test"
-    return "train"
-
-
-def _tail(official: str | None, validation: float, place: "Place | None") -> str:
-    if official is None or place is None:
+    is_tail = params.method == "tail"
+    if is_tail and (official is None or place is None):
         raise UserError(
             "`split.method` must be hash for data sets without an official test split in files that have an order "
             "(cifar10, cifar100 and fashion_mnist have). Received: tail"
         )
     if official == "test":
         return "test"
-    return "validation" if place.index >= place.count - round(place.count * validation) else "train"
+    if is_tail and place:
+        return "validation" if place.index >= place.count - round(place.count * params.validation) else "train"
+    number = uniform(key, "split", params.seed)
+    if number < params.validation:
+        return "validation"
+    return "test" if official is None and number < params.validation + params.test else "train"

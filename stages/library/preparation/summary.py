@@ -18,7 +18,7 @@ class Summary:
     def __init__(self) -> None:
         self._counts: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
         self._sizes: set[tuple[int, int]] = set()
-        self._minimum, self._maximum, self._sum, self._values = 255, 0, 0, 0
+        self._values = Values(minimum=255, maximum=0, total=0, count=0)
         self._places: dict[str, set[tuple[str, str]]] = defaultdict(set)
         self._files: dict[str, Counter[str]] = defaultdict(Counter)
         self._entries: list[tuple[str, str, str]] = []
@@ -31,10 +31,7 @@ class Summary:
         if file is not None:
             self._files[file][record.text] += 1
         self._sizes.add((record.height, record.width))
-        self._minimum = min(self._minimum, values.minimum)
-        self._maximum = max(self._maximum, values.maximum)
-        self._sum += values.total
-        self._values += values.count
+        self._values += values
         self._places[record.key].add((split, record.text))
         self._entries.append((split, record.key, record.text))
 
@@ -92,6 +89,7 @@ class Summary:
         "content_sha256" is over the split, key and class of every image: two data sets agree in it if and only if
         they hold the same images in the same splits and classes.
         """
+        values = self._values
         heights, widths = zip(*self._sizes, strict=True)
         return {
             "name": name,
@@ -100,7 +98,11 @@ class Summary:
             "counts": self._by_class(self._counts),
             "files": self._by_class(self._files),
             "shape": {"height_px": [min(heights), max(heights)], "width_px": [min(widths), max(widths)]},
-            "pixels": {"minimum": self._minimum, "maximum": self._maximum, "mean": round(self._sum / self._values, 6)},
+            "pixels": {
+                "minimum": values.minimum,
+                "maximum": values.maximum,
+                "mean": round(values.total / values.count, 6),
+            },
             "duplicates": self._duplicates(),
             "rejected": self.rejected,
             "skipped": skipped,

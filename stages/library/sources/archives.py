@@ -26,16 +26,10 @@ EXTENDED = b"x", b"g", b"X", b"L", b"K"
 
 @dataclass(frozen=True)
 class Member:
-    """A file in an archive.
+    """A file in an archive, or a folder."""
 
-    Attributes:
-      name: its path there, with forward slashes.
-      content: its bytes, or None where `rejected` says why they were not read.
-      is_folder: it is no file but a folder, which has no content.
-    """
-
-    name: str
-    content: bytes | None
+    name: str  # its path there, with forward slashes
+    content: bytes | None  # None where `rejected` says why it was not read, as for any folder
     rejected: str = ""
     is_folder: bool = False
 
@@ -82,27 +76,40 @@ def tar_gz_members(file: IO[bytes], source: str, max_member_bytes: int = MAX_MEM
       UserError: the archive is damaged or truncated; raised at the latest after the last member.
     """
     # gzip's own reader, for tarfile's checks neither the checksum nor that the stream is complete.
-    with _damage_named(source), gzip.GzipFile(fileobj=file) as plain, _opened(plain) as tar:
-        for info in tar:
-            if not info.isdir():
-                yield _member(tar, info, max_member_bytes)
-        _check_end(tar)
+    with _damage_named(source), gzip.GzipFile(fileobj=file) as plain:
+        for member in _members(plain, max_member_bytes):
+            if not member.is_folder:
+                yield member
 
 
 def tar_members(file: IO[bytes], source: str, max_member_bytes: int = MAX_MEMBER_BYTES) -> Iterator[Member]:
     """Yields every member of a plain tar, its folders too; otherwise as `tar_gz_members`."""
-    with _damage_named(source), _opened(file) as tar:
-        for info in tar:
-            yield _member(tar, info, max_member_bytes)
+    with _damage_named(source):
         # No checksum tells that a plain tar is complete: the block of zeros that ends it must be there.
-        if tar.fileobj.tell() < tar.offset + tarfile.BLOCKSIZE:
-            raise tarfile.ReadError("its end is missing")
-        _check_end(tar)
+        yield from _members(file, max_member_bytes, ending_bytes=tarfile.BLOCKSIZE)
 
 
-def _opened(file: Any) -> tarfile.TarFile:
+def _members(file: Any, max_member_bytes: int, ending_bytes: int = 0) -> Iterator[Member]:
     ending: Any = _Ending(file)
-    return tarfile.open(fileobj=ending, mode="r|", tarinfo=_Header)
+    with tarfile.open(fileobj=ending, mode="r|", tarinfo=_Header) as tar:
+        for info in tar:
+            content, rejected = None, ""
+            if info.isdir():
+                rejected = "a folder"
+            elif not info.isfile():
+                rejected = "a link or device in the archive, not a file"
+            elif info.size > max_member_bytes:
+                rejected = f"larger than {max_member_bytes / (1 << 20):g} MiB"
+            else:
+                reader = tar.extractfile(info)
+                content = reader.read() if reader else b""
+            yield Member(info.name, content, rejected, info.isdir())
+        if tar.fileobj.tell() < tar.offset + ending_bytes:
+            raise tarfile.ReadError("its end is missing")
+        # tarfile takes a damaged header for the end. After the true end there are only zeros.
+        while tail := tar.fileobj.read(BLOCK_BYTES):
+            if tail.strip(b"\0"):
+                raise tarfile.ReadError("a header is damaged")
 
 
 @contextlib.contextmanager
@@ -114,21 +121,3 @@ def _damage_named(source: str) -> Iterator[None]:
             f"{source} is damaged or truncated ({' '.join(str(error).split()) or type(error).__name__}). "
             "Fetch it again: dvc repro -f fetch"
         ) from error
-
-
-def _member(tar: tarfile.TarFile, info: tarfile.TarInfo, max_member_bytes: int) -> Member:
-    if info.isdir():
-        return Member(info.name, None, "a folder", is_folder=True)
-    if not info.isfile():
-        return Member(info.name, None, "a link or device in the archive, not a file")
-    if info.size > max_member_bytes:
-        return Member(info.name, None, f"larger than {max_member_bytes / (1 << 20):g} MiB")
-    reader = tar.extractfile(info)
-    return Member(info.name, reader.read() if reader else b"")
-
-
-def _check_end(tar: tarfile.TarFile) -> None:
-    # tarfile takes a damaged header for the end. After the true end there are only zeros.
-    while tail := tar.fileobj.read(BLOCK_BYTES):
-        if tail.strip(b"\0"):
-            raise tarfile.ReadError("a header is damaged")

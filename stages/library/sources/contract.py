@@ -50,36 +50,22 @@ class Params:
 
 @dataclass(frozen=True)
 class Place:
-    """Where an image stands in the file that its data set is published in.
+    """Where an image stands in the file that its data set is published in."""
 
-    Attributes:
-      file: name of the file, as in "data_batch_1".
-      index: images before it there.
-      count: images in the file, all of the same official split.
-    """
-
-    file: str
-    index: int
-    count: int
+    file: str  # its name, as in "data_batch_1"
+    index: int  # images before it there
+    count: int  # images in the file, all of the same official split
 
 
 @dataclass(frozen=True)
 class SourceImage:
-    """An image as its data set has it.
+    """An image as its data set has it."""
 
-    Attributes:
-      name: path inside the data set, with forward slashes; unique within it.
-      text: class name.
-      split: "train" or "test" where the data set has an official test split, else None.
-      content: an image file's bytes, or uint8 pixels of shape (height, width) or (height, width, 3).
-      place: where it stands, if the data set is published as files of many images whose order means something.
-    """
-
-    name: str
-    text: str
-    split: str | None
-    content: bytes | np.ndarray
-    place: Place | None = None
+    name: str  # path inside the data set, with forward slashes; unique within it
+    text: str  # class name
+    split: str | None  # "train" or "test" where the data set has an official test split, else None
+    content: bytes | np.ndarray  # an image file's bytes, or uint8 pixels (height, width[, 3])
+    place: Place | None = None  # if the data set is published as files of many images whose order means something
 
 
 @dataclass(frozen=True)

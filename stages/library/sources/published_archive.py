@@ -1,5 +1,6 @@
 """The single archive that a data set is published as: downloaded, or the user's own copy of it."""
 
+import zipfile
 from pathlib import Path
 
 from stages.library.common import downloads
@@ -7,23 +8,19 @@ from stages.library.common.downloads import RemoteFile
 from stages.library.sources.contract import Params
 
 
-def fetch(published: RemoteFile, params: Params, raw: Path, cache: Path) -> str:
-    """Puts the archive into `raw` under its published name, verified; returns one phrase on where it came from."""
-    downloads.link(obtain(published, params, cache), raw / published.filename)
-    return phrase(published.filename, params)
+def fetch(published: RemoteFile, params: Params, raw: Path, cache: Path, unzipped: str = "") -> str:
+    """Puts `dataset.archive`, or else the published archive, into `raw`, verified; returns one phrase on which it was.
 
-
-def obtain(published: RemoteFile, params: Params, cache: Path) -> Path:
-    """Returns the path of `dataset.archive` where that is given, else of the published archive in the cache.
+    It has its published name there, or the name `unzipped`, where that is given and the archive is no zip.
 
     Raises:
       UserError: the hash is not as promised, or no mirror had the archive.
     """
     if params.archive is not None:
-        return downloads.verified_local(params.archive, params.archive_sha256 or "")
-    return downloads.obtain(published, cache, "or give its path as `dataset.archive`, with `dataset.archive_sha256`")
-
-
-def phrase(filename: str, params: Params) -> str:
-    """Returns what a stage's closing line says of an archive."""
-    return filename if params.archive is None else f"{filename} from `dataset.archive`"
+        archive = downloads.verified_local(params.archive, params.archive_sha256 or "")
+    else:
+        remedy = "or give its path as `dataset.archive`, with `dataset.archive_sha256`"
+        archive = downloads.obtain(published, cache, remedy)
+    name = unzipped if unzipped and not zipfile.is_zipfile(archive) else published.filename
+    downloads.link(archive, raw / name)
+    return name if params.archive is None else f"{name} from `dataset.archive`"

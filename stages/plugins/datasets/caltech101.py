@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from stages.library.common import downloads
 from stages.library.common.console import UserError
 from stages.library.common.downloads import RemoteFile
 from stages.library.sources import published_archive
@@ -29,10 +28,7 @@ IMAGES = "101_ObjectCategories"
 
 def fetch(params: Params, raw: Path, cache: Path) -> str:
     """Puts the zip into `raw`, or the tar.gz from within it where `dataset.archive` is that."""
-    archive = published_archive.obtain(ARCHIVE, params, cache)
-    name = ARCHIVE.filename if zipfile.is_zipfile(archive) else f"{IMAGES}.tar.gz"
-    downloads.link(archive, raw / name)
-    return published_archive.phrase(name, params)
+    return published_archive.fetch(ARCHIVE, params, raw, cache, unzipped=f"{IMAGES}.tar.gz")
 
 
 def read(params: Params, raw: Path) -> Iterator[SourceImage | Stray]:
@@ -52,17 +48,15 @@ def read(params: Params, raw: Path) -> Iterator[SourceImage | Stray]:
 
 @contextlib.contextmanager
 def _open_images(raw: Path) -> Iterator[IO[bytes]]:
-    bare = raw / f"{IMAGES}.tar.gz"
-    if bare.exists():
-        with bare.open("rb") as file:
-            yield file
-        return
-    path = raw / ARCHIVE.filename
+    bare, path = raw / f"{IMAGES}.tar.gz", raw / ARCHIVE.filename
     with contextlib.ExitStack() as stack:
         try:
-            archive = stack.enter_context(zipfile.ZipFile(path))
-            inner = stack.enter_context(archive.open(f"caltech-101/{IMAGES}.tar.gz"))
+            if bare.exists():
+                file: IO[bytes] = stack.enter_context(bare.open("rb"))
+            else:
+                archive = stack.enter_context(zipfile.ZipFile(path))
+                file = stack.enter_context(archive.open(f"caltech-101/{IMAGES}.tar.gz"))
         # RuntimeError: it is encrypted; ValueError: a name that is no UTF-8.
         except (OSError, zipfile.BadZipFile, KeyError, RuntimeError, ValueError) as error:
             raise UserError(f"{path} must be a zip with caltech-101/{IMAGES}.tar.gz in it ({error})") from error
-        yield inner
+        yield file

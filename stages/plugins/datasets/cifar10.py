@@ -4,12 +4,8 @@ A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
 https://www.cs.toronto.edu/~kriz/cifar.html.
 """
 
-from collections.abc import Iterator
-from pathlib import Path
-
 from stages.library.common.downloads import RemoteFile
-from stages.library.sources import cifar_archive, published_archive
-from stages.library.sources.contract import Params, SourceImage, Stray
+from stages.library.sources.cifar_archive import Cifar
 
 ARCHIVE = RemoteFile(
     filename="cifar-10-python.tar.gz",
@@ -18,7 +14,8 @@ ARCHIVE = RemoteFile(
     sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
     md5="c58f30108f718f92721af3b95e74349a",
 )
-LAYOUT = cifar_archive.Layout(
+DATASET = Cifar(
+    archive=ARCHIVE,
     title="CIFAR-10",
     folder="cifar-10-batches-py",
     splits={f"data_batch_{number}": "train" for number in range(1, 6)} | {"test_batch": "test"},
@@ -26,13 +23,4 @@ LAYOUT = cifar_archive.Layout(
     num_classes=10,
     no_images=("readme.html",),
 )
-
-
-def fetch(params: Params, raw: Path, cache: Path) -> str:
-    """Puts the archive into `raw`."""
-    return published_archive.fetch(ARCHIVE, params, raw, cache)
-
-
-def read(params: Params, raw: Path) -> Iterator[SourceImage | Stray]:
-    """Yields the images, as in "data_batch_1/leptodactylus_pentadactylus_s_000004.png"."""
-    return cifar_archive.read(raw / ARCHIVE.filename, LAYOUT)
+fetch, read = DATASET.fetch, DATASET.read

@@ -1,15 +1,12 @@
 """CIFAR-100: 60,000 RGB images of 32 x 32 pixels in 100 fine classes, 10,000 of them the official test split.
 
 A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
-https://www.cs.toronto.edu/~kriz/cifar.html. Its 20 coarse classes are not used.
+https://www.cs.toronto.edu/~kriz/cifar.html. Its 20 coarse classes are not used; an editor's
+backup in the archive, file.txt~, is a stray.
 """
 
-from collections.abc import Iterator
-from pathlib import Path
-
 from stages.library.common.downloads import RemoteFile
-from stages.library.sources import cifar_archive, published_archive
-from stages.library.sources.contract import Params, SourceImage, Stray
+from stages.library.sources.cifar_archive import Cifar
 
 ARCHIVE = RemoteFile(
     filename="cifar-100-python.tar.gz",
@@ -18,7 +15,8 @@ ARCHIVE = RemoteFile(
     sha256="85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
     md5="eb9058c3a382ffc7106e4002c42a8d85",
 )
-LAYOUT = cifar_archive.Layout(
+DATASET = Cifar(
+    archive=ARCHIVE,
     title="CIFAR-100",
     folder="cifar-100-python",
     splits={"train": "train", "test": "test"},
@@ -26,13 +24,4 @@ LAYOUT = cifar_archive.Layout(
     num_classes=100,
     prefix="fine_",
 )
-
-
-def fetch(params: Params, raw: Path, cache: Path) -> str:
-    """Puts the archive into `raw`."""
-    return published_archive.fetch(ARCHIVE, params, raw, cache)
-
-
-def read(params: Params, raw: Path) -> Iterator[SourceImage | Stray]:
-    """Yields the images, as in "train/bos_taurus_s_000507.png"; an editor's backup, file.txt~, is a stray."""
-    return cifar_archive.read(raw / ARCHIVE.filename, LAYOUT)
+fetch, read = DATASET.fetch, DATASET.read

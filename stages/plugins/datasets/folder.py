@@ -5,9 +5,8 @@ Whatever the suffix, every file is taken for an image until decoding says otherw
 
 import stat
 import unicodedata
-from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from stages.library.common import artifacts
@@ -22,20 +21,10 @@ SYSTEM_NAMES = {"thumbs.db", "desktop.ini", "__macosx"}
 NOT_IN_CLASS_NAMES = {"Cc", "Cs", "Zl", "Zp"}
 
 
-@dataclass(frozen=True)
-class _Found:
-    """A file that may be an image, not yet read."""
-
-    path: Path
-    name: str
-    text: str
-    split: str | None
-
-
 def fetch(params: Params, raw: Path, cache: Path) -> str:
     """Checks that the folder has images of at least 2 classes; they are read where they are."""
-    found = [item for item in _entries(params.folder) if isinstance(item, _Found)]
-    classes = Counter(item.text for item in found)
+    found = [item for item in _entries(params.folder) if isinstance(item, SourceImage)]
+    classes = {item.text for item in found}
     if len(classes) < 2:
         raise UserError(
             "`dataset.folder` must hold images of at least 2 classes, as CLASS/image or "
@@ -49,61 +38,63 @@ def fetch(params: Params, raw: Path, cache: Path) -> str:
 
 def read(params: Params, raw: Path) -> Iterator[SourceImage | Stray]:
     """Yields every file of the folder, and as strays what can't be an image; `raw` is not used."""
+    root = Path(params.folder).resolve()
     for item in _entries(params.folder):
-        if isinstance(item, Stray):
-            yield item
-            continue
         try:
-            yield SourceImage(item.name, item.text, item.split, item.path.read_bytes())
+            yield replace(item, content=(root / item.name).read_bytes()) if isinstance(item, SourceImage) else item
         except OSError as error:
             yield Stray(item.name, f"can't be read: {error.strerror}")
 
 
-def _entries(folder: str) -> Iterator[_Found | Stray]:
-    """Yields the files of every class folder, and as strays whatever else lies about."""
+def _entries(folder: str) -> Iterator[SourceImage | Stray]:
+    """Yields the files of every class folder, not yet read, and as strays whatever else lies about."""
     try:
         root = Path(folder).resolve()
-        next(root.iterdir(), None)
+        top = {path.name for path in root.iterdir() if not _refusal(root, path) and path.is_dir()}
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a link to itself
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"`dataset.folder` must be a readable folder ({reason}). Received: {folder}") from error
-    top = list(_listed(root, root))
-    folders = {entry.name for entry in top if isinstance(entry, Path) and entry.is_dir()}
-    are_splits = folders <= OFFICIAL
-    if not are_splits and len(folders & SPLIT_NAMES) > 1:
+    depth = 2 if top <= OFFICIAL else 1
+    if depth == 1 and len(top & SPLIT_NAMES) > 1:
         raise UserError(
             "`dataset.folder` must hold folders of classes, or train and test and no other (put images for validation "
-            f"into train, of which `split.validation` takes its share). Received: {', '.join(sorted(folders))}"
+            f"into train, of which `split.validation` takes its share). Received: {', '.join(sorted(top))}"
         )
-    for entry in top:
-        if are_splits and isinstance(entry, Path) and entry.is_dir():
-            for inner in _listed(root, entry):  # one of the two alone is no official split
-                yield from _class(root, inner, entry.name if folders == OFFICIAL else None)
+    texts: dict[str, str] = {}  # of class folders, by name
+    empty: set[str] = set()
+    for path, reason in _walk(root):
+        parts = path.relative_to(root).parts
+        name, class_folder = "/".join(parts), "/".join(parts[:depth])
+        if reason:
+            yield Stray(name, reason)
+        elif path.is_dir():
+            if len(parts) == depth:
+                texts[name] = _class_name(path)
+                empty.add(name)
+        elif len(parts) <= depth:
+            yield Stray(name, "not in a class folder")
         else:
-            yield from _class(root, entry, None)
+            empty.discard(class_folder)
+            # One of train and test alone is no official split.
+            yield SourceImage(name, texts[class_folder], parts[0] if top == OFFICIAL else None, b"")
+    for name in empty:
+        yield Stray(name, "class folder without images")
 
 
-def _class(root: Path, entry: Path | Stray, split: str | None) -> Iterator[_Found | Stray]:
-    """Yields the files of a class folder, to any depth; and as a stray what is none."""
-    if isinstance(entry, Stray):
-        yield entry
-        return
-    if not entry.is_dir():
-        yield Stray(_name(root, entry), "not in a class folder")
-        return
-    text = _class_name(entry)
-    waiting, is_empty = deque([entry]), True
-    while waiting:
-        for found in _listed(root, waiting.popleft()):
-            if isinstance(found, Stray):
-                yield found
-            elif found.is_dir():
-                waiting.append(found)
-            else:
-                is_empty = False
-                yield _Found(found, _name(root, found), text, split)
-    if is_empty:
-        yield Stray(_name(root, entry), "class folder without images")
+def _walk(root: Path) -> Iterator[tuple[Path, str]]:
+    """Yields all files and folders of a folder, to any depth, and why they are not even tried, or ""."""
+    folders = [root]
+    for folder in folders:
+        try:
+            paths = sorted(folder.iterdir(), key=lambda path: path.name)
+        except OSError as error:
+            yield folder, f"can't be listed: {error.strerror}"
+            continue
+        for path in paths:
+            reason = _refusal(root, path)
+            yield path, reason
+            if not reason and path.is_dir():
+                folders.append(path)
 
 
 def _class_name(folder: Path) -> str:
@@ -114,18 +105,6 @@ def _class_name(folder: Path) -> str:
             f"`dataset.folder`: class folders must have UTF-8 names without control characters. Received: {name!a}"
         )
     return name
-
-
-def _listed(root: Path, folder: Path) -> Iterator[Path | Stray]:
-    """Yields what is in a folder, sorted: files and folders to go on with, and the rest as strays."""
-    try:
-        paths = sorted(folder.iterdir(), key=lambda path: path.name)
-    except OSError as error:
-        yield Stray(_name(root, folder), f"can't be listed: {error.strerror}")
-        return
-    for path in paths:
-        reason = _refusal(root, path)
-        yield Stray(_name(root, path), reason) if reason else path
 
 
 def _refusal(root: Path, path: Path) -> str:
@@ -147,7 +126,3 @@ def _refusal(root: Path, path: Path) -> str:
     if not stat.S_ISREG(status.st_mode):
         return "not a regular file"
     return f"larger than {MAX_FILE_BYTES >> 20} MiB" if status.st_size > MAX_FILE_BYTES else ""
-
-
-def _name(root: Path, path: Path) -> str:
-    return path.relative_to(root).as_posix()

@@ -3,7 +3,9 @@
 import pytest
 
 from stages.library.common.console import UserError
+from stages.library.common.params import ParamsError, parse
 from stages.library.preparation.name_filter import NameFilter
+from stages.library.records import tfrecord
 
 NAMES = ["data_batch_1/a.png", "data_batch_10/a.png", "test_batch/a.png", "cat/deep/x[1].jpg"]
 
@@ -38,3 +40,8 @@ def test_a_pattern_that_matches_nothing_is_named(pattern):
         "`tfrecord.include` must be patterns that each match an image's name, as in 'data_batch_1/a.png'. "
         f"Received: {pattern}"
     )
+
+
+def test_no_pattern_is_an_error():
+    with pytest.raises(ParamsError, match=r"^`tfrecord\.include`: .*at least 1 item.*Received: \[\]"):
+        parse("tfrecord", {"shards": 1, "max_rejected": 0, "include": []}, tfrecord.Params)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from stages.library.common import hashing
 from stages.library.common.console import UserError
 from stages.library.common.params import ParamsError, parse
+from stages.library.heads import folds
 from stages.library.preparation import splits
 from stages.library.sources.contract import Place
 
@@ -122,3 +123,13 @@ def test_a_tail_needs_files_with_an_order_and_an_official_test_split(official, p
     )
     with pytest.raises(UserError, match=message):
         splits.split_of(KEYS[0], official, tail(0.1), place)
+
+
+def test_folds_do_not_depend_on_the_split():
+    """Of each split, with the same seed, each fold has its share."""
+    params = folds.Params(folds=5, holdout_fraction={}, seed=PARAMS.seed, temperature_scaling=True)
+    found = zip(KEYS, folds.assign(KEYS, params, "ridge"), strict=True)
+    counts = Counter((splits.split_of(key, None, PARAMS), fold) for key, fold in found)
+    for split, share in (("train", 0.5), ("validation", 0.2), ("test", 0.3)):
+        for fold in range(5):
+            assert counts[split, fold] == pytest.approx(len(KEYS) * share / 5, rel=0.15)

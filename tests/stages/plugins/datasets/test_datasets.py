@@ -11,6 +11,7 @@ import pytest
 from stages.library.common import downloads
 from stages.library.common.console import UserError
 from stages.library.sources import contract as datasets
+from stages.library.sources import published_archive
 from stages.library.sources.contract import Place
 from stages.plugins.datasets import caltech101, caltech256, cifar10, cifar100, fashion_mnist
 from tests.layouts import fetch_and_read, params
@@ -167,13 +168,10 @@ def test_an_archive_that_does_not_fit_or_can_not_be_had_is_a_users_error(tmp_pat
         module.fetch(params("digits"), tmp_path, tmp_path / "cache")
 
 
-@pytest.mark.parametrize("module", ARCHIVES)
-def test_the_archive_in_the_cache_is_used(tmp_path, module, monkeypatch, no_network):
-    content = b"PK\5\6" + bytes(18)  # an empty zip
-    name = module.ARCHIVE.filename
+def test_the_archive_in_the_cache_is_used(tmp_path, no_network):
+    content, name = b"PK\5\6" + bytes(18), "images.zip"  # an empty zip
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / name).write_bytes(content)
-    published = downloads.RemoteFile(name, module.ARCHIVE.urls, None, hashlib.sha256(content).hexdigest())
-    monkeypatch.setattr(module, "ARCHIVE", published)
-    assert module.fetch(params("digits"), tmp_path, tmp_path / "cache") == name
+    published = downloads.RemoteFile(name, ("https://nowhere.invalid",), None, hashlib.sha256(content).hexdigest())
+    assert published_archive.fetch(published, params("digits"), tmp_path, tmp_path / "cache", unzipped="x") == name
     assert (tmp_path / name).samefile(tmp_path / "cache" / name)
