@@ -120,11 +120,7 @@ def obtain(file: RemoteFile, cache: Path, alternative: str = "", retry_policy: R
 
 
 def verified_local(path: str | Path, sha256: str) -> Path:
-    """Returns the path of an archive that the user gave, after checking it.
-
-    Args:
-      path: `dataset.archive`.
-      sha256: `dataset.archive_sha256`, hex.
+    """Returns the path of an archive that the user gave as `dataset.archive`, after checking its hex sha256.
 
     Raises:
       UserError: there is no such file, or its hash is another.

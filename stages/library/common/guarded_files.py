@@ -126,10 +126,7 @@ def parse_json(text: str | bytes, kind: Any, name: str, remedy: str = REMEDY) ->
 def problems(error: pydantic.ValidationError, section: str = "", former: Mapping[str, str] = NO_KEYS) -> list[str]:
     """Returns "`section.key`: rule. Received: value" for each key that breaks its rule.
 
-    Args:
-      error: of pydantic.
-      section: that all keys are in.
-      former: keys that were there in an earlier release -> what to do about them.
+    All keys are in the section; `former` are keys of an earlier release -> what to do about them.
     """
     found = error.errors(include_url=False)
     # A list with a bad item is also reported as too short, for what is left of it.

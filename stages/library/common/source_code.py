@@ -29,11 +29,8 @@ def file_of(module: str) -> Path:
 def closure(paths: Iterable[Path], without: Collection[Path] = ()) -> set[Path]:
     """Returns some files and all files of this project that they import, transitively.
 
-    Imports inside of functions count; those for the type checker don't. What is looked up by a name isn't found.
-
-    Args:
-      paths: of modules.
-      without: files that are left out, with what they alone import.
+    Imports inside of functions count; those for the type checker don't. What is looked up by a name isn't found. The
+    files in `without` are left out, with what they alone import.
     """
     found: set[Path] = set()
     waiting = [path for path in paths if path not in without]

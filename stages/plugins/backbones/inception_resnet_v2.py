@@ -45,15 +45,13 @@ RESIDUAL_SCOPES = {
     **{f"block8_{number}": f"Repeat_2/block8_{number}" for number in range(1, 10)},
     "block8_10": "Block8",
 }
-RESIDUAL_BRANCHES = {
-    "block35": "1x1 | 0a_1x1 0b_3x3 | 0a_1x1 0b_3x3 0c_3x3",
-    "block17": "1x1 | 0a_1x1 0b_1x7 0c_7x1",
-    "block8": "1x1 | 0a_1x1 0b_1x3 0c_3x1",
-}
-MIXED_BRANCHES = {
+BRANCHES = {
     "mixed_5b": "1x1 | 0a_1x1 0b_5x5 | 0a_1x1 0b_3x3 0c_3x3 | 0b_1x1",
+    "block35": "1x1 | 0a_1x1 0b_3x3 | 0a_1x1 0b_3x3 0c_3x3",
     "mixed_6a": "1a_3x3 | 0a_1x1 0b_3x3 1a_3x3",
+    "block17": "1x1 | 0a_1x1 0b_1x7 0c_7x1",
     "mixed_7a": "0a_1x1 1a_3x3 | 0a_1x1 1a_3x3 | 0a_1x1 0b_3x3 1a_3x3",
+    "block8": "1x1 | 0a_1x1 0b_1x3 0c_3x1",
 }
 
 
@@ -61,11 +59,8 @@ def _slim_scopes() -> dict[str, str]:
     """Returns layer -> scope in the checkpoint."""
     convolutions = [*STEM]
     for block in BACKBONE.blocks:
-        if block in MIXED_BRANCHES:
-            convolutions += slim_checkpoint.branch_scopes(block.capitalize(), MIXED_BRANCHES[block])
-        elif block in RESIDUAL_SCOPES:
-            branches = RESIDUAL_BRANCHES[block.partition("_")[0]]
-            convolutions += slim_checkpoint.branch_scopes(RESIDUAL_SCOPES[block], branches)
+        branches = BRANCHES.get(block) or BRANCHES.get(block.partition("_")[0], "")
+        convolutions += slim_checkpoint.branch_scopes(RESIDUAL_SCOPES.get(block, block.capitalize()), branches)
     scopes = {
         **keras_weights.numbered(convolutions),
         **{f"{block}_conv": f"{scope}/Conv2d_1x1" for block, scope in RESIDUAL_SCOPES.items()},

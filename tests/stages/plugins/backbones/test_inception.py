@@ -127,22 +127,6 @@ def test_a_slim_checkpoint_gives_slims_network(case):
     assert_same_network(case)
 
 
-@pytest.mark.parametrize(
-    ("case", "name"),
-    [
-        (V3, "InceptionV3/Mixed_5c/Branch_1/Conv_1_0c_5x5/weights"),
-        (V4, "InceptionV4/Mixed_7d/Branch_2/Conv2d_0e_3x1/BatchNorm/beta"),
-        pytest.param("inception_resnet_v2", "InceptionResnetV2/Block8/Conv2d_1x1/biases", marks=pytest.mark.slow),
-    ],
-    indirect=["case"],
-)
-def test_a_checkpoint_that_lacks_a_variable_is_rejected(case, name, monkeypatch):
-    variables = {key: value for key, value in case.slim.variables.items() if key != name}
-    monkeypatch.setattr("stages.library.networks.slim_checkpoint.read", lambda path: variables)
-    with pytest.raises(UserError, match=rf"^x\.ckpt lacks weights of {case.module.BACKBONE.name}: {name}$"):
-        case.module.load_weights(case.model, Path("x.ckpt"))
-
-
 @only(V4)
 def test_pixels_are_scaled_to_one(case):
     scaling = keras.Model(case.model.input, case.model.get_layer("scaling").output)
@@ -241,18 +225,10 @@ def test_timms_file_gives_the_same_network_with_its_scales(case, timm_state):
 
 
 @only(V4)
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda state: state.pop("features.3.conv.conv.weight"), r"lacks .* features\.3\.conv\.conv\.weight$"),
-        (lambda state: state.update({"extra": np.zeros(1)}), r"that inception_v4 lacks: extra$"),
-        (lambda state: state.update({"last_linear.bias": np.zeros(7)}), r"last_linear\.bias .*\(1000,\).*\(7,\)$"),
-    ],
-)
-def test_timms_file_with_other_names_or_shapes_is_rejected(case, timm_state, monkeypatch, change, message):
-    change(timm_state)
+def test_timms_file_that_lacks_a_kernel_is_rejected(case, timm_state, monkeypatch):
+    del timm_state["features.3.conv.conv.weight"]
     monkeypatch.setattr("safetensors.numpy.load_file", lambda path: timm_state)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=r"lacks .* features\.3\.conv\.conv\.weight$"):
         inception_v4.load_weights(case.model, Path("x.safetensors"))
 
 
