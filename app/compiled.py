@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from app.classifier import Classifier
-from app.models import Model
+from app.models import Classifier, Model
 from stages.library.extraction import runtime as runtimes
 from stages.library.scoring import probabilities
 

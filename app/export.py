@@ -11,9 +11,9 @@ example: python -m app.export --model ridge --format onnx --out ridge-onnx
 import argparse
 from pathlib import Path
 
-from app import exporting
-from app.exporting import card, check
-from app.models import Model, Project
+from app.exporting import card, check, graph
+from app.exporting.formats import FORMATS
+from app.models import Project
 from app.spinner import spinner
 from stages.library.common import artifacts, console
 from stages.library.common.console import UserError
@@ -27,7 +27,8 @@ def main() -> None:
     arguments = parse_arguments()
     with spinner("starting"):
         project = Project.open(arguments.project, arguments.params)
-        form = exporting.lookup(arguments.format)
+        form = FORMATS[arguments.format]
+        form.check_packages()
         name = project.choose(arguments.model)
         check_size(name, arguments.size)
     out = arguments.out or project.root / "artifacts" / "exported" / name / arguments.format
@@ -36,17 +37,19 @@ def main() -> None:
     with spinner(f"loading {name}"):
         model = project.load(name, arguments.size)
     with artifacts.new_folder(out) as folder:
-        with spinner(f"writing {form.FILE}"):
-            write(project, model, arguments.format, folder)
-            size_bytes = sum(path.stat().st_size for path in parts(folder / form.FILE))
-        with spinner(f"comparing {form.FILE} with {name}"):
+        file = folder / form.file
+        with spinner(f"writing {form.file}"):
+            form.write(graph.build(model, project.settings["extract"].flip), file)
+            size_bytes = sum(part.stat().st_size for part in card.parts(file))
+            card.write(folder, project, model, form)
+        with spinner(f"comparing {form.file} with {name}"):
             agreement = check.compare(model, folder, check.find_images(project, arguments.check))
         if fault := agreement.fault(check.has_trees(model)):
             raise UserError(f"the exported file is not {name}: {fault}. {out} was not written")
     console.say(
-        f"export: {out}: {form.FILE} of {size_bytes / MIB:.1f} MiB, {stopwatch.seconds():.0f} s; {agreement.images} "
+        f"export: {out}: {form.file} of {size_bytes / MIB:.1f} MiB, {stopwatch.seconds():.0f} s; {agreement.images} "
         f"images checked, probabilities differ by {agreement.difference:.1e} at most, same class for "
-        f"{agreement.same_class}. Try: python {out / exporting.PREDICT} IMAGE"
+        f"{agreement.same_class}. Try: python {out / card.PREDICT} IMAGE"
     )
 
 
@@ -56,9 +59,7 @@ def parse_arguments() -> argparse.Namespace:
         prog="python -m app.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", metavar="NAME", help="of the leaderboard (default: the best), or imagenet/BACKBONE")
-    parser.add_argument(
-        "--format", required=True, choices=exporting.FORMATS, metavar="FORMAT", help="saved_model, onnx or tflite"
-    )
+    parser.add_argument("--format", required=True, choices=FORMATS, metavar="FORMAT", help=", ".join(FORMATS))
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="(default: artifacts/exported/NAME/FORMAT)")
     parser.add_argument("--check", type=int, default=100, metavar="N", help="test images compared (default: 100)")
     parser.add_argument("--size", type=int, metavar="PX", help="with imagenet/BACKBONE: side of the network's input")
@@ -84,26 +85,10 @@ def check_size(name: str, size_px: int | None) -> None:
 
 def reject_what_is_no_export(out: Path) -> None:
     """Raises UserError where --out, which is replaced, is neither an earlier export nor an empty folder."""
-    if out.is_dir() and ((out / exporting.MODEL).is_file() or not any(out.iterdir())):
+    if out.is_dir() and ((out / card.MODEL).is_file() or not any(out.iterdir())):
         return
     if out.exists() or out.is_symlink():
         raise UserError(f"--out must be a new folder or an earlier export, which is replaced. Received: {str(out)!r}")
-
-
-def write(project: Project, model: Model, form: str, folder: Path) -> None:
-    """Writes the file and what lies beside it into an empty folder."""
-    from app.exporting import graph
-
-    module = exporting.lookup(form)
-    path = folder / module.FILE
-    module.write(graph.build(model, project.settings["extract"].flip), path)
-    hashes = {part.relative_to(folder).as_posix(): artifacts.sha256_file(part) for part in parts(path)}
-    card.write(folder, project, model, form, hashes)
-
-
-def parts(path: Path) -> list[Path]:
-    """Returns a file itself, or all files below a folder."""
-    return [path] if path.is_file() else sorted(part for part in path.rglob("*") if part.is_file())
 
 
 if __name__ == "__main__":

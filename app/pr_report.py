@@ -25,7 +25,7 @@ OURS = {COMMENT, "images", "plots"}  # all that is ever written to the output fo
 
 
 def main() -> None:
-    """Runs the program; exit status 1 where a gate fails, 2 where the command line is wrong."""
+    """Runs the program."""
     arguments = parse_arguments()
     clear(arguments.out)
     try:
@@ -53,9 +53,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--base", required=True, metavar="REV", help="branch, tag or commit to compare with")
     parser.add_argument("--head", default="workspace", metavar="REV", help="what is compared (default: workspace)")
-    parser.add_argument(
-        "--out", type=Path, default=Path("pr-report"), metavar="DIR", help="folder to write (default: pr-report)"
-    )
+    parser.add_argument("--out", type=Path, default=Path("pr-report"), metavar="DIR", help="(default: pr-report)")
     parser.add_argument("--max-drop", action="append", default=[], metavar="M=X", help="how far metric M may fall")
     parser.add_argument("--max-rise", action="append", default=[], metavar="M=X", help="how far metric M may rise")
     parser.add_argument("--no-plots", dest="plots", action="store_false", help="the comment alone")
@@ -77,11 +75,7 @@ def is_web_address(url: str) -> bool:
 
 
 def clear(folder: Path) -> None:
-    """Makes the output folder, and removes what an earlier run left there.
-
-    Raises:
-      UserError: it holds anything else.
-    """
+    """Makes the output folder without what an earlier run left there; raises UserError where it holds anything else."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out must be a folder. Received: {str(folder)!r}")
     if folder.is_dir() and (foreign := sorted({path.name for path in folder.iterdir()} - OURS)):
@@ -99,30 +93,21 @@ def compare(arguments: argparse.Namespace) -> list[str]:
 
     limits = gates.parse(arguments.max_drop, arguments.max_rise)
     repository = revisions.open_repository()
-    names = arguments.base, arguments.head
-    commits = list(map(revisions.resolve, names))
-    base, head = (revisions.read(repository, name, commit) for name, commit in zip(names, commits, strict=True))
-    failures = gates.failures(base, head, limits)
+    base, head = sides = [revisions.read(repository, name) for name in (arguments.base, arguments.head)]
+    gone = gates.removed(base, head) if limits else []
+    failures = gates.failures(base, head, limits, gone)
     changed = images.changed(base, head)
-    report = comment.Report(
-        base=base,
-        head=head,
-        gates=limits,
-        failures=failures,
-        metrics=revisions.differences(repository.metrics.diff, "Metric", base, head),
-        params=revisions.differences(repository.params.diff, "Param", base, head),
-        plots=changed,
-        images=images.draw(arguments.out, changed, base, head) if arguments.plots else [],
-        page=plots_page(arguments, changed) if arguments.plots else None,
-        link=arguments.link,
-    )
-    artifacts.write_bytes(arguments.out / COMMENT, comment.render(report).encode())
-    for path in gates.removed(base, head) if limits else ():
-        console.say(f"pr-report: {path} is not compared: the pipeline no longer makes it")
-    console.say(
-        f"pr-report: {len(report.metrics)} metrics and {len(changed)} plots differ, {len(failures)} gates broken"
-    )
-    console.say(f"Read {arguments.out / COMMENT}, or post it: gh pr comment --body-file {arguments.out / COMMENT}")
+    drawn = images.draw(arguments.out, changed, base, head) if arguments.plots else []
+    page = plots_page(arguments, changed) if arguments.plots else None
+    metrics = revisions.differences(repository.metrics.diff, "Metric", base, head)
+    params = revisions.differences(repository.params.diff, "Param", base, head)
+    verdict = comment.verdict(limits, failures, gone)
+    plots = comment.plots(sides, changed, drawn, page, arguments.link)
+    path = arguments.out / COMMENT
+    artifacts.write_bytes(path, comment.render(base, head, verdict, limits, metrics, params, plots).encode())
+    console.say(*(f"pr-report: {file} is not compared: the pipeline no longer makes it" for file in gone))
+    console.say(f"pr-report: {len(metrics)} metrics and {len(changed)} plots differ, {len(failures)} gates broken")
+    console.say(f"Read {path}, or post it: gh pr comment --body-file {path}")
     return failures
 
 
@@ -131,11 +116,11 @@ def plots_page(arguments: argparse.Namespace, files: list[str]) -> str | None:
     files = [file for file in files if not file.startswith("-")]  # the pull request named them
     if not files:
         return None
-    revisions = [arguments.base] + ([] if arguments.head == "workspace" else [arguments.head])
-    command = ["plots", "diff", "--quiet", "--out", str(arguments.out / "plots"), *revisions, "--targets", *files]
+    names = [arguments.base] + ([] if arguments.head == "workspace" else [arguments.head])
+    command = ["plots", "diff", "--quiet", "--out", str(arguments.out / "plots"), *names, "--targets", *files]
     subprocess.run([sys.executable, "-P", str(DVC), *command], check=False)  # noqa: S603 - no shell, checked names
-    page = Path("plots/index.html")
-    return str(page) if (arguments.out / page).is_file() else None
+    page = "plots/index.html"
+    return page if (arguments.out / page).is_file() else None
 
 
 if __name__ == "__main__":

@@ -11,9 +11,12 @@ examples: python -m app.store
 """
 
 import argparse
+import contextlib
+import fcntl
+import shutil
 import sys
 import time
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,9 +27,7 @@ import pyarrow.parquet as pq
 import pydantic
 from typing_extensions import TypedDict
 
-from app import orphaned_checkpoints
-from app.orphaned_checkpoints import Unfinished
-from stages.library.common import artifacts, console, store_location
+from stages.library.common import artifacts, console, downloads, store_location
 from stages.library.common.console import UserError
 from stages.library.common.guarded_files import read_json
 from stages.library.extraction import feature_store
@@ -55,10 +56,10 @@ class Folder:
     """
 
     path: Path
-    source: Source
+    source: Mapping[str, Any]
     used: float
-    images: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    sizes: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    images: Counter[str] = field(default_factory=Counter)
+    sizes: Counter[str] = field(default_factory=Counter)
     unreadable: list[Path] = field(default_factory=list)
 
     @property
@@ -66,20 +67,43 @@ class Folder:
         """Name of the network."""
         return str(self.source.get("backbone", "?"))
 
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of all parts."""
-        return sum(self.sizes.values())
-
     def description(self) -> str:
         """What distinguishes it from others of the same backbone, in short."""
-        source: Mapping[str, Any] = self.source
-        preprocessing, plan = source.get("preprocessing", {}), source.get("plan", {})
+        preprocessing, plan = self.source.get("preprocessing", {}), self.source.get("plan", {})
         words = [f"{preprocessing.get('input_size_px', '?')} px", str(preprocessing.get("resize", "?"))]
         if preprocessing.get("central_crop", 1) != 1:
             words.append(f"crop {preprocessing['central_crop']}")
         words += ["flip"] if plan.get("flip") else []
-        return " ".join([*words, str(source.get("runtime", "?")), str(plan.get("precision", "?"))])
+        return " ".join([*words, str(self.source.get("runtime", "?")), str(plan.get("precision", "?"))])
+
+
+@dataclass(frozen=True)
+class Training:
+    """The checkpoints of a training that was killed; the run that goes on removes them.
+
+    Where code or parameters have changed since the kill, no run goes on.
+
+    Attributes:
+      folder: where they are.
+      used: when the last epoch ended, seconds since the epoch; 0 where it did not come so far.
+      size_bytes: of all files.
+    """
+
+    folder: Path
+    used: float
+    size_bytes: int
+
+    def remove(self) -> bool:
+        """Deletes the checkpoints; returns False where a run is at it."""
+        lock = self.folder.with_name(f"{self.folder.name}.lock")
+        with lock.open("a") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            shutil.rmtree(self.folder, ignore_errors=True)
+            lock.unlink()  # as the end of a run does: one that waits for the lock sees that it is gone
+        return True
 
 
 def main() -> None:
@@ -90,10 +114,9 @@ def main() -> None:
     if arguments.command == "verify":
         sys.exit(1 if verify(folders) else 0)
     elif arguments.command == "prune":
-        prune(chosen(folders, arguments), trainings(arguments), arguments.dry_run)
+        prune(folders, arguments)
     else:
-        show(root, folders)
-        show_trainings(orphaned_checkpoints.find())
+        show(root, folders, trainings())
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -140,27 +163,35 @@ def read(path: Path) -> Folder:
     return folder
 
 
-def show(root: Path, folders: Sequence[Folder]) -> None:
-    """Prints a line for each backbone and data set, largest first."""
-    rows = [
-        (folder.sizes[dataset], folder.backbone, folder.description(), dataset, count, folder)
+def trainings() -> list[Training]:
+    """Returns what lies in the cache folder, that of trainings which run now included."""
+    found = []
+    for folder in sorted((downloads.cache_folder() / "checkpoints").glob("*/")):
+        used, size_bytes = 0.0, 0
+        with contextlib.suppress(FileNotFoundError):  # a run replaces its files, and ends by removing the folder
+            for path in folder.iterdir():
+                stat = path.stat()
+                used, size_bytes = max(used, stat.st_mtime), size_bytes + stat.st_size
+        found.append(Training(folder, used, size_bytes))
+    return found
+
+
+def show(root: Path, folders: Sequence[Folder], killed: Sequence[Training]) -> None:
+    """Prints a line for each backbone and data set, largest first, and one on killed trainings."""
+    rows = sorted(
+        (-folder.sizes[dataset], folder.backbone, folder.description(), dataset, count, _age(folder.used))
         for folder in folders
-        for dataset, count in sorted(folder.images.items())
-    ]
+        for dataset, count in folder.images.items()
+    )
     console.say(f"{'backbone':<22} {'features':<38} {'data set':<14} {'images':>10} {'size':>10}  last used")
-    for size, backbone, description, dataset, count, folder in sorted(rows, key=lambda row: (-row[0], *row[1:4])):
-        console.say(
-            f"{backbone:<22} {description:<38} {dataset:<14} {count:>10,} {_megabytes(size):>10}  {_age(folder.used)}"
-        )
-    total = sum(folder.size_bytes for folder in folders)
+    for size, backbone, description, dataset, count, age in rows:
+        console.say(f"{backbone:<22} {description:<38} {dataset:<14} {count:>10,} {_megabytes(-size):>10}  {age}")
     following = "Make room: python -m app.store prune --unused-for 30" if rows else "dvc repro fills it"
     if damaged := sum(len(folder.unreadable) for folder in folders):
         following = f"{damaged} unreadable parts. Run: python -m app.store verify"
-    console.say(f"{root}: {sum(sum(f.images.values()) for f in folders):,} images, {_megabytes(total)}. {following}")
-
-
-def show_trainings(killed: Sequence[Unfinished]) -> None:
-    """Prints a line where there are checkpoints of killed trainings."""
+    images = sum(folder.images.total() for folder in folders)
+    size = sum(folder.sizes.total() for folder in folders)
+    console.say(f"{root}: {images:,} images, {_megabytes(size)}. {following}")
     if killed:
         size, oldest = sum(training.size_bytes for training in killed), min(training.used for training in killed)
         console.say(
@@ -183,42 +214,28 @@ def verify(folders: Sequence[Folder]) -> int:
     return damaged
 
 
-def chosen(folders: Sequence[Folder], arguments: argparse.Namespace) -> list[Folder]:
-    """Returns the folders that all given conditions hold for."""
-    age = 0.0 if arguments.unused_for is None else arguments.unused_for * DAY_SECONDS
-    return [
-        folder
-        for folder in folders
-        if arguments.backbone in (None, folder.backbone)
-        and (not age or (folder.used and time.time() - folder.used >= age))
-    ]
-
-
-def trainings(arguments: argparse.Namespace) -> list[Unfinished]:
-    """Returns the killed trainings that all given conditions hold for; those of one backbone can't be told."""
-    if arguments.backbone is not None:
-        return []
-    age = 0.0 if arguments.unused_for is None else arguments.unused_for * DAY_SECONDS
-    return [training for training in orphaned_checkpoints.find() if time.time() - training.used >= age]
-
-
-def prune(folders: Sequence[Folder], killed: Sequence[Unfinished], dry_run: bool) -> None:
-    """Removes folders of the store and checkpoints of killed trainings."""
-    done = "would remove" if dry_run else "removed"
+def prune(folders: Sequence[Folder], arguments: argparse.Namespace) -> None:
+    """Removes folders of the store and checkpoints of killed trainings, where all given conditions hold for them."""
+    latest = time.time() - (arguments.unused_for or 0) * DAY_SECONDS
+    done = "would remove" if arguments.dry_run else "removed"
     freed = 0
     for folder in folders:
-        console.say(f"{done} {folder.backbone} {folder.description()}: {_age(folder.used)}")
-        freed += folder.size_bytes
-        if not dry_run:
-            store_location.remove(folder.path)
-    for training in killed:
-        if dry_run or orphaned_checkpoints.remove(training):
+        unused = not arguments.unused_for or 0 < folder.used <= latest
+        if unused and arguments.backbone in (None, folder.backbone):
+            console.say(f"{done} {folder.backbone} {folder.description()}: {_age(folder.used)}")
+            freed += folder.sizes.total()
+            if not arguments.dry_run:
+                store_location.remove(folder.path)
+    for training in trainings() if arguments.backbone is None else ():  # of which one can't tell the backbone
+        if training.used > latest:
+            continue
+        if arguments.dry_run or training.remove():
             console.say(f"{done} the unfinished training {training.folder.name[:12]}: {_age(training.used)}")
             freed += training.size_bytes
         else:
             console.say(f"left {training.folder}: a run is at it")
-    following = "Without --dry-run they are removed" if dry_run else "dvc repro computes again what it needs"
-    console.say(f"{_megabytes(freed)} {'would be' if dry_run else 'are'} free. {following}")
+    following = "Without --dry-run they are removed" if arguments.dry_run else "dvc repro computes again what it needs"
+    console.say(f"{_megabytes(freed)} {'would be' if arguments.dry_run else 'are'} free. {following}")
 
 
 def _megabytes(size: int) -> str:

@@ -1,18 +1,21 @@
 """What lies beside an exported file: labels.txt, model.json, predict.py and README.md."""
 
+import contextlib
 import platform
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from app import exporting
+from app.exporting.formats import Format
 from app.models import Model, Project
 from stages.library.common import artifacts
 from stages.library.common.console import UserError
 from stages.library.networks import contract as backbones
 from stages.library.networks import weights
 
+USAGE = Path(__file__).parent / "usage"
+PREDICT, LABELS, MODEL = "predict.py", "labels.txt", "model.json"
 TRAINED_WEIGHTS = ("weights.safetensors", "model.ubj", "best.weights.h5")
 MAKERS = ("tensorflow", "keras", "numpy", "xgboost", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert")
 
@@ -34,59 +37,50 @@ SIGNATURES = """
 The signature `encoded` takes JPEG or PNG files in place of pixels: strings (n,)."""
 
 
-def write(folder: Path, project: Project, model: Model, form: str, sizes: dict[str, str]) -> None:
+def write(folder: Path, project: Project, model: Model, form: Format) -> None:
     """Writes the four files beside the exported one.
-
-    Args:
-      folder: that holds the exported file.
-      project: where the model comes from.
-      model: loaded.
-      form: name of the format.
-      sizes: sha256 of the exported file's parts, by path in the folder.
 
     Raises:
       UserError: a class name has more than one line.
     """
     for name in model.classes:
         if "\n" in name:
-            raise UserError(f"class names must be one line each to stand in {exporting.LABELS}. Received: {name!r}")
-    lines = "".join(f"{name}\n" for name in model.classes)
-    artifacts.write_bytes(folder / exporting.LABELS, lines.encode())
-    artifacts.write_bytes(folder / exporting.PREDICT, (exporting.USAGE / f"{form}.py").read_bytes())
-    content = describe(project, model, form) | {"files_sha256": sizes}
-    artifacts.write_json(folder / exporting.MODEL, content)
-    module = exporting.lookup(form)
+            raise UserError(f"class names must be one line each to stand in {LABELS}. Received: {name!r}")
+    artifacts.write_bytes(folder / LABELS, "".join(f"{name}\n" for name in model.classes).encode())
+    artifacts.write_bytes(folder / PREDICT, (USAGE / f"{form.name}.py").read_bytes())
+    about = describe(project, model, form)
+    hashes = {part.relative_to(folder).as_posix(): artifacts.sha256_file(part) for part in parts(folder / form.file)}
+    artifacts.write_json(folder / MODEL, about | {"files_sha256": hashes})
     text = README.format(
         model=model.name,
-        format=form,
-        file=module.FILE,
+        format=form.name,
+        file=form.file,
         count=len(model.classes),
-        packages=" ".join(module.RUNS_WITH),
-        extra=SIGNATURES if form == "saved_model" else "",
-        licence=content["weights"]["licence"] or "none, for it was trained from scratch",
+        packages=" ".join(form.runs_with),
+        extra=SIGNATURES if form.name == "saved_model" else "",
+        licence=about["weights"]["licence"] or "none, for it was trained from scratch",
     )
     artifacts.write_bytes(folder / "README.md", text.encode())
 
 
-def describe(project: Project, model: Model, form: str) -> dict[str, Any]:
-    """Returns the content of model.json."""
-    metrics = [result.metrics for result in project.results() if result.name == model.name]
+def parts(path: Path) -> list[Path]:
+    """Returns a file itself, or all files below a folder."""
+    return [path] if path.is_file() else sorted(part for part in path.rglob("*") if part.is_file())
+
+
+def describe(project: Project, model: Model, form: Format) -> dict[str, Any]:
+    """Returns the content of model.json, but for the hashes of the exported file."""
+    shape = ["n", "height", "width", 3]
     return {
         "model": model.name,
-        "format": form,
-        "file": exporting.lookup(form).FILE,
+        "format": form.name,
+        "file": form.file,
         "classes": list(model.classes),
-        "input": {
-            "name": "pixels",
-            "dtype": "uint8",
-            "shape": ["n", "height", "width", 3],
-            "range": [0, 255],
-            "channels": "RGB",
-        },
+        "input": {"name": "pixels", "dtype": "uint8", "shape": shape, "range": [0, 255], "channels": "RGB"},
         "output": {"name": "probabilities", "dtype": "float32", "shape": ["n", len(model.classes)]},
         "preprocessing": asdict(model.preprocessing) | {"inside_the_file": True},
         "weights": _weights(project, model),
-        "test_metrics": metrics[0] if metrics else None,
+        "test_metrics": next((each.metrics for each in project.results() if each.name == model.name), None),
         "versions": {"python": platform.python_version()} | _versions(),
     }
 
@@ -95,21 +89,20 @@ def _weights(project: Project, model: Model) -> dict[str, Any]:
     """Says which weights the model is made of: pretrained ones, with their licence, and trained ones."""
     folder = project.folder(model.name)
     kind, _, rest = model.name.partition("/")
-    trained = {} if kind == "imagenet" else _hashes(folder)
+    files = [] if kind == "imagenet" else [folder / name for name in TRAINED_WEIGHTS]
+    trained = {path.name: artifacts.sha256_file(path) for path in files if path.is_file()}
     if kind == "scratch":
         return {"backbone": None, "licence": None, "paper": None, "pretrained_sha256": None, "trained_sha256": trained}
-    name = rest if kind == "imagenet" else kind
-    backbone = backbones.lookup(name).BACKBONE
-    choice = project.settings["extract"].weights.get(name)
+    backbone = backbones.lookup(rest if kind == "imagenet" else kind).BACKBONE
+    choice = project.settings["extract"].weights.get(backbone.name)
     published = backbone.weights.get(choice) if choice else next(iter(backbone.weights.values()))
+    sha256 = None  # of a fine-tuned network, whose weights were trained further
     if model.trained is not None:
         sha256 = model.trained.source.weights_sha256
     elif kind == "imagenet":
         sha256 = artifacts.sha256_file(weights.locate(backbone, choice))
-    else:
-        sha256 = None  # they were trained further
     return {
-        "backbone": name,
+        "backbone": backbone.name,
         "licence": published.licence if published else "unknown: a local file",
         "paper": backbone.paper,
         "pretrained_sha256": sha256,
@@ -117,15 +110,9 @@ def _weights(project: Project, model: Model) -> dict[str, Any]:
     }
 
 
-def _hashes(folder: Path) -> dict[str, str]:
-    return {name: artifacts.sha256_file(folder / name) for name in TRAINED_WEIGHTS if (folder / name).is_file()}
-
-
 def _versions() -> dict[str, str]:
     found = {}
     for package in MAKERS:
-        try:
+        with contextlib.suppress(PackageNotFoundError):  # of an optional requirement
             found[package] = version(package)
-        except PackageNotFoundError:  # of an optional requirement
-            continue
     return found

@@ -46,9 +46,8 @@ class Agreement:
     def fault(self, trees: bool) -> str:
         """Returns in what the file is not the model, or "".
 
-        Args:
-          trees: whether the model is made of trees, which jump: a feature that equals a threshold, as the values
-            rounded to float16 often do, takes the other branch where the last bit of the network's result differs.
+        A model of `trees` jumps: a feature that equals a threshold, as values rounded to float16 often do, takes the
+        other branch where the last bit of the network's result differs.
         """
         tolerated = max(1, int(self.images * TREES_FRACTION)) if trees else 0
         limit = TREES_TOLERANCE if trees else TOLERANCE
@@ -89,12 +88,7 @@ def generate() -> list[bytes]:
 
 
 def compare(model: Model, folder: Path, encoded: Sequence[bytes]) -> Agreement:
-    """Compares an exported folder with the model it was written from.
-
-    Args:
-      model: loaded.
-      folder: of the export, whole.
-      encoded: JPEG or PNG files.
+    """Compares an exported folder with the model it was written from, on JPEG or PNG files.
 
     Raises:
       UserError: the file can't be run, or its labels are not the model's classes.
@@ -107,17 +101,12 @@ def compare(model: Model, folder: Path, encoded: Sequence[bytes]) -> Agreement:
     differences = np.abs(given - expected).max(axis=(0, 2), initial=0)
     differences[~np.isfinite(given).all(axis=(0, 2))] = np.inf
     same = (given.argmax(axis=2) == expected.argmax(axis=1)).all(axis=0)
-    return Agreement(
-        len(encoded), float(differences.max(initial=0)), int(same.sum()), int((differences > TOLERANCE).sum())
-    )
+    differing = int((differences > TOLERANCE).sum())
+    return Agreement(len(encoded), float(differences.max(initial=0)), int(same.sum()), differing)
 
 
 def replay(folder: Path, encoded: Sequence[bytes]) -> np.ndarray:
-    """Returns what the folder's predict.py says of images in a new process: float32 (ways, images, classes).
-
-    Raises:
-      UserError: it fails.
-    """
+    """Returns what the folder's predict.py says of images in a new process: float32 (ways, images, classes)."""
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         for index, content in enumerate(encoded):

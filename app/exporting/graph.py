@@ -1,6 +1,6 @@
 """A model as one TensorFlow function, pixels in and probabilities out, which all formats are written from.
 
-It repeats in TensorFlow what `classifier.Classifier`, `dense.DenseNetwork` and `trained_network.Network` do in NumPy;
+It repeats in TensorFlow what `models.Classifier`, `dense.DenseNetwork` and `trained_network.Network` do in NumPy;
 the check of every export compares the two.
 """
 
@@ -109,17 +109,14 @@ def _logits_of(model: Model, flip: bool) -> Callable[["tf.Tensor"], "tf.Tensor"]
         return _views(model.network.model, model.network.flip)
     if model.trained is None:
         return _views(_outputs(model, "logits"), flip)
-    trained = model.trained
+    trained, head = model.trained, _head(model.trained)
     features = _views(_outputs(model, *cache.COLUMNS[trained.features]), trained.source.flip)
-    head = _head(trained)
 
     def logits(images: "tf.Tensor") -> "tf.Tensor":
         import tensorflow as tf
 
         values = _quantized(features(images))
-        if trained.features == "probabilities":
-            values = tf.nn.softmax(values)
-        return head(values) / trained.temperature
+        return head(tf.nn.softmax(values) if trained.features == "probabilities" else values) / trained.temperature
 
     return logits
 
@@ -128,8 +125,7 @@ def _outputs(model: Model, *names: str) -> "keras.Model":
     """Returns the part of a backbone that gives some of its outputs, side by side."""
     import keras
 
-    if model.backbone is None:
-        raise TypeError(f"{model.name} must have a backbone")
+    assert model.backbone is not None
     outputs = [model.backbone.output[name] for name in names]
     return keras.Model(model.backbone.input, keras.layers.Concatenate()(outputs) if len(outputs) > 1 else outputs[0])
 

@@ -3,23 +3,18 @@
 usage: python -m app.exporting.replay FOLDER IMAGES OUT
 """
 
-import importlib.util
+import runpy
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
-
-from app import exporting
 
 
 def main() -> None:
     """Writes float32 (ways, images, classes) for the files of IMAGES in the order of their names."""
     folder, images, out = map(Path, sys.argv[1:])
-    spec = importlib.util.spec_from_file_location("predict", folder / exporting.PREDICT)
-    if spec is None or spec.loader is None:
-        raise FileNotFoundError(folder / exporting.PREDICT)
-    usage = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(usage)
+    usage = types.SimpleNamespace(**runpy.run_path(str(folder / "predict.py")))
     ways = getattr(usage, "WAYS", (usage.probabilities,))
     paths = sorted(images.iterdir())
     found = np.array([[way(path) for path in paths] for way in ways], np.float32)

@@ -62,29 +62,27 @@ def read(booster: "xgboost.Booster", num_classes: int) -> Trees:
         raise ValueError(f"the trees must come in rounds of {num_classes} classes")
     if any(any(tree["split_type"]) for tree in trees):
         raise ValueError("splits must be numerical")
-    left: list[np.ndarray] = []
-    right: list[np.ndarray] = []
-    depths = []
     sizes = np.array([len(tree["left_children"]) for tree in trees])
     roots = np.cumsum(sizes) - sizes
-    for root, tree in zip(roots, trees, strict=True):
-        for out, children in ((left, tree["left_children"]), (right, tree["right_children"])):
-            child = np.array(children)
-            out.append(root + np.where(child < 0, np.arange(len(child)), child))
-        depths.append(_depth(tree["left_children"], tree["right_children"]))
-    leaf = np.concatenate([np.array(tree["left_children"]) < 0 for tree in trees])
+    start = np.repeat(roots, sizes)  # of each node's tree
+    own = np.arange(sizes.sum())
+
+    def joined(key: str, dtype: type) -> np.ndarray:
+        return np.concatenate([np.array(tree[key], dtype) for tree in trees])
+
+    left, right = (joined(f"{side}_children", np.int32) for side in ("left", "right"))
+    leaf = left < 0
     # At a leaf the JSON form has its value in the place of a threshold.
-    conditions = np.concatenate([np.array(tree["split_conditions"], np.float32) for tree in trees])
-    features = np.concatenate([np.array(tree["split_indices"], np.int32) for tree in trees])
+    conditions = joined("split_conditions", np.float32)
     base = np.array(json.loads(learner["learner_model_param"]["base_score"]), np.float32)
     return Trees(
-        feature=np.where(leaf, 0, features).astype(np.int32),
+        feature=np.where(leaf, 0, joined("split_indices", np.int32)).astype(np.int32),
         threshold=np.where(leaf, 0, conditions).astype(np.float32),
-        left=np.concatenate(left).astype(np.int32),
-        right=np.concatenate(right).astype(np.int32),
+        left=np.where(leaf, own, start + left).astype(np.int32),
+        right=np.where(leaf, own, start + right).astype(np.int32),
         value=np.where(leaf, conditions, 0).astype(np.float32),
         roots=roots.astype(np.int32),
-        depth=max(depths),
+        depth=max(_depth(tree["left_children"], tree["right_children"]) for tree in trees),
         base=np.broadcast_to(base, (num_classes,)),
     )
 

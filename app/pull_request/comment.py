@@ -4,67 +4,89 @@ What comes from files stands in code spans, where Markdown, HTML and @names mean
 pass them on as they are.
 """
 
+import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from app.pull_request import gates
 from app.pull_request.gates import Gate
 from app.pull_request.revisions import Revision
 
 MARKER = "<!-- decant pr-report -->"  # by which a later run finds the comment to replace
-SHOWN_FIRST = ("top1_accuracy", "log_loss")
+SHOWN_FIRST = {"top1_accuracy", "log_loss"}
 SECTION_CHARACTERS = 12_000  # GitHub takes comments of up to 65,536 characters
-Row = Sequence[str]
+Rows = Sequence[Sequence[str]]
 
 
-@dataclass(frozen=True)
-class Report:
-    """What the comment says.
+def render(
+    base: Revision, head: Revision, verdict: str, gates: Sequence[Gate], metrics: Rows, params: Rows, plots: str
+) -> str:
+    """Returns the comment.
 
-    Attributes:
-      base, head: what is compared.
-      gates: limits that were asked for.
-      failures: a sentence for each one that is broken.
+    Args:
+      base: what is compared with.
+      head: what is compared.
+      verdict: of the gates, as `verdict` returns it.
+      gates: whose metrics are shown first.
       metrics: rows of `dvc metrics diff`: file, key, both values and the change.
       params: rows of `dvc params diff`: file, key and both values.
-      plots: files of plots that differ.
-      images: those that were drawn, relative to the output folder.
-      page: of `dvc plots diff`, relative to the output folder; None without one.
-      link: URL at which the output folder can be had, or None.
+      plots: what differs, as `plots` returns it.
     """
-
-    base: Revision
-    head: Revision
-    gates: Sequence[Gate]
-    failures: Sequence[str]
-    metrics: Sequence[Row]
-    params: Sequence[Row]
-    plots: Sequence[str]
-    images: Sequence[str]
-    page: str | None
-    link: str | None
-
-
-def render(report: Report) -> str:
-    """Returns the comment."""
-    base, head = report.base, report.head
-    first = {*SHOWN_FIRST, *(gate.key for gate in report.gates)}
+    first = SHOWN_FIRST | {gate.key for gate in gates}
     sections = [
-        MARKER,
-        f"### Metrics of {code(head.title())} against {code(base.title())}",
-        _verdict(report),
-        _table(report, "metric", [row for row in report.metrics if row[1] in first]),
-        _folded(report, "metric", report.metrics),
-        _folded(report, "parameter", report.params),
-        _plots(report),
+        _heading(base.title, head.title),
+        verdict,
+        _table("metric", [row for row in metrics if row[1] in first], base),
+        _folded("metric", metrics, base),
+        _folded("parameter", params, base),
+        plots,
     ]
-    return "\n\n".join(section for section in sections if section) + "\n"
+    return "\n\n".join(filter(None, sections)) + "\n"
 
 
 def failed(base: str, head: str, reason: str) -> str:
     """Returns the comment that replaces an older one where the revisions could not be compared."""
-    return f"{MARKER}\n\n### Metrics of {code(head)} against {code(base)}\n\n**Not compared:** {code(reason, 600)}\n"
+    return f"{_heading(base, head)}\n\n**Not compared:** {code(reason, 600)}\n"
+
+
+def verdict(gates: Sequence[Gate], failures: Sequence[str], gone: Sequence[str]) -> str:
+    """Returns what broke the gates, or that nothing did; "" without gates.
+
+    Args:
+      gates: limits that were asked for.
+      failures: a sentence for each one that is broken.
+      gone: metrics files that were given up on purpose.
+    """
+    if failures:
+        return "**Gate failed:**\n\n" + _limited((f"- {code(failure, 300)}" for failure in failures), "to read")
+    note = f" Not compared, for the pipeline no longer makes them: {', '.join(map(code, gone))}." if gone else ""
+    return f"**Gate passed:** {', '.join(map(code, gates))}.{note}" if gates else ""
+
+
+def plots(
+    sides: Sequence[Revision], files: Sequence[str], images: Sequence[str], page: str | None, link: str | None
+) -> str:
+    """Returns which plots differ and where they are.
+
+    Args:
+      sides: base and head.
+      files: plots that differ.
+      images: those that were drawn, relative to the output folder.
+      page: of `dvc plots diff`, relative to the output folder; None without one.
+      link: URL at which the output folder can be had, or None.
+    """
+    said = [f"**{len(files)} plots differ.**" if files else "No plot changed."]
+    if page:
+        where = f"the [files of this report]({link})" if link else "the files of this report"
+        said.append(f"{code(page)} in {where} overlays both sides.")
+    if images:
+        said.append(f"Confusion matrices of both sides: {', '.join(map(code, images[:100]))}.")
+    said += [
+        f"{len(side.missing_plots)} plots of {code(side.name)} are neither in DVC's cache nor in a remote, so they "
+        "were not compared."
+        for side in sides
+        if side.missing_plots
+    ]
+    return " ".join(said)
 
 
 def code(value: Any, limit: int = 90) -> str:
@@ -74,54 +96,30 @@ def code(value: Any, limit: int = 90) -> str:
     return f"`{text if len(text) <= limit else text[: limit - 1] + '…'}`" if text.strip() else "`''`"
 
 
-def _verdict(report: Report) -> str:
-    if report.failures:
-        return "**Gate failed:**\n\n" + _limited([f"- {code(failure, 300)}" for failure in report.failures], "to read")
-    if not report.gates:
-        return ""
-    gone = gates.removed(report.base, report.head)
-    note = f" Not compared, for the pipeline no longer makes them: {', '.join(map(code, gone))}." if gone else ""
-    return f"**Gate passed:** {', '.join(code(gate) for gate in report.gates)}.{note}"
+def _heading(base: str, head: str) -> str:
+    return f"{MARKER}\n\n### Metrics of {code(head)} against {code(base)}"
 
 
-def _folded(report: Report, noun: str, rows: Sequence[Row]) -> str:
+def _folded(noun: str, rows: Rows, base: Revision) -> str:
     if not rows:
         return f"No {noun} changed."
     title = f"{len(rows)} {noun}{'s' if len(rows) > 1 else ''} changed"
-    return f"<details><summary>{title}</summary>\n\n{_table(report, noun, rows)}\n\n</details>"
+    return f"<details><summary>{title}</summary>\n\n{_table(noun, rows, base)}\n\n</details>"
 
 
-def _table(report: Report, noun: str, rows: Sequence[Row]) -> str:
+def _table(noun: str, rows: Rows, base: Revision) -> str:
     if not rows:
         return ""
     heading = ("file", noun, "before", "after", "change")[: len(rows[0])]
-    top = [f"| {' | '.join(heading)} |", f"|{'---|' * len(heading)}"]
-    command = f"dvc {'metrics' if noun == 'metric' else 'params'} diff {report.base.name}"
-    return "\n".join([*top, _limited((f"| {' | '.join(map(code, row))} |" for row in rows), f"by {code(command)}")])
-
-
-def _plots(report: Report) -> str:
-    missing = [
-        f"{len(revision.missing_plots)} plots of {code(revision.name)} are neither in DVC's cache nor in a remote, so "
-        "they were not compared."
-        for revision in (report.base, report.head)
-        if revision.missing_plots
-    ]
-    if not report.plots:
-        return " ".join(["No plot changed.", *missing])
-    where = f"the [files of this report]({report.link})" if report.link else "the files of this report"
-    page = [f"{code(report.page)} in {where} overlays both sides."] if report.page else []
-    pairs = [f"Confusion matrices of both sides: {', '.join(map(code, report.images[:100]))}."]
-    return " ".join([f"**{len(report.plots)} plots differ.**", *page, *(pairs if report.images else []), *missing])
+    command = f"dvc {'metrics' if noun == 'metric' else 'params'} diff {base.name}"
+    lines = (f"| {' | '.join(map(code, row))} |" for row in rows)
+    return f"| {' | '.join(heading)} |\n|{'---|' * len(heading)}\n{_limited(lines, f'by {code(command)}')}"
 
 
 def _limited(lines: Iterable[str], elsewhere: str) -> str:
     """Returns as many lines as fit a section, and says what is left out and where it is."""
-    lines, shown, size = list(lines), [], 0
-    for line in lines:
-        size += len(line) + 1
-        if size > SECTION_CHARACTERS:
-            break
-        shown.append(line)
+    lines = list(lines)
+    sizes = itertools.accumulate(len(line) + 1 for line in lines)
+    shown = lines[: sum(size <= SECTION_CHARACTERS for size in sizes)]
     rest = len(lines) - len(shown)
     return "\n".join(shown) + (f"\n\n{rest} more {elsewhere}." if rest else "")

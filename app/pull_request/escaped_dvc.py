@@ -28,21 +28,14 @@ class Figure(ImageRenderer):  # type: ignore[misc]
     """An image of each revision, under the name of its file."""
 
     def partial_html(self, **kwargs: Any) -> str:
-        shown = ImageRenderer(
-            [{key: html.escape(str(value)) for key, value in point.items()} for point in self.datapoints],
-            html.escape(self.name),
-        )
-        return str(shown.partial_html(**kwargs))
-
-
-def escape() -> None:
-    """Has DVC, which looks its renderers up where it uses them, take these."""
-    dvc_render.VegaRenderer, dvc_render.ImageRenderer = Table, Figure
-    Renderer.remove_special_chars = staticmethod(lambda name: IN_IDS.sub("_", name))
+        points = [{key: html.escape(str(value)) for key, value in point.items()} for point in self.datapoints]
+        return str(ImageRenderer(points, html.escape(self.name)).partial_html(**kwargs))
 
 
 if __name__ == "__main__":
     from dvc.cli import main  # type: ignore[import-untyped]
 
-    escape()
+    # DVC looks its renderers up where it uses them.
+    dvc_render.VegaRenderer, dvc_render.ImageRenderer = Table, Figure
+    Renderer.remove_special_chars = staticmethod(lambda name: IN_IDS.sub("_", name))
     sys.exit(main(sys.argv[1:]))

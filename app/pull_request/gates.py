@@ -47,19 +47,20 @@ def parse(drops: Sequence[str], rises: Sequence[str]) -> list[Gate]:
     return gates
 
 
-def failures(base: Revision, head: Revision, gates: Sequence[Gate]) -> list[str]:
+def failures(base: Revision, head: Revision, gates: Sequence[Gate], gone: Sequence[str]) -> list[str]:
     """Returns a sentence for each model that breaks a gate, and for each that vanished; without gates none.
+
+    Args:
+      base: what is compared with.
+      head: what is compared.
+      gates: limits.
+      gone: as `removed` returns it.
 
     Raises:
       UserError: a key is no number in any metrics file of the base.
     """
-    for gate in gates:
-        _check_known(gate, base)
-    if not gates:
-        return []
     found = []
-    gone = removed(base, head)
-    for path, old in base.metrics.items():
+    for path, old in base.metrics.items() if gates else ():
         if path in head.metrics:
             found += [sentence for gate in gates for sentence in _broken(gate, path, old, head.metrics[path])]
         elif path not in gone:
@@ -69,6 +70,16 @@ def failures(base: Revision, head: Revision, gates: Sequence[Gate]) -> list[str]
             )
     for gate in gates:
         having = [path for path, old in base.metrics.items() if is_number(old.get(gate.key))]
+        if not having:
+            current = ".".join(FORMER_METRICS.get(word, word) for word in gate.key.split("."))
+            if current != gate.key:
+                raise UserError(f"the metric `{gate.key}` is now `{current}`")
+            keys = {key for metrics in base.metrics.values() for key, value in metrics.items() if is_number(value)}
+            some = ", ".join(sorted(keys, key=lambda key: (key.count("."), key))[:8])
+            raise UserError(
+                f"a gate must name a numeric metric of {base.name}, as `dvc metrics diff` shows it. Received: "
+                f"{gate.key!r}. There are: {some}, ..."
+            )
         if set(having) <= set(gone):
             found.append(f"{gate.key}: nothing is left to compare; the pipeline no longer makes {', '.join(having)}")
     return found
@@ -88,48 +99,28 @@ def removed(base: Revision, head: Revision) -> list[str]:
     ]
 
 
-def lower_is_better(key: str) -> bool | None:
-    """Tells which direction of a dotted key is good, None where that isn't known."""
-    words = set(key.split("."))
-    if "std" in words or not words & (HIGHER_IS_BETTER | LOWER_IS_BETTER):
-        return None
-    return bool(words & LOWER_IS_BETTER)
-
-
 def is_number(value: Any) -> TypeGuard[float]:
     """Tells whether a metric is a number; DVC takes text and truth values, too."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _gate(option: str, word: str) -> Gate:
-    key, separator, amount = word.rpartition("=")
+    drop = option == "--max-drop"
+    key, _, amount = word.rpartition("=")
     try:
         limit = float(amount)
     except ValueError:
         limit = math.nan
-    if not separator or not key or not (math.isfinite(limit) and limit >= 0):
+    if not key or not (math.isfinite(limit) and limit >= 0):
         raise UserError(
             f"{option} must be METRIC=AMOUNT with a finite amount >= 0, e.g. "
-            f"{option} {'top1_accuracy' if option == '--max-drop' else 'log_loss'}=0.01. Received: {word!r}"
+            f"{option} {'top1_accuracy' if drop else 'log_loss'}=0.01. Received: {word!r}"
         )
-    drop = option == "--max-drop"
-    if lower_is_better(key) is drop:
+    words = set(key.split("."))
+    if "std" not in words and words & (LOWER_IS_BETTER if drop else HIGHER_IS_BETTER):
         other = "--max-rise" if drop else "--max-drop"
         raise UserError(f"{option} would forbid that {key} gets better. Write: {other} {word}")
     return Gate(key, limit, drop)
-
-
-def _check_known(gate: Gate, base: Revision) -> None:
-    keys = {key for metrics in base.metrics.values() for key, value in metrics.items() if is_number(value)}
-    if gate.key not in keys:
-        current = ".".join(FORMER_METRICS.get(word, word) for word in gate.key.split("."))
-        if current != gate.key:
-            raise UserError(f"the metric `{gate.key}` is now `{current}`")
-        some = ", ".join(sorted(keys, key=lambda key: (key.count("."), key))[:8])
-        raise UserError(
-            f"a gate must name a numeric metric of {base.name}, as `dvc metrics diff` shows it. Received: "
-            f"{gate.key!r}. There are: {some}, ..."
-        )
 
 
 def _broken(gate: Gate, path: str, before: Any, after: Any) -> Iterator[str]:

@@ -13,7 +13,7 @@ from stages.library.common import artifacts, console, tables
 from stages.library.figures import charts
 
 TEMPLATE = "confusion_counts"  # of a model's confusion matrix in dvc.yaml
-GAP_PX, HEADER_PX = 24, 44
+GAP_PX, HEADER_PX, LEAST_PX = 24, 44, 320
 
 
 def changed(base: Revision, head: Revision) -> list[str]:
@@ -30,40 +30,40 @@ def draw(folder: Path, files: Sequence[str], base: Revision, head: Revision) -> 
         name = PurePosixPath(file)
         if name.is_absolute() or ".." in name.parts:
             continue
-        sides = [_confusion(file, revision) for revision in (base, head)]
-        if sides == [None, None]:
-            continue
-        target = PurePosixPath("images") / name.with_name(f"{name.name}.png")
-        artifacts.write_bytes(folder / target, _pair(file, sides, [base.title(), head.title()]))
-        drawn.append(str(target))
+        sides = {revision.title: _confusion(file, revision) for revision in (base, head)}
+        if any(side is not None for side in sides.values()):
+            target = PurePosixPath("images") / name.with_name(f"{name.name}.png")
+            artifacts.write_bytes(folder / target, _pair(file, sides))
+            drawn.append(str(target))
     return drawn
 
 
-def _confusion(file: str, revision: Revision) -> Image.Image | None:
-    """Returns a side as an image; None where it has no such matrix, or none that can be drawn."""
+def _confusion(file: str, revision: Revision) -> np.ndarray | None:
+    """Returns a side as uint8 (height, width, 3); None where it has no such matrix, or none that can be drawn."""
     rows, properties = revision.plots.get(file, (None, {}))
     if properties.get("template") != TEMPLATE:
         return None
     try:
-        return Image.open(io.BytesIO(charts.confusion(tables.restored(rows))), formats=("PNG",)).convert("RGB")
+        png = charts.confusion(tables.restored(rows))
+        return np.asarray(Image.open(io.BytesIO(png), formats=("PNG",)).convert("RGB"))
     except (ArithmeticError, KeyError, TypeError, ValueError) as error:  # a plot may be JSON with any number
         console.say(f"{file} can't be drawn: {error!r}")
         return None
 
 
-def _pair(title: str, sides: list[Image.Image | None], captions: list[str]) -> bytes:
+def _pair(title: str, sides: dict[str, np.ndarray | None]) -> bytes:
     """Returns a PNG of two images in their own resolution under their captions; a missing one is said to be so."""
-    shown = [side or Image.new("RGB", (320, 240), "#F3F4F6") for side in sides]
-    lefts = [0, max(shown[0].width, 320) + GAP_PX]
-    width_px, height_px = lefts[1] + max(shown[1].width, 320), max(side.height for side in shown) + HEADER_PX
-    canvas = Image.new("RGB", (width_px, height_px), "white")
-    captions = [charts.shorten(caption, 44) for caption in captions]
+    shapes = [(LEAST_PX, LEAST_PX) if side is None else side.shape[:2] for side in sides.values()]
+    height_px = max(height for height, _ in shapes) + HEADER_PX
+    lefts = 0, max(shapes[0][1], LEAST_PX) + GAP_PX
+    width_px = lefts[1] + max(shapes[1][1], LEAST_PX)
+    captions = [charts.shorten(caption, 44) for caption in sides]
     with charts.style([title, *captions]):
         figure = Figure(figsize=(width_px / charts.DPI, height_px / charts.DPI))
         figure.text(8 / width_px, 1 - 12 / height_px, charts.shorten(title, 90), va="center", weight="bold", fontsize=9)
-        for side, given, left, caption in zip(shown, sides, lefts, captions, strict=True):
-            canvas.paste(side, (left, HEADER_PX))
-            text = caption if given else f"{caption}: no image"
+        for left, caption, side in zip(lefts, captions, sides.values(), strict=True):
+            text = f"{caption}: no image" if side is None else caption
             figure.text((left + 8) / width_px, 1 - 32 / height_px, text, va="center", fontsize=9)
-        figure.figimage(np.asarray(canvas), zorder=-1)
+            if side is not None:
+                figure.figimage(side, left, height_px - HEADER_PX - len(side))
         return charts.png(figure)

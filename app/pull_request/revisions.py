@@ -7,17 +7,18 @@ and shows nothing at all where both sides are the same commit. So each side is r
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from dvc.compare import diff_table  # type: ignore[import-untyped]
+from dvc.exceptions import DvcException  # type: ignore[import-untyped]
+from dvc.repo import Repo  # type: ignore[import-untyped]
+from dvc.utils.diff import format_dict  # type: ignore[import-untyped]
+from dvc.utils.flatten import flatten  # type: ignore[import-untyped]
 
 from stages.library.common.console import UserError
 
-if TYPE_CHECKING:
-    from dvc.repo import Repo  # type: ignore[import-untyped]
-
 WORKSPACE = "workspace"
 LISTS = ("backbones", "heads")  # in params.yaml; dvc.yaml has a matrix over each
-
-Values = Mapping[str, Mapping[str, Any]]  # file -> dotted key -> value
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,12 @@ class Revision:
 
     name: str
     commit: str
-    metrics: Values
+    metrics: Mapping[str, Mapping[str, Any]]
     listed: frozenset[str]
     plots: Mapping[str, tuple[Any, Mapping[str, Any]]]
     missing_plots: tuple[str, ...]
 
-    def key(self) -> str:
-        """What DVC knows it by."""
-        return WORKSPACE if self.name == WORKSPACE else self.commit
-
+    @property
     def title(self) -> str:
         """Name and short hash."""
         if self.commit.startswith(self.name):
@@ -51,72 +49,46 @@ class Revision:
         return f"{self.name} ({self.commit[:7]}{' and what changed since' if self.name == WORKSPACE else ''})"
 
 
-def open_repository() -> "Repo":
+def open_repository() -> Repo:
     """Returns the DVC repository of the current folder.
 
     Raises:
       UserError: there is none, or it is not in Git.
     """
-    from dvc.exceptions import DvcException  # type: ignore[import-untyped]
-    from dvc.repo import Repo
-
     try:
         repository = Repo()
     except DvcException as error:
         raise UserError(f"the current folder must be in a DVC repository: {error}") from error
-    if git("rev-parse", "--git-dir") is None:
+    if _git("rev-parse", "--git-dir") is None:
         raise UserError("the current folder must be in a Git repository with the revisions to compare. Run: git init")
     return repository
 
 
-def resolve(name: str) -> str:
-    """Returns the full hash of a revision's commit; the workspace counts as HEAD.
-
-    Raises:
-      UserError: Git doesn't know it.
-    """
-    wanted = "HEAD" if name == WORKSPACE else name
-    commit = None if wanted.startswith("-") else git("rev-parse", "--verify", "--quiet", f"{wanted}^{{commit}}")
-    if commit:
-        return commit
-    where = f"origin/{name}"
-    if not name.startswith("-") and git("rev-parse", "--verify", "--quiet", f"{where}^{{commit}}"):
-        remedy = f"There is {where}: give that, or run: git branch {name} {where}"
-    elif git("rev-parse", "--is-shallow-repository") == "true":
-        remedy = "This clone is shallow: run: git fetch --unshallow (in GitHub's checkout action: fetch-depth: 0)"
-    else:
-        remedy = "Run: git fetch --all, and git branch --all to see what there is"
-    raise UserError(f"a revision must be a branch, tag or commit that Git knows. Received: {name!r}. {remedy}")
-
-
-def read(repository: "Repo", name: str, commit: str) -> Revision:
+def read(repository: Repo, name: str) -> Revision:
     """Reads one side.
 
     Args:
       repository: as `open_repository` gives it.
       name: a revision, or "workspace".
-      commit: its full hash.
 
     Raises:
-      UserError: its dvc.yaml, metrics or parameters can't be read, or it has no metrics.
+      UserError: Git doesn't know it, or its dvc.yaml, metrics or parameters can't be read, or it has no metrics.
     """
-    metrics = _flat(_show(name, commit, repository.metrics.show, "metrics"))
+    commit = _resolve(name)
+    content = _show(name, commit, repository.metrics.show, "metrics")
+    # A file may hold one number and no key; DVC calls that key "".
+    nested = {path: value if isinstance(value, dict) else {"": value} for path, value in sorted(content.items())}
+    metrics = {path: {str(key): item for key, item in flatten(format_dict(values)).items()}
+               for path, values in nested.items()}  # fmt: skip
     if not any(metrics.values()):
         raise UserError(
             f"{name} ({commit[:7]}) has no metrics, so nothing can be compared. Is it a commit of this pipeline, with "
             "`metrics:` in its dvc.yaml?"
         )
-    raw = _show(name, commit, repository.params.show, "parameters")
-    lists = [raw.get("params.yaml", {}).get(key) for key in LISTS]
-    plots, missing = _plots(repository, name, commit)
-    return Revision(
-        name=name,
-        commit=commit,
-        metrics=metrics,
-        listed=frozenset(str(item) for items in lists if isinstance(items, list) for item in items),
-        plots=plots,
-        missing_plots=missing,
-    )
+    params = _show(name, commit, repository.params.show, "parameters").get("params.yaml", {})
+    lists = [params.get(key) for key in LISTS]
+    listed = frozenset(str(item) for items in lists if isinstance(items, list) for item in items)
+    return Revision(name, commit, metrics, listed, *_plots(repository, name, commit))
 
 
 def differences(diff: Any, title: str, base: Revision, head: Revision) -> list[list[str]]:
@@ -128,54 +100,60 @@ def differences(diff: Any, title: str, base: Revision, head: Revision) -> list[l
       base: of each row's third cell.
       head: of its fourth.
     """
-    from dvc.compare import diff_table  # type: ignore[import-untyped]
-
-    found = diff(a_rev=base.commit, b_rev=head.key()).get("diff", {})
+    found = diff(a_rev=base.commit, b_rev=_key(head.name, head.commit)).get("diff", {})
     precise = {"precision": 6, "round_digits": True} if title == "Metric" else {"show_changes": False}
     return sorted(list(map(str, row)) for row in diff_table(found, title, **precise))
 
 
-def git(*arguments: str) -> str | None:
+def _resolve(name: str) -> str:
+    """Returns the full hash of a revision's commit; the workspace counts as HEAD."""
+    if commit := _commit("HEAD" if name == WORKSPACE else name):
+        return commit
+    if not name.startswith("-") and _commit(f"origin/{name}"):
+        remedy = f"There is origin/{name}: give that, or run: git branch {name} origin/{name}"
+    elif _git("rev-parse", "--is-shallow-repository") == "true":
+        remedy = "This clone is shallow: run: git fetch --unshallow (in GitHub's checkout action: fetch-depth: 0)"
+    else:
+        remedy = "Run: git fetch --all, and git branch --all to see what there is"
+    raise UserError(f"a revision must be a branch, tag or commit that Git knows. Received: {name!r}. {remedy}")
+
+
+def _commit(name: str) -> str | None:
+    return None if name.startswith("-") else _git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+
+
+def _git(*arguments: str) -> str | None:
     """Returns what a Git command prints, or None where it fails."""
     command = ["git", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no shell, checked names
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _flat(content: Mapping[str, Any]) -> Values:
-    from dvc.utils.diff import format_dict  # type: ignore[import-untyped]
-    from dvc.utils.flatten import flatten  # type: ignore[import-untyped]
-
-    # A file may hold one number and no key; DVC calls that key "".
-    nested = {path: value if isinstance(value, dict) else {"": value} for path, value in sorted(content.items())}
-    return {
-        path: {str(key): item for key, item in flatten(format_dict(value)).items()} for path, value in nested.items()
-    }
+def _key(name: str, commit: str) -> str:
+    """Returns what DVC knows a revision by."""
+    return WORKSPACE if name == WORKSPACE else commit
 
 
 def _show(name: str, commit: str, show: Any, what: str) -> dict[str, Any]:
     """Returns file -> content, of all files of a kind; an unreadable one is an error, which DVC returns as a value."""
-    key = WORKSPACE if name == WORKSPACE else commit
-    found = show(revs=[commit], hide_workspace=False).get(key)
+    found = show(revs=[commit], hide_workspace=False).get(_key(name, commit))
     if found is None:
         raise UserError(f"{name} ({commit[:7]}) has no DVC repository in this folder")
     if error := found.get("error"):
         raise UserError(f"the {what} of {name} ({commit[:7]}) can't be read: {error}")
     if failed := {path: file["error"] for path, file in found["data"].items() if "error" in file}:
-        path, error = next(iter(sorted(failed.items())))
-        remedy = (
-            "run: dvc repro" if name == WORKSPACE else "run: dvc fetch --all-commits, or commit what is missing there"
-        )
+        path, error = min(failed.items())
+        remedy = "dvc repro" if name == WORKSPACE else "dvc fetch --all-commits, or commit what is missing there"
         raise UserError(
             f"{len(failed)} of {len(found['data'])} files with the {what} of {name} ({commit[:7]}) can't be read. "
-            f"{path}: {error}. If it is missing, {remedy}"
+            f"{path}: {error}. If it is missing, run: {remedy}"
         )
     return {path: file["data"] for path, file in found["data"].items()}
 
 
-def _plots(repository: "Repo", name: str, commit: str) -> tuple[dict[str, tuple[Any, dict[str, Any]]], tuple[str, ...]]:
+def _plots(repository: Repo, name: str, commit: str) -> tuple[dict[str, tuple[Any, dict[str, Any]]], tuple[str, ...]]:
     """Returns a revision's plots, and the files that can't be read: that an image is missing is no reason to fail."""
-    key = WORKSPACE if name == WORKSPACE else commit
+    key = _key(name, commit)
     found = repository.plots.show(revs=[key]).get(key, {})
     definitions, sources = found.get("definitions", {}), found.get("sources", {})
     if error := definitions.get("error") or sources.get("error"):

@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,12 +14,14 @@ import trained
 from conftest import ROOT
 from PIL import Image
 
-from app import export, exporting
-from app.exporting import card, check, resizing
-from app.models import Project
+from app import export
+from app.exporting import card, check, graph, resizing
+from app.exporting.formats import FORMATS
+from app.models import Model, Project
 from stages.library.common import artifacts, console
 from stages.library.figures import thumbnails
 from stages.library.preparation import normalisation
+from stages.library.records.preprocessing import Preprocessing
 
 MODELS = (*(f"{trained.BACKBONE}/{name}" for name in (*trained.HEADS, "finetuned")), "scratch",
           f"imagenet/{trained.BACKBONE}")  # fmt: skip
@@ -56,8 +59,6 @@ def photographs():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_each_model_in_each_format_gives_its_probabilities(trained_project, photographs, tmp_path, name):
-    from app.exporting import graph
-
     project = Project.open(trained_project)
     model = project.load(name, trained.SIZE_PX if name.startswith("imagenet") else None)
     expected = model.predict(photographs)
@@ -65,7 +66,7 @@ def test_each_model_in_each_format_gives_its_probabilities(trained_project, phot
     assert spread > 0.005
     tolerance = min(check.TOLERANCE, spread / 20)  # the network from scratch is hardly trained
     built = graph.build(model, project.settings["extract"].flip)
-    for form in exporting.FORMATS:
+    for form in FORMATS:
         pixels_of = run_in_process(form, built, tmp_path)
         found = np.concatenate([pixels_of(thumbnails.decode(encoded)[None]) for encoded in photographs])
         np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance, err_msg=form)
@@ -78,9 +79,8 @@ def test_each_model_in_each_format_gives_its_probabilities(trained_project, phot
 
 def run_in_process(form, built, folder):
     """Writes a file and returns what runs it: uint8 pixels (n, height, width, 3) to probabilities (n, classes)."""
-    module = exporting.lookup(form)
-    path = folder / module.FILE
-    module.write(built, path)
+    path = folder / FORMATS[form].file
+    FORMATS[form].write(built, path)
     if form == "saved_model":
         import tensorflow as tf
 
@@ -98,7 +98,7 @@ def run_in_process(form, built, folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", exporting.FORMATS)
+@pytest.mark.parametrize("form", FORMATS)
 def test_the_command_writes_what_is_needed_to_run_the_file_in_every_run_the_same(trained_project, tmp_path, form):
     def exported(seed):
         command = [sys.executable, "-m", "app.export", "--project", trained_project, "--model", "scratch"]
@@ -107,14 +107,14 @@ def test_the_command_writes_what_is_needed_to_run_the_file_in_every_run_the_same
         command += ["--format", form, "--out", out]
         result = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
         assert (result.returncode, result.stderr) == (0, "")
-        return out, {path.relative_to(out): path.read_bytes() for path in export.parts(out)}, result.stdout
+        return out, {path.relative_to(out): path.read_bytes() for path in card.parts(out)}, result.stdout
 
     out, contents, printed = exported("1")
     assert exported("2")[1] == contents
     assert "10 images checked" in printed  # 5 of the data set, 5 generated
     assert "same class for 10" in printed
     assert printed.endswith(f"Try: python {out / 'predict.py'} IMAGE\n")
-    file = exporting.lookup(form).FILE
+    file = FORMATS[form].file
     assert sorted(path.name for path in out.iterdir()) == sorted(
         ["README.md", "labels.txt", "model.json", "predict.py", file]
     )
@@ -126,7 +126,7 @@ def test_the_command_writes_what_is_needed_to_run_the_file_in_every_run_the_same
     trained_sha256 = artifacts.sha256_file(trained_project / "artifacts" / "scratch" / "best.weights.h5")
     assert about["weights"]["trained_sha256"] == {"best.weights.h5": trained_sha256}
     assert about["test_metrics"]["num_examples"] == 5
-    assert {out / name for name in about["files_sha256"]} == set(export.parts(out / file))
+    assert {out / name for name in about["files_sha256"]} == set(card.parts(out / file))
     for content in contents.values():
         assert not [place for place in (ROOT, trained_project, tmp_path, sys.prefix) if str(place).encode() in content]
 
@@ -157,7 +157,8 @@ def test_a_file_that_differs_is_not_kept_and_an_earlier_one_is(run, monkeypatch,
 
 @pytest.mark.slow
 def test_a_file_that_does_not_run_is_not_kept(run, monkeypatch, tmp_path):
-    monkeypatch.setattr(exporting.lookup("onnx"), "write", lambda graph, path: path.write_bytes(b"no model"))
+    broken = replace(FORMATS["onnx"], write=lambda graph, path: path.write_bytes(b"no model"))
+    monkeypatch.setitem(FORMATS, "onnx", broken)
     status, _, _ = run("--model", "scratch", "--format", "onnx", "--out", tmp_path / "out")
     assert status.startswith("error: the exported file can't be run: ")
     assert "INVALID_PROTOBUF" in status
@@ -205,9 +206,6 @@ def test_a_missing_package_is_named(monkeypatch, write_params, package):
 
 
 def test_a_class_name_of_two_lines_is_rejected(tmp_path, write_params):
-    from app.models import Model
-    from stages.library.records.preprocessing import Preprocessing
-
     model = Model("scratch", ("cat\nfish", "dog"), Preprocessing(32), lambda _: np.empty(0))
     with pytest.raises(console.UserError, match=r"one line each .* Received: 'cat\\nfish'"):
-        card.write(tmp_path, Project.open(tmp_path, write_params()), model, "onnx", {})
+        card.write(tmp_path, Project.open(tmp_path, write_params()), model, FORMATS["onnx"])

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from app.classifier import Classifier
-from app.exporting import check, graph, onnx, resizing, tflite, trees
+from app.exporting import check, graph, resizing, trees
 from app.exporting.check import Agreement
-from app.models import Model
+from app.exporting.formats import FORMATS
+from app.models import Classifier, Model
 from stages.library.common import tensorflow_runtime
 from stages.library.common.console import UserError
 from stages.library.features import cache
@@ -109,22 +109,19 @@ def assemble(backbone, features, scaling, flip, preparation):
     return Model("none/dnn", CLASSES, preparation, assembled.probabilities, backbone, trained)
 
 
-def in_onnx(built, path):
-    """Returns the graph run by ONNX Runtime."""
-    import onnxruntime
+def runtime(form, built, folder):
+    """Writes a graph in a format; returns what runs the file: uint8 pixels to probabilities."""
+    path = folder / FORMATS[form].file
+    FORMATS[form].write(built, path)
+    if form == "onnx":
+        import onnxruntime
 
-    onnx.write(built, path)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda pixels: session.run(["probabilities"], {"pixels": pixels})[0]
-
-
-def in_tflite(built, path):
-    """Returns the graph run by LiteRT."""
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        return lambda pixels: session.run(["probabilities"], {"pixels": pixels})[0]
     from ai_edge_litert.interpreter import Interpreter
 
-    tflite.write(built, path)
-    run = Interpreter(model_path=str(path)).get_signature_runner()
-    return lambda pixels: run(pixels=pixels)["probabilities"]
+    runner = Interpreter(model_path=str(path)).get_signature_runner()
+    return lambda pixels: runner(pixels=pixels)["probabilities"]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -180,8 +177,8 @@ def test_each_kind_of_features_and_preprocessing_in_each_runtime(
     built = graph.build(model, flip=not flip)  # which a trained head does not heed
     runs = {
         "tensorflow": lambda pixels: built.of_pixels(portable=False)(tf.constant(pixels))["probabilities"].numpy(),
-        "onnx": in_onnx(built, tmp_path / "model.onnx"),
-        "tflite": in_tflite(built, tmp_path / "model.tflite"),
+        "onnx": runtime("onnx", built, tmp_path),
+        "tflite": runtime("tflite", built, tmp_path),
     }
     for height, width in SIZES:
         pixels = random_images(height, width)

@@ -1,0 +1,137 @@
+"""The formats of exported models, by the name in --format.
+
+What runs a file is usage/FORMAT.py, which travels with it as predict.py. Heavy imports stand inside the functions.
+"""
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.exporting.graph import Graph
+from stages.library.common.console import UserError
+
+OPSET = 18  # of ONNX, December 2022: the runtimes of the years since know it
+AXES = ("n", "height", "width")
+FINGERPRINT = "fingerprint.pb"
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format.
+
+    Attributes:
+      name: in --format.
+      file: name of the exported file or folder.
+      write: writes a model to that path, which does not exist yet; the same bytes for the same model.
+      runs_with: what the file needs to run, as it is installed, for people to read.
+      packages: Python packages that writing and checking need beside requirements.txt.
+    """
+
+    name: str
+    file: str
+    write: Callable[[Graph, Path], None]
+    runs_with: tuple[str, ...]
+    packages: tuple[str, ...] = ()
+
+    def check_packages(self) -> None:
+        """Raises UserError where a package is missing."""
+        for package in self.packages:
+            if importlib.util.find_spec(package) is None:
+                raise UserError(
+                    f"--format {self.name} needs the package {package}, which is missing. "
+                    f"Run: pip install -r requirements-export.txt"
+                )
+
+
+def write_saved_model(graph: Graph, path: Path) -> None:
+    """Writes TensorFlow's own format, a folder.
+
+    Two signatures share one network: "serving_default" takes pixels, "encoded" JPEG or PNG files.
+    """
+    import tensorflow as tf
+    from tensorflow.core.protobuf import fingerprint_pb2
+
+    module = tf.Module()
+    module.pixels = graph.of_pixels(portable=False)
+    module.encoded = graph.of_encoded()
+    signatures = {"serving_default": module.pixels, "encoded": module.encoded}
+    tf.saved_model.save(module, str(path), signatures=signatures)
+    fingerprint = fingerprint_pb2.FingerprintDef.FromString((path / FINGERPRINT).read_bytes())
+    fingerprint.ClearField("uuid")  # drawn at random; the hashes beside it stay
+    (path / FINGERPRINT).write_bytes(fingerprint.SerializeToString(deterministic=True))
+
+
+def write_tflite(graph: Graph, path: Path) -> None:
+    """Writes TFLite, now LiteRT, of built-in ops only, so that every runtime runs it."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.pixels = graph.of_pixels(portable=True)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([module.pixels.get_concrete_function()], module)
+    path.write_bytes(converter.convert())
+
+
+def write_onnx(graph: Graph, path: Path) -> None:
+    """Writes ONNX, by tf2onnx: for ONNX Runtime, OpenVINO, TensorRT, browsers and most languages."""
+    import tf2onnx
+
+    function = graph.of_pixels(portable=True)
+    model, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=OPSET)
+    for value in (*model.graph.input, *model.graph.output):  # names in the place of the converter's numbers
+        for axis, dimension in zip(AXES, value.type.tensor_type.shape.dim, strict=False):
+            if not dimension.dim_value:
+                dimension.dim_param = axis
+    _put_in_order(model.graph)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _put_in_order(graph: Any) -> None:
+    """Orders and names nodes and constants by a walk from the outputs to what they need.
+
+    The converter's own order and names come out of sets of strings, so each process would write other bytes.
+    """
+    makers = {output: node for node in graph.node for output in node.output}
+    constants = {constant.name: constant for constant in graph.initializer}
+    given = {value.name for value in graph.input}
+    results = {value.name for value in graph.output}
+    nodes: list[Any] = []
+    used: list[Any] = []
+    names: dict[str, str] = {}
+    waiting = [(value.name, False) for value in reversed(graph.output)]
+    while waiting:
+        name, is_ready = waiting.pop()
+        if not name or name in names or name in given:
+            continue
+        if name in constants:
+            names[name] = f"constant_{len(used)}"
+            used.append(constants[name])
+        elif is_ready:
+            node = makers[name]
+            for index, output in enumerate(node.output):
+                names[output] = output if output in results else f"{node.op_type}_{len(nodes)}:{index}"
+            nodes.append(node)
+        else:
+            waiting += [(name, True), *((needed, False) for needed in reversed(makers[name].input))]
+    for index, node in enumerate(nodes):
+        node.name = f"{node.op_type}_{index}"
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for constant in used:
+        constant.name = names[constant.name]
+    for field, content in ((graph.node, nodes), (graph.initializer, used)):
+        copies = [type(item).FromString(item.SerializeToString()) for item in content]
+        del field[:]
+        field.extend(copies)
+    del graph.value_info[:]
+
+
+FORMATS = {
+    form.name: form
+    for form in (
+        Format("saved_model", "saved_model", write_saved_model, ("tensorflow",)),
+        Format("onnx", "model.onnx", write_onnx, ("onnxruntime", "pillow"), ("tf2onnx", "onnx", "onnxruntime")),
+        Format("tflite", "model.tflite", write_tflite, ("ai-edge-litert", "pillow"), ("ai_edge_litert",)),
+    )
+}
