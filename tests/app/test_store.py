@@ -13,10 +13,10 @@ from stages.library.extraction.feature_store import FeatureStore, Rows
 from stages.library.training import checkpoints
 
 
-def source(backbone="tiny", **changes):
-    plan = {"size_px": 96, "batch_size": 8, "flip": False, "precision": "float32"}
-    preprocessing = {"input_size_px": 96, "central_crop": 1.0, "resize": "bilinear"}
-    return {"backbone": backbone, "plan": plan, "preprocessing": preprocessing, "runtime": "tensorflow"} | changes
+def source(backbone, flip, input_size_px, central_crop, resize):
+    plan = {"size_px": 96, "batch_size": 8, "flip": flip, "precision": "float32"}
+    preprocessing = {"input_size_px": input_size_px, "central_crop": central_crop, "resize": resize}
+    return {"backbone": backbone, "plan": plan, "preprocessing": preprocessing, "runtime": "tensorflow"}
 
 
 def put(name, content, count, dataset):
@@ -28,15 +28,10 @@ def put(name, content, count, dataset):
 
 @pytest.fixture
 def filled():
-    tiny = put("a" * 64, source(), 3, "digits")
-    put("a" * 64, source(), 5, "flowers")
-    plan = {"size_px": 96, "batch_size": 8, "flip": True, "precision": "float32"}
-    put(
-        "b" * 64,
-        source("large", plan=plan, preprocessing={"input_size_px": 299, "central_crop": 0.875, "resize": "bicubic"}),
-        7,
-        "digits",
-    )
+    content = source("tiny", False, 96, 1.0, "bilinear")
+    tiny = put("a" * 64, content, 3, "digits")
+    put("a" * 64, content, 5, "flowers")
+    put("b" * 64, source("large", True, 299, 0.875, "bicubic"), 7, "digits")
     return tiny
 
 
@@ -65,16 +60,8 @@ def test_an_empty_store(run):
 def test_it_shows_images_and_sizes_by_backbone_and_data_set(filled, run):
     lines = run("show")[1].out.splitlines()
     cells = [line.split() for line in lines[1:-1]]
-    assert sorted((line[0], line[-5]) for line in cells) == [
-        ("large", "digits"),
-        ("tiny", "digits"),
-        ("tiny", "flowers"),
-    ]
-    assert {line[0] + line[-5]: line[-4] for line in cells} == {
-        "largedigits": "7",
-        "tinydigits": "3",
-        "tinyflowers": "5",
-    }
+    found = {(line[0], line[-5]): line[-4] for line in cells}
+    assert found == {("large", "digits"): "7", ("tiny", "digits"): "3", ("tiny", "flowers"): "5"}
     assert "299 px bicubic crop 0.875 flip tensorflow float32" in run()[1].out
     size = sum(path.stat().st_size for path in store_location.root().glob("*/*.parquet"))
     total = f"{store_location.root()}: 15 images, {size / 1e6:,.1f} MB"
@@ -156,12 +143,9 @@ def killed():
     return folders
 
 
-def test_killed_trainings_are_shown(killed, run):
+def test_killed_trainings_are_shown_and_pruned_by_age(killed, run):
     line = run()[1].out.splitlines()[-1]
     assert line.startswith(f"{killed[0].parent}: 2 unfinished trainings, 4.0 MB, the oldest 40 days ago. ")
-
-
-def test_killed_trainings_are_pruned_by_age(killed, run):
     assert "would remove the unfinished training aaaaaaaaaaaa" in run("prune", "--unused-for", "30", "--dry-run")[1].out
     assert all(folder.is_dir() for folder in killed)
     printed = run("prune", "--unused-for", "30")[1].out
@@ -172,15 +156,11 @@ def test_killed_trainings_are_pruned_by_age(killed, run):
     assert list(killed[0].parent.iterdir()) == []
 
 
-def test_a_training_that_runs_is_left_alone(killed, run):
+def test_a_training_that_runs_is_left_alone_and_a_file_that_vanishes_meanwhile_passed_over(killed, run):
+    (killed[0] / "partial-last-00001.weights.h5").symlink_to("replaced")
+    assert "2 unfinished trainings" in run()[1].out.splitlines()[-1]
     with checkpoints.alone(killed[0]):
         printed = run("prune", "--all")[1].out
     assert f"left {killed[0]}: a run is at it" in printed
     assert killed[0].is_dir()
     assert not killed[1].exists()
-
-
-def test_a_file_that_vanishes_meanwhile_is_passed_over(killed, run):
-    (killed[0] / "partial-last-00001.weights.h5").symlink_to("replaced")
-    shown = run()[1].out.splitlines()[-1]
-    assert "2 unfinished trainings" in shown
