@@ -1,6 +1,6 @@
 """Fuzzes every reader of bytes from outside: python -m checks.fuzz [--seconds 60] [--readers tar ...].
 
-Hostile files and variants of valid ones (fuzz_mutations.py, fuzz_structures/) are read in a process of its own for each
+Hostile files and variants of valid ones (fuzz_mutations.py, fuzz_formats.py) are read in a process of its own for each
 reader, under limits of time and memory. What is neither accepted whole nor rejected as documented is
 a crash, and so is the start of another program; what takes longer than --hang-seconds is a hang. Prints a row a reader.
 The long run is --seconds 1200: 20 CPU minutes a reader, seven hours.

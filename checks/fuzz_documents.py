@@ -1,10 +1,17 @@
-"""The readers of our own documents in YAML, JSON and CSV, as the fuzzer sees them."""
+"""The readers of our own documents in YAML, JSON and CSV, and of the web page's form, as the fuzzer sees them."""
 
+import asyncio
 import functools
 import random
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from app.web_upload import Body, TooLargeError
+from checks.fuzz_images import image
 from checks.fuzz_mutations import Structural
 from checks.fuzz_readers import ROOT, Reader, written
 from checks.fuzz_text import change_csv, change_json, change_yaml, hostile_json, hostile_yaml
@@ -22,6 +29,7 @@ SHORT = "backbones: [efficientnet_lite0]\nridge:\n  features: bottleneck\n  pena
 MODEL = "ridge"
 BACKBONE = "efficientnet_lite0"
 SHA256 = "a" * 64
+BOUNDARY = b"----x"
 
 
 def of_files(*changes: Structural | None) -> Structural:
@@ -123,6 +131,28 @@ def read_report(content: bytes, folder: Path) -> None:
     published.compare(published.load("cifar10"), ours)
 
 
+def upload_seeds(folder: Path) -> list[bytes]:
+    """A form of the web page."""
+    fields = {b'"model"': b"ridge", b'"label"': b"3", b'"image"; filename="a.png"': image("PNG")}
+    parts = [b"Content-Disposition: form-data; name=" + name + b"\r\n\r\n" + value for name, value in fields.items()]
+    return [b"".join(b"--" + BOUNDARY + b"\r\n" + part + b"\r\n" for part in parts) + b"--" + BOUNDARY + b"--\r\n"]
+
+
+def read_upload(content: bytes, folder: Path) -> None:
+    """A form of the web page as the server reads it, in two blocks."""
+    half = len(content) // 2
+    blocks = [content[:half], content[half:]]
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": blocks.pop(0), "more_body": bool(blocks)}
+
+    kind = b"multipart/form-data; boundary=" + BOUNDARY
+    scope = {"type": "http", "method": "POST", "headers": [(b"content-type", kind)], "app": None}
+    upload = asyncio.run(Body(Request(scope, receive), 1 << 16).read())
+    assert upload.label is None or 0 <= upload.label < 10**6, "a number as long as ours"
+    upload.close()
+
+
 def readers() -> dict[str, Reader]:
     """Returns the readers by name."""
     structured = of_files(*[change_json] * 5, change_csv)
@@ -130,4 +160,5 @@ def readers() -> dict[str, Reader]:
         "params": Reader(params_seeds, read_params, structural=change_yaml, hostile=params_hostile),
         "dataset": Reader(dataset_seeds, read_about_dataset, structural=change_json, hostile=dataset_hostile),
         "report": Reader(report_seeds, read_report, structural=structured),
+        "upload": Reader(upload_seeds, read_upload, (TooLargeError, HTTPException)),
     }

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from checks.fuzz_layouts import Directory, Gif, Ppm, retype_tag, set_tag
 from checks.fuzz_mutations import MAX_BYTES
-from checks.fuzz_parts import ANY, REPEATS, Field, Head, Layout, Part, Tagged, insert
+from checks.fuzz_parts import REPEATS, Field, Head, Layout, Part, Tagged, change_any, insert
 
 SIDES = 0, 1, 12, 33, 500, 9999, 13_200, 65_536, 2**31 - 1, 2**31, 2**32 - 1
 SHORT_SIDES = 0, 1, 7, 12, 33, 500, 9999, 13_200, 65_500, 65_535
@@ -44,7 +44,7 @@ class Format:
         """Returns the file after one change that leaves its structure right."""
         parts = self.layout.split(content)
         holders = [index for index, part in enumerate(parts) if part.kind in self.within]
-        ways: list[Callable[[], None]] = [lambda: rng.choice(ANY)(parts, rng)] * 3
+        ways: list[Callable[[], None]] = [lambda: change_any(parts, rng)] * 3
         ways += [lambda: rng.choice(self.fields).change(parts, rng)] * (5 if self.fields else 0)
         ways += [lambda: rng.choice(self.changes)(parts, rng)] * (5 if self.changes else 0)
         ways += [lambda: self._insert(parts, rng)] * (2 if self.extra else 0)

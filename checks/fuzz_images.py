@@ -21,8 +21,10 @@ from checks.image_builders import (
     chunk,
     directory,
     encode,
+    grey_tiff,
     icon,
     iptc,
+    jp2,
     jpeg2000,
     jpeg_with,
     large_png,
@@ -74,15 +76,6 @@ def seeds(folder: Path) -> list[bytes]:
     ]
 
 
-def grey_tiff(order: str, tiled: bool, packed: bool) -> bytes:
-    """Returns a square of 16 px, in one tile or one strip."""
-    data = zeros(256) if packed else bytes(256)
-    fields = {256: 16, 257: 16, 258: 8, 259: 8 if packed else 1, 262: 1, 277: 1}
-    fields |= {322: 16, 323: 16, 324: 8, 325: len(data)} if tiled else {273: 8, 278: 16, 279: len(data)}
-    places = data + bytes(len(data) % 2)
-    return directory([(number, (4, 1, value)) for number, value in sorted(fields.items())], order, places=places)
-
-
 def change(content: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:
     """Returns an image after one change of its structure, or within another file."""
     one = FORMATS.get(kind_of(content))
@@ -127,13 +120,6 @@ def same_icon(content: bytes, times: int) -> bytes:
     size = len(content), 6 + 16 * times
     entries = (struct.pack("<BBBBHHII", 1 + number % 255, 16, 0, 0, 1, 32, *size) for number in range(times))
     return struct.pack("<HHH", 0, 1, times) + b"".join(entries) + content
-
-
-def jp2(code: bytes) -> bytes:
-    """Returns a JPEG 2000 file around a codestream, whose head says that it is 16 x 16 px."""
-    head = box(b"ihdr", struct.pack(">IIHBBBB", 16, 16, 1, 7, 7, 0, 0)) + box(b"colr", b"\1\0\0\0\0\0\x11")
-    start = box(b"jP  ", b"\r\n\x87\n") + box(b"ftyp", b"jp2 \0\0\0\0jp2 ")
-    return start + box(b"jp2h", head) + box(b"jp2c", code)
 
 
 def icns(content: bytes) -> bytes:

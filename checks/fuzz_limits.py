@@ -4,9 +4,10 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-STARTING = (
+STARTING = [
     "os.exec",
     "os.fork",
     "os.forkpty",
@@ -15,7 +16,7 @@ STARTING = (
     "os.system",
     "pty.spawn",
     "subprocess.Popen",
-)
+]
 PEAK = "5"  # to /proc/self/clear_refs: the peak of memory is what is in use now
 
 
@@ -23,12 +24,12 @@ class LimitError(Exception):
     """Reading took too much, or started another program; `str(error)` says what."""
 
 
+@dataclass
 class Allowance:
     """What may be taken beside the limits, which is known only when a variant has been accepted."""
 
-    def __init__(self) -> None:
-        self.memory_bytes = 0
-        self.cpu_seconds = 0.0
+    memory_bytes: int = 0
+    cpu_seconds: float = 0.0
 
 
 def peak_bytes() -> int:

@@ -33,58 +33,27 @@ def variant(seeds: Sequence[bytes], rng: random.Random, structural: Structural |
             return content
     damaged = bytearray(content)
     for _ in range(rng.randint(1, MOST_CHANGES)):
-        rng.choice(CHANGES)(damaged, seeds, rng)
+        _damage(damaged, seeds, rng)
     return bytes(damaged[:MAX_BYTES])
 
 
-def _place(content: bytearray, rng: random.Random) -> int:
-    """Returns an offset; half of them near an end, where files keep what the rest depends on."""
-    size = len(content)
-    near = min(size, 64)
-    return rng.choice((rng.randint(0, size), rng.randint(0, size), rng.randint(0, near), size - rng.randint(0, near)))
-
-
-def _flip(content: bytearray, seeds: Sequence[bytes], rng: random.Random) -> None:
-    if content:
-        content[min(_place(content, rng), len(content) - 1)] ^= 1 << rng.randrange(8)
-
-
-def _overwrite(content: bytearray, seeds: Sequence[bytes], rng: random.Random) -> None:
-    start = _place(content, rng)
+def _damage(content: bytearray, seeds: Sequence[bytes], rng: random.Random) -> None:
+    """Changes some bytes; half of the changes are near an end, where files keep what the rest depends on."""
+    size, near = len(content), min(len(content), 64)
+    start = rng.choice((rng.randint(0, size), rng.randint(0, size), rng.randint(0, near), size - rng.randint(0, near)))
+    length, width, other = rng.randint(1, LONGEST), rng.choice(tuple(WIDTHS)), rng.choice(seeds)
+    flipped = bytes(byte ^ 1 << rng.randrange(8) for byte in content[start : start + 1])
     some = rng.randbytes(rng.randint(1, 4))
-    content[start : start + len(some)] = some
-
-
-def _number(content: bytearray, seeds: Sequence[bytes], rng: random.Random) -> None:
-    start, width = _place(content, rng), rng.choice(tuple(WIDTHS))
-    number = rng.choice(NUMBERS) & (1 << 8 * width) - 1
-    content[start : start + width] = struct.pack(rng.choice("<>") + WIDTHS[width], number)
-
-
-def _insert(content: bytearray, seeds: Sequence[bytes], rng: random.Random) -> None:
-    start = _place(content, rng)
-    content[start:start] = rng.randbytes(rng.randint(1, LONGEST))
-
-
-def _repeat(content: bytearray, seeds: Sequence[bytes], rng: random.Random) -> None:
-    start = _place(content, rng)
-    content[start:start] = content[start : start + rng.randint(1, LONGEST)] * rng.randint(1, 9)
-
-
-def _remove(content: bytearray, seeds: Sequence[bytes], rng: random.Random) -> None:
-    start = _place(content, rng)
-    del content[start : start + rng.randint(1, LONGEST)]
-
-
-def _cut(content: bytearray, seeds: Sequence[bytes], rng: random.Random) -> None:
-    del content[_place(content, rng) :]
-
-
-def _splice(content: bytearray, seeds: Sequence[bytes], rng: random.Random) -> None:
-    other = rng.choice(seeds)
-    content[_place(content, rng) :] = other[rng.randint(0, len(other)) :]
-
-
-CHANGES: tuple[Callable[[bytearray, Sequence[bytes], random.Random], None], ...] = (
-    _flip, _flip, _overwrite, _overwrite, _number, _number, _insert, _repeat, _remove, _cut, _splice,
-)  # fmt: skip
+    number = struct.pack(rng.choice("<>") + WIDTHS[width], rng.choice(NUMBERS) & (1 << 8 * width) - 1)
+    changes = (
+        *[(start + 1, flipped)] * 2,
+        *[(start + len(some), some)] * 2,
+        *[(start + width, number)] * 2,
+        (start, rng.randbytes(length)),
+        (start, bytes(content[start : start + length]) * rng.randint(1, 9)),
+        (start + length, b""),
+        (size, b""),
+        (size, other[rng.randint(0, len(other)) :]),
+    )
+    end, new = rng.choice(changes)
+    content[start:end] = new

@@ -160,50 +160,26 @@ def insert(parts: list[Part], some: Sequence[Part], times: int, rng: random.Rand
     parts[at:at] = [*some] * min(times, LARGEST_BYTES // size)
 
 
-def _repeat(parts: list[Part], rng: random.Random) -> None:
-    at = rng.randrange(len(parts))
-    insert(parts, parts[at : at + rng.choice((1, 1, 2))], rng.choice(REPEATS), rng)
-
-
-def _remove(parts: list[Part], rng: random.Random) -> None:
-    del parts[rng.randrange(len(parts))]
-
-
-def _swap(parts: list[Part], rng: random.Random) -> None:
-    one, other = rng.randrange(len(parts)), rng.randrange(len(parts))
-    parts[one], parts[other] = parts[other], parts[one]
-
-
-def _resize(parts: list[Part], rng: random.Random) -> None:
-    at = rng.randrange(len(parts))
-    data = parts[at].data
+def change_any(parts: list[Part], rng: random.Random) -> None:
+    """Repeats, removes, moves, resizes, splits, renames or damages a part, or adds bytes at the end."""
+    at, width, step = rng.randrange(len(parts)), rng.choice(tuple(WIDTHS)), rng.choice((1, 7))
+    part, after, data = parts[at], parts[at + 1 : at + 2], parts[at].data
     size = rng.choice((0, 1, rng.randint(0, len(data)), len(data) + rng.randint(1, 9), 60_000))
-    parts[at] = replace(parts[at], data=data[:size].ljust(size, b"\0"))
-
-
-def _pieces(parts: list[Part], rng: random.Random) -> None:
-    """A part's data in many parts of its type, empty ones among them."""
-    at = rng.randrange(len(parts))
-    data, size = parts[at].data[: 1 << 16], rng.choice((1, 7))
-    pieces = [replace(parts[at], data=data[start : start + size]) for start in range(0, len(data), size)]
-    parts[at : at + 1] = [*pieces, *[replace(parts[at], data=b"")] * rng.choice(REPEATS)]
-
-
-def _number(parts: list[Part], rng: random.Random) -> None:
-    at, width = rng.randrange(len(parts)), rng.choice(tuple(WIDTHS))
-    data = parts[at].data
-    number = rng.choice((*NUMBERS, rng.randrange(1 << 16))) & (1 << 8 * width) - 1
     place = rng.randint(0, min(len(data), 64))
-    parts[at] = replace(parts[at], data=put(data, place, rng.choice("<>") + WIDTHS[width], number))
-
-
-def _rename(parts: list[Part], rng: random.Random) -> None:
-    at = rng.randrange(len(parts))
-    parts[at] = replace(parts[at], kind=rng.choice(parts).kind)
-
-
-def _tail(parts: list[Part], rng: random.Random) -> None:
-    parts.append(Part(b"", rng.randbytes(rng.randint(1, 99))))
-
-
-ANY = _repeat, _repeat, _remove, _swap, _resize, _pieces, _number, _number, _number, _rename, _tail
+    number = rng.choice((*NUMBERS, rng.randrange(1 << 16))) & (1 << 8 * width) - 1
+    numbered = replace(part, data=put(data, place, rng.choice("<>") + WIDTHS[width], number))
+    way = rng.randrange(11)
+    if way < 2:
+        insert(parts, [part, *after][: rng.choice((1, 1, 2))], rng.choice(REPEATS), rng)
+    elif way == 2:  # its data in many parts of its type, empty ones among them
+        pieces = [replace(part, data=data[start : start + step]) for start in range(0, min(len(data), 1 << 16), step)]
+        parts[at : at + 1] = [*pieces, *[replace(part, data=b"")] * rng.choice(REPEATS)]
+    elif way == 3:
+        del parts[at]
+        parts.insert(rng.randint(0, len(parts)), part)
+    elif way == 4:
+        parts.append(Part(b"", rng.randbytes(rng.randint(1, 99))))
+    else:
+        resized = replace(part, data=data[:size].ljust(size, b"\0"))
+        renamed = replace(part, kind=rng.choice(parts).kind)
+        parts[at : at + 1] = rng.choice(([], [resized], [renamed], *[[numbered]] * 3))

@@ -17,7 +17,6 @@ import numpy as np
 
 from checks import fuzz_images, fuzz_mutations
 from checks.fuzz_images import image
-from checks.fuzz_uploads import read_upload, upload_rejections, upload_seeds
 from stages.library.common import artifacts
 from stages.library.common.console import UserError
 from stages.library.extraction.feature_store import FeatureStore, Rows
@@ -220,7 +219,6 @@ def readers() -> dict[str, Reader]:
         "idx": Reader(idx_seeds, read_idx),
         "tar": Reader(tar_seeds, read_tar),
         "zip": Reader(zip_seeds, read_zip),
-        "upload": Reader(upload_seeds, read_upload, upload_rejections()),
         **fuzz_documents.readers(),
         **fuzz_weights.readers(),
     }

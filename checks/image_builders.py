@@ -110,9 +110,16 @@ def strips(count: int, height: int = 2) -> bytes:
 
 def tiff_jpeg(content: bytes, width: int, height: int) -> bytes:
     """A TIFF of one strip that is a JPEG."""
-    fields = {256: (4, 1, width), 257: (4, 1, height), 258: (3, 1, 8), 259: (3, 1, 7), 262: (3, 1, 1), 273: (4, 1, 8)}
-    fields |= {277: (3, 1, 1), 278: (4, 1, height), 279: (4, 1, len(content))}
-    return directory(list(fields.items()), places=content)
+    fields = (273, (4, 1, 8)), (277, (4, 1, 1)), (278, (4, 1, height)), (279, (4, 1, len(content)))
+    return tiff(width, height, *fields, compression=7, places=content)
+
+
+def grey_tiff(order: str, tiled: bool, packed: bool) -> bytes:
+    """Returns a square of 16 px, in one tile or one strip."""
+    data = zlib.compress(bytes(256)) if packed else bytes(256)
+    fields = {277: 1, 322: 16, 323: 16, 324: 8, 325: len(data)} if tiled else {273: 8, 277: 1, 278: 16, 279: len(data)}
+    more = [(number, (4, 1, value)) for number, value in fields.items()]
+    return tiff(16, 16, *more, compression=8 if packed else 1, order=order, places=data + bytes(len(data) % 2))
 
 
 def jpeg2000(
@@ -156,11 +163,14 @@ def jpeg2000(
     code += segment(0x5C, bytes([0x20 | 2] + [0x40] * (3 * levels + 1)))
     part = own if style_in == "tile" else b""
     code += segment(0x90, struct.pack(">HIBB", 0, 14 + len(part) + 1, 0, 1)) + part + b"\xff\x93\0\xff\xd9"
-    if not boxed:
-        return code
-    header = box(b"ihdr", struct.pack(">IIHBBBB", side, side, components, 7, 7, 0, 0))
-    header += box(b"colr", struct.pack(">BBBI", 1, 0, 0, 17))
-    return box(b"jP  ", b"\r\n\x87\n") + box(b"ftyp", b"jp2 \0\0\0\0jp2 ") + box(b"jp2h", header) + box(b"jp2c", code)
+    return jp2(code, side, components) if boxed else code
+
+
+def jp2(code: bytes, side: int = 16, components: int = 1) -> bytes:
+    """A JPEG 2000 file around a codestream, with the size that its head says."""
+    head = box(b"ihdr", struct.pack(">IIHBBBB", side, side, components, 7, 7, 0, 0))
+    head += box(b"colr", struct.pack(">BBBI", 1, 0, 0, 17))
+    return box(b"jP  ", b"\r\n\x87\n") + box(b"ftyp", b"jp2 \0\0\0\0jp2 ") + box(b"jp2h", head) + box(b"jp2c", code)
 
 
 def box(kind: bytes, data: bytes) -> bytes:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from tests.hostile_images import FILES
+from checks.hostile_images import FILES
 from tests.photos import (
     HEIGHT,
     SIGNATURE,

@@ -14,10 +14,11 @@ import pytest
 from conftest import ROOT
 from PIL import Image, ImageFile
 
+from checks import hostile_images, image_builders
+from checks.hostile_images import FILES
+from checks.image_builders import icon, scans, tiff
 from stages.library.preparation import bitstreams, image_formats, image_heads, jpeg2000_heads, normalisation, tiff_heads
 from stages.library.preparation.normalisation import ImageError, normalise
-from tests import hostile_images
-from tests.hostile_images import FILES, icon, scans, tiff
 from tests.photos import HEIGHT, WIDTH, chunk, encode, exif, photo
 from tests.zoo import KINDS
 
@@ -35,7 +36,8 @@ started = []
 sys.addaudithook(lambda event, arguments: started.append((event, arguments)) if event in PROGRAMS else None)
 
 from stages.library.preparation.normalisation import ImageError, normalise
-from tests.hostile_images import FILES, POSTSCRIPT, iptc
+from checks.hostile_images import FILES
+from checks.image_builders import POSTSCRIPT, iptc
 from tests.memory import forget_peak, peak_mib
 from tests.zoo import KINDS
 
@@ -157,7 +159,7 @@ def test_an_icon_has_the_size_of_what_it_holds():
     png = normalise(icon(encode(photo(), "PNG")))
     assert (png.width, png.height) == (WIDTH, HEIGHT)
     rows = np.asarray(photo().convert("RGBA"))[::-1, :, [2, 1, 0, 3]].tobytes()
-    bitmap = normalise(icon(hostile_images.bitmap(WIDTH, 2 * HEIGHT, 32, data=rows)))
+    bitmap = normalise(icon(image_builders.bitmap(WIDTH, 2 * HEIGHT, 32, data=rows)))
     np.testing.assert_array_equal(bitmap.pixels, np.asarray(photo()))
 
 
@@ -208,11 +210,11 @@ def test_good_files_of_every_make_are_used(kind, options):
 
 def test_parts_up_to_the_limits_are_used():
     assert normalise(scans(800, bitstreams.SCANS - 1)).width == 800
-    assert normalise(hostile_images.jpeg_with(hostile_images.EXIF * bitstreams.EXIF_SEGMENTS)).width == WIDTH
-    assert normalise(hostile_images.png_with(chunk(b"abCd", b"") * (bitstreams.CHUNKS - 4))).width == WIDTH
-    assert normalise(hostile_images.profiles(bitstreams.PACKED_CHUNKS)).width == WIDTH
-    assert normalise(hostile_images.jpeg2000(1060, precinct=2)).width == 1060
-    assert normalise(hostile_images.gif(WIDTH, HEIGHT, b"!\xfe" + b"\1x" * 99_000 + b"\0")).width == WIDTH
+    assert normalise(image_builders.jpeg_with(hostile_images.EXIF * bitstreams.EXIF_SEGMENTS)).width == WIDTH
+    assert normalise(image_builders.png_with(chunk(b"abCd", b"") * (bitstreams.CHUNKS - 4))).width == WIDTH
+    assert normalise(image_builders.profiles(bitstreams.PACKED_CHUNKS)).width == WIDTH
+    assert normalise(image_builders.jpeg2000(1060, precinct=2)).width == 1060
+    assert normalise(image_builders.gif(WIDTH, HEIGHT, b"!\xfe" + b"\1x" * 99_000 + b"\0")).width == WIDTH
 
 
 def test_tiles_larger_than_the_image_are_used():
@@ -233,7 +235,7 @@ def test_a_chain_of_directories_that_loops_is_read_once():
 def test_damaged_heads_are_rejected_or_passed_on(check):
     """Whatever bytes come, no other error than what `normalise` makes a reason of."""
     dice = np.random.default_rng(0)
-    whole = [hostile_images.jpeg2000(99, tile=33, boxed=True), hostile_images.tiled_tiff(64), encode(photo(), "WEBP")]
+    whole = [image_builders.jpeg2000(99, tile=33, boxed=True), image_builders.tiled_tiff(64), encode(photo(), "WEBP")]
     whole += [encode(photo(), "ICO", sizes=[(32, 32)]), encode(photo().quantize(8), "GIF")]
     for content, _ in itertools.product(whole, range(300)):
         damaged = bytearray(content)
