@@ -157,7 +157,7 @@ def test_a_file_that_differs_is_not_kept_and_an_earlier_one_is(run, monkeypatch,
 
 @pytest.mark.slow
 def test_a_file_that_does_not_run_is_not_kept(run, monkeypatch, tmp_path):
-    broken = replace(FORMATS["onnx"], write=lambda graph, path: path.write_bytes(b"no model"))
+    broken = replace(FORMATS["onnx"], write=lambda graph, path: artifacts.write_bytes(path, b"no model"))
     monkeypatch.setitem(FORMATS, "onnx", broken)
     status, _, _ = run("--model", "scratch", "--format", "onnx", "--out", tmp_path / "out")
     assert status.startswith("error: the exported file can't be run: ")
