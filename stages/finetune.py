@@ -12,19 +12,24 @@ passes an image and epoch; killed, it goes on after the last epoch.
 """
 
 import math
+from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from stages.library.common import artifacts, console, downloads
+from stages.library.common import console
 from stages.library.common.model_names import FINETUNED
 from stages.library.features import cache
 from stages.library.networks import weights
 from stages.library.records import dataset_file
 from stages.library.records.preprocessing import Preprocessing
 from stages.library.settings import load_params
-from stages.library.training import checkpoints, finetuning
+from stages.library.training import finetuning
 from stages.library.training import loop as training
 from stages.plugins.heads.softmax import head as softmax
+
+if TYPE_CHECKING:
+    import keras
 
 
 def main() -> None:
@@ -43,48 +48,41 @@ def main() -> None:
     features = cache.load(arguments.bottlenecks, ["train"], "bottleneck")
     source = features.source
     preparation = Preprocessing(source.input_size_px, source.central_crop, source.resize)
-    linear, head = None, head_params(finetune, settings["softmax"])
-    if head:
+    linear = head = None
+    if finetune.head_epochs:
+        head = replace(settings["softmax"], features="bottleneck", epochs=finetune.head_epochs)
         linear = softmax.train(features.values, features.labels, len(source.classes), head, seed=finetune.seed)
     dataset = dataset_file.read(arguments.records / "dataset.json")
-    identity = checkpoints.fingerprint("finetune", asdict(source), asdict(finetune), head and asdict(head), dataset)
-    kept = downloads.cache_folder() / "checkpoints" / identity
-    with checkpoints.alone(kept):
-        with training.prepare(finetune.seed), artifacts.new_folder(arguments.out) as folder:
-            pretrained, backbone, _ = weights.build_with_weights(
-                arguments.backbone, source.input_size_px, settings["extract"].weights
-            )
-            model = finetuning.build(pretrained, len(source.classes), finetune)
-            if linear:
-                model.get_layer(finetuning.CLASSIFIER).set_weights([linear.kernel, linear.bias])
-            fresh = finetuning.restart(model, backbone, finetune)
-            finetuning.freeze(model, backbone, finetune)
-            counts = finetuning.write_variables(folder / "variables.csv", model, fresh)
-            state = training.train(model, arguments.records, preparation, finetune, kept, folder, arguments.tensorboard)
-            config = {
-                "kind": FINETUNED,
-                "backbone": backbone.name,
-                "classes": source.classes,
-                "preprocessing": asdict(preparation),
-                "sha256": artifacts.sha256_file(folder / "best.weights.h5"),
-                "finetune": asdict(finetune),
-            }
-            artifacts.write_json(folder / "config.json", config)
-        state.remove()
-    best = state.progress.history[state.progress.best]
+    counts: Counter[str] = Counter()
+
+    def build(folder: Path) -> "keras.Model":
+        pretrained, backbone, _ = weights.build_with_weights(
+            arguments.backbone, source.input_size_px, settings["extract"].weights
+        )
+        model = finetuning.build(pretrained, len(source.classes), finetune)
+        if linear:
+            model.get_layer(finetuning.CLASSIFIER).set_weights([linear.kernel, linear.bias])
+        fresh = finetuning.restart(model, backbone, finetune)
+        finetuning.freeze(model, backbone, finetune)
+        counts.update(finetuning.write_variables(folder / "variables.csv", model, fresh))
+        return model
+
+    config = {
+        "kind": FINETUNED,
+        "backbone": arguments.backbone,
+        "classes": source.classes,
+        "preprocessing": asdict(preparation),
+        "finetune": asdict(finetune),
+    }
+    causes = [asdict(source), head and asdict(head), dataset]
+    _, progress = training.run(build, config, causes, preparation, finetune, arguments)
     stopwatch.close(
-        f"finetune {backbone.name}",
-        f"{counts.get('trained', 0)} variables trained, {counts.get('frozen', 0)} frozen; best epoch "
-        f"{state.progress.best} of {finetune.epochs}, validation accuracy {best['val_accuracy']:.4f} "
-        f"({state.progress.history[0]['val_accuracy']:.4f} before training)",
+        f"finetune {arguments.backbone}",
+        f"{counts['trained']} variables trained, {counts['frozen']} frozen; {progress} "
+        f"({progress.history[0]['val_accuracy']:.4f} before training)",
         math.prod(finetune.steps(len(features.labels))) * finetune.epochs,
         following="evaluate-finetuned",
     )
-
-
-def head_params(finetune: finetuning.Params, section: softmax.Params) -> softmax.Params | None:
-    """Returns the linear head's hyperparameters, those of the softmax head; None where training starts without one."""
-    return replace(section, features="bottleneck", epochs=finetune.head_epochs) if finetune.head_epochs else None
 
 
 if __name__ == "__main__":

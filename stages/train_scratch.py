@@ -10,13 +10,13 @@ import math
 from dataclasses import asdict
 from pathlib import Path
 
-from stages.library.common import artifacts, console, downloads
+from stages.library.common import console
 from stages.library.common.model_names import SCRATCH
 from stages.library.records import dataset_file
 from stages.library.records.preprocessing import Preprocessing
 from stages.library.settings import load_params
-from stages.library.training import checkpoints, scratch
 from stages.library.training import loop as training
+from stages.library.training import scratch
 
 
 def main() -> None:
@@ -31,26 +31,18 @@ def main() -> None:
     settings: scratch.Params = load_params(arguments.params)["scratch"]
     preparation = Preprocessing(settings.input_size_px)
     dataset = dataset_file.read(arguments.records / "dataset.json")
-    identity = checkpoints.fingerprint("scratch", asdict(settings), dataset)
-    kept = downloads.cache_folder() / "checkpoints" / identity
-    with checkpoints.alone(kept):
-        with training.prepare(settings.seed), artifacts.new_folder(arguments.out) as folder:
-            model = scratch.build(len(dataset["classes"]), settings)
-            state = training.train(model, arguments.records, preparation, settings, kept, folder, arguments.tensorboard)
-            config = {
-                "kind": SCRATCH,
-                "classes": dataset["classes"],
-                "preprocessing": asdict(preparation),
-                "sha256": artifacts.sha256_file(folder / "best.weights.h5"),
-                "scratch": asdict(settings),
-            }
-            artifacts.write_json(folder / "config.json", config)
-        state.remove()
-    best = state.progress.history[state.progress.best]
+    config = {
+        "kind": SCRATCH,
+        "classes": dataset["classes"],
+        "preprocessing": asdict(preparation),
+        "scratch": asdict(settings),
+    }
+    model, progress = training.run(
+        lambda _: scratch.build(len(dataset["classes"]), settings), config, [dataset], preparation, settings, arguments
+    )
     stopwatch.close(
         "train-scratch",
-        f"{model.count_params():,} parameters; best epoch {state.progress.best} of {settings.epochs}, "
-        f"validation accuracy {best['val_accuracy']:.4f}",
+        f"{model.count_params():,} parameters; {progress}",
         math.prod(settings.steps(sum(dataset["counts"]["train"].values()))) * settings.epochs,
         following="evaluate-scratch",
     )

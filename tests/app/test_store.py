@@ -10,7 +10,6 @@ import pytest
 from app import store
 from stages.library.common import artifacts, downloads, store_location
 from stages.library.extraction.feature_store import FeatureStore, Rows
-from stages.library.training import checkpoints
 
 
 def source(backbone, flip, input_size_px, central_crop, resize):
@@ -159,7 +158,7 @@ def test_killed_trainings_are_shown_and_pruned_by_age(killed, run):
 def test_a_training_that_runs_is_left_alone_and_a_file_that_vanishes_meanwhile_passed_over(killed, run):
     (killed[0] / "partial-last-00001.weights.h5").symlink_to("replaced")
     assert "2 unfinished trainings" in run()[1].out.splitlines()[-1]
-    with checkpoints.alone(killed[0]):
+    with artifacts.locked(killed[0].with_name(f"{killed[0].name}.lock"), "waiting"):
         printed = run("prune", "--all")[1].out
     assert f"left {killed[0]}: a run is at it" in printed
     assert killed[0].is_dir()

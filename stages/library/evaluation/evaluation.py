@@ -1,5 +1,6 @@
 """From a model's logits on the test split to its metrics, tables and images."""
 
+import functools
 import json
 import shutil
 from collections.abc import Sequence
@@ -77,6 +78,19 @@ class Predictions:
     training_mode_logits: np.ndarray | None = None
     temperature: float | None = None
 
+    @functools.cached_property
+    def probabilities(self) -> np.ndarray:
+        return softmax(self.logits)
+
+    @functools.cached_property
+    def predicted(self) -> np.ndarray:
+        found: np.ndarray = self.logits.argmax(axis=1)
+        return found
+
+    @functools.cached_property
+    def confusion(self) -> np.ndarray:
+        return metrics.confusion_matrix(self.labels, self.predicted, len(self.classes))
+
 
 def write_evaluation(
     model: Model, predictions: Predictions, shards: Path, params: Params, metrics_path: Path, figures: Path
@@ -135,26 +149,21 @@ def check(predictions: Predictions, manifest: Manifest, shards: Path, classes: S
 
 def measure(predictions: Predictions, params: Params) -> dict[str, Any]:
     """Returns the metrics: nested objects of numbers, rounded to six decimals."""
-    logits, labels = predictions.logits, predictions.labels
-    probabilities = softmax(logits)
-    confusion = metrics.confusion_matrix(labels, logits.argmax(axis=1), len(predictions.classes))
-    low, high = metrics.bootstrap_interval(logits.argmax(axis=1) == labels, params.bootstrap_samples, params.seed)
+    logits, labels, probabilities = predictions.logits, predictions.labels, predictions.probabilities
+    low, high = metrics.bootstrap_interval(predictions.predicted == labels, params.bootstrap_samples, params.seed)
     numbers = {
         "top1_accuracy": metrics.top1_accuracy(logits, labels),
         "top1_accuracy_interval": {"low": low, "high": high},
         "top5_accuracy": metrics.topk_accuracy(logits, labels, 5),
-        "balanced_accuracy": metrics.balanced_accuracy(confusion),
-        "macro_f1": metrics.macro_f1(confusion),
+        "balanced_accuracy": metrics.balanced_accuracy(predictions.confusion),
+        "macro_f1": metrics.macro_f1(predictions.confusion),
         "log_loss": metrics.log_loss(probabilities, labels),
         "expected_calibration_error": metrics.expected_calibration_error(probabilities, labels),
         "num_examples": len(labels),
     }
     if predictions.temperature is not None:
         before = metrics.expected_calibration_error(softmax(logits * np.float32(predictions.temperature)), labels)
-        numbers["calibration"] = {
-            "temperature": predictions.temperature,
-            "expected_calibration_error_before": before,
-        }
+        numbers["calibration"] = {"temperature": predictions.temperature, "expected_calibration_error_before": before}
     if predictions.training_mode_logits is not None:
         numbers["training_mode"] = {"top1_accuracy": metrics.top1_accuracy(predictions.training_mode_logits, labels)}
     found: dict[str, Any] = rounded(numbers)
@@ -170,16 +179,14 @@ def rounded(content: Any) -> Any:
 
 def write_tables(folder: Path, predictions: Predictions, filenames: Sequence[str]) -> None:
     """Writes predictions.parquet, confusion.csv, per_class.csv and reliability.csv."""
-    classes, labels = predictions.classes, predictions.labels
-    probabilities = softmax(predictions.logits)
-    _write_predictions(folder / "predictions.parquet", predictions, probabilities, filenames)
-    confusion = metrics.confusion_matrix(labels, predictions.logits.argmax(axis=1), len(classes))
+    classes, confusion = predictions.classes, predictions.confusion
+    _write_predictions(folder / "predictions.parquet", predictions, filenames)
     cells = ((classes[row], classes[column], confusion[row, column]) for row, column in np.argwhere(confusion))
     tables.write_csv(folder / "confusion.csv", tables.CONFUSION, cells)
     rows = zip(classes, metrics.recall(confusion), confusion.sum(axis=1), strict=True)
     tested = ((name, f"{accuracy:.6f}", count) for name, accuracy, count in rows if count)
     tables.write_csv(folder / "per_class.csv", tables.PER_CLASS, tested)
-    table = metrics.reliability(probabilities, labels)
+    table = metrics.reliability(predictions.probabilities, predictions.labels)
     bins = zip(table.confidence, table.accuracy, table.count, strict=True)
     filled = ((f"{confidence:.6f}", f"{accuracy:.6f}", count) for confidence, accuracy, count in bins if count)
     tables.write_csv(folder / "reliability.csv", tables.RELIABILITY, filled)
@@ -189,13 +196,12 @@ def write_images(folder: Path, model: Model, predictions: Predictions, manifest:
     """Writes predictions.png, random test images, and mistakes.png, the most confident mistakes."""
     from stages.library.figures import mosaics
 
-    labels, probabilities = predictions.labels, softmax(predictions.logits)
-    total = len(labels)
-    shuffled = np.random.default_rng(params.seed).permutation(total)
-    wrong = np.flatnonzero(predictions.logits.argmax(axis=1) != labels)
-    confident = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")]
-    chosen, mistakes = shuffled[: params.images], confident[: params.images]
-    cards = _cards(predictions, probabilities, manifest, np.union1d(chosen, mistakes))
+    total = len(predictions.labels)
+    wrong = np.flatnonzero(predictions.predicted != predictions.labels)
+    confident = wrong[np.argsort(-predictions.probabilities[wrong].max(axis=1), kind="stable")]
+    chosen = np.random.default_rng(params.seed).permutation(total)[: params.images]
+    mistakes = confident[: params.images]
+    cards = _cards(predictions, manifest, np.union1d(chosen, mistakes))
     title = f"{model}: {len(chosen)} random test images; bold: the true class"
     mosaics.write_predictions(folder / "predictions.png", title, [cards[row] for row in chosen])
     tested = f"{total:,} test images"
@@ -206,24 +212,21 @@ def write_images(folder: Path, model: Model, predictions: Predictions, manifest:
     mosaics.write_predictions(folder / "mistakes.png", title, [cards[row] for row in mistakes])
 
 
-def _cards(predictions: Predictions, probabilities: np.ndarray, manifest: Manifest, rows: np.ndarray) -> dict[int, Any]:
+def _cards(predictions: Predictions, manifest: Manifest, rows: np.ndarray) -> dict[int, Any]:
     from stages.library.figures import mosaics, thumbnails
 
-    classes = predictions.classes
     cards = {}
     for row, record in zip(rows.tolist(), manifest.records(rows), strict=True):
         likeliest = np.argsort(-predictions.logits[row], kind="stable")[:LIKELIEST]
-        bars = [(classes[label], float(probabilities[row, label])) for label in likeliest]
+        bars = [(predictions.classes[label], float(predictions.probabilities[row, label])) for label in likeliest]
         pixels = thumbnails.thumbnail(record.encoded, mosaics.CARD_PX)
         cards[row] = mosaics.Card(pixels, record.text, bars)
     return cards
 
 
-def _write_predictions(
-    path: Path, predictions: Predictions, probabilities: np.ndarray, filenames: Sequence[str]
-) -> None:
-    chosen = predictions.logits.argmax(axis=1)
-    width = len(predictions.classes)
+def _write_predictions(path: Path, predictions: Predictions, filenames: Sequence[str]) -> None:
+    chosen, probabilities = predictions.predicted, predictions.probabilities
+    flat = pa.array(probabilities.reshape(-1), pa.float32())
     columns = {
         "key": pa.array(predictions.keys, pa.string()),
         # Bytes of a file name that are no UTF-8 are shown as escapes.
@@ -231,7 +234,7 @@ def _write_predictions(
         "label": pa.array(predictions.labels, pa.int32()),
         "prediction": pa.array(chosen, pa.int32()),
         "confidence": pa.array(probabilities[np.arange(len(chosen)), chosen], pa.float32()),
-        "probabilities": pa.FixedSizeListArray.from_arrays(pa.array(probabilities.reshape(-1), pa.float32()), width),
+        "probabilities": pa.FixedSizeListArray.from_arrays(flat, len(predictions.classes)),
     }
     about = {METADATA_KEY: json.dumps({"classes": predictions.classes}, ensure_ascii=False)}
     pq.write_table(pa.table(columns).replace_schema_metadata(about), path, compression="zstd")

@@ -42,22 +42,11 @@ def transform(side_px: int, flip: float, shift: "tf.Tensor", scale: float, angle
 
     centre = (side_px - 1) / 2
     cosine, sine = tf.cos(angle) / scale, tf.sin(angle) / scale
-    x = flip * cosine, flip * sine
-    y = -sine, cosine
+    axes = ((flip * cosine, flip * sine), (-sine, cosine))
     corner = -centre - shift
+    rows = [(x, y, x * corner[0] + y * corner[1] + centre) for x, y in axes]
     zero = tf.zeros_like(cosine)
-    return tf.stack(
-        [
-            x[0],
-            x[1],
-            x[0] * corner[0] + x[1] * corner[1] + centre,
-            y[0],
-            y[1],
-            y[0] * corner[0] + y[1] * corner[1] + centre,
-            zero,
-            zero,
-        ]
-    )
+    return tf.stack([*rows[0], *rows[1], zero, zero])
 
 
 def augment(image: "tf.Tensor", seed: "tf.Tensor", limits: Augmentation) -> "tf.Tensor":

@@ -1,8 +1,6 @@
 """Batches of images for training: shuffled and augmented, or as they are."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.library.records.manifest import Manifest
@@ -25,14 +23,13 @@ class Stream:
     which examples stand in it changes with the order.
 
     Attributes:
-      paths: shards; preprocessing: how an image becomes input; num_classes: width of the one-hot targets.
-      batches_per_pass: number of examples // batch_size, at least 1.
+      manifest: the records; preprocessing: how an image becomes input; num_classes: width of the one-hot targets.
+      batch_size: at most the number of records.
     """
 
-    paths: Sequence[Path]
+    manifest: Manifest
     preprocessing: Preprocessing
     num_classes: int
-    batches_per_pass: int
     batch_size: int
     augmentation: Augmentation
     seed: int
@@ -45,8 +42,9 @@ class Stream:
         """
         import tensorflow as tf
 
-        passes = tf.data.Dataset.range(first // self.batches_per_pass, -(-end // self.batches_per_pass))
-        rest = passes.flat_map(unconverted(self._pass)).skip(first % self.batches_per_pass)
+        per_pass = len(self.manifest.keys) // self.batch_size
+        passes = tf.data.Dataset.range(first // per_pass, -(-end // per_pass))
+        rest = passes.flat_map(unconverted(self._pass)).skip(first % per_pass)
         return rest.take(end - first).prefetch(tf.data.AUTOTUNE)
 
     def _pass(self, number: "tf.Tensor") -> "tf.data.Dataset":
@@ -62,7 +60,7 @@ class Stream:
             # Dataset.shuffle takes no seed that changes with the pass; a seed of its own is what makes it resumable.
             return tf.random.experimental.stateless_shuffle(items, tf.stack([self.seed, number]))
 
-        paths = shuffled(tf.constant([str(path) for path in self.paths]))
+        paths = shuffled(tf.constant([str(path) for path in self.manifest.paths]))
         windows = tf.data.TFRecordDataset(paths).batch(SHUFFLED_RECORDS).map(unconverted(shuffled))
         return (
             windows.unbatch()

@@ -4,7 +4,6 @@ Checkpoints stand in the user's cache folder, not among the outs, for DVC delete
 folder's name is a fingerprint of all that the training depends on, so a changed parameter or data set starts anew.
 """
 
-import contextlib
 import math
 import shutil
 from dataclasses import dataclass, field
@@ -54,16 +53,6 @@ def fingerprint(*content: Any) -> str:
     return artifacts.sha256_bytes(artifacts.canonical_json([*content, code, versions]).encode())
 
 
-def alone(folder: Path) -> "contextlib.AbstractContextManager[None]":
-    """Returns a context in which no other run uses a training's checkpoint folder; one that comes later waits for it.
-
-    Raises:
-      OSError: the cache folder can't be written to.
-    """
-    waiting = "another run is at this very training: waiting for it"
-    return artifacts.locked(folder.with_name(f"{folder.name}.lock"), waiting)
-
-
 @dataclass
 class Progress:
     """How far a training has come.
@@ -87,6 +76,10 @@ class Progress:
     def finished(self) -> int:
         return max(len(self.history) - 1, 0)
 
+    def __str__(self) -> str:
+        accuracy = self.history[self.best]["val_accuracy"]
+        return f"best epoch {self.best} of {self.finished}, validation accuracy {accuracy:.4f}"
+
 
 class Checkpoints:
     """The checkpoint folder of one training.
@@ -107,45 +100,44 @@ class Checkpoints:
     def restore(self) -> None:
         """Brings the training to where it was left."""
         path = self.folder / "state.json"
-        if path.exists():
-            remedy = f"Remove {self.folder} to train from the start"
-            state: State = guarded_files.read_json(path, State, remedy)
-            self.progress = Progress(cast("list[Logs]", state["history"]))
-            self._trainer.optimizer.build(self._trainer.trainable_variables)
-            try:
-                for weights, sha256 in state["sha256"].items():
-                    if artifacts.sha256_file(self.folder / weights) != sha256:
-                        raise ValueError(f"{weights} does not have the sha256 in state.json")
-                keras_weights.load(self._trainer, self._path("last", len(self.progress.history) - 1))
-                for variable, value in zip(self._random_states(), state["random_states"], strict=True):
-                    variable.assign(value)
-            except (OSError, ValueError, TypeError) as error:
-                reason = " ".join(str(error).split())
-                raise UserError(f"{self.folder} holds no whole checkpoint ({reason}). {remedy}") from error
+        if not path.exists():
+            return
+        remedy = f"Remove {self.folder} to train from the start"
+        state: State = guarded_files.read_json(path, State, remedy)
+        self.progress = Progress(cast("list[Logs]", state["history"]))
+        self._trainer.optimizer.build(self._trainer.trainable_variables)
+        try:
+            for weights, sha256 in state["sha256"].items():
+                if artifacts.sha256_file(self.folder / weights) != sha256:
+                    raise ValueError(f"{weights} does not have the sha256 in state.json")
+            keras_weights.load(self._trainer, self._path("last", len(self.progress.history) - 1))
+            for variable, value in zip(self._random_states(), state["random_states"], strict=True):
+                variable.assign(value)
+        except (OSError, ValueError, TypeError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{self.folder} holds no whole checkpoint ({reason}). {remedy}") from error
 
     def save(self, logs: Logs) -> None:
         """Keeps the state before the first or at the end of an epoch; the optimizer must be built."""
         self.progress.history.append({name: float(value) for name, value in sorted(logs.items())})
         epoch, best = len(self.progress.history) - 1, self.progress.best
-        self._save(self._trainer, self._path("last", epoch))
-        if best == epoch:
-            self._save(self._model, self._path("best", epoch))
-        random_states = [variable.numpy().tolist() for variable in self._random_states()]
         weights = {self._path("last", epoch), self._path("best", best)}
+        _write(self._trainer, self._path("last", epoch))
+        if best == epoch:
+            _write(self._model, self._path("best", epoch))
         state = {
             "history": self.progress.history,
-            "random_states": random_states,
+            "random_states": [variable.numpy().tolist() for variable in self._random_states()],
             "sha256": {path.name: artifacts.sha256_file(path) for path in weights},
         }
         artifacts.write_json(self.folder / "state.json", state)
-        kept = {"state.json", *(path.name for path in weights)}
         for path in self.folder.iterdir():
-            if path.name not in kept:
+            if path not in weights and path.name != "state.json":
                 path.unlink()
 
     def export(self, folder: Path) -> None:
         """Writes `last.weights.h5` and `best.weights.h5` into a folder and leaves the network with the best ones."""
-        self._write(self._model, folder / "last.weights.h5")
+        _write(self._model, folder / "last.weights.h5")
         best = self._path("best", self.progress.best)
         shutil.copyfile(best, folder / "best.weights.h5")
         self._model.load_weights(best)
@@ -162,18 +154,14 @@ class Checkpoints:
     def _path(self, kind: str, epoch: int) -> Path:
         return self.folder / f"{kind}-{epoch:05d}.weights.h5"
 
-    @classmethod
-    def _save(cls, model: "keras.Model", path: Path) -> None:
-        # Keras insists on the suffix, so the partial file keeps it and starts with another name.
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"partial-{path.name}")
-        cls._write(model, partial)
-        partial.replace(path)
 
-    @staticmethod
-    def _write(model: "keras.Model", path: Path) -> None:
-        variables = [*model.variables, *(model.optimizer.variables if getattr(model, "optimizer", None) else [])]
-        # HDF5 prints tracebacks when it meets a full disk.
-        size_bytes = sum(4 * math.prod(variable.shape) + HDF5_BYTES_PER_VARIABLE for variable in variables)
-        artifacts.require_room(path.parent, size_bytes)
-        model.save_weights(path, overwrite=True)
+def _write(model: "keras.Model", path: Path) -> None:
+    """Writes the weights, and the optimizer's if there is one, as a whole or not at all."""
+    variables = [*model.variables, *(model.optimizer.variables if getattr(model, "optimizer", None) else [])]
+    # HDF5 prints tracebacks when it meets a full disk.
+    size_bytes = sum(4 * math.prod(variable.shape) + HDF5_BYTES_PER_VARIABLE for variable in variables)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    artifacts.require_room(path.parent, size_bytes)
+    partial = path.with_name(f"partial-{path.name}")  # with the suffix on which Keras insists
+    model.save_weights(partial)
+    partial.replace(path)

@@ -5,9 +5,9 @@ head start from random values, all variables train, BatchNorm's too. Its auxilia
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import pydantic
 
@@ -54,11 +54,11 @@ def build(backbone_model: "keras.Model", num_classes: int, params: Params) -> "k
     """Returns a network from pixels to float32 logits: the backbone up to its pooled features, and a linear head."""
     import keras
 
-    features = keras.layers.Dropout(params.dropout, seed=params.seed, name="dropout")(
-        backbone_model.output["bottleneck"]
-    )
+    dropout = keras.layers.Dropout(params.dropout, seed=params.seed, name="dropout")
     # float32 also under mixed precision, for a softmax of float16 logits loses accuracy.
-    logits = keras.layers.Dense(num_classes, name=CLASSIFIER, dtype="float32")(features)
+    logits = keras.layers.Dense(num_classes, name=CLASSIFIER, dtype="float32")(
+        dropout(backbone_model.output["bottleneck"])
+    )
     return keras.Model(backbone_model.input, logits, name=FINETUNED)
 
 
@@ -115,29 +115,28 @@ def _layers_below(model: "keras.Model", backbone: "Backbone", key: str, blocks: 
     return {layer.name for layer in keras.Model(model.input, boundary.output).layers}
 
 
-def variables(model: "keras.Model", fresh: Collection[str]) -> list[dict[str, Any]]:
-    """Returns a row for each variable: name, shape, trained or frozen, restored from the backbone or fresh.
+def write_variables(path: Path, model: "keras.Model", fresh: Collection[str]) -> Counter[str]:
+    """Writes variables.csv: name, shape, trained or frozen, restored from the backbone or fresh.
 
     Args:
+      path: of the table.
       model: as `build` returns it.
       fresh: names of the layers that started from random values, or that another training started.
+
+    Returns:
+      How many variables are "trained" and how many "frozen".
     """
     trained = {id(variable) for variable in model.trainable_variables}
-    return [
-        {
-            "variable": variable.path,
-            "shape": "x".join(str(size) for size in variable.shape),
-            "state": "trained" if id(variable) in trained else "frozen",
-            "origin": "fresh" if layer.name in fresh else "restored",
-        }
+    rows = [
+        (
+            variable.path,
+            "x".join(map(str, variable.shape)),
+            "trained" if id(variable) in trained else "frozen",
+            "fresh" if layer.name in fresh else "restored",
+        )
         for layer in model.layers
         for variable in layer.variables
         if "seed_generator" not in variable.path
     ]
-
-
-def write_variables(path: Path, model: "keras.Model", fresh: Collection[str]) -> Mapping[str, int]:
-    """Writes variables.csv and returns how many variables are trained and how many frozen."""
-    rows = variables(model, fresh)
-    tables.write_csv(path, ("variable", "shape", "state", "origin"), (row.values() for row in rows))
-    return Counter(row["state"] for row in rows)
+    tables.write_csv(path, ("variable", "shape", "state", "origin"), rows)
+    return Counter(state for _, _, state, _ in rows)

@@ -1,16 +1,17 @@
 """Training of networks on images: what fine-tuning and training from scratch have in common."""
 
+import argparse
 import contextlib
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pydantic
 
-from stages.library.common import tables, tensorflow_runtime
+from stages.library.common import artifacts, downloads, tables, tensorflow_runtime
 from stages.library.common.console import UserError, say
 from stages.library.common.params import CONFIG
 from stages.library.records import leakage
@@ -18,8 +19,9 @@ from stages.library.records import manifest as manifests
 from stages.library.records.manifest import Manifest
 from stages.library.records.preprocessing import Preprocessing
 from stages.library.training import batches as training_data
+from stages.library.training import checkpoints
 from stages.library.training.augmentation import Augmentation
-from stages.library.training.checkpoints import Checkpoints, Logs
+from stages.library.training.checkpoints import Logs, Progress
 
 if TYPE_CHECKING:
     import keras
@@ -127,11 +129,7 @@ def regularize(model: "keras.Model", weight_decay: float) -> None:
 
 
 def check_shards(manifest: Manifest, num_classes: int) -> None:
-    """Reads some shards once: TensorFlow would meet damage in mid-training, and take an unknown class for none.
-
-    Raises:
-      UserError: a shard is damaged, or another data set's.
-    """
+    """Reads some shards once: TensorFlow would meet damage in mid-training, and take an unknown class for none."""
     unknown = np.flatnonzero(manifest.labels >= num_classes)
     if len(unknown):
         (shard,), label = manifest.shards(unknown[:1]), manifest.labels[unknown[0]]
@@ -142,44 +140,64 @@ def check_shards(manifest: Manifest, num_classes: int) -> None:
         pass
 
 
-def train(
+def run(
+    build: Callable[[Path], "keras.Model"],
+    config: dict[str, Any],
+    causes: Sequence[Any],
+    preprocessing: Preprocessing,
+    params: Params,
+    arguments: argparse.Namespace,
+) -> tuple["keras.Model", Progress]:
+    """Trains a network, or goes on with a training that was killed, and writes the out of its stage.
+
+    Args:
+      build: given the folder of the out, which it may write into, makes the network: float32 pixels in [0, 255],
+        (batch, side, side, 3), to logits.
+      config: content of config.json but for the sha256 of the weights.
+      causes: JSON values; the network depends on them and on `config`.
+      preprocessing: how an image becomes the network's input.
+      params: of the training.
+      arguments: with `records`, whose split `validation` chooses the best epoch, `out` and `tensorboard`, a folder of
+        event files, which carry times and so are no out.
+
+    Returns:
+      The network with the best weights, which are those that it came with if no epoch was better; how training went.
+    """
+    kept = downloads.cache_folder() / "checkpoints" / checkpoints.fingerprint(config, *causes)
+    waiting = "another run is at this very training: waiting for it"
+    with artifacts.locked(kept.with_name(f"{kept.name}.lock"), waiting):
+        with prepare(params.seed), artifacts.new_folder(arguments.out) as folder:
+            model = build(folder)
+            state = _train(model, arguments.records, preprocessing, params, kept, folder, arguments.tensorboard)
+            sha256 = artifacts.sha256_file(folder / "best.weights.h5")
+            artifacts.write_json(folder / "config.json", config | {"sha256": sha256})
+        state.remove()
+    return model, state.progress
+
+
+def _train(
     model: "keras.Model",
     shards: Path,
     preprocessing: Preprocessing,
     params: Params,
-    checkpoints: Path,
+    kept: Path,
     out: Path,
     tensorboard: Path,
-) -> Checkpoints:
-    """Trains a network, or goes on with a training that was killed; writes weights and curves into `out`.
-
-    Args:
-      model: float32 pixels in [0, 255], (batch, side, side, 3), to logits.
-      shards: the folder of TFRecord shards; `train` is trained on, `validation` chooses the best epoch.
-      preprocessing: how an image becomes the network's input.
-      params: of the training.
-      checkpoints: a folder for this very training (see `checkpoints.fingerprint`).
-      out: existing folder; receives `best.weights.h5`, `last.weights.h5`, `curve.csv`, DVCLive's `dvclive/` and
-        `trained_on.parquet` (keys of training and validation images).
-      tensorboard: folder of TensorBoard's event files, which carry times and so are no out.
-
-    Returns:
-      The checkpoints, whose `progress` has every epoch; to be removed when the outs are complete. `model` has the best
-      weights, which are those that it came with if no epoch was better.
-    """
+) -> checkpoints.Checkpoints:
+    """Writes weights and curves into `out`; the checkpoints, in `kept`, can be removed when the out is complete."""
     import keras
     from dvclive import Live
     from dvclive.keras import DVCLiveCallback
 
+    num_classes = model.output_shape[-1]
     training, validated = (manifests.read(shards, [split]) for split in ("train", "validation"))
     for manifest in (training, validated):
-        check_shards(manifest, model.output_shape[-1])
-    num_examples = len(training.keys)
-    batch_size, steps_per_epoch = params.steps(num_examples)
+        check_shards(manifest, num_classes)
+    batch_size, steps_per_epoch = params.steps(len(training.keys))
     trainer = compile_trainer(model, steps_per_epoch, params)
-    state = Checkpoints(checkpoints, model, trainer)
+    state = checkpoints.Checkpoints(kept, model, trainer)
     state.restore()
-    validation = training_data.held_out(validated, preprocessing, model.output_shape[-1], batch_size)
+    validation = training_data.held_out(validated, preprocessing, num_classes, batch_size)
     if not state.progress.history:
         trainer.optimizer.build(trainer.trainable_variables)
         start = trainer.evaluate(validation, return_dict=True, verbose=0)
@@ -187,15 +205,7 @@ def train(
     first_epoch = state.progress.finished
     if first_epoch:
         say(f"resuming after epoch {first_epoch} of {params.epochs}")
-    stream = training_data.Stream(
-        training.paths,
-        preprocessing,
-        model.output_shape[-1],
-        num_examples // batch_size,
-        batch_size,
-        params.augmentation,
-        params.seed,
-    )
+    stream = training_data.Stream(training, preprocessing, num_classes, batch_size, params.augmentation, params.seed)
     with Live(str(out / "dvclive"), dvcyaml=False, save_dvc_exp=False) as live:
         curves = DVCLiveCallback(live=live)
         for epoch, logs in enumerate(state.progress.history):
@@ -217,7 +227,7 @@ def train(
     return state
 
 
-def save_each_epoch(state: Checkpoints) -> "keras.callbacks.Callback":
+def save_each_epoch(state: checkpoints.Checkpoints) -> "keras.callbacks.Callback":
     """Returns a callback that keeps a checkpoint after every epoch and stops where the loss is no longer a number."""
     import keras
 

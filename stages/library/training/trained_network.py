@@ -107,13 +107,13 @@ class Network:
             use_batch_statistics(self.model)
         forward = functools.partial(self.model, training=True) if training_mode else self._forward
         predict = tf.function(forward, reduce_retracing=True, autograph=False)
-        keys, labels, logits = [], [], []
         batches = preprocessing.dataset(list(paths), self.preprocessing, PREDICTION_BATCH)
-        for batch in console.progress(batches, "predict", "batches"):
-            keys.append(np.array([key.decode() for key in batch["key"].numpy()], object))
-            labels.append(batch["label"].numpy().astype(np.int64))
-            logits.append(predict(batch["image"]).numpy().astype(np.float32))
-        return np.concatenate(keys), np.concatenate(labels), np.concatenate(logits)
+        found = [
+            (batch["key"].numpy(), batch["label"].numpy(), predict(batch["image"]).numpy())
+            for batch in console.progress(batches, "predict", "batches")
+        ]
+        keys, labels, logits = (np.concatenate(part) for part in zip(*found, strict=True))
+        return np.array([key.decode() for key in keys], object), labels.astype(np.int64), logits.astype(np.float32)
 
 
 def use_batch_statistics(model: "keras.Model") -> None:
@@ -135,24 +135,25 @@ def load(folder: Path) -> Network:
     tensorflow_runtime.start()
     config = describe(folder)
     classes, preparation = tuple(config["classes"]), config["preprocessing"]
-    weights = folder / WEIGHTS
+    side, weights = preparation.input_size_px, folder / WEIGHTS
+    settings: training.Params
+    name, trained_batch_norm = None, False
     try:
         if config.get("sha256") not in (None, artifacts.sha256_file(weights)):
             raise ValueError("it does not have the sha256 in config.json")
         hdf5.check(weights)
-        _check_size(config, weights)
-        settings: training.Params
         if config["kind"] == FINETUNED:
-            settings = config["finetune"]
-            backbone = backbones.lookup(config["backbone"]).build(preparation.input_size_px)
-            model, trained_batch_norm = finetuning.build(backbone, len(classes), settings), settings.train_batch_norm
+            name, settings = config["backbone"], config["finetune"]
+            trained_batch_norm, plugin = settings.train_batch_norm, backbones.lookup(name)
+            _check_size(weights, plugin.BACKBONE.feature_width * len(classes))
+            model = finetuning.build(plugin.build(side), len(classes), settings)
         else:
             settings = config["scratch"]
-            model, trained_batch_norm = scratch.build(len(classes), settings), False
+            _check_size(weights, scratch.num_weights(len(classes), settings))
+            model = scratch.build(len(classes), settings)
         keras_weights.load(model, weights)
     except (OSError, ValueError) as error:
         raise UserError(f"{weights} can't be read ({' '.join(str(error).split())}). {REMEDY}") from error
-    name = config["backbone"] if config["kind"] == FINETUNED else None
     return Network(config["kind"], classes, preparation, model, settings.flip_predictions, trained_batch_norm, name)
 
 
@@ -174,11 +175,7 @@ def _checked(config: Finetuned | Scratch) -> Finetuned | Scratch:
     return config
 
 
-def _check_size(config: Finetuned | Scratch, weights: Path) -> None:
+def _check_size(weights: Path, parameters: int) -> None:
     """Raises ValueError where the file is too small for the network, for which memory would be taken in vain."""
-    if config["kind"] == FINETUNED:
-        parameters = backbones.lookup(config["backbone"]).BACKBONE.feature_width * len(config["classes"])
-    else:
-        parameters = scratch.num_weights(len(config["classes"]), config["scratch"])
     if weights.stat().st_size < FLOAT32_BYTES * parameters:
         raise ValueError("it is too small for the network in config.json")

@@ -181,6 +181,8 @@ def test_streaming_leaves_the_folder_of_temporary_files_alone(shards, tmp_path, 
     paths, _ = shards
     list(preprocessing.dataset(paths, Preprocessing(8), 2))
     list(training_data.held_out(manifests.read(paths[0].parent, ["train"]), Preprocessing(8), 3, 2))
-    stream = training_data.Stream(paths, Preprocessing(8), 3, 1, 2, Augmentation(True, 0.1, 0.1, 10.0), 0)
+    stream = training_data.Stream(
+        manifests.read(paths[0].parent, ["train"]), Preprocessing(8), 3, 2, Augmentation(True, 0.1, 0.1, 10.0), 0
+    )
     assert len(list(stream.batches(0, 2))) == 2
     assert list(tmp_path.iterdir()) == []

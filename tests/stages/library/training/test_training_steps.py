@@ -39,7 +39,7 @@ def shards(tmp_path):
 
 
 def test_a_pass_has_every_example_once_in_an_order_of_its_own(shards):
-    stream = Stream(shards.paths, INPUT, 2, 4, 5, NONE, seed=0)
+    stream = Stream(shards, INPUT, 2, 5, NONE, seed=0)
     originals = sorted(image.tobytes() for images, _ in held_out(shards, INPUT, 2, 7) for image in images.numpy())
     passes = [
         [image.tobytes() for images, _ in stream.batches(4 * number, 4 * number + 4) for image in images.numpy()]
@@ -51,16 +51,16 @@ def test_a_pass_has_every_example_once_in_an_order_of_its_own(shards):
 
 @pytest.mark.parametrize(("first", "end"), [(10, 20), (3, 4), (4, 12), (7, 18)])
 def test_a_later_part_of_the_stream_is_the_same_alone(shards, first, end):
-    stream = Stream(shards.paths, INPUT, 2, 5, 4, Augmentation(True, 0.1, 0.1, 10.0), seed=3)
+    stream = Stream(shards, INPUT, 2, 4, Augmentation(True, 0.1, 0.1, 10.0), seed=3)
     whole = batch_bytes(stream, 0, 20)
     assert len(whole) == len(set(whole)) == 20
     assert batch_bytes(stream, first, end) == whole[first:end]
-    other = Stream(shards.paths, INPUT, 2, 5, 4, stream.augmentation, seed=4)
+    other = Stream(shards, INPUT, 2, 4, stream.augmentation, seed=4)
     assert batch_bytes(other, 0, 5) != whole[:5]
 
 
 def test_pixels_and_targets_keep_together(shards):
-    stream = Stream(shards.paths, INPUT, 2, 5, 4, NONE, seed=0)
+    stream = Stream(shards, INPUT, 2, 4, NONE, seed=0)
 
     def pairs(batches):
         return {
