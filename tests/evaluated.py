@@ -1,6 +1,5 @@
 """Shards and predictions made by hand, for the tests of evaluation and report."""
 
-import csv
 import io
 import json
 
@@ -10,7 +9,7 @@ import pyarrow.parquet as pq
 import sharded
 from PIL import Image
 
-from stages.library.common import artifacts
+from stages.library.common import artifacts, tables
 from stages.library.evaluation import evaluation
 from stages.library.evaluation.evaluation import Model, Predictions
 from stages.library.records import leakage, tfrecord
@@ -50,14 +49,12 @@ def write_model(folder, kind="head"):
     """Writes what an evaluation reads of a trained model's folder, and as many bytes of weights as no model has."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "weights.safetensors").write_bytes(bytes(1000))
-    with (folder / "curve.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("step", "series", "accuracy", "loss"))
-        writer.writerows(
-            (step, series, accuracy + step / 10, 1 / step / accuracy)
-            for series, accuracy in (("training", 0.6), ("held-out", 0.5))
-            for step in (1, 2, 3)
-        )
+    rows = [
+        (step, series, accuracy + step / 10, 1 / step / accuracy)
+        for series, accuracy in (("training", 0.6), ("held-out", 0.5))
+        for step in (1, 2, 3)
+    ]
+    tables.write_csv(folder / "curve.csv", tables.CURVE, rows)
     if kind == "head":
         content = {"top1_accuracy": {"mean": 0.91234567, "std": 0.01}}
         (folder / "cross_validation.json").write_text(json.dumps(content))

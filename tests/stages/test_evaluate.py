@@ -15,19 +15,11 @@ from stages.library.features.cache import ShardWriter, Source
 from stages.library.heads import contract as heads
 from stages.library.heads.cross_validation import cross_validate
 from stages.library.heads.trained_head import TrainedHead
+from stages.library.records import tfrecord
 from stages.library.settings import load_params
 
 CLASSES = ("cat", "dog", "emu")
-SOURCE = Source(
-    backbone="efficientnet_lite0",
-    input_size_px=96,
-    central_crop=1.0,
-    resize="bilinear",
-    flip=False,
-    weights_sha256="a" * 64,
-    fingerprint="f" * 64,
-    classes=CLASSES,
-)
+SOURCE = Source("efficientnet_lite0", 96, 1.0, "bilinear", False, "a" * 64, "f" * 64, CLASSES)
 TEMPERATURE = 0.25
 
 
@@ -92,6 +84,14 @@ def test_a_head_of_other_features_is_rejected(trained, tmp_path, run_stage):
         run_stage("evaluate", *arguments(tmp_path, "--head", folder, "--bottlenecks", tmp_path / "bottlenecks"))
 
 
+@pytest.mark.parametrize("missing", ["--head", "--bottlenecks"])
+def test_a_head_is_evaluated_with_its_features_only(tmp_path, run_stage, capsys, missing):
+    given = [option for option in ("--head", "--bottlenecks") if option != missing]
+    with pytest.raises(SystemExit):
+        run_stage("evaluate", *arguments(tmp_path, *given, tmp_path))
+    assert f"the following arguments are required: {missing}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_a_network_is_evaluated_on_the_shards(trained, tmp_path, run_stage, monkeypatch, batch_norm):
     networks = pytest.importorskip("stages.library.training.trained_network")
@@ -103,8 +103,6 @@ def test_a_network_is_evaluated_on_the_shards(trained, tmp_path, run_stage, monk
 
         @staticmethod
         def predict_shards(paths, training_mode=False):
-            from stages.library.records import tfrecord
-
             found = [record for path in paths for record in tfrecord.read_shard(path)]
             labels = np.array([record.label for record in found])
             right = np.eye(3, dtype=np.float32)[labels]

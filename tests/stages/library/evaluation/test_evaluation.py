@@ -36,14 +36,25 @@ def read_csv(path):
         return list(csv.DictReader(file))
 
 
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A folder with an evaluation of known predictions, to be read only."""
+    folder = tmp_path_factory.mktemp("known")
+    evaluated.evaluate(folder, NAME, CLASSES, LABELS, sure_logits(PREDICTED))
+    return folder
+
+
 @pytest.fixture
-def known(tmp_path):
-    numbers = evaluated.evaluate(tmp_path, NAME, CLASSES, LABELS, sure_logits(PREDICTED))
-    return numbers, tmp_path / "evaluation" / NAME
+def figures(root):
+    return root / "evaluation" / NAME
 
 
-def test_metrics_are_those_computed_by_hand(known):
-    numbers, _ = known
+@pytest.fixture
+def numbers(root):
+    return json.loads((root / "metrics" / f"{NAME}.json").read_text())
+
+
+def test_metrics_are_those_computed_by_hand(numbers):
     interval = numbers.pop("top1_accuracy_interval")
     assert numbers == {
         "top1_accuracy": 0.8,
@@ -72,43 +83,23 @@ def test_the_interval_is_that_of_the_samples_and_the_seed_of_params(samples, see
     assert numbers["top1_accuracy_interval"] == {"low": round(low, 6), "high": round(high, 6)}
 
 
-def test_the_calibration_error_is_that_of_cross_validation(tmp_path):
-    """As many bins in both: heads call `metrics.expected_calibration_error` without a number of them, too."""
-    labels = np.random.default_rng(1).integers(0, 3, 200)
-    logits = evaluated.noisy_logits(labels, 3, accuracy=0.7) * np.random.default_rng(2).random((200, 1), np.float32)
-    numbers = evaluated.evaluate(tmp_path, NAME, CLASSES, labels, logits)
-    probabilities = softmax(logits)
-    assert numbers["expected_calibration_error"] == round(metrics.expected_calibration_error(probabilities, labels), 6)
-    assert numbers["expected_calibration_error"] != metrics.expected_calibration_error(probabilities, labels, 10)
-    default = metrics.expected_calibration_error(probabilities, labels)
-    assert default == metrics.expected_calibration_error(probabilities, labels, metrics.CALIBRATION_BINS)
-
-
-def test_metrics_agree_with_scikit_learn(tmp_path):
-    labels = np.random.default_rng(1).integers(0, 7, 60)
-    logits = evaluated.noisy_logits(labels, 7, accuracy=0.7)
+def test_metrics_agree_with_scikit_learn_and_cross_validation(tmp_path):
+    labels = np.random.default_rng(1).integers(0, 7, 200)
+    logits = evaluated.noisy_logits(labels, 7, accuracy=0.7) * np.random.default_rng(2).random((200, 1), np.float32)
     numbers = evaluated.evaluate(tmp_path, NAME, list("abcdefg"), labels, logits)
-    predicted = logits.argmax(axis=1)
+    assert json.loads((tmp_path / "metrics" / f"{NAME}.json").read_text()) == numbers
+    predicted, found = logits.argmax(axis=1), softmax(logits)
     assert numbers["top1_accuracy"] == pytest.approx(reference.accuracy_score(labels, predicted), abs=1e-6)
     assert numbers["balanced_accuracy"] == pytest.approx(reference.balanced_accuracy_score(labels, predicted), abs=1e-6)
     assert numbers["macro_f1"] == pytest.approx(reference.f1_score(labels, predicted, average="macro"), abs=1e-6)
     assert numbers["top5_accuracy"] == pytest.approx(reference.top_k_accuracy_score(labels, logits, k=5), abs=1e-6)
-    probabilities = softmax(logits).astype(np.float64)
-    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    probabilities = found.astype(np.float64) / found.sum(axis=1, keepdims=True, dtype=np.float64)
     assert numbers["log_loss"] == pytest.approx(reference.log_loss(labels, probabilities), abs=1e-5)
-
-
-def test_the_metrics_file_holds_nested_numbers_only(known, tmp_path):
-    numbers, _ = known
-
-    def leaves(content):
-        return (
-            [leaf for value in content.values() for leaf in leaves(value)] if isinstance(content, dict) else [content]
-        )
-
-    content = json.loads((tmp_path / "metrics" / f"{NAME}.json").read_text())
-    assert content == numbers
-    assert all(type(leaf) in (int, float) and leaf == round(leaf, 6) for leaf in leaves(content))
+    # As many bins as in cross-validation: heads call the function without a number of them, too.
+    error = metrics.expected_calibration_error(found, labels)
+    assert numbers["expected_calibration_error"] == round(error, 6)
+    assert error == metrics.expected_calibration_error(found, labels, metrics.CALIBRATION_BINS)
+    assert error != metrics.expected_calibration_error(found, labels, 10)
 
 
 def test_temperature_and_training_mode_stand_beside_the_metrics(tmp_path):
@@ -127,21 +118,9 @@ def test_temperature_and_training_mode_stand_beside_the_metrics(tmp_path):
     assert numbers["training_mode"] == {"top1_accuracy": 0.4}
 
 
-def test_a_network_has_no_cross_validation(tmp_path):
-    numbers = evaluated.evaluate(
-        tmp_path, "scratch", CLASSES, LABELS, sure_logits(PREDICTED), "scratch", "scratch", None
-    )
-    assert "cross_validation" not in numbers
-
-
-def test_confusion_table_counts_each_cell(known):
-    _, figures = known
+def test_tables_count_cells_classes_and_confidences(figures):
     rows = [(row["actual"], row["predicted"], int(row["count"])) for row in read_csv(figures / "confusion.csv")]
     assert rows == [("cat", "cat", 3), ("cat", "dog", 1), ("dog", "dog", 2), ("dog", "emu", 1), ("emu", "emu", 3)]
-
-
-def test_class_and_reliability_tables(known):
-    _, figures = known
     rows = [(row["class"], float(row["accuracy"]), int(row["examples"])) for row in read_csv(figures / "per_class.csv")]
     assert rows == [("cat", 0.75, 4), ("dog", 0.666667, 3), ("emu", 1.0, 3)]
     (only,) = read_csv(figures / "reliability.csv")
@@ -154,8 +133,7 @@ def test_a_class_without_test_images_is_in_no_table(tmp_path):
     assert [row["class"] for row in read_csv(tmp_path / "evaluation" / NAME / "per_class.csv")] == CLASSES
 
 
-def test_predictions_give_the_metrics_again(known, tmp_path):
-    numbers, figures = known
+def test_predictions_give_the_metrics_again(numbers, root, figures):
     table = pq.read_table(figures / "predictions.parquet")
     assert table.column_names == ["key", "filename", "label", "prediction", "confidence", "probabilities"]
     assert table["label"].to_pylist() == LABELS
@@ -164,40 +142,54 @@ def test_predictions_give_the_metrics_again(known, tmp_path):
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
     np.testing.assert_allclose(table["confidence"].to_numpy(), probabilities.max(axis=1))
     assert np.mean(probabilities.argmax(axis=1) == LABELS) == numbers["top1_accuracy"]
-    shards = tfrecord.find_shards(tmp_path / "tfrecord", "test")
+    shards = tfrecord.find_shards(root / "tfrecord", "test")
     found = [record for path in shards for record in tfrecord.read_shard(path)]
     assert table["key"].to_pylist() == [record.key for record in found]
     assert table["filename"].to_pylist() == [record.filename for record in found]
 
 
-def test_the_evaluation_names_its_model_and_data_set(known, tmp_path):
-    _, figures = known
-    digest = hashlib.sha256((tmp_path / "tfrecord" / "dataset.json").read_bytes()).hexdigest()
+def test_the_evaluation_names_its_model_and_data_set(root, figures):
+    digest = hashlib.sha256((root / "tfrecord" / "dataset.json").read_bytes()).hexdigest()
     assert json.loads((figures / "evaluation.json").read_text()) == {
         "model": "ridge",
         "kind": "head",
         "backbone": "efficientnet_lite0",
         "dataset": {"name": "noise", "sha256": digest},
     }
-    assert (figures / "curve.csv").read_text() == (tmp_path / "models" / NAME / "curve.csv").read_text()
+    assert (figures / "curve.csv").read_text() == (root / "models" / NAME / "curve.csv").read_text()
 
 
-def test_evaluating_twice_gives_the_same_bytes(known, tmp_path):
-    _, figures = known
-    before = contents.of(figures)
+def test_evaluating_twice_gives_the_same_bytes(figures, tmp_path):
     evaluated.evaluate(tmp_path, NAME, CLASSES, LABELS, sure_logits(PREDICTED))
-    assert contents.of(figures) == before
+    assert contents.of(figures) == contents.of(tmp_path / "evaluation" / NAME)
 
 
-def test_images_exist_with_and_without_mistakes(known, tmp_path):
-    _, figures = known
-    heights = {}
-    for name in ("predictions", "mistakes"):
-        with Image.open(figures / f"{name}.png", formats=("PNG",)) as image:
-            heights[name] = image.height
-    evaluated.evaluate(tmp_path, "perfect", CLASSES, LABELS, sure_logits(LABELS))
-    with Image.open(tmp_path / "evaluation" / "perfect" / "mistakes.png", formats=("PNG",)) as image:
-        assert image.height < heights["mistakes"] < heights["predictions"]  # 0, 2 and 4 cards
+def test_images_exist_with_and_without_mistakes(figures, tmp_path):
+    evaluated.evaluate(tmp_path, NAME, CLASSES, LABELS, sure_logits(LABELS))
+    heights = []
+    for path in (
+        tmp_path / "evaluation" / NAME / "mistakes.png",
+        figures / "mistakes.png",
+        figures / "predictions.png",
+    ):
+        with Image.open(path, formats=("PNG",)) as image:
+            heights.append(image.height)
+    assert heights[0] < heights[1] < heights[2]  # 0, 2 and 4 cards
+
+
+def test_only_the_records_that_are_shown_are_read(tmp_path, monkeypatch):
+    labels = np.arange(60) % 3
+    predicted = np.where(np.arange(60) < 50, labels, (labels + 1) % 3)
+    read, read_at = [], tfrecord.read_at
+
+    def counted(file, path, offset, length):
+        read.append((path.name, offset))
+        return read_at(file, path, offset, length)
+
+    monkeypatch.setattr(tfrecord, "read_at", counted)
+    monkeypatch.setattr(tfrecord, "read_shard", lambda path: pytest.fail("a shard was scanned"))
+    evaluated.evaluate(tmp_path, NAME, CLASSES, labels, sure_logits(predicted))
+    assert 4 <= len(set(read)) == len(read) <= 8  # four at random and four mistakes
 
 
 def test_the_most_confident_mistakes_come_first(tmp_path, monkeypatch):
@@ -215,35 +207,21 @@ def test_the_most_confident_mistakes_come_first(tmp_path, monkeypatch):
     assert all(len(card.likeliest) == 3 for card in shown["predictions.png"])
 
 
-def reevaluate(tmp_path, keys, logits, classes):
-    model = Model("ridge", "head", "efficientnet_lite0", tmp_path / "models" / NAME, "bottleneck")
-    predictions = Predictions(keys, np.array(LABELS), logits, tuple(classes))
-    out = tmp_path / "new.json", tmp_path / "new"
-    write_evaluation(model, predictions, tmp_path / "tfrecord", evaluated.PARAMS, *out)
-
-
-def test_what_does_not_belong_together_is_rejected(known, tmp_path):
-    keys = pq.read_table(known[1] / "predictions.parquet")["key"].to_numpy()
+@pytest.mark.parametrize(
+    ("step", "broken", "last_class", "message"),
+    [
+        (1, 2, "emu", r"^the model gives NaN or infinite logits for 2 test images: its training diverged$"),
+        (1, 0, "fox", r"^the model's classes are not those of .*; they differ in \['emu', 'fox'\]\. Run: dvc repro$"),
+        (-1, 0, "emu", r"^the predictions are of other test images than .* holds\. Run: dvc repro$"),
+    ],
+)
+def test_what_does_not_belong_together_is_rejected(root, figures, tmp_path, step, broken, last_class, message):
+    keys = pq.read_table(figures / "predictions.parquet")["key"].to_numpy()[::step]
     logits = sure_logits(PREDICTED)
-    shards = tmp_path / "tfrecord"
-    broken = logits.copy()
-    broken[3, 1] = np.nan
-    broken[5] = np.inf
-    for arguments, message in (
-        (
-            (keys, broken, CLASSES),
-            "^the model gives NaN or infinite logits for 2 test images: its training diverged$",
-        ),
-        (
-            (keys, logits, ["cat", "dog", "fox"]),
-            rf"^the model's classes are not those of {shards}; they differ in \['emu', 'fox'\]\. Run: dvc repro$",
-        ),
-        (
-            (keys[::-1], logits, CLASSES),
-            rf"^the predictions are of other test images than {shards} holds\. Run: dvc repro$",
-        ),
-    ):
-        with pytest.raises(UserError, match=message):
-            reevaluate(tmp_path, *arguments)
-    assert not (tmp_path / "new.json").exists()
-    assert not (tmp_path / "new").exists()
+    logits[[3, 5][:broken], [1, 2][:broken]] = [np.nan, np.inf][:broken]
+    model = Model("ridge", "head", "efficientnet_lite0", root / "models" / NAME, "bottleneck")
+    predictions = Predictions(keys, np.array(LABELS), logits, ("cat", "dog", last_class))
+    out = tmp_path / "new.json", tmp_path / "new"
+    with pytest.raises(UserError, match=message):
+        write_evaluation(model, predictions, root / "tfrecord", evaluated.PARAMS, *out)
+    assert list(tmp_path.iterdir()) == []

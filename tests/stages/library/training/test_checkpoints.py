@@ -6,7 +6,6 @@ import shutil
 import pytest
 
 from stages.library.common import artifacts
-from stages.library.training import checkpoints
 from stages.library.training.checkpoints import Checkpoints
 
 LOGS = {"accuracy": 0.5, "loss": 1.0, "val_accuracy": 0.5, "val_loss": 1.0}
@@ -57,9 +56,3 @@ def test_a_disk_too_small_for_the_weights_is_seen_before_they_are_written(model,
         Checkpoints(tmp_path / "kept", model, model).save(LOGS)
     assert caught.value.errno == errno.ENOSPC
     assert list((tmp_path / "kept").iterdir()) == []
-
-
-def test_a_training_s_folder_is_locked_beside_it(tmp_path):
-    with checkpoints.alone(tmp_path / "kept"):
-        assert [path.name for path in tmp_path.iterdir()] == ["kept.lock"]
-    assert list(tmp_path.iterdir()) == []

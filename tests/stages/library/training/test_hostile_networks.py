@@ -64,6 +64,21 @@ def rejected(folder):
     return None
 
 
+def write_weights(folder, content):
+    """Writes weights with their own hash."""
+    (folder / trained_network.WEIGHTS).write_bytes(content)
+    change(folder, sha256=artifacts.sha256_bytes(bytes(content)))
+
+
+def flipped(folder, seed, flips, size=None):
+    """Returns the weights with some bytes changed."""
+    rng = np.random.default_rng(seed)
+    content = bytearray((folder / trained_network.WEIGHTS).read_bytes())
+    for position in rng.integers(0, size or len(content), flips):
+        content[position] ^= int(rng.integers(1, 256))
+    return content
+
+
 def test_the_network_is_read(copy):
     assert rejected(copy) is None
     change(copy, sha256=None)  # as it was written before there was one
@@ -72,8 +87,10 @@ def test_the_network_is_read(copy):
 
 def test_every_variant_of_config_json_is_used_or_rejected_in_one_line(copy):
     text = (copy / "config.json").read_text()
-    variants = hostile_documents.files(text).items()
-    variants = [*variants, *((kind, text.encode()) for kind, text in hostile_documents.json_variants(json.loads(text)))]
+    variants = [
+        *hostile_documents.files(text).items(),
+        *((kind, text.encode()) for kind, text in hostile_documents.json_variants(json.loads(text))),
+    ]
     found = []
     for _, content in variants:
         (copy / "config.json").write_bytes(content)
@@ -110,43 +127,30 @@ def test_a_network_larger_than_its_file_is_rejected_before_it_is_built(copy, mon
 
 @pytest.mark.parametrize("seed", range(40))
 def test_flipped_bytes_of_the_weights_are_rejected(copy, seed):
-    rng = np.random.default_rng(seed)
-    content = bytearray((copy / trained_network.WEIGHTS).read_bytes())
-    content[rng.integers(len(content))] ^= int(rng.integers(1, 256))
-    (copy / trained_network.WEIGHTS).write_bytes(content)
+    (copy / trained_network.WEIGHTS).write_bytes(flipped(copy, seed, 1))
     assert "does not have the sha256 in config.json" in rejected(copy)
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_hostile_weights_with_their_own_hash_are_used_or_rejected(copy, seed):
-    rng = np.random.default_rng(seed)
-    content = bytearray((copy / trained_network.WEIGHTS).read_bytes())
-    for position in rng.integers(0, 4096, 3):
-        content[position] ^= int(rng.integers(1, 256))
-    (copy / trained_network.WEIGHTS).write_bytes(content)
-    change(copy, sha256=artifacts.sha256_bytes(bytes(content)))
+    write_weights(copy, flipped(copy, seed, 3, 4096))
     rejected(copy)
 
 
-def test_missing_and_cut_weights_are_rejected(copy):
-    path = copy / trained_network.WEIGHTS
-    content = path.read_bytes()
+def test_missing_and_cut_files_are_rejected(copy):
+    content = (copy / trained_network.WEIGHTS).read_bytes()
     for damaged in (content[: len(content) // 2], b"", b"text"):
-        path.write_bytes(damaged)
-        change(copy, sha256=artifacts.sha256_bytes(damaged))
+        write_weights(copy, damaged)
         assert rejected(copy)
-    path.unlink()
-    assert rejected(copy)
+    for name, message in ((trained_network.WEIGHTS, "can't be read"), ("config.json", "can't be read: No such file")):
+        (copy / name).unlink()
+        assert message in rejected(copy)
 
 
 def test_weights_that_stand_elsewhere_are_rejected(tmp_path):
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file.create_dataset("x", data=np.ones(3))
-    links = {
-        "external": h5py.ExternalLink("other.h5", "x"),
-        "soft": h5py.SoftLink("/y"),
-    }
-    for name, link in links.items():
+    for name, link in (("external", h5py.ExternalLink("other.h5", "x")), ("soft", h5py.SoftLink("/y"))):
         with h5py.File(tmp_path / f"{name}.h5", "w") as file:
             file.create_dataset("y", data=np.ones(3))
             file["x"] = link

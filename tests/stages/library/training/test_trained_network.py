@@ -55,12 +55,8 @@ def normalized(means, mean, variance):
 def test_in_training_mode_a_batch_is_normalized_by_itself(shard, trainable):
     tested = network(batch_norm(trainable))
     means = PIXELS.astype(np.float64).mean(axis=(1, 2))
-    expected = np.concatenate(
-        [
-            normalized(part, part.mean(axis=0), part.var(axis=0))
-            for part in (means[start : start + BATCH] for start in (0, 8, 16))
-        ]
-    )
+    parts = [means[start : start + BATCH] for start in (0, 8, 16)]
+    expected = np.concatenate([normalized(part, part.mean(axis=0), part.var(axis=0)) for part in parts])
     proper = normalized(means, 100.0, 400.0)
     keys, _, logits = tested.predict_shards([shard])
     np.testing.assert_allclose(logits, proper, atol=1e-3)
@@ -103,9 +99,5 @@ def test_flipped_predictions_are_means_over_both_views(shard):
     flipping = left_minus_right(True)
     np.testing.assert_allclose(flipping.predict_shards([shard])[2], (one + other) / 2, rtol=1e-4)
     np.testing.assert_allclose(flipping.logits(PIXELS.astype(np.float32)), (one + other) / 2, rtol=1e-4)
-
-
-def test_training_mode_sees_each_image_once_and_unmirrored(shard):
-    """As in the published evaluation."""
-    expected = left_minus_right(False).predict_shards([shard])[2]
-    np.testing.assert_array_equal(left_minus_right(True).predict_shards([shard], training_mode=True)[2], expected)
+    # As in the published evaluation, training mode sees each image once and unmirrored.
+    np.testing.assert_allclose(flipping.predict_shards([shard], training_mode=True)[2], one, rtol=1e-4)

@@ -1,8 +1,6 @@
 """Training by its stages: what is learnt, resumption, and what lies on disk."""
 
-import csv
 import json
-from typing import Any
 
 import contents
 import numpy as np
@@ -49,18 +47,8 @@ def project(tmp_path, write_params, run_stage):
     path = write_params(dataset__name="folder", dataset__folder=str(images), **SMALL)
     shards = tmp_path / "tfrecord"
     run_stage("fetch", "--params", path, "--out", tmp_path / "raw")
-    run_stage(
-        "tfrecord",
-        "--params",
-        path,
-        "--raw",
-        tmp_path / "raw",
-        "--out",
-        shards,
-        "--examples",
-        tmp_path / "examples.png",
-    )
-
+    outs = ("--raw", tmp_path / "raw", "--out", shards, "--examples", tmp_path / "examples.png")
+    run_stage("tfrecord", "--params", path, *outs)
     return Project(path, shards, run_stage)
 
 
@@ -89,6 +77,8 @@ def test_scratch_learns_and_writes_what_loads_again(project, capsys):
     trained_on = set(pq.read_table(out / "trained_on.parquet")["key"].to_pylist())
     assert trained_on == keys_of(project.shards, "train") | keys_of(project.shards, "validation")
     assert not trained_on & keys_of(project.shards, "test")
+    hide_test_split(project.shards)  # neither the network nor the choice of its epoch needs it
+    assert contents.of(project("train_scratch", "blind")) == contents.of(out)
 
 
 def keys_of(shards, split):
@@ -101,31 +91,16 @@ def hide_test_split(shards):
         path.write_bytes(b"no record")
 
 
-def test_a_network_is_trained_and_its_epoch_chosen_without_the_test_split(project):
-    whole = contents.of(project("train_scratch", "whole"))
-    hide_test_split(project.shards)
-    assert contents.of(project("train_scratch", "blind")) == whole
-
-
 class Killed(BaseException):
     """Stands for SIGKILL: no handler of an ordinary exception sees it."""
 
 
+INSTANTS = {"before the checkpoint": 1, "after the weights": 1, "after the state": 2}  # and epochs that are kept
 PARTS_OF_PASSES = {"scratch__steps_per_epoch": 2, "scratch__batch_norm": True, "scratch__optimizer": "sgd"}
 
 
-@pytest.mark.parametrize(
-    ("instant", "changes"),
-    [
-        ("before the checkpoint", {}),
-        ("after the weights", {}),
-        ("after the state", {}),
-        ("after the state", PARTS_OF_PASSES),
-    ],
-)
-def test_a_killed_training_resumes_to_the_same_bytes(project, write_params, monkeypatch, capsys, instant, changes):
-    write_params(**changes)
-    whole = contents.of(project("train_scratch", "whole"))
+def kill(project, monkeypatch, instant):
+    """Runs train_scratch, which is killed in its second epoch."""
     save, write_json = checkpoints.Checkpoints.save, artifacts.write_json
 
     def killed_save(self, logs):
@@ -144,23 +119,22 @@ def test_a_killed_training_resumes_to_the_same_bytes(project, write_params, monk
         patch.setattr(checkpoints.Checkpoints, "save", killed_save)
         patch.setattr(artifacts, "write_json", killed_write)
         with pytest.raises(Killed):
-            project("train_scratch", "resumed")
-    assert not (project.shards.parent / "resumed").exists()
-    assert contents.of(project("train_scratch", "resumed")) == whole
-    finished = 2 if instant == "after the state" else 1
-    assert f"resuming after epoch {finished} of 3" in capsys.readouterr().out
+            project("train_scratch", instant)
+    assert not (project.shards.parent / instant).exists()
+
+
+@pytest.mark.parametrize(("changes", "instants"), [({}, INSTANTS), (PARTS_OF_PASSES, ["after the state"])])
+def test_a_killed_training_resumes_to_the_same_bytes(project, write_params, monkeypatch, capsys, changes, instants):
+    write_params(**changes)
+    whole = contents.of(project("train_scratch", "whole"))
+    for instant in instants:
+        kill(project, monkeypatch, instant)
+        assert contents.of(project("train_scratch", instant)) == whole
+        assert f"resuming after epoch {INSTANTS[instant]} of 3" in capsys.readouterr().out
 
 
 def test_a_changed_parameter_starts_anew(project, write_params, capsys, monkeypatch):
-    def stop(self, logs):
-        save(self, logs)
-        raise Killed
-
-    save = checkpoints.Checkpoints.save
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoints.Checkpoints, "save", stop)
-        with pytest.raises(Killed):
-            project("train_scratch", "scratch")
+    kill(project, monkeypatch, "after the state")
     write_params(scratch__learning_rate=0.002)
     project("train_scratch", "scratch")
     assert "resuming" not in capsys.readouterr().out
@@ -173,28 +147,18 @@ def test_a_diverging_training_is_one_clear_error(project, write_params):
 
 
 @pytest.mark.slow
-def test_finetune_starts_from_the_head_and_says_what_it_trains(project, run_stage, tmp_path):
+def test_finetune_starts_from_the_head_and_is_never_worse(project, run_stage, write_params, tmp_path, capsys):
     features = tmp_path / "bottlenecks"
-    run_stage(
-        "bottleneck_extract",
-        "--params",
-        project.params,
-        "--backbone",
-        "efficientnet_lite0",
-        "--records",
-        project.shards,
-        "--out",
-        features,
-    )
-    arguments = ("--backbone", "efficientnet_lite0", "--bottlenecks", features)
+    chosen = ("--backbone", "efficientnet_lite0")
+    places = ("--params", project.params, "--records", project.shards, "--out", features)
+    run_stage("bottleneck_extract", *chosen, *places)
+    arguments = (*chosen, "--bottlenecks", features)
     out = project("finetune", "finetuned", *arguments)
-    with (out / "variables.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert {row["origin"] for row in rows if row["variable"].startswith("classifier/")} == {"fresh"}
-    assert {row["origin"] for row in rows if not row["variable"].startswith("classifier/")} == {"restored"}
-    assert {row["state"] for row in rows} == {"trained", "frozen"}
-    dropped = [row["variable"] for row in rows if row["variable"].startswith("dropout")]
-    assert not dropped  # seeds are no variables of the network
+    table = pd.read_csv(out / "variables.csv")
+    head = table["variable"].str.startswith("classifier/")
+    assert (set(table["origin"][head]), set(table["origin"][~head])) == ({"fresh"}, {"restored"})
+    assert set(table["state"]) == {"trained", "frozen"}
+    assert not table["variable"].str.startswith("dropout").any()  # seeds are no variables of the network
     config = json.loads((out / "config.json").read_text(encoding="utf-8"))
     assert config["backbone"] == "efficientnet_lite0"
     assert config["classes"] == ["cat", "dog", "emu"]
@@ -207,8 +171,16 @@ def test_finetune_starts_from_the_head_and_says_what_it_trains(project, run_stag
     hide_test_split(project.shards)  # what is not read changes nothing
     for path in features.glob("test-*.parquet"):
         path.write_bytes(b"no features")
-    again = project("finetune", "again", *arguments)
-    assert contents.of(out) == contents.of(again)
+    assert contents.of(project("finetune", "again", *arguments)) == contents.of(out)
+    # Such a rate destroys the network.
+    write_params(finetune__learning_rate=30.0, finetune__warmup_epochs=0.0, finetune__optimizer="adam")
+    worse = project("finetune", "worse", *arguments)
+    curve = pd.read_csv(worse / "curve.csv").query("series == 'held-out'").set_index("step")["accuracy"]
+    assert curve[0] > curve[1:].max()
+    assert "best epoch 0 of 2" in capsys.readouterr().out
+    validation = tfrecord.find_shards(project.shards, "validation")
+    _, labels, logits = trained_network.load(worse).predict_shards(validation)
+    assert np.mean(logits.argmax(axis=1) == labels) == pytest.approx(curve[0], abs=1e-6)
 
 
 def test_finetunes_first_head_is_fitted_as_the_softmax_head(write_params, run_stage, tmp_path, monkeypatch):
@@ -222,8 +194,7 @@ def test_finetunes_first_head_is_fitted_as_the_softmax_head(write_params, run_st
     features = cache.Features(np.empty(0, object), np.empty(0, np.int64), np.empty((0, 3), np.float16), source)
     monkeypatch.setattr(cache, "load", lambda *arguments: features)
     monkeypatch.setattr(softmax, "train", train)
-    changed: dict[str, Any] = {"learning_rate": 0.25, "momentum": 0.5, "weight_decay": 0.125, "dropout": 0.75}
-    changed["batch_size"] = 9
+    changed = {"learning_rate": 0.25, "momentum": 0.5, "weight_decay": 0.125, "dropout": 0.75, "batch_size": 9}
     path = write_params(
         **{f"softmax__{key}": value for key, value in changed.items()},
         softmax__features="logits",
@@ -234,25 +205,6 @@ def test_finetunes_first_head_is_fitted_as_the_softmax_head(write_params, run_st
     with pytest.raises(FoundError) as caught:
         run_stage("finetune", "--params", path, "--backbone", "efficientnet_lite0", *places)
     assert caught.value.args == (softmax.Params(features="bottleneck", epochs=7, **changed), 2, 3)
-
-
-@pytest.mark.slow
-def test_fine_tuning_is_never_worse_than_where_it_starts(project, run_stage, write_params, tmp_path, capsys):
-    features = tmp_path / "bottlenecks"
-    extraction = ("--backbone", "efficientnet_lite0", "--records", project.shards, "--out", features)
-    run_stage("bottleneck_extract", "--params", project.params, *extraction)
-    write_params(finetune__learning_rate=30.0, finetune__warmup_epochs=0.0, finetune__optimizer="adam")
-    out = project("finetune", "finetuned", "--backbone", "efficientnet_lite0", "--bottlenecks", features)
-    curve = pd.read_csv(out / "curve.csv").query("series == 'held-out'").set_index("step")["accuracy"]
-    assert curve[0] > curve[1:].max()  # such a rate destroys the network
-    assert "best epoch 0 of 2" in capsys.readouterr().out
-    _, labels, logits = trained_network.load(out).predict_shards(tfrecord.find_shards(project.shards, "validation"))
-    assert np.mean(logits.argmax(axis=1) == labels) == pytest.approx(curve[0], abs=1e-6)
-
-
-def test_no_network_is_a_clear_error(tmp_path):
-    with pytest.raises(UserError, match=r"config\.json can't be read: No such file"):
-        trained_network.load(tmp_path)
 
 
 def test_a_flipped_bit_in_a_shard_ends_in_one_line_before_the_training(project):

@@ -22,19 +22,16 @@ def batch_bytes(stream, first, end):
 
 @pytest.fixture
 def shards(tmp_path):
-    rng = np.random.default_rng(0)
     from stages.library.preparation import normalisation
 
-    written = []
-    for shard in range(2):
-        found = [normalisation.normalise(pixels) for pixels in rng.integers(0, 256, (10, 4, 4, 3), np.uint8)]
-        written.append(
-            [
-                tfrecord.Record(f.key, f.encoded, f.format, 4, 4, (shard + i) % 2, "x", f"{i}")
-                for i, f in enumerate(found)
-            ]
-        )
-    sharded.write(tmp_path / "shards", {"train": written})
+    found = [
+        normalisation.normalise(pixels) for pixels in np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3), np.uint8)
+    ]
+    records = [
+        tfrecord.Record(f.key, f.encoded, f.format, 4, 4, number % 2, "x", f"{number}")
+        for number, f in enumerate(found)
+    ]
+    sharded.write(tmp_path / "shards", {"train": [records[:10], records[10:]]})
     return manifests.read(tmp_path / "shards", ["train"])
 
 
@@ -97,41 +94,25 @@ def test_the_learning_rate_follows_the_schedule(line, schedule, warmup, expected
     assert [float(rate(step)) for step in (0, 5, 10, 60, 110)] == pytest.approx(expected, abs=1e-6)
 
 
-def one_step(model, **changes):
-    """Trains one step on an image of feature 0, so that the cross-entropy has no gradient by the kernel."""
-    given = {"schedule": "constant", "warmup_epochs": 0.0, "learning_rate": 0.1, "label_smoothing": 0.0} | changes
-    trainer = training.compile_trainer(model, 1, section("scratch", **given))
-    loss, _ = trainer.train_on_batch(np.zeros((1, 1)), np.array([[1.0, 0.0]]))
-    kernel, bias = model.get_weights()
-    return float(loss), kernel[0].tolist(), bias.tolist()
-
-
-def test_adamw_shrinks_kernels_by_rate_times_decay(line):
-    loss, kernel, bias = one_step(line, optimizer="adamw", weight_decay=0.5)
-    assert loss == pytest.approx(np.log(2))
-    assert kernel == pytest.approx([2 * (1 - 0.1 * 0.5), 0], abs=1e-6)
-    assert bias == pytest.approx([0.1, -0.1], abs=1e-5)  # Adam's first step is the learning rate
-
-
-def test_adam_has_the_penalty_in_the_loss_and_scales_its_gradient(line):
-    loss, kernel, bias = one_step(line, optimizer="adam", weight_decay=0.5)
-    assert loss == pytest.approx(np.log(2) + 0.5 / 2 * 2**2)
-    assert kernel == pytest.approx([2 - 0.1, 0], abs=1e-5)
-    assert bias == pytest.approx([0.1, -0.1], abs=1e-5)
-
-
-def test_sgd_moves_against_the_gradient_of_loss_and_penalty_with_momentum(line):
-    loss, kernel, bias = one_step(line, optimizer="sgd", weight_decay=0.5)
-    assert loss == pytest.approx(np.log(2) + 1)
-    assert kernel == pytest.approx([2 - 0.1 * 0.5 * 2, 0])
-    assert bias == pytest.approx([0.05, -0.05])  # half of the probability is on the wrong class
-    assert training.compile_trainer(line, 1, section("scratch", optimizer="sgd")).optimizer.momentum == 0.9
-
-
-def test_without_weight_decay_the_loss_is_the_cross_entropy(line):
-    loss, kernel, _ = one_step(line, optimizer="adam", weight_decay=0.0)
-    assert loss == pytest.approx(np.log(2))
-    assert kernel == [2, 0]
+@pytest.mark.parametrize(
+    ("optimizer", "decay", "loss", "kernel", "bias"),
+    [
+        ("adamw", 0.5, np.log(2), 2 * (1 - 0.1 * 0.5), 0.1),  # shrinks by rate times decay
+        ("adam", 0.5, np.log(2) + 0.5 / 2 * 2**2, 2 - 0.1, 0.1),  # the first step is the rate, for the penalty, too
+        ("sgd", 0.5, np.log(2) + 1, 2 - 0.1 * 0.5 * 2, 0.05),  # half of the probability is on the wrong class
+        ("adam", 0.0, np.log(2), 2, 0.1),
+    ],
+)
+def test_a_step_moves_against_the_gradient_of_loss_and_penalty(line, optimizer, decay, loss, kernel, bias):
+    """One step on an image of feature 0, so that the cross-entropy has no gradient by the kernel."""
+    given = {"schedule": "constant", "warmup_epochs": 0.0, "learning_rate": 0.1, "label_smoothing": 0.0}
+    settings = section("scratch", **given, optimizer=optimizer, weight_decay=decay)
+    trainer = training.compile_trainer(line, 1, settings)
+    assert float(trainer.train_on_batch(np.zeros((1, 1)), np.array([[1.0, 0.0]]))[0]) == pytest.approx(loss)
+    kernels, biases = line.get_weights()
+    assert kernels[0].tolist() == pytest.approx([kernel, 0], abs=1e-5)
+    assert biases.tolist() == pytest.approx([bias, -bias], abs=1e-5)
+    assert getattr(trainer.optimizer, "momentum", 0.9) == 0.9
 
 
 def test_every_kernel_decays_and_nothing_else_does():
