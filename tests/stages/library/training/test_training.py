@@ -1,6 +1,7 @@
 """Training by its stages: what is learnt, resumption, and what lies on disk."""
 
 import json
+from typing import Any
 
 import contents
 import numpy as np
@@ -194,7 +195,8 @@ def test_finetunes_first_head_is_fitted_as_the_softmax_head(write_params, run_st
     features = cache.Features(np.empty(0, object), np.empty(0, np.int64), np.empty((0, 3), np.float16), source)
     monkeypatch.setattr(cache, "load", lambda *arguments: features)
     monkeypatch.setattr(softmax, "train", train)
-    changed = {"learning_rate": 0.25, "momentum": 0.5, "weight_decay": 0.125, "dropout": 0.75, "batch_size": 9}
+    changed: dict[str, Any] = {"learning_rate": 0.25, "momentum": 0.5, "weight_decay": 0.125, "dropout": 0.75}
+    changed["batch_size"] = 9
     path = write_params(
         **{f"softmax__{key}": value for key, value in changed.items()},
         softmax__features="logits",
