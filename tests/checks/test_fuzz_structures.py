@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, IptcImagePlugin
 from ruamel.yaml import YAML
 
-from checks import fuzz_documents, fuzz_formats, fuzz_images, fuzz_mutations, fuzz_text
+from checks import fuzz_documents, fuzz_formats, fuzz_images, fuzz_mutations, fuzz_text, image_builders
 from checks.fuzz_formats import kind_of
 from checks.image_builders import chunk, icon, iptc, large_png
 from stages.library.preparation import normalisation
@@ -102,7 +102,7 @@ def test_files_within_files_are_whole():
     with IptcImagePlugin.IptcImageFile(io.BytesIO(iptc(inner))) as image:
         assert image.size == (9, 9)
     code = fuzz_images.image("JPEG2000", "L", 16, no_jp2=True)
-    with Image.open(io.BytesIO(fuzz_images.jp2(code)), formats=normalisation.FORMATS) as image:
+    with Image.open(io.BytesIO(image_builders.jp2(code)), formats=normalisation.FORMATS) as image:
         assert image.format == "JPEG2000"
 
 
