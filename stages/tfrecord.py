@@ -20,7 +20,7 @@ from stages.library.preparation.decoding_workers import Workers
 from stages.library.preparation.name_filter import NameFilter
 from stages.library.preparation.normalisation import ImageError, Normalised
 from stages.library.preparation.sharding import Spool
-from stages.library.records.tfrecord import SPLITS, Record
+from stages.library.records.tfrecord import Record
 from stages.library.settings import load_params
 from stages.library.sources import contract as datasets
 from stages.library.sources.contract import SourceImage, Stray
@@ -76,9 +76,7 @@ def main() -> None:
                 samples.add(record)
         name_filter.check()
         summary.check(tfrecord.max_rejected)
-        counts = dict.fromkeys(SPLITS, 0)
-        for split, count in spool.write_shards(summary.classes()):
-            counts[split] += count
+        spool.write_shards(summary.classes())
         dataset_summary.write_labels(folder / "labels.txt", summary.classes())
         artifacts.write_json(folder / "dataset.json", summary.content(dataset.name, name_filter.skipped))
         summary.write_rejected(folder / "rejected.csv")
@@ -87,7 +85,7 @@ def main() -> None:
         console.say(f"tfrecord: no training image of: {', '.join(untrained)}")
     if several := summary.in_several_classes():
         console.say(f"tfrecord: {several:,} images stand in several classes, byte for byte")
-    shown = ", ".join(f"{count:,} {split}" for split, count in counts.items())
+    shown = ", ".join(f"{counted.total():,} {split}" for split, counted in summary.counts.items())
     stopwatch.close(
         "tfrecord",
         f"{shown}; {len(summary.classes())} classes, {summary.rejected} left out",

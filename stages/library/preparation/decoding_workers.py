@@ -54,14 +54,11 @@ class Maker:
         self._control, self._theirs = socket.socketpair()
 
     def start(self) -> None:
-        """Starts the process, or raises UserError; does not wait for it.
-
-        It is a copy of this one where that can be: a new one takes a quarter of a second of CPU time.
-        """
+        """Starts the process, or raises UserError; does not wait for it."""
         with self._starting:
             if self.pid or self._theirs.fileno() < 0:
                 return
-            try:
+            try:  # a copy if possible, for a new process takes a quarter of a second of CPU time
                 self.pid, self._wait = self._copied() if alone() else self._spawned()
             except OSError as error:
                 raise _not_started(error.errno) from error
@@ -101,12 +98,10 @@ class Maker:
           UserError: the process has ended, or the system rejects a new one.
         """
         self.start()
-        with self._asking:
-            try:
-                socket.send_fds(self._control, [CONTROL.pack(request)], descriptors)
-                answer = self._control.recv(CONTROL.size, socket.MSG_WAITALL)
-            except OSError:
-                answer = b""
+        answer = b""
+        with self._asking, contextlib.suppress(OSError):
+            socket.send_fds(self._control, [CONTROL.pack(request)], descriptors)
+            answer = self._control.recv(CONTROL.size, socket.MSG_WAITALL)
         if len(answer) < CONTROL.size:
             raise UserError(f"the processes that decode images have ended. {REMEDY}")
         (number,) = CONTROL.unpack(answer)
@@ -176,9 +171,7 @@ class Workers(contextlib.AbstractContextManager["Workers"]):
     def normalise(self, content: bytes, max_pixels: int = MAX_PIXELS) -> Normalised:
         """Does what `normalisation.normalise` does; the result has no `source`.
 
-        Raises:
-          ImageError: as there, or the file takes more than it may.
-          UserError: the machine can't decode.
+        Raises ImageError also where the file takes more than it may, and UserError where the machine can't decode.
         """
         outcome = self.normalise_some([content], max_pixels)[0]
         if isinstance(outcome, ImageError):

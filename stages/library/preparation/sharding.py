@@ -5,7 +5,7 @@ its images. Memory stays below one shard: records are spooled to disk unsorted, 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,10 +39,8 @@ class Spool:
         if self._pending_bytes > SPOOL_BYTES:
             self._flush()
 
-    def write_shards(self, classes: Sequence[str]) -> Iterable[tuple[str, int]]:
+    def write_shards(self, classes: Sequence[str]) -> None:
         """Replaces every spool file by its final shard, sorted by (key, filename), and writes the manifest of all.
-
-        Yields (split, number of records) of each.
 
         Args:
           classes: sorted class names; a record's label is the rank of its text among them.
@@ -50,13 +48,13 @@ class Spool:
         self._flush()
         labels = {text: label for label, text in enumerate(classes)}
         with manifest.writer(self._folder) as write_shard:
-            for split, paths in self._paths.items():
+            for paths in self._paths.values():
                 for path in paths:
                     spool = path.with_suffix(SPOOL)
                     found = tfrecord.read_shard(spool) if spool.exists() else ()
                     labelled = [replace(record, label=labels[record.text]) for record in found]
                     labelled.sort(key=lambda record: (record.key, record.filename))
-                    yield split, write_shard(path, labelled)
+                    write_shard(path, labelled)
                     spool.unlink(missing_ok=True)
 
     def _flush(self) -> None:

@@ -16,7 +16,7 @@ class Summary:
     """Collects, image by image, what dataset.json and rejected.csv say."""
 
     def __init__(self) -> None:
-        self._counts: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
+        self.counts: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
         self._sizes: set[tuple[int, int]] = set()
         self._values = Values(minimum=255, maximum=0, total=0, count=0)
         self._places: dict[str, set[tuple[str, str]]] = defaultdict(set)
@@ -27,7 +27,7 @@ class Summary:
 
     def add(self, split: str, record: Record, values: Values, file: str | None = None) -> None:
         """Counts an image of a split; `file` is the published file that it stands in, where that holds many."""
-        self._counts[split][record.text] += 1
+        self.counts[split][record.text] += 1
         if file is not None:
             self._files[file][record.text] += 1
         self._sizes.add((record.height, record.width))
@@ -51,7 +51,7 @@ class Summary:
 
     def classes(self) -> list[str]:
         """Returns the sorted names of all classes, those without a readable image included."""
-        return sorted({text for counts in self._counts.values() for text in counts} | set(self._unreadable))
+        return sorted({text for counts in self.counts.values() for text in counts} | set(self._unreadable))
 
     def check(self, max_rejected: float) -> None:
         """Raises UserError where the data set can't be trained and tested on; `max_rejected` is a fraction."""
@@ -64,16 +64,16 @@ class Summary:
                 f"{unreadable} of {self.images + unreadable} images can't be read, more than `tfrecord.max_rejected` "
                 f"= {max_rejected} allows; the first is {name!r}: {reason}. Mend or remove them, or raise the limit"
             )
-        if empty := [text for text in self.classes() if not any(self._counts[split][text] for split in SPLITS)]:
+        if empty := [text for text in self.classes() if not any(self.counts[split][text] for split in SPLITS)]:
             raise UserError(f"no image of these classes can be read: {', '.join(empty)}. Mend or remove their folders")
-        if empty := [split for split in SPLITS if not self._counts[split]]:
+        if empty := [split for split in SPLITS if not self.counts[split]]:
             raise UserError(
                 f"no image fell into: {', '.join(empty)}. Received: {self.images} images. Add some, or change `split`"
             )
 
     def untrained_classes(self) -> list[str]:
         """Returns the classes without an image in the training split."""
-        return [text for text in self.classes() if not self._counts["train"][text]]
+        return [text for text in self.classes() if not self.counts["train"][text]]
 
     def in_several_classes(self) -> int:
         """Returns the number of different images that stand in more than one class."""
@@ -95,7 +95,7 @@ class Summary:
             "name": name,
             "images": self.images,
             "classes": self.classes(),
-            "counts": self._by_class(self._counts),
+            "counts": self._by_class(self.counts),
             "files": self._by_class(self._files),
             "shape": {"height_px": [min(heights), max(heights)], "width_px": [min(widths), max(widths)]},
             "pixels": {

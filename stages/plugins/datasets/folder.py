@@ -38,10 +38,12 @@ def fetch(params: Params, raw: Path, cache: Path) -> str:
 
 def read(params: Params, raw: Path) -> Iterator[SourceImage | Stray]:
     """Yields every file of the folder, and as strays what can't be an image; `raw` is not used."""
-    root = Path(params.folder).resolve()
     for item in _entries(params.folder):
         try:
-            yield replace(item, content=(root / item.name).read_bytes()) if isinstance(item, SourceImage) else item
+            if isinstance(item, SourceImage):
+                yield replace(item, content=Path(params.folder, item.name).read_bytes())
+            else:
+                yield item
         except OSError as error:
             yield Stray(item.name, f"can't be read: {error.strerror}")
 
