@@ -159,7 +159,7 @@ class Workers(contextlib.AbstractContextManager["Workers"]):
         self.close()
 
     def prepare(self) -> None:
-        """Starts the first of them, so that no image need wait for it; what is wrong shows when it is needed."""
+        """Starts the first of them; what is wrong shows when it is needed."""
         with contextlib.suppress(UserError):
             self._maker.start()  # before there are threads, if possible
         threading.Thread(target=self._prepare, daemon=True).start()
@@ -179,17 +179,21 @@ class Workers(contextlib.AbstractContextManager["Workers"]):
         return outcome
 
     def normalise_some(self, contents: Sequence[bytes], max_pixels: int = MAX_PIXELS) -> list[Normalised | ImageError]:
-        """Returns what `normalise` gives or raises for the first of at most `MAX_FILES` files, one at least.
-
-        Small files together take little more than one.
-        """
+        """Returns what `normalise` gives or raises for the first of at most `MAX_FILES` files, one at least."""
         try:
             answers = self._answers(contents, max_pixels, pixels_wanted=False)
         except ImageError as error:
             if len(contents) == 1:
                 return [error]
             # Which of them it was is not known, and the answers to the others were lost.
-            return [outcome for content in contents for outcome in self.normalise_some([content], max_pixels)]
+            outcomes, size = [], 0
+            for content in contents:
+                (outcome,) = self.normalise_some([content], max_pixels)
+                outcomes.append(outcome)
+                size += len(getattr(outcome, "encoded", b""))
+                if size > decoding_process.LARGE_BYTES:
+                    break
+            return outcomes
         return [
             answer if isinstance(answer, ImageError) else _normalised(content, *answer)
             for content, answer in zip(contents, answers, strict=False)
