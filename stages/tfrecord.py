@@ -1,8 +1,9 @@
 """Turns the images of a data set into TFRecord shards.
 
 Reads `data/raw` (and `dataset.folder` for the data set `folder`). Writes a folder of `SPLIT-00000-of-00004.tfrecord`,
-`labels.txt`, `dataset.json` (counts, sizes, pixel statistics, duplicates) and `rejected.csv` (what was left out, and
-why), and an image of ten random images of each class. Costs one decoding of every image.
+`manifest.parquet` (where each record stands), `labels.txt`, `dataset.json` (counts, sizes, pixel statistics,
+duplicates) and `rejected.csv` (what was left out, and why), and an image of ten random images of each class. Costs one
+decoding of every image.
 """
 
 import heapq

@@ -85,7 +85,8 @@ class Manifest:
                     if len(opened) == OPEN_FILES:
                         opened.pop(next(iter(opened))).close()
                     opened[shard] = self.paths[shard].open("rb")
-                content = tfrecord.read_at(opened[shard], self.paths[shard], *self._place(row))
+                place = int(self.offsets[row]), int(self.lengths[row])
+                content = tfrecord.read_at(opened[shard], self.paths[shard], *place)
                 record = tfrecord.parse(self.paths[shard], content)
                 if (record.key.encode(), record.label) != (self.keys[row], self.labels[row]):
                     stated = f"{self.keys[row].decode()}, class {self.labels[row]}, as in {NAME}"
@@ -97,9 +98,6 @@ class Manifest:
         finally:
             for file in opened.values():
                 file.close()
-
-    def _place(self, row: int) -> tuple[int, int]:
-        return int(self.offsets[row]), int(self.lengths[row])
 
     def check(self, dataset: Mapping[str, Any]) -> None:
         """Checks that the shards of all splits hold the images of a data set, and no others.

@@ -13,7 +13,7 @@ from typing import Annotated, Any, BinaryIO
 import google_crc32c
 import numpy as np
 import pydantic
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 from google.protobuf.message import DecodeError
 
 from stages.library.common.console import UserError
@@ -22,6 +22,45 @@ from stages.library.records.dataset_file import SPLITS as SPLITS
 
 HEADER_BYTES, FOOTER_BYTES = 12, 4  # before and after each example
 FRAME_BYTES = HEADER_BYTES + FOOTER_BYTES
+
+# Where a record's fields stand in the example.
+FEATURES = {
+    "key": ("image/key", "bytes_list"),
+    "encoded": ("image/encoded", "bytes_list"),
+    "format": ("image/format", "bytes_list"),
+    "height": ("image/height", "int64_list"),
+    "width": ("image/width", "int64_list"),
+    "label": ("image/class/label", "int64_list"),
+    "text": ("image/class/text", "bytes_list"),
+    "filename": ("image/filename", "bytes_list"),
+}
+# tf.train.Example by its published field numbers; a field without a label is optional.
+EXAMPLE_PROTO = """
+name: "decant/example.proto" package: "decant" syntax: "proto3"
+message_type { name: "BytesList" field { name: "value" number: 1 type: TYPE_BYTES label: LABEL_REPEATED } }
+message_type { name: "FloatList" field { name: "value" number: 1 type: TYPE_FLOAT label: LABEL_REPEATED } }
+message_type { name: "Int64List" field { name: "value" number: 1 type: TYPE_INT64 label: LABEL_REPEATED } }
+message_type {
+  name: "Feature" oneof_decl { name: "kind" }
+  field { name: "bytes_list" number: 1 type: TYPE_MESSAGE type_name: ".decant.BytesList" oneof_index: 0 }
+  field { name: "float_list" number: 2 type: TYPE_MESSAGE type_name: ".decant.FloatList" oneof_index: 0 }
+  field { name: "int64_list" number: 3 type: TYPE_MESSAGE type_name: ".decant.Int64List" oneof_index: 0 }
+}
+message_type {
+  name: "Features"
+  field { name: "feature" number: 1 label: LABEL_REPEATED type: TYPE_MESSAGE
+          type_name: ".decant.Features.FeatureEntry" }
+  nested_type {
+    name: "FeatureEntry" options { map_entry: true }
+    field { name: "key" number: 1 type: TYPE_STRING }
+    field { name: "value" number: 2 type: TYPE_MESSAGE type_name: ".decant.Feature" }
+  }
+}
+message_type {
+  name: "Example"
+  field { name: "features" number: 1 type: TYPE_MESSAGE type_name: ".decant.Features" }
+}
+"""
 
 
 @pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIG)
@@ -149,49 +188,9 @@ def _damaged(path: Path) -> UserError:
 
 
 def _example_class() -> Any:
-    """Builds tf.train.Example from its published field numbers, in a descriptor pool of its own."""
-    file = descriptor_pb2.FileDescriptorProto(name="decant/example.proto", package="decant", syntax="proto3")
-    field = descriptor_pb2.FieldDescriptorProto
-
-    def message(name: str) -> Any:
-        return file.message_type.add(name=name)
-
-    for name, kind in (
-        ("BytesList", field.TYPE_BYTES),
-        ("FloatList", field.TYPE_FLOAT),
-        ("Int64List", field.TYPE_INT64),
-    ):
-        message(name).field.add(name="value", number=1, type=kind, label=field.LABEL_REPEATED)
-    feature = message("Feature")
-    feature.oneof_decl.add(name="kind")
-    for number, kind in enumerate(("Bytes", "Float", "Int64"), start=1):
-        feature.field.add(
-            name=f"{kind.lower()}_list",
-            number=number,
-            type=field.TYPE_MESSAGE,
-            type_name=f".decant.{kind}List",
-            label=field.LABEL_OPTIONAL,
-            oneof_index=0,
-        )
-    features = message("Features")
-    entry = features.nested_type.add(name="FeatureEntry")
-    entry.options.map_entry = True
-    entry.field.add(name="key", number=1, type=field.TYPE_STRING, label=field.LABEL_OPTIONAL)
-    entry.field.add(
-        name="value", number=2, type=field.TYPE_MESSAGE, type_name=".decant.Feature", label=field.LABEL_OPTIONAL
-    )
-    features.field.add(
-        name="feature",
-        number=1,
-        type=field.TYPE_MESSAGE,
-        type_name=".decant.Features.FeatureEntry",
-        label=field.LABEL_REPEATED,
-    )
-    message("Example").field.add(
-        name="features", number=1, type=field.TYPE_MESSAGE, type_name=".decant.Features", label=field.LABEL_OPTIONAL
-    )
+    """Builds tf.train.Example, in a descriptor pool of its own."""
     pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
+    pool.Add(text_format.Parse(EXAMPLE_PROTO, descriptor_pb2.FileDescriptorProto()))
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("decant.Example"))
 
 
@@ -200,22 +199,17 @@ _Example = _example_class()
 
 def _serialize(record: Record) -> bytes:
     example = _Example()
-    feature = example.features.feature
-    for name, value in (
-        ("image/encoded", record.encoded),
-        ("image/format", record.format.encode()),
-        ("image/key", record.key.encode()),
-        ("image/class/text", record.text.encode()),
-        ("image/filename", record.filename.encode(errors="surrogateescape")),
-    ):
-        feature[name].bytes_list.value.append(value)
-    for name, number in (
-        ("image/height", record.height),
-        ("image/width", record.width),
-        ("image/class/label", record.label),
-    ):
-        feature[name].int64_list.value.append(number)
+    for name, (feature, kind) in FEATURES.items():
+        value = getattr(record, name)
+        if isinstance(value, str):
+            value = value.encode(errors=_errors(name))
+        getattr(example.features.feature[feature], kind).value.append(value)
     return bytes(example.SerializeToString(deterministic=True))
+
+
+def _errors(name: str) -> str:
+    """How bytes that are no UTF-8 become text: only a file's name may have them."""
+    return "surrogateescape" if name == "filename" else "strict"
 
 
 def parse(path: Path, content: bytes) -> Record:
@@ -229,21 +223,11 @@ def parse(path: Path, content: bytes) -> Record:
 def _parsed(content: bytes) -> Record:
     example = _Example()
     example.ParseFromString(content)
-    feature = example.features.feature
-
-    def one(name: str, kind: str) -> Any:
-        values = getattr(feature[name], kind).value
+    found = {}
+    for name, (feature, kind) in FEATURES.items():
+        values = getattr(example.features.feature[feature], kind).value
         if len(values) != 1:
-            raise ValueError(f"a record has {len(values)} values of {name}, not 1")
-        return values[0]
-
-    return Record(
-        key=one("image/key", "bytes_list").decode(),
-        encoded=one("image/encoded", "bytes_list"),
-        format=one("image/format", "bytes_list").decode(),
-        height=one("image/height", "int64_list"),
-        width=one("image/width", "int64_list"),
-        label=one("image/class/label", "int64_list"),
-        text=one("image/class/text", "bytes_list").decode(),
-        filename=one("image/filename", "bytes_list").decode(errors="surrogateescape"),
-    )
+            raise ValueError(f"a record has {len(values)} values of {feature}, not 1")
+        as_is = kind == "int64_list" or name == "encoded"
+        found[name] = values[0] if as_is else values[0].decode(errors=_errors(name))
+    return Record(**found)

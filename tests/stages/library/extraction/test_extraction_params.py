@@ -1,4 +1,4 @@
-"""What extraction depends on: the fingerprint, and section `extract` of params.yaml."""
+"""Section `extract` of params.yaml, and what follows from it."""
 
 import dataclasses
 
@@ -8,45 +8,8 @@ import pytest
 from stages.library.common import params
 from stages.library.common.console import UserError
 from stages.library.extraction import extraction
-from stages.library.extraction import runtime as runtimes
 from stages.library.extraction.extraction import Params
-from stages.library.features import cache
-from stages.library.records import preprocessing
-from stages.library.records.preprocessing import Preprocessing
 from stages.plugins.backbones import efficientnet_lite0, inception_v3
-
-
-def test_the_fingerprint_changes_with_all_that_it_covers_and_with_nothing_else(monkeypatch):
-    backbone = efficientnet_lite0.BACKBONE
-    plain = Preprocessing(96)
-
-    def identity(
-        backbone=backbone, weights="a" * 64, preparation=plain, runtime="tensorflow", calibration="", **changes
-    ):
-        changed = dataclasses.replace(insects.plan(8), **changes)
-        return extraction.fingerprint(extraction.covered(backbone, weights, preparation, changed, runtime, calibration))
-
-    reference = identity()
-    assert len(reference) == 64
-    assert identity(dataclasses.replace(backbone, top1=0.1)) == reference
-    others = {
-        identity(inception_v3.BACKBONE),
-        identity(weights="b" * 64),
-        identity(preparation=Preprocessing(97)),
-        identity(preparation=Preprocessing(96, central_crop=0.875)),
-        identity(preparation=Preprocessing(96, resize="bicubic")),
-        identity(flip=True),
-        identity(batch_size=9),
-        identity(precision="float16"),
-        identity(runtime="openvino"),
-        identity(calibration="c"),
-    }
-    for module, name in ((preprocessing, "DESCRIPTION"), (runtimes, "FORWARD_OUTPUTS"), (cache, "DTYPE")):
-        with monkeypatch.context() as changed:
-            changed.setattr(module, name, "other")
-            others.add(identity())
-    assert len(others | {reference}) == 14
-    assert identity() == reference
 
 
 @pytest.mark.parametrize(("size_px", "expected"), [(32, 8), (96, 8), (128, 8), (129, 4), (160, 4), (224, 2), (299, 2)])

@@ -40,11 +40,8 @@ def test_a_large_array_is_a_file_without_a_name(on_disk):
     array[:] = np.arange(15).reshape(3, 5)
     assert isinstance(array, np.memmap)
     assert array[[2, 0], 1].tolist() == [11, 1]
-    assert not files()
-
-
-def test_an_array_without_rows(on_disk):
     assert disk_arrays.empty((0, 7), np.float32).shape == (0, 7)
+    assert not files()
 
 
 def trained(name, folder):

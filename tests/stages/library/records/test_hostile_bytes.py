@@ -28,6 +28,7 @@ EXAMPLE = tfrecord._serialize(RECORD)
 @pytest.mark.parametrize(
     "content",
     [
+        b"",  # a message of nothing
         b"\xff" * 9,  # no message
         EXAMPLE[:-3],
         EXAMPLE.replace(b"abababab", b"\xff\xfe\xfd\xfc\xfb\xfa\xf9\xf8", 1),  # the key is no text
@@ -72,6 +73,7 @@ def test_a_flipped_bit_of_the_feature_cache_is_rejected_or_changes_no_feature(tm
         except UserError as error:
             rejected += "\n" not in str(error)
         else:
+            assert found.source == expected.source
             for column in ("keys", "labels", "values"):
                 np.testing.assert_array_equal(getattr(found, column), getattr(expected, column), str(position))
     assert rejected > len(whole) // 3 / 4
