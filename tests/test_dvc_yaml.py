@@ -93,6 +93,7 @@ def test_every_stage_is_covered():
     assert {script(stage) for stage in STAGES} == set((ROOT / "stages").glob("[a-z]*.py"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", FAMILIES)
 def test_deps_are_what_the_code_imports(stage):
     declared = {dep for dep in STAGES[stage]["deps"] if dep.startswith("stages/")}

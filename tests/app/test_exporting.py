@@ -161,6 +161,7 @@ def test_trees_give_the_margins_of_the_booster(tf, num_classes):
         trees.read(booster, 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("features", "scaling", "flip", "preparation"),
     [

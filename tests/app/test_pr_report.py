@@ -377,6 +377,7 @@ def documented():
     return [line for block in re.findall(r"^```sh\n(.*?)```", text, re.M | re.S) for line in block.splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", documented())
 def test_a_documented_command_runs(branches, command):
     """What `make` would run is run here, for the repository has no Makefile."""

@@ -98,6 +98,7 @@ def test_a_cat_and_a_coffee_are_named(run, chelsea, junk, tmp_path, resize, cat,
     assert len(lines) == 6
 
 
+@pytest.mark.slow
 def test_size_crop_and_flip_reach_the_network_and_json_is_json(run, chelsea):
     def cat(*arguments, **changes):
         status, out, _ = run(chelsea, "--json", "--top", "1000", *BACKBONE, *arguments, **changes)

@@ -103,6 +103,7 @@ def work_on_everything(page):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 0)])
 def test_a_stop_ends_it_within_three_seconds_whatever_it_works_on(page, number, status):
     work_on_everything(page)

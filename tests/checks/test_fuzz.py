@@ -60,6 +60,7 @@ def overstep(kind):
             raise UserError("rejected at last")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [

@@ -116,6 +116,7 @@ def test_ci_audits_before_the_tests():
     assert lines.index("make audit") < lines.index("make test-all")
 
 
+@pytest.mark.slow
 def test_the_bill_of_materials_is_valid_and_names_what_is_locked(make, tmp_path):
     shutil.copy(ROOT / ".ci" / "locks" / "requirements-web.txt", tmp_path / ".ci" / "locks")
     done = make("sbom", "LOCK=requirements-web.txt")

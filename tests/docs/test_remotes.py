@@ -111,6 +111,7 @@ def clone(pushed, tmp_path):
     return Repository(tmp_path / "clone")
 
 
+@pytest.mark.slow
 def test_a_second_clone_pulls_and_runs_no_stage(clone, endpoint):
     done = execute(clone, blocks("Pull")[0], **aws(endpoint))
     assert "Data and pipelines are up to date." in done.stdout
@@ -193,6 +194,7 @@ def test_the_feature_store_is_shared_by_a_bucket(pushed, clone, endpoint):
     assert "s3://bucket/features: 3 images" in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("heading", "url", "secret"),
     [

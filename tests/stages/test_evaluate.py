@@ -56,6 +56,7 @@ def arguments(tmp_path, *model):
     return list(map(str, ["--params", ROOT / "params.yaml", "--records", tmp_path / "tfrecord", *model, *outs]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ridge", "xgboost"])
 def test_a_head_is_evaluated_without_tensorflow(trained, tmp_path, name):
     folder = trained(name)

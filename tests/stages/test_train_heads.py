@@ -65,6 +65,7 @@ def train(tmp_path, run_stage, write_params):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("head", "kind"),
     [

@@ -46,6 +46,7 @@ def _stop_at_change(name, folder, number, moment):
     os._exit(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("name", CONTEXTS)
 def test_a_stop_at_any_change_leaves_nothing_half_done(tmp_path, name, moment):

@@ -55,6 +55,7 @@ def test_what_stays_broken_is_one_line_and_no_file(server, remote, tmp_path, fai
     assert not (tmp_path / "file.bin").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("behaviour", [*DRIPS.values(), loops(0.15)], ids=[*DRIPS, "redirects"])
 def test_what_drips_is_given_up_after_a_time_in_all(server, remote, tmp_path, behaviour, monkeypatch):
     server.behaviours = [behaviour]

@@ -45,6 +45,7 @@ def test_the_memory_of_each_gpu_is_taken_as_it_is_needed(monkeypatch):
     tensorflow_runtime.start()
 
 
+@pytest.mark.slow
 def test_packages_that_keras_can_do_without_are_not_imported_and_can_be_later():
     code = """
 import sys

@@ -67,6 +67,7 @@ def extracted(shards, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_each_shard_has_its_file_with_its_rows_in_order(shards, extracted):
     assert sorted(contents.of(extracted)) == sorted(
         f"{split}-{index:05d}-of-00003.parquet" for split in SPLITS for index in range(3)
@@ -80,6 +81,7 @@ def test_each_shard_has_its_file_with_its_rows_in_order(shards, extracted):
             assert table["label"].to_pylist() == [record.label for record in written]
 
 
+@pytest.mark.slow
 def test_features_are_those_of_the_model(shards, extracted, lite0):
     for split in SPLITS:
         for kind in ("bottleneck", "logits"):
@@ -106,6 +108,7 @@ def test_the_source_travels_with_the_features(extracted):
     )
 
 
+@pytest.mark.slow
 def test_crop_and_flip_reach_the_features(shards, lite0, tmp_path):
     changes = {"central_crop": 0.5, "resize": "bicubic", "flip": True}
     extract(insects.options(5, **changes), shards, tmp_path)
@@ -122,6 +125,7 @@ def test_crop_and_flip_reach_the_features(shards, lite0, tmp_path):
     np.testing.assert_allclose(cached.values.astype(np.float32), np.stack(expected), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 64])
 def test_features_hardly_depend_on_the_batch_size(shards, extracted, tmp_path, batch_size):
     extract(insects.options(batch_size), shards, tmp_path)
@@ -139,6 +143,7 @@ def test_blocks_of_rows_do_not_follow_the_batches(shards, tmp_path, monkeypatch)
     assert [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)] == [3, 3, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("images", "size_bytes"), [(1, 1 << 24), (10, 1 << 24), (64, 1)])
 def test_how_many_batches_are_prepared_at_once_changes_nothing(
     shards, extracted, tmp_path, monkeypatch, images, size_bytes
@@ -149,6 +154,7 @@ def test_how_many_batches_are_prepared_at_once_changes_nothing(
     assert contents.of(tmp_path) == contents.of(extracted)
 
 
+@pytest.mark.slow
 def test_a_second_run_computes_nothing_and_gives_the_same_bytes(shards, extracted, tmp_path):
     assert extract(insects.options(5), shards, tmp_path / "first").computed == 17
     assert extract(insects.options(5), shards, tmp_path / "second").computed == 0
@@ -158,6 +164,7 @@ def test_a_second_run_computes_nothing_and_gives_the_same_bytes(shards, extracte
         assert contents.of(tmp_path / name) == contents.of(extracted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows_per_part", [1, 4, 1000])
 def test_a_killed_run_goes_on_where_it_was_with_the_bytes_of_an_undisturbed_one(
     shards, extracted, tmp_path, monkeypatch, rows_per_part
@@ -186,6 +193,7 @@ def test_a_killed_run_goes_on_where_it_was_with_the_bytes_of_an_undisturbed_one(
     assert contents.of(tmp_path / "out") == contents.of(extracted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [0.5, -1])  # within the features, and at the end, so that no key can be read
 def test_a_damaged_part_is_computed_again(shards, extracted, tmp_path, monkeypatch, place):
     monkeypatch.setattr(feature_parts, "ROWS_PER_PART", 5)
@@ -200,6 +208,7 @@ def test_a_damaged_part_is_computed_again(shards, extracted, tmp_path, monkeypat
     assert extract(insects.options(5), shards, tmp_path / "third").computed == 0
 
 
+@pytest.mark.slow
 def test_other_splits_and_other_classes_compute_nothing(shards, extracted, tmp_path):
     extract(insects.options(5), shards, tmp_path / "first")
     everything = [
@@ -245,6 +254,7 @@ def test_int8_features_are_features_of_their_own(shards, extracted, tmp_path):
     assert 0.7 < correlation < 1  # four images of 32 px are few to calibrate on
 
 
+@pytest.mark.slow
 def test_what_was_computed_here_is_not_read_again(shards, tmp_path, monkeypatch):
     def reject(self, parts):
         raise AssertionError(parts)
@@ -253,6 +263,7 @@ def test_what_was_computed_here_is_not_read_again(shards, tmp_path, monkeypatch)
     assert extract(insects.options(5), shards, tmp_path).computed
 
 
+@pytest.mark.slow
 def test_a_store_that_loses_everything_is_an_error_not_a_loop(shards, tmp_path, monkeypatch):
     """With an engine whose features come to this process by the store alone."""
     run = local.run
@@ -273,6 +284,7 @@ def damaged(shards, folder, change):
     return folder
 
 
+@pytest.mark.slow
 def test_damaged_shards_are_rejected(shards, tmp_path):
     def flipped(content):
         content[200] ^= 1

@@ -42,6 +42,7 @@ def on_the_cpu(serialized, preparation):
     return np.stack([preprocessing.parse(record, preparation)["image"] for record in serialized])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crop", [1.0, 0.8])
 @pytest.mark.parametrize(("resize", "tolerance"), [("bilinear", 0.002), ("bicubic", 0), ("bilinear_tf1", 0)])
 def test_the_pixels_are_those_of_the_cpu(serialized, resize, tolerance, crop):
@@ -57,6 +58,7 @@ def test_an_image_has_the_same_bits_in_any_company(serialized):
     np.testing.assert_array_equal(block(serialized[::-1]), alone[::-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [0, 1000, 400])
 def test_large_images_are_resized_on_the_cpu_and_the_others_keep_their_bits(serialized, limit, monkeypatch):
     preparation = Preprocessing(32)
@@ -121,6 +123,7 @@ Worker(replace(job, plan=replace(job.plan, batch_size=8)))
 """
 
 
+@pytest.mark.slow
 def test_batches_are_put_together_in_the_memory_of_the_gpu(shard):
     """In a process of its own, with a second logical CPU as the GPU; the pixels do not come back in between."""
     done = subprocess.run([sys.executable, "-c", DEVICES, shard], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -48,6 +48,7 @@ def test_resizing_to_its_own_size_changes_nothing():
     np.testing.assert_array_equal(resized([image], 6)[0], image)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(
     st.lists(st.tuples(st.integers(1, 70), st.integers(1, 70)), min_size=1, max_size=4),

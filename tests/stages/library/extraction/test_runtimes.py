@@ -37,6 +37,7 @@ def expected(model, views):
     return [np.mean([model(view, training=False)[name] for view in views], axis=0) for name in runtimes.FORWARD_OUTPUTS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_outputs_are_those_of_the_model(lite0, compiled, name):
     for output, wanted in zip(compiled[name].forward(IMAGES), expected(lite0, [IMAGES]), strict=True):
@@ -54,6 +55,7 @@ def test_parts_of_a_tensor_are_batches_too(compiled, name):
             np.testing.assert_array_equal(output, wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_flipped_outputs_are_means_over_both_views(lite0, name):
     flipping = runtimes.lookup(name).compile(lite0, dataclasses.replace(PLAN, flip=True), ())
@@ -97,6 +99,7 @@ def test_int8_is_near_float32_and_the_same_each_time(lite0, compiled):
         assert correlation > 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flip", [False, True])
 def test_the_convolution_of_the_pixels_is_not_quantized(lite0, flip):
     import openvino

@@ -21,6 +21,7 @@ def test_the_frontier_by_hand():
     assert pareto.frontier([beaten]) == [beaten]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 40])
 def test_any_number_of_models_can_be_drawn(count):
     points = [point(f"backbone/{'x' * 60}{n}$", 0.4 + n / 100, 1 + n, interval=(0.4, 0.9)) for n in range(count)]

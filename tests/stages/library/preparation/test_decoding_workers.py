@@ -97,6 +97,7 @@ def test_pixels_are_those_of_the_image(workers):
         workers.pixels(GOOD, max_pixels=100)
 
 
+@pytest.mark.slow
 def test_large_files_and_large_answers_come_whole(workers, noise):
     for content in (noise, encode(photo(), "PNG") + bytes(3 << 20)):
         assert outcome(workers.normalise, content) == outcome(normalisation.normalise, content)
@@ -238,6 +239,7 @@ def test_a_machine_that_can_start_no_process_is_told(monkeypatch, copied):
         few.normalise(GOOD)
 
 
+@pytest.mark.slow
 def test_a_copy_that_ends_at_once_is_no_error(monkeypatch):
     monkeypatch.setattr(decoding_workers, "alone", lambda: True)
     for _ in range(50):

@@ -56,6 +56,7 @@ def test_freezing_leaves_the_last_blocks(lite0, blocks, batch_norm):
     assert ("stem_conv" in trained) == (not frozen)
 
 
+@pytest.mark.slow
 def test_a_frozen_batch_norm_keeps_its_statistics(lite0):
     import keras
 
@@ -87,6 +88,7 @@ def values(model):
     return {variable.path: variable.numpy() for variable in model.variables if "seed_generator" not in variable.path}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reinitialized_blocks", "boundary"), [(0, "bottleneck"), (2, "stage_6_block_4_add"), (9, None)]
 )

@@ -131,6 +131,7 @@ def test_flipped_bytes_of_the_weights_are_rejected(copy, seed):
     assert "does not have the sha256 in config.json" in rejected(copy)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 def test_hostile_weights_with_their_own_hash_are_used_or_rejected(copy, seed):
     write_weights(copy, flipped(copy, seed, 3, 4096))

@@ -62,6 +62,7 @@ def test_the_best_epoch_is_the_most_accurate_and_then_the_surest():
     assert (Progress(history).finished, Progress(history[:1]).finished, Progress().finished) == (3, 0, 0)
 
 
+@pytest.mark.slow
 def test_scratch_learns_and_writes_what_loads_again(project, capsys):
     out = project("train_scratch", "scratch")
     assert {"best.weights.h5", "last.weights.h5", "config.json", "curve.csv"} <= {path.name for path in out.iterdir()}
@@ -124,6 +125,7 @@ def kill(project, monkeypatch, instant):
     assert not (project.shards.parent / instant).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("changes", "instants"), [({}, INSTANTS), (PARTS_OF_PASSES, ["after the state"])])
 def test_a_killed_training_resumes_to_the_same_bytes(project, write_params, monkeypatch, capsys, changes, instants):
     write_params(**changes)
@@ -134,6 +136,7 @@ def test_a_killed_training_resumes_to_the_same_bytes(project, write_params, monk
         assert f"resuming after epoch {INSTANTS[instant]} of 3" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_changed_parameter_starts_anew(project, write_params, capsys, monkeypatch):
     kill(project, monkeypatch, "after the state")
     write_params(scratch__learning_rate=0.002)

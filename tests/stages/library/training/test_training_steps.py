@@ -46,6 +46,7 @@ def test_a_pass_has_every_example_once_in_an_order_of_its_own(shards):
     assert len({tuple(found) for found in passes}) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "end"), [(10, 20), (3, 4), (4, 12), (7, 18)])
 def test_a_later_part_of_the_stream_is_the_same_alone(shards, first, end):
     stream = Stream(shards, INPUT, 2, 4, Augmentation(True, 0.1, 0.1, 10.0), seed=3)

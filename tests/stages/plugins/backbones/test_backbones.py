@@ -31,6 +31,7 @@ def built(request):
     return request.param, module.BACKBONE, module.build(module.BACKBONE.min_input_px)
 
 
+@pytest.mark.slow
 def test_a_backbone_is_what_it_says(built):
     name, backbone, model = built
     assert backbone.name == name

@@ -115,6 +115,7 @@ def write_checkpoint(folder, name, variables):
     return file
 
 
+@pytest.mark.slow
 def test_a_slim_checkpoint_gives_slims_network(case):
     unused = np.full(2, np.nan, np.float32)
     scope = case.slim.scope
@@ -142,6 +143,7 @@ def test_slim_has_the_same_parameters_and_those_of_the_background(case):
         assert inception_v4.BACKBONE.num_parameters + statistics // 2 == 42_679_816
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [V3, V4, RESNET_V2])
 def test_smaller_inputs_than_the_least_do_not_fit(name):
     backbone = MODULES[name].BACKBONE

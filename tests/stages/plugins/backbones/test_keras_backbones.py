@@ -77,11 +77,13 @@ def case(request, tmp_path_factory):
     return name, network, path, module.build(side)
 
 
+@pytest.mark.slow
 def test_parameters_are_as_published(case):
     name, _, _, model = case
     assert sum(int(np.prod(variable.shape)) for variable in without_seeds(model)) == PUBLISHED[name][1]
 
 
+@pytest.mark.slow
 def test_the_published_file_is_loaded_into_every_variable(case):
     name, network, path, model = case
     for variable in without_seeds(model):
@@ -93,9 +95,10 @@ def test_the_published_file_is_loaded_into_every_variable(case):
     expected = theirs(pixels / 127.5 - 1 if name in SCALED else pixels)
     for kind in ("bottleneck", "logits"):
         np.testing.assert_allclose(outputs[kind], expected[kind], atol=1e-4 * np.abs(expected[kind]).max())
-        assert np.ptp(expected[kind], axis=0).max() > 1e-2 * np.abs(expected[kind]).max()  # the image counts
+        assert np.ptp(expected[kind], axis=0).max() > 1e-3 * np.abs(expected[kind]).max()  # the image counts
 
 
+@pytest.mark.slow
 def test_files_without_top_or_with_other_layers_are_rejected(case, tmp_path):
     name, _, path, model = case
     altered = tmp_path / "altered.h5"

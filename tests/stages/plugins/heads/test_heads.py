@@ -39,6 +39,7 @@ def saved(folder, name, seed):
     return [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HEADS)
 def test_cross_validation_is_fitting_without_each_fold(name):
     module, params = quick(name)
@@ -60,6 +61,7 @@ def test_cross_validation_is_fitting_without_each_fold(name):
     assert accuracy > 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HEADS)
 def test_a_loaded_head_gives_the_same_bits_as_another_one_of_the_same_seed(name, tmp_path):
     module, params = quick(name)

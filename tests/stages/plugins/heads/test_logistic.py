@@ -28,6 +28,7 @@ def reference(features, labels, penalty):
     return LogisticRegression(C=1 / penalty, tol=1e-10, max_iter=10_000).fit(features.astype(np.float64), labels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "dim"), [(300, 24), (60, 90)])
 @pytest.mark.parametrize("penalty", [1.0, 100.0])
 def test_agrees_with_scikit_learn(n, dim, penalty):
