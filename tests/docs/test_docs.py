@@ -111,6 +111,7 @@ def test_images_are_there_and_small(path):
 
 
 @pytest.mark.slow
+@pytest.mark.pages
 def test_the_tutorial_runs_as_it_stands(tmp_path):
     project = Project(tmp_path / "project")
     for name in ("app", "Makefile", "requirements.txt"):

@@ -65,6 +65,7 @@ def test_every_line_of_the_pages_is_run_or_left_out_for_a_reason():
 
 
 @pytest.mark.slow
+@pytest.mark.pages
 @pytest.mark.parametrize("lines", SECTIONS)
 def test_a_section_does_what_it_says(place, lines):
     for line in lines:

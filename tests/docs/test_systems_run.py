@@ -135,12 +135,14 @@ def figures_of(place, line, used):
 
 
 @pytest.mark.slow
+@pytest.mark.pages
 @pytest.mark.parametrize("line", IN_TABLES)
 def test_a_recipe_leads_to_its_figure(place, archives, line):
     follow(place, archives, line)
 
 
 @pytest.mark.slow
+@pytest.mark.pages
 def test_a_recipe_its_archive_and_the_report_one_after_the_other(place, archives):
     restore, *recipes, report = SYSTEMS[""]
     place.type(restore)
@@ -154,6 +156,7 @@ PREDICT = "python -m app.predict IMAGE... --backbone efficientnet_lite0 --top 5"
 
 
 @pytest.mark.slow
+@pytest.mark.pages
 def test_imagenet_labels_need_no_training(place):
     found = re.findall(r"^  (0\.\d{4})  \S", place.type(PREDICT), re.MULTILINE)
     assert len(found) == 5
