@@ -326,7 +326,7 @@ BACKBONE = '''"""A tiny network."""
 
 from stages.library.networks.contract import Backbone, Weights
 
-BACKBONE = Backbone("tiny", "", {"only": Weights("", "")}, 32, 32, 3, {"all": "bottleneck"}, 0.5, 8, 2)
+BACKBONE = Backbone("tiny", "", {"only": Weights("", "")}, 32, 3, 8, {"all": "bottleneck"}, 0.5, 32, 2)
 
 
 def build(input_size_px):
