@@ -1,8 +1,10 @@
 """The stage on a trained project, with a wrong label and a copy planted in what it reads."""
 
 import json
+from types import SimpleNamespace
 
 import contents
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,6 +12,7 @@ import pytest
 import trained
 from PIL import Image
 
+from stages import audit as stage
 from stages.library.common.console import UserError
 
 pytestmark = pytest.mark.slow
@@ -102,3 +105,15 @@ def test_files_that_do_not_belong_together_are_rejected(audit, paths, tmp_path):
 
 def trained_names():
     return ("cat", "dog", "emu")
+
+
+def test_a_gallery_without_images_says_so(tmp_path, monkeypatch):
+    titles = []
+    for function in ("galleries.write", "mosaics.write_predictions"):
+        monkeypatch.setattr(f"stages.audit.{function}", lambda path, title, rows: titles.append(title))
+    looked = SimpleNamespace(
+        table=pd.DataFrame({"row": np.zeros(0, int)}), classes=("a", "b"), manifest=SimpleNamespace(records=iter)
+    )
+    nothing = np.zeros(0, int)
+    stage.write_images(tmp_path, looked, nothing, nothing.reshape(0, 2), nothing)  # type: ignore[arg-type]
+    assert titles == ["Likely label errors: none found", "Near-duplicates: none found", "Outliers: none found"]

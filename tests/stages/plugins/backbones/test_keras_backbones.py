@@ -90,12 +90,13 @@ def test_the_published_file_is_loaded_into_every_variable(case):
         variable.assign(np.full(variable.shape, np.nan))
     backbones.lookup(name).load_weights(model, path)
     pixels = RNG.uniform(0, 255, (2, *model.input_shape[1:])).astype(np.float32)
+    pixels[1] /= 8
     outputs = model(pixels)
     theirs = keras.Model(network.inputs[0], {"bottleneck": network.layers[-1].input, "logits": network.output})
     expected = theirs(pixels / 127.5 - 1 if name in SCALED else pixels)
     for kind in ("bottleneck", "logits"):
         np.testing.assert_allclose(outputs[kind], expected[kind], atol=1e-4 * np.abs(expected[kind]).max())
-        assert np.ptp(expected[kind], axis=0).max() > 1e-3 * np.abs(expected[kind]).max()  # the image counts
+        assert np.ptp(expected[kind], axis=0).max() > 1e-2 * np.abs(expected[kind]).max()  # the image counts
 
 
 @pytest.mark.slow
