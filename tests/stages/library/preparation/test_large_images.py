@@ -46,6 +46,13 @@ def test_a_large_jpeg_that_cannot_keep_its_bytes_becomes_jpeg_again(large, tmp_p
         fuzz_images.read(content, tmp_path)
 
 
+def test_a_large_image_of_another_format_loses_nothing(large):
+    for kind in ("BMP", "TIFF", "WEBP"):
+        result = normalise(encode(large, kind, lossless=True))
+        assert result.format == "png"
+        np.testing.assert_array_equal(decode(result.encoded), np.asarray(large))
+
+
 @pytest.mark.parametrize("progressive", [False, True])
 def test_the_mean_of_a_jpeg_that_is_looked_at_is_that_of_all_pixels(large, progressive):
     for image in (large, large.convert("L"), large.crop((0, 0, 1195, 893))):

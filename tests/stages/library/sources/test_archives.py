@@ -66,6 +66,12 @@ def test_a_large_member_is_rejected_unread_and_the_next_is_read():
 WHOLE = gzip.compress(tar_bytes(FILES), mtime=0)
 
 
+@pytest.mark.parametrize("cut", [100, 512 + 100, 3 * 512])
+def test_a_tar_that_was_truncated_before_compression_is_found(cut):
+    with pytest.raises(UserError, match="damaged or truncated"):
+        members(gzip.compress(tar_bytes(FILES)[:cut]))
+
+
 @pytest.mark.parametrize("size", range(0, len(WHOLE), 7))
 def test_truncation_anywhere_is_found(size):
     with pytest.raises(UserError, match=r"images.tar.gz is damaged or truncated \(.+\). Fetch it again"):
