@@ -79,6 +79,10 @@ def test_what_a_page_names_is_there(page):
     content = text(page)
     links = {link for link in re.findall(r"\]\(([^)#]+)", content) if "://" not in link}
     paths = set(re.findall(r"`([\w.]+/[\w./]*|[\w]+\.(?:yaml|toml|md))`", content)) - {"metrics/"}
-    assert [name for name in sorted(links | paths) if not (ROOT / name).exists()] == []
+    # What the pipeline writes is not there on a clean checkout, whatever stands in this one.
+    stages = YAML(typ="safe").load(text("dvc.yaml"))["stages"].values()
+    written = tuple(f"{out}/" for stage in stages for out in stage["outs"])
+    missing = [name for name in sorted(links | paths) if not (ROOT / name).exists() and not name.startswith(written)]
+    assert missing == []
     for target in re.findall(r"(?:`|^)make ([\w-]+)", content, re.MULTILINE):
         assert re.search(rf"^{re.escape(target)}:", text("Makefile"), re.MULTILINE), target
