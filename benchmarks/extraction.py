@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import generated
-from benchmarks.shared import ROOT, parser, records, rounds, write_params
+from benchmarks.shared import ROOT, parser, ratio, records, rounds, run, write_params
 
 BACKBONES = ["efficientnet_lite0", "inception_v3"]
 FEW = 32
@@ -60,10 +60,8 @@ def main() -> None:
     print(f"{count:,} images ({what}), {arguments.backbone} at {arguments.size} px, {arguments.rounds} rounds")
     print(f"{'ours':18s} {'the other':18s} ratio  (rounds)                        images/s, medians")
     for ours, other in pairs:
-        ratios = np.divide(speeds[ours], speeds[other])
-        each = " ".join(f"{ratio:.2f}" for ratio in ratios)
         medians = ", ".join(f"{np.median(speeds[way]):.1f}" for way in (ours, other))
-        print(f"{ours:18s} {other:18s} {np.median(ratios):5.2f}  ({each:29s}) {medians}")
+        print(f"{ours:18s} {other:18s} {ratio(speeds[ours], speeds[other], 29)} {medians}")
 
 
 def wanted(pair: tuple[str, str], arguments: argparse.Namespace) -> bool:
@@ -89,9 +87,9 @@ def prepare(work: Path, arguments: argparse.Namespace) -> int:
     few = {"name": "folder", "folder": str(work / "few-images")}
     extract = extract_section(work, arguments)
     raw = {"dataset": dataset, "tfrecord": {"include": arguments.include}, "extract": extract}
-    records(write_params(work / "raw.yaml", raw), work / "raw", work / "tfrecord")
-    records(write_params(work / "few-raw.yaml", {"dataset": few, "extract": extract}), work / "few-raw", work / "few")
-    return int(json.loads((work / "tfrecord" / "dataset.json").read_text())["images"])
+    for name, sections in (("raw", raw), ("few", {"dataset": few, "extract": extract})):
+        records(write_params(work / f"{name}.yaml", sections), work / name, work / f"{name}-tfrecord")
+    return int(json.loads((work / "raw-tfrecord" / "dataset.json").read_text())["images"])
 
 
 def extract_section(work: Path, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -104,8 +102,7 @@ def extract_section(work: Path, arguments: argparse.Namespace) -> dict[str, Any]
     code = "import sys; from stages.library.networks import contract as backbones;"
     code += "from stages.library.common import tensorflow_runtime as t; t.start();"
     code += "backbones.lookup(sys.argv[1]).build(int(sys.argv[2])).save_weights(sys.argv[3])"
-    command = [sys.executable, "-c", code, arguments.backbone, str(arguments.size), str(weights)]
-    subprocess.run(command, cwd=ROOT, check=True)
+    run([sys.executable, "-c", code, arguments.backbone, str(arguments.size), str(weights)])
     return section | {"weights": {arguments.backbone: str(weights)}}
 
 

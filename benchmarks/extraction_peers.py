@@ -1,8 +1,7 @@
 """timm, ONNX Runtime and OpenVINO from files to features, as a user of PyTorch writes it; see `benchmarks.extraction`.
 
-Runs in an environment of its own (benchmarks/requirements-peers.txt) and imports nothing of the project. Images are
-read by a DataLoader with two workers; the networks have random weights, which cost the same. What is paid once isn't
-counted.
+Runs in an environment of its own (benchmarks/requirements-peers.txt) and imports nothing of the project. The networks
+have random weights, which cost the same. What is paid once isn't counted.
 """
 
 import argparse
@@ -19,10 +18,9 @@ import timm
 import torch
 from torchvision import datasets, transforms
 
-BATCH = 32
-WORKERS = 2
-Way = Callable[[Iterable[torch.Tensor]], np.ndarray]
+BATCH, WORKERS = 32, 2
 NAMES = {"efficientnet_lite0": "tf_efficientnet_lite0", "inception_v3": "tf_inception_v3"}
+Way = Callable[[Iterable[torch.Tensor]], np.ndarray]
 
 
 def main() -> None:
@@ -31,27 +29,20 @@ def main() -> None:
         prog="python -m benchmarks.extraction_peers", usage="%(prog)s WAY [options]", description=__doc__
     )
     parser.add_argument("way", choices=WAYS, metavar="WAY")
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--scratch", type=Path, required=True)
-    parser.add_argument("--backbone", required=True)
-    parser.add_argument("--size", type=int, required=True)
+    for option in ("--work", "--scratch", "--backbone", "--size"):
+        parser.add_argument(option, required=True)
     arguments = parser.parse_args()
+    size = int(arguments.size)
     model = timm.create_model(NAMES[arguments.backbone], pretrained=False, num_classes=0).eval()
+    steps = [transforms.Resize((size, size)), transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)]
     with torch.inference_mode():
-        features_of = WAYS[arguments.way](model, arguments.size)
-        features_of([torch.zeros(BATCH, 3, arguments.size, arguments.size)])
+        features_of = WAYS[arguments.way](model, size)
+        features_of([torch.zeros(BATCH, 3, size, size)])
         start = time.perf_counter()
-        prepare = transforms.Compose(
-            [
-                transforms.Resize((arguments.size, arguments.size)),
-                transforms.ToTensor(),
-                transforms.Normalize((0.5,) * 3, (0.5,) * 3),
-            ]
-        )
-        files = datasets.ImageFolder(arguments.work / "images", prepare)
+        files = datasets.ImageFolder(Path(arguments.work, "images"), transforms.Compose(steps))
         loader = torch.utils.data.DataLoader(files, batch_size=BATCH, num_workers=WORKERS)
         features = features_of(images for images, _ in loader)
-        np.save(arguments.scratch / "features.npy", features)
+        np.save(Path(arguments.scratch, "features.npy"), features)
         seconds = time.perf_counter() - start
     print(json.dumps({"seconds": seconds, "images": len(features)}))
 

@@ -1,7 +1,7 @@
 """One way of turning images into features, timed in a process of its own; `benchmarks.extraction` compares them.
 
-Prints the seconds and the number of images as JSON. What is paid once (imports, building and compiling the network,
-the first batches) isn't counted: ours runs on a few images first, and is then timed but for its start.
+Prints the seconds and the number of images as JSON. What is paid once (imports, building and compiling the network)
+isn't counted: ours runs on a few images first, and their time is taken off.
 """
 
 import argparse
@@ -10,17 +10,18 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
-from benchmarks.shared import parser
+from benchmarks.shared import parser, stage
 
 FORWARD_BATCHES = 8  # kept in memory for the raw forward, used over and over
+Timed = tuple[float, int]  # seconds, images
 
 
 def main() -> None:
@@ -32,7 +33,6 @@ def main() -> None:
     options.add_argument("--backbone", required=True)
     options.add_argument("--images", type=int, required=True)
     arguments = options.parse_args()
-    os.environ["DECANT_CACHE"] = str(arguments.scratch / "cache")
     seconds, images = WAYS[arguments.way](arguments)
     print(json.dumps({"seconds": seconds, "images": images}))
 
@@ -44,105 +44,54 @@ def settings(work: Path, runtime: str, precision: str) -> Any:
     return replace(load_params(work / "raw.yaml")["extract"], runtime=runtime, precision=precision)
 
 
-def extraction_of(runtime: str, precision: str = "float32", from_files: bool = False) -> Callable[..., Any]:
+def ours(runtime: str, precision: str, from_files: bool, arguments: argparse.Namespace) -> Timed:
     """Our extraction from TFRecords or, with `from_files`, from the files that they are made of."""
+    from stages import tfrecord
+    from stages.library.extraction import extraction
+    from stages.library.records import dataset_file
 
-    def run(arguments: argparse.Namespace) -> tuple[float, int]:
-        from stages import tfrecord
-        from stages.library.extraction import extraction
-        from stages.library.records import dataset_file
+    work, section = arguments.work, settings(arguments.work, runtime, precision)
 
-        section = settings(arguments.work, runtime, precision)
-
-        def extract(shards: Path, name: str) -> tuple[float, int]:
-            out = arguments.scratch / name
-            out.mkdir()
-            start = time.perf_counter()
-            dataset = dataset_file.read(shards / "dataset.json")
-            done = extraction.extract(arguments.backbone, section, shards, dataset, out)
-            return time.perf_counter() - start, done.computed
-
-        def make_records(raw: str, name: str) -> tuple[Path, float]:
-            shards = arguments.scratch / name
-            options = {"--params": arguments.work / f"{raw}.yaml", "--raw": arguments.work / raw, "--out": shards}
-            options["--examples"] = arguments.scratch / "examples.png"
-            sys.argv = ["stages.tfrecord", *(str(word) for option in options.items() for word in option)]
-            start = time.perf_counter()
+    def once(raw: str, name: str) -> Timed:
+        out, shards = arguments.scratch / name, work / f"{raw}-tfrecord"
+        out.mkdir()
+        os.environ["DECANT_CACHE"] = str(out / "cache")
+        start = time.perf_counter()
+        if from_files:
+            shards = out / "tfrecord"
+            paths = {"params": work / f"{raw}.yaml", "raw": work / raw, "out": shards, "examples": out / "examples.png"}
+            sys.argv = stage("tfrecord", **paths)[2:]
             with contextlib.redirect_stdout(sys.stderr):
                 tfrecord.main()
-            return shards, time.perf_counter() - start
+        dataset = dataset_file.read(shards / "dataset.json")
+        done = extraction.extract(arguments.backbone, section, shards, dataset, out)
+        return time.perf_counter() - start, done.computed
 
-        extract(arguments.work / "few", "few")  # pays the imports
-        os.environ["DECANT_CACHE"] = str(arguments.scratch / "other")
-        shards, seconds = arguments.work / "tfrecord", 0.0
-        if from_files:
-            make_records("few-raw", "few-tfrecord")
-            shards, seconds = make_records("raw", "tfrecord")
-        with start_timed() as start_of_network:
-            all_seconds, images = extract(shards, "out")
-        return seconds + all_seconds - start_of_network.seconds, images - start_of_network.images
-
-    return run
+    once("few", "imports")
+    few_seconds, few = once("few", "few")
+    seconds, images = once("raw", "all")
+    return seconds - few_seconds, images - few
 
 
-@dataclass
-class Start:
-    """What the start of an extraction took, and the images that were done when the first of them came out."""
-
-    seconds: float = 0.0
-    images: int = 0
-
-
-@contextlib.contextmanager
-def start_timed() -> Iterator[Start]:
-    """Times how long it takes to build and compile the network and to get its first features."""
-    from stages.library.common import tensorflow_runtime
-    from stages.library.extraction.worker import Worker
-
-    start = Start()
-    begins, computes = Worker.__init__, Worker.features
-
-    def begin(self: Any, job: Any) -> None:
-        began = time.perf_counter()
-        begins(self, job)
-        start.seconds += time.perf_counter() - began
-
-    def compute(self: Any, batches: np.ndarray) -> Iterator[Any]:
-        began = time.perf_counter()
-        rows = computes(self, batches)
-        first = next(rows)
-        start.seconds += time.perf_counter() - began
-        start.images += len(first.keys) * tensorflow_runtime.cores()  # as far have the others come
-        yield first
-        yield from rows
-
-    with mock.patch.object(Worker, "__init__", begin), mock.patch.object(Worker, "features", compute):
-        yield start
-
-
-def forward_of(runtime: str, precision: str = "float32") -> Callable[..., Any]:
+def forward(runtime: str, precision: str, arguments: argparse.Namespace) -> Timed:
     """The network alone, on random batches in memory, as many calls at once as extraction makes."""
+    from stages.library.extraction import extraction
+    from stages.library.extraction import runtime as runtimes
+    from stages.library.extraction.runtime import Plan
+    from stages.library.networks.weights import build_with_weights
 
-    def run(arguments: argparse.Namespace) -> tuple[float, int]:
-        from stages.library.extraction import extraction
-        from stages.library.extraction import runtime as runtimes
-        from stages.library.extraction.runtime import Plan
-        from stages.library.networks.weights import build_with_weights
-
-        section = settings(arguments.work, runtime, precision)
-        module = runtimes.lookup(runtime)
-        module.prepare(precision)
-        size_px = section.input_size_px
-        model, _, _ = build_with_weights(arguments.backbone, size_px, section.weights)
-        batch_size = extraction.batch_size(section, size_px)
-        batches = random_batches(batch_size, size_px)
-        plan = Plan(size_px, batch_size, section.flip, precision)
-        compiled = module.compile(model, plan, (batch[:1] for batch in batches))
-        forward_seconds(compiled, batches, 2 * compiled.callers)
-        count = -(-arguments.images // batch_size)
-        return forward_seconds(compiled, batches, count), count * batch_size
-
-    return run
+    section = settings(arguments.work, runtime, precision)
+    module = runtimes.lookup(runtime)
+    module.prepare(precision)
+    size_px = section.input_size_px
+    model, _, _ = build_with_weights(arguments.backbone, size_px, section.weights)
+    batch_size = extraction.batch_size(section, size_px)
+    batches = random_batches(batch_size, size_px)
+    plan = Plan(size_px, batch_size, section.flip, precision)
+    compiled = module.compile(model, plan, (batch[:1] for batch in batches))
+    forward_seconds(compiled, batches, 2 * compiled.callers)
+    count = -(-arguments.images // batch_size)
+    return forward_seconds(compiled, batches, count), count * batch_size
 
 
 def random_batches(batch_size: int, size_px: int) -> list[np.ndarray]:
@@ -162,51 +111,46 @@ def forward_seconds(compiled: Any, batches: Sequence[Any], count: int) -> float:
     return time.perf_counter() - start
 
 
-def predict_with_keras(
-    backbone: str, weights: Any, size_px: int, folder: Path, batch_size: int = 32
-) -> Callable[[], tuple[float, int, np.ndarray]]:
-    """Returns Keras' own way, image_dataset_from_directory and predict: seconds, number of images and features."""
+def with_keras(backbone: str, section: Any, folder: Path, batch_size: int = 32) -> Callable[[Path], Timed]:
+    """Returns Keras' own way, image_dataset_from_directory and predict, with its features saved to a file."""
     import keras
 
     from stages.library.networks.weights import build_with_weights
 
-    network, _, _ = build_with_weights(backbone, size_px, weights)
+    network, _, _ = build_with_weights(backbone, section.input_size_px, section.weights)
     model = keras.Model(network.inputs, network.outputs[0])
     model.compile(jit_compile=False)
-    side = size_px, size_px
+    side = section.input_size_px, section.input_size_px
     model.predict(np.zeros((batch_size, *side, 3), np.float32), verbose=0)
 
-    def run() -> tuple[float, int, np.ndarray]:
+    def run(out: Path) -> Timed:
         start = time.perf_counter()
         dataset = keras.utils.image_dataset_from_directory(
             str(folder), labels=None, image_size=side, batch_size=batch_size, shuffle=False, verbose=False
         )
         features = model.predict(dataset, verbose=0)
-        return time.perf_counter() - start, len(features), features
+        np.save(out, features)
+        return time.perf_counter() - start, len(features)
 
     return run
 
 
-def keras_predict(arguments: argparse.Namespace) -> tuple[float, int]:
-    """Keras' own way, in batches of 32 as is its default, with its features saved."""
+def keras_way(arguments: argparse.Namespace) -> Timed:
+    """Keras' own way, in batches of 32 as is its default."""
     section = settings(arguments.work, "tensorflow", "float32")
-    predict = predict_with_keras(arguments.backbone, section.weights, section.input_size_px, arguments.work / "images")
-    seconds, images, features = predict()
-    start = time.perf_counter()
-    np.save(arguments.scratch / "features.npy", features)
-    return seconds + time.perf_counter() - start, images
+    return with_keras(arguments.backbone, section, arguments.work / "images")(arguments.scratch / "features.npy")
 
 
-WAYS: dict[str, Callable[[argparse.Namespace], tuple[float, int]]] = {
-    "tensorflow": extraction_of("tensorflow"),
-    "openvino": extraction_of("openvino"),
-    "openvino-int8": extraction_of("openvino", "int8"),
-    "files-tensorflow": extraction_of("tensorflow", from_files=True),
-    "files-openvino": extraction_of("openvino", from_files=True),
-    "raw-tensorflow": forward_of("tensorflow"),
-    "raw-openvino": forward_of("openvino"),
-    "raw-openvino-int8": forward_of("openvino", "int8"),
-    "keras": keras_predict,
+WAYS: dict[str, Callable[[argparse.Namespace], Timed]] = {
+    "tensorflow": partial(ours, "tensorflow", "float32", False),
+    "openvino": partial(ours, "openvino", "float32", False),
+    "openvino-int8": partial(ours, "openvino", "int8", False),
+    "files-tensorflow": partial(ours, "tensorflow", "float32", True),
+    "files-openvino": partial(ours, "openvino", "float32", True),
+    "raw-tensorflow": partial(forward, "tensorflow", "float32"),
+    "raw-openvino": partial(forward, "openvino", "float32"),
+    "raw-openvino-int8": partial(forward, "openvino", "int8"),
+    "keras": keras_way,
 }
 
 

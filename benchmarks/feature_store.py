@@ -37,19 +37,15 @@ def main() -> None:
     options.add_argument("--runtime", default="tensorflow", choices=["tensorflow", "openvino"])
     arguments = options.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        work = Path(name)
-        prepare(work, arguments)
-        found: dict[str, list[float]] = {}
-        for _ in range(arguments.rounds):
-            for run, seconds in one_round(work, arguments).items():
-                found.setdefault(run, []).append(seconds)
-    cold = np.array(found["cold"])
+        prepare(Path(name), arguments)
+        found = [one_round(Path(name), arguments) for _ in range(arguments.rounds)]
     print(f"{arguments.images:,} images, {arguments.backbone} at {arguments.size} px, {arguments.rounds} rounds")
     print(f"{'run':14s} {'seconds':>8s} {'of cold':>8s} {'less start-up':>14s} {'times faster':>13s}")
-    for run, values in found.items():
-        beyond = np.median(np.subtract(values, found["start-up"]) / cold)
-        share = np.median(values / cold)
-        print(f"{run:14s} {np.median(values):8.1f} {share:8.3f} {beyond:14.3f} {1 / share:13.1f}")
+    for run in found[0]:
+        seconds, share, beyond = np.median(
+            [(one[run], one[run] / one["cold"], (one[run] - one["start-up"]) / one["cold"]) for one in found], axis=0
+        )
+        print(f"{run:14s} {seconds:8.1f} {share:8.3f} {beyond:14.3f} {1 / share:13.1f}")
 
 
 def prepare(work: Path, arguments: argparse.Namespace) -> None:

@@ -18,18 +18,11 @@ PHOTO_CLASSES = 10
 SIZES = ((500, 375), (375, 500), (640, 480))  # width, height
 
 
-def write_features(folder: Path, splits: Mapping[str, int], width: int, classes: int, noise: float = 1.0) -> None:
-    """Writes parquet shards of pooled features and two logits.
+def write_features(folder: Path, splits: Mapping[str, int], width: int, classes: int) -> None:
+    """Writes parquet shards of features and two logits of so many images of each split.
 
-    Features are as pooled ones are: not negative, correlated, of low effective rank. A class is a point in LATENT
+    As pooled features they are not negative, correlated, and of low effective rank: a class is a point in LATENT
     dimensions, an image that point and noise; a random map and a little noise of each column make the features.
-
-    Args:
-      folder: to be made.
-      splits: name to number of images, which are shared out evenly among the classes.
-      width: of the features.
-      classes: their number.
-      noise: standard deviation of an image about its class, whose points have deviation 1 in each dimension.
     """
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(classes, LATENT)).astype(np.float32)
@@ -45,7 +38,7 @@ def write_features(folder: Path, splits: Mapping[str, int], width: int, classes:
                 rows = np.arange(start, min(start + BLOCK_ROWS, last))
                 labels = rows % classes
                 keys = [artifacts.sha256_bytes(f"{split} {row}".encode()) for row in rows]
-                latent = centres[labels] + rng.normal(scale=noise, size=(len(rows), LATENT)).astype(np.float32)
+                latent = centres[labels] + rng.normal(size=(len(rows), LATENT)).astype(np.float32)
                 values = latent @ mixing + rng.normal(scale=0.3, size=(len(rows), width)).astype(np.float32)
                 features = cache.quantize(np.maximum(values, 0))
                 writer.write(keys, labels, features, np.zeros((len(rows), 2), np.float16))
@@ -53,15 +46,9 @@ def write_features(folder: Path, splits: Mapping[str, int], width: int, classes:
 
 
 def write_photos(folder: Path, count: int, seed: int = 0, sizes: tuple[tuple[int, int], ...] = SIZES) -> None:
-    """Writes `folder/CLASS/NUMBER.jpg`.
+    """Writes `folder/CLASS/NUMBER.jpg`, images of the sizes in turn, width and height in pixels.
 
     Smooth colours with noise on them compress to some 80 kB at 500 x 375, as photographs do.
-
-    Args:
-      folder: made where it is missing.
-      count: of images, shared out among PHOTO_CLASSES classes.
-      seed: of the pixels; another seed gives other images.
-      sizes: (width, height) in pixels, in turn.
     """
     rng = np.random.default_rng(seed)
     for number in range(count):

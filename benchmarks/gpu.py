@@ -1,11 +1,9 @@
 """Extraction on a GPU against the raw forward of the same network and against Keras, by precision and batch size.
 
-All in one process, which builds each network once; in each round the raw forward, decoding alone, ours and Keras' run
-in turns, and every other round goes backwards. The raw forward takes random batches that lie in the GPU's memory;
-decoding alone is what all cores need to decode the JPEG files and nothing else. Ours goes from TFRecords to parts of a
-feature store, Keras' from the files to one array by `image_dataset_from_directory` and `predict` with the same model
-and batches. Start-up isn't counted; it is shown for itself. Without a GPU it says so and ends: `benchmarks.extraction`
-is for CPUs.
+All in one process, which builds each network once, by rounds that alternate. The raw forward takes random batches in
+the GPU's memory; decoding alone is what all cores need for the JPEG files. Ours goes from TFRecords to parts of a
+feature store, Keras' from files to one array by `image_dataset_from_directory` and `predict` with the same model.
+Start-up isn't counted; it is shown for itself. `benchmarks.extraction` is for CPUs.
 """
 
 import argparse
@@ -15,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +21,8 @@ import numpy as np
 
 from benchmarks import generated
 from benchmarks.extraction import BACKBONES, prepare
-from benchmarks.extraction_ways import forward_seconds, predict_with_keras, random_batches
-from benchmarks.shared import parser, rounds
+from benchmarks.extraction_ways import Timed, forward_seconds, random_batches, with_keras
+from benchmarks.shared import parser, ratio, rounds
 
 if TYPE_CHECKING:
     from stages.library.extraction.runtime import Plan
@@ -76,7 +75,7 @@ def compare(way: str, work: Path, arguments: argparse.Namespace, precision: str,
     from stages.library.settings import load_params
 
     section = replace(load_params(work / "raw.yaml")["extract"], precision=precision, batch_size=batch_size)
-    manifest = manifests.read(work / "tfrecord")
+    manifest = manifests.read(work / "raw-tfrecord")
     schedule = batch_slots.schedule(manifest.keys, batch_size)
     plan = Plan(arguments.size, batch_size, section.flip, precision)
     preparation = Preprocessing(arguments.size, section.central_crop, section.resize)
@@ -89,7 +88,7 @@ def compare(way: str, work: Path, arguments: argparse.Namespace, precision: str,
     widths = first.bottleneck.shape[1], first.logits.shape[1]
     stores = itertools.count()
 
-    def ours() -> tuple[float, int]:
+    def ours() -> Timed:
         content = {"way": way, "round": next(stores)}
         store = FeatureStore(work / "stores" / extraction.fingerprint(content), content, *widths)
         start = time.perf_counter()
@@ -97,24 +96,19 @@ def compare(way: str, work: Path, arguments: argparse.Namespace, precision: str,
         return time.perf_counter() - start, images
 
     raw = raw_forward(worker, plan, len(manifest.keys))
-    ways: dict[str, Callable[[], tuple[float, int]]] = {"raw": raw, "decoding": decoding(job), "ours": ours}
+    ways: dict[str, Callable[[], Timed]] = {"raw": raw, "decoding": decoding(job), "ours": ours}
     if not arguments.without_keras:
-        predict = predict_with_keras(arguments.backbone, section.weights, plan.size_px, work / "images", batch_size)
-        ways["keras"] = lambda: predict()[:2]
+        keras = with_keras(arguments.backbone, section, work / "images", batch_size)
+        ways["keras"] = partial(keras, work / "features.npy")
     done = rounds(ways, arguments.rounds)
     speeds = {name: [images / seconds for seconds, images in results] for name, results in done.items()}
     peak = tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20
     medians = " ".join(f"{np.median(values):,.0f}" for values in speeds.values())
-    compared = [
-        f"{np.median(ratios):.2f} ({' '.join(f'{ratio:.2f}' for ratio in ratios)})"
-        for name, values in speeds.items()
-        if name != "ours"
-        for ratios in [np.array(speeds["ours"]) / np.array(values)]
-    ]
-    print(f"{way:16s} {start_seconds:7.1f} {peak:8.0f}  {medians:30s} {'   '.join(compared)}", flush=True)
+    compared = "  ".join(ratio(speeds["ours"], values, 0) for name, values in speeds.items() if name != "ours")
+    print(f"{way:16s} {start_seconds:7.1f} {peak:8.0f}  {medians:30s} {compared}", flush=True)
 
 
-def raw_forward(worker: "Worker", plan: "Plan", images: int) -> Callable[[], tuple[float, int]]:
+def raw_forward(worker: "Worker", plan: "Plan", images: int) -> Callable[[], Timed]:
     """The compiled network alone, on random batches in memory, as many calls at once as extraction makes."""
     import tensorflow as tf
 
@@ -124,7 +118,7 @@ def raw_forward(worker: "Worker", plan: "Plan", images: int) -> Callable[[], tup
     return lambda: (forward_seconds(compiled, batches, count), count * plan.batch_size)
 
 
-def decoding(job: "Job") -> Callable[[], tuple[float, int]]:
+def decoding(job: "Job") -> Callable[[], Timed]:
     """The images decoded on all cores, blocks of them on each: what there is to do on the CPU in any case."""
     import tensorflow as tf
 
@@ -133,26 +127,27 @@ def decoding(job: "Job") -> Callable[[], tuple[float, int]]:
     from stages.library.extraction.worker import DECODED_AT_ONCE
     from stages.library.records import preprocessing
 
-    rows = np.array_split(np.arange(len(job.manifest.keys)), max(len(job.manifest.keys) // DECODED_AT_ONCE, 1))
+    count = len(job.manifest.keys)
 
-    def first_values(serialized: "tf.Tensor") -> "tf.Tensor":
-        def first_value(encoded: "tf.Tensor") -> "tf.Tensor":
-            return preprocessing.decode(encoded)[0, 0, 0]
-
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string)], autograph=False)
+    def decode(serialized: "tf.Tensor") -> "tf.Tensor":
         with tf.device(preprocessing.CPU):
             encoded = preprocessing.encoded(serialized)
-            return tf.map_fn(first_value, encoded, fn_output_signature=tf.uint8, parallel_iterations=1)
-
-    decode = tf.function(first_values, autograph=False).get_concrete_function(tf.TensorSpec((None,), tf.string))
+            return tf.map_fn(
+                lambda one: preprocessing.decode(one)[0, 0, 0],
+                encoded,
+                fn_output_signature=tf.uint8,
+                parallel_iterations=1,
+            )
 
     def block(taken: np.ndarray) -> int:
-        with tf.device(preprocessing.CPU):
-            decode(tf.constant(list(job.manifest.serialized(taken)), tf.string)).numpy()
+        decode(tf.constant(list(job.manifest.serialized(taken)), tf.string)).numpy()
         return len(taken)
 
-    def run() -> tuple[float, int]:
+    def run() -> Timed:
         start = time.perf_counter()
-        images = sum(ahead(block, rows, tensorflow_runtime.cores()))
+        blocks = np.array_split(np.arange(count), max(count // DECODED_AT_ONCE, 1))
+        images = sum(ahead(block, blocks, tensorflow_runtime.cores()))
         return time.perf_counter() - start, images
 
     return run

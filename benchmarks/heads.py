@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.shared import parser, rounds
+from benchmarks.shared import parser, ratio, rounds
 from stages.library.features import cache
 from stages.library.heads import contract as heads
 from stages.library.heads.cross_validation import cross_validate
@@ -37,12 +37,9 @@ class Data(NamedTuple):
 
     features: np.ndarray
     labels: np.ndarray
+    folds: np.ndarray
     x_test: np.ndarray
     truth: np.ndarray
-
-    @property
-    def folds(self) -> np.ndarray:
-        return np.arange(len(self.labels)) % FOLDS
 
 
 def main() -> None:
@@ -65,11 +62,9 @@ def main() -> None:
         for title, section, reference in compared(name, settings[name], data, arguments.trees):
             ways = {"ours": timed(partial(ours, name, section, data)), "reference": timed(reference)}
             found = rounds(ways, arguments.pairs)
-            seconds = {way: np.array([result[0] for result in results]) for way, results in found.items()}
-            ratios = seconds["ours"] / seconds["reference"]
-            each = " ".join(f"{ratio:.2f}" for ratio in ratios)
+            seconds = {way: [result[0] for result in results] for way, results in found.items()}
             accuracies = f"{found['ours'][-1][1]:.4f}     {found['reference'][-1][1]:.4f}"
-            print(f"{title:30s} {np.median(ratios):5.2f}   ({each:18s})   {accuracies}", flush=True)
+            print(f"{title:30s} {ratio(seconds['ours'], seconds['reference'], 24)} {accuracies}", flush=True)
 
 
 def rows(folder: Path | None, kind: str, count: int, width: int) -> Data:
@@ -88,7 +83,8 @@ def rows(folder: Path | None, kind: str, count: int, width: int) -> Data:
         values = centres[labels] + noise + rng.normal(scale=1.5, size=noise.shape)
         pooled = kind == "bottleneck"
         features = cache.quantize(np.maximum(values, 0)) if pooled else probabilities.softmax(2 * values)
-    return Data(features[:-TEST_ROWS], labels[:-TEST_ROWS], features[-TEST_ROWS:], labels[-TEST_ROWS:])
+    train, test = slice(-TEST_ROWS), slice(-TEST_ROWS, None)
+    return Data(features[train], labels[train], np.arange(len(labels[train])) % FOLDS, features[test], labels[test])
 
 
 def timed(way: Way) -> Callable[[], tuple[float, float]]:

@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from benchmarks.shared import ROOT, parser, rounds
+from benchmarks.shared import ROOT, parser, ratio, rounds
 
 
 def main() -> None:
@@ -18,9 +18,8 @@ def main() -> None:
     options.add_argument("--pairs", type=int, default=5)
     ways = {command: partial(timed, command) for command in ("repro", "--version")}
     seconds = rounds(ways, options.parse_args().pairs)
-    ratios = np.divide(seconds["repro"], seconds["--version"])
-    each, taken = " ".join(f"{ratio:.2f}" for ratio in ratios), np.median(seconds["repro"])
-    print(f"dvc repro with nothing to do / dvc --version: {np.median(ratios):.2f} ({each}), {taken:.1f} s")
+    compared = ratio(seconds["repro"], seconds["--version"], 0)
+    print(f"dvc repro with nothing to do / dvc --version: {compared}, {np.median(seconds['repro']):.1f} s")
 
 
 def timed(command: str) -> float:

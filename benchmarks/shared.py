@@ -1,15 +1,15 @@
 """What benchmarks share: the command line, a params.yaml of their own, stages in silence, and rounds that alternate."""
 
 import argparse
-import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+import numpy as np
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
@@ -61,6 +61,13 @@ def rounds(ways: Mapping[str, Callable[[], Result]], count: int) -> dict[str, li
     return found
 
 
+def ratio(ours: Sequence[float], others: Sequence[float], width: int) -> str:
+    """Returns the median of the ratios and, in brackets, that of each round."""
+    ratios = np.divide(ours, others)
+    each = " ".join(f"{one:.2f}" for one in ratios)
+    return f"{np.median(ratios):5.2f}  ({each:{width}s})"
+
+
 class Memory:
     """The peaks of a process's anonymous and of all its resident memory, MiB, looked at every 20 ms. Linux only."""
 
@@ -94,8 +101,3 @@ class Memory:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
-
-
-def one_thread() -> dict[str, str]:
-    """Returns the environment for ratios of CPU time: threads that wait for each other would count as work."""
-    return os.environ | {"OMP_NUM_THREADS": "1"}

@@ -7,6 +7,7 @@ Run: python -m benchmarks.web_load [--project FOLDER] [--requests 100 1000] [--m
 
 import asyncio
 import io
+import itertools
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ from benchmarks.shared import ROOT, Memory, parser
 
 START_SECONDS, ANSWER_SECONDS = 300, 180
 NO_ANSWER = "none"
+STATUSES = "200", "503", NO_ANSWER
 HEAD = "POST /classify HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
 HEAD += "Content-Type: multipart/form-data; boundary=x\r\n"
 PART = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n'
@@ -40,31 +42,36 @@ def main() -> None:
     timer = threading.Timer(START_SECONDS, server.kill)
     timer.start()
     try:
-        address = urlsplit(next((word for line in server.stdout or () for word in line.split() if "://" in word), ""))
+        address = next((word for line in server.stdout or () for word in line.split() if "://" in word), "")
         timer.cancel()
-        if not address.port:
+        port = urlsplit(address).port
+        if not port:
             raise SystemExit("the server did not start")
         print("| requests at once | image | answered | rejected (503) | no answer | last after | before | peak |")
         print("|---|---|---|---|---|---|---|---|")
-        for megapixels in arguments.megapixels:
-            content = image(megapixels)
-            for count in arguments.requests:
-                start = time.perf_counter()
-                with Memory(server.pid) as memory:
-                    statuses = send(address.port, content, count)
-                seconds = time.perf_counter() - start
-                row = [f"{count:,}", f"{megapixels:g} megapixels, {len(content) / 1e6:.1f} MB"]
-                row += [f"{statuses[status]:,}" for status in ("200", "503", NO_ANSWER)]
-                row += [f"{seconds:.1f} s", f"{memory.before_mib:,.0f} MiB", f"{memory.resident_mib:,.0f} MiB"]
-                print(f"| {' | '.join(row)} |", flush=True)
-                if set(statuses) - {"200", "503", NO_ANSWER}:
-                    raise SystemExit(f"other answers: {statuses}")
-                if send(address.port, image(0.1), 1) != {"200": 1}:
-                    raise SystemExit("it does not recover")
+        for megapixels, count in itertools.product(arguments.megapixels, arguments.requests):
+            print(crowd(server.pid, port, megapixels, count), flush=True)
+            if send(port, image(0.1), 1) != {"200": 1}:
+                raise SystemExit("it does not recover")
     finally:
         timer.cancel()
         server.terminate()
         server.wait(60)
+
+
+def crowd(pid: int, port: int, megapixels: float, count: int) -> str:
+    """Uploads an image many times at once; returns the row of the table."""
+    content = image(megapixels)
+    start = time.perf_counter()
+    with Memory(pid) as memory:
+        statuses = send(port, content, count)
+    seconds = time.perf_counter() - start
+    if set(statuses) - set(STATUSES):
+        raise SystemExit(f"other answers: {statuses}")
+    row = [f"{count:,}", f"{megapixels:g} megapixels, {len(content) / 1e6:.1f} MB"]
+    row += [f"{statuses[status]:,}" for status in STATUSES]
+    row += [f"{seconds:.1f} s", f"{memory.before_mib:,.0f} MiB", f"{memory.resident_mib:,.0f} MiB"]
+    return f"| {' | '.join(row)} |"
 
 
 def image(megapixels: float) -> bytes:
@@ -83,10 +90,10 @@ def send(port: int, image: bytes, count: int) -> Counter[str]:
     body = PART + image + b"\r\n--x--\r\n"
     content = f"{HEAD}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
-    async def crowd() -> list[str]:
+    async def everyone() -> list[str]:
         return await asyncio.gather(*(asyncio.wait_for(one(port, content), ANSWER_SECONDS) for _ in range(count)))
 
-    return Counter(asyncio.run(crowd()))
+    return Counter(asyncio.run(everyone()))
 
 
 async def one(port: int, content: bytes) -> str:
