@@ -1,14 +1,13 @@
 """A copy of the project in a git and DVC repository of its own, small enough that all stages run in a minute."""
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 from conftest import ROOT, change, write_images
 from ruamel.yaml import YAML
+
+from tests import processes
 
 HEADS = ("ridge", "logistic", "xgboost")
 # A data set and budgets that make a run of all stages a matter of a minute; every stage does its real work.
@@ -29,21 +28,15 @@ SMALL = {
 }
 
 
+FILES = ("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore")
+
+
 class Project:
     """A copy of the project in a git and DVC repository of its own, with a cache of its own."""
 
     def __init__(self, folder: Path):
         self.folder = folder
-        for name in (
-            "stages",
-            ".dvc/config",
-            ".dvc/.gitignore",
-            ".dvc/plots",
-            ".dvcignore",
-            "dvc.yaml",
-            "params.yaml",
-            ".gitignore",
-        ):
+        for name in ("stages", *(f".dvc/{name}" for name in ("config", ".gitignore", "plots")), *FILES):
             source, target = ROOT / name, folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir():
@@ -61,16 +54,7 @@ class Project:
         yaml.dump(content, path)
 
     def run(self, *command):
-        environment = os.environ | {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "DECANT_CACHE": str(self.folder / ".decant-cache"),
-            "GIT_AUTHOR_NAME": "a",
-            "GIT_AUTHOR_EMAIL": "a@b",
-            "GIT_COMMITTER_NAME": "a",
-            "GIT_COMMITTER_EMAIL": "a@b",
-        }
-        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+        done = processes.run(*command, cwd=self.folder, DECANT_CACHE=self.folder / ".decant-cache", **processes.GIT)
         return done.stdout + done.stderr
 
     def git(self, *arguments):

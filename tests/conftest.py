@@ -49,6 +49,10 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
+def read_yaml(path):
+    return YAML(typ="safe", pure=True).load((ROOT / path).read_text(encoding="utf-8"))
+
+
 def change(content, changes):
     """Sets dotted keys, e.g. {"dataset.name": "folder"}, in a nested dict."""
     for dotted, value in changes.items():
@@ -60,35 +64,36 @@ def change(content, changes):
     return content
 
 
+def changed_params(folder, changes):
+    """Writes the project's params.yaml with changed keys into a folder and returns its path."""
+    path = folder / "params.yaml"
+    with path.open("w", encoding="utf-8") as file:
+        YAML(typ="safe", pure=True).dump(change(read_yaml("params.yaml"), changes), file)
+    return path
+
+
+def call_stage(name, *arguments):
+    """Runs a stage's main function with command-line arguments."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [f"stages.{name}", *map(str, arguments)])
+        importlib.import_module(f"stages.{name}").main()
+
+
 @pytest.fixture
 def default_params():
     """The content of the project's params.yaml."""
-    return YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    return read_yaml("params.yaml")
 
 
 @pytest.fixture
-def write_params(tmp_path, default_params):
-    """Writes a params.yaml with changed keys and returns its path."""
-
-    def write(**changes):
-        path = tmp_path / "params.yaml"
-        content = change(default_params, {key.replace("__", "."): value for key, value in changes.items()})
-        with path.open("w", encoding="utf-8") as file:
-            YAML(typ="safe", pure=True).dump(content, file)
-        return path
-
-    return write
+def write_params(tmp_path):
+    """Writes a params.yaml with changed keys, in which "__" stands for a dot, and returns its path."""
+    return lambda **changes: changed_params(tmp_path, {key.replace("__", "."): changes[key] for key in changes})
 
 
 @pytest.fixture
-def run_stage(monkeypatch):
-    """Runs a stage's main function with command-line arguments."""
-
-    def run(name, *arguments):
-        monkeypatch.setattr(sys, "argv", [f"stages.{name}", *map(str, arguments)])
-        importlib.import_module(f"stages.{name}").main()
-
-    return run
+def run_stage():
+    return call_stage
 
 
 @pytest.fixture(autouse=True)

@@ -1,14 +1,14 @@
 """A small Git and DVC repository in the shape of this project: a matrix of backbones and heads, metrics and plots."""
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from conftest import ROOT
+
+from tests import processes
 
 PARAMS = """\
 backbones: [tiny]
@@ -83,17 +83,11 @@ class Repository:
     path: Path
 
     def run(self, *command, check=True, **environment):
-        """Runs a command here, with this Python and this project's settings of Git."""
-        done = subprocess.run(
-            [str(word) for word in command],
-            cwd=self.path,
-            env=settings(self.path.parent) | environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert not check or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-        return done
+        """Runs a command here, with this project's code and no caches of DVC but in the folder above."""
+        kinds = "GLOBAL_CONFIG", "SYSTEM_CONFIG", "SITE_CACHE"
+        ours = processes.GIT | {f"DVC_{kind}_DIR": self.path.parent / kind.lower() for kind in kinds}
+        ours |= {"DVC_NO_ANALYTICS": "true", "PYTHONPATH": ROOT}
+        return processes.run(*command, cwd=self.path, check=check, **ours | environment)
 
     def git(self, *arguments):
         return self.run("git", *arguments).stdout.strip()
@@ -119,27 +113,6 @@ class Repository:
         """Names of the stages that ran here, in order."""
         log = self.path / "runs.log"
         return log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-
-
-def settings(folder):
-    """The environment of all commands: nobody's configuration of Git, DVC or a cloud, and no caches but in `folder`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "GIT_", "DVC_"))}
-    who = {f"GIT_{role}_{what}": "test@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    return (
-        kept
-        | who
-        | {
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-            "PYTHONPATH": str(ROOT),
-            "GIT_CONFIG_GLOBAL": os.devnull,
-            "GIT_CONFIG_SYSTEM": os.devnull,
-            "DVC_NO_ANALYTICS": "true",
-            **{
-                f"DVC_{kind}_DIR": str(folder / kind.lower())
-                for kind in ("GLOBAL_CONFIG", "SYSTEM_CONFIG", "SITE_CACHE")
-            },
-        }
-    )
 
 
 def made(path):

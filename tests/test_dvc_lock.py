@@ -4,10 +4,9 @@ import hashlib
 import json
 
 import pytest
-from conftest import ROOT
-from ruamel.yaml import YAML
+from conftest import ROOT, read_yaml
 
-LOCK = YAML(typ="safe", pure=True).load((ROOT / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+LOCK = read_yaml("dvc.lock")["stages"]
 
 
 def md5(path):

@@ -4,12 +4,12 @@ A dep is a folder of the code or a file; that all files it imports are below one
 tested here. Where what may import what is settled is test_layout.py.
 """
 
+import ast
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, read_yaml
 from imports import closure
-from ruamel.yaml import YAML
 
 PLUGINS = ROOT / "stages" / "plugins"
 EXTRACTION = ROOT / "stages" / "library" / "extraction"
@@ -17,11 +17,7 @@ EXTRACTION = ROOT / "stages" / "library" / "extraction"
 FAMILIES = {
     "fetch": {"datasets": "${dataset.name}"},
     "tfrecord": {"datasets": "${dataset.name}"},
-    "bottleneck-extract": {
-        "backbones": "${item.backbone}",
-        "runtimes": "*",
-        "engines": "*",
-    },
+    "bottleneck-extract": {"backbones": "${item.backbone}", "runtimes": "*", "engines": "*"},
     "train-heads": {"heads": "${item.head}"},
     "fewshot": {"heads": "${item.head}"},
     "finetune": {"backbones": "${item.backbone}"},
@@ -32,7 +28,7 @@ FAMILIES = {
     "evaluate-scratch": {},
     "report": {},
 }
-STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+STAGES = read_yaml("dvc.yaml")["stages"]
 
 
 def plugins(family):
@@ -44,12 +40,10 @@ def plugins(family):
 
 def imported_by_plugins(family):
     """What any plug-in of a family imports beside itself: a stage may look up each of them."""
-    return set().union(
-        *(
-            set().union(*map(closure, files)) - {str(path.relative_to(ROOT)) for path in files}
-            for files in plugins(family).values()
-        )
-    )
+    found = set()
+    for files in plugins(family).values():
+        found |= set().union(*map(closure, files)) - {str(path.relative_to(ROOT)) for path in files}
+    return found
 
 
 def looked_up(family, pattern):
@@ -103,11 +97,9 @@ def test_deps_are_what_the_code_imports(stage):
 def test_a_dep_that_is_missing_or_superfluous_is_seen():
     expected = {"stages/a.py", "stages/library/heads/dense.py"}
     assert wrong_deps({"stages/a.py", "stages/library/heads"}, expected) == (set(), set())
-    assert wrong_deps({"stages/a.py"}, expected) == ({"stages/library/heads/dense.py"}, set())
-    assert wrong_deps({"stages/a.py", "stages/library/head"}, expected) == (
-        {"stages/library/heads/dense.py"},
-        {"stages/library/head"},
-    )
+    missing = {"stages/library/heads/dense.py"}
+    assert wrong_deps({"stages/a.py"}, expected) == (missing, set())
+    assert wrong_deps({"stages/a.py", "stages/library/head"}, expected) == (missing, {"stages/library/head"})
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -144,8 +136,6 @@ def test_finetune_lists_what_its_first_head_takes_of_the_softmax_head(default_pa
 @pytest.mark.parametrize("stage", ["train-heads", "evaluate", "audit", "fewshot", "report", "fetch", "tfrecord"])
 def test_stages_that_run_no_network_name_no_tensorflow(stage):
     """TensorFlow may be imported in the functions that run a network, never when a module of theirs is imported."""
-    import ast
-
     for name in closure(script(stage)):
         for node in ast.parse((ROOT / name).read_text(encoding="utf-8")).body:
             if isinstance(node, ast.Import):

@@ -13,20 +13,32 @@ import time
 
 import contents
 import pytest
-from conftest import ROOT, write_images
+from conftest import ROOT, call_stage, changed_params, write_images
 
 KILLS = int(os.environ.get("DECANT_KILLS", "2"))
 SEED = int(os.environ.get("DECANT_KILLS_SEED", "0"))
 
 
-class Project:
-    """A small data set as TFRecords, and stages on it as commands, each with a cache folder of its choice."""
+CHANGES = {
+    "dataset.name": "folder",
+    "extract.input_size_px": 64,
+    "finetune.epochs": 3,
+    "finetune.head_epochs": 2,
+    "finetune.batch_size": 16,
+    "finetune.unfrozen_blocks": 2,
+}
 
-    def __init__(self, folder, params, run_stage):
-        self._folder, self._params = folder, params
-        run_stage("fetch", "--params", params, "--out", folder / "raw")
-        options = ["--params", params, "--raw", folder / "raw", "--out", folder / "tfrecord"]
-        run_stage("tfrecord", *options, "--examples", folder / "examples.png")
+
+class Project:
+    """Generated images of three classes as TFRecords; stages on them as commands, each with a cache of its choice."""
+
+    def __init__(self, folder, per_class):
+        images = write_images(folder / "images", per_class=per_class)
+        self._folder = folder
+        self._params = changed_params(folder, CHANGES | {"dataset.folder": str(images)})
+        call_stage("fetch", "--params", self._params, "--out", folder / "raw")
+        options = ["--params", self._params, "--raw", folder / "raw", "--out", folder / "tfrecord"]
+        call_stage("tfrecord", *options, "--examples", folder / "examples.png")
 
     def start(self, stage, out, cache, *options):
         common = ["--params", self._params, "--records", self._folder / "tfrecord", "--out", out]
@@ -39,29 +51,6 @@ class Project:
         started = time.monotonic()
         assert self.start(*arguments).wait() == 0
         return time.monotonic() - started
-
-
-def made(folder, per_class):
-    """Returns a project of generated images of three classes."""
-    import importlib
-
-    from ruamel.yaml import YAML
-
-    yaml = YAML(typ="safe", pure=True)
-    content = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    images = write_images(folder / "images", per_class=per_class)
-    content["dataset"] |= {"name": "folder", "folder": str(images)}
-    content["extract"] |= {"input_size_px": 64}
-    content["finetune"] |= {"epochs": 3, "head_epochs": 2, "batch_size": 16, "unfrozen_blocks": 2}
-    with (folder / "params.yaml").open("w", encoding="utf-8") as file:
-        yaml.dump(content, file)
-
-    def run_stage(name, *arguments):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", [name, *map(str, arguments)])
-            importlib.import_module(f"stages.{name}").main()
-
-    return Project(folder, folder / "params.yaml", run_stage)
 
 
 def kill_again_and_again(project, folder, stage, *options):
@@ -94,12 +83,12 @@ def kill_again_and_again(project, folder, stage, *options):
 
 @pytest.mark.slow
 def test_extraction_is_killed(tmp_path):
-    kill_again_and_again(made(tmp_path, per_class=1400), tmp_path, "bottleneck_extract")  # five parts
+    kill_again_and_again(Project(tmp_path, per_class=1400), tmp_path, "bottleneck_extract")  # five parts
 
 
 @pytest.mark.slow
 def test_finetuning_is_killed(tmp_path):
-    project = made(tmp_path, per_class=60)
+    project = Project(tmp_path, per_class=60)
     features = tmp_path / "features"
     project.run("bottleneck_extract", features, tmp_path / "features-cache")
     options = ["--bottlenecks", features, "--tensorboard", tmp_path / "tensorboard"]

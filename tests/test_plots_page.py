@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
 import sys
 from html.parser import HTMLParser
 
@@ -19,6 +18,7 @@ from app import pr_report
 from stages.library.common import tables
 from stages.library.evaluation import evaluation
 from stages.library.evaluation.evaluation import Predictions
+from tests import processes
 
 # DVC's own, where it reads plots.
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value will soon raise AttributeError:DeprecationWarning")
@@ -113,8 +113,8 @@ def test_the_page_of_a_pull_request_escapes_tables_that_others_wrote_and_names_o
         evaluated.Image.new("RGB", (4, 4)).save(project / image)
         text = f"{DVC_YAML}  - {json.dumps(image)}: {{}}\n"
         (project / "dvc.yaml").write_text(text, encoding="utf-8")
-        command = [sys.executable, "-P", str(pr_report.DVC), "plots", "show", "--quiet", "--out", "page"]
-        subprocess.run(command, cwd=project, check=True)
+        words = ["-P", pr_report.DVC, "plots", "show", "--quiet", "--out", "page"]
+        processes.run(sys.executable, *words, cwd=project)
         return (project / "page" / "index.html").read_text(encoding="utf-8")
 
     harmless, hostile = page(HARMLESS, "a.png"), page(HOSTILE, "<img src=x onerror=alert(1)>'\".png")

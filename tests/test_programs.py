@@ -1,15 +1,15 @@
 """What people start from the command line: each help fits a screen, has an example and comes at once."""
 
 import importlib
-import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
-from ruamel.yaml import YAML
+from conftest import ROOT, read_yaml
+
+from tests import processes
 
 COLUMNS, LINES = 80, 24  # of a screen
-STAGES_OF_DVC = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+STAGES_OF_DVC = read_yaml("dvc.yaml")["stages"]
 STAGES = sorted(path.stem for path in (ROOT / "stages").glob("[a-z]*.py"))
 BENCHMARKS = sorted(
     f"{folder}.{path.stem}"
@@ -31,13 +31,15 @@ def test_help_fits_a_screen_has_an_example_and_starts_without_tensorflow(program
     code += f"try: runpy.run_module('app.{program}', run_name='__main__')\n"
     code += "except SystemExit: pass\n"
     code += "print('tensorflow' in sys.modules, 'keras' in sys.modules)"
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env={"COLUMNS": "80"}, capture_output=True, text=True, check=True
-    )
+    result = processes.run(sys.executable, "-c", code, COLUMNS=COLUMNS)
     *lines, last = result.stdout.splitlines()
     assert last == "False False"
     assert f"python -m app.{program}" in result.stdout
     assert "example" in result.stdout
+    fits(lines)
+
+
+def fits(lines):
     assert len(lines) <= LINES
     assert max(map(len, lines)) <= COLUMNS
 
@@ -57,13 +59,11 @@ def test_the_help_of_a_stage_fits_a_screen_and_has_an_example(stage, monkeypatch
     assert lines[0] == f"usage: python -m stages.{stage} [options]"
     assert lines[-1].startswith("example: dvc repro ")
     assert f"python -m stages.{stage} " in STAGES_OF_DVC[lines[-1].split()[3]]["cmd"]
-    assert len(lines) <= LINES
-    assert max(map(len, lines)) <= COLUMNS
+    fits(lines)
 
 
 @pytest.mark.parametrize("name", sorted(set(BENCHMARKS) - PEERS))
 def test_the_help_of_a_benchmark_fits_a_screen(name, monkeypatch, capsys):
     lines = shown_help(name, monkeypatch, capsys).splitlines()
     assert f"python -m {name}".removesuffix(".__main__") in lines[0]
-    assert len(lines) <= LINES
-    assert max(map(len, lines)) <= COLUMNS
+    fits(lines)

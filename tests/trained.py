@@ -1,11 +1,7 @@
 """A small project with one model of each kind, trained as dvc.yaml trains them."""
 
-import importlib
-import sys
-
 import pytest
-from conftest import ROOT, change, write_images
-from ruamel.yaml import YAML
+from conftest import call_stage, changed_params, write_images
 
 BACKBONE = "efficientnet_lite0"
 HEADS = ("ridge", "dnn", "xgboost")
@@ -28,9 +24,7 @@ CHANGES = {
 def build(root):
     """Writes params.yaml, data, artifacts and metrics of a project into a folder, as `dvc repro` does; returns it."""
     images = write_images(root / "data" / "pictures", per_class=16, size_px=40)
-    content = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    with (root / "params.yaml").open("w", encoding="utf-8") as file:
-        YAML(typ="safe", pure=True).dump(change(content, CHANGES | {"dataset.folder": str(images)}), file)
+    params = changed_params(root, CHANGES | {"dataset.folder": str(images)})
     artifacts, shards, tensorboard = root / "artifacts", root / "data" / "tfrecord", root / "tensorboard"
     features = artifacts / "bottlenecks" / BACKBONE
     records = ("--records", shards)
@@ -38,9 +32,7 @@ def build(root):
         patch.setenv("DECANT_CACHE", str(root / "cache"))
 
         def run(name, *options):
-            arguments = [f"stages.{name}", "--params", root / "params.yaml", *options]
-            patch.setattr(sys, "argv", list(map(str, arguments)))
-            importlib.import_module(f"stages.{name}").main()
+            call_stage(name, "--params", params, *options)
 
         def evaluate(name, *options, stage="evaluate"):
             outs = "--metrics", root / "metrics" / f"{name}.json", "--figures", artifacts / "evaluation" / name

@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import sys
 
 from conftest import ROOT
@@ -10,6 +9,7 @@ from conftest import ROOT
 from stages.library.common.plugins import PLUGINS, plugin_names
 from stages.library.networks import contract as backbones
 from stages.library.sources.contract import NAMES
+from tests import processes
 
 PAGE = ROOT / "docs" / "licences.md"
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -43,7 +43,7 @@ def test_the_page_names_each_package_that_asks_for_more_than_its_notice():
     """By what `make licences` types, of what is installed here."""
     command = re.findall(r"^\t@(pip-licenses .*)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)[0].split()
     options = [*command[1:], "--python", sys.executable, "--format=json", "--no-version"]
-    done = subprocess.run([sys.executable, "-m", "piplicenses", *options], capture_output=True, text=True, check=True)
+    done = processes.run(sys.executable, "-m", "piplicenses", *options)
     stated = {package["Name"]: package["License"] for package in json.loads(done.stdout)}
     assert len(stated) > 100
     demanding = {name for name, licence in stated.items() if re.search("GPL|General Public|Proprietary", licence)}

@@ -1,20 +1,18 @@
 """.ci/locks: whole, hashed, agreeing with requirements*.txt and each other; `make lock` as it runs, without network."""
 
-import os
 import re
 import shutil
-import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import pytest
 from conftest import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests import processes
+
 LOCKS = ROOT / ".ci" / "locks"
-BIN = Path(sys.executable).parent
 SOURCES = sorted(ROOT.glob("requirements*.txt"))
 
 
@@ -82,10 +80,8 @@ def test_a_lock_names_no_place(source):
 
 
 def test_a_place_would_be_found():
-    lines = (
-        "--index-url https://a.example/simple\na==1 \\\n    # via -r /home/a/requirements.txt\nb @ file:///tmp/b.whl\n"
-    )
-    assert len(names_a_place(lines)) == 3
+    lines = "--index-url https://a.example/simple", "a==1", "    # via -r /home/a/requirements.txt", "b @ file:///b.whl"
+    assert len(names_a_place("\n".join(lines))) == 3
 
 
 @pytest.mark.parametrize(
@@ -95,13 +91,7 @@ def test_a_place_would_be_found():
 def test_make_installs_from_the_locks(target, lock, tmp_path):
     shutil.copy(ROOT / "Makefile", tmp_path)
     shutil.copytree(LOCKS, tmp_path / ".ci" / "locks")
-    shown = subprocess.run(
-        ["make", "--dry-run", target, "DVC_REMOTE_URL=s3://bucket"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    shown = processes.run("make", "--dry-run", target, "DVC_REMOTE_URL=s3://bucket", cwd=tmp_path).stdout
     installed = re.findall(r"^pip install .*", shown, re.MULTILINE)
     assert all("--require-hashes" in line for line in installed)
     assert installed[-1].endswith(f" -r .ci/locks/{lock}")
@@ -138,16 +128,15 @@ def project(tmp_path):
 
 
 def lock(project, *options):
-    environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}", "UV_CACHE_DIR": str(project.parent / "cache")}
-    environment |= {"UV_FIND_LINKS": str(project.parent / "wheels"), "UV_NO_INDEX": "1"}
-    subprocess.run([project / ".ci" / "lock", *options], env=environment, capture_output=True, text=True, check=True)
+    places = {"UV_CACHE_DIR": project.parent / "cache", "UV_FIND_LINKS": project.parent / "wheels"}
+    processes.run(project / ".ci" / "lock", *options, UV_NO_INDEX="1", **places)
     return {path.name: path.read_text(encoding="utf-8") for path in (project / ".ci" / "locks").iterdir()}
 
 
 def install(project, target):
     command = [sys.executable, "-m", "pip", "install", "--no-index", "--find-links", project.parent / "wheels"]
     options = ["--target", target, "--require-hashes", "-r", project / ".ci" / "locks" / "requirements.txt"]
-    return subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    return processes.run(*command, *options, check=False)
 
 
 def test_what_is_locked_is_what_is_installed_and_nothing_else_passes(project, tmp_path):

@@ -2,14 +2,12 @@
 
 import json
 import re
-import subprocess
-import sys
 import tomllib
-from pathlib import Path
 
 import pytest
-from conftest import ROOT
-from ruamel.yaml import YAML
+from conftest import ROOT, read_yaml
+
+from tests import processes
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 CONTAINER = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
@@ -20,7 +18,7 @@ def text(name):
 
 
 def test_the_citation_agrees_with_the_project():
-    citation = YAML(typ="safe").load(text("CITATION.cff"))
+    citation = read_yaml("CITATION.cff")
     assert citation["title"].lower() == PROJECT["name"]
     assert citation["abstract"] == PROJECT["description"]
     assert citation["license"] == PROJECT["license"]
@@ -46,11 +44,7 @@ def test_the_changelog_has_the_version_below_what_is_unreleased():
 def test_services_understand_the_files(schema, pattern):
     files = sorted(ROOT.glob(pattern))
     assert files
-    command = [str(Path(sys.executable).with_name("check-jsonschema")), "--default-filetype", "yaml"]
-    done = subprocess.run(
-        [*command, "--builtin-schema", schema, *map(str, files)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout
+    processes.run("check-jsonschema", "--default-filetype", "yaml", "--builtin-schema", schema, *files)
 
 
 def test_the_container_has_the_python_and_the_extensions_of_the_project():
@@ -66,8 +60,7 @@ def test_the_container_is_set_up_as_make_repro_is(tmp_path):
     (tmp_path / ".ci").symlink_to(ROOT / ".ci")
 
     def steps(*command):
-        words = [*command, "--dry-run"]
-        return subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.splitlines()
+        return processes.run(*command, "--dry-run", cwd=tmp_path).stdout.splitlines()
 
     made = steps(*CONTAINER["postCreateCommand"].split())
     assert any("-m venv .venv" in line for line in made)
@@ -80,7 +73,7 @@ def test_what_a_page_names_is_there(page):
     links = {link for link in re.findall(r"\]\(([^)#]+)", content) if "://" not in link}
     paths = set(re.findall(r"`([\w.]+/[\w./]*|[\w]+\.(?:yaml|toml|md))`", content)) - {"metrics/"}
     # What the pipeline writes is not there on a clean checkout, whatever stands in this one.
-    stages = YAML(typ="safe").load(text("dvc.yaml"))["stages"].values()
+    stages = read_yaml("dvc.yaml")["stages"].values()
     written = tuple(f"{out}/" for stage in stages for out in stage["outs"])
     missing = [name for name in sorted(links | paths) if not (ROOT / name).exists() and not name.startswith(written)]
     assert missing == []

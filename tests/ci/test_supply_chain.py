@@ -1,19 +1,17 @@
 """`make audit` and `make sbom`, by the real programs: what fails CI, and what a bill of materials holds."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 from conftest import ROOT
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+
+from tests import processes
 
 ID = "GHSA-aaaa-bbbb-cccc"
 ALIAS = "CVE-2026-1"
@@ -64,14 +62,8 @@ def make(tmp_path):
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     for name in (".installed", ".installed-dev"):
         (tmp_path / ".venv" / "bin" / name).touch()
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-
-    def run(*words):
-        environment = os.environ | {"PATH": path, "NO_PROXY": "127.0.0.1"}
-        command = ["make", "--no-print-directory", *words]
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-
-    return run
+    command = "make", "--no-print-directory"
+    return lambda *words: processes.run(*command, *words, cwd=tmp_path, check=False, NO_PROXY="127.0.0.1")
 
 
 def audit(make, service):

@@ -2,24 +2,22 @@
 
 import os
 import re
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, read_yaml
 from ruamel.yaml import YAML
 
 from app.pull_request import comment
+from tests import processes
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-BIN = Path(sys.executable).parent
 
 
 def steps():
     """Yields (workflow, job, step) of all workflows."""
     for path in WORKFLOWS:
-        for name, job in YAML(typ="safe").load(path)["jobs"].items():
+        for name, job in read_yaml(path)["jobs"].items():
             yield from ((path.stem, name, step) for step in job["steps"])
 
 
@@ -38,8 +36,7 @@ RUNS = [
     ids=lambda command: command[0],
 )
 def test_the_linters_find_nothing(command):
-    done = subprocess.run([BIN / command[0], *command[1:], *WORKFLOWS], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    processes.run(*command, *WORKFLOWS)
 
 
 def test_the_linter_would_find_an_injection(tmp_path):
@@ -47,7 +44,7 @@ def test_the_linter_would_find_an_injection(tmp_path):
     path.parent.mkdir(parents=True)
     text = (ROOT / ".github" / "workflows" / "pull-request.yml").read_text(encoding="utf-8")
     path.write_text(text.replace("make ci-repro", "echo ${{ github.event.pull_request.title }}"), encoding="utf-8")
-    done = subprocess.run([BIN / "zizmor", "--offline", path], capture_output=True, text=True, check=False)
+    done = processes.run("zizmor", "--offline", path, check=False)
     assert "template-injection" in done.stdout
 
 
@@ -60,17 +57,16 @@ def test_every_action_is_pinned_to_a_commit():
 
 @pytest.mark.parametrize("script", RUNS)
 def test_what_a_step_calls_exists(script):
-    subprocess.run(["bash", "-n", "-c", script], check=True)
+    processes.run("bash", "-n", "-c", script)
     for target in re.findall(r"^make (\S+)", script, re.M):
-        shown = subprocess.run(["make", "--dry-run", target, "BASE=main"], cwd=ROOT, capture_output=True, text=True)
-        assert shown.returncode == 0, shown.stderr
+        processes.run("make", "--dry-run", target, "BASE=main")
     first = script.split()[0]
     assert first in ("make", "cat") or first.startswith("comments=") or os.access(ROOT / first, os.X_OK)
 
 
 def test_no_job_that_runs_code_of_a_pull_request_may_write():
     for path in WORKFLOWS:
-        workflow = YAML(typ="safe").load(path)
+        workflow = read_yaml(path)
         assert workflow["permissions"] == {}
         assert "pull_request_target" not in workflow["on"]
         for job in workflow["jobs"].values():
@@ -80,24 +76,12 @@ def test_no_job_that_runs_code_of_a_pull_request_may_write():
 
 def test_compare_hands_all_to_the_program(tmp_path):
     """The step as GitHub runs it, with a `make` that only shows what it would run."""
-    script, environment = next(
-        (
-            step["run"],
-            step["env"] | YAML(typ="safe").load(ROOT / ".github/workflows/pull-request.yml")["jobs"][job]["env"],
-        )
-        for _, job, step in steps()
-        if step.get("name") == "compare"
-    )
+    [(job, step)] = [(job, step) for _, job, step in steps() if step.get("name") == "compare"]
+    environment = step["env"] | read_yaml(".github/workflows/pull-request.yml")["jobs"][job]["env"]
     assert set(environment) >= {"RUN", "GATES"}
-    shown = subprocess.run(
-        ["bash", "-e", "-c", script.replace("make ", "make --dry-run ")],
-        cwd=ROOT,
-        env=os.environ
-        | {"GITHUB_BASE_REF": "main", "RUN": "https://github.com/a/b/actions/runs/1", "GATES": environment["GATES"]},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    script = step["run"].replace("make ", "make --dry-run ")
+    given = {"GITHUB_BASE_REF": "main", "RUN": "https://github.com/a/b/actions/runs/1", "GATES": environment["GATES"]}
+    shown = processes.run("bash", "-e", "-c", script, **given).stdout
     assert shown.splitlines()[-1] == (
         'python -m app.pr_report --base "$BASE" --max-drop top1_accuracy=0.02 '
         "--link https://github.com/a/b/actions/runs/1#artifacts"
@@ -116,10 +100,7 @@ if "--paginate" in sys.argv:
 
 @pytest.mark.parametrize(
     ("earlier", "expected"),
-    [
-        ("", ["POST", "repos/a/b/issues/7/comments"]),
-        ("11\n12\n", ["PATCH", "repos/a/b/issues/comments/12"]),
-    ],
+    [("", ["POST", "repos/a/b/issues/7/comments"]), ("11\n12\n", ["PATCH", "repos/a/b/issues/comments/12"])],
 )
 def test_the_comment_is_written_once_and_then_replaced(tmp_path, earlier, expected):
     script = next(step["run"] for _, job, step in steps() if job == "comment" and "run" in step)
@@ -127,7 +108,7 @@ def test_the_comment_is_written_once_and_then_replaced(tmp_path, earlier, expect
     (tmp_path / "gh").write_text(FAKE_GH.format(python=sys.executable, earlier=earlier))
     (tmp_path / "gh").chmod(0o755)
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "GITHUB_REPOSITORY": "a/b", "NUMBER": "7"}
-    subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, env=environment, check=True)
+    processes.run("bash", "-e", "-c", script, cwd=tmp_path, **environment)
     calls = [YAML(typ="safe").load(line) for line in (tmp_path / "calls.jsonl").read_text().splitlines()]
     assert calls[0][:3] == ["api", "--paginate", "repos/a/b/issues/7/comments"]
     assert calls[1:] == [["api", "--silent", "--method", *expected, "--field", "body=@comment.md"]]

@@ -7,11 +7,9 @@ line here, up to the point where it would begin.
 import argparse
 import importlib
 import itertools
-import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from dvc.cli import DvcParserError, parse_args  # type: ignore[import-untyped]
 from dvc.utils.hydra import apply_overrides, get_hydra_sweeps  # type: ignore[import-untyped]
 
 from stages.library.settings import load_params
+from tests import processes
 from tests.doc_commands import commands
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -129,17 +128,9 @@ def test_the_tutorial_runs_as_it_stands(tmp_path):
     makefile = project.folder / "Makefile"
     text = makefile.read_text(encoding="utf-8").replace("train: $(BIN)/.installed", "train:")
     makefile.write_text(text.replace("input_size_px=null", "input_size_px=32"), encoding="utf-8")
-    names = {f"GIT_{who}_{what}": "a@b" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    places = {"HOME": str(tmp_path / "home"), "DECANT_CACHE": str(tmp_path / "cache")}
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", "".join(script)],
-        cwd=project.folder,
-        env=os.environ | places | names | {"PATH": f"{environment / 'bin'}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    places = {"HOME": tmp_path / "home", "DECANT_CACHE": tmp_path / "cache"}
+    command = "bash", "-euo", "pipefail", "-c", "".join(script)
+    done = processes.run(*command, cwd=project.folder, **places, **processes.GIT)
     assert "ridge" in done.stdout
     assert "75 images by" in done.stderr
     table = (project.folder / "predictions.csv").read_text(encoding="utf-8")
