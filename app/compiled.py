@@ -18,19 +18,12 @@ if TYPE_CHECKING:
 
 
 def network(source: "keras.Model") -> "keras.Model":
-    """Returns what can be called like a Keras network, compiled for any number of images."""
+    """Returns what can be called like a Keras network that predicts, compiled for any number of images."""
     import tensorflow as tf
 
-    shape = (None, *source.inputs[0].shape[1:])
     graph = tf.function(lambda images: source(images, training=False), autograph=False)
-    concrete = graph.get_concrete_function(tf.TensorSpec(shape, tf.float32))
-
-    def call(images: Any, training: bool = False) -> Any:
-        if training:
-            raise ValueError("`training` must be False: what was compiled predicts")
-        return concrete(tf.convert_to_tensor(images, tf.float32))
-
-    return cast("keras.Model", call)
+    concrete = graph.get_concrete_function(tf.TensorSpec((None, *source.inputs[0].shape[1:]), tf.float32))
+    return cast("keras.Model", lambda images, training: concrete(tf.convert_to_tensor(images, tf.float32)))
 
 
 def model(source: Model, flip: bool) -> Model:

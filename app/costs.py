@@ -26,7 +26,6 @@ from stages.library.common.console import UserError
 from stages.library.evaluation import model_size
 from stages.library.extraction import runtime as runtimes
 from stages.library.figures import pareto
-from stages.library.figures.pareto import Point
 from stages.library.records import dataset_file
 from stages.library.records import manifest as manifests
 
@@ -35,23 +34,14 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class Cost:
-    """What a model costs.
-
-    Attributes:
-      top1_accuracy: on test images.
-      single_ms: milliseconds for one image alone, from JPEG or PNG to probabilities, median.
-      batch_ms: milliseconds an image in batches of 16, median.
-      extract_seconds: for the features of all images of the data set, at the speed of batches of 16; 0 for a network
-        that is trained on images.
-      size_bytes: of all weights that predict, in float32, backbone and head.
-    """
+    """What a model costs; times are medians, from JPEG or PNG to probabilities."""
 
     model: str
-    top1_accuracy: float
-    single_ms: float
-    batch_ms: float
-    extract_seconds: float
-    size_bytes: int
+    top1_accuracy: float  # on test images
+    single_ms: float  # for one image alone
+    batch_ms: float  # an image, in batches of 16
+    extract_seconds: float  # for the features of all images, at that speed; 0 for a network that is trained on images
+    size_bytes: int  # of all weights that predict, in float32, backbone and head
 
 
 def main() -> None:
@@ -132,7 +122,7 @@ def draw(costs: Sequence[Cost]) -> bytes:
     for cost in costs:
         megabytes = cost.size_bytes / 1e6
         words = f"{cost.batch_ms:.1f} ms, {megabytes:.0f} MB"
-        points.append(Point(cost.model, cost.top1_accuracy, cost.batch_ms, words, area=30 + 2 * megabytes))
+        points.append(pareto.Point(cost.model, cost.top1_accuracy, cost.batch_ms, words, area=30 + 2 * megabytes))
     where = f"measured on {tensorflow_runtime.cores()} cores, {datetime.now().astimezone():%Y-%m-%d}"
     title = "Accuracy against time; line: no other model is both faster and better; area: size"
     return pareto.draw(points, f"milliseconds an image, in batches of {BATCH}; {where}", title)

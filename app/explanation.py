@@ -1,7 +1,10 @@
 """What the web page shows of one image: the likeliest classes, where the evidence lies, what is similar."""
 
+import contextlib
 import io
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import matplotlib
@@ -24,71 +27,58 @@ class TooSlowError(Exception):
     """A request took longer than it may."""
 
 
-@dataclass(frozen=True)
 class Deadline:
     """The moment by which an answer must be there; steps can't be interrupted, so it is looked at between them."""
 
-    monotonic_seconds: float
-
-    @classmethod
-    def after(cls, seconds: float) -> "Deadline":
-        return cls(time.monotonic() + seconds)
+    def __init__(self, seconds: float):
+        self._end = time.monotonic() + seconds
 
     def left_seconds(self) -> float:
         """Returns the time left, at least 0."""
-        return max(0.0, self.monotonic_seconds - time.monotonic())
+        return max(0.0, self._end - time.monotonic())
 
     def check(self) -> None:
         """Raises TooSlowError when the time is up."""
         if not self.left_seconds():
             raise TooSlowError
 
+    @contextlib.contextmanager
+    def hold(self, lock: "threading.Lock | threading.Semaphore") -> Iterator[None]:
+        """Holds a lock inside of the context; raises TooSlowError where it is not free in time."""
+        if not lock.acquire(timeout=self.left_seconds()):
+            raise TooSlowError
+        try:
+            yield
+        finally:
+            lock.release()
+
 
 @dataclass(frozen=True)
 class Explained:
-    """A model and what explains its answers.
-
-    Attributes:
-      model: loaded.
-      grad_cam: makes its heat maps; None where it has none, and then `no_heat_map` is the reason.
-      neighbours: the training images by its backbone's features; None where none are cached.
-    """
+    """A model and what explains its answers."""
 
     model: Model
-    grad_cam: GradCam | None
-    no_heat_map: str
-    neighbours: Neighbours | None
+    heat_map: GradCam | str  # what makes it, or why there is none
+    neighbours: Neighbours | None  # the training images by its backbone's features; None where none are cached
 
 
 @dataclass(frozen=True)
 class Answer:
-    """All that is shown of one image; images are PNG.
+    """All that is shown of one image; images are PNG."""
 
-    Attributes:
-      model: its name.
-      likeliest: (class id, name, probability), the likeliest first.
-      label, shown: id and name of the class that the heat map is for.
-      explainable: whether the model has heat maps.
-      image: at most `SHOWN_PX` on the longer side; it came as `width_px` by `height_px`.
-      heat_map: as large as `image`; None where there is none, and then `no_heat_map` is the reason.
-      neighbours: (image, class, similarity) of training images, the most similar first.
-      compared_by: name of the backbone whose features say what is similar, or "".
-      seconds: that it took.
-    """
-
-    model: str
-    likeliest: list[tuple[int, str, float]]
-    label: int
-    shown: str
-    explainable: bool
-    image: bytes
-    width_px: int
+    model: str  # its name
+    likeliest: list[tuple[int, str, float]]  # class id, name and probability, the likeliest first
+    label: int  # id of the class that the heat map is for
+    shown: str  # and its name
+    explainable: bool  # whether the model has heat maps
+    image: bytes  # at most `SHOWN_PX` on the longer side
+    width_px: int  # as it came
     height_px: int
-    heat_map: bytes | None
-    no_heat_map: str
-    neighbours: list[tuple[bytes, str, float]]
-    compared_by: str
-    seconds: float
+    heat_map: bytes | None  # as large as `image`
+    no_heat_map: str  # why there is none
+    neighbours: list[tuple[bytes, str, float]]  # training images, their classes and similarities, the highest first
+    compared_by: str  # name of the backbone whose features say what is similar, or ""
+    seconds: float  # that it took
 
 
 def explain(explained: Explained, image: np.ndarray, label: int | None, deadline: Deadline) -> Answer:
@@ -109,13 +99,11 @@ def explain(explained: Explained, image: np.ndarray, label: int | None, deadline
     if label is None or not 0 <= label < len(model.classes):
         label = order[0]
     deadline.check()
-    shown, heat, reason = thumbnails.fit(image, SHOWN_PX), None, explained.no_heat_map
-    if explained.grad_cam:
-        values = explained.grad_cam(np.asarray(pixels), label)
+    shown, heat, reason = thumbnails.fit(image, SHOWN_PX), None, explained.heat_map
+    if not isinstance(reason, str):
+        values, reason = reason(np.asarray(pixels), label), "nothing in the image speaks for this class"
         if values.any():
-            heat = overlay(shown, values, model.preprocessing.central_crop)
-        else:
-            reason = "nothing in the image speaks for this class"
+            heat, reason = overlay(shown, values, model.preprocessing.central_crop), ""
     deadline.check()
     found, compared_by = [], ""
     if neighbours := explained.neighbours:
@@ -127,13 +115,13 @@ def explain(explained: Explained, image: np.ndarray, label: int | None, deadline
         likeliest=[(index, model.classes[index], float(probabilities[index])) for index in order],
         label=label,
         shown=model.classes[label],
-        explainable=explained.grad_cam is not None,
+        explainable=not isinstance(explained.heat_map, str),
         image=png(shown),
         width_px=image.shape[1],
         height_px=image.shape[0],
         heat_map=heat,
         no_heat_map=reason,
-        neighbours=[(thumbnail(near.encoded), near.name, near.similarity) for near in found],
+        neighbours=[(thumbnail(encoded), name, similarity) for encoded, name, similarity in found],
         compared_by=compared_by,
         seconds=time.monotonic() - start,
     )
@@ -153,7 +141,7 @@ def overlay(pixels: np.ndarray, values: np.ndarray, central_crop: float) -> byte
     size = (width - 2 * left, height - 2 * top)
     smooth = np.asarray(Image.fromarray(values.astype(np.float32)).resize(size, Image.Resampling.BILINEAR))
     colours = matplotlib.colormaps[COLOUR_MAP](np.clip(smooth, 0, 1))[..., :3] * 255
-    shown = np.repeat(np.asarray(Image.fromarray(pixels).convert("L"), np.float32)[..., None], 3, axis=2)
+    shown = np.array(Image.fromarray(pixels).convert("L").convert("RGB"), np.float32)
     shown[seen] = HEAT_OPACITY * colours + (1 - HEAT_OPACITY) * shown[seen]
     return png(np.rint(shown).astype(np.uint8))
 

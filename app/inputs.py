@@ -24,17 +24,11 @@ class InputError(Exception):
 
 @dataclass(frozen=True)
 class Input:
-    """An image, or why it can't be used.
+    """An image, or why it can't be used."""
 
-    Attributes:
-      name: as it stood on the command line, or the path in the folder that stood there.
-      encoded: JPEG or PNG bytes; empty before it is read and where there is an error.
-      error: the reason in one line, or "".
-    """
-
-    name: str
-    encoded: bytes = b""
-    error: str = ""
+    name: str  # as it stood on the command line, or the path in the folder that stood there
+    encoded: bytes = b""  # JPEG or PNG; empty before it is read and where there is an error
+    error: str = ""  # the reason in one line
 
 
 def find(words: Iterable[str]) -> list[Input]:
@@ -43,52 +37,52 @@ def find(words: Iterable[str]) -> list[Input]:
     for word in words:
         try:
             found += map(Input, names(word))
-        except InputError as error:
-            found.append(Input(word, error=str(error)))
+        except (InputError, OSError, ValueError) as error:
+            found.append(Input(word, error=_reason(error)))
     return found
 
 
 def read(image: Input, normalise: Callable[[bytes], Normalised]) -> Input:
     """Returns an image with its bytes, or with the reason why it can't be used.
 
-    Args:
-      image: found.
-      normalise: `normalisation.normalise`, or what does it in another process.
+    `normalise` is `normalisation.normalise`, or what does it in another process.
     """
     if image.error:
         return image
     try:
         content = _download(image.name) if _is_url(image.name) else _read_file(Path(image.name))
+    except (InputError, OSError, ValueError) as error:
+        return Input(image.name, error=_reason(error))
+    try:
         return Input(image.name, normalise(content).encoded)
-    except (InputError, ImageError) as error:
+    except ImageError as error:
         return Input(image.name, error=str(error))
 
 
 def names(word: str) -> list[str]:
     """Returns the files and URLs that a word names: itself, the files below a folder, or a pattern's matches.
 
-    Hidden files and links to folders, which may lead in circles, are passed over.
-
-    Raises:
-      InputError: a folder without files, or a pattern without matches.
+    Hidden files and links to folders, which may lead in circles, are passed over. Raises InputError where there are
+    none, and OSError or ValueError for what can be no name.
     """
     if _is_url(word) and urlsplit(word).scheme != "file":
         return [word]
     path = _local(word)
-    try:
-        if path.is_dir():
-            found = sorted(_below(path))
-            if not found:
-                raise InputError("a folder without images")
-            return found
-        if path.exists() or not glob.has_magic(word):
-            return [str(path)]
-        matches = sorted(map(str, Path(path.anchor).glob(str(path.relative_to(path.anchor)))))
-    except (OSError, ValueError) as error:
-        raise InputError(getattr(error, "strerror", None) or str(error)) from error
+    if path.is_dir():
+        found = sorted(_below(path))
+        if not found:
+            raise InputError("a folder without images")
+        return found
+    if path.exists() or not glob.has_magic(word):
+        return [str(path)]
+    matches = sorted(map(str, Path(path.anchor).glob(str(path.relative_to(path.anchor)))))
     if not matches:
         raise InputError("no file matches the pattern")
     return [name for match in matches for name in (sorted(_below(Path(match))) or [match])]
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _below(folder: Path) -> Iterator[str]:
@@ -98,16 +92,11 @@ def _below(folder: Path) -> Iterator[str]:
 
 
 def _read_file(path: Path) -> bytes:
-    try:
-        if path.is_dir():
-            raise InputError("Is a directory")
-        if path.exists() and not path.is_file():  # reading a pipe or a device could last for ever
-            raise InputError("not a regular file")
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"more than {MAX_BYTES >> 20} MiB")
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
-        raise InputError(getattr(error, "strerror", None) or str(error)) from error
+    if path.exists() and not path.is_file() and not path.is_dir():  # reading a pipe or a device could last for ever
+        raise InputError("not a regular file")
+    if path.stat().st_size > MAX_BYTES:
+        raise InputError(f"more than {MAX_BYTES >> 20} MiB")
+    return path.read_bytes()
 
 
 def _download(url: str) -> bytes:

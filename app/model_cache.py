@@ -1,13 +1,11 @@
 """The models in memory: loaded at first use, the one unused longest given up for the next."""
 
 import threading
-from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
 
 from app import compiled, heat_map
-from app.explanation import Deadline, Explained, TooSlowError
-from app.heat_map import GradCam, NoHeatMapError
+from app.explanation import Deadline, Explained
 from app.models import Project
 from app.neighbours import Neighbours
 from stages.library.common import downloads
@@ -18,16 +16,14 @@ from stages.library.networks import weights
 class ModelCache:
     """Loads models one at a time, for building a Keras network is not safe in threads; using one is.
 
-    Args:
-      project: whose models.
-      capacity: models in memory at most; a model in use stays until its answer is there.
+    At most `capacity` are in memory, and those that were given up until their answers are there.
     """
 
     def __init__(self, project: Project, capacity: int):
         self._project = project
         self._capacity = capacity
         self._lock = threading.Lock()
-        self._models: OrderedDict[str, Explained] = OrderedDict()
+        self._models: dict[str, Explained] = {}  # the one used last stands last
         self._neighbours: dict[str, Neighbours | None] = {}
 
     def get(self, name: str, deadline: Deadline) -> Explained:
@@ -37,29 +33,20 @@ class ModelCache:
           TooSlowError: the deadline passed.
           UserError: it can't be loaded; the message holds paths.
         """
-        if not self._lock.acquire(timeout=deadline.left_seconds()):
-            raise TooSlowError
-        try:
-            if name not in self._models:
+        with deadline.hold(self._lock):
+            found = self._models.pop(name, None)
+            if not found:
                 deadline.check()
                 while len(self._models) >= self._capacity:
-                    self._models.popitem(last=False)
-                self._models[name] = self._load(name)
-            self._models.move_to_end(name)
-            return self._models[name]
-        finally:
-            self._lock.release()
+                    del self._models[next(iter(self._models))]
+                found = self._load(name)
+            self._models[name] = found
+            return found
 
     def _load(self, name: str) -> Explained:
         model = self._project.load(name)
         flip = model.trained.source.flip if model.trained else self._project.settings["extract"].flip
-        grad_cam: GradCam | None = None
-        reason = ""
-        try:
-            grad_cam = heat_map.explainer(model, flip)
-        except NoHeatMapError as error:
-            reason = str(error)
-        return Explained(compiled.model(model, flip), grad_cam, reason, self._compares(name))
+        return Explained(compiled.model(model, flip), heat_map.explainer(model, flip), self._compares(name))
 
     def _compares(self, name: str) -> Neighbours | None:
         """Returns what compares by the model's own backbone, or by the first one for a network without any."""

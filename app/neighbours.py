@@ -1,8 +1,9 @@
 """The training images most like an image, by the cosine of the angle between their pooled features."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,23 +20,15 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-SPLIT = "train"
 ROWS_PER_BLOCK = 4096  # widened to float32 at once
 
 
-@dataclass(frozen=True)
-class Neighbour:
-    """A training image.
+class Neighbour(NamedTuple):
+    """A training image."""
 
-    Attributes:
-      encoded: JPEG or PNG bytes.
-      name: of its class.
-      similarity: cosine, in [-1, 1].
-    """
-
-    encoded: bytes
-    name: str
-    similarity: float
+    encoded: bytes  # JPEG or PNG
+    name: str  # of its class
+    similarity: float  # cosine, in [-1, 1]
 
 
 @dataclass(frozen=True)
@@ -60,12 +53,9 @@ class Neighbours:
 
         About 150 bytes of memory an image, beside features of up to 64 MiB. Raises UserError for damaged files.
         """
-        found = cache.load(features, [SPLIT], "bottleneck")
-        lengths = np.empty(len(found.keys), np.float32)
-        for rows in _blocks(len(lengths)):
-            lengths[rows] = np.linalg.norm(found.values[rows].astype(np.float32), axis=1)
-        lengths[lengths == 0] = 1
-        return cls(found, lengths, manifests.read(shards, [SPLIT]))
+        found = cache.load(features, ["train"], "bottleneck")
+        lengths = _by_rows(found.values, lambda rows: np.linalg.norm(rows, axis=1))
+        return cls(found, np.where(lengths == 0, 1, lengths), manifests.read(shards, ["train"]))
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -98,11 +88,11 @@ class Neighbours:
         """Returns float32 (n,), the cosine to each training image."""
         query = bottleneck.astype(np.float32)
         query /= np.linalg.norm(query) or 1
-        result = np.empty(len(self.lengths), np.float32)
-        for rows in _blocks(len(result)):
-            result[rows] = self.features.values[rows].astype(np.float32) @ query
-        return np.asarray(np.clip(result / self.lengths, -1, 1))
+        cosines = _by_rows(self.features.values, lambda rows: rows @ query) / self.lengths
+        return np.asarray(np.clip(cosines, -1, 1))
 
 
-def _blocks(n: int) -> list[slice]:
-    return [slice(start, start + ROWS_PER_BLOCK) for start in range(0, n, ROWS_PER_BLOCK)]
+def _by_rows(values: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Returns float32 (n,), a function of rows that are widened to float32 a block at a time."""
+    blocks = np.array_split(values, len(values) // ROWS_PER_BLOCK + 1)
+    return np.concatenate([function(block.astype(np.float32)) for block in blocks])

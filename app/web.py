@@ -6,10 +6,7 @@ example: python -m app.web --port 8000
 """
 
 import argparse
-import contextlib
 import os
-import resource
-import signal
 import socket
 import sys
 import webbrowser
@@ -24,16 +21,11 @@ from stages.library.figures import thumbnails
 from stages.library.preparation import normalisation
 
 if TYPE_CHECKING:
-    import uvicorn
-    from starlette.types import ASGIApp
-
     from app.web_server import Server
 
 LOCAL = ["localhost", "127.0.0.1", "[::1]"]
-CONNECTIONS_PER_REQUEST, SPARE_CONNECTIONS = 4, 500
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104
 FIRST_ANSWER_SECONDS = 600.0
-END_SECONDS = 2.5  # of the 3 that are promised
-HEAD_SECONDS, READING_SECONDS = 10.0, 30.0  # for a request's head to come, and for its answer to be read
 NUMBERS: list[tuple[str, float, float, float, str, str]] = [  # option, default, least, most, unit, help
     ("port", 7860, 0, 65_535, "N", "0: any free one"),
     ("upload-mb", 20.0, 0.001, 1000, "MB", "largest file"),
@@ -53,14 +45,12 @@ def main() -> None:
         with spinner("starting"):
             server = prepare(arguments)
         host, port = listening.getsockname()[:2]
-        shown = "localhost" if arguments.host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104
+        shown = "localhost" if arguments.host in EVERYWHERE else f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{port}/"
         if sys.stdout.isatty() if arguments.open is None else arguments.open:
             webbrowser.open(url)
         console.say(f"web: open {url} in a browser; Ctrl+C ends it")
-        connections = most_connections(arguments.queue + arguments.concurrency)
-        with contextlib.closing(server):
-            run(configuration(server.app, connections, arguments.request_seconds), listening)
+        server.run(listening)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -109,70 +99,26 @@ def prepare(arguments: argparse.Namespace) -> "Server":
     """
     try:
         from app import explanation
+        from app.model_cache import ModelCache
         from app.web_page import Pages
         from app.web_server import Limits, Server
     except ModuleNotFoundError as error:
         raise UserError(
             f"the Python package {error.name} is missing. Run: pip install -r requirements-web.txt"
         ) from error
-    from app.model_cache import ModelCache
-
     upload_bytes, max_pixels = round(arguments.upload_mb * 1e6), round(arguments.megapixels * 1e6)
     project = Project.open(arguments.project)
-    models = ModelCache(project, arguments.models)
-    pages = Pages(project, upload_bytes, max_pixels)
+    models, pages = ModelCache(project, arguments.models), Pages(project, upload_bytes, max_pixels)
     if not pages.models:
         raise UserError("there is neither a trained model nor a backbone's weights on this machine. Run: dvc repro")
     if not pages.trained:
         console.say("note: no trained model yet (dvc repro makes them); ImageNet's classes only", err=True)
-    deadline = explanation.Deadline.after(FIRST_ANSWER_SECONDS)
+    deadline = explanation.Deadline(FIRST_ANSWER_SECONDS)
     loaded = models.get(pages.models[0], deadline)
     if pages.examples:
         explanation.explain(loaded, thumbnails.decode(pages.examples[0].encoded), None, deadline)
     limits = Limits(upload_bytes, max_pixels, arguments.request_seconds, arguments.concurrency, arguments.queue)
-    hosts = ["*"] if arguments.host in ("0.0.0.0", "::") else [*LOCAL, arguments.host]  # noqa: S104
-    return Server(pages, models, limits, hosts)
-
-
-def open_files() -> int:
-    """Returns how many files, connections among them, this process may have open."""
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-
-
-def most_connections(requests: int) -> int:
-    """Returns how many connections are served at once where so many requests are worked on or wait."""
-    return min(SPARE_CONNECTIONS + CONNECTIONS_PER_REQUEST * requests, open_files() // 4)  # each may have an upload
-
-
-def run(config: "uvicorn.Config", listening: socket.socket) -> None:
-    """Answers requests until Ctrl+C, which ends the program with status 0, or SIGTERM (143); within `END_SECONDS`."""
-    from app.web_end import EndingServer, leave
-
-    try:
-        EndingServer(config, END_SECONDS).run(sockets=[listening])  # which raises the signal again when it has ended
-    except KeyboardInterrupt:
-        leave(signal.SIGINT)
-    except console.Stopped:
-        leave(signal.SIGTERM)
-
-
-def configuration(app: "ASGIApp", connections: int, request_seconds: float) -> "uvicorn.Config":
-    """Returns how the server treats connections, of which it serves so many at once; see docs/web.md."""
-    import uvicorn
-
-    from app.web_connection import limited
-
-    return uvicorn.Config(
-        app,
-        log_level="error",
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=10,
-        lifespan="off",
-        ws="none",
-        http=limited(HEAD_SECONDS, request_seconds + READING_SECONDS, connections, open_files() // 2),
-        loop="asyncio",
-    )
+    return Server(pages, models, limits, ["*"] if arguments.host in EVERYWHERE else [*LOCAL, arguments.host])
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
 """The pages as HTML: what a template needs, put together; every value is escaped by Jinja2."""
 
 import base64
-from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import jinja2
 import numpy as np
@@ -23,27 +22,22 @@ ASSETS = Path(__file__).parent / "web_assets"
 EXAMPLES = 12
 
 
-@dataclass(frozen=True)
-class Example:
-    """A test image to try: JPEG or PNG bytes, PNG bytes, and the name of its class."""
+class Example(NamedTuple):
+    """A test image to try."""
 
-    encoded: bytes
-    thumbnail: bytes
-    name: str
+    encoded: bytes  # JPEG or PNG
+    thumbnail: bytes  # PNG
+    name: str  # of its class
 
 
 class Pages:
-    """Renders all pages of a project.
+    """Renders all pages of a project, which is read when the server starts.
 
     Attributes:
       examples: test images to try.
       trained, pretrained: models to choose, by name as `Project.choose` returns it, with what a person reads.
       models: their names, the default first.
       assets: what the pages load, with its type.
-
-    Args:
-      project: read when the server starts.
-      max_upload_bytes, max_pixels: limits, told to the person before an upload.
     """
 
     def __init__(self, project: Project, max_upload_bytes: int, max_pixels: int):
@@ -79,10 +73,7 @@ class Pages:
     def classify(
         self, model: str, answer: Answer | None = None, error: str = "", example: int | None = None, source: str = ""
     ) -> str:
-        """Returns the first page with what is chosen: the model's name, the index of an example image, a file's name.
-
-        Below that stands an answer or an error, where there is one.
-        """
+        """Returns the first page: the model's name, an answer or an error, an example's index or a file's name."""
         return self._environment.get_template("classify.html").render(
             page="classify",
             model=model,
@@ -129,15 +120,14 @@ def read_examples(shards: Path, count: int) -> list[Example]:
     if not (shards / "dataset.json").is_file():
         return []
     manifest = manifests.read(shards, ["test"])
-    by_rank: dict[int, list[int]] = {}
-    for label in np.unique(manifest.labels):
-        for rank, row in enumerate(islice(np.flatnonzero(manifest.labels == label), count)):
-            by_rank.setdefault(rank, []).append(int(row))
+    order = np.argsort(manifest.labels, kind="stable")
+    labels = manifest.labels[order]
+    ranks = np.arange(len(order)) - np.searchsorted(labels, labels)  # within each class
     rows: list[int] = []
-    for _, candidates in sorted(by_rank.items()):
-        missing = count - len(rows)
-        places = np.linspace(0, len(candidates) - 1, min(missing, len(candidates))).round().astype(int)
-        rows += [candidates[place] for place in np.unique(places)]
+    for rank in range(count):
+        candidates = order[ranks == rank]
+        places = np.linspace(0, len(candidates) - 1, min(count - len(rows), len(candidates))).round().astype(int)
+        rows += candidates[places].tolist()
     found = manifest.records(rows)
     return [Example(record.encoded, thumbnail(record.encoded), record.text) for record in found]
 

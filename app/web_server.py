@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
+import socket
 import threading
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -15,26 +15,17 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import explanation
+from app import explanation, web_connection, web_upload
 from app.explanation import Answer, Deadline, TooSlowError
 from app.model_cache import ModelCache
 from app.web_page import Pages
-from app.web_upload import Body, TooLargeError, Upload
+from app.web_upload import TooLargeError, Upload
 from stages.library.common.console import UserError, say
 from stages.library.figures import thumbnails
 from stages.library.preparation.decoding_workers import Workers
 from stages.library.preparation.normalisation import ImageError
 
-HEADERS = {
-    # The browser itself rejects to load anything from elsewhere, and to show the page inside another one.
-    "Content-Security-Policy": "default-src 'none'; img-src 'self' data: blob:; style-src 'self'; script-src 'self'; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
 MESSAGES = {
     400: "The request is not one that this page sends.",
     403: "Images are taken from this page's own form only.",
@@ -70,8 +61,8 @@ class Server:
         self._decoding = Workers(limits.concurrency + SPARE)
         self._decoding.prepare()
         self._classifying = threading.Semaphore(limits.concurrency)
+        self._places = threading.Semaphore(limits.concurrency + limits.queue)
         self._drawing = asyncio.Lock()
-        self._requests = 0
         routes = [
             Route("/", self._form, methods=["GET"]),
             Route("/classify", self._classify, methods=["POST"]),
@@ -80,10 +71,16 @@ class Server:
         ]
         slashed = [Route(f"{route.path}/", _without_slash, methods=route.methods) for route in routes[1:]]
         named = [Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)]
-        handlers = {HTTPException: self._rejected, 500: self._failed}
-        application = Starlette(routes=[*routes, *slashed], middleware=named, exception_handlers=handlers)
-        application.router.redirect_slashes = False  # to an address with a host, which is another one behind a proxy
-        self.app = Headers(application)
+        handlers = dict.fromkeys((HTTPException, Exception), self._rejected)
+        self.app = Starlette(routes=[*routes, *slashed], middleware=named, exception_handlers=handlers)
+        self.app.router.redirect_slashes = False  # to an address with a host, which is another one behind a proxy
+
+    def run(self, listening: socket.socket) -> None:
+        """Answers requests until Ctrl+C or SIGTERM, which end the process."""
+        connections = web_connection.most_connections(self._limits.concurrency + self._limits.queue)
+        config = web_connection.configuration(self.app, connections, self._limits.request_seconds)
+        with contextlib.closing(self):
+            web_connection.run(config, listening)
 
     def close(self) -> None:
         """Ends the processes that decode, whatever they are doing."""
@@ -105,48 +102,32 @@ class Server:
     async def _classify(self, request: Request) -> Response:
         if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             raise HTTPException(403)
-        body = Body(request, self._limits.upload_bytes)
-        if self._requests >= self._limits.concurrency + self._limits.queue:
-            await body.discard(DISCARD_SECONDS)
+        if not self._places.acquire(blocking=False):
+            await web_upload.discard(request, DISCARD_SECONDS)
             return self._reject(request, 503, "Too many images at once. Please try again in a moment.", "5")
-        self._requests += 1
-        deadline = Deadline.after(self._limits.request_seconds)
-        upload: Upload | None = None
-        work: Future[Response] | None = None
+        leaving = contextlib.ExitStack()
+        leaving.callback(self._places.release)
+        seconds = self._limits.request_seconds
+        deadline = Deadline(seconds)
+        work: Future[Response] = Future()  # until there is any
         try:
-            async with asyncio.timeout(self._limits.request_seconds):
-                upload = await body.read()
+            async with asyncio.timeout(seconds):
+                upload = await web_upload.read(request, self._limits.upload_bytes)
+                if upload.file:
+                    leaving.enter_context(upload.file)
                 work = self._pool.submit(self._answer, upload, deadline)
                 return await asyncio.wrap_future(work)
         except TooLargeError:
-            await body.discard(min(DISCARD_SECONDS, deadline.left_seconds()))
+            await web_upload.discard(request, min(DISCARD_SECONDS, deadline.left_seconds()))
             most = f"{self._limits.upload_bytes / 1e6:g} MB"
             return self._reject(request, 413, f"This file is too large. At most {most}, please.")
         except (TimeoutError, TooSlowError):
-            most = f"{self._limits.request_seconds:g} seconds"
-            return self._reject(request, 503, f"Given up: this took more than {most}.", "30")
+            return self._reject(request, 503, f"Given up: this took more than {seconds:g} seconds.", "30")
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
         finally:
-            self._leave_after(work, upload)
-
-    def _leave_after(self, work: "Future[Response] | None", upload: Upload | None) -> None:
-        """Lets the next request in when the work of this one has ended, which nothing can interrupt."""
-        loop = asyncio.get_running_loop()
-
-        def leave() -> None:
-            self._requests -= 1
-            if upload:
-                upload.close()
-
-        def tell(_: Future[Response]) -> None:
-            with contextlib.suppress(RuntimeError):  # the server has ended meanwhile
-                loop.call_soon_threadsafe(leave)
-
-        if work is None or work.cancel() or work.done():
-            leave()
-        else:
-            work.add_done_callback(tell)
+            work.cancel()  # unless it has begun: nothing can interrupt it then, and it keeps its place until its end
+            work.add_done_callback(lambda _: leaving.close())
 
     def _answer(self, upload: Upload, deadline: Deadline) -> Response:
         """Returns the page for a form; runs in a thread of its own."""
@@ -163,7 +144,7 @@ class Server:
                 image = self._decode(upload.file.read())
             else:
                 raise ImageError("choose, paste or drop one first")
-            with self._turn(deadline):
+            with deadline.hold(self._classifying):
                 answer = explanation.explain(self._models.get(model, deadline), image, upload.label, deadline)
         except ImageError as reason:
             error = f"No image that can be used: {reason}."
@@ -179,26 +160,14 @@ class Server:
             _report(reason)
             raise ImageError("the server can't decode it now, and its terminal says why") from reason
 
-    @contextlib.contextmanager
-    def _turn(self, deadline: Deadline) -> Iterator[None]:
-        if not self._classifying.acquire(timeout=deadline.left_seconds()):
-            raise TooSlowError
-        try:
-            yield
-        finally:
-            self._classifying.release()
+    async def _rejected(self, request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        return self._reject(request, status, MESSAGES.get(status, MESSAGES[400]))
 
     def _reject(self, request: Request, status: int, text: str, retry_after_seconds: str = "") -> Response:
         headers = {"Retry-After": retry_after_seconds} if retry_after_seconds else {}
         root = "../" * min(request.url.path.count("/") - 1, 9)
         return HTMLResponse(self._pages.message(text, root), status, headers | {"Connection": "close"})
-
-    async def _rejected(self, request: Request, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else 400
-        return self._reject(request, status, MESSAGES.get(status, MESSAGES[400]))
-
-    async def _failed(self, request: Request, error: Exception) -> Response:
-        return self._reject(request, 500, MESSAGES[500])
 
 
 async def _without_slash(request: Request) -> Response:
@@ -212,21 +181,3 @@ def _report(error: UserError) -> None:
     """Prints an error, which holds paths, on the terminal: they are not for strangers."""
     with contextlib.suppress(OSError):  # nobody reads it
         say(f"error: {error}", err=True)
-
-
-class Headers:
-    """Adds `HEADERS` to every answer."""
-
-    def __init__(self, app: ASGIApp):
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes a request on."""
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                added = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-                message = {**message, "headers": [*message["headers"], *added]}
-            await send(message)
-
-        await self._app(scope, receive, send_with_headers)

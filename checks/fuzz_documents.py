@@ -10,7 +10,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from app.web_upload import Body, TooLargeError
+from app import web_upload
 from checks.fuzz_images import image
 from checks.fuzz_mutations import Structural
 from checks.fuzz_readers import ROOT, Reader, written
@@ -147,10 +147,11 @@ def read_upload(content: bytes, folder: Path) -> None:
         return {"type": "http.request", "body": blocks.pop(0), "more_body": bool(blocks)}
 
     kind = b"multipart/form-data; boundary=" + BOUNDARY
-    scope = {"type": "http", "method": "POST", "headers": [(b"content-type", kind)], "app": None}
-    upload = asyncio.run(Body(Request(scope, receive), 1 << 16).read())
+    scope = {"type": "http", "method": "POST", "headers": [(b"content-type", kind)]}
+    upload = asyncio.run(web_upload.read(Request(scope, receive), 1 << 16))
     assert upload.label is None or 0 <= upload.label < 10**6, "a number as long as ours"
-    upload.close()
+    if upload.file:
+        upload.file.close()
 
 
 def readers() -> dict[str, Reader]:
@@ -160,5 +161,5 @@ def readers() -> dict[str, Reader]:
         "params": Reader(params_seeds, read_params, structural=change_yaml, hostile=params_hostile),
         "dataset": Reader(dataset_seeds, read_about_dataset, structural=change_json, hostile=dataset_hostile),
         "report": Reader(report_seeds, read_report, structural=structured),
-        "upload": Reader(upload_seeds, read_upload, (TooLargeError, HTTPException)),
+        "upload": Reader(upload_seeds, read_upload, (web_upload.TooLargeError, HTTPException)),
     }

@@ -3,9 +3,11 @@
 import contextlib
 import io
 import re
+import socket
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -13,10 +15,10 @@ import requests
 import uvicorn
 from PIL import Image
 
-from app import web
+from app import web, web_connection
 from app.explanation import Explained
 from app.model_cache import ModelCache
-from app.models import Model
+from app.models import Model, Project
 from app.web_page import Pages
 from app.web_server import Limits, Server
 from stages.library.records.preprocessing import Preprocessing
@@ -24,20 +26,20 @@ from stages.library.records.preprocessing import Preprocessing
 UPLOAD_BYTES = 200_000
 LIMITS = Limits(upload_bytes=UPLOAD_BYTES, pixels=10_000, request_seconds=30, concurrency=2, queue=2)
 PATIENCE_SECONDS = 60
+UNTRAINED = Project.open(Path("/nowhere"), Path(__file__).parents[1] / "params.yaml")
+GET = b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n"
+HEAD = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+PART = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
+FORM_END = b'\r\n--x\r\nContent-Disposition: form-data; name="label"\r\n\r\n1\r\n--x--\r\n'
 
 
 class Models:
-    """Stands in for the cache of models: one that finds every image as bright as it is.
-
-    Attributes:
-      gate: answers wait for it.
-      error: raised in place of an answer.
-    """
+    """Stands in for the cache of models: one that finds every image as bright as it is, when `gate` is open."""
 
     def __init__(self):
         self.gate = threading.Event()
         self.gate.set()
-        self.error: Exception | None = None
+        self.error: Exception | None = None  # raised in place of an answer
         self.at_once = self.most_at_once = 0
         self.lock = threading.Lock()
 
@@ -50,7 +52,7 @@ class Models:
             self.at_once -= 1
         if self.error:
             raise self.error
-        return Explained(Model(name, ("dark", "<b>bright"), Preprocessing(8), brightness), None, "trees", None)
+        return Explained(Model(name, ("dark", "<b>bright"), Preprocessing(8), brightness), "trees", None)
 
 
 def brightness(images):
@@ -65,12 +67,12 @@ def png(value=255, size_px=(6, 4)):
 
 
 @contextlib.contextmanager
-def serving(project, connections=200, **changes):
+def serving(connections=200, **changes):
     limits = replace(LIMITS, **changes)
     models, listening = Models(), web.listen("127.0.0.1", 0)
-    pages = Pages(project, limits.upload_bytes, limits.pixels)
+    pages = Pages(UNTRAINED, limits.upload_bytes, limits.pixels)
     application = Server(pages, cast(ModelCache, models), limits, web.LOCAL)
-    server = uvicorn.Server(web.configuration(application.app, connections, limits.request_seconds))
+    server = uvicorn.Server(web_connection.configuration(application.app, connections, limits.request_seconds))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
@@ -87,6 +89,23 @@ def serving(project, connections=200, **changes):
 def classify(url, content=None, name="a.png", timeout=PATIENCE_SECONDS, headers=None, **fields):
     files = {"image": (name, png() if content is None else content)}
     return requests.post(f"{url}/classify", files=files, data=fields, headers=headers, timeout=timeout)
+
+
+def posted(image, *headers):
+    """The bytes of a request."""
+    body = PART + image + FORM_END
+    return b"".join([HEAD, *headers, b"Content-Length: %d\r\n\r\n" % len(body), body])
+
+
+def connect(url, content=b""):
+    connection = socket.create_connection(address(url), timeout=PATIENCE_SECONDS)
+    connection.sendall(content)
+    return connection
+
+
+def address(url):
+    host, port = url.removeprefix("http://").split(":")
+    return host, int(port)
 
 
 def shown(answer):

@@ -13,11 +13,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import ROOT, write_images
+from conftest import write_images
 from PIL import Image
 
 from app import inputs, predict, web_server
-from app.models import Project
 from stages import tfrecord
 from stages.library.preparation.decoding_process import Limits
 from stages.library.preparation.decoding_workers import BEYOND, Workers
@@ -73,15 +72,9 @@ def test_predict_reads_as_in_its_own_process(large):
         assert len(inputs.read(found, workers.normalise).encoded) < 3 * len(LARGE)
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """A checkout without any training."""
-    return Project.open(tmp_path_factory.mktemp("empty"), ROOT / "params.yaml")
-
-
-def test_the_page_refuses_it_and_answers_the_next(project, monkeypatch):
+def test_the_page_refuses_it_and_answers_the_next(monkeypatch):
     monkeypatch.setattr(web_server, "Workers", LITTLE)
-    with serving(project, upload_bytes=10**6, pixels=10**8) as (url, _):
+    with serving(upload_bytes=10**6, pixels=10**8) as (url, _):
         for _ in range(2):
             answer = classify(url, LARGE)
             assert answer.status_code == 200
@@ -89,7 +82,7 @@ def test_the_page_refuses_it_and_answers_the_next(project, monkeypatch):
             assert "100.0%" in shown(classify(url))
 
 
-def test_two_that_take_long_keep_no_third_one_waiting(project, monkeypatch):
+def test_two_that_take_long_keep_no_third_one_waiting(monkeypatch):
     begun, gate, real = threading.Semaphore(0), threading.Event(), Workers.pixels
 
     def slow(self, content, max_pixels):
@@ -99,7 +92,7 @@ def test_two_that_take_long_keep_no_third_one_waiting(project, monkeypatch):
         return real(self, content, max_pixels)
 
     monkeypatch.setattr(Workers, "pixels", slow)
-    with serving(project) as (url, _), ThreadPoolExecutor(2) as threads:
+    with serving() as (url, _), ThreadPoolExecutor(2) as threads:
         assert classify(url).status_code == 200  # TensorFlow has started
         running = [threads.submit(classify, url, b"slow") for _ in range(2)]
         for _ in running:
@@ -112,10 +105,10 @@ def test_two_that_take_long_keep_no_third_one_waiting(project, monkeypatch):
         assert all("not an image" in shown(future.result()) for future in running)
 
 
-def test_a_page_that_cannot_decode_says_so_without_a_path(project, monkeypatch, capfd):
+def test_a_page_that_cannot_decode_says_so_without_a_path(monkeypatch, capfd):
     monkeypatch.setattr(Workers, "prepare", lambda self: None)
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    with serving(project) as (url, _):
+    with serving() as (url, _):
         answer = classify(url)
         assert (
             "the server can&#x27;t decode it now" in answer.text or "the server can&#39;t decode it now" in answer.text

@@ -9,7 +9,6 @@ from keras import layers
 from PIL import Image
 
 from app import explanation, heat_map
-from app.heat_map import NoHeatMapError
 from app.model_cache import ModelCache
 from app.models import Model, Project
 from stages.library.features.cache import Source
@@ -55,43 +54,45 @@ def as_network(model, flip=False):
     return Model("scratch", CLASSES, network.preprocessing, network.logits, network=network)
 
 
-def with_head(features, *dense, flip=False, name="ridge", temperature=0.5):
+def with_head(features, *dense, flip=False, name="ridge"):
     model = tiny_network()
     source = Source("tiny", SIDE, 1.0, "bilinear", flip, "", "", CLASSES)
-    head = DenseNetwork(
-        tuple(Dense(np.array(kernel, np.float32), np.array(bias, np.float32)) for kernel, bias in dense)
-    )
-    known = TrainedHead(name, head, features, len(dense[0][0]), source, {}, temperature)
+    head = DenseNetwork(tuple(Dense(*(np.array(part, np.float32) for part in layer)) for layer in dense))
+    known = TrainedHead(name, head, features, len(dense[0][0]), source, {}, temperature=0.5)
     return Model("tiny/" + name, CLASSES, Preprocessing(SIDE), lambda images: images, model, known)
 
 
+def maps_of(model, flip=False):
+    made = heat_map.explainer(model, flip)
+    assert not isinstance(made, str)
+    return made
+
+
 def test_the_map_of_a_tiny_network_by_hand():
-    explain = heat_map.explainer(as_network(tiny_network()), flip=False)
+    explain = maps_of(as_network(tiny_network()))
     # Red: 2 * 100 where red, -50 where green. Green: -100 where red, 3 * 50 where green. Each divided by its largest.
     assert explain(colours(), 0).tolist() == [[1, 1, 0, 0]] * 4
     assert explain(colours(), 1).tolist() == [[0, 0, 0, 0]] * 2 + [[0, 0, 1, 1]] * 2
     # No map counts for blue.
     assert explain(colours(), 2).tolist() == [[0] * 4] * 4
-
-
-def test_evidence_of_different_strength_by_hand():
     pixels = colours()
     pixels[0, 0, 0] = 200
-    expected = [[1, 0.5, 0, 0], *[[0.5, 0.5, 0, 0]] * 3]
-    assert heat_map.explainer(as_network(tiny_network()), flip=False)(pixels, 0).tolist() == expected
+    assert explain(pixels, 0).tolist() == [[1, 0.5, 0, 0], *[[0.5, 0.5, 0, 0]] * 3]
+    # ImageNet's classes need no head.
+    model = Model("imagenet/tiny", CLASSES, Preprocessing(SIDE), lambda images: images, tiny_network())
+    assert maps_of(model)(colours(), 0).tolist() == [[1, 1, 0, 0]] * 4
 
 
 def test_max_pooling_behind_the_last_convolution_is_passed_over():
-    explain = heat_map.explainer(as_network(tiny_network(pooling=True)), flip=False)
-    assert explain(colours(), 0).shape == (SIDE, SIDE)
+    assert maps_of(as_network(tiny_network(pooling=True)))(colours(), 0).shape == (SIDE, SIDE)
 
 
 def test_mirrored_views_are_laid_back_upon_the_image():
-    explain = heat_map.explainer(as_network(tiny_network(), flip=True), flip=False)
-    np.testing.assert_allclose(explain(colours(), 1), [[0, 0, 0, 0]] * 2 + [[0, 0, 1, 1]] * 2)
-    head = (WEIGHTS, np.zeros(3))
-    explain = heat_map.explainer(with_head("bottleneck", head, flip=True), flip=True)
-    np.testing.assert_allclose(explain(colours(), 1), [[0, 0, 0, 0]] * 2 + [[0, 0, 1, 1]] * 2, atol=1e-4)
+    for explain in (
+        maps_of(as_network(tiny_network(), flip=True)),
+        maps_of(with_head("bottleneck", (WEIGHTS, np.zeros(3)), flip=True), flip=True),
+    ):
+        np.testing.assert_allclose(explain(colours(), 1), [[0, 0, 0, 0]] * 2 + [[0, 0, 1, 1]] * 2, atol=1e-4)
 
 
 @pytest.mark.parametrize("features", ["bottleneck", "logits", "probabilities", "joined"])
@@ -122,34 +123,21 @@ def test_a_head_on_frozen_features_as_if_it_were_part_of_the_network(features, h
         weights = tf.reduce_mean(tape.gradient(score, maps), axis=(1, 2))
         return np.maximum(np.sum(maps.numpy() * weights.numpy()[:, None, None], axis=-1)[0], 0)
 
-    explain, labels = heat_map.explainer(model, flip=False), range(len(CLASSES))
+    explain, labels = maps_of(model), range(len(CLASSES))
     expected = [reference(label) for label in labels]
     assert any(values.any() for values in expected)
     for label, values in zip(labels, expected, strict=True):
         np.testing.assert_allclose(explain(pixels, label), values / (values.max() or 1), atol=0.01)
 
 
-def test_imagenets_classes_need_no_head():
-    model = Model("imagenet/tiny", CLASSES, Preprocessing(SIDE), lambda images: images, tiny_network())
-    assert heat_map.explainer(model, flip=False)(colours(), 0).tolist() == [[1, 1, 0, 0]] * 4
-
-
-def test_trees_have_no_heat_map():
-    with pytest.raises(NoHeatMapError, match="decision trees answer in steps"):
-        heat_map.explainer(with_head("bottleneck", (WEIGHTS, np.zeros(3)), name="xgboost"), flip=False)
-
-
-def test_a_network_without_maps_has_no_heat_map():
+def test_a_model_without_a_heat_map_says_why():
+    trees = with_head("bottleneck", (WEIGHTS, 0), name="xgboost")
+    assert "decision trees answer" in str(heat_map.explainer(trees, False))
     inputs = keras.Input((SIDE, SIDE, 3))
     flat = layers.Dense(3)(layers.Flatten()(layers.Rescaling(1 / 255)(inputs)))
-    with pytest.raises(NoHeatMapError, match="no convolution maps"):
-        heat_map.explainer(as_network(keras.Model(inputs, {"logits": flat})), flip=False)
-
-
-def test_maps_of_one_cell_say_nothing():
-    network = backbones.lookup(BACKBONE).build(32)
-    with pytest.raises(NoHeatMapError, match="single cell"):
-        heat_map.last_maps(network)
+    flat_network = as_network(keras.Model(inputs, {"logits": flat}))
+    assert "no convolution maps" in str(heat_map.explainer(flat_network, False))
+    assert "a single cell" in heat_map.last_maps(backbones.lookup(BACKBONE).build(32))
 
 
 def test_central_differences():
@@ -180,15 +168,16 @@ def test_the_last_maps_of_real_backbones(name, cells):
 def test_evidence_for_a_cat_lies_where_the_cat_is(cat_is_left, tmp_path, write_params):
     """Two photographs side by side, a cat and a cup of coffee, before a network that knows cats and computer mice."""
     write_params()
-    explained = ModelCache(Project.open(tmp_path), 1).get(f"imagenet/{BACKBONE}", explanation.Deadline.after(900))
+    explained = ModelCache(Project.open(tmp_path), 1).get(f"imagenet/{BACKBONE}", explanation.Deadline(900))
     photographs = [
         np.asarray(Image.fromarray(p).resize((224, 224))) for p in (skimage.data.chelsea(), skimage.data.coffee())
     ]
     pixels = np.hstack(photographs if cat_is_left else photographs[::-1])
     seen = np.asarray(explained.model.pixels(normalisation.normalise(pixels).encoded))
-    assert explained.grad_cam
+    explain = explained.heat_map
+    assert not isinstance(explain, str)
     for name, left in (("Egyptian cat", cat_is_left), ("tiger cat", cat_is_left), ("mouse", not cat_is_left)):
-        values = explained.grad_cam(seen, explained.model.classes.index(name))
+        values = explain(seen, explained.model.classes.index(name))
         assert values.shape == (7, 7)
         sides = values[:, :3].mean(), values[:, 4:].mean()
         assert sides[0 if left else 1] > 1.5 * sides[1 if left else 0]
@@ -200,7 +189,7 @@ def test_compiled_models_answer_the_same(name, trained_project):
     project = Project.open(trained_project)
     full = {"scratch": name, "imagenet": f"{name}/{BACKBONE}"}.get(name, f"{BACKBONE}/{name}")
     encoded = (trained_project / "data" / "pictures" / "dog" / "1.png").read_bytes()
-    explained = ModelCache(project, 1).get(full, explanation.Deadline.after(900))
+    explained = ModelCache(project, 1).get(full, explanation.Deadline(900))
     np.testing.assert_allclose(explained.model.predict([encoded]), project.load(full).predict([encoded]), atol=1e-4)
 
 

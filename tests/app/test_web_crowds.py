@@ -1,39 +1,30 @@
 """More connections to the web page than it takes: those that came first are answered."""
 
+import asyncio
 import contextlib
 import http.client
-import socket
+import resource
 import time
 
 import pytest
 import requests
-from conftest import ROOT
 
-from app import web, web_connection
-from app.models import Project
-from tests.serving import PATIENCE_SECONDS, classify, png, serving, until
+from app import web_connection
+from tests import memory
+from tests.serving import GET, PATIENCE_SECONDS, address, classify, connect, png, posted, serving, until
 
-GET = b"GET /assets/page.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
-BODY = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n' + png() + b"\r\n--x--\r\n"
-POST = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
-POST += b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """A checkout without any training."""
-    return Project.open(tmp_path_factory.mktemp("empty"), ROOT / "params.yaml")
+ASSET, IMAGE = GET % b"/assets/page.js", posted(png())
 
 
 @contextlib.contextmanager
 def connected(url, count):
-    """So many connections, in order."""
-    host, port = url.removeprefix("http://").split(":")
+    """So many connections, which the server accepts in order."""
+    connections = []
     with contextlib.ExitStack() as stack:
-        yield [
-            stack.enter_context(socket.create_connection((host, int(port)), timeout=PATIENCE_SECONDS))
-            for _ in range(count)
-        ]
+        for _ in range(count):
+            connections.append(stack.enter_context(connect(url)))
+            time.sleep(0.002)
+        yield connections
 
 
 def answer(connection):
@@ -47,72 +38,101 @@ def answer(connection):
     return response.status, response.headers["Retry-After"]
 
 
-def status(connection):
-    return answer(connection)[0]
+def statuses(connections, content=b""):
+    for connection in connections:
+        connection.sendall(content)
+    return [answer(connection)[0] for connection in connections]
 
 
-def ask(connection, content=GET):
-    connection.sendall(content)
-    return status(connection)
+def begin_four_images(models, connections):
+    models.gate.clear()
+    for connection in connections[:4]:
+        connection.sendall(IMAGE)
+    until(lambda: models.at_once == 2)
+    time.sleep(0.2)  # the other two wait
 
 
-def test_of_200_connections_at_once_each_is_answered(project):
-    with serving(project, web.most_connections(18)) as (url, _), connected(url, 200) as connections:
-        assert ask(connections[0]) == 200
-        assert ask(connections[-1]) == 200
-        for connection in connections:
-            connection.sendall(GET)
-        assert [status(connection) for connection in connections] == [200] * 200
+def test_of_200_connections_at_once_each_is_answered():
+    with serving(web_connection.most_connections(18)) as (url, _), connected(url, 200) as connections:
+        assert statuses(connections[:1] + connections[-1:], ASSET) == [200] * 2
+        assert statuses(connections, ASSET) == [200] * 200
         assert classify(url).status_code == 200
 
 
-def test_of_200_uploads_at_once_the_first_are_answered_and_the_others_rejected(project):
-    with serving(project, web.most_connections(18)) as (url, models), connected(url, 200) as connections:
-        models.gate.clear()
-        for connection in connections[:4]:
-            connection.sendall(POST)
-        until(lambda: models.at_once == 2)
-        time.sleep(0.2)  # the other two wait
+def test_of_200_uploads_at_once_the_first_are_answered_and_the_others_rejected():
+    with serving(web_connection.most_connections(18)) as (url, models), connected(url, 200) as connections:
+        begin_four_images(models, connections)
         for connection in connections[4:]:
-            connection.sendall(POST)
+            connection.sendall(IMAGE)
         start = time.monotonic()
         assert [answer(connection) for connection in connections[4:]] == [(503, "5")] * 196
         assert time.monotonic() - start < 5
         models.gate.set()
-        assert [status(connection) for connection in connections[:4]] == [200] * 4
+        assert statuses(connections[:4]) == [200] * 4
 
 
-def test_beyond_its_limit_an_idle_connection_makes_room_for_a_new_one(project, monkeypatch):
+def test_beyond_its_limit_an_idle_connection_makes_room_for_a_new_one(monkeypatch):
     monkeypatch.setattr(web_connection, "IDLE_SECONDS", 0.1)
-    with serving(project, 8) as (url, _), connected(url, 8) as idle:
-        assert ask(idle[0]) == 200  # which is therefore the last one to be idle
+    with serving(8) as (url, _), connected(url, 8) as idle:
+        assert statuses(idle[:1], ASSET) == [200]  # which is therefore the last one to be idle
         time.sleep(0.2)
         with connected(url, 3) as new:
-            assert [ask(connection) for connection in new] == [200] * 3
-            assert [status(connection) for connection in idle[1:4]] == [0] * 3
-            assert [ask(connection) for connection in idle[4:] + idle[:1]] == [200] * 5
+            assert [statuses([connection], ASSET) for connection in new] == [[200]] * 3
+            assert statuses(idle[1:4]) == [0] * 3
+            assert [statuses([connection], ASSET) for connection in idle[4:] + idle[:1]] == [[200]] * 5
 
 
-def test_beyond_its_limit_new_connections_are_rejected_while_all_others_work(project, monkeypatch):
-    monkeypatch.setattr(web, "open_files", lambda: 16)
-    with serving(project, 4) as (url, models), connected(url, 4) as working:
-        models.gate.clear()
-        for connection in working:
-            connection.sendall(POST)
-        until(lambda: models.at_once == 2)
-        time.sleep(0.2)  # the other two wait
+def test_beyond_its_limit_new_connections_are_rejected_while_all_others_work(monkeypatch):
+    monkeypatch.setattr(web_connection, "open_files", lambda: 16)
+    with serving(4) as (url, models), connected(url, 4) as working:
+        begin_four_images(models, working)
         with connected(url, 6) as new:
             for connection in new[:4]:
-                connection.sendall(GET)
+                connection.sendall(ASSET)
             assert [answer(connection) for connection in new] == [(503, "5")] * 4 + [(0, None)] * 2
         models.gate.set()
-        assert [status(connection) for connection in working] == [200] * 4
+        assert statuses(working) == [200] * 4
         until(lambda: requests.get(url, timeout=PATIENCE_SECONDS).status_code == 200)
 
 
-def test_connections_leave_files_for_the_rest(monkeypatch):
-    monkeypatch.setattr(web, "open_files", lambda: 1024)
-    assert web.most_connections(18) == 256
-    assert web.most_connections(10_000) == 256
-    monkeypatch.setattr(web, "open_files", lambda: 100_000)
-    assert web.most_connections(18) == 572
+@pytest.mark.parametrize(
+    ("files", "requests_at_once", "most"), [(1024, 18, 256), (1024, 10_000, 256), (100_000, 18, 572)]
+)
+def test_connections_leave_files_for_the_rest(monkeypatch, files, requests_at_once, most):
+    monkeypatch.setattr(web_connection, "open_files", lambda: files)
+    assert web_connection.most_connections(requests_at_once) == most
+
+
+def test_a_thousand_requests_at_once_are_answered_or_rejected_in_bounded_memory():
+    content = posted(png(size_px=(90, 90)), b"Connection: close\r\n")
+
+    async def one(host, port):
+        reader, writer = await asyncio.open_connection(host, port)
+        try:
+            writer.write(content)
+            return (await reader.read())[9:12]
+        except ConnectionResetError:
+            return b""
+        finally:
+            writer.close()
+
+    async def crowd(host, port, gate):
+        first = [asyncio.create_task(one(host, port)) for _ in range(100)]
+        await asyncio.wait(first, timeout=2)  # four are worked on or wait for it
+        rest = await asyncio.gather(*(one(host, port) for _ in range(900)))
+        gate.set()
+        return [*await asyncio.gather(*first), *rest]
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
+    memory.forget_peak()
+    before = memory.peak_mib()
+    with serving() as (url, models):
+        models.gate.clear()
+        host, port = address(url)
+        found = asyncio.run(crowd(host, port, models.gate))
+        assert (found.count(b"200"), found.count(b"503")) == (4, 996)
+        assert models.most_at_once <= 2
+        assert classify(url).status_code == 200
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert memory.peak_mib() - before < 200  # MiB, the clients' own included

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,15 +11,14 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from tests.serving import png
+from tests.serving import GET, HEAD, PART, connect, png, posted, until
 
 START_SECONDS = 120
 PAGE = """
 import time
-from pathlib import Path
+from dataclasses import replace
 
 from app import web
-from app.models import Project
 from app.web_page import Pages
 from app.web_server import Server
 from stages.library.common import console
@@ -29,17 +27,15 @@ from tests import serving
 def main():
     models, listening = serving.Models(), web.listen("127.0.0.1", 0)
     models.gate.clear()  # every image takes a minute, and nothing can interrupt it
-    pages = Pages(Project.open(Path(), Path("params.yaml")), 20_000_000, serving.LIMITS.pixels)
+    limits = replace(serving.LIMITS, upload_bytes=20_000_000, request_seconds=REQUEST)
+    pages = Pages(serving.UNTRAINED, limits.upload_bytes, limits.pixels)
     pages.leaderboard = lambda: time.sleep(60)
-    limits = serving.replace(serving.LIMITS, upload_bytes=20_000_000, request_seconds=REQUEST)
-    app = Server(pages, models, limits, web.LOCAL).app
+    server = Server(pages, models, limits, web.LOCAL)
     print(listening.getsockname()[1], flush=True)
-    web.run(web.configuration(app, 100, 30), listening)
+    server.run(listening)
 
 console.run(main)
 """
-HEAD = "{} HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: {}\r\n\r\n"
-PART = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
 
 
 class Page:
@@ -48,22 +44,26 @@ class Page:
     def __init__(self, process, temporary):
         assert process.stdout is not None
         self.process, self.temporary = process, temporary
-        self.port = int(process.stdout.readline())
+        self.url = f"127.0.0.1:{int(process.stdout.readline())}"
         self.stack = contextlib.ExitStack()
 
-    def ask(self, line, body=b"", length=None):
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout=START_SECONDS)
-        self.stack.enter_context(connection)
-        connection.sendall(HEAD.format(line, len(body) if length is None else length).encode() + body)
-        return connection
+    def ask(self, content):
+        return self.stack.enter_context(connect(self.url, content))
 
-    def files(self):
-        """The temporary files that it has open, also those without a name."""
-        found = []
+    def has_files(self):
+        """Tells whether it has temporary files open, also those without a name."""
         for link in Path(f"/proc/{self.process.pid}/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
-                found += [path for path in [str(link.readlink())] if path.startswith(str(self.temporary))]
-        return found
+                if str(link.readlink()).startswith(str(self.temporary)):
+                    return True
+        return False
+
+    def work_on_everything(self):
+        self.ask(posted(png()))
+        self.ask(HEAD + b"Content-Length: 6000000\r\n\r\n" + PART + bytes(5_000_000))  # whose rest never comes
+        self.ask(GET % b"/leaderboard")
+        self.ask(GET % b"/assets/page.css").recv(1)  # an idle connection, and a sign that the others have arrived
+        until(self.has_files)
 
     def end(self, *signals):
         """Its exit status, what it says, and the seconds until its end."""
@@ -72,7 +72,7 @@ class Page:
             self.process.send_signal(number)
             time.sleep(0.3)
         _, errors = self.process.communicate(timeout=START_SECONDS)
-        return self.process.returncode, errors, time.monotonic() - start
+        return (self.process.returncode, errors), time.monotonic() - start
 
 
 @pytest.fixture
@@ -91,46 +91,30 @@ def page(tmp_path, request):
                 process.kill()
 
 
-def work_on_everything(page):
-    image = PART + png() + b"\r\n--x--\r\n"
-    page.ask("POST /classify", image)
-    page.ask("POST /classify", PART + bytes(5_000_000), length=6_000_000)  # whose rest never comes
-    page.ask("GET /leaderboard")
-    page.ask("GET /assets/page.css").recv(1)  # an idle connection, and a sign that the others have arrived
-    end = time.monotonic() + START_SECONDS
-    while not page.files():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 0)])
 def test_a_stop_ends_it_within_three_seconds_whatever_it_works_on(page, number, status):
-    work_on_everything(page)
-    ended, errors, seconds = page.end(number)
-    assert (ended, errors) == (status, "")
+    page.work_on_everything()
+    ended, seconds = page.end(number)
+    assert ended == (status, "")
     assert seconds < 3
     assert list(page.temporary.iterdir()) == []
 
 
 def test_a_second_stop_ends_it_at_once(page):
-    work_on_everything(page)
-    status, errors, seconds = page.end(signal.SIGTERM, signal.SIGTERM)
-    assert (status, errors) == (143, "")
+    page.work_on_everything()
+    ended, seconds = page.end(signal.SIGTERM, signal.SIGTERM)
+    assert ended == (143, "")
     assert seconds < 1.5
 
 
-def test_without_work_it_ends_at_once(page):
-    page.ask("GET /").recv(1)
-    page.ask("GET /", length=10)
-    status, errors, seconds = page.end(signal.SIGTERM)
-    assert (status, errors) == (143, "")
-    assert seconds < 2
-
-
-@pytest.mark.parametrize("page", [0.2], indirect=True)
-def test_work_that_was_given_up_holds_it_no_longer(page):
-    assert page.ask("POST /classify", PART + png() + b"\r\n--x--\r\n").recv(100).startswith(b"HTTP/1.1 503 ")
-    status, errors, seconds = page.end(signal.SIGTERM)
-    assert (status, errors) == (143, "")
+@pytest.mark.parametrize("page", [30, 0.2], indirect=True, ids=["no work", "work that was given up"])
+def test_without_work_that_counts_it_ends_at_once(page, request):
+    if "given up" in request.node.name:
+        assert page.ask(posted(png())).recv(100).startswith(b"HTTP/1.1 503 ")
+    else:
+        page.ask(GET % b"/").recv(1)
+        page.ask(b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
+    ended, seconds = page.end(signal.SIGTERM)
+    assert ended == (143, "")
     assert seconds < 2
