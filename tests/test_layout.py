@@ -21,12 +21,8 @@ FLOORS = (
     {"checks"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-FILES = sorted(
-    path.relative_to(ROOT)
-    for top in ("stages", "app", "checks", "benchmarks")
-    for path in (ROOT / top).rglob("*.py")
-    if "__pycache__" not in path.parts
-)
+TOPS = "stages", "app", "checks", "benchmarks"
+FILES = sorted(path.relative_to(ROOT) for top in TOPS for path in (ROOT / top).rglob("*.py"))
 
 
 def module(path):
@@ -60,12 +56,8 @@ def upward(importer, target):
 
 
 def test_every_file_is_in_a_room():
-    assert {str(path) for path in FILES if room(path) is None} == {
-        "stages/__init__.py",
-        "stages/library/__init__.py",
-    }
-    rooms = {room(path) for path in FILES} - {None}
-    assert rooms == set(FLOOR)
+    assert {str(path) for path in FILES if room(path) is None} == {"stages/__init__.py", "stages/library/__init__.py"}
+    assert {room(path) for path in FILES} - {None} == set(FLOOR)
 
 
 def test_no_import_runs_upward():

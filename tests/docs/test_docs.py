@@ -35,15 +35,13 @@ def test_a_command_is_understood(line, tmp_path, monkeypatch, capsys):
     words = list(lexer)
     words = words[words.index("|") + 1 :] if "|" in words else words
     words = list(itertools.takewhile(lambda word: word not in ("<", ">"), words))
-    if "-S" in words:
-        overrides = [word for flag, word in itertools.pairwise(words) if flag == "-S" and "=" in word]
-        written = [word for word in overrides if not re.search(r"[A-Z]{3,}|=$", word)]  # PATH, HEX, KEY=VALUE
-        shutil.copy(ROOT / "params.yaml", tmp_path)
-        if written:
-            for point in get_hydra_sweeps({"params.yaml": written}):  # one, but for the grid of a --queue
-                apply_overrides(tmp_path / "params.yaml", point["params.yaml"])
-            if not any("archive" in word for word in overrides):
-                load_params(tmp_path / "params.yaml")
+    overrides = [word for flag, word in itertools.pairwise(words) if flag == "-S" and "=" in word]
+    if written := [word for word in overrides if not re.search(r"[A-Z]{3,}|=$", word)]:  # PATH, HEX, KEY=VALUE
+        params = Path(shutil.copy(ROOT / "params.yaml", tmp_path))
+        for point in get_hydra_sweeps({"params.yaml": written}):  # one, but for the grid of a --queue
+            apply_overrides(params, point["params.yaml"])
+        if not any("archive" in word for word in overrides):
+            load_params(params)
     words = list(itertools.dropwhile(lambda word: "=" in word or word in ("xargs", "time", "$"), words))
     if words[:1] == ["dvc"]:
         parse_args(words[1:])
@@ -94,16 +92,12 @@ def test_a_wrong_command_line_is_noticed(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
-def test_links_lead_somewhere(path):
+def test_links_lead_somewhere_and_images_are_there_and_small(path):
     text = path.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)]+)\)", text):
         if not target.startswith(("http://", "https://", "#")):
             assert (path.parent / target.partition("#")[0]).exists(), target
-
-
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
-def test_images_are_there_and_small(path):
-    sources = re.findall(r'<img src="([^"]+)"', path.read_text(encoding="utf-8"))
+    sources = re.findall(r'<img src="([^"]+)"', text)
     assert sources or path.stem != "README"
     for source in sources:
         assert (path.parent / source).stat().st_size < 150_000
@@ -113,10 +107,9 @@ def test_images_are_there_and_small(path):
 @pytest.mark.pages
 def test_the_tutorial_runs_as_it_stands(tmp_path):
     project = Project(tmp_path / "project")
-    for name in ("app", "Makefile", "requirements.txt"):
-        source = ROOT / name
-        copy = shutil.copytree if source.is_dir() else shutil.copy
-        copy(source, project.folder / name)
+    shutil.copytree(ROOT / "app", project.folder / "app")
+    for name in ("Makefile", "requirements.txt"):
+        shutil.copy(ROOT / name, project.folder)
     environment = Path(sys.executable).parent.parent
     (project.folder / ".venv").symlink_to(environment, target_is_directory=True)
     shutil.rmtree(project.folder / "data" / "pictures")
