@@ -17,10 +17,11 @@ from conftest import write_images
 from PIL import Image
 
 from app import inputs, predict, web_server
+from checks.image_builders import encode
 from stages import tfrecord
 from stages.library.preparation.decoding_process import Limits
 from stages.library.preparation.decoding_workers import BEYOND, Workers
-from tests.photos import encode, exif
+from tests.photos import exif
 from tests.serving import classify, png, serving, shown
 
 LITTLE = functools.partial(Workers, limits=Limits(memory_bytes=16 << 20, bytes_per_pixel=0))
@@ -106,7 +107,6 @@ def test_two_that_take_long_keep_no_third_one_waiting(monkeypatch):
 
 
 def test_a_page_that_cannot_decode_says_so_without_a_path(monkeypatch, capfd):
-    monkeypatch.setattr(Workers, "prepare", lambda self: None)
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with serving() as (url, _):
         answer = classify(url)

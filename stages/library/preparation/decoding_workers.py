@@ -11,10 +11,8 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from queue import LifoQueue
@@ -23,115 +21,26 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stages.library.common.console import UserError
-from stages.library.preparation import decoding_process
-from stages.library.preparation.decoding_process import ANSWER, CONTROL, FORK, KEPT, LENGTH, REFUSED, REQUEST, Limits
+from stages.library.preparation import decoding_process as process
+from stages.library.preparation.decoding_process import ANSWER, FORMATS, LENGTH, REFUSED, REQUEST, Limits
 from stages.library.preparation.normalisation import MAX_PIXELS, ImageError, Normalised, Values
 
 ROOT = Path(__file__).parents[3]
 BEYOND = "takes more memory or time than an image of its size may, or breaks its decoder"
 REMEDY = "Most likely the machine has too little memory left: end other programs, or take images of fewer pixels"
+ENDED = f"the processes that decode images have ended. {REMEDY}"
+# What ended a process, where that is no fault of the image: by its exit status.
+OTHER_ENDS = {-signal.SIGKILL: f"a process that decodes images was killed. {REMEDY}", 1: ENDED}
 SINGLE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX"), "1")
 Answer = tuple[tuple[Any, ...], bytes]  # the fields of ANSWER and what follows them
-
-
-def alone() -> bool:
-    """Tells whether this process can be copied: it has no threads, whose locks a copy would wait for without end."""
-    return threading.active_count() == 1 and "tensorflow" not in sys.modules
-
-
-def _not_started(number: int | None) -> UserError:
-    return UserError(f"no process to decode images can be started: {os.strerror(number or 0)}. {REMEDY}")
-
-
-class Maker:
-    """Runs `decoding_process`, which makes the workers, from the first request on; safe in threads."""
-
-    def __init__(self, limits: Limits):
-        self.pid = 0  # of the process, and of the session of all that it makes; 0 before it has started
-        self._limits = limits
-        self._starting, self._asking = threading.Lock(), threading.Lock()
-        self._wait: Callable[[], object]
-        self._control, self._theirs = socket.socketpair()
-
-    def start(self) -> None:
-        """Starts the process, or raises UserError; does not wait for it."""
-        with self._starting:
-            if self.pid or self._theirs.fileno() < 0:
-                return
-            try:  # a copy if possible, for a new process takes a quarter of a second of CPU time
-                self.pid, self._wait = self._copied() if alone() else self._spawned()
-            except OSError as error:
-                raise _not_started(error.errno) from error
-            self._theirs.close()
-
-    def _spawned(self) -> tuple[int, Callable[[], object]]:
-        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-        process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", decoding_process.__name__, json.dumps(asdict(self._limits))],
-            stdin=self._theirs.fileno(),
-            stdout=subprocess.DEVNULL,
-            env=os.environ | SINGLE | {"PYTHONPATH": path},
-            start_new_session=True,  # Ctrl+C is for this process alone, which then ends them
-        )
-        return process.pid, process.wait
-
-    def _copied(self) -> tuple[int, Callable[[], object]]:
-        with warnings.catch_warnings(action="ignore"):  # from Python 3.12 on: of NumPy's threads, which are idle
-            process = os.fork()
-        if process:
-            return process, lambda: os.waitpid(process, 0)
-        try:
-            os.setsid()  # Ctrl+C is for the other process alone
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_DFL)
-            os.dup2(self._theirs.fileno(), decoding_process.CONTROL_FD)
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            os.closerange(3, 1 << 16)  # its copy of our end of the socket, too, or it would never see that we ended
-            decoding_process.serve(self._limits)
-        finally:
-            os._exit(1)
-
-    def tell(self, request: int, *descriptors: int) -> int:
-        """Returns the answer to FORK, with a socket's descriptor, or to the id of a worker that is to be ended.
-
-        Raises:
-          UserError: the process has ended, or the system rejects a new one.
-        """
-        self.start()
-        answer = b""
-        with self._asking, contextlib.suppress(OSError):
-            socket.send_fds(self._control, [CONTROL.pack(request)], descriptors)
-            answer = self._control.recv(CONTROL.size, socket.MSG_WAITALL)
-        if len(answer) < CONTROL.size:
-            raise UserError(f"the processes that decode images have ended. {REMEDY}")
-        (number,) = CONTROL.unpack(answer)
-        if request == FORK and number < 0:
-            raise _not_started(-number)
-        return int(number)
-
-    def end(self) -> None:
-        """Ends the process and all that it has made, whatever they are doing."""
-        with self._starting:
-            if self.pid:
-                with contextlib.suppress(ProcessLookupError):  # a copy that does not lead its session yet
-                    os.killpg(self.pid, signal.SIGKILL)
-                os.kill(self.pid, signal.SIGKILL)
-                self._wait()
-            self._theirs.close()
-            self._control.close()
 
 
 class Worker(NamedTuple):
     """A process that decodes one image at a time."""
 
-    pid: int
+    process: subprocess.Popen[bytes]
     connection: socket.socket
     stream: Any  # of the answers
-
-    def close(self) -> None:
-        """Closes this side; the other one ends when it has finished."""
-        self.stream.close()
-        self.connection.close()
 
     def read(self, length: int) -> bytes:
         content: bytes = self.stream.read(length)
@@ -139,12 +48,22 @@ class Worker(NamedTuple):
             raise EOFError
         return content
 
+    def end(self) -> int:
+        """Ends the process, whatever it is doing; returns its exit status."""
+        self.process.kill()
+        return self.process.wait()
+
+    def close(self) -> None:
+        self.end()
+        self.stream.close()
+        self.connection.close()
+
 
 class Workers(contextlib.AbstractContextManager["Workers"]):
     """Processes that decode; safe in threads. They are started when they are needed, and replaced when they end.
 
-    At most `count` images are decoded at once; further callers wait. The processes end when this is closed, no longer
-    used, or when the process that made it ends, in whatever way.
+    At most `count` images are decoded at once; further callers wait. The processes end when this is closed or no longer
+    used. When the process that made it ends, in whatever way, each ends with the image that it is at.
     """
 
     def __init__(self, count: int, limits: Limits | None = None):
@@ -152,28 +71,23 @@ class Workers(contextlib.AbstractContextManager["Workers"]):
         self._idle: LifoQueue[Worker | None] = LifoQueue()  # None: one that is to be started
         for _ in range(count):
             self._idle.put(None)
-        self._maker = Maker(self._limits)
-        self.close = weakref.finalize(self, _end, self._maker, self._idle)  # ends them, whatever they are doing
+        self._started: set[Worker] = set()
+        self.close = weakref.finalize(self, _end, self._started, self._idle)  # ends them, whatever they are doing
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def prepare(self) -> None:
-        """Starts the first of them; what is wrong shows when it is needed."""
-        with contextlib.suppress(UserError):
-            self._maker.start()  # before there are threads, if possible
-        threading.Thread(target=self._prepare, daemon=True).start()
-
-    def _prepare(self) -> None:
+        """Starts the first of them, without waiting for it; what is wrong shows when it is needed."""
         with contextlib.suppress(UserError), self._worker():
             pass
 
     def normalise(self, content: bytes, max_pixels: int = MAX_PIXELS) -> Normalised:
-        """Does what `normalisation.normalise` does; the result has no `source`.
+        """Does what `normalisation.normalise` does.
 
         Raises ImageError also where the file takes more than it may, and UserError where the machine can't decode.
         """
-        outcome = self.normalise_some([content], max_pixels)[0]
+        (outcome,) = self.normalise_some([content], max_pixels)
         if isinstance(outcome, ImageError):
             raise outcome
         return outcome
@@ -191,37 +105,19 @@ class Workers(contextlib.AbstractContextManager["Workers"]):
                 (outcome,) = self.normalise_some([content], max_pixels)
                 outcomes.append(outcome)
                 size += len(getattr(outcome, "encoded", b""))
-                if size > decoding_process.LARGE_BYTES:
+                if size > process.LARGE_BYTES:
                     break
             return outcomes
-        return [
-            answer if isinstance(answer, ImageError) else _normalised(content, *answer)
-            for content, answer in zip(contents, answers, strict=False)
-        ]
+        return [_normalised(content, *answer) for content, answer in zip(contents, answers, strict=False)]
 
     def pixels(self, content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         """Returns uint8 RGB (height, width, 3) of the image that `normalise` gives; raises what it raises."""
-        answer = self._answers([content], max_pixels, pixels_wanted=True)[0]
-        if isinstance(answer, ImageError):
-            raise answer
-        head, rest = answer
-        return np.frombuffer(rest, np.uint8).reshape(*head[3:5], 3)
+        ((kind, _, height, width, *_), rest), *_ = self._answers([content], max_pixels, pixels_wanted=True)
+        if kind == REFUSED:
+            raise ImageError(rest.decode())
+        return np.frombuffer(rest, np.uint8).reshape(height, width, 3)
 
-    @contextlib.contextmanager
-    def _worker(self) -> Iterator[Worker]:
-        worker = self._idle.get()
-        try:
-            worker = worker or self._start()
-            yield worker
-        except BaseException:  # Ctrl+C, too: the rest of an answer must not be taken for the next one
-            if worker:
-                worker.close()
-            worker = None
-            raise
-        finally:
-            self._idle.put(worker)
-
-    def _answers(self, contents: Sequence[bytes], max_pixels: int, pixels_wanted: bool) -> list[Answer | ImageError]:
+    def _answers(self, contents: Sequence[bytes], max_pixels: int, pixels_wanted: bool) -> list[Answer]:
         """Returns a worker's answers to the first of some files; raises ImageError where it has ended over them."""
         lengths = list(map(len, contents))
         request = REQUEST.pack(len(contents), max_pixels, pixels_wanted) + b"".join(map(LENGTH.pack, lengths))
@@ -231,34 +127,65 @@ class Workers(contextlib.AbstractContextManager["Workers"]):
                 worker.connection.sendall(request)
                 worker.connection.sendall(b"".join(contents))
                 heads = [ANSWER.unpack(worker.read(ANSWER.size)) for _ in range(worker.read(1)[0])]
-                answers = [(head, worker.read(head[1])) for head in heads]
+                return [(head, worker.read(head[1])) for head in heads]
             except (TimeoutError, ConnectionError, EOFError) as error:
-                status = self._maker.tell(worker.pid)
-                if status == -signal.SIGKILL and not isinstance(error, TimeoutError):
-                    raise UserError(f"a process that decodes images was killed. {REMEDY}") from error
+                status = worker.end()
+                if status in OTHER_ENDS and not isinstance(error, TimeoutError):
+                    raise UserError(OTHER_ENDS[status]) from error
                 raise ImageError(BEYOND) from error
-        return [ImageError(rest.decode()) if head[0] == REFUSED else (head, rest) for head, rest in answers]
+
+    @contextlib.contextmanager
+    def _worker(self) -> Iterator[Worker]:
+        worker: Worker | None = None
+        try:
+            worker = self._idle.get() or self._start()
+            yield worker
+        except BaseException:  # Ctrl+C, too: the rest of an answer must not be taken for the next one
+            if worker:
+                self._started.discard(worker)
+                worker.close()
+            worker = None
+            raise
+        finally:
+            self._idle.put(worker)
 
     def _start(self) -> Worker:
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                pid = self._maker.tell(FORK, theirs.fileno())
-            except UserError:
+                started = subprocess.Popen(  # noqa: S603
+                    [sys.executable, "-m", process.__name__, json.dumps(asdict(self._limits))],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,  # some decoders print what a file says
+                    env=os.environ | SINGLE | {"PYTHONPATH": path},
+                    start_new_session=True,  # Ctrl+C is for this process alone, which then ends them
+                )
+            except OSError as error:
                 ours.close()
-                raise
-        return Worker(pid, ours, ours.makefile("rb", decoding_process.BATCH_BYTES))
-
-
-def _end(maker: Maker, idle: "LifoQueue[Worker | None]") -> None:
-    maker.end()
-    for worker in [idle.get() for _ in range(idle.qsize())]:
-        if worker:
+                raise UserError(
+                    f"no process to decode images can be started: {os.strerror(error.errno or 0)}. {REMEDY}"
+                ) from error
+        worker = Worker(started, ours, ours.makefile("rb", process.BATCH_BYTES))
+        self._started.add(worker)
+        if not self.close.alive:  # closed meanwhile, perhaps before this one could be ended
             worker.close()
+            raise UserError(ENDED)
+        return worker
+
+
+def _end(started: set[Worker], idle: "LifoQueue[Worker | None]") -> None:
+    for worker in list(started):
+        worker.end()
+    for resting in [idle.get() for _ in range(idle.qsize())]:
+        if resting:
+            resting.close()
         idle.put(None)  # whoever comes now is told
 
 
-def _normalised(content: bytes, head: tuple[Any, ...], rest: bytes) -> Normalised:
-    kind, _, is_png, height, width, *values, key = head
-    encoded = content if kind == KEPT else rest
-    return Normalised(encoded, "png" if is_png else "jpeg", height, width, key.hex(), Values(*values))
+def _normalised(content: bytes, head: tuple[Any, ...], rest: bytes) -> Normalised | ImageError:
+    kind, _, height, width, *values, key = head
+    if kind == REFUSED:
+        return ImageError(rest.decode())
+    return Normalised(rest or content, FORMATS[kind], height, width, key.hex(), Values(*values))
