@@ -6,45 +6,25 @@ duplicates) and `rejected.csv` (what was left out, and why), and an image of ten
 decoding of every image.
 """
 
-import heapq
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from stages.library.common import artifacts, console, hashing
+from stages.library.common import artifacts, console, hashing, tables
 from stages.library.common.threads import ahead
 from stages.library.figures import mosaics
 from stages.library.preparation import normalisation, splits
-from stages.library.preparation import summary as dataset_summary
 from stages.library.preparation.decoding_process import BATCH_BYTES, MAX_FILES
 from stages.library.preparation.decoding_workers import Workers
 from stages.library.preparation.name_filter import NameFilter
 from stages.library.preparation.normalisation import ImageError, Normalised
 from stages.library.preparation.sharding import Spool
+from stages.library.preparation.summary import Summary
 from stages.library.records.tfrecord import Record
 from stages.library.settings import load_params
 from stages.library.sources import contract as datasets
 from stages.library.sources.contract import SourceImage, Stray
-
-SAMPLES = 10
-
-
-class Samples:
-    """Ten random images of each class, the same ones in whatever order images arrive."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, list[tuple[float, str, bytes]]] = {}
-
-    def add(self, record: Record) -> None:
-        heap = self._kept.setdefault(record.text, [])
-        heapq.heappush(heap, (-hashing.uniform(record.key, "sample", 0), record.filename, record.encoded))
-        if len(heap) > SAMPLES:
-            heapq.heappop(heap)
-
-    def encoded(self) -> dict[str, list[bytes]]:
-        return {
-            text: [encoded for _, _, encoded in sorted(heap, reverse=True)] for text, heap in sorted(self._kept.items())
-        }
 
 
 def main() -> None:
@@ -58,7 +38,9 @@ def main() -> None:
     stopwatch = console.Stopwatch()
     settings = load_params(arguments.params)
     dataset, tfrecord = settings["dataset"], settings["tfrecord"]
-    summary, samples = dataset_summary.Summary(), Samples()
+    summary = Summary()
+    # Of each class the images of the smallest random numbers: the same ones in whatever order they arrive.
+    samples: dict[str, list[tuple[float, str, bytes]]] = defaultdict(list)
     with artifacts.new_folder(arguments.out) as folder:
         spool = Spool(folder, tfrecord.shards)
         name_filter = NameFilter(tfrecord.include)
@@ -71,28 +53,33 @@ def main() -> None:
                 summary.reject(item.name, str(outcome), item.text)
             elif outcome is not None:
                 split = splits.split_of(outcome.key, item.split, settings["split"], item.place)
-                record = to_record(item, outcome)
+                same = {name: getattr(outcome, name) for name in ("key", "encoded", "format", "height", "width")}
+                record = Record(label=0, text=item.text, filename=item.name, **same)
                 spool.add(split, record)
                 summary.add(split, record, outcome.values, item.place.file if item.place else None)
-                samples.add(record)
+                kept = samples[item.text]
+                kept.append((hashing.uniform(outcome.key, "sample", 0), item.name, outcome.encoded))
+                kept.sort()
+                del kept[mosaics.SAMPLES_PER_CLASS :]
         name_filter.check()
         summary.check(tfrecord.max_rejected)
-        spool.write_shards(summary.classes())
-        dataset_summary.write_labels(folder / "labels.txt", summary.classes())
-        artifacts.write_json(folder / "dataset.json", summary.content(dataset.name, name_filter.skipped))
-        summary.write_rejected(folder / "rejected.csv")
-    mosaics.write_samples(arguments.examples, samples.encoded())
-    if untrained := summary.untrained_classes():
-        console.say(f"tfrecord: no training image of: {', '.join(untrained)}")
-    if several := summary.in_several_classes():
-        console.say(f"tfrecord: {several:,} images stand in several classes, byte for byte")
-    shown = ", ".join(f"{counted.total():,} {split}" for split, counted in summary.counts.items())
-    stopwatch.close(
-        "tfrecord",
-        f"{shown}; {len(summary.classes())} classes, {summary.rejected} left out",
-        summary.images,
-        following="bottleneck-extract",
+        content = summary.content(dataset.name, name_filter.skipped)
+        classes, counts = content["classes"], content["counts"]
+        spool.write_shards(classes)
+        labels = "".join(f"{label}:{text}\n" for label, text in enumerate(classes))  # as the classic image pipelines do
+        (folder / "labels.txt").write_text(labels, encoding="utf-8", errors="surrogateescape")
+        artifacts.write_json(folder / "dataset.json", content)
+        tables.write_csv(folder / "rejected.csv", ("name", "reason"), sorted(summary.rejected))
+    mosaics.write_samples(
+        arguments.examples, {text: [encoded for *_, encoded in kept] for text, kept in sorted(samples.items())}
     )
+    if untrained := [text for text, number in counts["train"].items() if not number]:
+        console.say(f"tfrecord: no training image of: {', '.join(untrained)}")
+    if several := content["duplicates"]["in_several_classes"]:
+        console.say(f"tfrecord: {several:,} images stand in several classes, byte for byte")
+    shown = ", ".join(f"{sum(counted.values()):,} {split}" for split, counted in counts.items())
+    said = f"{shown}; {len(classes)} classes, {content['rejected']} left out"
+    stopwatch.close("tfrecord", said, content["images"], following="bottleneck-extract")
 
 
 def normalise_all(
@@ -142,12 +129,6 @@ def normalise(batch: list[SourceImage | Stray], workers: Workers) -> Sequence[No
         return [normalisation.normalise(first.content)]  # pixels that a data set's module has read are no file any more
     except ImageError as error:
         return [error]
-
-
-def to_record(image: SourceImage, normalised: Normalised) -> Record:
-    """Returns the record of an image; the label is filled in when all classes are known."""
-    same = {name: getattr(normalised, name) for name in ("key", "encoded", "format", "height", "width")}
-    return Record(label=0, text=image.text, filename=image.name, **same)
 
 
 if __name__ == "__main__":

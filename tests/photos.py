@@ -1,26 +1,14 @@
-"""One small photograph in the forms that files take: formats, colour types, orientations, and damage by hand."""
+"""A photograph of checks/image_builders.py in the forms that files take: colour types, orientations, damage by hand."""
 
-import io
 import struct
 import zlib
 
 import numpy as np
 from PIL import Image
 
+from checks.image_builders import SIGNATURE, chunk, encode, photo
+
 HEIGHT, WIDTH = 40, 56
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
-
-
-def photo() -> Image.Image:
-    """A smooth image that differs in all four corners and three channels."""
-    y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
-    return Image.fromarray(np.stack([x * 4, y * 6, (x + y) * 2], axis=-1).astype(np.uint8))
-
-
-def encode(image, kind, **options):
-    out = io.BytesIO()
-    image.save(out, kind, **options)
-    return out.getvalue()
 
 
 def exif(orientation):
@@ -29,14 +17,9 @@ def exif(orientation):
     return tags.tobytes()
 
 
-def chunk(kind, body):
-    """A chunk of a PNG."""
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def png(colour_type, bits, rows, *chunks, size=(WIDTH, HEIGHT)):
+def png(colour_type, bits, rows, *chunks, size=(WIDTH, HEIGHT), interlaced=False):
     """A PNG built by hand: (colour type, bits a channel, unfiltered rows, chunks before the pixels)."""
-    header = struct.pack(">IIBBBBB", *size, bits, colour_type, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", *size, bits, colour_type, 0, 0, interlaced)
     pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
     parts = [chunk(b"IHDR", header), *(chunk(*each) for each in chunks), chunk(b"IDAT", pixels), chunk(b"IEND", b"")]
     return SIGNATURE + b"".join(parts)
@@ -50,10 +33,7 @@ def interlaced_png():
     """An Adam7 PNG: seven passes, each the rows and columns that its grid picks."""
     pixels = np.asarray(photo())
     passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
-    rows = [row.tobytes() for y, x, dy, dx in passes for row in pixels[y::dy, x::dx]]
-    plain = png(2, 8, rows)
-    header = plain[12:28] + b"\1"
-    return plain[:12] + header + struct.pack(">I", zlib.crc32(header)) + plain[33:]
+    return png(2, 8, [row.tobytes() for y, x, dy, dx in passes for row in pixels[y::dy, x::dx]], interlaced=True)
 
 
 def turned(orientation):

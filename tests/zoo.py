@@ -10,25 +10,14 @@ import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from checks.hostile_images import FILES
-from tests.photos import (
-    HEIGHT,
-    SIGNATURE,
-    WIDTH,
-    bomb,
-    chunk,
-    encode,
-    exif,
-    interlaced_png,
-    photo,
-    png,
-    rgb_rows,
-    turned,
-)
+from checks.image_builders import SIGNATURE, chunk, directory, encode, photo
+from tests.photos import HEIGHT, WIDTH, bomb, exif, interlaced_png, png, rgb_rows, turned
 
 RGB, GREY = np.asarray(photo()), np.asarray(photo().convert("L"))
 JPEG, PNG = encode(photo(), "JPEG"), encode(photo(), "PNG")
@@ -38,22 +27,13 @@ BOMB_BYTES = 64 << 20  # of zeros, in a compressed block of metadata
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of file.
+    """A kind of file."""
 
-    Attributes:
-      name: for people.
-      content: a file of that kind.
-      outcome: `KEPT`, `CONVERTED`, or how the reason in rejected.csv begins.
-      pixels: uint8 (height, width[, 3]) that an accepted one must show; None: it is compared with nothing.
-      tolerance: by which they may differ, where the format loses something.
-      suffix: of the file's name.
-    """
-
-    name: str
+    name: str  # for people
     content: bytes
-    outcome: str
-    pixels: np.ndarray | None = None
-    tolerance: int = 0
+    outcome: str  # `KEPT`, `CONVERTED`, or how the reason in rejected.csv begins
+    pixels: Any = None  # uint8 (height, width[, 3]) that an accepted one must show
+    tolerance: int = 0  # by which they may differ, where the format loses something
     suffix: str = ".jpg"
 
     @property
@@ -65,13 +45,11 @@ class Kind:
         return f"{self.name}{self.suffix}".replace("/", " of ")
 
 
-def tiff(bits, photometric, content, compression=1, kind=1):
-    """A grey little-endian TIFF of one strip, built by hand."""
-    tags = {256: WIDTH, 257: HEIGHT, 258: bits, 259: compression, 262: photometric, 273: 200, 277: 1, 278: HEIGHT}
+def tiff(bits, photometric, content, kind=1):
+    """A grey TIFF of one strip."""
+    tags = {256: WIDTH, 257: HEIGHT, 258: bits, 259: 1, 262: photometric, 273: 8, 277: 1, 278: HEIGHT}
     tags |= {279: len(content), 339: kind}
-    entries = [struct.pack("<HHII", tag, 4 if tag in (273, 279) else 3, 1, value) for tag, value in tags.items()]
-    head = b"II*\0" + struct.pack("<IH", 8, len(entries)) + b"".join(entries) + bytes(4)
-    return head.ljust(200, b"\0") + content
+    return directory([(tag, (4, 1, value)) for tag, value in tags.items()], places=content)
 
 
 def packed_12_bits(values):
@@ -80,11 +58,9 @@ def packed_12_bits(values):
 
 
 def top_down_bmp():
-    content = bytearray(encode(photo(), "BMP"))
-    (start,) = struct.unpack_from("<I", content, 10)
-    struct.pack_into("<i", content, 22, -HEIGHT)
-    rows = np.frombuffer(bytes(content[start:]), np.uint8).reshape(HEIGHT, -1)
-    return bytes(content[:start]) + rows[::-1].tobytes()
+    content = encode(photo(), "BMP")
+    rows = np.frombuffer(content[54:], np.uint8).reshape(HEIGHT, -1)
+    return content[:22] + struct.pack("<i", -HEIGHT) + content[26:54] + rows[::-1].tobytes()
 
 
 def palette_with_alpha():

@@ -8,12 +8,12 @@ import ctypes
 import os
 import re
 import socket
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from tests.zoo import CONVERTED, KEPT, KINDS
@@ -37,11 +37,6 @@ SUBJECTS = {
 OUTCOMES = "used as it is", "used as PNG", "rejected", "error", "skipped"
 
 
-def below(folder: Path, made: bytes) -> Path:
-    """Returns the path of what has some bytes for a name."""
-    return folder / os.fsdecode(made)
-
-
 def png(path, seed):
     """Writes a small image that no other seed gives."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,21 +45,13 @@ def png(path, seed):
 
 @dataclass(frozen=True)
 class Entry:
-    """A kind of entry of the class folder `cat`.
+    """A kind of entry of the class folder `cat`."""
 
-    Attributes:
-      name: for people.
-      made: relative path of what is made there, bytes as the file system has them.
-      outcome: `ACCEPTED`, `NOTHING`, or the reason in rejected.csv.
-      make: makes it at a path, given a folder outside the data set; None: an image.
-      row: how its name in the record or in rejected.csv begins, if that is another one.
-    """
-
-    name: str
-    made: bytes
-    outcome: str
-    make: Callable[[Path, Path], object] | None = None
-    row: str = ""
+    name: str  # for people
+    made: bytes  # relative path of what is made there
+    outcome: str  # `ACCEPTED`, `NOTHING`, or the reason in rejected.csv
+    make: Callable[[Path, Path], object] | None = None  # at a path, given a folder outside the data set; None: an image
+    row: str = ""  # how its name in the record or in rejected.csv begins, if that is another one
 
 
 def deep(path, outside):
@@ -121,11 +108,9 @@ NAMES = {
     "three dots before the suffix": b"...png",
 }
 LEAVES = "a link that leaves the folder"
+HIDDEN = "hidden or system file"
 ENTRIES = [
-    *(
-        Entry(f"name with {what}", name, "hidden or system file" if name.startswith(b".") else ACCEPTED)
-        for what, name in NAMES.items()
-    ),
+    *(Entry(f"name with {what}", made, HIDDEN if made[:1] == b"." else ACCEPTED) for what, made in NAMES.items()),
     Entry("image 60 folders deep", b"/".join([b"f"] * 60) + b"/1.png", ACCEPTED),
     Entry("link to an image of the folder", b"link.png", ACCEPTED, linked("a.png")),
     Entry("link to a file outside", b"out.png", LEAVES, linked("OUTSIDE/secret.png")),
@@ -135,37 +120,30 @@ ENTRIES = [
     Entry("link to the folder above, a circle", b"up", "a link to a folder", linked("..")),
     Entry("link to itself", b"itself.png", "can't be read: a link to itself", linked("itself.png")),
     Entry("link to nothing", b"dangling.png", "can't be read: No such file or directory", linked("nowhere")),
-    Entry(
-        "folder named .jpg", b"folder.jpg", ACCEPTED, lambda path, _: png(path / "in.png", 93), "cat/folder.jpg/in.png"
-    ),
-    Entry("empty folder within a class", b"nothing", NOTHING, lambda path, outside: path.mkdir()),
-    Entry("pipe named .jpg", b"pipe.jpg", "not a regular file", lambda path, outside: os.mkfifo(path)),
+    Entry("folder named .jpg", b"folder.jpg", ACCEPTED, lambda path, _: png(path / "in.png", 93), "cat/folder.jpg/in"),
+    Entry("empty folder within a class", b"nothing", NOTHING, lambda path, _: path.mkdir()),
+    Entry("pipe named .jpg", b"pipe.jpg", "not a regular file", lambda path, _: os.mkfifo(path)),
     Entry("socket named .jpg", b"socket.jpg", "not a regular file", listening),
     Entry("file without permission", b"closed.png", "can't be read: Permission denied", closed),
     Entry("folder without permission", b"closed", "can't be listed: Permission denied", closed),
     Entry("file larger than 256 MiB", b"large.png", "larger than 256 MiB", sparse),
     Entry("folders too deep for any path", b"deep", "can't be", deep, "cat/deep/ddd"),
-    Entry("hidden file", b".hidden.png", "hidden or system file"),
-    Entry("litter of Windows", b"Thumbs.db", "hidden or system file"),
-    Entry("litter of macOS", b".DS_Store", "hidden or system file"),
+    Entry("hidden file", b".hidden.png", HIDDEN),
+    Entry("litter of Windows", b"Thumbs.db", HIDDEN),
+    Entry("litter of macOS", b".DS_Store", HIDDEN),
 ]
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A kind of folder that is no data set.
+    """A kind of folder that is no data set."""
 
-    Attributes:
-      name: for people.
-      files: relative paths of images; one that ends in "/" is an empty folder, one in "!" is no image.
-      message: regular expression of the error.
-      stage: that says so.
-    """
-
-    name: str
-    files: tuple[bytes, ...]
-    message: str
-    stage: str = "fetch"
+    name: str  # for people
+    files: tuple[
+        bytes, ...
+    ]  # relative paths of images; one that ends in "/" is an empty folder, one in "!" is no image
+    message: str  # regular expression of the error
+    stage: str = "fetch"  # that says so
 
 
 def some(*folders, count=12):
@@ -222,21 +200,19 @@ def outcomes() -> Iterator[tuple[str, str]]:
         yield f"folder: {folder.name}", "error"
 
 
-def subject(name: str) -> str:
-    """Returns the first of `SUBJECTS` that a name fits."""
-    return next(label for label, pattern in SUBJECTS.items() if re.search(pattern, name))
-
-
 def table() -> str:
     """Returns the number of kinds by what they are and by what becomes of them, as Markdown."""
-    counts = Counter((subject(name), outcome) for name, outcome in outcomes())
-    rows = {label: [counts[label, outcome] for outcome in OUTCOMES] for label in SUBJECTS}
-    rows["**all**"] = [sum(column) for column in zip(*rows.values(), strict=True)]
-    lines = [f"| kind of input | {' | '.join(OUTCOMES)} | all |", f"|---|{'---|' * len(OUTCOMES)}---|"]
-    lines += [
-        f"| {label} | {' | '.join(str(number or '') for number in row)} | {sum(row)} |" for label, row in rows.items()
+    found = [
+        (next(label for label, pattern in SUBJECTS.items() if re.search(pattern, name)), outcome)
+        for name, outcome in outcomes()
     ]
-    return "\n".join(lines)
+    counted = pd.DataFrame(found).value_counts().unstack(fill_value=0)
+    counts = counted.reindex(index=list(SUBJECTS), columns=list(OUTCOMES), fill_value=0)
+    counts.loc["**all**"] = counts.sum()
+    shown = counts.astype(str).replace("0", "").assign(all=counts.sum(axis=1))
+    rows = [("kind of input", *shown), *shown.itertuples()]
+    lines = [f"| {' | '.join(map(str, row))} |" for row in rows]
+    return "\n".join([lines[0], f"|{'---|' * len(rows[0])}", *lines[1:]])
 
 
 if __name__ == "__main__":

@@ -36,11 +36,7 @@ MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
 def walk_jpeg(content: bytes) -> bool:
-    """Returns whether a JPEG is coded in a common way and all its segments are whole, up to the end of the image.
-
-    Raises:
-      ImageError: it has too many segments or scans.
-    """
+    """Returns whether a JPEG is coded in a common way and all its segments are whole; ImageError: too many parts."""
     position, frame, pixels, is_whole, in_scan = 2, 0, 0, True, False
     segments = scans = exif = 0
     while found := MARKER.search(content, position):
@@ -70,11 +66,7 @@ def walk_jpeg(content: bytes) -> bool:
 
 
 def walk_png(content: bytes) -> bool:
-    """Returns whether a PNG is 8-bit grey or RGB and all its chunks are whole, up to its end.
-
-    Raises:
-      ImageError: it has too many chunks.
-    """
+    """Returns whether a PNG is 8-bit grey or RGB and all its chunks are whole; ImageError: too many chunks."""
     is_plain = content[12:16] == b"IHDR" and content[24:25] == b"\x08" and content[25:26] in (b"\0", b"\2")
     position, chunks, packed = len(PNG_SIGNATURE), 0, 0
     while position + 12 <= len(content):

@@ -20,9 +20,7 @@ PPM_COMMENTS = 1_000  # of the plain form; for each, Pillow copies a megabyte
 def check(content: bytes, max_pixels: int) -> bool:
     """Tells whether a file is a JPEG or a PNG that is well formed throughout (see `bitstreams`), without decoding any.
 
-    Raises:
-      ImageError: by its head or by how many parts follow, decoding takes more time or memory than the size accounts
-        for, or the size is over the limit.
+    ImageError: decoding takes more time or memory than its size accounts for, or the size is over the limit.
     """
     for signatures, checks in CHECKS.items():
         if content.startswith(signatures):

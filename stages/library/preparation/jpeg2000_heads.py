@@ -31,10 +31,8 @@ KNOWN = {0xFF50, SIZ, COD, COC, 0xFF55, *range(0xFF57, 0xFF5A), *range(0xFF5C, 0
 KNOWN |= {0xFF74, 0xFF75, 0xFF77, 0xFF78, SOT, 0xFF91, SOD}
 
 
-class Grid(NamedTuple):
-    """How the image is cut: pixels of a tile, tiles, and components."""
-
-    tile_width: int
+class _Grid(NamedTuple):
+    tile_width: int  # px
     tile_height: int
     tiles: int
     components: int
@@ -99,7 +97,7 @@ def _segments(content: bytes, position: int) -> Iterator[tuple[int, bytes]]:
         position += 2 + max(2, length)
 
 
-def _grid(body: bytes, max_pixels: int) -> Grid:
+def _grid(body: bytes, max_pixels: int) -> _Grid:
     right, bottom, left, top, width, height, tiles_left, tiles_top, components = struct.unpack_from(">8IH", body, 2)
     bound_pixels(max(0, right - left), max(0, bottom - top), max_pixels)
     if not width or not height:
@@ -107,10 +105,10 @@ def _grid(body: bytes, max_pixels: int) -> Grid:
     bound("components", components, COMPONENTS)
     tiles = max(1, -(-(right - tiles_left) // width)) * max(1, -(-(bottom - tiles_top) // height))
     bound("tiles", tiles, TILES)
-    return Grid(min(width, right - left), min(height, bottom - top), tiles, components)
+    return _Grid(min(width, right - left), min(height, bottom - top), tiles, components)
 
 
-def _check_style(has_precincts: int, style: bytes, layers: int, grid: Grid) -> None:
+def _check_style(has_precincts: int, style: bytes, layers: int, grid: _Grid) -> None:
     """Counts what one coding style makes of the image, as if all its tiles and components had that style."""
     levels, log_width, log_height = style[0], style[1] + 2, style[2] + 2
     bound("levels of decomposition", levels, LEVELS)

@@ -40,7 +40,7 @@ class Values:
     """What the numbers of an image's pixels are, all channels together: smallest, largest, sum and how many.
 
     Of a JPEG that is decoded at an eighth, smallest and largest are those of means of 8 x 8 pixels, and the sum is
-    their mean times the number of all pixels: an image's mean is the same, but for rounding and what is saturated.
+    their mean times the number of all pixels.
     """
 
     minimum: int
@@ -63,20 +63,12 @@ class Normalised:
     width: int
     key: str  # hex sha256 of the source: a file's bytes, or an array's shape and pixels
     values: Values  # of the pixels; counted where the image is decoded, for that is done on all cores
-    source: np.ndarray | None = None  # uint8 (height, width[, 3]), where `encoded` may have lost something of it
-
-    @property
-    def pixels(self) -> np.ndarray:
-        """Of the source, uint8 (height, width, 1 or 3); where the bytes have them all, they are decoded on demand."""
-        pixels = self.source
-        if pixels is None:
-            with Image.open(io.BytesIO(self.encoded), formats=("JPEG", "PNG")) as image:
-                pixels = np.asarray(image)
-        return pixels.reshape(self.height, self.width, -1)
 
 
 def normalise(
-    content: bytes | np.ndarray, max_pixels: int = MAX_PIXELS, before_decoding: Callable[[int], None] | None = None
+    content: bytes | np.ndarray,
+    max_pixels: int = MAX_PIXELS,
+    before_decoding: Callable[[int], object] = lambda pixels: None,
 ) -> Normalised:
     """Verifies an image and gives it back as upright 8-bit grey or RGB, encoded.
 
@@ -88,14 +80,12 @@ def normalise(
       max_pixels: that a file may have.
       before_decoding: is called with the number of pixels that will be decoded, when the head has been checked.
 
-    Raises:
-      ImageError: the bytes are no image, are damaged or truncated, or hold more than `max_pixels` or more parts than
-        is usual (see `image_heads`), which is found from the head, before any pixel is decoded.
-      ValueError: an array of another dtype or shape.
+    Raises ImageError where the bytes are no image or damaged, or hold more pixels or parts than they may; the latter
+    before any pixel is decoded (see `image_heads`). ValueError: an array of another dtype or shape.
     """
     if isinstance(content, np.ndarray):
         return _from_array(content)
-    return _from_file(content, max_pixels, before_decoding or (lambda pixels: None))
+    return _from_file(content, max_pixels, before_decoding)
 
 
 def _from_array(pixels: np.ndarray) -> Normalised:
@@ -108,7 +98,7 @@ def _from_array(pixels: np.ndarray) -> Normalised:
     return _encoded(pixels[..., 0] if pixels.shape[2] == 1 else pixels, key, "png")
 
 
-def _from_file(content: bytes, max_pixels: int, announce: Callable[[int], None]) -> Normalised:
+def _from_file(content: bytes, max_pixels: int, announce: Callable[[int], object]) -> Normalised:
     with _reasons(content, max_pixels):
         is_well_formed = image_heads.check(content, max_pixels)
         icon = image_heads.check_icon(content, max_pixels)
@@ -202,8 +192,7 @@ def _encoded(pixels: np.ndarray, key: str, kind: str) -> Normalised:
     # Level 1: several times as fast as the default, and a tenth larger.
     image.save(encoded, kind, **(AGAIN if kind == "jpeg" else {"compress_level": 1}))
     values = _values(image, image.width * image.height)
-    source = pixels if kind == "jpeg" else None
-    return Normalised(encoded.getvalue(), kind, image.height, image.width, key, values, source)
+    return Normalised(encoded.getvalue(), kind, image.height, image.width, key, values)
 
 
 def _values(image: Image.Image, pixels: int) -> Values:

@@ -13,16 +13,11 @@ from stages.library.common import hashing
 from stages.library.records import manifest, tfrecord
 from stages.library.records.tfrecord import SPLITS, Record
 
-SPOOL, SPOOL_BYTES = ".spool", 64 << 20
+SPOOL_BYTES = 64 << 20
 
 
 class Spool:
-    """Unsorted records on disk, one file per split and shard.
-
-    Args:
-      folder: where the spool files go; `write_shards` removes them.
-      shards: number of shards per split.
-    """
+    """Unsorted records in a folder, one file per split and shard; `shards` is the number of shards per split."""
 
     def __init__(self, folder: Path, shards: int):
         self._folder = folder
@@ -33,8 +28,7 @@ class Spool:
     def add(self, split: str, record: Record) -> None:
         """Takes a record; its label is filled in later, when all classes are known."""
         paths = self._paths[split]
-        shard = int(hashing.uniform(record.key, "shard", 0) * len(paths))
-        self._pending[paths[shard]].append(record)
+        self._pending[paths[int(hashing.uniform(record.key, "shard", 0) * len(paths))]].append(record)
         self._pending_bytes += len(record.encoded)
         if self._pending_bytes > SPOOL_BYTES:
             self._flush()
@@ -42,23 +36,20 @@ class Spool:
     def write_shards(self, classes: Sequence[str]) -> None:
         """Replaces every spool file by its final shard, sorted by (key, filename), and writes the manifest of all.
 
-        Args:
-          classes: sorted class names; a record's label is the rank of its text among them.
+        A record's label is the rank of its text among the sorted class names.
         """
         self._flush()
         labels = {text: label for label, text in enumerate(classes)}
         with manifest.writer(self._folder) as write_shard:
-            for paths in self._paths.values():
-                for path in paths:
-                    spool = path.with_suffix(SPOOL)
-                    found = tfrecord.read_shard(spool) if spool.exists() else ()
-                    labelled = [replace(record, label=labels[record.text]) for record in found]
-                    labelled.sort(key=lambda record: (record.key, record.filename))
-                    write_shard(path, labelled)
-                    spool.unlink(missing_ok=True)
+            for path in (path for paths in self._paths.values() for path in paths):
+                spool = path.with_suffix(".spool")
+                found = tfrecord.read_shard(spool) if spool.exists() else ()
+                labelled = (replace(record, label=labels[record.text]) for record in found)
+                write_shard(path, sorted(labelled, key=lambda record: (record.key, record.filename)))
+                spool.unlink(missing_ok=True)
 
     def _flush(self) -> None:
         for path, waiting in self._pending.items():
-            tfrecord.write_shard(path.with_suffix(SPOOL), waiting, append=True)
+            tfrecord.write_shard(path.with_suffix(".spool"), waiting, append=True)
         self._pending.clear()
         self._pending_bytes = 0

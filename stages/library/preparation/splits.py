@@ -32,16 +32,9 @@ def split_of(key: str, official: str | None, params: Params, place: "Place | Non
     """Returns "train", "validation" or "test".
 
     `hash` decides by content, so that identical images share a split. `tail` decides by the order of publication, as
-    many published figures were measured: the last part of each file of training images validates.
-
-    Args:
-      key: hex sha256 of the image's source bytes.
-      official: "test" stays test; "train" is divided into training and validation; None is divided into all three.
-      params: the method and the fractions. `validation` is a fraction of what is not official test data.
-      place: where the image stands in the file that it was published in; needed for `tail`.
-
-    Raises:
-      UserError: the method is `tail`, and the data set has no official test split or no files with an order.
+    many published figures were measured: the last part of each file of training images validates. Official test images
+    stay test; official training images are divided into training and validation; others into all three. UserError:
+    `tail` without an official test split or files with an order.
     """
     is_tail = params.method == "tail"
     if is_tail and (official is None or place is None):

@@ -37,11 +37,7 @@ class Cifar:
         return published_archive.fetch(self.archive, params, raw, cache)
 
     def read(self, params: Params, raw: Path) -> Iterator[SourceImage | Stray]:
-        """Yields the images; their names are batch and file name, for these alone repeat in some copies.
-
-        Raises:
-          UserError: the archive is missing, damaged or incomplete, or a pickle is not what is published.
-        """
+        """Yields the images; their names are batch and file name, for these alone repeat in some copies."""
         path = raw / self.archive.filename
         classes = self._class_names(path)
         missing = {f"{self.folder}/{batch}" for batch in self.splits}
@@ -90,9 +86,7 @@ class Cifar:
 
 
 def _members(path: Path) -> Iterator[Member]:
-    if not path.exists():
-        raise UserError(f"{path} is missing. Run: dvc repro fetch")
-    with path.open("rb") as file:
+    with published_archive.fetched(path).open("rb") as file:
         yield from tar_gz_members(file, str(path))
 
 

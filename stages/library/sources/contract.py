@@ -9,10 +9,9 @@ A data set's module has two functions:
 """
 
 import importlib
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Protocol
+from types import ModuleType
+from typing import Annotated
 
 import numpy as np
 import pydantic
@@ -76,14 +75,6 @@ class Stray:
     reason: str
 
 
-class Dataset(Protocol):
-    """What a data set's module offers."""
-
-    def fetch(self, params: Params, raw: Path, cache: Path) -> str: ...
-
-    def read(self, params: Params, raw: Path) -> Iterator[SourceImage | Stray]: ...
-
-
-def lookup(name: str) -> Dataset:
+def lookup(name: str) -> ModuleType:
     """Returns the module of a data set; `name` is validated by `Params`."""
     return importlib.import_module(f"stages.plugins.datasets.{name}")

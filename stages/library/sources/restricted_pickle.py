@@ -11,16 +11,10 @@ from stages.library.common.console import UserError
 
 
 def load(content: bytes, source: str) -> Any:
-    """Unpickles NumPy arrays of numbers, and containers of plain values.
+    """Unpickles NumPy arrays of numbers, and containers of plain values, of protocol 0 to 4.
 
-    Strings that Python 2 wrote come back as bytes; arrays as a subclass of numpy.ndarray.
-
-    Args:
-      content: a pickle of protocol 0 to 4.
-      source: what to call it in errors.
-
-    Raises:
-      UserError: the pickle asks for anything else (which could run a program), or is damaged.
+    Strings that Python 2 wrote come back as bytes; arrays as a subclass of numpy.ndarray. UserError, which names
+    `source`: the pickle asks for anything else (which could run a program), or is damaged.
     """
     try:
         return _Unpickler(io.BytesIO(content), encoding="bytes").load()

@@ -7,7 +7,7 @@ https://data.caltech.edu/records/mzrjq-6wc02, CC BY 4.0. The zip holds a tar.gz,
 import contextlib
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO
 
 from stages.library.common.console import UserError
@@ -35,15 +35,7 @@ def read(params: Params, raw: Path) -> Iterator[SourceImage | Stray]:
     """Yields every file of 101_ObjectCategories; one has no suffix (BACKGROUND_Google/tmp), and is an image too."""
     with _open_images(raw) as file:
         for member in tar_gz_members(file, f"{raw}: {IMAGES}.tar.gz"):
-            folders = PurePosixPath(member.name).parts
-            if member.content is None:
-                yield Stray(member.name, member.rejected)
-            elif folders[-1].startswith("."):
-                yield Stray(member.name, "hidden file")
-            elif len(folders) != 3 or folders[0] != IMAGES:
-                yield Stray(member.name, f"not {IMAGES}/CLASS/IMAGE")
-            else:
-                yield SourceImage("/".join(folders[1:]), folders[1], None, member.content)
+            yield published_archive.class_image(member, IMAGES)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.library.common.console import UserError
+from stages.library.sources import published_archive
 from stages.library.sources.contract import Params, SourceImage, Stray
 
 MAX_VALUE = 16
@@ -30,8 +30,6 @@ def fetch(params: Params, raw: Path, cache: Path) -> str:
 
 def read(params: Params, raw: Path) -> Iterator[SourceImage | Stray]:
     """Yields the images; their names are their ranks."""
-    if not (raw / "images.npy").exists():
-        raise UserError(f"{raw / 'images.npy'} is missing. Run: dvc repro fetch")
-    images, labels = np.load(raw / "images.npy"), np.load(raw / "labels.npy")
+    images, labels = (np.load(published_archive.fetched(raw / f"{name}.npy")) for name in ("images", "labels"))
     for index, (pixels, label) in enumerate(zip(images, labels, strict=True)):
         yield SourceImage(f"{index:04d}", str(label), None, pixels)

@@ -26,30 +26,18 @@ MIRRORS = (
     "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
     "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
 )
-# Prefix of the files, by split.
-SPLITS = {"train": "train", "test": "t10k"}
-# Name: (bytes, md5, sha256 of the content after decompression).
+# Bytes and md5 of the files.
 FILES = {
-    "train-images-idx3-ubyte.gz": (
-        26421880,
-        "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-    ),
-    "train-labels-idx1-ubyte.gz": (
-        29515,
-        "25c81989df183df01b3e8a0aad5dffbe",
-        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-    ),
-    "t10k-images-idx3-ubyte.gz": (
-        4422102,
-        "bef4ecab320f06d8554ea6380940ec79",
-        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-    ),
-    "t10k-labels-idx1-ubyte.gz": (
-        5148,
-        "bb300cfdad3c16e7a12a480ee83cd310",
-        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-    ),
+    "train-images-idx3-ubyte.gz": (26421880, "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
+    "train-labels-idx1-ubyte.gz": (29515, "25c81989df183df01b3e8a0aad5dffbe"),
+    "t10k-images-idx3-ubyte.gz": (4422102, "bef4ecab320f06d8554ea6380940ec79"),
+    "t10k-labels-idx1-ubyte.gz": (5148, "bb300cfdad3c16e7a12a480ee83cd310"),
+}
+CONTENT_SHA256 = {
+    "train-images-idx3-ubyte.gz": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte.gz": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte.gz": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte.gz": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
 CLASSES = ["t_shirt_top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle_boot"]
 
@@ -59,8 +47,8 @@ def fetch(params: Params, raw: Path, cache: Path) -> str:
     if params.archive is not None:
         raise UserError(f"`dataset.archive` must be null for fashion_mnist: it is four files, to be put into {cache}")
     installed = 0
-    for name, (size_bytes, md5, content_sha256) in FILES.items():
-        if _content_sha256(DEBIAN / name) == content_sha256:
+    for name, (size_bytes, md5) in FILES.items():
+        if _content_sha256(DEBIAN / name) == CONTENT_SHA256[name]:
             shutil.copyfile(DEBIAN / name, raw / name)
             installed += 1
         else:
@@ -72,7 +60,7 @@ def fetch(params: Params, raw: Path, cache: Path) -> str:
 
 def read(params: Params, raw: Path) -> Iterator[SourceImage | Stray]:
     """Yields the images; their names are split and rank, as in "test/00000"."""
-    for split, prefix in SPLITS.items():
+    for split, prefix in (("train", "train"), ("test", "t10k")):
         images = read_idx(raw / f"{prefix}-images-idx3-ubyte.gz", 3)
         labels = read_idx(raw / f"{prefix}-labels-idx1-ubyte.gz", 1)
         if len(images) != len(labels) or labels.max(initial=0) >= len(CLASSES):
@@ -82,11 +70,7 @@ def read(params: Params, raw: Path) -> Iterator[SourceImage | Stray]:
 
 
 def read_idx(path: Path, rank: int) -> np.ndarray:
-    """Returns the uint8 array, of the given number of dimensions, in a gzipped IDX file.
-
-    Raises:
-      UserError: the file is not of that kind, is damaged, or holds more or fewer bytes than its header says.
-    """
+    """Returns the uint8 array, of the given number of dimensions, in a gzipped IDX file, or raises UserError."""
     try:
         with gzip.open(path) as file:
             zero, kind, dimensions, *shape = struct.unpack(f">HBB{rank}I", file.read(4 + 4 * rank))

@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 
 from checks import fuzz_images
+from checks.image_builders import encode, photo
 from stages.library.figures.thumbnails import decode
 from stages.library.preparation import normalisation
 from stages.library.preparation.normalisation import ImageError, normalise
-from tests.photos import encode, exif, photo
+from tests.photos import exif
 
 
 @pytest.fixture(scope="module")
@@ -23,12 +24,12 @@ def large():
 
 
 def test_a_large_jpeg_that_cannot_keep_its_bytes_becomes_jpeg_again(large, tmp_path):
-    plain = encode(large, "JPEG", quality=90)
+    plain, grey = encode(large, "JPEG", quality=90), encode(large.convert("L"), "JPEG", quality=90)
     forms = {
         "turned": (encode(large, "JPEG", quality=90, exif=exif(6)), np.rot90(decode(plain), -1)),
         "turned mpo": (encode(large, "MPO", quality=90, exif=exif(3)), decode(plain)[::-1, ::-1]),
         "damaged end": (plain[:-2] + b"7\xd9", decode(plain)),
-        "grey": (encode(large.convert("L"), "JPEG", quality=90, exif=exif(2)), None),
+        "grey": (encode(large.convert("L"), "JPEG", quality=90, exif=exif(2)), decode(grey)[:, ::-1]),
         "cmyk": (encode(large.convert("CMYK"), "JPEG", quality=90), None),
     }
     for name, (content, upright) in forms.items():
@@ -38,9 +39,8 @@ def test_a_large_jpeg_that_cannot_keep_its_bytes_becomes_jpeg_again(large, tmp_p
         assert again.shape == (result.height, result.width, 3), name
         assert result.key == hashlib.sha256(content).hexdigest()
         assert len(result.encoded) < 3 * len(content), name
-        assert np.abs(again.astype(int) - result.pixels).mean() < 1.5, name
         if upright is not None:
-            np.testing.assert_array_equal(result.pixels[: result.height - 16], upright[: result.height - 16])
+            assert np.abs(again.astype(int) - upright)[: result.height - 16].mean() < 1.5, name
         assert normalise(result.encoded).encoded == result.encoded, name
         assert normalise(content).encoded == result.encoded, name
         fuzz_images.read(content, tmp_path)
@@ -64,7 +64,6 @@ def test_the_mean_of_a_jpeg_that_is_looked_at_is_that_of_all_pixels(large, progr
         assert result.values.count == pixels.size
         assert abs(result.values.total / pixels.size - pixels.mean()) < 0.5  # noise is cut off at 0
         assert pixels.min() <= result.values.minimum < result.values.maximum <= pixels.max()
-        np.testing.assert_array_equal(result.pixels, pixels)
 
 
 @pytest.mark.parametrize("progressive", [False, True])

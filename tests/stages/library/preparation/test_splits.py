@@ -40,38 +40,6 @@ def test_a_split_is_where_its_number_falls(key, seed):
     assert decided(number, 0.01, "train") == "train"
 
 
-@given(st.text(min_size=1), st.floats(0.01, 0.4), st.floats(0.01, 0.4), st.integers(0, 9))
-def test_a_split_depends_on_the_key_alone_and_growing_test_never_moves_validation(key, validation, test, seed):
-    params = splits.Params(method="hash", validation=validation, test=test, seed=seed)
-    first = splits.split_of(key, None, params)
-    assert first == splits.split_of(key, None, params)
-    larger = splits.Params(method="hash", validation=validation, test=test + 0.1, seed=seed)
-    assert splits.split_of(key, None, larger) in ({first} if first != "train" else {"train", "test"})
-
-
-PLACES = st.lists(st.tuples(st.integers(0, 300), st.text(max_size=9)), min_size=1, max_size=60)
-
-
-@given(PLACES, st.randoms(), st.integers(0, 5), st.sampled_from([None, "train"]))
-def test_renaming_order_and_growth_move_no_image_and_none_is_in_two_splits(found, random, seed, official):
-    """A data set is (content, name) pairs; some contents repeat under other names."""
-    params = splits.Params(method="hash", validation=0.25, test=0.25, seed=seed)
-
-    def decided(some):
-        splits_of: dict[str, set[str]] = {}
-        for content, name in some:
-            place = Place(name, random.randrange(1000), 1000)
-            splits_of.setdefault(KEYS[content], set()).add(splits.split_of(KEYS[content], official, params, place))
-        return splits_of
-
-    before = decided(found[: len(found) // 2 + 1])
-    shuffled = [(content, f"moved/{name}") for content, name in found]
-    random.shuffle(shuffled)
-    after = decided(shuffled)
-    assert all(len(some) == 1 for some in after.values())
-    assert before.items() <= after.items()
-
-
 @settings(max_examples=20)
 @given(st.floats(0.02, 0.48), st.floats(0.02, 0.48), st.integers(0, 1000))
 def test_any_fractions_hold(validation, test, seed):

@@ -6,7 +6,7 @@ import pytest
 
 from stages.library.common.console import UserError
 from stages.library.preparation.normalisation import Values
-from stages.library.preparation.summary import Summary, write_labels
+from stages.library.preparation.summary import Summary
 from stages.library.records.tfrecord import Record
 
 
@@ -51,11 +51,6 @@ def test_dataset_json_says_what_was_counted(summary):
     }
 
 
-def test_what_is_left_out_stands_in_a_table_sorted_by_name(summary, tmp_path):
-    summary.write_rejected(tmp_path / "rejected.csv")
-    assert (tmp_path / "rejected.csv").read_bytes() == (b"name,reason\nemu/broken.jpg,truncated\nnotes.txt,no image\n")
-
-
 def test_the_limit_of_unreadable_images_counts_those_that_should_have_been_images(summary):
     message = (
         r"^1 of 6 images can't be read, more than `tfrecord\.max_rejected` = 0\.1 allows; the first is "
@@ -63,11 +58,6 @@ def test_the_limit_of_unreadable_images_counts_those_that_should_have_been_image
     )
     with pytest.raises(UserError, match=message):
         summary.check(max_rejected=0.1)
-
-
-def test_labels_are_numbered_in_the_order_of_the_classes(tmp_path):
-    write_labels(tmp_path / "labels.txt", ["cat", "dog"])
-    assert (tmp_path / "labels.txt").read_bytes() == b"0:cat\n1:dog\n"
 
 
 def test_fewer_than_two_classes_are_an_error():

@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import struct
-from typing import Any
 
 import numpy as np
 import pytest
@@ -62,13 +61,13 @@ def fashion(tmp_path, monkeypatch):
         "t10k-images-idx3-ubyte.gz": rng.integers(0, 256, (3, 5, 4)),
         "t10k-labels-idx1-ubyte.gz": np.array([9, 0, 4]),
     }
-    folder, files = tmp_path / "debian", {}
+    folder = tmp_path / "debian"
     folder.mkdir()
     for name, array in arrays.items():
         published = gzip.compress(idx(array), 9)
         (folder / name).write_bytes(gzip.compress(idx(array), 1))
-        files[name] = (len(published), hashlib.md5(published).hexdigest(), hashlib.sha256(idx(array)).hexdigest())
-    monkeypatch.setattr(fashion_mnist, "FILES", files)
+        monkeypatch.setitem(fashion_mnist.FILES, name, (len(published), hashlib.md5(published).hexdigest()))
+        monkeypatch.setitem(fashion_mnist.CONTENT_SHA256, name, hashlib.sha256(idx(array)).hexdigest())
     monkeypatch.setattr(fashion_mnist, "DEBIAN", folder)
     return arrays
 
@@ -97,18 +96,15 @@ def test_fashion_mnist_is_taken_from_the_debian_package(fashion, tmp_path, no_ne
 def test_fashion_mnist_is_taken_from_the_cache_where_the_package_is_missing_or_damaged(fashion, tmp_path, no_network):
     (tmp_path / "cache").mkdir()
     for number, (name, array) in enumerate(fashion.items()):
-        (tmp_path / "cache" / name).write_bytes(gzip.compress(idx(array), 9))
+        content = gzip.compress(idx(array), 9)
+        (tmp_path / "cache" / name).write_bytes(content)
+        # The published hash is of the compressed file, which carries a time.
+        fashion_mnist.FILES[name] = (len(content), hashlib.md5(content).hexdigest())
         debian = tmp_path / "debian" / name
         if number % 2:
             debian.write_bytes(debian.read_bytes()[:-9])
         else:
             debian.unlink()
-    # The published hash is of the compressed file, which carries a time.
-    files: dict[str, Any] = {
-        name: (None, hashlib.md5((tmp_path / "cache" / name).read_bytes()).hexdigest(), content)
-        for name, (_, _, content) in fashion_mnist.FILES.items()
-    }
-    fashion_mnist.FILES.update(files)
     check_fashion(fetch_and_read("fashion_mnist", None, tmp_path), fashion)
 
 
