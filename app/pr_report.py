@@ -9,38 +9,39 @@ example: python -m app.pr_report --base main --max-drop top1_accuracy=0.01
 """
 
 import argparse
-import contextlib
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from app.pull_request import comment
 from stages.library.common import artifacts, console
 from stages.library.common.console import UserError
 
 DVC = Path(__file__).parent / "pull_request" / "escaped_dvc.py"
-COMMENT = "comment.md"
-OURS = {COMMENT, "images", "plots"}  # all that is ever written to the output folder
+OURS = {"comment.md", "images", "plots"}  # all that is ever written to the output folder
+WEB_ADDRESS = re.compile(r"https?://(?!/)[^\s()<>\[\]\"'\\`]+", re.IGNORECASE)  # that can stand in a link of Markdown
 
 
 def main() -> None:
     """Runs the program."""
     arguments = parse_arguments()
     clear(arguments.out)
+    path = arguments.out / "comment.md"
     try:
-        failures = compare(arguments)
+        text, failures = compare(arguments)
     except UserError as error:
-        from app.pull_request import comment
-
-        text = comment.failed(arguments.base, arguments.head, str(error))
-        artifacts.write_bytes(arguments.out / COMMENT, text.encode())
+        reason = f"**Not compared:** {comment.code(error, 600)}"
+        artifacts.write_bytes(path, comment.render(arguments.base, arguments.head, reason).encode())
         raise
+    artifacts.write_bytes(path, text.encode())
+    console.say(f"Read {path}, or post it: gh pr comment --body-file {path}")
     for failure in failures:
         console.say(f"gate: {failure}", err=True)
     if failures:
         gates = "a gate was" if len(failures) == 1 else f"{len(failures)} gates were"
-        raise UserError(f"{gates} broken. The comparison: {arguments.out / COMMENT}")
+        raise UserError(f"{gates} broken. The comparison: {path}")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -61,54 +62,49 @@ def parse_arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.base == "workspace":
         parser.error("--base must be a revision, and not the workspace")
-    if arguments.link is not None and not is_web_address(arguments.link):
+    if arguments.link is not None and not WEB_ADDRESS.fullmatch(arguments.link):
         parser.error(f"--link must be a http or https URL without spaces and brackets. Received: {arguments.link!r}")
     return arguments
-
-
-def is_web_address(url: str) -> bool:
-    """Tells whether a URL can stand in a link of Markdown."""
-    with contextlib.suppress(ValueError):
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.netloc) and not set(url) & set(" ()<>[]\"'\\\n\t`")
-    return False
 
 
 def clear(folder: Path) -> None:
     """Makes the output folder without what an earlier run left there; raises UserError where it holds anything else."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out must be a folder. Received: {str(folder)!r}")
-    if folder.is_dir() and (foreign := sorted({path.name for path in folder.iterdir()} - OURS)):
-        raise UserError(f"--out must be new, or an earlier report. Received: {str(folder)!r}, which has {foreign[0]!r}")
     folder.mkdir(parents=True, exist_ok=True)
-    for name in OURS:
-        path = folder / name
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+    if foreign := sorted({path.name for path in folder.iterdir()} - OURS):
+        raise UserError(f"--out must be new, or an earlier report. Received: {str(folder)!r}, which has {foreign[0]!r}")
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-def compare(arguments: argparse.Namespace) -> list[str]:
-    """Writes the report and returns what breaks the gates."""
+def compare(arguments: argparse.Namespace) -> tuple[str, list[str]]:
+    """Draws the images; returns the comment and what breaks the gates."""
     console.say(f"pr-report: reading {arguments.base} and {arguments.head}")
-    from app.pull_request import comment, gates, images, revisions
+    from app.pull_request import gates, images, revisions
 
     limits = gates.parse(arguments.max_drop, arguments.max_rise)
     repository = revisions.open_repository()
     base, head = sides = [revisions.read(repository, name) for name in (arguments.base, arguments.head)]
-    gone = gates.removed(base, head) if limits else []
-    failures = gates.failures(base, head, limits, gone)
+    failures, gone = gates.judge(base, head, limits)
+    console.say(*(f"pr-report: {file} is not compared: the pipeline no longer makes it" for file in gone))
     changed = images.changed(base, head)
     drawn = images.draw(arguments.out, changed, base, head) if arguments.plots else []
     page = plots_page(arguments, changed) if arguments.plots else None
     metrics = revisions.differences(repository.metrics.diff, "Metric", base, head)
     params = revisions.differences(repository.params.diff, "Param", base, head)
-    verdict = comment.verdict(limits, failures, gone)
-    plots = comment.plots(sides, changed, drawn, page, arguments.link)
-    path = arguments.out / COMMENT
-    artifacts.write_bytes(path, comment.render(base, head, verdict, limits, metrics, params, plots).encode())
-    console.say(*(f"pr-report: {file} is not compared: the pipeline no longer makes it" for file in gone))
+    first = {"top1_accuracy", "log_loss"} | {limit.key for limit in limits}
     console.say(f"pr-report: {len(metrics)} metrics and {len(changed)} plots differ, {len(failures)} gates broken")
-    console.say(f"Read {path}, or post it: gh pr comment --body-file {path}")
-    return failures
+    text = comment.render(
+        base.title,
+        head.title,
+        comment.verdict(limits, failures, gone),
+        comment.table("metric", [row for row in metrics if row[1] in first], base.name),
+        comment.folded("metric", metrics, base.name),
+        comment.folded("parameter", params, base.name),
+        comment.plots(sides, changed, drawn, page, arguments.link),
+    )
+    return text, failures
 
 
 def plots_page(arguments: argparse.Namespace, files: list[str]) -> str | None:
@@ -119,8 +115,7 @@ def plots_page(arguments: argparse.Namespace, files: list[str]) -> str | None:
     names = [arguments.base] + ([] if arguments.head == "workspace" else [arguments.head])
     command = ["plots", "diff", "--quiet", "--out", str(arguments.out / "plots"), *names, "--targets", *files]
     subprocess.run([sys.executable, "-P", str(DVC), *command], check=False)  # noqa: S603 - no shell, checked names
-    page = "plots/index.html"
-    return page if (arguments.out / page).is_file() else None
+    return "plots/index.html" if (arguments.out / "plots/index.html").is_file() else None
 
 
 if __name__ == "__main__":

@@ -10,32 +10,27 @@ import re
 import sys
 from typing import Any
 
-import dvc_render  # type: ignore[import-untyped]
-from dvc_render import ImageRenderer, VegaRenderer
+from dvc_render import ImageRenderer, VegaRenderer  # type: ignore[import-untyped]
 from dvc_render.base import Renderer  # type: ignore[import-untyped]
 
-IN_IDS = re.compile(r"[^0-9A-Za-z-]")
+image_html = ImageRenderer.partial_html
 
 
-class Table(VegaRenderer):  # type: ignore[misc] # DVC has no types
-    """A table, as JSON in a script: nothing in a script can end it but "<"."""
-
-    def partial_html(self, **kwargs: Any) -> str:
-        return json.dumps(self.get_filled_template()).replace("<", r"\u003c")
+def escaped_table(table: Any, **kwargs: Any) -> str:
+    """Returns JSON for a script, which nothing in it can end but "<"."""
+    return json.dumps(table.get_filled_template()).replace("<", r"\u003c")
 
 
-class Figure(ImageRenderer):  # type: ignore[misc]
-    """An image of each revision, under the name of its file."""
-
-    def partial_html(self, **kwargs: Any) -> str:
-        points = [{key: html.escape(str(value)) for key, value in point.items()} for point in self.datapoints]
-        return str(ImageRenderer(points, html.escape(self.name)).partial_html(**kwargs))
+def escaped_image(image: Any, **kwargs: Any) -> str:
+    """Returns an image of each revision, under the name of its file."""
+    image.datapoints = [{key: html.escape(str(value)) for key, value in point.items()} for point in image.datapoints]
+    image.name = html.escape(image.name)
+    return str(image_html(image, **kwargs))
 
 
 if __name__ == "__main__":
     from dvc.cli import main  # type: ignore[import-untyped]
 
-    # DVC looks its renderers up where it uses them.
-    dvc_render.VegaRenderer, dvc_render.ImageRenderer = Table, Figure
-    Renderer.remove_special_chars = staticmethod(lambda name: IN_IDS.sub("_", name))
+    VegaRenderer.partial_html, ImageRenderer.partial_html = escaped_table, escaped_image
+    Renderer.remove_special_chars = staticmethod(lambda name: re.sub(r"[^0-9A-Za-z-]", "_", name))
     sys.exit(main(sys.argv[1:]))

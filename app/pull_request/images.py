@@ -12,14 +12,12 @@ from app.pull_request.revisions import Revision
 from stages.library.common import artifacts, console, tables
 from stages.library.figures import charts
 
-TEMPLATE = "confusion_counts"  # of a model's confusion matrix in dvc.yaml
-GAP_PX, HEADER_PX, LEAST_PX = 24, 44, 320
+HEADER_PX, LEAST_PX = 44, 320
 
 
 def changed(base: Revision, head: Revision) -> list[str]:
     """Returns the files of plots that differ, sorted; what one side could not read is left out."""
-    unknown = {*base.missing_plots, *head.missing_plots}
-    files = sorted({*base.plots, *head.plots} - unknown)
+    files = sorted((base.plots.keys() | head.plots.keys()) - base.missing_plots - head.missing_plots)
     return [file for file in files if base.plots.get(file, (None, None))[0] != head.plots.get(file, (None, None))[0]]
 
 
@@ -41,7 +39,7 @@ def draw(folder: Path, files: Sequence[str], base: Revision, head: Revision) -> 
 def _confusion(file: str, revision: Revision) -> np.ndarray | None:
     """Returns a side as uint8 (height, width, 3); None where it has no such matrix, or none that can be drawn."""
     rows, properties = revision.plots.get(file, (None, {}))
-    if properties.get("template") != TEMPLATE:
+    if properties.get("template") != "confusion_counts":
         return None
     try:
         png = charts.confusion(tables.restored(rows))
@@ -52,18 +50,16 @@ def _confusion(file: str, revision: Revision) -> np.ndarray | None:
 
 
 def _pair(title: str, sides: dict[str, np.ndarray | None]) -> bytes:
-    """Returns a PNG of two images in their own resolution under their captions; a missing one is said to be so."""
-    shapes = [(LEAST_PX, LEAST_PX) if side is None else side.shape[:2] for side in sides.values()]
-    height_px = max(height for height, _ in shapes) + HEADER_PX
-    lefts = 0, max(shapes[0][1], LEAST_PX) + GAP_PX
-    width_px = lefts[1] + max(shapes[1][1], LEAST_PX)
-    captions = [charts.shorten(caption, 44) for caption in sides]
-    with charts.style([title, *captions]):
-        figure = Figure(figsize=(width_px / charts.DPI, height_px / charts.DPI))
-        figure.text(8 / width_px, 1 - 12 / height_px, charts.shorten(title, 90), va="center", weight="bold", fontsize=9)
-        for left, caption, side in zip(lefts, captions, sides.values(), strict=True):
-            text = f"{caption}: no image" if side is None else caption
-            figure.text((left + 8) / width_px, 1 - 32 / height_px, text, va="center", fontsize=9)
+    """Returns a PNG, each image in its own resolution in one half under its caption; a missing one is said to be so."""
+    shapes = [side.shape[:2] for side in sides.values() if side is not None]
+    height_px, half_px = np.max([*shapes, (LEAST_PX, LEAST_PX)], axis=0) + np.array([HEADER_PX, 0])
+    with charts.style([title, *sides]):
+        figure = Figure(figsize=(2 * half_px / charts.DPI, height_px / charts.DPI))
+        top = 1 - 12 / height_px
+        figure.text(4 / half_px, top, charts.shorten(title, 90), va="center", weight="bold", fontsize=9)
+        for half, (caption, side) in enumerate(sides.items()):
+            text = charts.shorten(caption, 44) + (": no image" if side is None else "")
+            figure.text(half / 2 + 4 / half_px, top - 20 / height_px, text, va="center", fontsize=9)
             if side is not None:
-                figure.figimage(side, left, height_px - HEADER_PX - len(side))
+                figure.figimage(side, half * half_px, height_px - HEADER_PX - len(side))
         return charts.png(figure)

@@ -12,34 +12,24 @@ from typing import Any
 from dvc.compare import diff_table  # type: ignore[import-untyped]
 from dvc.exceptions import DvcException  # type: ignore[import-untyped]
 from dvc.repo import Repo  # type: ignore[import-untyped]
-from dvc.utils.diff import format_dict  # type: ignore[import-untyped]
-from dvc.utils.flatten import flatten  # type: ignore[import-untyped]
 
 from stages.library.common.console import UserError
+from stages.library.report.leaderboard import flat
 
 WORKSPACE = "workspace"
-LISTS = ("backbones", "heads")  # in params.yaml; dvc.yaml has a matrix over each
 
 
 @dataclass(frozen=True)
 class Revision:
-    """One side of a comparison.
+    """One side of a comparison."""
 
-    Attributes:
-      name: as the user gave it.
-      commit: its full hash; of the workspace that of HEAD.
-      metrics: metrics file -> dotted key -> number or text.
-      listed: names in the lists `backbones` and `heads` of params.yaml.
-      plots: plot file -> (rows or the bytes of an image, its properties in dvc.yaml); those that could be read.
-      missing_plots: plot files that could not be read.
-    """
-
-    name: str
-    commit: str
-    metrics: Mapping[str, Mapping[str, Any]]
-    listed: frozenset[str]
-    plots: Mapping[str, tuple[Any, Mapping[str, Any]]]
-    missing_plots: tuple[str, ...]
+    name: str  # as the user gave it
+    commit: str  # its full hash; of the workspace that of HEAD
+    key: str  # by which DVC knows it: the hash, or "workspace"
+    metrics: Mapping[str, Mapping[str, Any]]  # by file and dotted key: numbers and texts
+    listed: frozenset[str]  # backbones and heads in the lists of params.yaml, over which dvc.yaml has a matrix
+    plots: Mapping[str, tuple[Any, Mapping[str, Any]]]  # by file: rows or an image's bytes, and properties in dvc.yaml
+    missing_plots: frozenset[str]  # files that could not be read
 
     @property
     def title(self) -> str:
@@ -50,11 +40,7 @@ class Revision:
 
 
 def open_repository() -> Repo:
-    """Returns the DVC repository of the current folder.
-
-    Raises:
-      UserError: there is none, or it is not in Git.
-    """
+    """Returns the DVC repository of the current folder; raises UserError where there is none, or it is not in Git."""
     try:
         repository = Repo()
     except DvcException as error:
@@ -65,51 +51,38 @@ def open_repository() -> Repo:
 
 
 def read(repository: Repo, name: str) -> Revision:
-    """Reads one side.
-
-    Args:
-      repository: as `open_repository` gives it.
-      name: a revision, or "workspace".
-
-    Raises:
-      UserError: Git doesn't know it, or its dvc.yaml, metrics or parameters can't be read, or it has no metrics.
-    """
+    """Reads a revision or the "workspace"; raises UserError where DVC can't read all of it, or it has no metrics."""
     commit = _resolve(name)
-    content = _show(name, commit, repository.metrics.show, "metrics")
+    key, side = name if name == WORKSPACE else commit, f"{name} ({commit[:7]})"
+    content = _files(repository.metrics.show, key, "metrics", side)
     # A file may hold one number and no key; DVC calls that key "".
-    nested = {path: value if isinstance(value, dict) else {"": value} for path, value in sorted(content.items())}
-    metrics = {path: {str(key): item for key, item in flatten(format_dict(values)).items()}
-               for path, values in nested.items()}  # fmt: skip
+    metrics = {path: flat(file if isinstance(file, dict) else {"": file}) for path, file in sorted(content.items())}
     if not any(metrics.values()):
-        raise UserError(
-            f"{name} ({commit[:7]}) has no metrics, so nothing can be compared. Is it a commit of this pipeline, with "
-            "`metrics:` in its dvc.yaml?"
-        )
-    params = _show(name, commit, repository.params.show, "parameters").get("params.yaml", {})
-    lists = [params.get(key) for key in LISTS]
+        pipeline = "Is it a commit of this pipeline, with `metrics:` in its dvc.yaml?"
+        raise UserError(f"{side} has no metrics, so nothing can be compared. {pipeline}")
+    params = _files(repository.params.show, key, "parameters", side).get("params.yaml", {})
+    lists = [params.get(name) for name in ("backbones", "heads")]
     listed = frozenset(str(item) for items in lists if isinstance(items, list) for item in items)
-    return Revision(name, commit, metrics, listed, *_plots(repository, name, commit))
+    found = repository.plots.show(revs=[key]).get(key, {})
+    properties: dict[str, dict[str, Any]] = {}
+    for definition in _data(found.get("definitions", {}), "plots", side).values():
+        properties |= definition.get("data", {})
+    files = _data(found.get("sources", {}), "plots", side)
+    plots = {path: (file["data"], properties.get(path, {})) for path, file in files.items() if "data" in file}
+    return Revision(name, commit, key, metrics, listed, plots, frozenset(files.keys() - plots.keys()))
 
 
 def differences(diff: Any, title: str, base: Revision, head: Revision) -> list[list[str]]:
-    """Returns the rows that `dvc metrics diff` or `dvc params diff` prints, sorted.
-
-    Args:
-      diff: of the repository's metrics or params.
-      title: "Metric" or "Param"; parameters have no column for the change.
-      base: of each row's third cell.
-      head: of its fourth.
-    """
-    found = diff(a_rev=base.commit, b_rev=_key(head.name, head.commit)).get("diff", {})
+    """Returns the rows that `dvc metrics diff` or `dvc params diff` prints, sorted; parameters have no change."""
+    found = diff(a_rev=base.commit, b_rev=head.key).get("diff", {})
     precise = {"precision": 6, "round_digits": True} if title == "Metric" else {"show_changes": False}
     return sorted(list(map(str, row)) for row in diff_table(found, title, **precise))
 
 
 def _resolve(name: str) -> str:
-    """Returns the full hash of a revision's commit; the workspace counts as HEAD."""
     if commit := _commit("HEAD" if name == WORKSPACE else name):
         return commit
-    if not name.startswith("-") and _commit(f"origin/{name}"):
+    if _commit(f"origin/{name}"):
         remedy = f"There is origin/{name}: give that, or run: git branch {name} origin/{name}"
     elif _git("rev-parse", "--is-shallow-repository") == "true":
         remedy = "This clone is shallow: run: git fetch --unshallow (in GitHub's checkout action: fetch-depth: 0)"
@@ -129,38 +102,20 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _key(name: str, commit: str) -> str:
-    """Returns what DVC knows a revision by."""
-    return WORKSPACE if name == WORKSPACE else commit
-
-
-def _show(name: str, commit: str, show: Any, what: str) -> dict[str, Any]:
-    """Returns file -> content, of all files of a kind; an unreadable one is an error, which DVC returns as a value."""
-    found = show(revs=[commit], hide_workspace=False).get(_key(name, commit))
-    if found is None:
-        raise UserError(f"{name} ({commit[:7]}) has no DVC repository in this folder")
+def _data(found: Mapping[str, Any], what: str, side: str) -> dict[str, Any]:
+    """Returns what DVC has read; an error, which DVC returns as a value, is raised."""
     if error := found.get("error"):
-        raise UserError(f"the {what} of {name} ({commit[:7]}) can't be read: {error}")
-    if failed := {path: file["error"] for path, file in found["data"].items() if "error" in file}:
+        raise UserError(f"the {what} of {side} can't be read: {error}")
+    data: dict[str, Any] = found.get("data", {})
+    return data
+
+
+def _files(show: Any, key: str, what: str, side: str) -> dict[str, Any]:
+    """Returns file -> content, of all files of a kind."""
+    files = _data(show(revs=[key], hide_workspace=False).get(key, {}), what, side)
+    if failed := {path: file["error"] for path, file in files.items() if "error" in file}:
         path, error = min(failed.items())
-        remedy = "dvc repro" if name == WORKSPACE else "dvc fetch --all-commits, or commit what is missing there"
-        raise UserError(
-            f"{len(failed)} of {len(found['data'])} files with the {what} of {name} ({commit[:7]}) can't be read. "
-            f"{path}: {error}. If it is missing, run: {remedy}"
-        )
-    return {path: file["data"] for path, file in found["data"].items()}
-
-
-def _plots(repository: Repo, name: str, commit: str) -> tuple[dict[str, tuple[Any, dict[str, Any]]], tuple[str, ...]]:
-    """Returns a revision's plots, and the files that can't be read: that an image is missing is no reason to fail."""
-    key = _key(name, commit)
-    found = repository.plots.show(revs=[key]).get(key, {})
-    definitions, sources = found.get("definitions", {}), found.get("sources", {})
-    if error := definitions.get("error") or sources.get("error"):
-        raise UserError(f"the plots of {name} ({commit[:7]}) can't be read: {error!r}")
-    files = sources.get("data", {})
-    properties: dict[str, dict[str, Any]] = {}
-    for definition in definitions.get("data", {}).values():
-        properties |= definition.get("data", {})
-    readable = {path: (file["data"], properties.get(path, {})) for path, file in files.items() if "data" in file}
-    return readable, tuple(sorted(set(files) - set(readable)))
+        remedy = "dvc repro" if key == WORKSPACE else "dvc fetch --all-commits, or commit what is missing there"
+        count = f"{len(failed)} of {len(files)} files with the {what} of {side} can't be read"
+        raise UserError(f"{count}. {path}: {error}. If it is missing, run: {remedy}")
+    return {path: file["data"] for path, file in files.items()}
