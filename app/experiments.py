@@ -16,6 +16,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -33,55 +34,21 @@ WORKSPACE = "workspace"
 METRIC, OF_SPREAD = "cross_validation.top1_accuracy.mean", "top1_accuracy"
 # Sections whose seed a model's metric depends on, by its name; heads are trained with that of cross_validation.
 TRAINED_WITH = {FINETUNED: "finetune", SCRATCH: "scratch"}
-OF_HEADS = "cross_validation"
-OF_ALL = ("split", "extract")
-NOT_MODELS = {"fewshot", "audit"}  # few-shot results have repeats of their own
 HEADINGS = ("model", "seeds", "runs", "mean ± std", "lowest", "highest")
 MORE = "dvc exp run --queue -S finetune.seed={} && dvc exp run --run-all"
+Seeds = tuple[tuple[str, Any], ...]  # such as (("finetune.seed", 1), ("split.seed", 0))
+Spreads = dict[str, dict[str, dict[Seeds, float]]]  # all other parameters, as JSON -> model -> seeds -> metric
 
 
 @dataclass(frozen=True)
 class Row:
-    """A revision: the workspace, a commit, or an experiment on it.
+    """A revision: the workspace, a commit, or an experiment on it."""
 
-    Attributes:
-      name: of the experiment, or of the revision.
-      baseline: whether it is no experiment.
-      state: "" where it has run, else what DVC says of it, such as "Queued".
-      values: model, such as "efficientnet_lite0/ridge" -> the metric.
-      params: dotted key -> value.
-    """
-
-    name: str
-    baseline: bool
-    state: str
-    values: Mapping[str, float]
-    params: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A model's metric over seeds.
-
-    Attributes:
-      model: its name.
-      others: all parameters but seeds, as JSON: the same in all runs.
-      values: the metric by the seeds that it depends on, such as (("finetune.seed", 1), ("split.seed", 0)).
-    """
-
-    model: str
-    others: str
-    values: Mapping[tuple[tuple[str, Any], ...], float]
-
-    def cells(self) -> tuple[str, ...]:
-        """Returns the row as people read it, a cell for each of `HEADINGS`."""
-        numbers = list(self.values.values())
-        seeds: dict[str, set[Any]] = {}
-        for key, seed in (pair for pairs in self.values for pair in pairs):
-            seeds.setdefault(key, set()).add(seed)
-        varied = [f"{key} {', '.join(map(str, sorted(some)))}" for key, some in seeds.items() if len(some) > 1]
-        spread = f"{np.mean(numbers):.4f} ± {np.std(numbers, ddof=1):.4f}"
-        return self.model, "; ".join(varied), str(len(numbers)), spread, f"{min(numbers):.4f}", f"{max(numbers):.4f}"
+    name: str  # of the experiment, or of the revision
+    baseline: bool  # whether it is no experiment
+    state: str  # "" where it has run, else what DVC says of it, such as "queued"
+    values: Mapping[str, float]  # the metric by model, such as "efficientnet_lite0/ridge"
+    params: Mapping[str, Any]  # by dotted key
 
 
 def main() -> None:
@@ -106,8 +73,8 @@ def say_experiments(rows: Sequence[Row], metric: str, everything: bool) -> None:
     """Prints the table of experiments; raises UserError where no model has the metric."""
     models = list(dict.fromkeys(model for row in rows for model in row.values))
     if not models:
-        raise UserError(f"--metric must be a key of the metrics files of a model, such as {METRIC}. "
-                        f"Received: {metric!r}, which none has")  # fmt: skip
+        rule = f"must be a key of the metrics files of a model, such as {METRIC}"
+        raise UserError(f"--metric {rule}. Received: {metric!r}, which none has")
     if not everything:
         models = [model for model in models if len({row.values.get(model) for row in rows if row.values}) > 1]
     console.say(metric)
@@ -129,11 +96,7 @@ def say_spreads(rows: Sequence[Row], metric: str) -> None:
 
 
 def show() -> list[dict[str, Any]]:
-    """Returns what `dvc exp show --json` prints.
-
-    Raises:
-      UserError: DVC can't tell.
-    """
+    """Returns what `dvc exp show --json` prints; raises UserError where DVC can't tell."""
     command = [sys.executable, "-m", "dvc", "exp", "show", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no shell, fixed words
     if done.returncode:
@@ -157,67 +120,6 @@ def read(shown: Sequence[Mapping[str, Any]], metric: str) -> Iterator[Row]:
             yield _row(last, name, False, "" if status == "success" else status, metric)
 
 
-def table(rows: Sequence[Row], models: Sequence[str], columns: int) -> list[str]:
-    """Returns the lines of the table of experiments, none wider than `columns`."""
-    backbones = {model.rpartition("/")[0] for model in models} - {""}
-    headings = [model.rsplit("/", 1)[-1] if len(backbones) < 2 else model for model in models]
-    widths = [max(len(heading), 6) for heading in headings]
-    first = max([len(row.name) for row in rows] + [10]) + 3
-    lines = ["experiment".ljust(first) + "".join(f"{h:>{w}}  " for h, w in zip(headings, widths, strict=True))]
-    lines[0] += "changed"
-    baseline: Mapping[str, Any] = {}
-    for row in rows:
-        cells = [f"{row.values[model]:.4f}" if model in row.values else "-" for model in models]
-        numbers = "".join(f"{cell:>{width}}  " for cell, width in zip(cells, widths, strict=True))
-        if row.baseline:
-            baseline = row.params
-        name = row.name if row.baseline else f"- {row.name}"
-        lines.append(name.ljust(first) + numbers + (row.state or changes(baseline, row.params)))
-    shown = (console.in_a_line(line.rstrip()) for line in lines)  # before it is measured: escapes are wider
-    return [line if len(line) <= columns else f"{line[: columns - 1]}…" for line in shown]
-
-
-def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """Returns the parameters that differ as KEY=VALUE words."""
-    differing = [key for key in after if before.get(key) != after[key]]
-    return " ".join(f"{key}={json.dumps(after[key], separators=(',', ':'))}" for key in differing)
-
-
-def spreads(rows: Sequence[Row]) -> list[Spread]:
-    """Returns the spread of every model with at least two runs that differ in its seeds alone, sorted by name.
-
-    The workspace is left out: it is a copy of one of the others, or not yet committed. Of runs with the same
-    parameters the first counts.
-    """
-    values: dict[tuple[str, str], dict[tuple[tuple[str, Any], ...], float]] = {}
-    for row in rows:
-        if row.state or (row.baseline and row.name == WORKSPACE):
-            continue
-        others = json.dumps({key: value for key, value in row.params.items() if not _is_seed(key)}, sort_keys=True)
-        for model, value in row.values.items():
-            name = model.rsplit("/", 1)[-1]
-            if not NOT_MODELS.intersection(model.split("/")):
-                keys = (f"{section}.seed" for section in sorted({TRAINED_WITH.get(name, OF_HEADS), *OF_ALL}))
-                seeds = tuple((key, row.params.get(key)) for key in keys)
-                values.setdefault((model, others), {}).setdefault(seeds, value)
-    return [Spread(*key, some) for key, some in sorted(values.items()) if len(some) > 1]
-
-
-def spread_tables(found: Sequence[Spread]) -> str:
-    """Returns a table for each set of other parameters, below those in which the sets differ."""
-    groups: dict[str, list[Spread]] = {}
-    for spread in found:
-        groups.setdefault(spread.others, []).append(spread)
-    settings = {others: {key: json.dumps(value) for key, value in json.loads(others).items()} for others in groups}
-    common = set.intersection(*(set(some.items()) for some in settings.values()))
-    parts = []
-    for others, members in groups.items():
-        own = sorted(set(settings[others].items()) - common)
-        title = "".join(f"{key}: {value}\n" for key, value in own)
-        parts.append(title + as_markdown(HEADINGS, [spread.cells() for spread in members]))
-    return "\n".join(parts)
-
-
 def _row(state: Mapping[str, Any], name: str, baseline: bool, status: str, metric: str) -> Row:
     data = state.get("data") or {}
     values = {}
@@ -230,8 +132,80 @@ def _row(state: Mapping[str, Any], name: str, baseline: bool, status: str, metri
     return Row(name, baseline, status, values, params)
 
 
-def _is_seed(key: str) -> bool:
-    return key.rsplit(".", 1)[-1] == "seed"
+def table(rows: Sequence[Row], models: Sequence[str], columns: int) -> list[str]:
+    """Returns the lines of the table of experiments, none wider than `columns`."""
+    backbones = {model.rpartition("/")[0] for model in models} - {""}
+    headings = [model.rsplit("/", 1)[-1] if len(backbones) < 2 else model for model in models]
+    lines = [["experiment", *headings, "changed"]]
+    baseline: Mapping[str, Any] = {}
+    for row in rows:
+        if row.baseline:
+            baseline = row.params
+        cells = [f"{row.values[model]:.4f}" if model in row.values else "-" for model in models]
+        name = row.name if row.baseline else f"- {row.name}"
+        lines.append([name, *cells, row.state or changes(baseline, row.params)])
+    name_width = max([len(row.name) for row in rows] + [10]) + 3
+    widths = [max(len(heading), 6) for heading in headings]
+    shown = []
+    for name, *numbers, changed in lines:
+        cells = [f"{number:>{width}}  " for number, width in zip(numbers, widths, strict=True)]
+        # Before it is measured: escapes are wider.
+        line = console.in_a_line("".join([name.ljust(name_width), *cells, changed]).rstrip())
+        shown.append(line if len(line) <= columns else f"{line[: columns - 1]}…")
+    return shown
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """Returns the parameters that differ as KEY=VALUE words."""
+    differing = [key for key in after if before.get(key) != after[key]]
+    return " ".join(f"{key}={json.dumps(after[key], separators=(',', ':'))}" for key in differing)
+
+
+def spreads(rows: Sequence[Row]) -> Spreads:
+    """Returns the metric of every model with at least two runs that differ in its seeds alone.
+
+    The workspace is left out: it is a copy of one of the others, or not yet committed. Of runs with the same
+    parameters the first counts.
+    """
+    values: Spreads = defaultdict(lambda: defaultdict(dict))
+    for row in rows:
+        if row.state or (row.baseline and row.name == WORKSPACE):
+            continue
+        others = {key: value for key, value in row.params.items() if not f".{key}".endswith(".seed")}
+        for model, value in row.values.items():
+            words = model.split("/")
+            if not {"fewshot", "audit"}.intersection(words):  # which are no models, or have repeats of their own
+                sections = {TRAINED_WITH.get(words[-1], "cross_validation"), "split", "extract"}
+                seeds = tuple((f"{section}.seed", row.params.get(f"{section}.seed")) for section in sorted(sections))
+                values[json.dumps(others, sort_keys=True)][model].setdefault(seeds, value)
+    several = {
+        others: {model: runs for model, runs in sorted(models.items()) if len(runs) > 1}
+        for others, models in sorted(values.items())
+    }
+    return {others: models for others, models in several.items() if models}
+
+
+def spread_tables(found: Spreads) -> str:
+    """Returns a table for each set of other parameters, below those in which the sets differ."""
+    settings = {others: {key: json.dumps(value) for key, value in json.loads(others).items()} for others in found}
+    common = set.intersection(*(set(some.items()) for some in settings.values()))
+    parts = []
+    for others, models in found.items():
+        own = sorted(set(settings[others].items()) - common)
+        title = "".join(f"{key}: {value}\n" for key, value in own)
+        parts.append(title + as_markdown(HEADINGS, [cells(model, runs) for model, runs in models.items()]))
+    return "\n".join(parts)
+
+
+def cells(model: str, runs: Mapping[Seeds, float]) -> tuple[str, ...]:
+    """Returns the row of a model's runs as people read it, a cell for each of `HEADINGS`."""
+    numbers = list(runs.values())
+    seeds: dict[str, set[Any]] = defaultdict(set)
+    for key, seed in (pair for pairs in runs for pair in pairs):
+        seeds[key].add(seed)
+    varied = [f"{key} {', '.join(map(str, sorted(some)))}" for key, some in seeds.items() if len(some) > 1]
+    spread = f"{np.mean(numbers):.4f} ± {np.std(numbers, ddof=1):.4f}"
+    return model, "; ".join(varied), str(len(numbers)), spread, f"{min(numbers):.4f}", f"{max(numbers):.4f}"
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NotRequired
@@ -43,67 +43,26 @@ class Source(TypedDict):
     plan: NotRequired[dict[str, Any]]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Folder:
-    """The features of one fingerprint.
-
-    Attributes:
-      path: its folder.
-      source: what the features depend on beside the images, {} where that can't be read.
-      used: when it was last read or made, seconds since the epoch; 0 where its file system doesn't say.
-      images, sizes: images and bytes by data set; an image in two parts counts twice.
-      unreadable: parts whose rows can't be counted.
-    """
+    """The features of one fingerprint."""
 
     path: Path
-    source: Mapping[str, Any]
-    used: float
-    images: Counter[str] = field(default_factory=Counter)
-    sizes: Counter[str] = field(default_factory=Counter)
-    unreadable: list[Path] = field(default_factory=list)
-
-    @property
-    def backbone(self) -> str:
-        """Name of the network."""
-        return str(self.source.get("backbone", "?"))
-
-    def description(self) -> str:
-        """What distinguishes it from others of the same backbone, in short."""
-        preprocessing, plan = self.source.get("preprocessing", {}), self.source.get("plan", {})
-        words = [f"{preprocessing.get('input_size_px', '?')} px", str(preprocessing.get("resize", "?"))]
-        if preprocessing.get("central_crop", 1) != 1:
-            words.append(f"crop {preprocessing['central_crop']}")
-        words += ["flip"] if plan.get("flip") else []
-        return " ".join([*words, str(self.source.get("runtime", "?")), str(plan.get("precision", "?"))])
+    backbone: str
+    description: str  # what distinguishes it from others of the same backbone
+    used: float  # when it was last read or made, seconds since the epoch; 0 where its file system doesn't say
+    images: Counter[str] = field(default_factory=Counter)  # by data set; an image in two parts counts twice
+    sizes: Counter[str] = field(default_factory=Counter)  # bytes, by data set
+    unreadable: int = 0  # parts whose rows can't be counted
 
 
 @dataclass(frozen=True)
 class Training:
-    """The checkpoints of a training that was killed; the run that goes on removes them.
-
-    Where code or parameters have changed since the kill, no run goes on.
-
-    Attributes:
-      folder: where they are.
-      used: when the last epoch ended, seconds since the epoch; 0 where it did not come so far.
-      size_bytes: of all files.
-    """
+    """The checkpoints of a training that was killed; the run that goes on, with the same code, removes them."""
 
     folder: Path
-    used: float
+    used: float  # when the last epoch ended, seconds since the epoch; 0 where it did not come so far
     size_bytes: int
-
-    def remove(self) -> bool:
-        """Deletes the checkpoints; returns False where a run is at it."""
-        lock = self.folder.with_name(f"{self.folder.name}.lock")
-        with lock.open("a") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
-            shutil.rmtree(self.folder, ignore_errors=True)
-            lock.unlink()  # as the end of a run does: one that waits for the lock sees that it is gone
-        return True
 
 
 def main() -> None:
@@ -127,9 +86,8 @@ def parse_arguments() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("show", help="list what there is, by backbone and data set (default)")
     commands.add_parser("verify", help="compare every part with its hash and remove what is damaged")
-    pruning = commands.add_parser(
-        "prune", help="remove features and unfinished trainings; what is needed is made again"
-    )
+    about = "remove features and unfinished trainings; what is needed is made again"
+    pruning = commands.add_parser("prune", help=about)
     pruning.add_argument("--backbone", metavar="NAME", help="only those of this network")
     pruning.add_argument("--unused-for", type=float, metavar="DAYS", help="only those not read for so long")
     pruning.add_argument("--all", action="store_true", help="everything")
@@ -145,12 +103,16 @@ def parse_arguments() -> argparse.Namespace:
 
 def read(path: Path) -> Folder:
     """Returns what one folder of the store holds; reads the footers of its parts, not their features."""
-    try:
+    source, used = {}, 0.0
+    with contextlib.suppress(OSError, UserError):
         source = read_json(path / feature_store.SOURCE, Source)
         used = (path / feature_store.SOURCE).stat().st_mtime
-    except (OSError, UserError):
-        source, used = {}, 0.0
-    folder = Folder(path, source, used)
+    preprocessing, plan = source.get("preprocessing", {}), source.get("plan", {})
+    crop = preprocessing.get("central_crop", 1)
+    words = [f"{preprocessing.get('input_size_px', '?')} px", preprocessing.get("resize", "?")]
+    words += ([] if crop == 1 else [f"crop {crop}"]) + (["flip"] if plan.get("flip") else [])
+    words += [source.get("runtime", "?"), plan.get("precision", "?")]
+    folder = Folder(path, str(source.get("backbone", "?")), " ".join(map(str, words)), used)
     for part in sorted(path.glob("*.parquet"), key=str):
         try:
             with part.open("rb") as file:
@@ -159,7 +121,7 @@ def read(path: Path) -> Folder:
             folder.images[dataset] += metadata.num_rows
             folder.sizes[dataset] += part.stat().st_size
         except (OSError, KeyError, UnicodeDecodeError, pa.ArrowException):
-            folder.unreadable.append(part)
+            folder.unreadable += 1
     return folder
 
 
@@ -179,7 +141,7 @@ def trainings() -> list[Training]:
 def show(root: Path, folders: Sequence[Folder], killed: Sequence[Training]) -> None:
     """Prints a line for each backbone and data set, largest first, and one on killed trainings."""
     rows = sorted(
-        (-folder.sizes[dataset], folder.backbone, folder.description(), dataset, count, _age(folder.used))
+        (-folder.sizes[dataset], folder.backbone, folder.description, dataset, count, _age(folder.used))
         for folder in folders
         for dataset, count in folder.images.items()
     )
@@ -187,7 +149,7 @@ def show(root: Path, folders: Sequence[Folder], killed: Sequence[Training]) -> N
     for size, backbone, description, dataset, count, age in rows:
         console.say(f"{backbone:<22} {description:<38} {dataset:<14} {count:>10,} {_megabytes(-size):>10}  {age}")
     following = "Make room: python -m app.store prune --unused-for 30" if rows else "dvc repro fills it"
-    if damaged := sum(len(folder.unreadable) for folder in folders):
+    if damaged := sum(folder.unreadable for folder in folders):
         following = f"{damaged} unreadable parts. Run: python -m app.store verify"
     images = sum(folder.images.total() for folder in folders)
     size = sum(folder.sizes.total() for folder in folders)
@@ -222,20 +184,33 @@ def prune(folders: Sequence[Folder], arguments: argparse.Namespace) -> None:
     for folder in folders:
         unused = not arguments.unused_for or 0 < folder.used <= latest
         if unused and arguments.backbone in (None, folder.backbone):
-            console.say(f"{done} {folder.backbone} {folder.description()}: {_age(folder.used)}")
+            console.say(f"{done} {folder.backbone} {folder.description}: {_age(folder.used)}")
             freed += folder.sizes.total()
             if not arguments.dry_run:
                 store_location.remove(folder.path)
     for training in trainings() if arguments.backbone is None else ():  # of which one can't tell the backbone
         if training.used > latest:
             continue
-        if arguments.dry_run or training.remove():
+        if arguments.dry_run or _remove(training.folder):
             console.say(f"{done} the unfinished training {training.folder.name[:12]}: {_age(training.used)}")
             freed += training.size_bytes
         else:
             console.say(f"left {training.folder}: a run is at it")
     following = "Without --dry-run they are removed" if arguments.dry_run else "dvc repro computes again what it needs"
     console.say(f"{_megabytes(freed)} {'would be' if arguments.dry_run else 'are'} free. {following}")
+
+
+def _remove(checkpoints: Path) -> bool:
+    """Deletes the folder of a training; returns False where a run is at it."""
+    lock = checkpoints.with_name(f"{checkpoints.name}.lock")
+    with lock.open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        lock.unlink()  # as the end of a run does: one that waits for the lock sees that it is gone
+    return True
 
 
 def _megabytes(size: int) -> str:
