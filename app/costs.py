@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, fields
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -82,21 +83,19 @@ def measure(project: Project, count: int) -> list[Cost]:
     for result in console.progress(results, "costs", "models"):
         with spinner(f"loading {result.name}"):
             loaded = project.load(result.name)
-            model = compiled.model(loaded, flip=False)  # which says nothing of a model that was trained here
+            model = compiled.model(loaded)
         single, batch = (median_ms(model.predict, encoded, size) for size in (1, BATCH))
-        extract = images * median_ms(features(loaded), encoded, BATCH) / 1000 if loaded.backbone else 0.0
+        extract = images * median_ms(partial(features, model), encoded, BATCH) / 1000 if model.backbone else 0.0
         read = loaded.trained.features if loaded.trained else None
         size = model_size.in_bytes(project.folder(result.name), result.backbone, read)
         costs.append(Cost(result.name, float(result.metrics["top1_accuracy"]), single, batch, extract, size))
     return costs
 
 
-def features(model: Model) -> Callable[[Sequence[bytes]], object]:
-    """Returns what runs a model's backbone alone over JPEG or PNG images."""
+def features(model: Model, encoded: Sequence[bytes]) -> object:
+    """Returns what a model's backbone alone gives for JPEG or PNG images."""
     assert model.backbone
-    assert model.trained
-    network, flip = compiled.network(model.backbone), model.trained.source.flip
-    return lambda encoded: runtimes.tap(network, np.stack([model.pixels(image) for image in encoded]), flip)
+    return runtimes.tap(model.backbone, np.stack([model.pixels(image) for image in encoded]), model.flip)
 
 
 def held_out_images(shards: Path, count: int) -> list[bytes]:

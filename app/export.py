@@ -39,7 +39,7 @@ def main() -> None:
     with artifacts.new_folder(out) as folder:
         file = folder / form.file
         with spinner(f"writing {form.file}"):
-            form.write(graph.build(model, project.settings["extract"].flip), file)
+            form.write(graph.build(model), file)
             size_bytes = sum(part.stat().st_size for part in card.parts(file))
             card.write(folder, project, model, form)
         with spinner(f"comparing {form.file} with {name}"):

@@ -43,9 +43,7 @@ class GradCam:
     def __call__(self, pixels: np.ndarray, label: int) -> np.ndarray:
         """Returns float32 (H, W) of [0, 1]; all 0 where nothing in the image speaks for the class, else up to 1.
 
-        Args:
-          pixels: float32 (side, side, 3) of [0, 255], as `Model.pixels` gives them.
-          label: id of the class.
+        `pixels` are float32 (side, side, 3) of [0, 255], as `Model.pixels` gives them; `label` is the class's id.
         """
         import tensorflow as tf
 
@@ -63,13 +61,8 @@ class GradCam:
         return np.asarray(evidence / (evidence.max() or 1), np.float32)
 
 
-def explainer(model: Model, flip: bool) -> GradCam | str:
-    """Returns what makes a model's heat maps, or why it has none.
-
-    Args:
-      model: loaded.
-      flip: whether its backbone's features are means over each image and its mirror image.
-    """
+def explainer(model: Model) -> GradCam | str:
+    """Returns what makes a loaded model's heat maps, or why it has none."""
     import keras
 
     trained = model.trained
@@ -84,13 +77,13 @@ def explainer(model: Model, flip: bool) -> GradCam | str:
     if model.network:
         return GradCam(lower, keras.Model(maps, source.output), None, model.network.flip)
     if not trained:
-        return GradCam(lower, keras.Model(maps, source.output["logits"]), None, flip)
+        return GradCam(lower, keras.Model(maps, source.output["logits"]), None, model.flip)
 
     def logit(rows: np.ndarray, label: int) -> np.ndarray:
         return trained.logits(probabilities.softmax(rows) if trained.features == "probabilities" else rows)[:, label]
 
     outputs = keras.ops.concatenate([source.output[column] for column in cache.COLUMNS[trained.features]], axis=-1)
-    return GradCam(lower, keras.Model(maps, outputs), logit, flip)
+    return GradCam(lower, keras.Model(maps, outputs), logit, model.flip)
 
 
 def last_maps(network: "keras.Model") -> Any:

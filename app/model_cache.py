@@ -45,8 +45,7 @@ class ModelCache:
 
     def _load(self, name: str) -> Explained:
         model = self._project.load(name)
-        flip = model.trained.source.flip if model.trained else self._project.settings["extract"].flip
-        return Explained(compiled.model(model, flip), heat_map.explainer(model, flip), self._compares(name))
+        return Explained(compiled.model(model), heat_map.explainer(model), self._compares(name))
 
     def _compares(self, name: str) -> Neighbours | None:
         """Returns what compares by the model's own backbone, or by the first one for a network without any."""

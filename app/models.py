@@ -1,7 +1,7 @@
 """The models that can be used: those of the leaderboard, and each backbone with ImageNet's own classes."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -34,38 +34,15 @@ NEXT = "Run: dvc repro"
 
 
 @dataclass(frozen=True)
-class Classifier:
-    """A backbone and a head as one: pixels in, probabilities out.
-
-    Attributes:
-      backbone: float32 pixels in [0, 255] to "bottleneck" and "logits".
-      trained: the head and what its features are.
-    """
-
-    backbone: "keras.Model"
-    trained: TrainedHead
-
-    def probabilities(self, images: "tf.Tensor | np.ndarray") -> np.ndarray:
-        """Returns float32 (n, classes) for float32 pixels (n, side, side, 3).
-
-        Features are rounded to float16 in between, as in the cache that the head was trained and evaluated on.
-        """
-        kind = self.trained.features
-        outputs = dict(zip(FORWARD_OUTPUTS, tap(self.backbone, images, self.trained.source.flip), strict=True))
-        values = features.quantize(np.hstack([np.asarray(outputs[column]) for column in features.COLUMNS[kind]]))
-        return softmax(self.trained.logits(softmax(values) if kind == "probabilities" else values))
-
-
-@dataclass(frozen=True)
 class Model:
-    """A model ready to use.
+    """A model ready to use: a network, or a backbone with ImageNet's own classes or a head.
 
     Attributes:
       name: "BACKBONE/HEAD", "BACKBONE/finetuned", "scratch" or "imagenet/BACKBONE".
       classes: names in the order of the probabilities.
       preprocessing: how an image becomes its input.
-      probabilities: float32 pixels (n, side, side, 3) of [0, 255] to float32 (n, classes).
-      backbone: pixels to "bottleneck" and "logits"; None for a network.
+      backbone: float32 pixels of [0, 255] to "bottleneck" and "logits".
+      flip: whether the backbone's outputs are means over each image and its mirror image.
       trained: the head behind the backbone, if there is one.
       network: the trained network, if it is one.
     """
@@ -73,10 +50,25 @@ class Model:
     name: str
     classes: tuple[str, ...]
     preprocessing: Preprocessing
-    probabilities: Callable[["tf.Tensor | np.ndarray"], np.ndarray]
     backbone: "keras.Model | None" = None
+    flip: bool = False
     trained: TrainedHead | None = None
     network: "Network | None" = None
+
+    def probabilities(self, images: "tf.Tensor | np.ndarray") -> np.ndarray:
+        """Returns float32 (n, classes) for float32 pixels (n, side, side, 3) of [0, 255].
+
+        Features are rounded to float16 in between, as in the cache that a head was trained and evaluated on.
+        """
+        if self.network:
+            return softmax(self.network.logits(images))
+        assert self.backbone
+        outputs = dict(zip(FORWARD_OUTPUTS, tap(self.backbone, images, self.flip), strict=True))
+        if not self.trained:
+            return softmax(np.asarray(outputs["logits"]))
+        kind = self.trained.features
+        values = features.quantize(np.hstack([np.asarray(outputs[column]) for column in features.COLUMNS[kind]]))
+        return softmax(self.trained.logits(softmax(values) if kind == "probabilities" else values))
 
     def pixels(self, encoded: bytes) -> "tf.Tensor":
         """Returns float32 (side, side, 3) of [0, 255] for a JPEG or PNG that `normalisation.normalise` gave."""
@@ -190,13 +182,8 @@ def _pretrained(name: str, backbone: str, extract: extraction.Params, size_px: i
 
     side = size_px or backbones.lookup(backbone).BACKBONE.input_size_px
     network, _, _ = weights.build_with_weights(backbone, side, extract.weights)
-
-    def probabilities(images: "tf.Tensor | np.ndarray") -> np.ndarray:
-        _, logits = tap(network, images, extract.flip)
-        return softmax(logits.numpy())
-
     preparation = Preprocessing(side, extract.central_crop, extract.resize)
-    return Model(name, imagenet_classes(), preparation, probabilities, network)
+    return Model(name, imagenet_classes(), preparation, network, extract.flip)
 
 
 def _head(name: str, folder: Path, weight_files: Mapping[str, str]) -> Model:
@@ -209,15 +196,11 @@ def _head(name: str, folder: Path, weight_files: Mapping[str, str]) -> Model:
     if weights_sha256 != source.weights_sha256:
         raise UserError(f"{folder} was trained on features of other weights. {NEXT}")
     preparation = Preprocessing(source.input_size_px, source.central_crop, source.resize)
-    return Model(name, source.classes, preparation, Classifier(backbone, trained).probabilities, backbone, trained)
+    return Model(name, source.classes, preparation, backbone, source.flip, trained)
 
 
 def _network(name: str, folder: Path) -> Model:
     from stages.library.training import trained_network
 
     network = trained_network.load(folder)
-
-    def probabilities(images: "tf.Tensor | np.ndarray") -> np.ndarray:
-        return softmax(network.logits(images))
-
-    return Model(name, network.classes, network.preprocessing, probabilities, network=network)
+    return Model(name, network.classes, network.preprocessing, network=network)

@@ -66,7 +66,7 @@ def predict(arguments: argparse.Namespace, workers: Workers) -> None:
     def load() -> Model:
         with spinner(f"loading {name}"):
             model = project.load(name, arguments.size)
-            return compiled.model(model, project.settings["extract"].flip) if len(images) > FEW else model
+            return compiled.model(model) if len(images) > FEW else model
 
     # Where the results run over the terminal themselves, a bar would only be in their way.
     seen = images if sys.stdout.isatty() else console.progress(images, "predict", "images")

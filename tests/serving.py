@@ -52,12 +52,13 @@ class Models:
             self.at_once -= 1
         if self.error:
             raise self.error
-        return Explained(Model(name, ("dark", "<b>bright"), Preprocessing(8), brightness), "trees", None)
+        return Explained(Bright(name, ("dark", "<b>bright"), Preprocessing(8)), "trees", None)
 
 
-def brightness(images):
-    bright = np.asarray(images, np.float32).mean() / 255
-    return np.array([[1 - bright, bright]], np.float32)
+class Bright(Model):
+    def probabilities(self, images):
+        bright = np.asarray(images, np.float32).mean() / 255
+        return np.array([[1 - bright, bright]], np.float32)
 
 
 def png(value=255, size_px=(6, 4)):

@@ -129,7 +129,7 @@ def predicted(monkeypatch, tmp_path, write_params):
     def run(capfd, *paths, output="--json"):
         model = SimpleNamespace(classes=("dark", "bright"), predict=brightness)
         monkeypatch.setattr(Project, "load", lambda *_: model)
-        monkeypatch.setattr(compiled, "model", lambda model, flip: model)
+        monkeypatch.setattr(compiled, "model", lambda model: model)
         place = ("--params", str(write_params()), "--backbone", "efficientnet_lite0")
         monkeypatch.setattr(sys, "argv", ["predict", *place, output, *map(str, paths)])
         with pytest.raises(SystemExit) as ended:

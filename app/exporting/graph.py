@@ -1,6 +1,6 @@
 """A model as one TensorFlow function, pixels in and probabilities out, which all formats are written from.
 
-It repeats in TensorFlow what `models.Classifier`, `dense.DenseNetwork` and `trained_network.Network` do in NumPy;
+It repeats in TensorFlow what `models.Model`, `dense.DenseNetwork` and `trained_network.Network` do in NumPy;
 the check of every export compares the two.
 """
 
@@ -77,16 +77,11 @@ class Graph:
         return tf.function(of_encoded, input_signature=signature, autograph=False)
 
 
-def build(model: Model, flip: bool) -> Graph:
-    """Builds the graph of a model.
-
-    Args:
-      model: loaded.
-      flip: `extract.flip`, which decides for a backbone with ImageNet's classes; other models know their own.
-    """
+def build(model: Model) -> Graph:
+    """Builds the graph of a loaded model."""
     import tensorflow as tf
 
-    logits = _logits_of(model, flip)
+    logits = _logits_of(model)
     side = model.preprocessing.input_size_px
 
     def probabilities(images: "tf.Tensor") -> "tf.Tensor":
@@ -103,14 +98,14 @@ def build(model: Model, flip: bool) -> Graph:
     return Graph(classify, model.preprocessing)
 
 
-def _logits_of(model: Model, flip: bool) -> Callable[["tf.Tensor"], "tf.Tensor"]:
+def _logits_of(model: Model) -> Callable[["tf.Tensor"], "tf.Tensor"]:
     """Returns what gives logits (n, classes), float32, for images (n, side, side, 3)."""
     if model.network is not None:
         return _views(model.network.model, model.network.flip)
     if model.trained is None:
-        return _views(_outputs(model, "logits"), flip)
+        return _views(_outputs(model, "logits"), model.flip)
     trained, head = model.trained, _head(model.trained)
-    features = _views(_outputs(model, *cache.COLUMNS[trained.features]), trained.source.flip)
+    features = _views(_outputs(model, *cache.COLUMNS[trained.features]), model.flip)
 
     def logits(images: "tf.Tensor") -> "tf.Tensor":
         import tensorflow as tf

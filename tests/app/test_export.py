@@ -65,7 +65,7 @@ def test_each_model_in_each_format_gives_its_probabilities(trained_project, phot
     spread = np.ptp(expected, axis=0).max()
     assert spread > 0.005
     tolerance = min(check.TOLERANCE, spread / 20)  # the network from scratch is hardly trained
-    built = graph.build(model, project.settings["extract"].flip)
+    built = graph.build(model)
     for form in FORMATS:
         pixels_of = run_in_process(form, built, tmp_path)
         found = np.concatenate([pixels_of(thumbnails.decode(encoded)[None]) for encoded in photographs])
@@ -206,6 +206,6 @@ def test_a_missing_package_is_named(monkeypatch, write_params, package):
 
 
 def test_a_class_name_of_two_lines_is_rejected(tmp_path, write_params):
-    model = Model("scratch", ("cat\nfish", "dog"), Preprocessing(32), lambda _: np.empty(0))
+    model = Model("scratch", ("cat\nfish", "dog"), Preprocessing(32))
     with pytest.raises(console.UserError, match=r"one line each .* Received: 'cat\\nfish'"):
         card.write(tmp_path, Project.open(tmp_path, write_params()), model, FORMATS["onnx"])

@@ -8,7 +8,7 @@ import pytest
 from app.exporting import check, graph, resizing, trees
 from app.exporting.check import Agreement
 from app.exporting.formats import FORMATS
-from app.models import Classifier, Model
+from app.models import Model
 from stages.library.common import tensorflow_runtime
 from stages.library.common.console import UserError
 from stages.library.features import cache
@@ -81,20 +81,19 @@ def test_a_head_of_ones_own_is_exported_by_the_function_of_its_module(tf, backbo
 
     preparation = Preprocessing(SIDE_PX)
     trained = of_nearest_centre(monkeypatch, preparation, tensorflow_logits=tensorflow_logits)
-    assembled = Classifier(backbone, trained)
-    model = Model("none/nearest", CLASSES, preparation, assembled.probabilities, backbone, trained)
+    model = Model("none/nearest", CLASSES, preparation, backbone, False, trained)
     images = random_images(SIDE_PX, SIDE_PX).astype(np.float32)
-    found = graph.build(model, flip=False).classify(tf.constant(images))
+    found = graph.build(model).classify(tf.constant(images))
     np.testing.assert_allclose(found, model.probabilities(images), atol=1e-4)
 
 
 def test_a_head_of_ones_own_without_that_function_is_an_error_that_names_it(backbone, monkeypatch):
     preparation = Preprocessing(SIDE_PX)
     trained = of_nearest_centre(monkeypatch, preparation)
-    model = Model("none/nearest", CLASSES, preparation, lambda images: images, backbone, trained)
+    model = Model("none/nearest", CLASSES, preparation, backbone, False, trained)
     message = r"the head nearest can't be exported: its module lacks `tensorflow_logits\(head, features\)`.*: Nearest"
     with pytest.raises(UserError, match=message):
-        graph.build(model, flip=False)
+        graph.build(model)
 
 
 def assemble(backbone, features, scaling, flip, preparation):
@@ -105,8 +104,7 @@ def assemble(backbone, features, scaling, flip, preparation):
               for shape in ((dim, 9), (9, 3))]  # fmt: skip
     source = Source("none", SIDE_PX, preparation.central_crop, preparation.resize, flip, "", "", CLASSES)
     trained = TrainedHead("dnn", DenseNetwork(tuple(layers), scaling), features, dim, source, {}, temperature=2.5)
-    assembled = Classifier(backbone, trained)
-    return Model("none/dnn", CLASSES, preparation, assembled.probabilities, backbone, trained)
+    return Model("none/dnn", CLASSES, preparation, backbone, flip, trained)
 
 
 def runtime(form, built, folder):
@@ -175,7 +173,7 @@ def test_each_kind_of_features_and_preprocessing_in_each_runtime(
     backbone, tf, tmp_path, features, scaling, flip, preparation
 ):
     model = assemble(backbone, features, scaling, flip, preparation)
-    built = graph.build(model, flip=not flip)  # which a trained head does not heed
+    built = graph.build(model)
     runs = {
         "tensorflow": lambda pixels: built.of_pixels(portable=False)(tf.constant(pixels))["probabilities"].numpy(),
         "onnx": runtime("onnx", built, tmp_path),
@@ -195,8 +193,8 @@ def test_imagenet_classes_heed_the_flip(backbone, tf):
     images = preprocessing.fit(pixels, preparation).numpy()
 
     def found(flip):
-        model = Model("imagenet/none", CLASSES, preparation, lambda _: np.empty(0), backbone)
-        return graph.build(model, flip).of_pixels(portable=True)(tf.constant(pixels))["probabilities"].numpy()
+        model = Model("imagenet/none", CLASSES, preparation, backbone, flip)
+        return graph.build(model).of_pixels(portable=True)(tf.constant(pixels))["probabilities"].numpy()
 
     here, there = (backbone(view, training=False)["logits"].numpy() for view in (images, images[:, :, ::-1]))
     np.testing.assert_allclose(found(False), probabilities.softmax(here), atol=1e-5)

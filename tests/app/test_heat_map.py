@@ -51,7 +51,7 @@ def tiny_network(pooling=False):
 
 def as_network(model, flip=False):
     network = Network("scratch", CLASSES, Preprocessing(SIDE), keras.Model(model.input, model.output["logits"]), flip)
-    return Model("scratch", CLASSES, network.preprocessing, network.logits, network=network)
+    return Model("scratch", CLASSES, network.preprocessing, network=network)
 
 
 def with_head(features, *dense, flip=False, name="ridge"):
@@ -59,11 +59,11 @@ def with_head(features, *dense, flip=False, name="ridge"):
     source = Source("tiny", SIDE, 1.0, "bilinear", flip, "", "", CLASSES)
     head = DenseNetwork(tuple(Dense(*(np.array(part, np.float32) for part in layer)) for layer in dense))
     known = TrainedHead(name, head, features, len(dense[0][0]), source, {}, temperature=0.5)
-    return Model("tiny/" + name, CLASSES, Preprocessing(SIDE), lambda images: images, model, known)
+    return Model("tiny/" + name, CLASSES, Preprocessing(SIDE), model, flip, known)
 
 
-def maps_of(model, flip=False):
-    made = heat_map.explainer(model, flip)
+def maps_of(model):
+    made = heat_map.explainer(model)
     assert not isinstance(made, str)
     return made
 
@@ -79,7 +79,7 @@ def test_the_map_of_a_tiny_network_by_hand():
     pixels[0, 0, 0] = 200
     assert explain(pixels, 0).tolist() == [[1, 0.5, 0, 0], *[[0.5, 0.5, 0, 0]] * 3]
     # ImageNet's classes need no head.
-    model = Model("imagenet/tiny", CLASSES, Preprocessing(SIDE), lambda images: images, tiny_network())
+    model = Model("imagenet/tiny", CLASSES, Preprocessing(SIDE), tiny_network())
     assert maps_of(model)(colours(), 0).tolist() == [[1, 1, 0, 0]] * 4
 
 
@@ -90,7 +90,7 @@ def test_max_pooling_behind_the_last_convolution_is_passed_over():
 def test_mirrored_views_are_laid_back_upon_the_image():
     for explain in (
         maps_of(as_network(tiny_network(), flip=True)),
-        maps_of(with_head("bottleneck", (WEIGHTS, np.zeros(3)), flip=True), flip=True),
+        maps_of(with_head("bottleneck", (WEIGHTS, np.zeros(3)), flip=True)),
     ):
         np.testing.assert_allclose(explain(colours(), 1), [[0, 0, 0, 0]] * 2 + [[0, 0, 1, 1]] * 2, atol=1e-4)
 
@@ -132,11 +132,11 @@ def test_a_head_on_frozen_features_as_if_it_were_part_of_the_network(features, h
 
 def test_a_model_without_a_heat_map_says_why():
     trees = with_head("bottleneck", (WEIGHTS, 0), name="xgboost")
-    assert "decision trees answer" in str(heat_map.explainer(trees, False))
+    assert "decision trees answer" in str(heat_map.explainer(trees))
     inputs = keras.Input((SIDE, SIDE, 3))
     flat = layers.Dense(3)(layers.Flatten()(layers.Rescaling(1 / 255)(inputs)))
     flat_network = as_network(keras.Model(inputs, {"logits": flat}))
-    assert "no convolution maps" in str(heat_map.explainer(flat_network, False))
+    assert "no convolution maps" in str(heat_map.explainer(flat_network))
     assert "a single cell" in heat_map.last_maps(backbones.lookup(BACKBONE).build(32))
 
 

@@ -1,7 +1,6 @@
 """What the web page answers and rejects, over real connections, with models that are quick or slow as told."""
 
 import re
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +8,6 @@ from urllib.parse import urljoin
 
 import pytest
 import requests
-from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -216,20 +214,6 @@ def test_a_wrong_command_line_ends_with_2(monkeypatch, capsys, arguments, messag
     with pytest.raises(SystemExit, match="2"):
         web.parse_arguments()
     assert message in " ".join(capsys.readouterr().err.split())
-
-
-def test_help_fits_a_screen_and_starts_nothing_heavy():
-    code = "import sys, runpy; sys.argv[1:] = ['--help']\n"
-    code += "try: runpy.run_module('app.web', run_name='__main__')\n"
-    code += "except SystemExit: pass\n"
-    code += "print('tensorflow' in sys.modules, 'starlette' in sys.modules)"
-    command = [sys.executable, "-c", code]
-    result = subprocess.run(command, cwd=ROOT, env={"COLUMNS": "80"}, capture_output=True, text=True, check=True)
-    *lines, last = result.stdout.splitlines()
-    assert last == "False False"
-    assert "python -m app.web --port 8000" in result.stdout
-    assert len(lines) <= 24
-    assert max(map(len, lines)) <= 80
 
 
 @pytest.mark.parametrize(("name", "kind"), [("page.css", "text/css"), ("page.js", "text/javascript")])
