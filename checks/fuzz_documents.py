@@ -107,7 +107,7 @@ def report_seeds(folder: Path) -> list[bytes]:
 def read_report(content: bytes, folder: Path) -> None:
     """The documents of a report, to the text of its tables."""
     metrics, evaluations = folder / "metrics", folder / "evaluations"
-    few = Path(BACKBONE, fewshot_results.FOLDER, MODEL)
+    few = Path(BACKBONE, leaderboard.FEWSHOT, MODEL)
     places = (
         metrics / BACKBONE / f"{MODEL}.json",
         evaluations / BACKBONE / MODEL / "evaluation.json",

@@ -12,7 +12,6 @@ Costs seconds for thousands of images; the time grows with the square of `audit.
 """
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,27 +23,13 @@ from stages.library import auditing
 from stages.library.common import artifacts, console, tables
 from stages.library.common.console import UserError
 from stages.library.features import cache
-from stages.library.figures import galleries, mosaics
+from stages.library.figures import mosaics
 from stages.library.figures.thumbnails import thumbnail
 from stages.library.records import manifest as manifests
 from stages.library.records.dataset_file import SPLITS
 from stages.library.records.manifest import Manifest
 from stages.library.scoring.probabilities import softmax
 from stages.library.settings import load_params
-
-LIKELIEST = 3
-
-
-@dataclass(frozen=True)
-class Looked:
-    """The images that are looked at, a row each."""
-
-    table: pd.DataFrame  # key, filename, split, label (class name), row (number of the record over all shards)
-    classes: tuple[str, ...]
-    labels: np.ndarray  # int64 (n,)
-    probabilities: np.ndarray  # float32 (n, classes), by models that did not see the image
-    features: np.ndarray  # float16 (n, dim), pooled
-    manifest: Manifest  # of all splits
 
 
 def main() -> None:
@@ -59,114 +44,113 @@ def main() -> None:
     arguments = parser.parse_args()
     stopwatch = console.Stopwatch()
     settings: auditing.Params = load_params(arguments.params)["audit"]
-    looked, total = load(arguments, settings)
-    issues = auditing.label_issues(looked.labels, looked.probabilities)
-    distances, neighbours = auditing.nearest(looked.features, settings.neighbours)
+    manifest = manifests.read(arguments.records)
+    images, probabilities, features = load(arguments, settings, manifest)
+    issues = auditing.label_issues(images["label"].cat.codes.to_numpy(np.int64), probabilities)
+    distances, neighbours = auditing.nearest(features, settings.neighbours)
     pairs, apart = auditing.near_duplicates(distances, neighbours, settings.near_duplicate)
     scores = auditing.typicality(distances, neighbours)
-    outliers = auditing.outliers(scores, settings.images)
-    splits = looked.table["split"].to_numpy()
+    outliers = auditing.outliers(scores)
+    splits = images["split"].to_numpy()
     across = int((splits[pairs[:, 0]] != splits[pairs[:, 1]]).sum())
     numbers = {
-        "images": len(looked.labels),
-        "all_images": total,
+        "images": len(images),
+        "all_images": len(manifest.keys),
         "label_issues": len(issues),
         "near_duplicate_pairs": len(pairs),
         "near_duplicate_pairs_across_splits": across,
         "dataset": {"sha256": artifacts.sha256_file(arguments.records / "dataset.json")},
     }
     with artifacts.new_folder(arguments.out) as folder:
-        write_tables(folder, looked, issues, pairs, apart, scores)
+        _write_csv(folder / "label_issues.csv", doubtful(images.iloc[issues], probabilities[issues]))
+        both = [images.iloc[pairs[:, side]].add_suffix(f"_{side + 1}").reset_index(drop=True) for side in range(2)]
+        _write_csv(folder / "near_duplicates.csv", pd.concat(both, axis=1).assign(distance=apart))
+        _write_csv(folder / "outliers.csv", images.iloc[outliers].assign(typicality=scores[outliers]))
         shown = (rows[: settings.images] for rows in (issues, pairs, outliers))
-        write_images(folder, looked, *shown)
+        write_images(folder, images, probabilities, manifest, *shown)
         artifacts.write_json(folder / "audit.json", numbers)
     what = f"{len(issues):,} likely label errors, {len(pairs):,} near-duplicates, {across:,} of them across splits"
-    stopwatch.close("audit", f"{what}; see {arguments.out}", len(looked.labels), following="report")
+    stopwatch.close("audit", f"{what}; see {arguments.out}", len(images), following="report")
 
 
-def load(arguments: argparse.Namespace, settings: auditing.Params) -> tuple[Looked, int]:
-    """Returns the images to look at and the number of all; UserError where the inputs don't belong together."""
+def load(
+    arguments: argparse.Namespace, settings: auditing.Params, manifest: Manifest
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """Returns the images to look at; UserError where the inputs don't belong together.
+
+    That is a table of key, filename, split and label, a categorical, by the number of the record over all shards; their
+    probabilities by models that did not see them, float32 (n, classes); and pooled features, float16 (n, dim).
+    """
     parts = [cache.load(arguments.bottlenecks, [split], "bottleneck") for split in SPLITS]
-    keys, probabilities = zip(
-        read(arguments.out_of_fold, "logits"), read(arguments.predictions, "probabilities"), strict=True
-    )
-    manifest = manifests.read(arguments.records)
-    columns = {"key": manifest.keys.astype(str), "filename": manifest.names()}
-    table = pd.DataFrame(columns, dtype=object)  # a name need not be UTF-8
-    found = np.concatenate([part.keys for part in parts])
-    if not (table["key"].to_list() == found.tolist() == np.concatenate(keys).tolist()):
+    trained, logits = read(arguments.out_of_fold, "logits")
+    tested, predicted = read(arguments.predictions, "probabilities")
+    keys = np.concatenate([part.keys for part in parts])
+    if not (manifest.keys.astype(str).tolist() == keys.tolist() == [*trained, *tested]):
         raise UserError(f"{arguments.out_of_fold} and {arguments.records} are of different images. Run: dvc repro")
-    classes = np.array(parts[0].source.classes, object)
-    labels = np.concatenate([part.labels for part in parts])
-    table["split"] = np.repeat(SPLITS, [len(part.keys) for part in parts])
-    table["label"] = classes[labels]
-    table["row"] = np.arange(len(table))
-    by_row = np.concatenate([softmax(probabilities[0]), probabilities[1]])
-    known = np.flatnonzero(np.isfinite(by_row).all(axis=1))  # of some a head has only trained on, never scored
-    chosen = known[auditing.sample(found[known], settings)]
-    features = np.concatenate([part.values for part in parts])[chosen]
-    return Looked(table.iloc[chosen], tuple(classes), labels[chosen], by_row[chosen], features, manifest), len(found)
+    probabilities = np.concatenate([softmax(logits), predicted])
+    known = np.flatnonzero(np.isfinite(probabilities).all(axis=1))  # of some a head has only trained on, never scored
+    rows = known[auditing.sample(keys[known], settings)]
+    splits = np.repeat(SPLITS, [len(part.keys) for part in parts])
+    columns = {"key": keys, "filename": np.array(manifest.names(), object), "split": splits.astype(object)}
+    images = pd.DataFrame(columns, dtype=object)  # a name need not be UTF-8
+    classes = pd.Index(parts[0].source.classes, dtype=object)
+    images["label"] = pd.Categorical.from_codes(np.concatenate([part.labels for part in parts]), classes)
+    return images.iloc[rows], probabilities[rows], np.concatenate([part.values for part in parts])[rows]
 
 
-def read(path: Path, column: str) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the keys, object (n,), and a column of lists as float32 (n, classes)."""
+def read(path: Path, column: str) -> tuple[list[str], np.ndarray]:
+    """Returns the keys and a column of lists as float32 (n, classes)."""
     try:
         table = pq.read_table(path, columns=["key", column])
         values = table[column].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
-        return np.array(table["key"].to_pylist(), object), values.astype(np.float32)
+        return table["key"].to_pylist(), values.astype(np.float32)
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise UserError(f"{path} can't be read ({error}). Run: dvc repro -f") from error
 
 
-def write_tables(
-    folder: Path, looked: Looked, issues: np.ndarray, pairs: np.ndarray, distances: np.ndarray, scores: np.ndarray
-) -> None:
-    """Writes the three CSV files; `distances` are those of the pairs, float64 (pairs,)."""
-    names = np.array(looked.classes, object)
-    about = looked.table.drop(columns="row").reset_index(drop=True)
-    likely = looked.probabilities[issues].argmax(axis=1)
-    table = about.iloc[issues].assign(
-        likely=names[likely],
-        label_probability=looked.probabilities[issues, looked.labels[issues]],
-        likely_probability=looked.probabilities[issues, likely],
+def doubtful(images: pd.DataFrame, probabilities: np.ndarray) -> pd.DataFrame:
+    """Adds the likeliest class of some images, and the probabilities of their label and of it."""
+    likely, every = probabilities.argmax(axis=1), np.arange(len(images))
+    return images.assign(
+        likely=images["label"].cat.categories[likely],
+        label_probability=probabilities[every, images["label"].cat.codes],
+        likely_probability=probabilities[every, likely],
     )
-    _write_csv(folder / "label_issues.csv", table)
-    both = [about.iloc[pairs[:, side]].add_suffix(f"_{side + 1}").reset_index(drop=True) for side in range(2)]
-    _write_csv(folder / "near_duplicates.csv", pd.concat(both, axis=1).assign(distance=distances))
-    order = auditing.outliers(scores, len(scores))
-    _write_csv(folder / "outliers.csv", about.iloc[order].assign(typicality=scores[order]))
 
 
-def write_images(folder: Path, looked: Looked, issues: np.ndarray, pairs: np.ndarray, outliers: np.ndarray) -> None:
-    """Writes the three images of some rows each."""
-    wanted = looked.table["row"].to_numpy()[np.unique(np.concatenate([issues, pairs.ravel(), outliers]))]
-    records = looked.manifest.records(wanted)
-    pixels = {
-        row: thumbnail(found.encoded, mosaics.CARD_PX) for row, found in zip(wanted.tolist(), records, strict=True)
-    }
-    names, table = looked.classes, looked.table.reset_index(drop=True)
+def write_images(
+    folder: Path,
+    images: pd.DataFrame,
+    probabilities: np.ndarray,
+    manifest: Manifest,
+    issues: np.ndarray,
+    pairs: np.ndarray,
+    outliers: np.ndarray,
+) -> None:
+    """Writes the three images of some rows each; `images` and `probabilities` as `load` returns them."""
+    rows = np.unique(np.concatenate([issues, pairs.ravel(), outliers]))
+    records = manifest.records(images.index.to_numpy()[rows])
+    pixels = {row: thumbnail(found.encoded, mosaics.CARD_PX) for row, found in zip(rows, records, strict=True)}
+    labels, classes = images["label"], images["label"].cat.categories.to_list()
 
     def card(row: int) -> mosaics.Card:
-        likeliest = np.argsort(-looked.probabilities[row], kind="stable")[:LIKELIEST]
-        bars = [(names[label], float(looked.probabilities[row, label])) for label in likeliest]
-        return mosaics.Card(pixels[int(table["row"][row])], table["label"][row], bars)
+        return mosaics.card(pixels[row], labels.iloc[row], classes, probabilities[row])
 
-    def tile(row: int) -> galleries.Tile:
-        line = table.iloc[row]
-        return galleries.Tile(pixels[int(line["row"])], (line["label"], line["split"], line["filename"]))
+    def tile(row: int) -> mosaics.Tile:
+        return mosaics.Tile(pixels[row], tuple(images.iloc[row][["label", "split", "filename"]]))
 
     def title(kind: str, order: str, found: np.ndarray) -> str:
         return f"{kind}, {order}" if len(found) else f"{kind}: none found"
 
     order = "most doubtful first: the given label, and the classes that the model finds likely"
-    cards = [card(row) for row in issues]
+    cards = list(map(card, issues))
     mosaics.write_predictions(folder / "label_issues.png", title("Likely label errors", order, issues), cards)
-    for name, kind, order, rows in (
+    for name, kind, order, groups in (
         ("near_duplicates", "Near-duplicates", "nearest first: label, split, file", pairs),
         ("outliers", "Outliers", "least typical first: label, split, file", outliers[:, None]),
     ):
-        groups = [[tile(row) for row in group] for group in rows]
-        galleries.write(folder / f"{name}.png", title(kind, order, rows), groups)
+        tiles = [[tile(row) for row in group] for group in groups]
+        mosaics.write_gallery(folder / f"{name}.png", title(kind, order, groups), tiles)
 
 
 def _write_csv(path: Path, table: pd.DataFrame) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stages.library.common import console
 from stages.library.common.console import UserError
-from stages.library.evaluation import command
+from stages.library.evaluation import evaluation
 from stages.library.evaluation.evaluation import Model, Predictions
 from stages.library.features import cache
 from stages.library.heads import trained_head
@@ -18,7 +18,7 @@ from stages.library.settings import load_params
 
 def main() -> None:
     """Runs the stage."""
-    parser = command.parser(__doc__, "evaluate", "evaluate")
+    parser = evaluation.parser(__doc__, "evaluate", "evaluate")
     parser.add_argument("--head", type=Path, required=True, help="folder of a trained head")
     parser.add_argument("--bottlenecks", type=Path, required=True, help="folder of the features that the head reads")
     arguments = parser.parse_args()
@@ -30,15 +30,10 @@ def main() -> None:
         raise UserError(
             f"{arguments.head} was trained on other features than {arguments.bottlenecks} holds. Run: dvc repro"
         )
-    predictions = Predictions(
-        features.keys,
-        features.labels,
-        head.logits(features.values),
-        head.source.classes,
-        temperature=head.temperature,
-    )
+    logits, classes = head.logits(features.values), head.source.classes
+    predictions = Predictions(features.keys, features.labels, logits, classes, temperature=head.temperature)
     model = Model(head.name, "head", head.source.backbone, arguments.head, head.features)
-    command.finish(stopwatch, model, predictions, settings, arguments)
+    evaluation.finish(stopwatch, model, predictions, settings, arguments)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ two where fine-tuning trained BatchNorm: one in training mode, as the published 
 from pathlib import Path
 
 from stages.library.common import console
-from stages.library.evaluation import command
+from stages.library.evaluation import evaluation
 from stages.library.evaluation.evaluation import Model, Predictions
 from stages.library.records import tfrecord
 from stages.library.settings import load_params
@@ -16,7 +16,7 @@ from stages.library.training import trained_network
 
 def main() -> None:
     """Runs the stage."""
-    parser = command.parser(__doc__, "evaluate_network", "evaluate-finetuned")
+    parser = evaluation.parser(__doc__, "evaluate_network", "evaluate-finetuned")
     parser.add_argument("--network", type=Path, required=True, help="folder of a trained network")
     arguments = parser.parse_args()
     stopwatch = console.Stopwatch()
@@ -27,7 +27,7 @@ def main() -> None:
     mistaken = network.predict_shards(shards, training_mode=True)[2] if network.trained_batch_norm else None
     predictions = Predictions(keys, labels, logits, network.classes, mistaken)
     model = Model(network.kind, network.kind, network.backbone, arguments.network)
-    command.finish(stopwatch, model, predictions, settings, arguments)
+    evaluation.finish(stopwatch, model, predictions, settings, arguments)
 
 
 if __name__ == "__main__":

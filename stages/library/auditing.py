@@ -39,25 +39,19 @@ def sample(keys: np.ndarray, params: Params) -> np.ndarray:
 def label_issues(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Returns the rows whose label is likely wrong, int64, the least probable label first.
 
-    Labels are int64 (n,), probabilities float32 (n, classes), by models that were not trained on the row.
+    Probabilities, float32 (n, classes), are by models that were not trained on the row.
     """
     from cleanlab.filter import find_label_issues
 
-    rows = find_label_issues(
-        labels=labels,
-        pred_probs=probabilities.astype(np.float64),
-        return_indices_ranked_by="self_confidence",
-        n_jobs=1,  # its processes would be copies of this one, threads and all
-    )
-    return np.asarray(rows, np.int64)
+    # More jobs would be copies of this process, threads and all.
+    options = {"return_indices_ranked_by": "self_confidence", "n_jobs": 1}
+    return np.asarray(find_label_issues(labels, probabilities.astype(np.float64), **options), np.int64)
 
 
 def nearest(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Finds the `count` nearest other rows of features (n, dim) by angle, or all n - 1 where there are fewer.
 
-    Returns:
-      distances: float64 (n, k), of the rows brought to unit length, in [0, 2], rising: sqrt(2 - 2 cos).
-      neighbours: int64 (n, k), their rows.
+    Returns distances, float64 (n, k), of the rows brought to unit length, rising; and their rows, int64 (n, k).
     """
     from sklearn.neighbors import NearestNeighbors
 
@@ -72,8 +66,7 @@ def nearest(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 def near_duplicates(distances: np.ndarray, neighbours: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
     """Finds the pairs nearer than `fraction` of the median distance to the nearest row, and all at distance 0.
 
-    Returns:
-      int64 (pairs, 2), the lower row first, the nearest pairs first; and their distances, float64 (pairs,).
+    Returns int64 (pairs, 2), the lower row first, the nearest pairs first; and their distances, float64 (pairs,).
     """
     limit = fraction * np.median(distances[:, 0])
     rows, columns = np.nonzero((distances < limit) | (distances == 0))
@@ -97,6 +90,6 @@ def typicality(distances: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
     return scores
 
 
-def outliers(scores: np.ndarray, count: int) -> np.ndarray:
-    """Returns the rows of the lowest scores (n,), int64, the lowest first."""
-    return np.argsort(np.round(scores, 6), kind="stable")[:count].astype(np.int64)
+def outliers(scores: np.ndarray) -> np.ndarray:
+    """Returns the rows of scores (n,), int64, the lowest first."""
+    return np.argsort(np.round(scores, 6), kind="stable")

@@ -16,104 +16,88 @@ from stages import audit as stage
 from stages.library.common.console import UserError
 
 pytestmark = pytest.mark.slow
+NAMES = ("cat", "dog", "emu")
 
 
 @pytest.fixture
-def paths(trained_project):
-    """What the stage reads: the project's ridge head."""
-    return {
-        "--params": trained_project / "params.yaml",
-        "--records": trained_project / "data" / "tfrecord",
-        "--bottlenecks": trained_project / "artifacts" / "bottlenecks" / trained.BACKBONE,
-        "--out-of-fold": trained_project / "artifacts" / "heads" / trained.BACKBONE / "ridge" / "out_of_fold.parquet",
-        "--predictions": trained_project
-        / "artifacts"
-        / "evaluation"
-        / trained.BACKBONE
-        / "ridge"
-        / "predictions.parquet",
-    }
+def out_of_fold(trained_project):
+    """What the project's ridge head predicted of training and validation."""
+    return pq.read_table(trained_project / "artifacts" / "heads" / trained.BACKBONE / "ridge" / "out_of_fold.parquet")
 
 
 @pytest.fixture
-def audit(paths, tmp_path, run_stage):
-    """Runs the stage and returns its folder."""
+def audit(trained_project, tmp_path, run_stage, out_of_fold):
+    """Runs the stage, with other logits or another table where they are given, and returns its folder and numbers."""
 
-    def run(out="audit", **changes):
-        given = paths | {f"--{name.replace('_', '-')}": value for name, value in changes.items()}
-        run_stage("audit", *(part for item in given.items() for part in item), "--out", tmp_path / out)
-        return tmp_path / out
+    def run(logits=None, table=out_of_fold, out="audit"):
+        if logits:
+            table = table.set_column(2, "logits", pa.array(logits, table.schema.field("logits").type))
+        pq.write_table(table, tmp_path / "out_of_fold.parquet")
+        artifacts = trained_project / "artifacts"
+        options = {
+            "--params": trained_project / "params.yaml",
+            "--records": trained_project / "data" / "tfrecord",
+            "--bottlenecks": artifacts / "bottlenecks" / trained.BACKBONE,
+            "--out-of-fold": tmp_path / "out_of_fold.parquet",
+            "--predictions": artifacts / "evaluation" / trained.BACKBONE / "ridge" / "predictions.parquet",
+            "--out": tmp_path / out,
+        }
+        run_stage("audit", *(part for item in options.items() for part in item))
+        return tmp_path / out, json.loads((tmp_path / out / "audit.json").read_text(encoding="utf-8"))
 
     return run
 
 
-def test_an_image_that_the_models_call_otherwise_is_listed_with_its_file(audit, paths, tmp_path):
-    path = paths["--out-of-fold"]
-    table = pq.read_table(path)
-    logits = table["logits"].to_pylist()
-    label = table["label"][5].as_py()
+def test_an_image_that_the_models_call_otherwise_is_listed_with_its_file(audit, out_of_fold):
+    logits = out_of_fold["logits"].to_pylist()
+    label = out_of_fold["label"][5].as_py()
     wrong = (label + 1) % 3
     logits[5] = [9.0 if other == wrong else 0.0 for other in range(3)]
-    column = pa.array(logits, table.schema.field("logits").type)
-    pq.write_table(table.set_column(2, "logits", column), tmp_path / "changed.parquet")
-    folder = audit(out_of_fold=tmp_path / "changed.parquet")
-    first = pd.read_csv(folder / "label_issues.csv").iloc[0]
-    assert first["key"] == table["key"][5].as_py()
-    assert (first["label"], first["likely"]) == (trained_names()[label], trained_names()[wrong])
+    folder, numbers = audit(logits)
+    found = pd.read_csv(folder / "label_issues.csv")
+    first = found.iloc[0]
+    assert first["key"] == out_of_fold["key"][5].as_py()
+    assert (first["label"], first["likely"]) == (NAMES[label], NAMES[wrong])
     assert first["likely_probability"] > 0.99 > 0.01 > first["label_probability"]
     assert first["filename"].startswith(first["label"] + "/")
-    numbers = json.loads((folder / "audit.json").read_text(encoding="utf-8"))
     assert numbers["images"] == numbers["all_images"] == 48
-    assert numbers["label_issues"] == len(pd.read_csv(folder / "label_issues.csv")) >= 1
+    assert numbers["label_issues"] == len(found) >= 1
 
 
-def test_images_that_a_head_has_only_trained_on_are_not_looked_at(audit, paths, tmp_path):
-    path = paths["--out-of-fold"]
-    table = pq.read_table(path)
-    logits = [[float("nan")] * 3 if row % 4 else values for row, values in enumerate(table["logits"].to_pylist())]
-    column = pa.array(logits, table.schema.field("logits").type)
-    pq.write_table(table.set_column(2, "logits", column), tmp_path / "once.parquet")
-    numbers = json.loads((audit(out_of_fold=tmp_path / "once.parquet") / "audit.json").read_text(encoding="utf-8"))
+def test_images_that_a_head_has_only_trained_on_are_not_looked_at(audit, out_of_fold):
+    logits = out_of_fold["logits"].to_pylist()
+    _, numbers = audit([[float("nan")] * 3 if row % 4 else values for row, values in enumerate(logits)])
     scored = 48 - len(logits) + -(-len(logits) // 4)
     assert (numbers["images"], numbers["all_images"]) == (scored, 48)
 
 
 def test_images_are_legible_and_two_runs_give_the_same_bytes(audit):
-    folder = audit()
-    assert {path.name for path in folder.iterdir()} == {
-        "audit.json",
-        *(f"{name}.{kind}" for name in ("label_issues", "near_duplicates", "outliers") for kind in ("csv", "png")),
-    }
+    folder, _ = audit()
+    kinds = [f"{name}.{kind}" for name in ("label_issues", "near_duplicates", "outliers") for kind in ("csv", "png")]
+    assert {path.name for path in folder.iterdir()} == {"audit.json", *kinds}
     with Image.open(folder / "outliers.png", formats=("PNG",)) as image:
         assert image.width > 1000
         assert image.height > 400
     outliers = pd.read_csv(folder / "outliers.csv")
     assert len(outliers) == 48
     assert outliers["typicality"].is_monotonic_increasing
-    assert contents.of(folder) == contents.of(audit("again"))
+    assert contents.of(folder) == contents.of(audit(out="again")[0])
 
 
-def test_files_that_do_not_belong_together_are_rejected(audit, paths, tmp_path):
-    table = pq.read_table(paths["--out-of-fold"])
-    pq.write_table(table.slice(1), tmp_path / "shorter.parquet")
+def test_files_that_do_not_belong_together_are_rejected(audit, out_of_fold, tmp_path):
     with pytest.raises(UserError, match=r"are of different images\. Run: dvc repro"):
-        audit(out_of_fold=tmp_path / "shorter.parquet")
+        audit(table=out_of_fold.slice(1))
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match=r"broken\.parquet can't be read"):
-        audit(out_of_fold=tmp_path / "broken.parquet")
-
-
-def trained_names():
-    return ("cat", "dog", "emu")
+        stage.read(tmp_path / "broken.parquet", "logits")
 
 
 def test_a_gallery_without_images_says_so(tmp_path, monkeypatch):
     titles = []
-    for function in ("galleries.write", "mosaics.write_predictions"):
-        monkeypatch.setattr(f"stages.audit.{function}", lambda path, title, rows: titles.append(title))
-    looked = SimpleNamespace(
-        table=pd.DataFrame({"row": np.zeros(0, int)}), classes=("a", "b"), manifest=SimpleNamespace(records=iter)
-    )
-    nothing = np.zeros(0, int)
-    stage.write_images(tmp_path, looked, nothing, nothing.reshape(0, 2), nothing)  # type: ignore[arg-type]
+    for function in ("write_gallery", "write_predictions"):
+        monkeypatch.setattr(f"stages.audit.mosaics.{function}", lambda path, title, rows: titles.append(title))
+    images, nothing = pd.DataFrame({"label": pd.Categorical([])}), np.zeros(0, int)
+    manifest = SimpleNamespace(records=iter)
+    given = images, np.zeros((0, 2)), manifest, nothing, nothing.reshape(0, 2), nothing
+    stage.write_images(tmp_path, *given)  # type: ignore[arg-type]
     assert titles == ["Likely label errors: none found", "Near-duplicates: none found", "Outliers: none found"]

@@ -19,33 +19,31 @@ CLASSES = sorted([HOSTILE, "cat", "猫"])
 LABELS = np.arange(24) % 3
 VOID = {"meta", "img", "br", "hr"}
 IMAGES = 3 * 6 + 1  # six a model, and all models by their size
+LITE0 = "efficientnet_lite0"
 
 
 class Page(HTMLParser):
-    """Checks that every element is closed, and collects what the page refers to."""
+    """Checks that every element is closed, and collects what the page holds."""
 
-    def __init__(self, text):
+    def __init__(self, folder):
         super().__init__()
-        self.tags: list[str] = []
+        self.tags: set[str] = set()
         self.open: list[str] = []
-        self.sources: list[str] = []
-        self.links: list[str] = []
-        self.objects: list[str | None] = []
-        self.ids: set[str | None] = set()
+        self.given: list[tuple[str, str | None]] = []
         self.text: list[str] = []
-        self.feed(text)
+        self.feed((folder / "index.html").read_text(encoding="utf-8"))
         self.close()
         assert self.open == []
+        self.ids, self.sources = self.values("id"), self.values("src")
+
+    def values(self, key):
+        """The values of an attribute, of whatever elements."""
+        return [value for name, value in self.given if name == key]
 
     def handle_starttag(self, tag, attributes):
-        given = dict(attributes)
-        self.tags.append(tag)
-        self.ids.add(given.get("id"))
-        self.sources += [given["src"]] if "src" in given else []
-        self.links += [given["href"]] if "href" in given else []
-        self.objects += [given.get("data")] if tag == "object" else []
-        if tag not in VOID:
-            self.open.append(tag)
+        self.tags.add(tag)
+        self.given += attributes
+        self.open += [tag] if tag not in VOID else []
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
@@ -57,14 +55,10 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def evaluations(tmp_path_factory):
     root = tmp_path_factory.mktemp("evaluated")
-    for seed, (name, model, kind, backbone) in enumerate(
-        [
-            ("efficientnet_lite0/ridge", "ridge", "head", "efficientnet_lite0"),
-            ("efficientnet_lite0/finetuned", "finetuned", "finetuned", "efficientnet_lite0"),
-            ("scratch", "scratch", "scratch", None),
-        ]
-    ):
+    models = [("ridge", "head", LITE0), ("finetuned", "finetuned", LITE0), ("scratch", "scratch", None)]
+    for seed, (model, kind, backbone) in enumerate(models):
         logits = evaluated.noisy_logits(LABELS, 3, 0.6, seed)
+        name = f"{backbone}/{model}" if backbone else model
         evaluated.evaluate(root, name, CLASSES, LABELS, logits, model, kind, backbone)
     return root
 
@@ -83,19 +77,22 @@ def report(evaluations, tmp_path, run_stage, write_params):
     return run
 
 
+def change(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
 def test_the_page_is_whole_self_contained_escaped_and_describes_the_data_set(report):
-    text = (report() / "index.html").read_text(encoding="utf-8")
-    page = Page(text)
+    out = report()
+    page, raw = Page(out), (out / "index.html").read_text(encoding="utf-8")
     assert len(page.sources) == IMAGES
-    assert page.objects == ["../costs/costs.png"]  # what no stage can make: times
-    assert not {"few-shot", "published"} & page.ids  # nothing is known of them here
+    assert page.values("data") == ["../costs/costs.png"]  # what no stage can make: times
+    assert not {"few-shot", "published"} & set(page.ids)  # nothing is known of them here
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
-    assert sorted(page.links) == ["#efficientnet_lite0/finetuned", "#efficientnet_lite0/ridge", "#scratch"]
-    assert {link[1:] for link in page.links} <= page.ids
-    assert "http:" not in text
-    assert "https:" not in text
-    assert not {"script", "link", "iframe"} & set(page.tags)
-    assert "<script" not in text
+    links = page.values("href")
+    assert sorted(links) == [f"#{LITE0}/finetuned", f"#{LITE0}/ridge", "#scratch"]
+    assert {link[1:] for link in links} <= set(page.ids)
+    assert not {"script", "link", "iframe"} & page.tags
+    assert not [text for text in ("http:", "https:", "<script") if text in raw]
     assert HOSTILE in page.text  # in the table of the most frequent confusions
     shown = " ".join(page.text)
     assert "Decant: noise" in shown
@@ -108,111 +105,52 @@ def test_costs_are_shown_where_they_are_known(report, tmp_path):
         numbers = json.loads(path.read_text())
         del numbers["size_bytes"]  # as an older evaluation wrote them
         path.write_text(json.dumps(numbers))
-    page = Page((report() / "index.html").read_text(encoding="utf-8"))
+    page = Page(report())
     assert "costs" not in page.ids
     assert len(page.sources) == IMAGES - 1
 
 
-def test_the_table_is_printed_and_is_that_of_the_files(report, capsys):
+def test_the_table_is_printed_and_is_that_of_the_files_and_two_runs_give_the_same_bytes(report, capsys):
     out = report()
     printed = capsys.readouterr().out
     assert (out / "leaderboard.md").read_text(encoding="utf-8") in printed
     assert printed.splitlines()[-2].startswith("report: 3 models, 0 left out")
     assert printed.splitlines()[-1].startswith(f"Next: open {out / 'index.html'}")
     assert len((out / "leaderboard.csv").read_text(encoding="utf-8").splitlines()) == 4
+    again, names = report("again"), ["few_shot.csv", "index.html", "leaderboard.csv", "leaderboard.md"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    assert all((out / name).read_bytes() == (again / name).read_bytes() for name in names)
 
 
 def test_stale_results_are_left_out_and_named(report, tmp_path, capsys):
-    path = tmp_path / "evaluation" / "scratch" / "evaluation.json"
-    content = json.loads(path.read_text())
-    content["dataset"]["sha256"] = "0" * 64
-    path.write_text(json.dumps(content))
+    change(tmp_path / "evaluation" / "scratch" / "evaluation.json", dataset={"sha256": "0" * 64})
+    write_audit(tmp_path, "0" * 64)
     out = report()
-    page = Page((out / "index.html").read_text(encoding="utf-8"))
-    assert "scratch" not in page.ids
+    page, printed = Page(out), capsys.readouterr().out
+    assert not {"scratch", f"audit-{LITE0}"} & set(page.ids)
     assert "scratch" not in (out / "leaderboard.csv").read_text()
     assert any("scratch.json is left out" in text for text in page.text)
-    assert "scratch.json is left out" in capsys.readouterr().out
+    assert "scratch.json is left out" in printed
+    assert "audit is left out: it is about another data set or split" in printed
 
 
-def test_two_runs_give_the_same_bytes(report):
-    first, second = report("one"), report("two")
-    names = ["few_shot.csv", "index.html", "leaderboard.csv", "leaderboard.md"]
-    assert sorted(path.name for path in first.iterdir()) == names
-    assert all((first / name).read_bytes() == (second / name).read_bytes() for name in names)
-
-
-def add_fewshot(root):
+def write_fewshot(root):
     """Writes few-shot results beside the evaluations of the same data set."""
-    folder = root / "evaluation" / "efficientnet_lite0" / "fewshot" / "logistic" / "15"
+    folder = root / "evaluation" / LITE0 / "fewshot" / "logistic" / "15"
     folder.mkdir(parents=True)
-    about = json.loads((root / "evaluation" / "scratch" / "evaluation.json").read_text())
-    about = {"features": "bottleneck", "repeats": 5, "classes_left_out": [], "dataset": about["dataset"]}
+    dataset = json.loads((root / "evaluation" / "scratch" / "evaluation.json").read_text())["dataset"]
+    about = {"features": "bottleneck", "repeats": 5, "classes_left_out": [], "dataset": dataset}
     (folder / "fewshot.json").write_text(json.dumps(about))
     columns = "head,shots,repeat,background,top1_accuracy,balanced_accuracy"
     (folder / "repeats.csv").write_text(f"{columns}\nlogistic,15,0,with,0.8,0.7\n")
     accuracies = {"top1_accuracy": {"mean": 0.801, "std": 0.01}, "balanced_accuracy": {"mean": 0.7, "std": 0.02}}
-    metrics = root / "metrics" / "efficientnet_lite0" / "fewshot" / "logistic" / "15.json"
+    metrics = root / "metrics" / LITE0 / "fewshot" / "logistic" / "15.json"
     metrics.parent.mkdir(parents=True)
     metrics.write_text(json.dumps(accuracies | {"num_examples": 100}))
 
 
-def test_few_shot_results_have_a_section_where_there_are_any(report, tmp_path):
-    add_fewshot(tmp_path)
-    page = Page((report() / "index.html").read_text(encoding="utf-8"))
-    assert "few-shot" in page.ids
-    assert len(page.sources) == IMAGES + 1
-    assert {"0.8010 ± 0.0100", "efficientnet_lite0: accuracy by images per class"} <= set(page.text)
-
-
-def test_published_results_stand_beside_ours(report, tmp_path, capsys):
-    add_fewshot(tmp_path)
-    dataset = tmp_path / "tfrecord" / "dataset.json"
-    dataset.write_text(json.dumps(json.loads(dataset.read_text()) | {"name": "caltech101"}))
-    digest = hashlib.sha256(dataset.read_bytes()).hexdigest()
-    for path in [*tmp_path.glob("evaluation/**/evaluation.json"), *tmp_path.glob("evaluation/**/fewshot.json")]:
-        content = json.loads(path.read_text())
-        content["dataset"]["sha256"] = digest
-        path.write_text(json.dumps(content))
-    out = report()
-    table = (out / "published.md").read_text(encoding="utf-8")
-    assert table in capsys.readouterr().out
-    page = Page((out / "index.html").read_text(encoding="utf-8"))
-    assert "published" in page.ids
-    rows = [tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in table.splitlines()]
-    assert (rows[0], len(rows)) == (published.HEADINGS, 2 + len(published.load("caltech101")))
-    (row,) = (row for row in rows if row[:2] == ("Inception v3 + softmax head", "15"))
-    best = "0.8010 (logistic on efficientnet_lite0)"
-    assert row[3:8] == (
-        "0.8750 ± 0.0050", "0.8010 ± 0.0100", "-7.40", best, "ours: efficientnet_lite0, logistic head",
-    )  # fmt: skip
-    assert set(row) <= set(page.text)
-
-
-def test_dvc_templates_are_filled_by_our_tables(evaluations):
-    """Each template renders with the columns of its table: DVC fills it, and no anchor is left."""
-    figures = evaluations / "evaluation" / "scratch"
-    lines = ["backbone,head,shots,repeat,background,top1_accuracy", "a,ridge,15,0,with,0.8", "a,ridge,15,1,with,0.9"]
-    (figures / "few_shot.csv").write_text("\n".join(lines) + "\n")
-    for template, table, x, y in (
-        ("confusion_counts", "confusion", "predicted", "actual"),
-        ("per_class", "per_class", "accuracy", "class"),
-        ("reliability", "reliability", "confidence", "accuracy"),
-        ("learning_curve", "curve", "step", "accuracy"),
-        ("few_shot", "few_shot", "shots", "top1_accuracy"),
-    ):
-        with (figures / f"{table}.csv").open(encoding="utf-8", newline="") as file:
-            rows = [row | {"rev": "workspace"} for row in csv.DictReader(file)]
-        properties = {"template": template, "template_dir": ROOT / ".dvc" / "plots", "x": x, "y": y, "title": "t"}
-        spec = VegaRenderer(rows, "plot", **properties).partial_html()
-        assert "<DVC_METRIC" not in spec
-        assert json.loads(spec)["data"]["values"] == rows
-        text = spec.replace(json.dumps(rows), "").replace("'", '"')  # a field may stand in an expression
-        fields = {column for column in rows[0] if f'"{column}"' in text}
-        assert {x, y} <= fields
-
-
-def write_audit(folder, dataset):
+def write_audit(root, dataset):
+    folder = root / "evaluation" / LITE0 / "audit"
     folder.mkdir(parents=True)
     numbers = {"images": 1000, "all_images": 2000, "label_issues": 17, "near_duplicate_pairs": 5}
     numbers["near_duplicate_pairs_across_splits"] = 3
@@ -221,18 +159,58 @@ def write_audit(folder, dataset):
         (folder / f"{name}.png").write_bytes(name.encode())
 
 
-def test_what_was_found_in_the_data_is_shown_and_that_of_other_data_is_named(report, tmp_path, capsys):
-    folder = tmp_path / "evaluation" / "efficientnet_lite0" / "audit"
-    write_audit(folder, hashlib.sha256((tmp_path / "tfrecord" / "dataset.json").read_bytes()).hexdigest())
-    page = Page((report() / "index.html").read_text(encoding="utf-8"))
-    assert "audit-efficientnet_lite0" in page.ids
+def test_few_shot_results_and_what_was_found_in_the_data_have_a_section_each(report, tmp_path):
+    write_fewshot(tmp_path)
+    write_audit(tmp_path, hashlib.sha256((tmp_path / "tfrecord" / "dataset.json").read_bytes()).hexdigest())
+    page = Page(report())
+    assert {"few-shot", f"audit-{LITE0}"} <= set(page.ids)
+    assert len(page.sources) == IMAGES + 1 + 3
+    assert {"0.8010 ± 0.0100", f"{LITE0}: accuracy by images per class"} <= set(page.text)
     text = " ".join("".join(page.text).split())
     assert "17 likely label errors, 5 pairs of near-duplicates, 3 of them across splits" in text
     assert "among 1,000 of 2,000 images" in text
-    assert len(page.sources) == IMAGES + 3
 
-    shutil.rmtree(folder)
-    write_audit(folder, "0" * 64)
-    page = Page((report("again") / "index.html").read_text(encoding="utf-8"))
-    assert "audit-efficientnet_lite0" not in page.ids
-    assert "audit is left out: it is about another data set or split" in capsys.readouterr().out
+
+def test_published_results_stand_beside_ours(report, tmp_path, capsys):
+    write_fewshot(tmp_path)
+    dataset = tmp_path / "tfrecord" / "dataset.json"
+    change(dataset, name="caltech101")
+    digest = hashlib.sha256(dataset.read_bytes()).hexdigest()
+    for path in [*tmp_path.glob("evaluation/**/evaluation.json"), *tmp_path.glob("evaluation/**/fewshot.json")]:
+        change(path, dataset={"sha256": digest})
+    out = report()
+    table = (out / "published.md").read_text(encoding="utf-8")
+    assert table in capsys.readouterr().out
+    page = Page(out)
+    assert "published" in page.ids
+    rows = [tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in table.splitlines()]
+    assert (rows[0], len(rows)) == (published.HEADINGS, 2 + len(published.load("caltech101")))
+    (row,) = (row for row in rows if row[:2] == ("Inception v3 + softmax head", "15"))
+    assert row[3:6] == ("0.8750 ± 0.0050", "0.8010 ± 0.0100", "-7.40")
+    assert row[6:8] == (f"0.8010 (logistic on {LITE0})", f"ours: {LITE0}, logistic head")
+    assert set(row) <= set(page.text)
+
+
+@pytest.mark.parametrize(
+    ("template", "table", "x", "y"),
+    [
+        ("confusion_counts", "confusion", "predicted", "actual"),
+        ("per_class", "per_class", "accuracy", "class"),
+        ("reliability", "reliability", "confidence", "accuracy"),
+        ("learning_curve", "curve", "step", "accuracy"),
+        ("few_shot", "few_shot", "shots", "top1_accuracy"),
+    ],
+)
+def test_dvc_templates_are_filled_by_our_tables(evaluations, template, table, x, y):
+    """Each template renders with the columns of its table: DVC fills it, and no anchor is left."""
+    figures = evaluations / "evaluation" / "scratch"
+    lines = ["backbone,head,shots,repeat,background,top1_accuracy", "a,ridge,15,0,with,0.8", "a,ridge,15,1,with,0.9"]
+    (figures / "few_shot.csv").write_text("\n".join(lines) + "\n")
+    with (figures / f"{table}.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row | {"rev": "workspace"} for row in csv.DictReader(file)]
+    properties = {"template": template, "template_dir": ROOT / ".dvc" / "plots", "x": x, "y": y, "title": "t"}
+    spec = VegaRenderer(rows, "plot", **properties).partial_html()
+    assert "<DVC_METRIC" not in spec
+    assert json.loads(spec)["data"]["values"] == rows
+    text = spec.replace(json.dumps(rows), "").replace("'", '"')  # a field may stand in an expression
+    assert {x, y} <= {column for column in rows[0] if f'"{column}"' in text}

@@ -1,5 +1,6 @@
 """From a model's logits on the test split to its metrics, tables and images."""
 
+import argparse
 import functools
 import json
 import shutil
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pydantic
 
-from stages.library.common import artifacts, tables
+from stages.library.common import artifacts, console, tables
 from stages.library.common.console import UserError
 from stages.library.common.params import CONFIG
 from stages.library.evaluation import model_size
@@ -23,8 +24,6 @@ from stages.library.records import manifest as manifests
 from stages.library.records.manifest import Manifest
 from stages.library.scoring import metrics, result_files
 from stages.library.scoring.probabilities import softmax
-
-LIKELIEST = 3
 
 
 @pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIG)
@@ -38,21 +37,13 @@ class Params:
 
 @dataclass(frozen=True)
 class Model:
-    """What is evaluated.
+    """What is evaluated; its folder has `curve.csv`, what it was trained on and, for heads, `cross_validation.json`."""
 
-    Attributes:
-      name: of its head, or its kind: "ridge", "finetuned", "scratch".
-      kind: "head", "finetuned" or "scratch".
-      backbone: its pretrained network, or None.
-      folder: its artifact, with `curve.csv`, what it was trained on and, for heads, `cross_validation.json`.
-      features: those of `cache.COLUMNS` that a head reads; None for a network.
-    """
-
-    name: str
-    kind: str
-    backbone: str | None
+    name: str  # of its head, or its kind: "ridge", "finetuned", "scratch"
+    kind: str  # "head", "finetuned" or "scratch"
+    backbone: str | None  # its pretrained network
     folder: Path
-    features: str | None = None
+    features: str | None = None  # those of `cache.COLUMNS` that a head reads
 
     def __str__(self) -> str:
         return f"{self.name} on {self.backbone}" if self.backbone else self.name
@@ -60,23 +51,14 @@ class Model:
 
 @dataclass(frozen=True)
 class Predictions:
-    """A model's scores on the test split, in the order of its shards.
+    """A model's scores on the test split, in the order of its shards."""
 
-    Attributes:
-      keys: hex sha256 of each image, object (n,).
-      labels: int64 (n,).
-      logits: float32 (n, classes), finite.
-      classes: class names, in the order of the labels.
-      training_mode_logits: as `logits`, from a network in training mode (see `Network.predict_shards`), or None.
-      temperature: by which a head's logits are divided, or None for a network.
-    """
-
-    keys: np.ndarray
-    labels: np.ndarray
-    logits: np.ndarray
-    classes: tuple[str, ...]
-    training_mode_logits: np.ndarray | None = None
-    temperature: float | None = None
+    keys: np.ndarray  # hex sha256 of each image, object (n,)
+    labels: np.ndarray  # int64 (n,)
+    logits: np.ndarray  # float32 (n, classes), finite
+    classes: tuple[str, ...]  # in the order of the labels
+    training_mode_logits: np.ndarray | None = None  # as `logits`; see `Network.predict_shards`
+    temperature: float | None = None  # by which a head's logits are divided
 
     @functools.cached_property
     def probabilities(self) -> np.ndarray:
@@ -92,26 +74,42 @@ class Predictions:
         return metrics.confusion_matrix(self.labels, self.predicted, len(self.classes))
 
 
+def parser(doc: str | None, module: str, stage: str) -> console.Parser:
+    """Returns a command line with the options that the stages have in common."""
+    made = console.parser(doc, module, stage)
+    made.add_argument("--params", type=Path, default=Path("params.yaml"))
+    made.add_argument("--records", type=Path, default=Path("data/tfrecord"))
+    made.add_argument("--metrics", type=Path, required=True)
+    made.add_argument("--figures", type=Path, required=True)
+    return made
+
+
+def finish(
+    stopwatch: console.Stopwatch,
+    model: Model,
+    predictions: Predictions,
+    params: Params,
+    arguments: argparse.Namespace,
+) -> None:
+    """Writes what `write_evaluation` does, and the stage's closing line."""
+    with console.notice(f"measuring and drawing {model}"):
+        numbers = write_evaluation(model, predictions, arguments.records, params, arguments.metrics, arguments.figures)
+    interval, count = numbers["top1_accuracy_interval"], numbers["num_examples"]
+    accuracy = f"top-1 {numbers['top1_accuracy']:.4f} [{interval['low']:.4f}, {interval['high']:.4f}]"
+    stopwatch.close("evaluate", f"{model}: {accuracy} on {count:,} test images", count, following="report")
+
+
 def write_evaluation(
     model: Model, predictions: Predictions, shards: Path, params: Params, metrics_path: Path, figures: Path
 ) -> dict[str, Any]:
     """Writes the metrics file, last, and the folder of tables and images, as a whole; returns the metrics.
 
-    Args:
-      model: whose predictions these are.
-      predictions: on the test split of `shards`.
-      shards: folder of the TFRecord shards and dataset.json.
-      params: section `evaluate`.
-      metrics_path: JSON, nested objects of numbers only.
-      figures: the folder.
-
-    Raises:
-      UserError: logits are not finite, the predictions are of other images or classes than the shards hold, or the
-        model was trained on test images.
+    UserError where logits are not finite, the predictions are of other images or classes than the shards hold, or the
+    model was trained on test images.
     """
     dataset = dataset_file.read(shards / "dataset.json")
     manifest = manifests.read(shards, ["test"])
-    check(predictions, manifest, shards, dataset["classes"])
+    _check(predictions, manifest, shards, dataset["classes"])
     filenames = manifest.names()
     tested = dict(zip(predictions.keys, filenames, strict=True))
     leakage.check(model.folder, tested, dataset["duplicates"]["across_official_split"])
@@ -128,15 +126,14 @@ def write_evaluation(
     }
     with artifacts.new_folder(figures) as folder:
         write_tables(folder, predictions, filenames)
-        write_images(folder, model, predictions, manifest, params)
+        _write_images(folder, model, predictions, manifest, params)
         shutil.copyfile(model.folder / "curve.csv", folder / "curve.csv")
         artifacts.write_json(folder / "evaluation.json", about)
     artifacts.write_json(metrics_path, numbers)
     return numbers
 
 
-def check(predictions: Predictions, manifest: Manifest, shards: Path, classes: Sequence[str]) -> None:
-    """Raises UserError where predictions and shards, with the manifest of test images, don't belong together."""
+def _check(predictions: Predictions, manifest: Manifest, shards: Path, classes: Sequence[str]) -> None:
     if not np.isfinite(predictions.logits).all():
         rows = int((~np.isfinite(predictions.logits)).any(axis=1).sum())
         raise UserError(f"the model gives NaN or infinite logits for {rows} test images: its training diverged")
@@ -192,16 +189,21 @@ def write_tables(folder: Path, predictions: Predictions, filenames: Sequence[str
     tables.write_csv(folder / "reliability.csv", tables.RELIABILITY, filled)
 
 
-def write_images(folder: Path, model: Model, predictions: Predictions, manifest: Manifest, params: Params) -> None:
+def _write_images(folder: Path, model: Model, predictions: Predictions, manifest: Manifest, params: Params) -> None:
     """Writes predictions.png, random test images, and mistakes.png, the most confident mistakes."""
-    from stages.library.figures import mosaics
+    from stages.library.figures import mosaics, thumbnails
 
     total = len(predictions.labels)
     wrong = np.flatnonzero(predictions.predicted != predictions.labels)
     confident = wrong[np.argsort(-predictions.probabilities[wrong].max(axis=1), kind="stable")]
     chosen = np.random.default_rng(params.seed).permutation(total)[: params.images]
     mistakes = confident[: params.images]
-    cards = _cards(predictions, manifest, np.union1d(chosen, mistakes))
+    rows = np.union1d(chosen, mistakes)
+    cards = {}
+    for row, record in zip(rows, manifest.records(rows), strict=True):
+        scores = predictions.probabilities[row], predictions.logits[row]
+        pixels = thumbnails.thumbnail(record.encoded, mosaics.CARD_PX)
+        cards[row] = mosaics.card(pixels, record.text, predictions.classes, *scores)
     title = f"{model}: {len(chosen)} random test images; bold: the true class"
     mosaics.write_predictions(folder / "predictions.png", title, [cards[row] for row in chosen])
     tested = f"{total:,} test images"
@@ -210,18 +212,6 @@ def write_images(folder: Path, model: Model, predictions: Predictions, manifest:
         what = "the only mistake" if len(wrong) == 1 else f"the most confident of {len(wrong):,} mistakes"
         title = f"{model}: {what} on {tested}; bold: the true class"
     mosaics.write_predictions(folder / "mistakes.png", title, [cards[row] for row in mistakes])
-
-
-def _cards(predictions: Predictions, manifest: Manifest, rows: np.ndarray) -> dict[int, Any]:
-    from stages.library.figures import mosaics, thumbnails
-
-    cards = {}
-    for row, record in zip(rows.tolist(), manifest.records(rows), strict=True):
-        likeliest = np.argsort(-predictions.logits[row], kind="stable")[:LIKELIEST]
-        bars = [(predictions.classes[label], float(predictions.probabilities[row, label])) for label in likeliest]
-        pixels = thumbnails.thumbnail(record.encoded, mosaics.CARD_PX)
-        cards[row] = mosaics.Card(pixels, record.text, bars)
-    return cards
 
 
 def _write_predictions(path: Path, predictions: Predictions, filenames: Sequence[str]) -> None:

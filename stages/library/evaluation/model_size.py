@@ -13,14 +13,9 @@ FLOAT32_BYTES = 4
 
 
 def in_bytes(folder: Path, backbone: str | None, features: str | None) -> int:
-    """Returns the bytes of a model's files and, for a head, of its backbone's parameters in float32.
+    """Returns the bytes of a model's files and, for a head, which reads `features`, of its backbone in float32.
 
     A head on pooled features alone needs no ImageNet classifier, the network's last layer, and an export has none.
-
-    Args:
-      folder: of a trained head or network.
-      backbone: name of the pretrained network; needed for a head.
-      features: those of `cache.COLUMNS` that a head reads; None for a network, whose folder holds all of it.
     """
     own = sum(path.stat().st_size for path in folder.iterdir() if path.is_file() and path.name not in BOOKKEEPING)
     if backbone is None or features is None:

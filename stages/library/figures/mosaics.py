@@ -1,4 +1,4 @@
-"""Images of images: samples of each class, and predictions with their likeliest classes as bars."""
+"""Images of images: samples of each class, predictions with their likeliest classes as bars, and galleries."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,8 @@ SAMPLES_PER_CLASS = 10
 THUMBNAIL_SIZES_PX = (72, 64, 56, 48, 40, 32, 24)
 GAP_PX, LABEL_PX, LABEL_CHARACTERS, MARGIN_PX = 3, 136, 18, 12
 MAX_SIDE_PX = 2000
-CARD_COLUMNS, CARD_PX = 3, 160
+CARD_COLUMNS, CARD_PX, LIKELIEST = 3, 160, 3
+TILE_COLUMNS, LINE_CHARACTERS = 6, 22
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,27 @@ class Card:
     likeliest: list[tuple[str, float]]  # class name and probability, the likeliest first
 
 
+@dataclass(frozen=True)
+class Tile:
+    """An image and what is written below it."""
+
+    pixels: np.ndarray  # uint8 (height, width, 3)
+    lines: tuple[str, ...]  # few and short; longer ones lose their middle
+
+
+def card(
+    pixels: np.ndarray, actual: str, classes: Sequence[str], probabilities: np.ndarray, logits: np.ndarray | None = None
+) -> Card:
+    """Returns the card of an image; logits tell the order of classes whose probabilities are the same in float32."""
+    likeliest = np.argsort(-(probabilities if logits is None else logits), kind="stable")[:LIKELIEST]
+    return Card(pixels, actual, [(classes[label], float(probabilities[label])) for label in likeliest])
+
+
 def write_samples(path: Path, samples: Mapping[str, Iterable[bytes]]) -> None:
     """Writes a PNG with up to ten images of each class, a row per class, in as many columns of rows as fit best.
 
-    Args:
-      path: the PNG; at most 2,000 px on a side. Of more classes than fit, the first ones are shown.
-      samples: class name -> images as `normalisation.normalise` gives them; a generator is taken one at a time.
+    It has at most 2,000 px on a side; of more classes than fit, the first ones are shown. `samples` are images as
+    `normalisation.normalise` gives them, by class name; a generator is taken one at a time.
     """
     thumbnail_px, columns, rows = _layout(len(samples))
     shown = list(samples.items())[: columns * rows]
@@ -84,6 +100,28 @@ def write_predictions(path: Path, title: str, cards: Sequence[Card]) -> None:
         artifacts.write_bytes(path, charts.png(figure))
 
 
+def write_gallery(path: Path, title: str, groups: Sequence[Sequence[Tile]]) -> None:
+    """Writes a PNG of groups of as many tiles each, 1 to 6, which stand side by side and share a frame."""
+    texts = [title, *(line for group in groups for tile in group for line in tile.lines)]
+    width = len(groups[0]) if groups else 1
+    across = TILE_COLUMNS // width
+    rows = math.ceil(len(groups) / across)
+    with charts.style(texts):
+        figure = Figure(figsize=(10.5, 0.5 + 2.3 * rows))
+        figure.text(0.01, 1 - 0.2 / figure.get_figheight(), title, fontsize=11, va="center")
+        tile_width, tile_height = 1 / TILE_COLUMNS, (1 - 0.45 / figure.get_figheight()) / max(rows, 1)
+        for number, group in enumerate(groups):
+            row, column = divmod(number, across)
+            left, bottom = column * width * tile_width, (rows - 1 - row) * tile_height
+            place = left + 0.004, bottom + 0.015 * tile_height, width * tile_width - 0.008, 0.97 * tile_height
+            frame = figure.add_axes(place, xticks=[], yticks=[])
+            frame.spines[["top", "right"]].set_visible(True)
+            frame.spines[:].set_color("#D9DEE3")
+            for position, tile in enumerate(group):
+                _draw_tile(figure, tile, left + position * tile_width, bottom, tile_width, tile_height)
+        artifacts.write_bytes(path, charts.png(figure))
+
+
 def _draw_card(card: Card, image: Axes, bars: Axes) -> None:
     right = card.likeliest[0][0] == card.actual
     image.imshow(card.pixels)
@@ -98,6 +136,16 @@ def _draw_card(card: Card, image: Axes, bars: Axes) -> None:
         bars.barh(position + 0.22, probability, height=0.26, color=color)
         bars.text(0, position - 0.1, charts.shorten(name, 20), fontsize=7.5, va="center")
         bars.text(1, position - 0.1, f"{probability:.1%}", fontsize=7.5, va="center", ha="right")
+
+
+def _draw_tile(figure: Figure, tile: Tile, left: float, bottom: float, width: float, height: float) -> None:
+    axes = figure.add_axes((left + 0.08 * width, bottom + 0.32 * height, 0.84 * width, 0.62 * height))
+    axes.imshow(tile.pixels, interpolation="nearest")
+    axes.axis("off")
+    for index, line in enumerate(tile.lines):
+        y, weight = bottom + (0.24 - 0.085 * index) * height, "normal" if index else "bold"
+        text = charts.shorten(line, LINE_CHARACTERS)
+        figure.text(left + width / 2, y, text, ha="center", va="center", fontsize=8, weight=weight)
 
 
 def _layout(classes: int) -> tuple[int, int, int]:

@@ -1,18 +1,23 @@
-"""Results of the few-shot stage, read again for the report: one a backbone, head, number of shots and background."""
+"""Results of the few-shot stage in the report: read again, in tables, and as a chart with those of others."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from stages.library.common import tables
+from stages.library.figures.charts import BLUE, DARK_GREY, GREEN, GREY, ORANGE, PURPLE, VERMILION, png, style
 from stages.library.report import published
+from stages.library.report.leaderboard import FEWSHOT
 from stages.library.scoring import result_files
 
-FOLDER = "fewshot"  # of these results among those of a backbone
 HEADINGS = ("head", "images per class", "background", "top-1", "mean per class", "repeats", "n")
 COLUMNS: dict[str, type] = {"head": str, "shots": int, "repeat": int, "background": str} | dict.fromkeys(
     ("top1_accuracy", "balanced_accuracy"), float
 )
+HEADS = [(BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (PURPLE, "D"), (ORANGE, "v")]  # repeats beyond five
+PUBLISHED = "o", "^", "D", "s"  # hollow
 
 
 @dataclass(frozen=True)
@@ -33,22 +38,16 @@ class FewShot:
 def collect(
     metrics: Path, evaluations: Path, dataset_sha256: str, names: Iterable[tuple[str, str, int]]
 ) -> tuple[list[FewShot], list[str]]:
-    """Reads the results on one data set, where there are any.
+    """Reads the results on one data set, where there are any; `names`: backbone, head and shots.
 
-    Args:
-      metrics: folder of metrics files, such as `BACKBONE/fewshot/HEAD/SHOTS.json`.
-      evaluations: folder of the evaluation folders, such as `BACKBONE/fewshot/HEAD/SHOTS`.
-      dataset_sha256: of the data set's dataset.json; results on another data set are left out.
-      names: backbone, head and shots of those that params.yaml lists.
-
-    Returns:
-      The results in the order of the names, with the background classes first, and a sentence on each that is left out.
+    Returns the results in the order of the names, with the background classes first, and a sentence on each that is
+    left out, for it is on another data set.
     """
     found: list[FewShot] = []
     left_out = []
     for backbone, head, shots in names:
-        figures = evaluations / backbone / FOLDER / head / str(shots)
-        path = metrics / backbone / FOLDER / head / f"{shots}.json"
+        figures = evaluations / backbone / FEWSHOT / head / str(shots)
+        path = metrics / backbone / FEWSHOT / head / f"{shots}.json"
         if not (figures / "fewshot.json").is_file() or not path.is_file():
             continue
         about = result_files.read_fewshot(figures / "fewshot.json")
@@ -87,3 +86,42 @@ def as_csv(found: Iterable[FewShot]) -> str:
     """Returns every repeat as CSV, for `dvc plots show`."""
     rows = ([few.backbone, *(row[name] for name in COLUMNS)] for few in found for row in few.rows)
     return tables.as_csv(["backbone", *COLUMNS], rows)
+
+
+def chart(found: Sequence[FewShot], theirs: Sequence[published.Row]) -> bytes:
+    """Draws accuracy against training images per class, a line per head with the standard deviation over the repeats.
+
+    `found` are those on the features of one backbone; with and without background, a panel each. Published results with
+    few images of all classes are hollow markers without a line.
+    """
+    titles = {"with": "all classes", "without": "without background classes"}
+    panels = [title for title in titles if any(few.background == title for few in found)] or ["with"]
+    heads = list(dict.fromkeys(few.head for few in found))
+    theirs = [row for row in theirs if row.shots]
+    systems = list(dict.fromkeys((row.system, row.source) for row in theirs))
+    sizes = sorted({few.shots for few in found} | {row.shots for row in theirs if row.shots}) or [0]
+    step = 0.012 * (sizes[-1] - sizes[0] or 1)  # between the series, so that error bars don't hide each other
+    with style():
+        figure = Figure(figsize=(1.2 + 4.3 * len(panels), 5), layout="constrained")
+        grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axes, panel in zip(grid, panels, strict=True):
+            for i, head in enumerate(heads):
+                own = [few for few in found if (few.head, few.background) == (head, panel)]
+                points = [[few.numbers["top1_accuracy"][part] for few in own] for part in ("mean", "std")]
+                color, marker = HEADS[i % len(HEADS)]
+                x = [few.shots + (i - (len(heads) - 1) / 2) * step for few in own]
+                axes.errorbar(x, *points, color=color, marker=marker, markersize=5, capsize=3, label=head)
+            for i, system in enumerate(systems if panel == "with" else []):
+                rows = [row for row in theirs if (row.system, row.source) == system]
+                x = [(row.shots or 0) - (i + 1 + len(heads) / 2) * step for row in rows]
+                points = [[row.value for row in rows], [row.std or 0 for row in rows]]
+                label, marker = f"published: {system[0]}, {system[1]}", PUBLISHED[i % len(PUBLISHED)]
+                look = {"color": DARK_GREY, "linestyle": "", "markersize": 6, "markerfacecolor": "white"}
+                axes.errorbar(x, *points, marker=marker, label=label, elinewidth=1, capsize=2, **look)
+            axes.set_xticks(sizes)
+            axes.yaxis.set_major_formatter("{x:.1%}")
+            axes.grid(axis="y", color=GREY, linewidth=0.5, alpha=0.6)
+            axes.set(xlabel="training images per class", title=titles[panel] if len(panels) > 1 else "")
+        grid[0].set_ylabel("test top-1 accuracy ± 1 standard deviation")
+        figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(panels), fontsize=8)
+        return png(figure)

@@ -10,7 +10,7 @@ from typing import Any
 from stages.library.common import tables
 from stages.library.common.console import UserError, in_a_line
 from stages.library.common.model_names import FINETUNED, SCRATCH
-from stages.library.report import fewshot_results, published
+from stages.library.report import published
 from stages.library.scoring import result_files
 
 # Metrics key -> column heading; in the order in which people read them.
@@ -22,7 +22,7 @@ COLUMNS = {
     "expected_calibration_error": "ECE",
     "calibration.expected_calibration_error_before": "ECE before",
 }
-AUDIT = "audit"  # name of the folder of what was found in the data
+AUDIT, FEWSHOT = "audit", "fewshot"  # names of the folders of what was found in the data, and of few-shot results
 METRICS = (
     "top1_accuracy",
     "top1_accuracy_interval.low",
@@ -68,23 +68,14 @@ def listed(heads: Iterable[str], backbones: Iterable[str]) -> set[str]:
 def collect(
     metrics: Path, evaluations: Path, dataset_sha256: str, names: Container[str]
 ) -> tuple[list[Result], list[str]]:
-    """Reads the results of the listed models on one data set.
+    """Reads the results of the listed models on one data set, from the folders of `BACKBONE/HEAD.json` and the like.
 
-    Args:
-      metrics: folder of metrics files, such as `BACKBONE/HEAD.json`.
-      evaluations: folder of the evaluation folders, such as `BACKBONE/HEAD`.
-      dataset_sha256: of the data set's dataset.json; results on another data set are left out.
-      names: as `listed` returns them; other models are left out.
-
-    Returns:
-      The results, highest top-1 accuracy first, and a sentence on each result that is left out.
-
-    Raises:
-      NoResultError: no result is on this data set.
+    Returns the results, highest top-1 accuracy first, and a sentence on each that is left out, for it is on another
+    data set or not listed. NoResultError where there is none.
     """
     results, left_out = [], []
     for path in sorted(metrics.rglob("*.json")):
-        if fewshot_results.FOLDER in path.parts:
+        if FEWSHOT in path.parts:
             continue
         name = path.relative_to(metrics).with_suffix("").as_posix()
         figures = evaluations / name
@@ -146,10 +137,7 @@ def cells(result: Result) -> tuple[str, ...]:
 
 
 def as_markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Returns a table as GitHub-flavoured Markdown, aligned so that it also reads well in a terminal.
-
-    A cell is text: what would end it, be HTML or steer a terminal is escaped.
-    """
+    """Returns a table as GitHub-flavoured Markdown, aligned; what would end a cell or be HTML in it is escaped."""
     lines = [
         [html.escape(in_a_line(cell), quote=False).replace("|", r"\|") for cell in line] for line in (headings, *rows)
     ]

@@ -13,7 +13,7 @@ from stages.library.common import console, tables
 from stages.library.figures import charts, pareto
 from stages.library.figures.pareto import Point
 from stages.library.records.dataset_file import Dataset, Split
-from stages.library.report import fewshot_chart, fewshot_results, leaderboard, published
+from stages.library.report import fewshot_results, leaderboard, published
 from stages.library.report.fewshot_results import FewShot
 from stages.library.report.leaderboard import Audit, Result
 
@@ -45,13 +45,8 @@ def render(
 ) -> str:
     """Returns the page, with a section on few-shot results, audits and the comparison where there are any.
 
-    Args:
-      dataset: content of dataset.json.
-      results: best first.
-      fewshots: few-shot results.
-      audits: what was found in the data, one a backbone.
-      comparison: lines of `published.HEADINGS`.
-      left_out: a sentence on each result that is not shown.
+    Results come best first; the comparison is lines of `published.HEADINGS`; of each result that is left out there is a
+    sentence.
     """
     title = f"Decant: {dataset['name']}"
     rows = map(leaderboard.cells, results)
@@ -67,15 +62,15 @@ def render(
 <body>
 <h1>{escape(title)}</h1>
 <p>{escape(facts(dataset))}</p>
-<div class="scroll">{_table(leaderboard.HEADINGS, rows, [result.name for result in results])}</div>
+{_scroll(_table(leaderboard.HEADINGS, rows, [result.name for result in results]))}
 <p class="soft">Measured on the test split. Intervals are 95% bootstrap intervals; cross-validation is the mean and
 standard deviation over the folds of training and validation data; ECE is the expected calibration error, "before" that
 of the logits as they were trained; n counts test images.</p>
 <ul class="soft">{notes}</ul>
 {_costs(results)}
-{_published(comparison)}
-{_fewshot(fewshots, dataset["name"])}
-{"".join(map(_section, console.progress(results, "report", "models")))}
+{_published(comparison) if comparison else ""}
+{_fewshot(fewshots, dataset["name"]) if fewshots else ""}
+{"".join(map(_model, console.progress(results, "report", "models")))}
 {"".join(map(_audit, audits))}
 </body>
 </html>
@@ -105,90 +100,69 @@ def _costs(results: Sequence[Result]) -> str:
         return ""
     title = "Accuracy against size; line: no other model is both smaller and better"
     image = pareto.draw(points, "megabytes of all weights that predict, in float32", title)
-    return f"""
-<section id="costs">
-<h2>Accuracy against cost</h2>
-<div class="scroll">{_figure("Size", image)}</div>
+    body = f"""{_scroll(_figure("Size", image))}
 <p class="soft">Size is that of the files that predict, and of as much of its backbone as a head reads. Vertical lines
 are the 95% intervals: models whose lines overlap may well be equally good.</p>
 <h3>Time</h3>
 <div class="scroll"><object type="image/png" data="{MEASURED_COSTS}" aria-label="Accuracy against time">Not measured in
 this checkout. Times depend on the machine and differ from run to run, so they are no part of the pipeline. To have
-them here, run: python -m app.costs</object></div>
-</section>"""
+them here, run: python -m app.costs</object></div>"""
+    return _section("costs", "Accuracy against cost", body)
 
 
 def _published(comparison: Sequence[tuple[str, ...]]) -> str:
-    if not comparison:
-        return ""
-    return f"""
-<section id="published">
-<h2>Published results</h2>
-<div class="scroll">{_table(published.HEADINGS, comparison)}</div>
-<p class="soft">"Ours" is the model of the same kind, on the same kind of features; differences are ours less the
+    note = """"Ours" is the model of the same kind, on the same kind of features; differences are ours less the
 published one, in percentage points. A published validation accuracy stands beside our cross-validated one. "In training
-mode" means with the batch's statistics and dropout on, as the published network was evaluated.</p>
-</section>"""
+mode" means with the batch's statistics and dropout on, as the published network was evaluated."""
+    return _section("published", "Published results", _scroll(_table(published.HEADINGS, comparison)), note)
 
 
 def _fewshot(fewshots: Sequence[FewShot], dataset: str) -> str:
-    if not fewshots:
-        return ""
-    parts = []
+    body = ""
     for backbone in dict.fromkeys(few.backbone for few in fewshots):
         own = [few for few in fewshots if few.backbone == backbone]
-        image = fewshot_chart.few_shot(own, published.load(dataset))
+        image = fewshot_results.chart(own, published.load(dataset))
         curve = _figure(f"{backbone}: accuracy by images per class", image)
-        table = _table(fewshot_results.HEADINGS, map(fewshot_results.cells, own))
-        parts.append(f'<div class="scroll">{curve}{table}</div>')
-    return f"""
-<section id="few-shot">
-<h2>Few images per class</h2>
-{"".join(parts)}
-<p class="soft">The given number of random images of each class trains a head on cached features, all others test it;
+        body += _scroll(curve + _table(fewshot_results.HEADINGS, map(fewshot_results.cells, own)))
+    note = """The given number of random images of each class trains a head on cached features, all others test it;
 mean and standard deviation over random choices, the same for all heads and backbones; n counts test images.
-"Background" says whether the classes of clutter take part.</p>
-</section>"""
+"Background" says whether the classes of clutter take part."""
+    return _section("few-shot", "Few images per class", body, note)
 
 
 def _audit(audit: Audit) -> str:
     numbers = audit.numbers
     looked = f"{numbers['images']:,} of {numbers['all_images']:,} images"
     shown = (_figure(title, (audit.figures / f"{name}.png").read_bytes()) for name, title in AUDITED.items())
-    return f"""
-<section id="audit-{escape(audit.backbone)}">
-<h2>The data, as {escape(audit.backbone)} sees them</h2>
-<p>{numbers["label_issues"]:,} likely label errors, {numbers["near_duplicate_pairs"]:,} pairs of near-duplicates,
+    found, pairs = numbers["label_issues"], numbers["near_duplicate_pairs"]
+    body = f"""<p>{found:,} likely label errors, {pairs:,} pairs of near-duplicates,
 {numbers["near_duplicate_pairs_across_splits"]:,} of them across splits, among {looked}. Nothing was changed or left
 out. All of them, with their files, stand in artifacts/evaluation/{escape(audit.backbone)}/audit/.</p>
-{"".join(f'<div class="scroll">{figure}</div>' for figure in shown)}
-<p class="soft">Label errors by confident learning on probabilities of models that did not see the image; a
+{"".join(map(_scroll, shown))}"""
+    note = """Label errors by confident learning on probabilities of models that did not see the image; a
 near-duplicate is much nearer than a nearest neighbour usually is; outliers lie far from all others in the network's
-features.</p>
-</section>"""
+features."""
+    return _section(f"audit-{audit.backbone}", f"The data, as {audit.backbone} sees them", body, note)
 
 
-def _section(result: Result) -> str:
+def _model(result: Result) -> str:
     def table(name: str, columns: dict[str, type]) -> list[dict[str, str]]:
         return tables.read_csv(result.figures / f"{name}.csv", columns)
 
-    name = f"{result.model} on {result.backbone}" if result.backbone else result.model
+    title = f"{result.model} on {result.backbone}" if result.backbone else result.model
     predictions, mistakes = ((result.figures / f"{name}.png").read_bytes() for name in ("predictions", "mistakes"))
     curve = charts.learning_curve(table("curve", tables.CURVE))
     confusions = table("confusion", tables.CONFUSION)
-    return f"""
-<section id="{escape(result.name)}">
-<h2>{escape(name)}</h2>
-<div class="scroll">{_figure("Random test images", predictions)}</div>
-<div class="scroll">{_figure("Most confident mistakes", mistakes)}</div>
+    body = f"""{_scroll(_figure("Random test images", predictions))}
+{_scroll(_figure("Most confident mistakes", mistakes))}
 <div class="grid">
 {_figure("Accuracy of each class", charts.per_class(table("per_class", tables.PER_CLASS)))}
 {_figure("Reliability", charts.reliability(table("reliability", tables.RELIABILITY)))}
 {_figure("Learning curve (step: epoch, boosting round or log10 of the penalty)", curve)}
 <div><h3>Most frequent confusions</h3>{_most_frequent(confusions)}</div>
 </div>
-<div class="scroll">{_figure("Confusion matrix", charts.confusion(confusions))}</div>
-</section>"""
+{_scroll(_figure("Confusion matrix", charts.confusion(confusions)))}"""
+    return _section(result.name, title, body)
 
 
 def _most_frequent(confusions: Iterable[dict[str, str]]) -> str:
@@ -198,6 +172,16 @@ def _most_frequent(confusions: Iterable[dict[str, str]]) -> str:
         return "<p>None.</p>"
     rows = [(row["actual"], row["predicted"], row["count"]) for row in wrong[:CONFUSIONS]]
     return _table(("actual", "predicted", "images"), rows)
+
+
+def _section(name: str, title: str, body: str, note: str = "") -> str:
+    """Returns a section of the page; body and note are HTML."""
+    soft = f'\n<p class="soft">{note}</p>' if note else ""
+    return f'\n<section id="{escape(name)}">\n<h2>{escape(title)}</h2>\n{body}{soft}\n</section>'
+
+
+def _scroll(content: str) -> str:
+    return f'<div class="scroll">{content}</div>'
 
 
 def _figure(title: str, png: bytes) -> str:

@@ -53,9 +53,9 @@ class Measured:
     std: float | None = None
 
 
-def load(dataset: str, path: Path = TABLE) -> list[Row]:
+def load(dataset: str) -> list[Row]:
     """Returns the published results on one data set, in the order of the file."""
-    rows: list[dict[str, Any]] = [dict(row) for row in tables.read_csv(path) if row["dataset"] == dataset]
+    rows: list[dict[str, Any]] = [dict(row) for row in tables.read_csv(TABLE) if row["dataset"] == dataset]
     for row in rows:
         row["counterpart"] = tuple(row["counterpart"].split())
         row["shots"] = int(row["shots"]) if row["shots"] else None
@@ -66,58 +66,53 @@ def load(dataset: str, path: Path = TABLE) -> list[Row]:
 
 def counterpart(row: Row, measured: Iterable[Measured]) -> Measured | None:
     """Returns our result that a row stands against: the same backbone if there is one, then the order of preference."""
-    candidates = [
+    same_kind = (
         ours
-        for ours in measured
-        if _same_question(row, ours) and ours.model in row.counterpart and row.features in ("", ours.features)
-    ]
-    return min(
-        candidates,
-        key=lambda ours: (ours.backbone != row.backbone, row.counterpart.index(ours.model), -ours.value),
-        default=None,
+        for ours in _same_question(row, measured)
+        if ours.model in row.counterpart and row.features in ("", ours.features)
     )
+
+    def preference(ours: Measured) -> tuple[bool, int, float]:
+        return ours.backbone != row.backbone, row.counterpart.index(ours.model), -ours.value
+
+    return min(same_kind, key=preference, default=None)
 
 
 def compare(rows: Iterable[Row], measured: Sequence[Measured]) -> list[tuple[str, ...]]:
     """Returns a line of text cells for each published result, a cell for each of HEADINGS; difference: in points."""
-    return [_cells(row, measured) for row in rows]
+    lines: list[tuple[str, ...]] = []
+    for row in rows:
+        ours = counterpart(row, measured)
+        best = max(_same_question(row, measured), key=lambda one: one.value, default=None)
+        where = f" on {best.backbone}" if best and best.backbone else ""
+        cells = (
+            row.system,
+            f"{row.shots}" if row.shots else "-",
+            row.metric,
+            _accuracy(row),
+            _accuracy(ours) if ours else "-",
+            f"{100 * (ours.value - row.value):+.2f}" if ours else "-",
+            f"{best.value:.4f} ({best.model}{where})" if best else "-",
+            _remark(row, ours) if ours else "-",
+            row.source,
+        )
+        lines.append(cells)
+    return lines
 
 
-def _same_question(row: Row, ours: Measured) -> bool:
-    return (ours.shots, ours.metric) == (row.shots, METRICS[row.metric])
+def _same_question(row: Row, measured: Iterable[Measured]) -> list[Measured]:
+    return [ours for ours in measured if (ours.shots, ours.metric) == (row.shots, METRICS[row.metric])]
 
 
-def _cells(row: Row, measured: Sequence[Measured]) -> tuple[str, ...]:
-    ours = counterpart(row, measured)
-    best = max((one for one in measured if _same_question(row, one)), key=lambda one: one.value, default=None)
-    return (
-        row.system,
-        f"{row.shots}" if row.shots else "-",
-        row.metric,
-        _accuracy(row.value, row.std),
-        _accuracy(ours.value, ours.std) if ours else "-",
-        f"{100 * (ours.value - row.value):+.2f}" if ours else "-",
-        f"{best.value:.4f} ({_name(best)})" if best else "-",
-        _remark(row, ours),
-        row.source,
-    )
-
-
-def _remark(row: Row, ours: Measured | None) -> str:
-    parts = {}
-    if ours:
-        parts = {
-            ours.backbone: ours.backbone != row.backbone,
-            f"{ours.model} head": ours.model != row.counterpart[0],
-            "cross-validation": row.metric == "validation top-1",
-        }
+def _remark(row: Row, ours: Measured) -> str:
+    parts = {
+        ours.backbone: ours.backbone != row.backbone,
+        f"{ours.model} head": ours.model != row.counterpart[0],
+        "cross-validation": row.metric == "validation top-1",
+    }
     remarks = [part for part, holds in parts.items() if holds]
     return f"ours: {', '.join(remarks)}" if remarks else "-"
 
 
-def _name(ours: Measured) -> str:
-    return f"{ours.model} on {ours.backbone}" if ours.backbone else ours.model
-
-
-def _accuracy(value: float, std: float | None) -> str:
-    return f"{value:.4f}" if std is None else f"{value:.4f} ± {std:.4f}"
+def _accuracy(result: Row | Measured) -> str:
+    return f"{result.value:.4f}" if result.std is None else f"{result.value:.4f} ± {result.std:.4f}"

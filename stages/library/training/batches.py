@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stages.library.records.manifest import Manifest
-from stages.library.records.preprocessing import Preprocessing, parse, unconverted
+from stages.library.records.preprocessing import Preprocessing, dataset, parse, unconverted
 from stages.library.training.augmentation import Augmentation, augment
 
 if TYPE_CHECKING:
@@ -21,24 +21,19 @@ class Stream:
     Order and augmentation of a pass over the split depend on the seed and the pass's number alone, so a resumed
     training sees the batches that an undisturbed one would have seen. The incomplete batch at a pass's end is left out;
     which examples stand in it changes with the order.
-
-    Attributes:
-      manifest: the records; preprocessing: how an image becomes input; num_classes: width of the one-hot targets.
-      batch_size: at most the number of records.
     """
 
     manifest: Manifest
     preprocessing: Preprocessing
     num_classes: int
-    batch_size: int
+    batch_size: int  # at most the number of records
     augmentation: Augmentation
     seed: int
 
     def batches(self, first: int, end: int) -> "tf.data.Dataset":
         """Streams the batches `first` to `end` - 1, counted from the start of the training.
 
-        Yields:
-          (images, targets): float32 (batch, side, side, 3) in [0, 255]; float32 one-hot (batch, num_classes).
+        They are pairs: images, float32 (batch, side, side, 3) in [0, 255], and one-hot float32 (batch, num_classes).
         """
         import tensorflow as tf
 
@@ -51,10 +46,10 @@ class Stream:
         import tensorflow as tf
 
         def example(position: "tf.Tensor", serialized: "tf.Tensor") -> Any:
-            image, target = _example(serialized, self.preprocessing, self.num_classes)
+            parsed = parse(serialized, self.preprocessing)
             # Two images never share a seed as long as a pass has under 2^40 of them.
             seed = tf.stack([tf.constant(self.seed, tf.int64), number * 2**40 + position])
-            return augment(image, seed, self.augmentation), target
+            return augment(parsed["image"], seed, self.augmentation), tf.one_hot(parsed["label"], self.num_classes)
 
         def shuffled(items: "tf.Tensor") -> "tf.Tensor":
             # Dataset.shuffle takes no seed that changes with the pass; a seed of its own is what makes it resumable.
@@ -62,31 +57,15 @@ class Stream:
 
         paths = shuffled(tf.constant([str(path) for path in self.manifest.paths]))
         windows = tf.data.TFRecordDataset(paths).batch(SHUFFLED_RECORDS).map(unconverted(shuffled))
-        return (
-            windows.unbatch()
-            .enumerate()
-            .map(unconverted(example), num_parallel_calls=tf.data.AUTOTUNE)
-            .batch(self.batch_size, drop_remainder=True)
-        )
+        examples = windows.unbatch().enumerate().map(unconverted(example), num_parallel_calls=tf.data.AUTOTUNE)
+        return examples.batch(self.batch_size, drop_remainder=True)
 
 
 def held_out(manifest: Manifest, preprocessing: Preprocessing, num_classes: int, batch_size: int) -> "tf.data.Dataset":
     """Streams some shards once, in order, as they are; yields what `Stream.batches` does."""
     import tensorflow as tf
 
-    read = unconverted(lambda serialized: _example(serialized, preprocessing, num_classes))
-    return (
-        tf.data.TFRecordDataset([str(path) for path in manifest.paths])
-        .map(read, num_parallel_calls=tf.data.AUTOTUNE)
-        .batch(batch_size)
-        # Keras warns of running out of data where it is not told how much there is.
-        .apply(tf.data.experimental.assert_cardinality(-(-len(manifest.keys) // batch_size)))
-        .prefetch(tf.data.AUTOTUNE)
-    )
-
-
-def _example(serialized: "tf.Tensor", preprocessing: Preprocessing, num_classes: int) -> Any:
-    import tensorflow as tf
-
-    parsed = parse(serialized, preprocessing)
-    return parsed["image"], tf.one_hot(parsed["label"], num_classes)
+    pair = unconverted(lambda batch: (batch["image"], tf.one_hot(batch["label"], num_classes)))
+    # Keras warns of running out of data where it is not told how much there is.
+    known = tf.data.experimental.assert_cardinality(-(-len(manifest.keys) // batch_size))
+    return dataset(manifest.paths, preprocessing, batch_size).map(pair).apply(known)

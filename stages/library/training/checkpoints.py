@@ -44,10 +44,7 @@ class State(TypedDict):
 
 
 def fingerprint(*content: Any) -> str:
-    """Returns a sha256 over some JSON values, all code of the pipeline, and the versions that the state depends on.
-
-    Comments and docstrings don't count (see `source_code`).
-    """
+    """Returns a sha256 over some JSON values, all code of the pipeline, and the versions that the state depends on."""
     code = source_code.sha256(Path(__file__).parents[2].rglob("*.py"))
     versions = {package: version(package) for package in ("keras", "tensorflow")}
     return artifacts.sha256_bytes(artifacts.canonical_json([*content, code, versions]).encode())
@@ -55,25 +52,23 @@ def fingerprint(*content: Any) -> str:
 
 @dataclass
 class Progress:
-    """How far a training has come.
+    """The metrics of each epoch, as `Epoch` has them.
 
-    Attributes:
-      history: one dict of metrics per epoch: "val_loss", "val_accuracy" and, from epoch 1 on, "loss" and "accuracy".
-        Epoch 0 is the network as it comes: what fine-tuning makes worse is thrown away (Kumar et al. 2022,
-        arXiv:2202.10054, start from a fitted head, too).
-      best: the epoch with the highest validation accuracy; among equals the one with the lowest loss.
-      finished: number of epochs of training.
+    Epoch 0 is the network as it comes: what fine-tuning makes worse is thrown away (Kumar et al. 2022,
+    arXiv:2202.10054, start from a fitted head, too).
     """
 
     history: list[Logs] = field(default_factory=list)
 
     @property
     def best(self) -> int:
+        """The epoch with the highest validation accuracy; among equals the one with the lowest loss."""
         scores = [(logs["val_accuracy"], -logs["val_loss"]) for logs in self.history]
         return scores.index(max(scores))
 
     @property
     def finished(self) -> int:
+        """The number of epochs of training."""
         return max(len(self.history) - 1, 0)
 
     def __str__(self) -> str:
@@ -85,12 +80,7 @@ class Checkpoints:
     """The checkpoint folder of one training.
 
     A kill at any instant leaves `state.json` pointing at whole files: new files are written before it, and old ones
-    are removed after it.
-
-    Args:
-      folder: made where it is missing.
-      model: the network that is saved for use, without an optimizer.
-      trainer: the compiled network that shares its layers; saved with its optimizer to go on from.
+    are removed after it. `model` is saved for use, `trainer`, which shares its layers, with its optimizer.
     """
 
     def __init__(self, folder: Path, model: "keras.Model", trainer: "keras.Model"):
@@ -110,7 +100,7 @@ class Checkpoints:
             for weights, sha256 in state["sha256"].items():
                 if artifacts.sha256_file(self.folder / weights) != sha256:
                     raise ValueError(f"{weights} does not have the sha256 in state.json")
-            keras_weights.load(self._trainer, self._path("last", len(self.progress.history) - 1))
+            keras_weights.load(self._trainer, self._path("last", self.progress.finished))
             for variable, value in zip(self._random_states(), state["random_states"], strict=True):
                 variable.assign(value)
         except (OSError, ValueError, TypeError) as error:
@@ -120,7 +110,7 @@ class Checkpoints:
     def save(self, logs: Logs) -> None:
         """Keeps the state before the first or at the end of an epoch; the optimizer must be built."""
         self.progress.history.append({name: float(value) for name, value in sorted(logs.items())})
-        epoch, best = len(self.progress.history) - 1, self.progress.best
+        epoch, best = self.progress.finished, self.progress.best
         weights = {self._path("last", epoch), self._path("best", best)}
         _write(self._trainer, self._path("last", epoch))
         if best == epoch:

@@ -56,20 +56,14 @@ def build(backbone_model: "keras.Model", num_classes: int, params: Params) -> "k
 
     dropout = keras.layers.Dropout(params.dropout, seed=params.seed, name="dropout")
     # float32 also under mixed precision, for a softmax of float16 logits loses accuracy.
-    logits = keras.layers.Dense(num_classes, name=CLASSIFIER, dtype="float32")(
-        dropout(backbone_model.output["bottleneck"])
-    )
-    return keras.Model(backbone_model.input, logits, name=FINETUNED)
+    head = keras.layers.Dense(num_classes, name=CLASSIFIER, dtype="float32")
+    return keras.Model(backbone_model.input, head(dropout(backbone_model.output["bottleneck"])), name=FINETUNED)
 
 
 def restart(model: "keras.Model", backbone: "Backbone", params: Params) -> set[str]:
-    """Gives the last `reinitialized_blocks` blocks random values again.
+    """Gives the last `reinitialized_blocks` blocks random values again; UserError where the backbone has fewer.
 
-    Returns:
-      The names of their layers and of the head, whose variables are not the pretrained ones.
-
-    Raises:
-      UserError: the backbone has fewer blocks.
+    Returns the names of their layers and of the head, whose variables are not the pretrained ones.
     """
     import keras
 
@@ -85,10 +79,7 @@ def freeze(model: "keras.Model", backbone: "Backbone", params: Params) -> None:
     """Freezes all layers below the last `unfrozen_blocks` blocks, and BatchNorm unless it is to be trained.
 
     A frozen BatchNorm layer runs in inference mode (Keras ties the two), so the statistics that the weights were
-    trained with stay.
-
-    Raises:
-      UserError: the backbone has fewer blocks.
+    trained with stay. UserError where the backbone has fewer blocks.
     """
     import keras
 
@@ -100,7 +91,6 @@ def freeze(model: "keras.Model", backbone: "Backbone", params: Params) -> None:
 
 
 def _layers_below(model: "keras.Model", backbone: "Backbone", key: str, blocks: int) -> set[str]:
-    """Returns the names of all layers below the last `blocks` blocks."""
     import keras
 
     names = list(backbone.blocks)
@@ -118,25 +108,16 @@ def _layers_below(model: "keras.Model", backbone: "Backbone", key: str, blocks: 
 def write_variables(path: Path, model: "keras.Model", fresh: Collection[str]) -> Counter[str]:
     """Writes variables.csv: name, shape, trained or frozen, restored from the backbone or fresh.
 
-    Args:
-      path: of the table.
-      model: as `build` returns it.
-      fresh: names of the layers that started from random values, or that another training started.
-
-    Returns:
-      How many variables are "trained" and how many "frozen".
+    `fresh` names the layers that started from random values, or that another training started. Returns how many
+    variables are "trained" and how many "frozen".
     """
     trained = {id(variable) for variable in model.trainable_variables}
-    rows = [
-        (
-            variable.path,
-            "x".join(map(str, variable.shape)),
-            "trained" if id(variable) in trained else "frozen",
-            "fresh" if layer.name in fresh else "restored",
-        )
-        for layer in model.layers
-        for variable in layer.variables
-        if "seed_generator" not in variable.path
-    ]
+    rows = []
+    for layer in model.layers:
+        origin = "fresh" if layer.name in fresh else "restored"
+        for variable in layer.variables:
+            if "seed_generator" not in variable.path:
+                state = "trained" if id(variable) in trained else "frozen"
+                rows.append((variable.path, "x".join(map(str, variable.shape)), state, origin))
     tables.write_csv(path, ("variable", "shape", "state", "origin"), rows)
     return Counter(state for _, _, state, _ in rows)

@@ -18,8 +18,7 @@ from stages.library.records import leakage
 from stages.library.records import manifest as manifests
 from stages.library.records.manifest import Manifest
 from stages.library.records.preprocessing import Preprocessing
-from stages.library.training import batches as training_data
-from stages.library.training import checkpoints
+from stages.library.training import batches, checkpoints
 from stages.library.training.augmentation import Augmentation
 from stages.library.training.checkpoints import Logs, Progress
 
@@ -66,8 +65,7 @@ class Params:
 def prepare(seed: int) -> "contextlib.AbstractContextManager[object]":
     """Makes TensorFlow repeatable and on a GPU quick (float16 with float32 weights).
 
-    Returns:
-      A context in which networks are built and trained: on all GPUs of this machine, where there are several.
+    Returns a context in which networks are built and trained: on all GPUs of this machine, where there are several.
     """
     tensorflow_runtime.start()
     import keras
@@ -81,10 +79,7 @@ def prepare(seed: int) -> "contextlib.AbstractContextManager[object]":
 
 
 def compile_trainer(model: "keras.Model", steps_per_epoch: int, params: Params) -> "keras.Model":
-    """Returns a compiled network that shares the layers of `model`, whose outputs are logits.
-
-    The learning rate rises linearly, then stays or falls to zero along half a cosine.
-    """
+    """Returns a compiled network that shares the layers of `model`, whose outputs are logits."""
     import keras
 
     trainer = keras.Model(model.input, model.output, name="trainer")
@@ -117,9 +112,8 @@ def is_kernel(variable: "keras.Variable") -> bool:
 def regularize(model: "keras.Model", weight_decay: float) -> None:
     """Adds `weight_decay` / 2 times the squared norm of every kernel to the loss, whose gradient is decay times weight.
 
-    That is the penalty of systems trained with Adam or SGD; Adam scales its gradient with the rest. AdamW subtracts
-    learning rate times decay times weight beside Adam's step (Loshchilov and Hutter 2019, arXiv:1711.05101), which is
-    another thing: a decay that suits one is too weak or too strong for the other.
+    Adam scales that gradient with the rest. AdamW subtracts learning rate times decay times weight beside Adam's step
+    (Loshchilov and Hutter 2019, arXiv:1711.05101): a decay that suits one is too weak or too strong for the other.
     """
     import keras
 
@@ -150,25 +144,19 @@ def run(
 ) -> tuple["keras.Model", Progress]:
     """Trains a network, or goes on with a training that was killed, and writes the out of its stage.
 
-    Args:
-      build: given the folder of the out, which it may write into, makes the network: float32 pixels in [0, 255],
-        (batch, side, side, 3), to logits.
-      config: content of config.json but for the sha256 of the weights.
-      causes: JSON values; the network depends on them and on `config`.
-      preprocessing: how an image becomes the network's input.
-      params: of the training.
-      arguments: with `records`, whose split `validation` chooses the best epoch, `out` and `tensorboard`, a folder of
-        event files, which carry times and so are no out.
+    `build` makes the network, from float32 pixels in [0, 255] (batch, side, side, 3) to logits, and may write into the
+    folder that it is given, of the out. The network depends on `causes`, JSON values, and on `config`, the content of
+    config.json but for the sha256 of the weights. The split `validation` of `arguments.records` chooses the best epoch;
+    `arguments.tensorboard` gets event files, which carry times and so are no out.
 
-    Returns:
-      The network with the best weights, which are those that it came with if no epoch was better; how training went.
+    Returns the network with the weights of its best epoch, which may be those that it came with, and how training went.
     """
     kept = downloads.cache_folder() / "checkpoints" / checkpoints.fingerprint(config, *causes)
     waiting = "another run is at this very training: waiting for it"
     with artifacts.locked(kept.with_name(f"{kept.name}.lock"), waiting):
         with prepare(params.seed), artifacts.new_folder(arguments.out) as folder:
             model = build(folder)
-            state = _train(model, arguments.records, preprocessing, params, kept, folder, arguments.tensorboard)
+            state = _train(model, preprocessing, params, kept, folder, arguments)
             sha256 = artifacts.sha256_file(folder / "best.weights.h5")
             artifacts.write_json(folder / "config.json", config | {"sha256": sha256})
         state.remove()
@@ -177,12 +165,11 @@ def run(
 
 def _train(
     model: "keras.Model",
-    shards: Path,
     preprocessing: Preprocessing,
     params: Params,
     kept: Path,
     out: Path,
-    tensorboard: Path,
+    arguments: argparse.Namespace,
 ) -> checkpoints.Checkpoints:
     """Writes weights and curves into `out`; the checkpoints, in `kept`, can be removed when the out is complete."""
     import keras
@@ -190,14 +177,14 @@ def _train(
     from dvclive.keras import DVCLiveCallback
 
     num_classes = model.output_shape[-1]
-    training, validated = (manifests.read(shards, [split]) for split in ("train", "validation"))
+    training, validated = (manifests.read(arguments.records, [split]) for split in ("train", "validation"))
     for manifest in (training, validated):
         check_shards(manifest, num_classes)
     batch_size, steps_per_epoch = params.steps(len(training.keys))
     trainer = compile_trainer(model, steps_per_epoch, params)
     state = checkpoints.Checkpoints(kept, model, trainer)
     state.restore()
-    validation = training_data.held_out(validated, preprocessing, num_classes, batch_size)
+    validation = batches.held_out(validated, preprocessing, num_classes, batch_size)
     if not state.progress.history:
         trainer.optimizer.build(trainer.trainable_variables)
         start = trainer.evaluate(validation, return_dict=True, verbose=0)
@@ -205,12 +192,19 @@ def _train(
     first_epoch = state.progress.finished
     if first_epoch:
         say(f"resuming after epoch {first_epoch} of {params.epochs}")
-    stream = training_data.Stream(training, preprocessing, num_classes, batch_size, params.augmentation, params.seed)
+
+    def save(epoch: int, logs: Logs) -> None:
+        if not all(map(math.isfinite, logs.values())):
+            raise UserError(f"the loss is {logs['loss']} in epoch {epoch + 1}. Lower the learning rate")
+        state.save(logs)
+
+    stream = batches.Stream(training, preprocessing, num_classes, batch_size, params.augmentation, params.seed)
     with Live(str(out / "dvclive"), dvcyaml=False, save_dvc_exp=False) as live:
         curves = DVCLiveCallback(live=live)
         for epoch, logs in enumerate(state.progress.history):
             curves.on_epoch_end(epoch, logs)
         if first_epoch < params.epochs:
+            saving = keras.callbacks.LambdaCallback(on_epoch_end=save)
             trainer.fit(
                 stream.batches(first_epoch * steps_per_epoch, params.epochs * steps_per_epoch),
                 validation_data=validation,
@@ -218,31 +212,19 @@ def _train(
                 epochs=params.epochs,
                 steps_per_epoch=steps_per_epoch,
                 shuffle=False,  # the stream does
-                callbacks=[save_each_epoch(state), curves, keras.callbacks.TensorBoard(tensorboard, write_graph=False)],
+                callbacks=[saving, curves, keras.callbacks.TensorBoard(arguments.tensorboard, write_graph=False)],
                 verbose=1 if sys.stdout.isatty() else 2,
             )
     state.export(out)
     leakage.write(out, np.concatenate([training.keys, validated.keys]).astype(str))
-    write_curve(out / "curve.csv", state.progress.history)
+    _write_curve(out / "curve.csv", state.progress.history)
     return state
 
 
-def save_each_epoch(state: checkpoints.Checkpoints) -> "keras.callbacks.Callback":
-    """Returns a callback that keeps a checkpoint after every epoch and stops where the loss is no longer a number."""
-    import keras
-
-    def save(epoch: int, logs: Logs) -> None:
-        if not all(math.isfinite(value) for value in logs.values()):
-            raise UserError(f"the loss is {logs['loss']} in epoch {epoch + 1}. Lower the learning rate")
-        state.save(logs)
-
-    return keras.callbacks.LambdaCallback(on_epoch_end=save)
-
-
-def write_curve(path: Path, history: Sequence[Logs]) -> None:
+def _write_curve(path: Path, history: Sequence[Logs]) -> None:
     """Writes curve.csv: step (epoch; 0: before training), series ("training", "held-out"), accuracy, loss."""
     rows = [
-        (step, series, round(float(logs[f"{prefix}accuracy"]), 6), round(float(logs[f"{prefix}loss"]), 6))
+        (step, series, round(logs[f"{prefix}accuracy"], 6), round(logs[f"{prefix}loss"], 6))
         for series, prefix in (("training", ""), ("held-out", "val_"))
         for step, logs in enumerate(history)
         if f"{prefix}accuracy" in logs

@@ -56,9 +56,8 @@ def num_weights(num_classes: int, params: Params) -> int:
 def build(num_classes: int, params: Params) -> "keras.Model":
     """Returns the untrained network: float32 pixels in [0, 255], (batch, size, size, 3), to logits (batch, classes).
 
-    Each convolution is followed by 2x2 max-pooling, all with SAME padding; each hidden layer follows dropout. Weights
-    and biases start from a normal distribution truncated at two standard deviations of 0.05. In the published network
-    32 px give 2 x 2 x 128 = 512 features.
+    Weights and biases start from a normal distribution truncated at two standard deviations of 0.05. In the published
+    network 32 px give 2 x 2 x 128 = 512 features.
     """
     import keras
     from keras import layers
@@ -72,10 +71,8 @@ def build(num_classes: int, params: Params) -> "keras.Model":
     inputs = keras.Input((params.input_size_px, params.input_size_px, 3), name="pixels")
     x = layers.Rescaling(1 / 255, name="scale")(inputs)
     for index, (channels, kernel_px) in enumerate(zip(params.channels, params.kernels_px, strict=True), start=1):
-        stride = params.first_stride if index == 1 else 1
-        x = layers.Conv2D(
-            channels, kernel_px, stride, "same", use_bias=not params.batch_norm, **start(f"convolution_{index}")
-        )(x)
+        stride, options = params.first_stride if index == 1 else 1, start(f"convolution_{index}")
+        x = layers.Conv2D(channels, kernel_px, stride, "same", use_bias=not params.batch_norm, **options)(x)
         if params.batch_norm:
             x = layers.BatchNormalization(momentum=0.9, name=f"batch_norm_{index}")(x)
         x = layers.Activation(params.activation, name=f"activation_{index}")(x)

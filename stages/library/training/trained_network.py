@@ -1,6 +1,5 @@
 """Trained networks (fine-tuned, or from scratch) as they lie on disk, and their predictions."""
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +32,7 @@ REMEDY = "Run: dvc repro"
 
 
 class Described(TypedDict):
-    """What config.json says of a network of either kind; files before the key `sha256`, of the weights, lack it."""
+    """What config.json says of either kind of network; older files lack `sha256`, that of the weights."""
 
     classes: Classes
     preprocessing: Preprocessing
@@ -59,79 +58,52 @@ class Scratch(Described):
 
 @dataclass(frozen=True)
 class Network:
-    """A trained network.
+    """A trained network, from float32 pixels in [0, 255] (n, side, side, 3) to float32 logits (n, classes)."""
 
-    Attributes:
-      kind: "finetuned" or "scratch".
-      classes: class names in the order of the logits.
-      preprocessing: how an image becomes its input.
-      model: float32 pixels in [0, 255], (batch, side, side, 3), to float32 logits (batch, classes).
-      flip: whether the logits are means over each image and its mirror image.
-      trained_batch_norm: whether fine-tuning trained its BatchNorm layers.
-      backbone: name of the fine-tuned one.
-    """
-
-    kind: str
-    classes: tuple[str, ...]
+    kind: str  # "finetuned" or "scratch"
+    classes: tuple[str, ...]  # in the order of the logits
     preprocessing: Preprocessing
     model: "keras.Model"
-    flip: bool = False
+    flip: bool = False  # whether the logits are means over each image and its mirror image
     trained_batch_norm: bool = False
-    backbone: str | None = None
+    backbone: str | None = None  # name of the fine-tuned one
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Returns float32 (n, classes) for float32 pixels (n, side, side, 3)."""
         return np.asarray(self._forward(images), np.float32)
 
-    def _forward(self, images: "tf.Tensor | np.ndarray") -> "tf.Tensor":
-        views = [images, images[:, :, ::-1]] if self.flip else [images]
-        return sum(self.model(view, training=False) for view in views) / len(views)
+    def _forward(self, images: "tf.Tensor | np.ndarray", training: bool = False) -> "tf.Tensor":
+        views = [images, images[:, :, ::-1]] if self.flip and not training else [images]
+        return sum(self.model(view, training=training) for view in views) / len(views)
 
     def predict_shards(
         self, paths: Sequence[Path], training_mode: bool = False
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Predicts the images of TFRecord shards, in order.
+        """Returns keys object (n,), labels int64 (n,), logits float32 (n, classes) of the images of TFRecord shards.
 
-        Args:
-          paths: the shards.
-          training_mode: the published fine-tuning's mistake, to show what it does: dropout works, and every BatchNorm
-            layer normalizes by the statistics of the batch, so a prediction depends on the 63 images beside it. It
-            saw no mirror images.
-
-        Returns:
-          keys object (n,), labels int64 (n,), logits float32 (n, classes).
+        `training_mode` is the published fine-tuning's mistake, to show what it does: dropout works, and every BatchNorm
+        layer normalizes by the statistics of the batch, so a prediction depends on the 63 images beside it. It saw no
+        mirror images. What the layers learnt is not touched.
         """
+        import keras
         import tensorflow as tf
 
-        if training_mode:
-            use_batch_statistics(self.model)
-        forward = functools.partial(self.model, training=True) if training_mode else self._forward
-        predict = tf.function(forward, reduce_retracing=True, autograph=False)
+        for layer in self.model.layers if training_mode else ():
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = True  # frozen ones always use what they learnt
+                layer.momentum = 1.0  # the moving averages stay
+        predict = tf.function(self._forward, reduce_retracing=True, autograph=False)
         batches = preprocessing.dataset(list(paths), self.preprocessing, PREDICTION_BATCH)
         found = [
-            (batch["key"].numpy(), batch["label"].numpy(), predict(batch["image"]).numpy())
+            (batch["key"].numpy(), batch["label"].numpy(), predict(batch["image"], training_mode).numpy())
             for batch in console.progress(batches, "predict", "batches")
         ]
         keys, labels, logits = (np.concatenate(part) for part in zip(*found, strict=True))
         return np.array([key.decode() for key in keys], object), labels.astype(np.int64), logits.astype(np.float32)
 
 
-def use_batch_statistics(model: "keras.Model") -> None:
-    """Makes all BatchNorm layers use the batch's statistics if called for training; what they learnt is not touched."""
-    import keras
-
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = True  # frozen ones always use what they learnt
-            layer.momentum = 1.0  # the moving averages stay
-
-
 def load(folder: Path) -> Network:
-    """Rebuilds a network with its best epoch's weights, as finetune and train-scratch describe it in config.json.
-
-    Raises:
-      UserError: the folder holds no trained network, or a damaged one.
-    """
+    """Rebuilds a network with its best epoch's weights; UserError where the folder holds none, or a damaged one."""
     tensorflow_runtime.start()
     config = describe(folder)
     classes, preparation = tuple(config["classes"]), config["preprocessing"]
@@ -158,11 +130,7 @@ def load(folder: Path) -> Network:
 
 
 def describe(folder: Path) -> Finetuned | Scratch:
-    """Reads the config.json of a network.
-
-    Raises:
-      UserError: it is missing or damaged.
-    """
+    """Reads the config.json of a network; UserError where it is missing or damaged."""
     kind = Annotated[Finetuned | Scratch, pydantic.Field(discriminator="kind"), pydantic.AfterValidator(_checked)]
     found: Finetuned | Scratch = guarded_files.read_json(folder / "config.json", kind, REMEDY)
     return found

@@ -14,6 +14,7 @@ from sklearn import metrics as reference
 
 from stages.library.common.console import UserError
 from stages.library.evaluation.evaluation import Model, Params, Predictions, measure, write_evaluation
+from stages.library.figures import mosaics
 from stages.library.records import tfrecord
 from stages.library.scoring import metrics
 from stages.library.scoring.probabilities import softmax
@@ -31,9 +32,10 @@ def sure_logits(predicted, probability=0.9, num_classes=3):
     return logits.astype(np.float32)
 
 
-def read_csv(path):
+def read_csv(path, *kinds):
+    """Returns the cells of each row, converted."""
     with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+        return [tuple(kind(cell) for kind, cell in zip(kinds, row, strict=True)) for row in list(csv.reader(file))[1:]]
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +51,8 @@ def figures(root):
     return root / "evaluation" / NAME
 
 
-@pytest.fixture
-def numbers(root):
-    return json.loads((root / "metrics" / f"{NAME}.json").read_text())
-
-
-def test_metrics_are_those_computed_by_hand(numbers):
+def test_metrics_are_those_computed_by_hand(root):
+    numbers = json.loads((root / "metrics" / f"{NAME}.json").read_text())
     interval = numbers.pop("top1_accuracy_interval")
     assert numbers == {
         "top1_accuracy": 0.8,
@@ -76,11 +74,11 @@ def test_metrics_are_those_computed_by_hand(numbers):
 def test_the_interval_is_that_of_the_samples_and_the_seed_of_params(samples, seed):
     labels = np.random.default_rng(1).integers(0, 3, 60)
     logits = evaluated.noisy_logits(labels, 3, accuracy=0.7)
-    params = Params(bootstrap_samples=samples, images=1, seed=seed)
     keys = np.array([f"{number:064x}" for number in range(60)], object)
-    numbers = measure(Predictions(keys, labels, logits, tuple(CLASSES)), params)
+    params = Params(bootstrap_samples=samples, images=1, seed=seed)
+    found = measure(Predictions(keys, labels, logits, tuple(CLASSES)), params)["top1_accuracy_interval"]
     low, high = metrics.bootstrap_interval(logits.argmax(axis=1) == labels, samples, seed)
-    assert numbers["top1_accuracy_interval"] == {"low": round(low, 6), "high": round(high, 6)}
+    assert found == {"low": round(low, 6), "high": round(high, 6)}
 
 
 def test_metrics_agree_with_scikit_learn_and_cross_validation(tmp_path):
@@ -89,10 +87,13 @@ def test_metrics_agree_with_scikit_learn_and_cross_validation(tmp_path):
     numbers = evaluated.evaluate(tmp_path, NAME, list("abcdefg"), labels, logits)
     assert json.loads((tmp_path / "metrics" / f"{NAME}.json").read_text()) == numbers
     predicted, found = logits.argmax(axis=1), softmax(logits)
-    assert numbers["top1_accuracy"] == pytest.approx(reference.accuracy_score(labels, predicted), abs=1e-6)
-    assert numbers["balanced_accuracy"] == pytest.approx(reference.balanced_accuracy_score(labels, predicted), abs=1e-6)
-    assert numbers["macro_f1"] == pytest.approx(reference.f1_score(labels, predicted, average="macro"), abs=1e-6)
-    assert numbers["top5_accuracy"] == pytest.approx(reference.top_k_accuracy_score(labels, logits, k=5), abs=1e-6)
+    expected = {
+        "top1_accuracy": reference.accuracy_score(labels, predicted),
+        "balanced_accuracy": reference.balanced_accuracy_score(labels, predicted),
+        "macro_f1": reference.f1_score(labels, predicted, average="macro"),
+        "top5_accuracy": reference.top_k_accuracy_score(labels, logits, k=5),
+    }
+    assert {key: numbers[key] for key in expected} == pytest.approx(expected, abs=1e-6)
     probabilities = found.astype(np.float64) / found.sum(axis=1, keepdims=True, dtype=np.float64)
     assert numbers["log_loss"] == pytest.approx(reference.log_loss(labels, probabilities), abs=1e-5)
     # As many bins as in cross-validation: heads call the function without a number of them, too.
@@ -118,37 +119,32 @@ def test_temperature_and_training_mode_stand_beside_the_metrics(tmp_path):
     assert numbers["training_mode"] == {"top1_accuracy": 0.4}
 
 
-def test_tables_count_cells_classes_and_confidences(figures):
-    rows = [(row["actual"], row["predicted"], int(row["count"])) for row in read_csv(figures / "confusion.csv")]
-    assert rows == [("cat", "cat", 3), ("cat", "dog", 1), ("dog", "dog", 2), ("dog", "emu", 1), ("emu", "emu", 3)]
-    rows = [(row["class"], float(row["accuracy"]), int(row["examples"])) for row in read_csv(figures / "per_class.csv")]
-    assert rows == [("cat", 0.75, 4), ("dog", 0.666667, 3), ("emu", 1.0, 3)]
-    (only,) = read_csv(figures / "reliability.csv")
-    assert float(only["confidence"]) == pytest.approx(0.9, abs=1e-6)
-    assert (float(only["accuracy"]), int(only["examples"])) == (0.8, 10)
-
-
-def test_a_class_without_test_images_is_in_no_table(tmp_path):
+def test_tables_count_cells_classes_and_confidences(figures, tmp_path):
+    cells = [("cat", "cat", 3), ("cat", "dog", 1), ("dog", "dog", 2), ("dog", "emu", 1), ("emu", "emu", 3)]
+    assert read_csv(figures / "confusion.csv", str, str, int) == cells
+    rows = [("cat", 0.75, 4), ("dog", 0.666667, 3), ("emu", 1.0, 3)]
+    assert read_csv(figures / "per_class.csv", str, float, int) == rows
+    ((confidence, *counted),) = read_csv(figures / "reliability.csv", float, float, int)
+    assert (confidence, counted) == (pytest.approx(0.9, abs=1e-6), [0.8, 10])
+    # A class without test images is in no table.
     evaluated.evaluate(tmp_path, NAME, [*CLASSES, "fox"], LABELS, sure_logits(PREDICTED, num_classes=4))
-    assert [row["class"] for row in read_csv(tmp_path / "evaluation" / NAME / "per_class.csv")] == CLASSES
+    assert read_csv(tmp_path / "evaluation" / NAME / "per_class.csv", str, float, int) == rows
 
 
-def test_predictions_give_the_metrics_again(numbers, root, figures):
+def test_predictions_give_the_metrics_again(root, figures):
     table = pq.read_table(figures / "predictions.parquet")
     assert table.column_names == ["key", "filename", "label", "prediction", "confidence", "probabilities"]
-    assert table["label"].to_pylist() == LABELS
-    assert table["prediction"].to_pylist() == PREDICTED
+    assert (table["label"].to_pylist(), table["prediction"].to_pylist()) == (LABELS, PREDICTED)
     probabilities = np.array(table["probabilities"].to_pylist())
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
     np.testing.assert_allclose(table["confidence"].to_numpy(), probabilities.max(axis=1))
-    assert np.mean(probabilities.argmax(axis=1) == LABELS) == numbers["top1_accuracy"]
+    assert np.mean(probabilities.argmax(axis=1) == LABELS) == 0.8
     shards = tfrecord.find_shards(root / "tfrecord", "test")
-    found = [record for path in shards for record in tfrecord.read_shard(path)]
-    assert table["key"].to_pylist() == [record.key for record in found]
-    assert table["filename"].to_pylist() == [record.filename for record in found]
+    found = [(record.key, record.filename) for path in shards for record in tfrecord.read_shard(path)]
+    assert [*zip(table["key"].to_pylist(), table["filename"].to_pylist(), strict=True)] == found
 
 
-def test_the_evaluation_names_its_model_and_data_set(root, figures):
+def test_the_evaluation_names_its_model_and_data_set_and_is_the_same_bytes_twice(root, figures, tmp_path):
     digest = hashlib.sha256((root / "tfrecord" / "dataset.json").read_bytes()).hexdigest()
     assert json.loads((figures / "evaluation.json").read_text()) == {
         "model": "ridge",
@@ -157,9 +153,6 @@ def test_the_evaluation_names_its_model_and_data_set(root, figures):
         "dataset": {"name": "noise", "sha256": digest},
     }
     assert (figures / "curve.csv").read_text() == (root / "models" / NAME / "curve.csv").read_text()
-
-
-def test_evaluating_twice_gives_the_same_bytes(figures, tmp_path):
     evaluated.evaluate(tmp_path, NAME, CLASSES, LABELS, sure_logits(PREDICTED))
     assert contents.of(figures) == contents.of(tmp_path / "evaluation" / NAME)
 
@@ -193,18 +186,14 @@ def test_only_the_records_that_are_shown_are_read(tmp_path, monkeypatch):
 
 
 def test_the_most_confident_mistakes_come_first(tmp_path, monkeypatch):
-    from stages.library.figures import mosaics
-
     shown = {}
     monkeypatch.setattr(mosaics, "write_predictions", lambda path, title, cards: shown.update({path.name: cards}))
     logits = sure_logits(PREDICTED)
     logits[6] = sure_logits([2], 0.99)[0]
     evaluated.evaluate(tmp_path, NAME, CLASSES, LABELS, logits)
-    first, second = shown["mistakes.png"]
-    assert (first.actual, first.likeliest[0]) == ("dog", ("emu", pytest.approx(0.99)))
-    assert (second.actual, second.likeliest[0]) == ("cat", ("dog", pytest.approx(0.9)))
-    assert len(shown["predictions.png"]) == 4
-    assert all(len(card.likeliest) == 3 for card in shown["predictions.png"])
+    mistakes = [(card.actual, *card.likeliest[0]) for card in shown["mistakes.png"]]
+    assert mistakes == [("dog", "emu", pytest.approx(0.99)), ("cat", "dog", pytest.approx(0.9))]
+    assert [len(card.likeliest) for card in shown["predictions.png"]] == [3, 3, 3, 3]
 
 
 @pytest.mark.parametrize(

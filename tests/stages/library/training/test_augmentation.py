@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from stages.library.training.augmentation import NONE, Augmentation, augment, transform
+from stages.library.training.augmentation import Augmentation, augment, changed
 
 
 @pytest.fixture(scope="module")
@@ -17,22 +17,13 @@ def image(tf, side=6):
     return tf.reshape(tf.range(side * side * 3, dtype=tf.float32), (side, side, 3))
 
 
-def apply(tf, pixels, **changes):
-    arguments = {"flip": 1.0, "shift": tf.zeros(2), "scale": 1.0, "angle": 0.0} | changes
-    matrix = transform(pixels.shape[0], **arguments)
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=pixels[None],
-        transforms=matrix[None],
-        output_shape=tf.constant(pixels.shape[:2]),
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="NEAREST",
-    )[0].numpy()
+def apply(tf, pixels, flip=1.0, shift=(0.0, 0.0), scale=1.0, angle=0.0):
+    return changed(pixels, flip, tf.constant(shift), scale, angle).numpy()
 
 
 def test_without_limits_nothing_changes_and_nothing_is_computed(tf):
     pixels = image(tf)
-    assert augment(pixels, tf.constant([0, 3], tf.int64), NONE) is pixels
+    assert augment(pixels, tf.constant([0, 3], tf.int64), Augmentation(False, 0.0, 0.0, 0.0)) is pixels
     # The resampling that is skipped would have changed nothing.
     np.testing.assert_array_equal(apply(tf, pixels), pixels)
 
@@ -40,7 +31,7 @@ def test_without_limits_nothing_changes_and_nothing_is_computed(tf):
 def test_each_change_is_what_it_is_called(tf):
     pixels = image(tf).numpy()
     np.testing.assert_allclose(apply(tf, image(tf), flip=-1.0), pixels[:, ::-1], atol=1e-4)
-    moved = apply(tf, image(tf), shift=tf.constant([2.0, 1.0]))  # right and down
+    moved = apply(tf, image(tf), shift=(2.0, 1.0))  # right and down
     np.testing.assert_allclose(moved[1:, 2:], pixels[:-1, :-2], atol=1e-4)
     np.testing.assert_allclose(moved[1:, 0], pixels[:-1, 0], atol=1e-4)  # the border is repeated
     turned = apply(tf, image(tf), angle=math.pi / 2)
@@ -52,9 +43,8 @@ def test_each_change_is_what_it_is_called(tf):
 
 def test_the_seed_decides_and_limits_hold(tf):
     limits = Augmentation(flip=True, shift=0.2, zoom=0.2, rotation_degrees=15.0)
-    results = [augment(image(tf), tf.constant([1, number], tf.int64), limits).numpy() for number in range(20)]
-    again = augment(image(tf), tf.constant([1, 7], tf.int64), limits).numpy()
-    np.testing.assert_array_equal(results[7], again)
+    results = [augment(image(tf), tf.constant([1, number], tf.int64), limits).numpy() for number in (*range(20), 7)]
+    np.testing.assert_array_equal(results[7], results.pop())
     assert len({result.tobytes() for result in results}) == 20
     assert all(result.min() >= 0 and result.max() <= 107 for result in results)
 

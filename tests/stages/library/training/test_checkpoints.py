@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from stages.library.common import artifacts
+from stages.library.common import artifacts, tensorflow_runtime
 from stages.library.training.checkpoints import Checkpoints
 
 LOGS = {"accuracy": 0.5, "loss": 1.0, "val_accuracy": 0.5, "val_loss": 1.0}
@@ -13,8 +13,6 @@ LOGS = {"accuracy": 0.5, "loss": 1.0, "val_accuracy": 0.5, "val_loss": 1.0}
 
 @pytest.fixture
 def model():
-    from stages.library.common import tensorflow_runtime
-
     tensorflow_runtime.start()
     import keras
 
@@ -24,21 +22,17 @@ def model():
     return made
 
 
-def finished(folder, model):
-    again = Checkpoints(folder, model, model)
-    again.restore()
-    return again.progress.finished
-
-
 def test_a_removal_that_is_cut_short_is_no_trap(model, tmp_path, monkeypatch):
-    state = Checkpoints(tmp_path / "kept", model, model)
+    state, again, new = (Checkpoints(tmp_path / "kept", model, model) for _ in range(3))
     state.save(LOGS)
     state.save(LOGS)
-    assert finished(tmp_path / "kept", model) == 1
+    again.restore()
+    assert again.progress.finished == 1
     # A kill after the first file of the tree: what goes first is up to the file system.
     monkeypatch.setattr(shutil, "rmtree", lambda folder, **_: (folder / "last-00001.weights.h5").unlink())
     state.remove()
-    assert finished(tmp_path / "kept", model) == 0
+    new.restore()
+    assert new.progress.finished == 0
 
 
 def test_weights_need_no_more_room_than_is_asked_for(model, tmp_path, monkeypatch):

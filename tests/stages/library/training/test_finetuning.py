@@ -1,8 +1,7 @@
 """Fine-tuning: which layers are trained, which start afresh, and what is said of them."""
 
-import csv
-
 import numpy as np
+import pandas as pd
 import pytest
 from section import section
 
@@ -12,19 +11,22 @@ from stages.library.networks import contract as backbones
 from stages.library.training import finetuning
 from stages.library.training import loop as training
 
+BACKBONE = backbones.lookup("efficientnet_lite0").BACKBONE
+IMAGES = np.random.default_rng(0).uniform(0, 255, (8, 32, 32, 3)).astype(np.float32)
+
 
 @pytest.fixture(scope="module")
 def built():
     training.prepare(0)
-    return backbones.lookup("efficientnet_lite0").build(32)
+    return backbones.lookup(BACKBONE.name).build(32)
 
 
 @pytest.fixture
 def lite0(built):
-    """The network with random weights, all of its layers trainable, and what is known of it."""
+    """The network with random weights, all of its layers trainable."""
     for layer in built.layers:
         layer.trainable = True
-    return built, backbones.lookup("efficientnet_lite0").BACKBONE
+    return built
 
 
 def below(model, boundary):
@@ -39,11 +41,10 @@ def below(model, boundary):
 def test_freezing_leaves_the_last_blocks(lite0, blocks, batch_norm):
     import keras
 
-    pretrained, backbone = lite0
-    model = finetuning.build(pretrained, 4, section("finetune"))
-    finetuning.freeze(model, backbone, section("finetune", unfrozen_blocks=blocks, train_batch_norm=batch_norm))
-    names = list(backbone.blocks)
-    frozen = below(model, backbone.blocks[names[-blocks - 1]] if blocks is not None and blocks < len(names) else None)
+    model = finetuning.build(lite0, 4, section("finetune"))
+    finetuning.freeze(model, BACKBONE, section("finetune", unfrozen_blocks=blocks, train_batch_norm=batch_norm))
+    names = list(BACKBONE.blocks)
+    frozen = below(model, BACKBONE.blocks[names[-blocks - 1]] if blocks is not None and blocks < len(names) else None)
     trained = {layer.name for layer in model.layers if layer.trainable and layer.trainable_variables}
     assert trained == {
         layer.name
@@ -60,14 +61,12 @@ def test_freezing_leaves_the_last_blocks(lite0, blocks, batch_norm):
 def test_a_frozen_batch_norm_keeps_its_statistics(lite0):
     import keras
 
-    pretrained, backbone = lite0
-    model = finetuning.build(pretrained, 4, section("finetune"))
-    finetuning.freeze(model, backbone, section("finetune", unfrozen_blocks=1, train_batch_norm=True))
+    model = finetuning.build(lite0, 4, section("finetune"))
+    finetuning.freeze(model, BACKBONE, section("finetune", unfrozen_blocks=1, train_batch_norm=True))
     layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     before = [[array.copy() for array in layer.get_weights()] for layer in layers]
     trainer = training.compile_trainer(model, 2, section("finetune", warmup_epochs=0.0, learning_rate=0.01))
-    images = np.random.default_rng(0).uniform(0, 255, (8, 32, 32, 3)).astype(np.float32)
-    trainer.fit(images, np.eye(4)[[0, 1, 2, 3] * 2], epochs=1, verbose=0, shuffle=False)
+    trainer.fit(IMAGES, np.eye(4)[[0, 1, 2, 3] * 2], epochs=1, verbose=0, shuffle=False)
     for layer, old in zip(layers, before, strict=True):
         unchanged = all(np.array_equal(a, b) for a, b in zip(old, layer.get_weights(), strict=True))
         assert unchanged == (not layer.trainable), layer.name
@@ -78,10 +77,9 @@ def test_a_frozen_batch_norm_keeps_its_statistics(lite0):
     ("act", "key"), [(finetuning.freeze, "unfrozen_blocks"), (finetuning.restart, "reinitialized_blocks")]
 )
 def test_too_many_blocks_are_an_error_that_names_them(lite0, act, key):
-    pretrained, backbone = lite0
     settings = section("finetune", **{"unfrozen_blocks": None, "head_epochs": 0} | {key: 10})
     with pytest.raises(UserError, match=rf"`finetune.{key}` must be at most 9.*stem.*Received: 10"):
-        act(finetuning.build(pretrained, 4, settings), backbone, settings)
+        act(finetuning.build(lite0, 4, settings), BACKBONE, settings)
 
 
 def values(model):
@@ -95,64 +93,57 @@ def values(model):
 def test_the_last_blocks_start_afresh_and_the_table_says_so(lite0, tmp_path, reinitialized_blocks, boundary):
     import keras
 
-    model, backbone = keras.models.clone_model(lite0[0]), lite0[1]
+    model = keras.models.clone_model(lite0)
     for variable in model.variables:
         variable.assign(variable.numpy() + 0.5)  # no initial value is left, not even of BatchNorm
-    settings = section(
-        "finetune",
-        reinitialized_blocks=reinitialized_blocks,
-        unfrozen_blocks=None,
-        head_epochs=0,
-        train_batch_norm=True,
-    )
+    changes = {"unfrozen_blocks": None, "head_epochs": 0, "train_batch_norm": True}
+    settings = section("finetune", **changes, reinitialized_blocks=reinitialized_blocks)
     network = finetuning.build(model, 4, settings)
     before = values(network)
-    fresh = finetuning.restart(network, backbone, settings)
-    finetuning.freeze(network, backbone, settings)
+    fresh = finetuning.restart(network, BACKBONE, settings)
+    finetuning.freeze(network, BACKBONE, settings)
     counts = finetuning.write_variables(tmp_path / "variables.csv", network, fresh)
-    with (tmp_path / "variables.csv").open() as file:
-        origins = {row["variable"]: row["origin"] for row in csv.DictReader(file)}
+    table = pd.read_csv(tmp_path / "variables.csv")
+    origins = dict(zip(table["variable"], table["origin"], strict=True))
     kept = below(model, boundary)
     assert origins == {path: "restored" if path.split("/")[0] in kept else "fresh" for path in before}
     after = values(network)
     changed = {path for path in before if not np.array_equal(before[path], after[path])}
-    assert changed == {
-        path for path, origin in origins.items() if origin == "fresh" and not path.startswith("classifier")
-    }
-    assert counts == {
-        "trained": len(network.trainable_variables),
-        "frozen": len(before) - len(network.trainable_variables),
-    }
-    assert {path for path in before if "moving" not in path} == {v.path for v in network.trainable_variables}
+    assert changed == {path for path in origins if origins[path] == "fresh" and not path.startswith("classifier")}
+    trained = {variable.path for variable in network.trainable_variables}
+    assert counts == {"trained": len(trained), "frozen": len(before) - len(trained)}
+    assert trained == {path for path in before if "moving" not in path}
 
 
 def test_dropout_stands_before_the_head_in_training_only(lite0):
-    pretrained, _ = lite0
-    model = finetuning.build(pretrained, 4, section("finetune", dropout=0.5))
-    model.get_layer(finetuning.CLASSIFIER).set_weights([np.ones((1280, 4)), np.zeros(4)])
-    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
-    features = np.asarray(pretrained(images)["bottleneck"])
-    np.testing.assert_allclose(np.asarray(model(images))[:, 0], features.sum(axis=1), rtol=1e-4)
+    model = finetuning.build(lite0, 4, section("finetune", dropout=0.5))
+    head, layer = model.get_layer(finetuning.CLASSIFIER), model.get_layer("dropout")
+    head.set_weights([np.ones((1280, 4)), np.zeros(4)])
+    features = np.asarray(lite0(IMAGES[:2])["bottleneck"])
+    np.testing.assert_allclose(np.asarray(model(IMAGES[:2]))[:, 0], features.sum(axis=1), rtol=1e-4)
     # Of a batch of its own, so that BatchNorm stays out of it.
-    layer = model.get_layer("dropout")
-    dropped = np.asarray(layer(np.ones((2, 1280), np.float32), training=True))
-    assert set(np.unique(dropped)) == {0.0, 2.0}
-    assert model.get_layer(finetuning.CLASSIFIER).input is layer.output
+    assert set(np.unique(layer(np.ones((2, 1280), np.float32), training=True))) == {0.0, 2.0}
+    assert head.input is layer.output
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("name", "changes", "message"),
     [
         (
+            "finetune",
             {"reinitialized_blocks": 3, "unfrozen_blocks": 2, "head_epochs": 0},
             "`reinitialized_blocks` must be <= `unfrozen_blocks`",
         ),
-        ({"reinitialized_blocks": 1, "head_epochs": 5}, "`head_epochs` must be 0 where `reinitialized_blocks` > 0"),
-        ({"optimizer": "rmsprop"}, "finetune.optimizer"),
-        ({"schedule": "linear"}, "finetune.schedule"),
-        ({"steps_per_epoch": 0}, "finetune.steps_per_epoch"),
+        ("finetune", {"reinitialized_blocks": 1, "head_epochs": 5}, "`head_epochs` must be 0 where"),
+        ("finetune", {"optimizer": "rmsprop"}, "finetune.optimizer"),
+        ("finetune", {"schedule": "linear"}, "finetune.schedule"),
+        ("finetune", {"steps_per_epoch": 0}, "finetune.steps_per_epoch"),
+        ("scratch", {"channels": [8, 8]}, "`kernels_px` must have as many items as `channels`"),
+        ("scratch", {"channels": [], "kernels_px": []}, "scratch.channels"),
+        ("scratch", {"kernels_px": [7, 3, 0]}, "scratch.kernels_px.2"),
+        ("scratch", {"hidden_units": [0]}, "scratch.hidden_units.0"),
     ],
 )
-def test_contradictions_are_errors(changes, message):
+def test_contradictions_are_errors(name, changes, message):
     with pytest.raises(ParamsError, match=message):
-        section("finetune", **changes)
+        section(name, **changes)

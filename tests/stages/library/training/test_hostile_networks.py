@@ -8,10 +8,9 @@ import h5py
 import hostile_documents
 import numpy as np
 import pytest
-from conftest import ROOT
-from ruamel.yaml import YAML
+from section import section
 
-from stages.library.common import artifacts, params
+from stages.library.common import artifacts
 from stages.library.common.console import UserError
 from stages.library.networks import hdf5
 from stages.library.records.preprocessing import Preprocessing
@@ -24,12 +23,9 @@ SIDE_PX = 16
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
     """A network from scratch, as train-scratch leaves it."""
-    content = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text(encoding="utf-8"))["scratch"]
-    content |= {"input_size_px": SIDE_PX, "channels": [2], "kernels_px": [3], "hidden_units": [4]}
-    settings = params.parse("scratch", content, scratch.Params)
+    settings = section("scratch", input_size_px=SIDE_PX, channels=[2], kernels_px=[3], hidden_units=[4])
     folder = tmp_path_factory.mktemp("network")
-    model = scratch.build(len(CLASSES), settings)
-    model.save_weights(folder / trained_network.WEIGHTS)
+    scratch.build(len(CLASSES), settings).save_weights(folder / trained_network.WEIGHTS)
     config = {
         "kind": "scratch",
         "classes": CLASSES,
@@ -87,12 +83,10 @@ def test_the_network_is_read(copy):
 
 def test_every_variant_of_config_json_is_used_or_rejected_in_one_line(copy):
     text = (copy / "config.json").read_text()
-    variants = [
-        *hostile_documents.files(text).items(),
-        *((kind, text.encode()) for kind, text in hostile_documents.json_variants(json.loads(text))),
-    ]
+    variants = [*hostile_documents.files(text).values()]
+    variants += [text.encode() for _, text in hostile_documents.json_variants(json.loads(text))]
     found = []
-    for _, content in variants:
+    for content in variants:
         (copy / "config.json").write_bytes(content)
         try:
             trained_network.describe(copy)
@@ -151,12 +145,12 @@ def test_missing_and_cut_files_are_rejected(copy):
 def test_weights_that_stand_elsewhere_are_rejected(tmp_path):
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file.create_dataset("x", data=np.ones(3))
-    for name, link in (("external", h5py.ExternalLink("other.h5", "x")), ("soft", h5py.SoftLink("/y"))):
-        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+    for link in (h5py.ExternalLink("other.h5", "x"), h5py.SoftLink("/y")):
+        with h5py.File(tmp_path / "linked.h5", "w") as file:
             file.create_dataset("y", data=np.ones(3))
             file["x"] = link
         with pytest.raises(ValueError, match="has a link"):
-            hdf5.check(tmp_path / f"{name}.h5")
+            hdf5.check(tmp_path / "linked.h5")
     with h5py.File(tmp_path / "stored.h5", "w") as file:
         file.create_dataset("x", (3,), "f4", external=[(str(tmp_path / "other.h5"), 0, 12)])
     with pytest.raises(ValueError, match="stands in another file"):

@@ -17,23 +17,27 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (20, SIDE_PX, SIDE_PX, 3), np
 def shard(tmp_path, monkeypatch):
     monkeypatch.setattr(trained_network, "PREDICTION_BATCH", BATCH)
     (path,) = tfrecord.shard_paths(tmp_path, "test", 1)
-    found = [normalisation.normalise(pixels) for pixels in PIXELS]
-    side = (SIDE_PX, SIDE_PX)
+    found = map(normalisation.normalise, PIXELS)
     tfrecord.write_shard(
-        path, (tfrecord.Record(f.key, f.encoded, f.format, *side, 0, "x", f"{i}") for i, f in enumerate(found))
+        path, (tfrecord.Record(f.key, f.encoded, f.format, SIDE_PX, SIDE_PX, 0, "x", "x.png") for f in found)
     )
     return path
 
 
-def network(*layers, **attributes):
-    """Returns a network whose logits are the mean red, green and blue, passed through some layers."""
+def network(outputs, flip=False):
+    """Returns a network whose logits are a function of the pixels."""
     import keras
 
     inputs = keras.Input((SIDE_PX, SIDE_PX, 3))
-    x = keras.layers.GlobalAveragePooling2D()(inputs)
-    for layer in layers:
-        x = layer(x)
-    return Network("finetuned", ("a", "b", "c"), Preprocessing(SIDE_PX), keras.Model(inputs, x), **attributes)
+    model = keras.Model(inputs, outputs(inputs))
+    return Network("finetuned", ("a", "b", "c"), Preprocessing(SIDE_PX), model, flip)
+
+
+def after_pooling(layer):
+    """Returns a network whose logits are the mean red, green and blue, passed through a layer."""
+    import keras
+
+    return network(lambda pixels: layer(keras.layers.GlobalAveragePooling2D()(pixels)))
 
 
 def batch_norm(trainable):
@@ -53,7 +57,7 @@ def normalized(means, mean, variance):
 
 @pytest.mark.parametrize("trainable", [True, False])
 def test_in_training_mode_a_batch_is_normalized_by_itself(shard, trainable):
-    tested = network(batch_norm(trainable))
+    tested = after_pooling(batch_norm(trainable))
     means = PIXELS.astype(np.float64).mean(axis=(1, 2))
     parts = [means[start : start + BATCH] for start in (0, 8, 16)]
     expected = np.concatenate([normalized(part, part.mean(axis=0), part.var(axis=0)) for part in parts])
@@ -71,7 +75,7 @@ def test_in_training_mode_dropout_works_by_its_seed(shard):
     import keras
 
     def predictions(seed, training_mode):
-        tested = network(keras.layers.Dropout(0.5, seed=seed))
+        tested = after_pooling(keras.layers.Dropout(0.5, seed=seed))
         return tested.predict_shards([shard], training_mode=training_mode)[2]
 
     plain = predictions(0, training_mode=False)
@@ -83,20 +87,18 @@ def test_in_training_mode_dropout_works_by_its_seed(shard):
     assert not np.array_equal(dropped, predictions(1, training_mode=True))
 
 
-def left_minus_right(flip):
-    """Returns a network whose logits are the squared differences of the left column from the right one's double."""
+def squared_differences(pixels):
+    """Of the left column from the right one's double."""
     import keras
 
-    inputs = keras.Input((SIDE_PX, SIDE_PX, 3))
-    outputs = keras.ops.square(keras.ops.mean(inputs[:, :, 0] - 2 * inputs[:, :, -1], axis=1))
-    return Network("scratch", ("a", "b", "c"), Preprocessing(SIDE_PX), keras.Model(inputs, outputs), flip)
+    return keras.ops.square(keras.ops.mean(pixels[:, :, 0] - 2 * pixels[:, :, -1], axis=1))
 
 
 def test_flipped_predictions_are_means_over_both_views(shard):
     left, right = PIXELS.astype(np.float64)[:, :, 0].mean(axis=1), PIXELS.astype(np.float64)[:, :, -1].mean(axis=1)
     one, other = (left - 2 * right) ** 2, (right - 2 * left) ** 2
-    np.testing.assert_allclose(left_minus_right(False).predict_shards([shard])[2], one, rtol=1e-4)
-    flipping = left_minus_right(True)
+    np.testing.assert_allclose(network(squared_differences).predict_shards([shard])[2], one, rtol=1e-4)
+    flipping = network(squared_differences, flip=True)
     np.testing.assert_allclose(flipping.predict_shards([shard])[2], (one + other) / 2, rtol=1e-4)
     np.testing.assert_allclose(flipping.logits(PIXELS.astype(np.float32)), (one + other) / 2, rtol=1e-4)
     # As in the published evaluation, training mode sees each image once and unmirrored.

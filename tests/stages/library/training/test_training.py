@@ -1,6 +1,5 @@
 """Training by its stages: what is learnt, resumption, and what lies on disk."""
 
-import json
 from typing import Any
 
 import contents
@@ -13,6 +12,7 @@ from conftest import write_images
 from stages.library.common import artifacts
 from stages.library.common.console import UserError
 from stages.library.features import cache
+from stages.library.records import manifest as manifests
 from stages.library.records import tfrecord
 from stages.library.training import checkpoints, trained_network
 from stages.library.training.checkpoints import Progress
@@ -29,42 +29,39 @@ SMALL = {
 }
 
 
-class Project:
-    """A folder of images that went through fetch and tfrecord; called, it runs a stage on it and returns the out."""
-
-    def __init__(self, params_path, shards, run_stage):
-        self.params, self.shards, self._run_stage = params_path, shards, run_stage
-
-    def __call__(self, name, out, *arguments):
-        folder = self.shards.parent
-        common = ("--params", self.params, "--records", self.shards, "--out", folder / out)
-        self._run_stage(name, *common, "--tensorboard", folder / "tensorboard" / out, *arguments)
-        return folder / out
+@pytest.fixture
+def shards(tmp_path, write_params, run_stage):
+    """Shards of a folder of images, whose params.yaml is in the same folder."""
+    images = write_images(tmp_path / "images", per_class=30)
+    path = write_params(dataset__name="folder", dataset__folder=str(images), **SMALL)
+    run_stage("fetch", "--params", path, "--out", tmp_path / "raw")
+    outs = ("--raw", tmp_path / "raw", "--out", tmp_path / "tfrecord", "--examples", tmp_path / "examples.png")
+    run_stage("tfrecord", "--params", path, *outs)
+    return tmp_path / "tfrecord"
 
 
 @pytest.fixture
-def project(tmp_path, write_params, run_stage):
-    images = write_images(tmp_path / "images", per_class=30)
-    path = write_params(dataset__name="folder", dataset__folder=str(images), **SMALL)
-    shards = tmp_path / "tfrecord"
-    run_stage("fetch", "--params", path, "--out", tmp_path / "raw")
-    outs = ("--raw", tmp_path / "raw", "--out", shards, "--examples", tmp_path / "examples.png")
-    run_stage("tfrecord", "--params", path, *outs)
-    return Project(path, shards, run_stage)
+def run(tmp_path, shards, run_stage):
+    """Runs a stage on the shards and returns its out."""
+
+    def run(name, out, *arguments):
+        common = ("--params", tmp_path / "params.yaml", "--records", shards, "--out", tmp_path / out)
+        run_stage(name, *common, "--tensorboard", tmp_path / "tensorboard" / out, *arguments)
+        return tmp_path / out
+
+    return run
 
 
 def test_the_best_epoch_is_the_most_accurate_and_then_the_surest():
-    history = [
-        {"val_accuracy": accuracy, "val_loss": loss}
-        for accuracy, loss in ((0.5, 1.0), (0.9, 0.5), (0.9, 0.4), (0.8, 0.1))
-    ]
+    pairs = (0.5, 1.0), (0.9, 0.5), (0.9, 0.4), (0.8, 0.1)
+    history = [{"val_accuracy": accuracy, "val_loss": loss} for accuracy, loss in pairs]
     assert Progress(history).best == 2
     assert (Progress(history).finished, Progress(history[:1]).finished, Progress().finished) == (3, 0, 0)
 
 
 @pytest.mark.slow
-def test_scratch_learns_and_writes_what_loads_again(project, capsys):
-    out = project("train_scratch", "scratch")
+def test_scratch_learns_and_writes_what_loads_again(run, shards, capsys):
+    out = run("train_scratch", "scratch")
     assert {"best.weights.h5", "last.weights.h5", "config.json", "curve.csv"} <= {path.name for path in out.iterdir()}
     curve = pd.read_csv(out / "curve.csv")
     assert list(curve.columns) == ["step", "series", "accuracy", "loss"]
@@ -72,19 +69,16 @@ def test_scratch_learns_and_writes_what_loads_again(project, capsys):
     assert (out / "dvclive" / "plots" / "metrics" / "eval" / "accuracy.tsv").exists()
     assert "train-scratch: " in capsys.readouterr().out
     network = trained_network.load(out)
-    keys, labels, logits = network.predict_shards(tfrecord.find_shards(project.shards, "validation"))
+    keys, labels, logits = network.predict_shards(tfrecord.find_shards(shards, "validation"))
     assert logits.shape == (len(keys), 3)
     best = curve[curve["series"] == "held-out"]["accuracy"].max()
     assert np.mean(logits.argmax(axis=1) == labels) == pytest.approx(best, abs=1e-6)
-    trained_on = set(pq.read_table(out / "trained_on.parquet")["key"].to_pylist())
-    assert trained_on == keys_of(project.shards, "train") | keys_of(project.shards, "validation")
-    assert not trained_on & keys_of(project.shards, "test")
-    hide_test_split(project.shards)  # neither the network nor the choice of its epoch needs it
-    assert contents.of(project("train_scratch", "blind")) == contents.of(out)
-
-
-def keys_of(shards, split):
-    return {record.key for path in tfrecord.find_shards(shards, split) for record in tfrecord.read_shard(path)}
+    trained_on = pq.read_table(out / "trained_on.parquet")["key"].to_pylist()
+    expected = [manifests.read(shards, splits).keys.astype(str) for splits in (["train", "validation"], ["test"])]
+    assert set(trained_on) == set(expected[0])
+    assert not set(trained_on) & set(expected[1])
+    hide_test_split(shards)  # neither the network nor the choice of its epoch needs it
+    assert contents.of(run("train_scratch", "blind")) == contents.of(out)
 
 
 def hide_test_split(shards):
@@ -101,7 +95,7 @@ INSTANTS = {"before the checkpoint": 1, "after the weights": 1, "after the state
 PARTS_OF_PASSES = {"scratch__steps_per_epoch": 2, "scratch__batch_norm": True, "scratch__optimizer": "sgd"}
 
 
-def kill(project, monkeypatch, instant):
+def kill(run, monkeypatch, instant):
     """Runs train_scratch, which is killed in its second epoch."""
     save, write_json = checkpoints.Checkpoints.save, artifacts.write_json
 
@@ -121,68 +115,69 @@ def kill(project, monkeypatch, instant):
         patch.setattr(checkpoints.Checkpoints, "save", killed_save)
         patch.setattr(artifacts, "write_json", killed_write)
         with pytest.raises(Killed):
-            project("train_scratch", instant)
-    assert not (project.shards.parent / instant).exists()
+            run("train_scratch", instant)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("changes", "instants"), [({}, INSTANTS), (PARTS_OF_PASSES, ["after the state"])])
-def test_a_killed_training_resumes_to_the_same_bytes(project, write_params, monkeypatch, capsys, changes, instants):
+def test_a_killed_training_resumes_to_the_same_bytes(
+    run, tmp_path, write_params, monkeypatch, capsys, changes, instants
+):
     write_params(**changes)
-    whole = contents.of(project("train_scratch", "whole"))
+    whole = contents.of(run("train_scratch", "whole"))
     for instant in instants:
-        kill(project, monkeypatch, instant)
-        assert contents.of(project("train_scratch", instant)) == whole
+        kill(run, monkeypatch, instant)
+        assert not (tmp_path / instant).exists()
+        assert contents.of(run("train_scratch", instant)) == whole
         assert f"resuming after epoch {INSTANTS[instant]} of 3" in capsys.readouterr().out
 
 
 @pytest.mark.slow
-def test_a_changed_parameter_starts_anew(project, write_params, capsys, monkeypatch):
-    kill(project, monkeypatch, "after the state")
+def test_a_changed_parameter_starts_anew(run, write_params, capsys, monkeypatch):
+    kill(run, monkeypatch, "after the state")
     write_params(scratch__learning_rate=0.002)
-    project("train_scratch", "scratch")
+    run("train_scratch", "scratch")
     assert "resuming" not in capsys.readouterr().out
 
 
-def test_a_diverging_training_is_one_clear_error(project, write_params):
+def test_a_diverging_training_is_one_clear_error(run, write_params):
     write_params(scratch__learning_rate=1e30, scratch__warmup_epochs=0.0)
     with pytest.raises(UserError, match="Lower the learning rate"):
-        project("train_scratch", "scratch")
+        run("train_scratch", "scratch")
 
 
 @pytest.mark.slow
-def test_finetune_starts_from_the_head_and_is_never_worse(project, run_stage, write_params, tmp_path, capsys):
+def test_finetune_starts_from_the_head_and_is_never_worse(run, shards, run_stage, write_params, tmp_path, capsys):
     features = tmp_path / "bottlenecks"
     chosen = ("--backbone", "efficientnet_lite0")
-    places = ("--params", project.params, "--records", project.shards, "--out", features)
+    places = ("--params", tmp_path / "params.yaml", "--records", shards, "--out", features)
     run_stage("bottleneck_extract", *chosen, *places)
     arguments = (*chosen, "--bottlenecks", features)
-    out = project("finetune", "finetuned", *arguments)
+    out = run("finetune", "finetuned", *arguments)
     table = pd.read_csv(out / "variables.csv")
     head = table["variable"].str.startswith("classifier/")
     assert (set(table["origin"][head]), set(table["origin"][~head])) == ({"fresh"}, {"restored"})
     assert set(table["state"]) == {"trained", "frozen"}
     assert not table["variable"].str.startswith("dropout").any()  # seeds are no variables of the network
-    config = json.loads((out / "config.json").read_text(encoding="utf-8"))
-    assert config["backbone"] == "efficientnet_lite0"
-    assert config["classes"] == ["cat", "dog", "emu"]
-    keys, labels, logits = trained_network.load(out).predict_shards(tfrecord.find_shards(project.shards, "test"))
+    network = trained_network.load(out)
+    assert (network.backbone, network.classes) == ("efficientnet_lite0", ("cat", "dog", "emu"))
+    keys, labels, logits = network.predict_shards(tfrecord.find_shards(shards, "test"))
     assert np.isfinite(logits).all()
     assert len(set(keys)) == len(labels)
     assert not set(keys) & set(pq.read_table(out / "trained_on.parquet")["key"].to_pylist())
     start = pd.read_csv(out / "curve.csv").query("step == 0")
     assert (start["series"].tolist(), start["accuracy"].item() > 0.5) == (["held-out"], True)  # the fitted head
-    hide_test_split(project.shards)  # what is not read changes nothing
+    hide_test_split(shards)  # what is not read changes nothing
     for path in features.glob("test-*.parquet"):
         path.write_bytes(b"no features")
-    assert contents.of(project("finetune", "again", *arguments)) == contents.of(out)
+    assert contents.of(run("finetune", "again", *arguments)) == contents.of(out)
     # Such a rate destroys the network.
     write_params(finetune__learning_rate=30.0, finetune__warmup_epochs=0.0, finetune__optimizer="adam")
-    worse = project("finetune", "worse", *arguments)
+    worse = run("finetune", "worse", *arguments)
     curve = pd.read_csv(worse / "curve.csv").query("series == 'held-out'").set_index("step")["accuracy"]
     assert curve[0] > curve[1:].max()
     assert "best epoch 0 of 2" in capsys.readouterr().out
-    validation = tfrecord.find_shards(project.shards, "validation")
+    validation = tfrecord.find_shards(shards, "validation")
     _, labels, logits = trained_network.load(worse).predict_shards(validation)
     assert np.mean(logits.argmax(axis=1) == labels) == pytest.approx(curve[0], abs=1e-6)
 
@@ -200,23 +195,19 @@ def test_finetunes_first_head_is_fitted_as_the_softmax_head(write_params, run_st
     monkeypatch.setattr(softmax, "train", train)
     changed: dict[str, Any] = {"learning_rate": 0.25, "momentum": 0.5, "weight_decay": 0.125, "dropout": 0.75}
     changed["batch_size"] = 9
-    path = write_params(
-        **{f"softmax__{key}": value for key, value in changed.items()},
-        softmax__features="logits",
-        finetune__head_epochs=7,
-        finetune__seed=3,
-    )
+    given = {f"softmax__{key}": value for key, value in changed.items()}
+    path = write_params(**given, softmax__features="logits", finetune__head_epochs=7, finetune__seed=3)
     places = ("--bottlenecks", tmp_path, "--tensorboard", tmp_path, "--out", tmp_path / "out")
     with pytest.raises(FoundError) as caught:
         run_stage("finetune", "--params", path, "--backbone", "efficientnet_lite0", *places)
     assert caught.value.args == (softmax.Params(features="bottleneck", epochs=7, **changed), 2, 3)
 
 
-def test_a_flipped_bit_in_a_shard_ends_in_one_line_before_the_training(project):
-    path = tfrecord.find_shards(project.shards, "validation")[-1]
+def test_a_flipped_bit_in_a_shard_ends_in_one_line_before_the_training(run, shards, tmp_path):
+    path = tfrecord.find_shards(shards, "validation")[-1]
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 4
     path.write_bytes(content)
     with pytest.raises(UserError, match=rf"{path.name} is damaged \(checksum or length\). Run: dvc repro -f tfrecord"):
-        project("train_scratch", "scratch")
-    assert not (project.shards.parent / "scratch").exists()
+        run("train_scratch", "scratch")
+    assert not (tmp_path / "scratch").exists()

@@ -6,42 +6,42 @@ import sharded
 from section import section
 
 from stages.library.common.console import UserError
+from stages.library.preparation import normalisation
 from stages.library.records import manifest as manifests
 from stages.library.records import tfrecord
 from stages.library.records.preprocessing import Preprocessing
 from stages.library.training import loop as training
-from stages.library.training.augmentation import NONE, Augmentation
+from stages.library.training.augmentation import Augmentation
 from stages.library.training.batches import Stream, held_out
 
-INPUT = Preprocessing(4)
+INPUT, UNCHANGED = Preprocessing(4), Augmentation(False, 0.0, 0.0, 0.0)
 
 
-def batch_bytes(stream, first, end):
-    return [(images.numpy().tobytes(), targets.numpy().tobytes()) for images, targets in stream.batches(first, end)]
+def batch_bytes(batches):
+    return [(images.numpy().tobytes(), targets.numpy().tobytes()) for images, targets in batches]
+
+
+def example_bytes(batches):
+    """Returns the bytes of each image with its target."""
+    pairs = [pair for images, targets in batches for pair in zip(images.numpy(), targets.numpy(), strict=True)]
+    return [(image.tobytes(), target.tobytes()) for image, target in pairs]
 
 
 @pytest.fixture
 def shards(tmp_path):
-    from stages.library.preparation import normalisation
-
-    found = [
-        normalisation.normalise(pixels) for pixels in np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3), np.uint8)
-    ]
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3), np.uint8)
     records = [
         tfrecord.Record(f.key, f.encoded, f.format, 4, 4, number % 2, "x", f"{number}")
-        for number, f in enumerate(found)
+        for number, f in enumerate(map(normalisation.normalise, pixels))
     ]
     sharded.write(tmp_path / "shards", {"train": [records[:10], records[10:]]})
     return manifests.read(tmp_path / "shards", ["train"])
 
 
-def test_a_pass_has_every_example_once_in_an_order_of_its_own(shards):
-    stream = Stream(shards, INPUT, 2, 5, NONE, seed=0)
-    originals = sorted(image.tobytes() for images, _ in held_out(shards, INPUT, 2, 7) for image in images.numpy())
-    passes = [
-        [image.tobytes() for images, _ in stream.batches(4 * number, 4 * number + 4) for image in images.numpy()]
-        for number in range(3)
-    ]
+def test_a_pass_has_every_example_once_with_its_target_in_an_order_of_its_own(shards):
+    stream = Stream(shards, INPUT, 2, 5, UNCHANGED, seed=0)
+    originals = sorted(example_bytes(held_out(shards, INPUT, 2, 7)))
+    passes = [example_bytes(stream.batches(4 * number, 4 * number + 4)) for number in range(3)]
     assert all(sorted(found) == originals for found in passes)
     assert len({tuple(found) for found in passes}) == 3
 
@@ -49,25 +49,11 @@ def test_a_pass_has_every_example_once_in_an_order_of_its_own(shards):
 @pytest.mark.slow
 @pytest.mark.parametrize(("first", "end"), [(10, 20), (3, 4), (4, 12), (7, 18)])
 def test_a_later_part_of_the_stream_is_the_same_alone(shards, first, end):
-    stream = Stream(shards, INPUT, 2, 4, Augmentation(True, 0.1, 0.1, 10.0), seed=3)
-    whole = batch_bytes(stream, 0, 20)
+    stream, other = (Stream(shards, INPUT, 2, 4, Augmentation(True, 0.1, 0.1, 10.0), seed) for seed in (3, 4))
+    whole = batch_bytes(stream.batches(0, 20))
     assert len(whole) == len(set(whole)) == 20
-    assert batch_bytes(stream, first, end) == whole[first:end]
-    other = Stream(shards, INPUT, 2, 4, stream.augmentation, seed=4)
-    assert batch_bytes(other, 0, 5) != whole[:5]
-
-
-def test_pixels_and_targets_keep_together(shards):
-    stream = Stream(shards, INPUT, 2, 4, NONE, seed=0)
-
-    def pairs(batches):
-        return {
-            (image.tobytes(), target.tobytes())
-            for images, targets in batches
-            for image, target in zip(images.numpy(), targets.numpy(), strict=True)
-        }
-
-    assert pairs(stream.batches(0, 10)) == pairs(held_out(shards, INPUT, 2, 3))
+    assert batch_bytes(stream.batches(first, end)) == whole[first:end]
+    assert batch_bytes(other.batches(0, 5)) != whole[:5]
 
 
 @pytest.fixture
