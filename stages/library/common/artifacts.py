@@ -14,8 +14,6 @@ from typing import Any
 
 from stages.library.common import console
 
-BLOCK_BYTES = 1 << 20
-
 
 def sha256_bytes(content: bytes) -> str:
     """Returns the hex sha256 of some bytes."""
@@ -45,21 +43,14 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def require_room(folder: Path, size_bytes: int) -> None:
-    """Checks that a file system has room, for a library that can't be trusted to say so when it has not.
-
-    Raises:
-      OSError: ENOSPC, where less is free.
-    """
+    """Raises OSError (ENOSPC) where less is free, for a library that can't be trusted to say so."""
     if shutil.disk_usage(folder).free < size_bytes:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Gives a path to write to; the file appears under its own name only when the block ends without an error.
-
-    What killed writers left in the folder is removed.
-    """
+    """Gives a path to write to; the file appears under its own name only when the block ends without an error."""
     with _locked_partial(path) as partial:
         yield partial
         partial.chmod(0o644)
@@ -73,12 +64,9 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
         for folder in parent.glob(".*.scratch"):
             if not folder.with_suffix(".partial").exists():  # its lock: made before it, removed after it
                 _remove(folder)
-        folder = lock.with_suffix(".scratch")
-        try:
+        with _vanishing(lock.with_suffix(".scratch")) as folder:
             folder.mkdir()
             yield folder
-        finally:
-            _remove(folder)
 
 
 @contextlib.contextmanager
@@ -89,44 +77,18 @@ def new_folder(path: Path) -> Iterator[Path]:
     is killed, `path` is whole or absent. One run at a time: DVC's own lock ends with a `dvc repro` that is killed, but
     the stage that it started may live on and write.
     """
-    partial, replaced, lock = (
-        path.parent / f".{path.name}.{state}" for state in ("partial", "replaced.partial", "lock.partial")
-    )
-    with locked(lock, f"another run is writing {path}: waiting for it"):
-        try:
-            _remove(partial)
-            _remove(replaced)
-            partial.mkdir()
-            yield partial
-            if path.exists():
-                path.rename(replaced)
-            partial.rename(path)
-        finally:
-            try:
-                _remove(partial)
-            finally:
-                _remove(replaced)
-
-
-@contextlib.contextmanager
-def locked(path: Path, waiting: str) -> Iterator[None]:
-    """Keeps other processes out of the same block; a kill lets them in. The lock file vanishes at the block's end.
-
-    Args:
-      path: of the lock file.
-      waiting: printed where another process is in the block.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = None
-    try:
-        handle = _lock(path, waiting=waiting)
-        yield
-    finally:
-        if handle is None:  # stopped before the lock was had
-            _remove_unlocked(path)
-        else:
-            _remove(path)
-            _close(handle)
+    names = (path.parent / f".{path.name}.{state}" for state in ("lock.partial", "replaced.partial", "partial"))
+    lock, replaced, partial = names
+    with (
+        locked(lock, f"another run is writing {path}: waiting for it"),
+        _vanishing(replaced),
+        _vanishing(partial),
+    ):
+        partial.mkdir()
+        yield partial
+        if path.exists():
+            path.rename(replaced)
+        partial.rename(path)
 
 
 # SIGTERM raises an exception wherever the main thread is: between the making of a file and the note that it was made,
@@ -134,24 +96,49 @@ def locked(path: Path, waiting: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def locked(path: Path, waiting: str = "") -> Iterator[None]:
+    """Keeps other processes out of the same block; a kill lets them in. The lock file vanishes at the block's end.
+
+    `waiting` is printed where another process is in the block; without it no other one uses the path.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = None
+    try:
+        handle = _lock(path, waiting)
+        yield
+    finally:
+        if handle is None and waiting:  # stopped before the lock was had
+            _remove_unlocked(path)
+        else:
+            _remove(path)
+        if handle is not None:
+            os.close(handle)
+
+
+@contextlib.contextmanager
 def _locked_partial(path: Path) -> Iterator[Path]:
     """Gives a new file beside a path, which vanishes with the block, and removes those of killed processes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     for abandoned in path.parent.glob(".*.partial"):
         _remove_unlocked(abandoned)
-    partial, handle = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.partial"), None
-    try:
-        handle = _lock(partial, os.O_EXCL, 0o600)
+    partial = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.partial")
+    with locked(partial):
         yield partial
+
+
+@contextlib.contextmanager
+def _vanishing(path: Path) -> Iterator[Path]:
+    """Removes a file or a folder before and after the block."""
+    try:
+        _remove(path)
+        yield path
     finally:
-        _remove(partial)
-        _close(handle)
+        _remove(path)
 
 
-def _lock(path: Path, flags: int = 0, mode: int = 0o644, waiting: str = "") -> int:
+def _lock(path: Path, waiting: str) -> int:
     """Makes a file and locks it, which tells others that its writer lives: a kill gives the lock back."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | flags, mode)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -167,11 +154,6 @@ def _lock(path: Path, flags: int = 0, mode: int = 0o644, waiting: str = "") -> i
         os.close(handle)
 
 
-def _close(handle: int | None) -> None:
-    if handle is not None:
-        os.close(handle)
-
-
 def _remove_unlocked(path: Path) -> None:
     with contextlib.suppress(OSError), path.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -179,16 +161,12 @@ def _remove_unlocked(path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Removes a file or a folder, if it is there, even if SIGTERM's exception comes in between."""
+    """Removes a file or a folder, if it is there, even if it is stopped in between."""
     try:
-        _remove_once(path)
-    except BaseException:
-        _remove_once(path)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    except (console.Stopped, KeyboardInterrupt):
+        _remove(path)
         raise
-
-
-def _remove_once(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)

@@ -88,18 +88,6 @@ def run(main: Callable[[], None]) -> None:
         if getattr(sys, name) is None:  # closed by who started it
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - to the end
     try:
-        _run(main)
-    except BrokenPipeError:
-        if not _unread(sys.stdout) and not _unread(sys.stderr):
-            raise  # of another pipe: a defect
-        sys.exit(128 + signal.SIGPIPE)
-    finally:
-        _settle(sys.stdout)
-        _settle(sys.stderr)
-
-
-def _run(main: Callable[[], None]) -> None:
-    try:
         main()
         sys.stdout.flush()  # what Python itself finds out at its end is two lines in place of ours
     except (Stopped, KeyboardInterrupt) as stop:
@@ -109,15 +97,17 @@ def _run(main: Callable[[], None]) -> None:
         sys.exit(128 + number)
     except UserError as error:
         sys.exit(in_a_line(f"error: {error}"))
+    except BrokenPipeError:
+        if not _unread(sys.stdout) and not _unread(sys.stderr):
+            raise  # of another pipe: a defect
+        sys.exit(128 + signal.SIGPIPE)
     except Exception as error:
-        rejected = _rejection(error)
-        if rejected is None:
+        if (rejected := _rejection(error)) is None:
             raise
-        filename = getattr(error, "filename", None)
-        place = f": {filename}" if filename else ""
-        remedy = _to_read(rejected, filename) or REMEDIES[rejected]
-        # HDF5's own text has several lines.
-        sys.exit(in_a_line(f"error: {os.strerror(rejected)}{place}. {remedy}"))
+        sys.exit(in_a_line(f"error: {rejected}"))
+    finally:
+        _settle(sys.stdout)
+        _settle(sys.stderr)
 
 
 def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -154,32 +144,32 @@ def _settle(stream: TextIO) -> None:
             os.close(nowhere)
 
 
-def _rejection(error: Exception) -> int | None:
-    """Returns the number of what the machine rejected, if that is what an error is about."""
+def _rejection(error: Exception) -> str | None:
+    """Returns what the machine rejected, and the remedy, if that is what an error is about."""
     if isinstance(error, OSError) and error.errno is not None:
-        return error.errno if error.errno in REMEDIES else None
-    # TensorFlow and h5py have errors of their own, with the operating system's words in their texts.
-    return next((number for number in DISK if os.strerror(number) in str(error)), None)
+        number = error.errno
+    else:  # TensorFlow and h5py have errors of their own, with the operating system's words in texts of several lines
+        number = next((number for number in DISK if os.strerror(number) in str(error)), 0)
+    if number not in REMEDIES:
+        return None
+    filename = getattr(error, "filename", None)
+    unreadable = _unreadable(filename) if number in (errno.EACCES, errno.EPERM) and filename else None
+    remedy = f"Let this user read {unreadable}" if unreadable else REMEDIES[number]
+    return f"{os.strerror(number)}{f': {filename}' if filename else ''}. {remedy}"
 
 
-def _to_read(rejected: int, filename: object) -> str | None:
-    """Returns what to do where it was reading that was rejected, else None.
+def _unreadable(filename: str | bytes) -> Path | None:
+    """Returns a file that this user can't read, or a folder on the way to it that this user can't enter, if any.
 
-    What is written here is a new file in a folder that can be read. So where there is a file that this user can't read,
-    or a folder on the way to it that this user can't enter, reading failed.
+    What is written here is a new file in a folder that can be read. So where there is one, it was reading that failed.
     """
-    if rejected not in (errno.EACCES, errno.EPERM) or not isinstance(filename, str | bytes):
-        return None
     path = Path(os.fsdecode(filename)).absolute()
-    is_effective = os.access in os.supports_effective_ids
-    if not os.path.lexists(path):
-        path = next(folder for folder in path.parents if os.path.lexists(folder))
-        needed = os.X_OK
-    else:
+    if os.path.lexists(path):
         needed = os.R_OK | (os.X_OK if path.is_dir() else 0)
-    if os.access(path, needed, effective_ids=is_effective):
-        return None
-    return f"Let this user read {path}"
+    else:
+        path, needed = next(folder for folder in path.parents if os.path.lexists(folder)), os.X_OK
+    allowed = os.access(path, needed, effective_ids=os.access in os.supports_effective_ids)
+    return None if allowed else path
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -190,10 +180,8 @@ def _stop(number: int, frame: FrameType | None) -> None:
 def parser(doc: str | None, module: str, stage: str | None = None) -> Parser:
     """Returns the parser of a stage's command line, whose help fits a screen of 80 columns and 24 lines.
 
-    Args:
-      doc: docstring of the stage. Its paragraphs are wrapped and shown as long as they are no lists and few.
-      module: name of the stage's module.
-      stage: its name in dvc.yaml, where that is not the module's with hyphens.
+    The paragraphs of the docstring `doc` are shown as long as they are no lists and few; `stage` is the name in
+    dvc.yaml, where that is not the module's with hyphens.
     """
     shown: list[str] = []
     for paragraph in (doc or "").strip().split("\n\n"):
@@ -227,16 +215,10 @@ def notice(what: str) -> Iterator[None]:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def progress(items: Iterable[T], description: str, unit: str, total: int | None = None) -> Iterable[T]:
-    """Yields the items under a progress bar; silent where stderr is not a terminal, as in CI logs."""
+def progress(items: Iterable[T], description: str, unit: str, total: int | None = None) -> "tqdm[T]":
+    """Yields the items under a progress bar, or updates it by hand; silent where stderr is no terminal, as in CI."""
     shown = in_a_line(description)
     return tqdm(items, desc=shown, unit=f" {unit}", total=total, disable=None, mininterval=0.2, leave=False)
-
-
-def progress_bar(description: str, unit: str, total: int) -> "tqdm[NoReturn]":
-    """Returns a progress bar to be updated by hand, as `progress` shows one."""
-    shown = in_a_line(description)
-    return tqdm(desc=shown, unit=f" {unit}", total=total, disable=None, mininterval=0.2, leave=False)
 
 
 class Stopwatch:

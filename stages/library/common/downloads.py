@@ -20,44 +20,39 @@ from stages.library.common.console import UserError
 
 BLOCK_BYTES = 1 << 20
 TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
+REASONS = {  # the first that an error is
+    http_answers.TooSlowError: "too slow",
+    requests.Timeout: "no answer in time",
+    urllib3.exceptions.TimeoutError: "no answer in time",
+    urllib3.exceptions.HTTPError: "the connection broke off",
+    requests.ConnectionError: "no connection",
+}
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A published file.
+    """A published file, its hash in hex.
 
-    Attributes:
-      filename: its name in the cache.
-      urls: mirrors, tried in order.
-      size_bytes: its size; nothing longer is taken.
-      sha256, md5: hex. Where neither is published, the sha256 of the first download is kept in `filename.sha256`
-        beside it, and checked from then on.
+    Where none is published, the sha256 of the first download is kept in `filename.sha256` beside it, and checked from
+    then on.
     """
 
-    filename: str
-    urls: tuple[str, ...]
-    size_bytes: int | None = None
+    filename: str  # in the cache
+    urls: tuple[str, ...]  # mirrors, tried in order
+    size_bytes: int | None = None  # nothing longer is taken
     sha256: str | None = None
     md5: str | None = None
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long to try.
-
-    Attributes:
-      attempts: per mirror.
-      backoff_seconds: wait before the second attempt; doubles with each further one.
-      timeout_seconds: for the connection, and for each piece of the answer.
-      head_seconds: until the body begins.
-      block_seconds: for each MiB of it.
-    """
+    """How long to try each mirror."""
 
     attempts: int = 3
-    backoff_seconds: float = 0.5
-    timeout_seconds: tuple[float, float] = (10, 60)
-    head_seconds: float = 120
-    block_seconds: float = 180
+    backoff_seconds: float = 0.5  # before the second attempt; doubles with each further one
+    timeout_seconds: tuple[float, float] = (10, 60)  # for the connection, and for each piece of the answer
+    head_seconds: float = 120  # until the body begins
+    block_seconds: float = 180  # for each MiB of it
 
 
 RETRY_POLICY = RetryPolicy()
@@ -80,17 +75,12 @@ def cache_folder() -> Path:
 def obtain(file: RemoteFile, cache: Path, alternative: str = "", retry_policy: RetryPolicy = RETRY_POLICY) -> Path:
     """Returns the path of a verified copy in the cache, downloading it where there is none.
 
-    Several processes may ask for the same file at once: one downloads, the others wait. A copy in a cache that can only
-    be read, as many users of one machine share it, will do.
-
-    Args:
-      file: what to get.
-      cache: folder; made where it is missing. What broke off stays there as `filename.partial` and is resumed.
-      alternative: another remedy to name when the download fails, as in "or give its path as `dataset.archive`".
-      retry_policy: how long to try.
+    What broke off stays as `filename.partial` and is resumed. Several processes may ask for the same file at once: one
+    downloads, the others wait. A copy in a cache that can only be read, as many users of one machine share it, will do.
 
     Raises:
-      UserError: no mirror had it, or the cache can't be written; the message says where to put the file.
+      UserError: no mirror had it, or the cache can't be written; the message says where to put the file, and the
+        `alternative` to that, as in "or give its path as `dataset.archive`".
     """
     path = cache / file.filename
     failures = []
@@ -104,12 +94,10 @@ def obtain(file: RemoteFile, cache: Path, alternative: str = "", retry_policy: R
                 failures.append(f"the cached copy was removed, for {mismatch}")
                 path.unlink()
             for url in file.urls:
-                try:
-                    _download(file, url, path, retry_policy)
-                except _AttemptError as error:
-                    failures.append(f"{urlsplit(url).hostname}: {error}")
-                else:
+                failure = _download(file, url, path, retry_policy)
+                if failure is None:
                     return path
+                failures.append(f"{urlsplit(url).hostname}: {failure}")
     except OSError as error:
         with contextlib.suppress(OSError):  # the copy isn't there, or has no published hash and none can be recorded
             if _mismatch(file, path, path) is None:
@@ -120,11 +108,7 @@ def obtain(file: RemoteFile, cache: Path, alternative: str = "", retry_policy: R
 
 
 def verified_local(path: str | Path, sha256: str) -> Path:
-    """Returns the path of an archive that the user gave as `dataset.archive`, after checking its hex sha256.
-
-    Raises:
-      UserError: there is no such file, or its hash is another.
-    """
+    """Returns the path of an archive that the user gave as `dataset.archive`; UserError: its hex sha256 is another."""
     archive = Path(path).expanduser()
     try:
         received = artifacts.sha256_file(archive)
@@ -144,28 +128,34 @@ def link(source: Path, destination: Path) -> None:
         shutil.copyfile(source, destination)
 
 
-def _download(file: RemoteFile, url: str, path: Path, retry_policy: RetryPolicy) -> None:
-    """Downloads from one mirror and gives the file its final name once it is verified."""
+def _download(file: RemoteFile, url: str, path: Path, retry_policy: RetryPolicy) -> str | None:
+    """Downloads from one mirror, with a final name once it is verified; returns why it failed."""
     for attempt in range(retry_policy.attempts):
         if attempt:
             time.sleep(retry_policy.backoff_seconds * 2 ** (attempt - 1))
         try:
             _attempt(file, url, path, retry_policy)
         except _AttemptError as error:
-            if not error.again or attempt == retry_policy.attempts - 1:
-                raise
+            failure = str(error)
+            if not error.again:
+                break
         else:
-            return
+            return None
+    return failure
 
 
 def _attempt(file: RemoteFile, url: str, path: Path, retry_policy: RetryPolicy) -> None:
     partial = path.with_name(f"{path.name}.partial")
-    start = _resume_at(file, partial)
+    # Without a published hash there is no telling whether two halves belong together.
+    start = partial.stat().st_size if partial.exists() and (file.sha256 or file.md5) else 0
+    if file.size_bytes is not None and start > file.size_bytes:
+        start = 0
     if start == 0 or start != file.size_bytes:
         try:
             start = _transfer(file, url, partial, start, retry_policy)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise _AttemptError(_in_short(error)) from error
+            reason = next((reason for kind, reason in REASONS.items() if isinstance(error, kind)), type(error).__name__)
+            raise _AttemptError(reason) from error
         except ValueError as error:  # of urllib.parse, which requests lets through
             raise _AttemptError("it redirects to no address", again=False) from error
     if file.size_bytes is not None and partial.stat().st_size < file.size_bytes:
@@ -176,18 +166,10 @@ def _attempt(file: RemoteFile, url: str, path: Path, retry_policy: RetryPolicy) 
     partial.replace(path)
 
 
-def _resume_at(file: RemoteFile, partial: Path) -> int:
-    # Without a published hash there is no telling whether two halves belong together.
-    if not partial.exists() or not (file.sha256 or file.md5):
-        return 0
-    size = partial.stat().st_size
-    return size if file.size_bytes is None or size <= file.size_bytes else 0
-
-
 def _transfer(file: RemoteFile, url: str, partial: Path, start: int, retry_policy: RetryPolicy) -> int:
     """Appends the rest of the file to `partial`; returns where it began, 0 if the server sent the whole file."""
-    headers = {"Accept_Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    with http_answers.get(url, retry_policy.head_seconds, retry_policy.timeout_seconds, **headers) as response:
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    with http_answers.get(url, retry_policy.head_seconds, retry_policy.timeout_seconds, headers) as response:
         resumed = bool(start) and response.status_code == 206
         if (start and response.status_code == 416) or (
             resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
@@ -234,13 +216,3 @@ def _mismatch(file: RemoteFile, content: Path, path: Path) -> str | None:
         recorded = record.read_text(encoding="utf-8", errors="replace")[:64]
         return None if received == recorded else f"its sha256 is {received}, not {recorded} as {record} recorded"
     return None if received == expected else f"its {algorithm} is {received}, not {expected}"
-
-
-def _in_short(error: Exception) -> str:
-    if isinstance(error, http_answers.TooSlowError):
-        return "too slow"
-    if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError)):
-        return "no answer in time"
-    if isinstance(error, urllib3.exceptions.HTTPError):
-        return "the connection broke off"
-    return "no connection" if isinstance(error, requests.ConnectionError) else type(error).__name__

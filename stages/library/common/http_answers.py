@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 
 import requests
@@ -12,26 +12,19 @@ class TooSlowError(requests.Timeout):
     """An answer did not come in time."""
 
 
-def get(url: str, seconds: float, read_seconds: float | tuple[float, float], **headers: str) -> requests.Response:
-    """Returns an answer whose body has yet to be read.
+def get(
+    url: str, seconds: float, read_seconds: float | tuple[float, float], headers: Mapping[str, str] | None = None
+) -> requests.Response:
+    """Returns an answer whose body has yet to be read, after redirects.
 
-    Args:
-      url: to ask, and to follow redirects from.
-      seconds: until the end of the last answer's head, in all.
-      read_seconds: for a connection and for each read, now and of the body; or for one and the other.
-      headers: of the request, with _ for -.
-
-    Raises:
-      TooSlowError: the time is up.
-      requests.RequestException: there is no answer.
-      ValueError: it redirects to no address.
+    The end of the last head must come within `seconds` in all, a connection and each read, now and of the body, within
+    `read_seconds`. Raises TooSlowError, another requests.RequestException, or ValueError for a redirect to no address.
     """
     answer: Future[requests.Response] = Future()
 
     def ask() -> None:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
-            answer.set_result(requests.get(url, headers=named, stream=True, timeout=read_seconds))
+            answer.set_result(requests.get(url, headers=headers, stream=True, timeout=read_seconds))
         except Exception as error:  # noqa: BLE001 - raised below
             answer.set_exception(error)
 
@@ -45,11 +38,7 @@ def get(url: str, seconds: float, read_seconds: float | tuple[float, float], **h
 
 @contextlib.contextmanager
 def limited(answer: requests.Response, seconds: float) -> Iterator[None]:
-    """Bounds the time for what is read of a body inside of the context.
-
-    Raises:
-      TooSlowError: the time is up; the answer is of no use any more.
-    """
+    """Bounds the time for what is read of a body in the block; TooSlowError: the answer is of no use any more."""
     late = threading.Event()
 
     def cut() -> None:

@@ -220,7 +220,7 @@ def _compute(
     def take(rows: Rows) -> None:
         table.fill([rows])
 
-    with console.progress_bar(f"bottleneck-extract {job.backbone}", "images", len(missing)) as bar:
+    with console.progress(missing, f"bottleneck-extract {job.backbone}", "images") as bar:
         for count in engines.lookup(params.engine).run(job, batches, store, dataset, resources, take):
             bar.update(count)
     return len(missing)
