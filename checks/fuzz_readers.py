@@ -78,9 +78,7 @@ def read_records(content: bytes, folder: Path) -> None:
 
 def read_framed(content: bytes, folder: Path) -> None:
     """A tf.train.Example that a hostile writer gave right checksums."""
-    path = folder / "shard"
-    with path.open("wb") as file:
-        tfrecord._write_frame(file, content)
+    path = written(folder / "shard", tfrecord.framed(content))
     for record in tfrecord.read_shard(path):
         assert isinstance(record.label, int), "a record has its types"
 

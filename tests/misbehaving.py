@@ -51,16 +51,32 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return int(self.headers.get("Range", "bytes=0-")[6:-1])
 
 
-def whole(handler):
-    handler.answer(200, CONTENT)
+def answers(code, body, **headers):
+    return lambda handler: handler.answer(code, body, **headers)
 
 
-def ranged(handler):
-    start = handler.start()
-    if not start:
-        return handler.answer(200, CONTENT)
-    where = f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}"
-    return handler.answer(206, CONTENT[start:], Content_Range=where)
+def status(code):
+    return answers(code, b"no")
+
+
+def redirects(where):
+    return answers(302, b"", Location=where)
+
+
+def serves(content):
+    """A file, whole or its rest."""
+
+    def behaviour(handler):
+        start = handler.start()
+        where = {"Content_Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if start else {}
+        handler.answer(206 if start else 200, content[start:], **where)
+
+    return behaviour
+
+
+whole = answers(200, CONTENT)
+ranged = serves(CONTENT)
+other_version = serves(CONTENT[::-1])  # as it was replaced meanwhile
 
 
 def breaks_off(handler):
@@ -69,9 +85,19 @@ def breaks_off(handler):
 
 
 def stalls(handler):
-    handler.answer(200, CONTENT[:3000], length=len(CONTENT))
+    breaks_off(handler)
     threading.Event().wait(1)
-    handler.close_connection = True
+
+
+def resets(handler):
+    """Half an answer, then a TCP reset in place of an end."""
+    breaks_off(handler)
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    handler.finish = lambda: None
+
+
+def hangs_up(handler):
+    handler.connection.close()
 
 
 def paced(handler):
@@ -82,91 +108,40 @@ def paced(handler):
         handler.wfile.write(CONTENT[start : start + 1024])
 
 
-def hangs_up(handler):
-    handler.connection.close()
+def sends(content):
+    """Bytes as they are, be they HTTP or not."""
+
+    def behaviour(handler):
+        handler.wfile.write(content)
+        handler.close_connection = True
+
+    return behaviour
 
 
-def wrong_range(handler):
-    handler.answer(206, CONTENT[7:], Content_Range=f"bytes 7-{len(CONTENT) - 1}/{len(CONTENT)}")
+garbage = sends(b"\x16\x03\x01 this is no HTTP\r\n\r\n" * 9)
 
 
-def wrong_bytes(handler):
-    handler.answer(200, b"x" * len(CONTENT))
-
-
-def too_long(handler):
-    handler.answer(200, CONTENT + b"more")
-
-
-def web_page(handler):
-    handler.answer(200, b"<html>please log in</html>", Content_Type="text/html; charset=utf-8")
-
-
-def declared_as_gzip(handler):
-    handler.answer(200, CONTENT, Content_Encoding="x-gzip")
-
-
-def status(code):
-    return lambda handler: handler.answer(code, b"no")
-
-
-def resets(handler):
-    """Half an answer, then a TCP reset in place of an end."""
-    handler.answer(200, CONTENT[:3000], length=len(CONTENT))
-    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    handler.close_connection = True
-    handler.finish = lambda: None
-
-
-def garbage(handler):
-    handler.wfile.write(b"\x16\x03\x01 this is no HTTP\r\n\r\n" * 9)
-    handler.close_connection = True
-
-
-def endless_head(handler):
-    handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 5000)
-    handler.close_connection = True
-
-
-def drips(content):
+def drips(head, content):
     """A part of an answer, and a byte of `content` at a time after it, again and again, for ten seconds."""
 
-    def drip(head):
-        def behave(handler):
-            handler.close_connection = True
-            try:
-                handler.wfile.write(head)
-                for index in range(500):
-                    handler.wfile.write(content[index % len(content) :][:1])
-                    threading.Event().wait(0.02)
-            except OSError:  # the client has gone, as it should
-                pass
+    def behaviour(handler):
+        with contextlib.suppress(OSError):  # the client has gone, as it should
+            sends(head)(handler)
+            for index in range(500):
+                handler.wfile.write(content[index % len(content) :][:1])
+                threading.Event().wait(0.02)
 
-        return behave
-
-    return drip
+    return behaviour
 
 
 OK = b"HTTP/1.1 200 OK\r\n"
 DRIPS = {
-    "head": drips(b"X: y\r\n")(OK),
-    "body": drips(b"x")(OK + b"Content-Length: %d\r\n\r\n" % len(CONTENT)),
-    "body without a length": drips(b"x")(OK + b"\r\n"),
-    "size of a chunk": drips(b"0")(OK + b"Transfer-Encoding: chunked\r\n\r\n"),
-    "trailer": drips(b"X: y\r\n")(OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n"),
+    "head": drips(OK, b"X: y\r\n"),
+    "body": drips(OK + b"Content-Length: %d\r\n\r\n" % len(CONTENT), b"x"),
+    "body without a length": drips(OK + b"\r\n", b"x"),
+    "size of a chunk": drips(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"0"),
+    "trailer": drips(OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n", b"X: y\r\n"),
 }
-
-
-def redirects(where):
-    return lambda handler: handler.answer(302, b"", Location=where)
-
-
-def other_version(handler):
-    """The file as it was replaced meanwhile, whole or its rest."""
-    start = handler.start()
-    new = bytes(reversed(CONTENT))
-    where = {"Content_Range": f"bytes {start}-{len(new) - 1}/{len(new)}"} if start else {}
-    handler.answer(206 if start else 200, new[start:], **where)
 
 
 @contextlib.contextmanager

@@ -28,16 +28,11 @@ SECTIONS = {
     "audit": "stages.library.auditing",
 }
 
-
 LISTS = ("backbones", "heads")  # keys that name plug-ins
 
 
 def load_params(path: Path) -> "Params":
-    """Reads and validates a params.yaml.
-
-    Raises:
-      ParamsError: the file can't be read, or a key is unknown, missing or breaks its rule. Up to twenty are named.
-    """
+    """Reads a params.yaml; ParamsError: it can't be read, or keys are unknown, missing or break their rules."""
     try:
         content = read_yaml(Path(path))
     except FileError as error:
@@ -53,18 +48,20 @@ class Params:
     def __init__(self, content: Mapping[str, Any], source: str = "params.yaml"):
         heads = plugin_names(PLUGINS["heads"])
         modules = SECTIONS | {head: f"stages.plugins.heads.{head}.head" for head in heads}
-        wrong = _wrong_keys(content, set(modules) | set(LISTS))
+        known = {*modules, *LISTS}
+        listed = ", ".join(sorted(known))
+        unknown = sorted(shortened(str(key))[1:-1] for key in set(content) - known)
+        wrong = [f"`{key}` is unknown; the sections are {listed}" for key in unknown]
+        wrong += [f"`{key}` is missing" for key in sorted(known - set(content))]
         self._sections: dict[str, Any] = {}
-        for name in LISTS:
-            if name in content:
-                wrong += _wrong_names(name, content[name], plugin_names(PLUGINS[name]))
-                self._sections[name] = content[name]
-        for name, module in modules.items():
-            if name in content:
-                try:
-                    self._sections[name] = parse(name, content[name], importlib.import_module(module).Params)
-                except ParamsError as error:
-                    wrong.append(str(error))
+        for name in filter(content.__contains__, LISTS):
+            wrong += _wrong_names(name, content[name], plugin_names(PLUGINS[name]))
+            self._sections[name] = content[name]
+        for name in filter(content.__contains__, modules):
+            try:
+                self._sections[name] = parse(name, content[name], importlib.import_module(modules[name]).Params)
+            except ParamsError as error:
+                wrong.append(str(error))
         if wrong:
             more = f"; {len(wrong) - MOST_PROBLEMS} more" if len(wrong) > MOST_PROBLEMS else ""
             raise ParamsError(f"{source}: {'; '.join(wrong[:MOST_PROBLEMS])}{more}")
@@ -73,20 +70,11 @@ class Params:
         return self._sections[section]
 
 
-def _wrong_keys(content: Mapping[str, Any], known: set[str]) -> list[str]:
-    unknown = sorted(str(key) for key in set(content) - known)
-    missing = sorted(known - set(content))
-    return [f"`{shortened(key)[1:-1]}` is unknown; the sections are {', '.join(sorted(known))}" for key in unknown] + [
-        f"`{key}` is missing" for key in missing
-    ]
-
-
 def _wrong_names(key: str, names: object, known: tuple[str, ...]) -> list[str]:
+    among = ", ".join(known)
     if not isinstance(names, list) or not names:
-        return [f"`{key}` must be a list of at least one of {', '.join(known)}. Received: {shortened(names)}"]
-    wrong = [
-        f"`{key}` must be among {', '.join(known)}. Received: {shortened(name)}" for name in names if name not in known
-    ]
+        return [f"`{key}` must be a list of at least one of {among}. Received: {shortened(names)}"]
+    wrong = [f"`{key}` must be among {among}. Received: {shortened(name)}" for name in names if name not in known]
     if len({str(name) for name in names}) < len(names):
         wrong.append(f"`{key}` must not name anything twice. Received: {shortened(names)}")
     return wrong

@@ -77,13 +77,10 @@ def new_folder(path: Path) -> Iterator[Path]:
     is killed, `path` is whole or absent. One run at a time: DVC's own lock ends with a `dvc repro` that is killed, but
     the stage that it started may live on and write.
     """
-    names = (path.parent / f".{path.name}.{state}" for state in ("lock.partial", "replaced.partial", "partial"))
-    lock, replaced, partial = names
-    with (
-        locked(lock, f"another run is writing {path}: waiting for it"),
-        _vanishing(replaced),
-        _vanishing(partial),
-    ):
+    states = "lock.partial", "replaced.partial", "partial"
+    lock, replaced, partial = (path.with_name(f".{path.name}.{state}") for state in states)
+    waiting = f"another run is writing {path}: waiting for it"
+    with locked(lock, waiting), _vanishing(replaced), _vanishing(partial):
         partial.mkdir()
         yield partial
         if path.exists():

@@ -83,7 +83,10 @@ def run(main: Callable[[], None]) -> None:
     """
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _stop)
-    sys.excepthook, warnings.formatwarning = _show_traceback, _warning
+    sys.excepthook = _show_traceback
+    warnings.formatwarning = lambda text, kind, file, row, *_: (
+        in_a_line(f"{file}:{row}: {kind.__name__}: {text}") + "\n"
+    )
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by who started it
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - to the end
@@ -114,12 +117,6 @@ def _show_traceback(kind: type[BaseException], error: BaseException, trace: Trac
     say(*"".join(traceback.format_exception(kind, error, trace)).removesuffix("\n").split("\n"), err=True)
 
 
-def _warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
-) -> str:
-    return in_a_line(f"{filename}:{lineno}: {category.__name__}: {message}") + "\n"
-
-
 def _unread(stream: TextIO) -> bool:
     """Tells whether a stream is a pipe whose reader has gone."""
     try:
@@ -132,16 +129,12 @@ def _unread(stream: TextIO) -> bool:
 
 def _settle(stream: TextIO) -> None:
     """Empties a stream; what it takes no more goes nowhere, for Python would try it once again and report that."""
-    try:
+    with contextlib.suppress(OSError, ValueError):
         stream.flush()
-        unread = _unread(stream)
-    except (OSError, ValueError):
-        unread = True
-    if unread:
-        with contextlib.suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+        if not _unread(stream):
+            return
+    with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def _rejection(error: Exception) -> str | None:

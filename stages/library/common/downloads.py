@@ -19,6 +19,11 @@ from stages.library.common import artifacts, console, http_answers
 from stages.library.common.console import UserError
 
 BLOCK_BYTES = 1 << 20
+ATTEMPTS = 3  # at each mirror
+BACKOFF_SECONDS = 0.5  # before the second attempt; doubles with each further one
+TIMEOUT_SECONDS = 10.0, 60.0  # for the connection, and for each piece of the answer
+HEAD_SECONDS = 120.0  # until the body begins
+BLOCK_SECONDS = 180.0  # for each block of it
 TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
 REASONS = {  # the first that an error is
     http_answers.TooSlowError: "too slow",
@@ -44,26 +49,8 @@ class RemoteFile:
     md5: str | None = None
 
 
-@dataclass(frozen=True)
-class RetryPolicy:
-    """How long to try each mirror."""
-
-    attempts: int = 3
-    backoff_seconds: float = 0.5  # before the second attempt; doubles with each further one
-    timeout_seconds: tuple[float, float] = (10, 60)  # for the connection, and for each piece of the answer
-    head_seconds: float = 120  # until the body begins
-    block_seconds: float = 180  # for each MiB of it
-
-
-RETRY_POLICY = RetryPolicy()
-
-
 class _AttemptError(Exception):
-    """An attempt failed; `again` says whether another one at the same mirror may succeed."""
-
-    def __init__(self, reason: str, again: bool = True):
-        super().__init__(reason)
-        self.again = again
+    """Why an attempt failed, and whether another one at the same mirror may succeed."""
 
 
 def cache_folder() -> Path:
@@ -72,7 +59,7 @@ def cache_folder() -> Path:
     return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("decant")
 
 
-def obtain(file: RemoteFile, cache: Path, alternative: str = "", retry_policy: RetryPolicy = RETRY_POLICY) -> Path:
+def obtain(file: RemoteFile, cache: Path, alternative: str = "") -> Path:
     """Returns the path of a verified copy in the cache, downloading it where there is none.
 
     What broke off stays as `filename.partial` and is resumed. Several processes may ask for the same file at once: one
@@ -94,7 +81,7 @@ def obtain(file: RemoteFile, cache: Path, alternative: str = "", retry_policy: R
                 failures.append(f"the cached copy was removed, for {mismatch}")
                 path.unlink()
             for url in file.urls:
-                failure = _download(file, url, path, retry_policy)
+                failure = _download(file, url, path)
                 if failure is None:
                     return path
                 failures.append(f"{urlsplit(url).hostname}: {failure}")
@@ -128,23 +115,23 @@ def link(source: Path, destination: Path) -> None:
         shutil.copyfile(source, destination)
 
 
-def _download(file: RemoteFile, url: str, path: Path, retry_policy: RetryPolicy) -> str | None:
+def _download(file: RemoteFile, url: str, path: Path) -> str | None:
     """Downloads from one mirror, with a final name once it is verified; returns why it failed."""
-    for attempt in range(retry_policy.attempts):
+    for attempt in range(ATTEMPTS):
         if attempt:
-            time.sleep(retry_policy.backoff_seconds * 2 ** (attempt - 1))
+            time.sleep(BACKOFF_SECONDS * 2 ** (attempt - 1))
         try:
-            _attempt(file, url, path, retry_policy)
+            _attempt(file, url, path)
         except _AttemptError as error:
-            failure = str(error)
-            if not error.again:
+            reason, again = error.args
+            if not again:
                 break
         else:
             return None
-    return failure
+    return str(reason)
 
 
-def _attempt(file: RemoteFile, url: str, path: Path, retry_policy: RetryPolicy) -> None:
+def _attempt(file: RemoteFile, url: str, path: Path) -> None:
     partial = path.with_name(f"{path.name}.partial")
     # Without a published hash there is no telling whether two halves belong together.
     start = partial.stat().st_size if partial.exists() and (file.sha256 or file.md5) else 0
@@ -152,51 +139,51 @@ def _attempt(file: RemoteFile, url: str, path: Path, retry_policy: RetryPolicy) 
         start = 0
     if start == 0 or start != file.size_bytes:
         try:
-            start = _transfer(file, url, partial, start, retry_policy)
+            start = _transfer(file, url, partial, start)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             reason = next((reason for kind, reason in REASONS.items() if isinstance(error, kind)), type(error).__name__)
-            raise _AttemptError(reason) from error
+            raise _AttemptError(reason, True) from error
         except ValueError as error:  # of urllib.parse, which requests lets through
-            raise _AttemptError("it redirects to no address", again=False) from error
+            raise _AttemptError("it redirects to no address", False) from error
     if file.size_bytes is not None and partial.stat().st_size < file.size_bytes:
-        raise _AttemptError("the connection broke off")
+        raise _AttemptError("the connection broke off", True)
     if mismatch := _mismatch(file, partial, path):
         partial.unlink()
-        raise _AttemptError(mismatch, again=start > 0)
+        raise _AttemptError(mismatch, start > 0)
     partial.replace(path)
 
 
-def _transfer(file: RemoteFile, url: str, partial: Path, start: int, retry_policy: RetryPolicy) -> int:
+def _transfer(file: RemoteFile, url: str, partial: Path, start: int) -> int:
     """Appends the rest of the file to `partial`; returns where it began, 0 if the server sent the whole file."""
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    with http_answers.get(url, retry_policy.head_seconds, retry_policy.timeout_seconds, headers) as response:
+    with http_answers.get(url, HEAD_SECONDS, TIMEOUT_SECONDS, headers) as response:
         resumed = bool(start) and response.status_code == 206
         if (start and response.status_code == 416) or (
             resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
         ):
             partial.unlink()
-            raise _AttemptError("it can't resume the download")
+            raise _AttemptError("it can't resume the download", True)
         if not resumed and response.status_code != 200:
-            raise _AttemptError(f"HTTP {response.status_code}", again=response.status_code in TRY_AGAIN)
+            raise _AttemptError(f"HTTP {response.status_code}", response.status_code in TRY_AGAIN)
         if response.headers.get("Content-Type", "").startswith("text/html"):
-            raise _AttemptError("it sent a web page, not the file", again=False)
+            raise _AttemptError("it sent a web page, not the file", False)
         start = start if resumed else 0
         with partial.open("ab" if resumed else "wb") as output:
             total = None if file.size_bytes is None else -(-(file.size_bytes - start) // BLOCK_BYTES)
-            for block in console.progress(_blocks(response, retry_policy.block_seconds), file.filename, "MiB", total):
+            for block in console.progress(_blocks(response), file.filename, "MiB", total):
                 output.write(block)
                 if file.size_bytes is not None and output.tell() > file.size_bytes:
                     partial.unlink()
-                    raise _AttemptError(f"it sent more than the {file.size_bytes} bytes of the file", again=False)
+                    raise _AttemptError(f"it sent more than the {file.size_bytes} bytes of the file", False)
     return start
 
 
-def _blocks(response: requests.Response, seconds: float) -> Iterator[bytes]:
-    """Yields a body in MiB, each of which must come within some seconds: an archive may take hours, not for ever."""
+def _blocks(response: requests.Response) -> Iterator[bytes]:
+    """Yields a body in MiB, each of which must come within a time: an archive may take hours, not for ever."""
     # Raw, for some servers declare an archive's own compression as the transfer's, and requests would undo it.
     stream = response.raw.stream(BLOCK_BYTES, decode_content=False)
     while True:
-        with http_answers.limited(response, seconds):
+        with http_answers.limited(response, BLOCK_SECONDS):
             block: bytes = next(stream, b"")
         if not block:
             return

@@ -13,8 +13,7 @@ import reprlib
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import pydantic
 
@@ -29,29 +28,26 @@ PLUGIN_NAME = r"^[a-z][a-z0-9_]*$"  # of a backbone, a head, a section
 CONFIG = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
 INTEGERS = range(-(1 << 63), 1 << 64)
 DIGITS = 20  # of the longest of them
-NO_KEYS: Mapping[str, str] = MappingProxyType({})
 CONFLICT = re.compile(r"^(?:<{7}|\|{7}|>{7})(?: .*)?$", re.MULTILINE)
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 _SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict = 3, 6, 6
+_adapter: Any = functools.cache(pydantic.TypeAdapter)
 
 
 class FileError(UserError):
     """A file holds something else than it should; the message names the file, the place and the rule."""
 
 
-def read_bytes(path: Path, max_bytes: int, remedy: str = REMEDY) -> bytes:
-    """Reads a regular file within a limit of size; a pipe or a device is never waited for.
-
-    Raises:
-      FileError: it can't be read, is no regular file or is larger.
-    """
+def read_bytes(path: Any, max_bytes: int, remedy: str = REMEDY) -> bytes:
+    """Reads a regular file within a limit of size, else FileError; a pipe or a device is never waited for."""
+    is_local = isinstance(path, os.PathLike)  # else a path of fsspec, such as the feature store's in a bucket
     try:
-        with _opened(path) as file:
-            if isinstance(path, os.PathLike) and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        with open(path, "rb", opener=_without_waiting) if is_local else path.open("rb") as file:
+            if is_local and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise FileError(f"{path} is not a regular file. {remedy}")
-            content = file.read(max_bytes + 1)
+            content: bytes = file.read(max_bytes + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         raise FileError(f"{path} can't be read: {reason}. {remedy}") from error
@@ -60,17 +56,14 @@ def read_bytes(path: Path, max_bytes: int, remedy: str = REMEDY) -> bytes:
     return content
 
 
-def _opened(path: Any) -> BinaryIO:
-    if not isinstance(path, os.PathLike):  # a path of fsspec, such as the feature store's in a bucket
-        return cast(BinaryIO, path.open("rb"))
-    return open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: PTH123 - a handle
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def read_text(path: Path, max_bytes: int = MOST_TEXT_BYTES, remedy: str = REMEDY) -> str:
     """Reads a UTF-8 file, without the byte order mark where it has one.
 
-    Raises:
-      FileError: it can't be read, is larger, is not UTF-8, or a merge left the marks of a conflict in it.
+    Raises FileError where it can't be read, is larger, is not UTF-8, or a merge left the marks of a conflict in it.
     """
     content = read_bytes(path, max_bytes, remedy)
     try:
@@ -87,15 +80,10 @@ def read_text(path: Path, max_bytes: int = MOST_TEXT_BYTES, remedy: str = REMEDY
 
 
 def read_json(path: Path, kind: Any, remedy: str = REMEDY) -> Any:
-    """Reads a JSON file.
+    """Reads a JSON file that holds a `kind`, as pydantic takes it in strict mode: nothing is converted.
 
-    Args:
-      path: of a regular file.
-      kind: what it must hold, as pydantic takes it in strict mode: nothing is converted.
-      remedy: ends the message; what makes the file anew.
-
-    Raises:
-      FileError: it can't be read, does not parse, or has other keys or values; each wrong key is named, up to three.
+    Raises FileError where it can't be read, does not parse, or has other keys or values: up to three wrong keys are
+    named, and the remedy ends the message.
     """
     return parse_json(read_text(path, MOST_JSON_BYTES, remedy), kind, str(path), remedy)
 
@@ -103,10 +91,8 @@ def read_json(path: Path, kind: Any, remedy: str = REMEDY) -> Any:
 def parse_json(text: str | bytes, kind: Any, name: str, remedy: str = REMEDY) -> Any:
     """Returns what a JSON text without a byte order mark holds, as `read_json` does; `name` is the file's in errors."""
     try:
-        content = json.loads(
-            text, parse_constant=_constant, parse_int=_integer, parse_float=_float, object_pairs_hook=_object
-        )
-        _check_depth(content)
+        number = _check_number
+        _check(json.loads(text, parse_constant=number, parse_int=number, parse_float=number, object_pairs_hook=_object))
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise FileError(f"{name} is not JSON: {error.msg} ({place}). {remedy}") from error
@@ -123,15 +109,24 @@ def parse_json(text: str | bytes, kind: Any, name: str, remedy: str = REMEDY) ->
         raise FileError(f"{name}: {'; '.join(found[:MOST_PROBLEMS])}{more}. {remedy}") from error
 
 
-def problems(error: pydantic.ValidationError, section: str = "", former: Mapping[str, str] = NO_KEYS) -> list[str]:
+def problems(error: pydantic.ValidationError, section: str = "", former: Mapping[str, str] | None = None) -> list[str]:
     """Returns "`section.key`: rule. Received: value" for each key that breaks its rule.
 
     All keys are in the section; `former` are keys of an earlier release -> what to do about them.
     """
+    explained = []
     found = error.errors(include_url=False)
     # A list with a bad item is also reported as too short, for what is left of it.
     inner = {item["loc"][:-1] for item in found if len(item["loc"]) > 1}
-    return [_explain(section, item, former) for item in found if item["loc"] not in inner]
+    for item in (item for item in found if item["loc"] not in inner):
+        key = ".".join([*([section] if section else []), *(str(part)[:80] for part in item["loc"])])
+        rule = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+        rule = f": {rule[0].lower() + rule[1:]}"
+        if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+            rule = f" {(former or {}).get(key, 'is unknown')}"
+        outcome = " is missing" if item["type"] == "missing" else f"{rule}. Received: {shortened(item['input'])}"
+        explained.append(f"`{key}`{outcome}" if key else f"it{outcome}")
+    return explained
 
 
 def shortened(value: object) -> str:
@@ -149,37 +144,12 @@ def check_text(text: str) -> None:
         raise ValueError(f"a text must be Unicode, without lone surrogates. Received: {shortened(text)}") from None
 
 
-@functools.cache
-def _adapter(kind: Any) -> "pydantic.TypeAdapter[Any]":
-    return pydantic.TypeAdapter(kind)
-
-
-def _explain(section: str, item: Any, former: Mapping[str, str]) -> str:
-    keys = [section] if section else []
-    key = ".".join([*keys, *(str(part)[:80] for part in item["loc"])])
-    named = f"`{key}`" if key else "it"
-    if item["type"] == "missing":
-        return f"{named} is missing"
-    if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        return f"{named} {former.get(key, 'is unknown')}. Received: {shortened(item['input'])}"
-    rule = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    return f"{named}: {rule[0].lower() + rule[1:]}. Received: {shortened(item['input'])}"
-
-
-def _constant(text: str) -> float:
-    raise ValueError(f"a number must be finite. Received: {text}")
-
-
-def _integer(text: str) -> int:
-    if len(text.lstrip("-")) > DIGITS or (number := int(text)) not in INTEGERS:
-        raise ValueError(f"an integer must have at most 64 bits. Received: {shortened(text)}")
-    return number
-
-
-def _float(text: str) -> float:
-    if not math.isfinite(number := float(text)):
+def _check_number(text: str) -> None:
+    if text.lstrip("-").isdecimal():
+        if len(text.lstrip("-")) > DIGITS or int(text) not in INTEGERS:
+            raise ValueError(f"an integer must have at most 64 bits. Received: {shortened(text)}")
+    elif not math.isfinite(float(text)):
         raise ValueError(f"a number must be finite. Received: {shortened(text)}")
-    return number
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -190,7 +160,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def _check_depth(content: object) -> None:
+def _check(content: object) -> None:
     """Raises RecursionError where a value is nested too deeply, ValueError where a text in it is none."""
     waiting = [(content, 0)]
     while waiting:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.composer import Composer
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent
 from ruamel.yaml.nodes import Node, ScalarNode, SequenceNode
 
@@ -19,22 +19,24 @@ from stages.library.common.guarded_files import INTEGERS, MOST_DEPTH, FileError,
 MOST_BYTES = 256 << 10  # the parser takes seconds for a MB; ours has 11 kB
 MOST_EXPANDED = 1 << 20  # characters, each alias counted as what it stands for
 MOST_INTEGER = 80  # characters: 64 binary digits, with underscores
+MOST_REASON = 160  # characters of a message
 REMEDY = "Mend it"
+# The parser's own mistakes with broken escapes and directives.
+MISTAKES = ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError
 
 
-class _Broken(Exception):  # noqa: N818 - never leaves this module
-    """What is wrong, and the mark of where."""
+class _RuleError(MarkedYAMLError):
+    """What breaks a rule of ours, not one of YAML."""
+
+    def __init__(self, problem: str, mark: Any) -> None:
+        super().__init__(problem=problem, problem_mark=mark)
 
 
 def read_yaml(path: Path) -> Any:
-    """Reads a YAML file of one document.
+    """Reads a YAML file of one document: dicts with keys of text, lists, texts, numbers, booleans and None.
 
-    Returns:
-      Nested dicts with keys of text, lists, texts, numbers, booleans and None.
-
-    Raises:
-      FileError: it can't be read or does not parse, or has a tag, a key that is no text, a key twice, an alias of
-        what it stands in, or too much of anything. The message has line and column.
+    Raises FileError, with line and column, where it can't be read or does not parse, or has a tag, a key that is no
+    text, a key twice, an alias of what it stands in, or too much of anything.
     """
     text = read_text(path, MOST_BYTES, REMEDY)
     parser = YAML(typ="safe", pure=True)
@@ -43,27 +45,15 @@ def read_yaml(path: Path) -> Any:
     try:
         documents = list(parser.compose_all(text))
         if len(documents) > 1:
-            raise _Broken("a file must hold one document", documents[1].start_mark)
+            raise _RuleError("a file must hold one document", documents[1].start_mark)
         return _Builder(parser).value(documents[0])[0] if documents else None
-    except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        reason = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise FileError(f"{path} is not YAML: {_cut(reason)}{_place(mark)}. {REMEDY}") from error
-    except _Broken as error:
-        reason, mark = error.args
-        raise FileError(f"{path}: {_cut(reason)}{_place(mark)}. {REMEDY}") from error
-    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError) as error:
-        # The parser's own mistakes with broken escapes and directives.
-        reason = _cut(" ".join(str(error).split()) or type(error).__name__)
-        raise FileError(f"{path} is not YAML: {reason}{_place(composer.mark)}. {REMEDY}") from error
-
-
-def _place(mark: Any) -> str:
-    return f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
-
-
-def _cut(reason: str) -> str:
-    return reason if len(reason) <= 160 else f"{reason[:157]}..."
+    except (YAMLError, *MISTAKES) as error:
+        mark = getattr(error, "problem_mark", None if isinstance(error, YAMLError) else composer.mark)
+        reason = getattr(error, "problem", None) or " ".join(str(error).split()) or type(error).__name__
+        reason = reason if len(reason) <= MOST_REASON else f"{reason[: MOST_REASON - 3]}..."
+        place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        rule = "" if isinstance(error, _RuleError) else " is not YAML"
+        raise FileError(f"{path}{rule}: {reason}{place}. {REMEDY}") from error
 
 
 class _Composer(Composer):
@@ -76,37 +66,28 @@ class _Composer(Composer):
         event = self.parser.peek_event()
         self.mark = event.end_mark
         if isinstance(event, AliasEvent):
-            self._check_alias(event)
+            if event.anchor not in self.anchors:
+                raise _RuleError(f"the alias {shortened(event.anchor)} has no anchor before it", event.start_mark)
+            if self.anchors[event.anchor].end_mark is None:  # it has not ended yet
+                raise _RuleError(f"the alias {shortened(event.anchor)} stands for what it stands in", event.start_mark)
         elif event.tag not in (None, "!"):
-            raise _Broken(f"a value must have no tag. Received: {shortened(event.tag)}", event.start_mark)
+            raise _RuleError(f"a value must have no tag. Received: {shortened(event.tag)}", event.start_mark)
         elif event.anchor:
             self.anchors.pop(event.anchor, None)  # the name may be used anew
         if self._depth > MOST_DEPTH:
-            raise _Broken(f"lists and mappings must have at most {MOST_DEPTH} levels", event.start_mark)
+            raise _RuleError(f"lists and mappings must have at most {MOST_DEPTH} levels", event.start_mark)
         self._depth += 1
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node
-
-    def _check_alias(self, event: AliasEvent) -> None:
-        if event.anchor not in self.anchors:
-            raise _Broken(f"the alias {shortened(event.anchor)} has no anchor before it", event.start_mark)
-        if self.anchors[event.anchor].end_mark is None:  # it has not ended yet
-            raise _Broken(f"the alias {shortened(event.anchor)} stands for what it stands in", event.start_mark)
 
 
 class _Builder:
     """Makes Python values of nodes."""
 
     def __init__(self, parser: YAML) -> None:
-        construct = parser.constructor
+        self._constructor = parser.constructor
         self._made: dict[int, tuple[Any, int]] = {}
-        self._scalars = {
-            "null": lambda node: None,
-            "bool": construct.construct_yaml_bool,
-            "int": construct.construct_yaml_int,
-            "float": construct.construct_yaml_float,
-        }
 
     def value(self, node: Node) -> tuple[Any, int]:
         """Returns the value of a node, and how many characters it has, with all aliases expanded."""
@@ -116,50 +97,47 @@ class _Builder:
             elif isinstance(node, SequenceNode):
                 self._made[id(node)] = [self.value(part)[0] for part in node.value], self._size(node.value)
             else:
-                self._made[id(node)] = self._mapping(node)
+                self._made[id(node)] = self._mapping(node), self._size([part for pair in node.value for part in pair])
         return self._made[id(node)]
 
-    def _mapping(self, node: Node) -> tuple[dict[str, Any], int]:
+    def _mapping(self, node: Node) -> dict[str, Any]:
         found: dict[Any, Any] = {}
         merged: dict[str, Any] = {}
-        parts = []
         for key_node, value_node in node.value:
             is_merge = key_node.tag.endswith(":merge")
             key = self.value(key_node)[0]
             if not isinstance(key, str):
-                raise _Broken(f"a key must be text. Received: {shortened(key)}", key_node.start_mark)
+                raise _RuleError(f"a key must be text. Received: {shortened(key)}", key_node.start_mark)
             if (is_merge, key) in found:
-                raise _Broken(f"the key {shortened(key)} stands twice", key_node.start_mark)
+                raise _RuleError(f"the key {shortened(key)} stands twice", key_node.start_mark)
             value = found[is_merge, key] = self.value(value_node)[0]
-            parts += [key_node, value_node]
             if is_merge:
                 sources = value if isinstance(value, list) else [value]
                 if not all(isinstance(source, dict) for source in sources):
                     problem = f"`<<` takes a mapping or a list of some. Received: {shortened(value)}"
-                    raise _Broken(problem, value_node.end_mark)
+                    raise _RuleError(problem, value_node.end_mark)
                 for source in reversed(sources):
                     merged |= source
-        return merged | {key: value for (is_merge, key), value in found.items() if not is_merge}, self._size(parts)
+        return merged | {key: value for (is_merge, key), value in found.items() if not is_merge}
 
     def _size(self, parts: list[Node]) -> int:
-        """Returns the size of a collection."""
         size = 1
         for part in parts:
             size += self.value(part)[1]
             if size > MOST_EXPANDED:
                 problem = f"a file must have at most {MOST_EXPANDED:,} characters, with all aliases expanded"
-                raise _Broken(problem, part.start_mark)
+                raise _RuleError(problem, part.start_mark)
         return size
 
     def _scalar(self, node: ScalarNode) -> Any:
-        tag = str(node.tag).rpartition(":")[2]
+        kind = str(node.tag).rpartition(":")[2]
         try:
             check_text(node.value)
-            if tag not in self._scalars:
+            if kind not in ("null", "bool", "int", "float"):
                 return node.value
-            value = None if len(node.value) > MOST_INTEGER and tag == "int" else self._scalars[tag](node)
-            if tag == "int" and (value is None or value not in INTEGERS):
+            construct = getattr(self._constructor, f"construct_yaml_{kind}")
+            if kind == "int" and (len(node.value) > MOST_INTEGER or construct(node) not in INTEGERS):
                 raise ValueError(f"an integer must have at most 64 bits. Received: {shortened(node.value)}")
-            return value
+            return construct(node)
         except ValueError as error:
-            raise _Broken(str(error), node.start_mark) from error
+            raise _RuleError(str(error), node.start_mark) from error

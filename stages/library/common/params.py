@@ -33,11 +33,7 @@ class ParamsError(UserError):
 
 
 def parse(section: str, content: object, kind: type[T]) -> T:
-    """Validates one section against its dataclass.
-
-    Raises:
-      ParamsError: "`section.key`: rule. Received: value", one clause per offending key.
-    """
+    """Validates one section; ParamsError: "`section.key`: rule. Received: value", one clause per offending key."""
     try:
         # JSON, for pydantic's strict mode takes a list for a tuple there, and nothing is converted silently.
         return pydantic.TypeAdapter(kind).validate_json(json.dumps(content, default=str), strict=True)

@@ -11,11 +11,7 @@ PROJECT = Path(__file__).parents[3]
 
 
 def start() -> Any:
-    """Returns Ray's module, connected to the cluster that RAY_ADDRESS names, or to one on this machine.
-
-    Raises:
-      UserError: Ray is missing.
-    """
+    """Returns Ray's module, connected to the cluster that RAY_ADDRESS names, or to one on this machine."""
     try:
         import ray
         import ray.util
@@ -23,11 +19,9 @@ def start() -> Any:
         raise UserError("Ray is missing. Run: pip install -r requirements-ray.txt") from error
 
     if not ray.is_initialized():
-        passed_on = {
-            name: os.environ[name]
-            for name in ("DECANT_CACHE", store_location.VARIABLE, "TF_CPP_MIN_LOG_LEVEL")
-            if name in os.environ
-        }
-        environment = {"env_vars": {"PYTHONPATH": str(PROJECT), **passed_on}}
-        ray.init(runtime_env=environment, log_to_driver=False, include_dashboard=False, logging_level="error")
+        passed_on = {"DECANT_CACHE", store_location.VARIABLE, "TF_CPP_MIN_LOG_LEVEL"} & set(os.environ)
+        variables = {"PYTHONPATH": str(PROJECT), **{name: os.environ[name] for name in passed_on}}
+        ray.init(
+            runtime_env={"env_vars": variables}, log_to_driver=False, include_dashboard=False, logging_level="error"
+        )
     return ray

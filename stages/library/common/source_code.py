@@ -15,11 +15,7 @@ DOCUMENTED = ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef
 
 
 def file_of(module: str) -> Path:
-    """Returns the file of a module of this project, without importing it.
-
-    Raises:
-      ModuleNotFoundError: there is none.
-    """
+    """Returns the file of a module of this project, without importing it; ModuleNotFoundError: there is none."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"no module named {module!r}", name=module)
@@ -27,10 +23,9 @@ def file_of(module: str) -> Path:
 
 
 def closure(paths: Iterable[Path], without: Collection[Path] = ()) -> set[Path]:
-    """Returns some files and all files of this project that they import, transitively.
+    """Returns some files and all that they import of this project, but those `without` and what these alone import.
 
-    Imports inside of functions count; those for the type checker don't. What is looked up by a name isn't found. The
-    files in `without` are left out, with what they alone import.
+    Imports inside of functions count; those for the type checker don't. What is looked up by a name isn't found.
     """
     found: set[Path] = set()
     waiting = [path for path in paths if path not in without]
@@ -61,7 +56,7 @@ def _syntax(path: Path) -> bytes:
 
 
 def _described(node: object) -> str:
-    """Returns a syntax tree as text; `ast.dump` shows empty fields in some versions of Python only."""
+    # `ast.dump` shows empty fields in some versions of Python only.
     if isinstance(node, list):
         return f"[{','.join(map(_described, node))}]"
     if not isinstance(node, ast.AST):
@@ -72,7 +67,6 @@ def _described(node: object) -> str:
 
 
 def _imported(path: Path) -> Iterator[Path]:
-    """Yields the files of this project that one file imports itself."""
     for name in _names(ast.parse(path.read_bytes()), path):
         parts = name.split(".")
         for end in range(1, len(parts) + 1):

@@ -13,11 +13,7 @@ VARIABLE = "DECANT_STORE"
 
 
 def root() -> Path:
-    """Returns $DECANT_STORE, a path or a URL such as s3://bucket/features, or the folder `features` of the cache.
-
-    Raises:
-      UserError: nothing that is installed reads such a URL.
-    """
+    """Returns $DECANT_STORE, a path or a URL such as s3://bucket/features, or the folder `features` of the cache."""
     chosen = os.environ.get(VARIABLE)
     if not chosen:
         return cache_folder() / "features"
@@ -43,10 +39,9 @@ def is_local(path: Path) -> bool:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Writes a file whole.
+    """Writes a file whole: atomically on this machine, and object stores do the same.
 
-    On this machine it appears atomically. Object stores do the same; what another file system leaves of a broken
-    connection does not hash to its name.
+    What another file system leaves of a broken connection does not hash to its name.
     """
     if is_local(path):
         artifacts.write_bytes(path, content)
@@ -57,11 +52,7 @@ def write(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def reachable(path: Path) -> Iterator[None]:
-    """Turns what a remote store's library raises, whatever its kind, into a UserError; a folder's errors pass.
-
-    Raises:
-      UserError: the store rejects, its credentials are missing, or the connection broke.
-    """
+    """Turns what a remote store's library raises, whatever its kind, into a UserError; a folder's errors pass."""
     try:
         yield
     except Exception as error:

@@ -58,67 +58,52 @@ def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]
 
 
 def read_csv(path: Path, columns: Mapping[str, type] | None = None) -> list[dict[str, str]]:
-    """Returns the rows of a table, by column, with the text that was given to the writer.
+    """Returns the rows of a table, by column, with the text that was given to the writer; UserError for anything else.
 
-    Args:
-      path: of the file.
-      columns: those that must be there, and whether their cells hold str, int (0 or more) or float (finite).
-
-    Raises:
-      UserError: it can't be read, or is no such table.
+    `columns` must be there, and their cells hold str, int (0 or more) or float (finite).
     """
+    columns = columns or {}
     text = guarded_files.read_text(path, max_bytes=MAX_BYTES)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     found = []
     try:
         header = list(map(_restored, next(reader, [])))
-        if missing := [name for name in columns or () if name not in header]:
+        if missing := [name for name in columns if name not in header]:
             raise UserError(f"{path}, line 1: the columns {', '.join(missing)} must be there. Received: {header}")
         if len(set(header)) < max(len(header), 1):
             raise UserError(f"{path}, line 1: columns must have names, each another one. Received: {header}")
         for row in filter(None, reader):
             if len(row) != len(header):
-                raise UserError(
-                    f"{path}, line {reader.line_num}: a row must have the {len(header)} cells of the header. "
-                    f"Received: {len(row)}"
-                )
+                problem = f"a row must have the {len(header)} cells of the header. Received: {len(row)}"
+                raise UserError(f"{path}, line {reader.line_num}: {problem}")
             found.append(dict(zip(header, map(_restored, row), strict=True)))
-            _check(found[-1], columns or {}, path, reader.line_num)
+            for name, kind in columns.items():
+                rule, holds = RULES[kind]
+                if not holds(cell := found[-1][name]):
+                    raise UserError(f"{path}, line {reader.line_num}: `{name}` must be {rule}. Received: {cell[:80]!r}")
     except csv.Error as error:
         raise UserError(f"{path}, line {reader.line_num}: must be CSV: {error}") from error
     return found
 
 
 def restored(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Returns rows as `read_csv` does where another program, such as DVC, has read the file.
-
-    Raises:
-      TypeError: they are none.
-    """
+    """Returns rows as `read_csv` does where another program, such as DVC, has read the file; TypeError for others."""
     if not all(isinstance(row, Mapping) for row in rows):
         raise TypeError("the rows of a table must be mappings")
     return [{key: _restored(cell) if isinstance(cell, str) else cell for key, cell in row.items()} for row in rows]
-
-
-def _check(row: Mapping[str, str], columns: Mapping[str, type], path: Path, number: int) -> None:
-    for name, kind in columns.items():
-        rule, holds = RULES[kind]
-        if not holds(row[name]):
-            raise UserError(f"{path}, line {number}: `{name}` must be {rule}. Received: {row[name][:80]!r}")
 
 
 def _escaped(value: object) -> str:
     text = "" if value is None else str(value)
     if not text.isprintable() or "<" in text or "\\" in text:
         text = AMBIGUOUS.sub(r"\\u005c", text)
-        text = "".join(_word(character) if character == "<" or steers(character) else character for character in text)
+        text = "".join(_word(ord(char)) if char == "<" or steers(char) else char for char in text)
     begins = text[1:] if text.startswith("'") else text
     formula = begins.startswith(tuple(FORMULA)) and (begins is not text or not NUMBER.fullmatch(text))
     return f"'{text}" if formula or text.startswith("''") else text
 
 
-def _word(character: str) -> str:
-    code = ord(character)
+def _word(code: int) -> str:
     return f"\\u{code:04x}" if code < 1 << 16 else f"\\U{code:08x}"
 
 

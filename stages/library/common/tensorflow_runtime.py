@@ -20,11 +20,7 @@ UNUSED_BY_KERAS = "IPython", "matplotlib", "pandas", "scipy", "sklearn"
 
 
 def start() -> None:
-    """Imports TensorFlow and Keras and makes every op deterministic; costs seconds at the first call, then nothing.
-
-    A GPU's memory is taken as it is needed. Without that whatever starts TensorFlow takes all of it, also what computes
-    on the CPU, and nothing else runs beside it (seen on an H200).
-    """
+    """Imports TensorFlow and Keras and makes every op deterministic; costs seconds at the first call, then nothing."""
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -36,6 +32,7 @@ def start() -> None:
     tf.get_logger().setLevel(logging.ERROR)
     tf.config.experimental.enable_op_determinism()
     with contextlib.suppress(RuntimeError):  # after the first op it changes nothing
+        # Its memory as it is needed: else whatever starts TensorFlow takes all, also what computes on the CPU.
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
 
@@ -57,12 +54,10 @@ def accelerators() -> list[str]:
 
 
 def strategy() -> "tensorflow.distribute.Strategy":
-    """Returns how training is shared out: each of several GPUs takes a part of every batch, and gradients are summed.
-
-    Keras 3 trains on the GPUs of one machine so; over several machines it can't (keras-team/keras issue 20585).
-    """
+    """Returns how training is shared out: each of several GPUs takes a part of every batch."""
     import tensorflow as tf
 
+    # Over several machines Keras 3 can't (keras-team/keras issue 20585).
     devices = accelerators()
     return tf.distribute.MirroredStrategy(devices) if len(devices) > 1 else tf.distribute.get_strategy()
 
@@ -77,9 +72,8 @@ def cores() -> int:
 @contextlib.contextmanager
 def _hidden(names: Sequence[str]) -> Iterator[None]:
     """Makes packages that are not imported yet look as if they weren't installed, where no other thread can see it."""
-    hidden = [name for name in names if name not in sys.modules] if threading.active_count() == 1 else []
-    for name in hidden:
-        sys.modules[name] = None  # type: ignore[assignment]
+    hidden = {name: None for name in names if name not in sys.modules and threading.active_count() == 1}
+    sys.modules.update(hidden)  # type: ignore[arg-type]
     try:
         yield
     finally:
@@ -89,10 +83,7 @@ def _hidden(names: Sequence[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _stderr_unless_error() -> Iterator[None]:
-    """Holds back what is written to file descriptor 2, and shows it only where the block fails.
-
-    TensorFlow's libraries log while they are loaded, before any log level has an effect.
-    """
+    """Shows what libraries log while they are loaded, before any log level counts, only where the block fails."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as held:

@@ -48,7 +48,7 @@ def decode(
     def step(number: "tf.Tensor", *arrays: "tf.TensorArray") -> tuple["tf.Tensor | tf.TensorArray", ...]:
         values, sizes, fitted = arrays
         image = preprocessing.decode(encoded[number])
-        cropped = preprocessing.central_crop(image, preparation.central_crop)
+        cropped = tf.image.central_crop(image, preparation.central_crop)
         size = tf.shape(cropped)[:2]
         value, pixels, size = tf.cond(
             as_decoded(size),

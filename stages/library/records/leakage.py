@@ -16,39 +16,27 @@ OF_NETWORK = "trained_on.parquet"
 
 
 def write(folder: Path, keys: Iterable[str]) -> None:
-    """Writes the keys of a network's training and validation images, sorted and each once, into an existing folder.
-
-    Args:
-      folder: of the network.
-      keys: hex sha256 of each image.
-    """
+    """Writes the keys of a network's training and validation images, sorted and each once, into its folder."""
     pq.write_table(pa.table({"key": pa.array(sorted(set(keys)), pa.string())}), folder / OF_NETWORK, compression="zstd")
 
 
 def check(folder: Path, tested: Mapping[str, str], known_copies: int) -> None:
-    """Compares the images that a model was trained on with those that it is tested on.
-
-    Args:
-      folder: of the model, as train-heads, finetune or train-scratch wrote it.
-      tested: file name of each test image by its key.
-      known_copies: distinct images that the data set itself published both for training and for testing; as many may
-        be common to both.
+    """Compares the images that a model was trained on with those that it is tested on, file names by key.
 
     Raises:
-      UserError: more are, or the model does not say what it was trained on.
+      UserError: more are common to both than the `known_copies`, distinct images that the data set itself published
+        both for training and for testing; or the model does not say what it was trained on.
     """
     path = folder / (OF_HEAD if (folder / OF_HEAD).is_file() else OF_NETWORK)
     try:
         trained = set(pq.read_table(path, columns=["key"])["key"].to_pylist())
     except (OSError, ValueError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"{path}, the images that it was trained on, can't be read ({reason}). Run: dvc repro"
-        ) from error
+        problem = f"can't be read ({' '.join(str(error).split())})"
+        raise UserError(f"{path}, the images that it was trained on, {problem}. Run: dvc repro") from error
     common = sorted(trained & tested.keys())
     if len(common) > known_copies:
         raise UserError(
             f"{folder} was trained on {len(common)} of the {len(tested)} distinct test images, more than the "
             f"{known_copies} that the data set has in both; the first is {tested[common[0]]!r} (sha256 {common[0]}). "
-            f"Run: dvc repro"
+            "Run: dvc repro"
         )

@@ -35,18 +35,12 @@ CPU = "CPU:0"
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How an image becomes a network's input.
-
-    Attributes:
-      input_size_px: side of the square.
-      central_crop: fraction of each side that is kept, in (0, 1].
-      resize: how the crop is brought to the square, a `ResizeMethod`.
-    """
+    """How an image becomes a network's input, a square."""
 
     __pydantic_config__: ClassVar = CONFIG
 
     input_size_px: InputSize
-    central_crop: Kept = 1.0
+    central_crop: Kept = 1.0  # fraction of each side that is kept
     resize: ResizeMethod = "bilinear"
 
 
@@ -65,64 +59,29 @@ def fit(image: "tf.Tensor", preprocessing: Preprocessing) -> "tf.Tensor":
     import tensorflow as tf
 
     size = (preprocessing.input_size_px, preprocessing.input_size_px)
-    image = central_crop(tf.convert_to_tensor(image), preprocessing.central_crop)
+    image = tf.image.central_crop(image, preprocessing.central_crop)
     if preprocessing.resize == "bilinear_tf1":
-        return _interpolate(image, size, half_pixel_centers=False)  # averages of values in range stay in range
+        return tf.compat.v1.image.resize(tf.cast(image, tf.float32), size)
     if preprocessing.resize == "bicubic":
-        # A cubic overshoots at edges.
-        resized = tf.image.resize(image, size, tf.image.ResizeMethod.BICUBIC, antialias=True)
-        return tf.clip_by_value(resized, 0.0, 255.0)
+        resized = tf.image.resize(image, size, "bicubic", antialias=True)
+        return tf.clip_by_value(resized, 0.0, 255.0)  # a cubic overshoots at edges
     return tf.cond(
         tf.reduce_all(tf.shape(image)[-3:-1] <= size),
-        lambda: _interpolate(image, size, half_pixel_centers=True),
-        lambda: tf.image.resize(image, size, tf.image.ResizeMethod.BILINEAR, antialias=True),
+        lambda: tf.image.resize(tf.cast(image, tf.float32), size),  # the same bits as of bytes, faster
+        lambda: tf.image.resize(image, size, antialias=True),
     )
-
-
-def _interpolate(image: "tf.Tensor", size: tuple[int, int], half_pixel_centers: bool) -> "tf.Tensor":
-    """Resizes without antialias by the op that alone has TF1's corners, and takes batches only."""
-    import tensorflow as tf
-
-    image = tf.cast(image, tf.float32)  # of which it makes the same bits as of bytes, faster
-    batch = image if image.shape.rank == 4 else image[None]
-    resized = tf.raw_ops.ResizeBilinear(
-        images=batch, size=size, align_corners=False, half_pixel_centers=half_pixel_centers
-    )
-    return resized if image.shape.rank == 4 else resized[0]
-
-
-def central_crop(image: "tf.Tensor", fraction: float) -> "tf.Tensor":
-    """Keeps the middle of images (..., height, width, 3); each border loses (1 - fraction) / 2, rounded down.
-
-    That is what TensorFlow's own central_crop keeps, to the pixel.
-    """
-    import tensorflow as tf
-
-    if fraction == 1:
-        return image
-    sides = tf.cast(tf.shape(image)[-3:-1], tf.float64)
-    border = tf.cast((sides - sides * fraction) / 2, tf.int32)
-    height, width = tf.unstack(tf.shape(image)[-3:-1])
-    return image[..., border[0] : height - border[0], border[1] : width - border[1], :]
 
 
 def parse(serialized: "tf.Tensor", preprocessing: Preprocessing) -> dict[str, "tf.Tensor"]:
-    """Reads one record of a shard.
-
-    Args:
-      serialized: scalar string, a tf.train.Example as `records` writes it.
-      preprocessing: what becomes of it.
+    """Reads one record of a shard, scalar string.
 
     Returns:
       "key" scalar string, hex sha256; "label" scalar int64; "image" float32 (side, side, 3) of [0, 255].
     """
     import tensorflow as tf
 
-    features = {
-        "image/key": tf.io.FixedLenFeature([], tf.string),
-        "image/class/label": tf.io.FixedLenFeature([], tf.int64),
-        "image/encoded": tf.io.FixedLenFeature([], tf.string),
-    }
+    kinds = {"image/key": tf.string, "image/class/label": tf.int64, "image/encoded": tf.string}
+    features = {name: tf.io.FixedLenFeature([], kind) for name, kind in kinds.items()}
     example = tf.io.parse_single_example(serialized, features)
     image = fit(decode(example["image/encoded"]), preprocessing)
     return {"key": example["image/key"], "label": example["image/class/label"], "image": image}
@@ -148,16 +107,12 @@ def unconverted(function: Callable[..., T]) -> Callable[..., T]:
 
 
 def dataset(paths: Sequence[Path], preprocessing: Preprocessing, batch_size: int) -> "tf.data.Dataset":
-    """Streams the records of TFRecord shards in order, decoded in parallel, in memory independent of their number.
+    """Streams the records of shards in order, decoded in parallel, in memory independent of their number.
 
-    Args:
-      paths: shards, in order; an empty one is passed over.
-      preprocessing: what becomes of each image.
-      batch_size: images per batch; batches cross the borders of shards, the last one has what remains.
+    Batches cross the borders of shards, and the last one has what remains.
 
     Returns:
-      A dataset of dicts: "key" string (batch,), hex sha256; "label" int64 (batch,); "image" float32 (batch,
-      side, side, 3) of [0, 255].
+      A dataset of dicts as `parse` makes them, each value with the batch as its first axis.
     """
     import tensorflow as tf
 

@@ -16,17 +16,17 @@ from stages.library.common import console
 from stages.library.common.console import UserError
 
 
+def rejected(main):
+    with pytest.raises(SystemExit) as caught:
+        console.run(main)
+    return caught.value.code
+
+
 def failing(error):
     def main():
         raise error
 
     return main
-
-
-def rejected(main):
-    with pytest.raises(SystemExit) as caught:
-        console.run(main)
-    return caught.value.code
 
 
 FULL = f"No space left on device. {console.REMEDIES[errno.ENOSPC]}"
@@ -129,19 +129,11 @@ def test_a_stop_is_one_line_the_shells_exit_status_and_nothing_half_done(number,
     assert list(tmp_path.iterdir()) == []
 
 
-ENDINGS = {
-    "many lines": ("for n in range(100_000): print(n)", 141, ""),
-    "a few that wait for the end": ("time.sleep(0.2); print(2)", 141, ""),
-    "one that is longer than any buffer": ("time.sleep(0.2); print('x' * 1_000_000)", 141, ""),
-    "an exit status of its own": ("time.sleep(0.2); print(2); sys.exit(3)", 3, ""),
-    "an error": ("time.sleep(0.2); print(2); raise console.UserError('no such model')", 1, "error: no such model\n"),
-}
-PRINTS = """
+RUNS = """
 import os, sys, time
 from stages.library.common import console
 
 def main():
-    print(1, flush=True)
     {}
 
 console.run(main)
@@ -149,63 +141,50 @@ console.run(main)
 
 
 @pytest.fixture
-def buffered(monkeypatch):
-    """What is printed waits in a buffer, as it does for a user."""
-    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+def shell(monkeypatch):
+    """What comes of a line of a shell in which "$0" -c "$1" is a program of some body."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # what is printed waits in a buffer, as it does for a user
+
+    def run(line, body):
+        command = ["sh", "-c", line, sys.executable, RUNS.format(body)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+    return run
 
 
-def piped(body, reader, tmp_path):
-    """The exit status of a program whose stdout a shell's `reader` reads, and its stderr."""
-    errors, status = tmp_path / "errors", tmp_path / "status"
-    shell = f'{{ "$0" -c "$1" 2> {errors}; echo $? > {status}; }} | {reader}'
-    command = ["sh", "-c", shell, sys.executable, PRINTS.format(body)]
-    subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, timeout=60, check=True)
-    return int(status.read_text()), errors.read_text()
+@pytest.mark.parametrize(
+    ("body", "errors", "status"),
+    [
+        ("for n in range(100_000): print(n)", "", 141),
+        ("time.sleep(0.2); print(2)", "", 141),  # what waits for the end
+        ("time.sleep(0.2); print('x' * 1_000_000)", "", 141),  # longer than any buffer
+        ("time.sleep(0.2); print(2); sys.exit(3)", "", 3),
+        ("time.sleep(0.2); print(2); raise console.UserError('no such model')", "error: no such model\n", 1),
+        ("time.sleep(0.2); print(2, file=sys.stderr)", None, 141),  # where nobody reads errors
+        ("time.sleep(0.2); raise console.UserError('no such model')", None, 1),
+    ],
+)
+def test_who_stops_reading_ends_a_program_with_nothing_but_its_error(shell, body, errors, status):
+    redirected = "2>&1" if errors is None else ""
+    line = f'{{ "$0" -c "$1" {redirected}; echo $? >&2; }} | head -n 1'
+    assert shell(line, f"print(1, flush=True)\n    {body}").stderr == f"{errors or ''}{status}\n"
 
 
-@pytest.mark.usefixtures("buffered")
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_who_stops_reading_ends_a_program_with_nothing_but_its_error(ending, tmp_path):
-    body, *outcome = ENDINGS[ending]
-    assert piped(body, "head -n 1", tmp_path) == tuple(outcome)
+def test_the_break_of_another_pipe_is_a_defect(shell):
+    done = shell('"$0" -c "$1"', "reader, writer = os.pipe(); os.close(reader); os.write(writer, b'x')")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "BrokenPipeError: [Errno 32] Broken pipe"
 
 
-@pytest.mark.parametrize("body", ["print(2, file=sys.stderr)", "raise console.UserError('no such model')"])
-def test_where_nobody_reads_errors_the_exit_status_says_it(body, tmp_path):
-    status = tmp_path / "status"
-    shell = f'{{ "$0" -c "$1" 2>&1; echo $? > {status}; }} | head -n 1'
-    program = PRINTS.format("time.sleep(0.2); " + body)
-    subprocess.run(["sh", "-c", shell, sys.executable, program], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
-    assert int(status.read_text()) == (1 if "raise" in body else 141)
-
-
-def test_the_break_of_another_pipe_is_a_defect(tmp_path):
-    body = "os.close(reader_writer[0]); os.write(reader_writer[1], b'x')"
-    status, errors = piped(f"reader_writer = os.pipe(); {body}", "cat", tmp_path)
-    assert status == 1
-    assert errors.splitlines()[-1] == "BrokenPipeError: [Errno 32] Broken pipe"
-
-
-@pytest.mark.usefixtures("buffered")
-def test_results_that_find_no_space_are_one_line(tmp_path):
-    done = subprocess.run(
-        ["sh", "-c", '"$0" -c "$1" > /dev/full', sys.executable, PRINTS.format("pass").replace(", flush=True", "")],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (
-        1,
-        f"error: {os.strerror(errno.ENOSPC)}. {console.REMEDIES[errno.ENOSPC]}\n",
-    )
+def test_results_that_find_no_space_are_one_line(shell):
+    done = shell('"$0" -c "$1" > /dev/full', "print(1)")
+    assert (done.returncode, done.stderr) == (1, f"error: {FULL}\n")
 
 
 @pytest.mark.parametrize("closed", ["1>&-", "2>&-", "1>&- 2>&-", "0<&- 1>&- 2>&-"])
-def test_a_program_runs_without_stdout_or_stderr(closed, tmp_path):
+def test_a_program_runs_without_stdout_or_stderr(shell, closed, tmp_path):
     body = f"print(sys.stdout.isatty(), sys.stderr.isatty()); open({str(tmp_path / 'end')!r}, 'w').close()"
-    shell = f'"$0" -c "$1" {closed}'
-    done = subprocess.run(
-        ["sh", "-c", shell, sys.executable, PRINTS.format(body)], cwd=ROOT, timeout=60, check=False, capture_output=True
-    )
-    assert done.returncode == 0, done.stderr
+    assert shell(f'"$0" -c "$1" {closed}', body).returncode == 0
     assert (tmp_path / "end").read_text() == ""
 
 
@@ -230,9 +209,6 @@ def test_a_notice_is_shown_on_a_terminal_and_wiped_out(monkeypatch, capsys):
 
 
 def test_a_long_docstring_is_shortened_in_the_help():
-    lists = "Summary.\n\nWrites:\n  a.csv: b.\nCosts nothing."
-    assert console.parser(lists, "fetch").description == (
-        "Summary.\nThe head of stages/fetch.py says what it reads, writes and costs."
-    )
-    long = "Summary.\n\n" + "word " * 200
-    assert console.parser(long, "fetch").description == console.parser(lists, "fetch").description
+    for rest in ("Writes:\n  a.csv: b.\nCosts nothing.", "word " * 200):
+        shown = console.parser(f"Summary.\n\n{rest}", "fetch").description
+        assert shown == "Summary.\nThe head of stages/fetch.py says what it reads, writes and costs."

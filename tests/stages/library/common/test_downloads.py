@@ -1,80 +1,107 @@
-"""Downloads from a server that misbehaves in every way that real ones do."""
+"""Downloads from a server that misbehaves in every way that real ones do: one line, and never another's bytes."""
 
 import errno
 import hashlib
 import os
 import threading
+import time
 from dataclasses import replace
 
 import pytest
 
+from app import inputs
 from stages.library.common import downloads
 from stages.library.common.console import UserError
-from stages.library.common.downloads import RemoteFile, RetryPolicy, obtain
+from stages.library.common.downloads import RemoteFile, obtain
+from stages.library.preparation import normalisation
+from tests import misbehaving
 from tests.misbehaving import (
     CONTENT,
+    DRIPS,
     SHA256,
     breaks_off,
-    declared_as_gzip,
-    endless_head,
     garbage,
     hangs_up,
+    other_version,
     ranged,
     redirects,
     resets,
     stalls,
     status,
-    too_long,
-    web_page,
     whole,
-    wrong_bytes,
-    wrong_range,
 )
 
-QUICK = RetryPolicy(attempts=3, backoff_seconds=0.01, timeout_seconds=(2, 0.5))
-
+LENGTH = len(CONTENT)
+endless_head = misbehaving.sends(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 5000)
+wrong_bytes = misbehaving.answers(200, b"x" * LENGTH)
+too_long = misbehaving.answers(200, CONTENT + b"more")
+web_page = misbehaving.answers(200, b"<html>please log in</html>", Content_Type="text/html; charset=utf-8")
+declared_as_gzip = misbehaving.answers(200, CONTENT, Content_Encoding="x-gzip")
+wrong_range = misbehaving.answers(206, CONTENT[7:], Content_Range=f"bytes 7-{LENGTH - 1}/{LENGTH}")
 
 # What may pass: the server's failures, and what is not HTTP at all.
 BROKEN = [breaks_off, stalls, hangs_up, status(500), status(503), status(429)]
 BROKEN += [resets, garbage, endless_head, redirects("/file.bin")]
 
 
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(downloads, "BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr(downloads, "TIMEOUT_SECONDS", (2, 0.5))
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Little time for the head and for each KiB of the body, more for one read of it."""
+    for name, value in {"TIMEOUT_SECONDS": (2, 2), "HEAD_SECONDS": 0.4, "BLOCK_SECONDS": 0.4, "ATTEMPTS": 2}.items():
+        monkeypatch.setattr(downloads, name, value)
+    monkeypatch.setattr(downloads, "BLOCK_BYTES", 1024)
+    monkeypatch.setattr(inputs, "TOTAL_SECONDS", 0.4)
+
+
 def leftovers(cache):
     return {path.name for path in cache.iterdir()} - {".file.bin.lock"}
 
 
-def test_a_download_is_kept_and_used_again(server, remote, tmp_path):
-    path = obtain(remote, tmp_path / "new" / "cache", retry_policy=QUICK)
-    assert path == tmp_path / "new" / "cache" / "file.bin"
-    assert path.read_bytes() == CONTENT
-    assert obtain(remote, path.parent, retry_policy=QUICK) == path
+def test_runs_at_the_same_time_download_once_and_later_ones_use_the_copy(server, remote, tmp_path):
+    paths, cache = [], tmp_path / "new" / "cache"
+    runs = [threading.Thread(target=lambda: paths.append(obtain(remote, cache))) for _ in range(6)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert [*paths, obtain(remote, cache)] == [cache / "file.bin"] * 7
+    assert paths[0].read_bytes() == CONTENT
     assert server.requests == [("file.bin", None)]
-    assert leftovers(path.parent) == {"file.bin"}
+    assert leftovers(cache) == {"file.bin"}
 
 
 @pytest.mark.parametrize("published", [{"sha256": SHA256}, {"md5": hashlib.md5(CONTENT).hexdigest()}, {}])
-def test_a_damaged_copy_is_downloaded_anew(server, tmp_path, published):
+def test_a_damaged_copy_is_downloaded_anew_and_named_where_there_is_no_other(server, tmp_path, published):
     remote = RemoteFile("file.bin", (server.url(),), **published)
-    path = obtain(remote, tmp_path, retry_policy=QUICK)
+    path = obtain(remote, tmp_path)
     path.write_bytes(CONTENT[:-1] + b"x")
-    assert obtain(remote, tmp_path, retry_policy=QUICK).read_bytes() == CONTENT
+    assert obtain(remote, tmp_path).read_bytes() == CONTENT
     assert len(server.requests) == 2
+    path.write_bytes(b"x")
+    server.behaviours = [status(404)]
+    with pytest.raises(UserError, match=r"the cached copy was removed, for its \w+ is .*; 127.0.0.1: HTTP 404"):
+        obtain(remote, tmp_path)
 
 
 @pytest.mark.parametrize("failure", BROKEN)
 def test_passing_failures_are_tried_again(server, remote, tmp_path, failure):
     server.behaviours = [failure, failure, ranged]
-    assert obtain(remote, tmp_path, retry_policy=QUICK).read_bytes() == CONTENT
+    assert obtain(remote, tmp_path).read_bytes() == CONTENT
     assert len(server.requests) == 3
 
 
 def test_a_later_run_resumes_even_at_another_mirror(server, remote, tmp_path):
     server.behaviours = [breaks_off, status(500), status(500), ranged]
     with pytest.raises(UserError, match=r"HTTP 500"):
-        obtain(remote, tmp_path, retry_policy=QUICK)
+        obtain(remote, tmp_path)
     assert (tmp_path / "file.bin.partial").read_bytes() == CONTENT[:3000]
-    again = replace(remote, urls=(server.url("b"),))
-    assert obtain(again, tmp_path, retry_policy=QUICK).read_bytes() == CONTENT
+    assert obtain(replace(remote, urls=(server.url("b"),)), tmp_path).read_bytes() == CONTENT
     assert server.requests[-1] == ("b", "bytes=3000-")
 
 
@@ -83,6 +110,7 @@ def test_a_later_run_resumes_even_at_another_mirror(server, remote, tmp_path):
     [
         (b"", [declared_as_gzip], [None]),  # which is not undone
         (b"", [breaks_off, ranged], [None, "bytes=3000-"]),
+        (b"", [breaks_off, other_version, whole], [None, "bytes=3000-", None]),  # swapped in mid download
         (CONTENT[:1000], [whole], ["bytes=1000-"]),
         (CONTENT[:1000], [status(416), whole], ["bytes=1000-", None]),
         (CONTENT[:1000], [wrong_range, whole], ["bytes=1000-", None]),
@@ -96,13 +124,13 @@ def test_what_broke_off_is_resumed_where_the_server_and_the_bytes_allow_it(
 ):
     (tmp_path / "file.bin.partial").write_bytes(partial)
     server.behaviours = list(behaviours)
-    assert obtain(remote, tmp_path, retry_policy=QUICK).read_bytes() == CONTENT
+    assert obtain(remote, tmp_path).read_bytes() == CONTENT
     assert [range_asked for _, range_asked in server.requests] == asked
 
 
 def test_nothing_is_resumed_where_no_hash_is_published(server, tmp_path):
     server.behaviours = [breaks_off, whole]
-    assert obtain(RemoteFile("file.bin", (server.url(),)), tmp_path, retry_policy=QUICK).read_bytes() == CONTENT
+    assert obtain(RemoteFile("file.bin", (server.url(),)), tmp_path).read_bytes() == CONTENT
     assert server.requests == [("file.bin", None)] * 2
 
 
@@ -112,88 +140,113 @@ def test_nothing_is_resumed_where_no_hash_is_published(server, tmp_path):
         (status(404), "HTTP 404"),
         (status(403), "HTTP 403"),
         (wrong_bytes, f"its sha256 is [0-9a-f]{{64}}, not {SHA256}"),
-        (too_long, f"it sent more than the {len(CONTENT)} bytes"),
+        (other_version, f"its sha256 is [0-9a-f]{{64}}, not {SHA256}"),
+        (too_long, f"it sent more than the {LENGTH} bytes"),
         (web_page, "it sent a web page"),
+        (redirects("http://[::"), "it redirects to no address"),
     ],
 )
 def test_a_lasting_failure_leads_to_the_next_mirror_and_leaves_nothing(server, remote, tmp_path, failure, reason):
     remote = replace(remote, urls=(server.url("first"), server.url("second")))
     server.behaviours = [failure, ranged]
-    assert obtain(remote, tmp_path, retry_policy=QUICK).read_bytes() == CONTENT
+    assert obtain(remote, tmp_path).read_bytes() == CONTENT
     assert server.requests == [("first", None), ("second", None)]
     (tmp_path / "file.bin").unlink()
     server.behaviours = [failure]
     with pytest.raises(UserError, match=f"127.0.0.1: {reason}.*; 127.0.0.1: {reason}"):
-        obtain(remote, tmp_path, retry_policy=QUICK)
+        obtain(remote, tmp_path)
     assert leftovers(tmp_path) == set()
+
+
+def loops(seconds):
+    """Redirects every request to itself, after a while."""
+
+    def behaviour(handler):
+        time.sleep(seconds)
+        redirects(handler.path + "x")(handler)
+
+    return behaviour
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (resets, "the connection broke off"),
+        (garbage, "no connection"),
+        (endless_head, "no connection"),
+        (loops(0), "TooManyRedirects"),
+        (redirects("file:///etc/passwd"), "InvalidSchema"),
+        (redirects("gopher://127.0.0.1/"), "InvalidSchema"),
+    ],
+)
+def test_what_stays_broken_is_one_line_and_no_file(server, remote, tmp_path, failure, reason):
+    server.behaviours = [failure]
+    with pytest.raises(UserError, match=rf"^file.bin can't be downloaded \(127.0.0.1: ({reason})\). Get it elsewhere"):
+        obtain(remote, tmp_path)
+    assert not (tmp_path / "file.bin").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("behaviour", [*DRIPS.values(), loops(0.15)], ids=[*DRIPS, "redirects"])
+def test_what_drips_is_given_up_after_a_time_in_all(server, remote, tmp_path, behaviour):
+    server.behaviours = [behaviour]
+    start = time.monotonic()
+    with pytest.raises(UserError, match=r"^file.bin can't be downloaded \(127.0.0.1: too slow\). Get it elsewhere"):
+        obtain(remote, tmp_path)
+    assert time.monotonic() - start < 2
+    answer = inputs.read(inputs.Input(server.url()), normalisation.normalise)
+    assert answer.error == "can't be downloaded within 0.4 seconds"
+    assert time.monotonic() - start < 3
+
+
+@pytest.mark.usefixtures("short")
+def test_a_slow_download_that_keeps_the_pace_is_no_drip(server, remote, tmp_path):
+    server.behaviours = [misbehaving.paced]
+    start = time.monotonic()
+    assert obtain(remote, tmp_path).read_bytes() == CONTENT
+    assert time.monotonic() - start > 0.8
 
 
 def test_without_network_one_line_says_what_to_do(server, tmp_path):
     server.server_close()
     url = server.url()
     with pytest.raises(UserError) as caught:
-        obtain(RemoteFile("file.bin", (url,), 1, SHA256), tmp_path, "or give its path as `dataset.archive`", QUICK)
+        obtain(RemoteFile("file.bin", (url,), 1, SHA256), tmp_path, "or give its path as `dataset.archive`")
     assert str(caught.value) == (
         f"file.bin can't be downloaded (127.0.0.1: no connection). Get it elsewhere from {url} and put it at "
         f"{tmp_path / 'file.bin'}, or give its path as `dataset.archive`"
     )
 
 
-def test_a_damaged_copy_is_named_where_no_other_can_be_had(server, remote, tmp_path):
-    (tmp_path / "file.bin").write_bytes(b"x")
-    server.behaviours = [status(404)]
-    with pytest.raises(UserError, match=r"the cached copy was removed, for its sha256 is .*; 127.0.0.1: HTTP 404"):
-        obtain(remote, tmp_path, retry_policy=QUICK)
-
-
 def test_an_unpublished_hash_is_recorded_and_checked_from_then_on(server, tmp_path, capsys):
     remote = RemoteFile("file.bin", (server.url(),))
-    path = obtain(remote, tmp_path, retry_policy=QUICK)
+    path = obtain(remote, tmp_path)
     record = tmp_path / "file.bin.sha256"
     said = f"file.bin: no hash is published; from now on it must be {SHA256} ({record})\n"
     assert capsys.readouterr().out == said
-    assert obtain(remote, tmp_path, retry_policy=QUICK) == path
+    assert obtain(remote, tmp_path) == path
     assert capsys.readouterr().out == ""
-    assert (tmp_path / "file.bin.sha256").read_text() == f"{SHA256}  file.bin\n"
+    assert record.read_text() == f"{SHA256}  file.bin\n"
     path.unlink()
     server.behaviours = [wrong_bytes]
     with pytest.raises(UserError, match=f"not {SHA256} as .*file.bin.sha256 recorded"):
-        obtain(remote, tmp_path, retry_policy=QUICK)
+        obtain(remote, tmp_path)
     assert leftovers(tmp_path) == {"file.bin.sha256"}
 
 
-def test_runs_at_the_same_time_download_once(server, remote, tmp_path):
-    paths = []
-    runs = [
-        threading.Thread(target=lambda: paths.append(obtain(remote, tmp_path, retry_policy=QUICK))) for _ in range(6)
-    ]
-    for run in runs:
-        run.start()
-    for run in runs:
-        run.join()
-    assert paths == [tmp_path / "file.bin"] * 6
-    assert server.requests == [("file.bin", None)]
-
-
-def test_a_cache_that_can_not_be_written_is_a_users_error(remote, tmp_path):
-    (tmp_path / "cache").write_text("a file")
-    with pytest.raises(UserError, match="Set DECANT_CACHE to another folder"):
-        obtain(remote, tmp_path / "cache", retry_policy=QUICK)
-
-
 def test_a_copy_in_a_cache_that_can_only_be_read_is_verified_and_used(server, remote, tmp_path, monkeypatch):
-    path = obtain(remote, tmp_path, retry_policy=QUICK)
+    path = obtain(remote, tmp_path)
 
     def denied(lock):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(lock))
 
     monkeypatch.setattr(downloads, "FileLock", denied)
-    assert obtain(remote, tmp_path, retry_policy=QUICK) == path
-    with pytest.raises(UserError, match=r"can't be used: .*Read-only file system"):
-        obtain(replace(remote, filename="other"), tmp_path, retry_policy=QUICK)
+    assert obtain(remote, tmp_path) == path
     path.write_bytes(CONTENT[:-1] + b"x")
-    with pytest.raises(UserError, match=r"can't be used: .*Read-only file system"):
-        obtain(remote, tmp_path, retry_policy=QUICK)
+    for wanted in (remote, replace(remote, filename="other")):
+        with pytest.raises(UserError, match=r"can't be used: .*Read-only file system.*Set DECANT_CACHE to another"):
+            obtain(wanted, tmp_path)
     assert len(server.requests) == 1
 
 
@@ -207,10 +260,9 @@ def test_the_cache_folder_can_be_chosen(monkeypatch, tmp_path):
 
 def test_a_local_archive_is_verified(tmp_path):
     path = tmp_path / "file.bin"
-    with pytest.raises(UserError, match=r"`dataset.archive` must be a readable file \(No such file"):
-        downloads.verified_local(path, SHA256)
-    with pytest.raises(UserError, match=r"`dataset.archive` must be a readable file \(Is a directory"):
-        downloads.verified_local(tmp_path, SHA256)
+    for missing, reason in ((path, "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(UserError, match=rf"`dataset.archive` must be a readable file \({reason}"):
+            downloads.verified_local(missing, SHA256)
     path.write_bytes(CONTENT)
     assert downloads.verified_local(str(path), SHA256) == path
     with pytest.raises(UserError, match=f"`dataset.archive_sha256` must be the sha256 of .*, {SHA256}. Received: 00"):

@@ -1,11 +1,11 @@
-"""Whether all of JSON, YAML and HDF5 that may come from others is read by the guarded readers: the code is walked."""
+"""Whether all of JSON, YAML, HDF5 and CSV that may come from others is read in one place: the code is walked."""
 
 import ast
 
 import pytest
 from conftest import ROOT
 
-# What parses JSON, YAML or HDF5 without the guarded readers, and why it may: the function's full name -> files.
+# What parses JSON, YAML, HDF5 or CSV without the guarded readers, and why it may: the function's full name -> files.
 PARSERS = {
     "json.loads": {
         "app/experiments.py": "what DVC printed, and what this module made; one line where it is no JSON",
@@ -18,6 +18,7 @@ PARSERS = {
         "app/params_docs.py": "params.yaml and dvc.yaml of the code whose reference is written",
         "stages/library/common/guarded_yaml.py": "the guarded reader, which takes the parser's nodes",
     },
+    "csv": {"stages/library/common/tables.py": "the guarded reader, and the only writer"},
     "h5py.File": {"stages/library/networks/hdf5.py": "the guarded reader, in a process of its own"},
     "load_weights": {
         "stages/library/training/checkpoints.py": "what this process wrote",
@@ -31,6 +32,7 @@ PARSERS = {
     },
 }
 OTHERS = {"json.load", "json.JSONDecoder", "yaml.load", "yaml.safe_load", "tomllib.load", "tomllib.loads"}
+OTHERS |= {"pandas.read_csv", "to_csv"}
 
 
 def parsers(text):
@@ -38,12 +40,14 @@ def parsers(text):
     tree = ast.parse(text)
     known = {*PARSERS, *OTHERS}
     names: dict[str, str] = {}
+    found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.asname: alias.name for alias in node.names if alias.asname}
+            found |= {alias.name for alias in node.names} & known
         elif isinstance(node, ast.ImportFrom):
             names |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
-    found = set()
+            found |= {str(node.module)} & known
     for node in ast.walk(tree):
         if isinstance(node, ast.Name | ast.Attribute):
             first, dot, rest = ast.unparse(node).partition(".")
@@ -72,6 +76,10 @@ def test_files_are_parsed_by_the_guarded_readers_alone():
         "from ruamel.yaml import YAML as Y\nY(typ='safe')",
         "from ruamel import yaml\nyaml.YAML()",
         "import yaml\nyaml.safe_load(text)",
+        "import csv as c",
+        "from csv import reader",
+        "import pandas as pd\npd.read_csv(path)",
+        "frame.to_csv(path)",
         "import h5py as h\nh.File(path)",
         "network.load_weights(path)",
         "list(map(json.loads, lines))",
@@ -79,4 +87,7 @@ def test_files_are_parsed_by_the_guarded_readers_alone():
 )
 def test_a_parser_is_found(text):
     assert len(parsers(text)) == 1
-    assert not parsers("import json\njson.dumps(1)\nread_json(path, int)\nnp.load(path)\ndef load_weights(): pass")
+    others = (
+        "import json\njson.dumps(1)\ntables.read_csv(path)\nread_json(path, int)\nnp.load(path)\ndef load_weights(): 1"
+    )
+    assert not parsers(others)

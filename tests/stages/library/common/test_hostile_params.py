@@ -41,11 +41,11 @@ def test_each_kind_is_one_line(tmp_path, kind):
     one_line(tmp_path / "params.yaml")
 
 
-def test_a_device_and_a_folder_are_one_line(tmp_path):
+def test_a_device_a_folder_and_nothing_are_one_line(tmp_path):
     (tmp_path / "zero").symlink_to("/dev/zero")
     (tmp_path / "folder").mkdir()
-    one_line(tmp_path / "zero")
-    one_line(tmp_path / "folder")
+    for name in ("zero", "folder", "nowhere.yaml"):
+        one_line(tmp_path / name)
 
 
 def test_bombs_are_rejected_before_they_grow(tmp_path):

@@ -1,12 +1,10 @@
 """CSV that people open: what was written is read again, and no cell is a formula, a control code or a tag."""
 
-import ast
 import csv
 import io
 
 import pandas as pd
 import pytest
-from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -117,26 +115,3 @@ def test_numbers_are_finite(number, tmp_path):
     with pytest.raises(UserError, match=r"line 2: `accuracy` must be a finite number"):
         tables.read_csv(path, tables.CURVE)
     assert tables.read_csv(written(path, [(-3, "training", "1e-06", ".5")], tables.CURVE), tables.CURVE)
-
-
-def names_csv(node):
-    """Tells whether a node of Python's syntax reads or writes CSV by other means than `tables`."""
-    if isinstance(node, ast.Import):
-        return any(alias.name == "csv" for alias in node.names)
-    if isinstance(node, ast.ImportFrom):
-        return node.module == "csv"
-    return (
-        isinstance(node, ast.Attribute)
-        and node.attr in {"to_csv", "read_csv"}
-        and not (isinstance(node.value, ast.Name) and node.value.id == "tables")
-    )
-
-
-def test_tables_are_written_and_read_in_one_place():
-    found = {
-        str(path.relative_to(ROOT))
-        for folder in ("app", "stages")
-        for path in (ROOT / folder).rglob("*.py")
-        if any(map(names_csv, ast.walk(ast.parse(path.read_text(encoding="utf-8")))))
-    }
-    assert found == {"stages/library/common/tables.py"}

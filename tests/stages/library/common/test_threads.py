@@ -10,30 +10,24 @@ from stages.library.common.threads import ahead
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_results_come_in_order_whichever_is_first(workers):
+def test_results_come_in_order_and_few_items_are_taken_before_their_results_are_used(workers):
+    taken: list[int] = []
+
     def slow_if_even(number):
         time.sleep(0.01 * (number % 2 == 0))
         return 10 * number
 
-    assert list(ahead(slow_if_even, range(20), workers)) == [10 * number for number in range(20)]
-    assert list(ahead(slow_if_even, [], workers)) == []
-
-
-@pytest.mark.parametrize("workers", [1, 3])
-def test_few_items_are_taken_before_their_results_are_used(workers):
-    taken: list[int] = []
-
     def items():
-        for number in range(100):
+        for number in range(20):
             taken.append(number)
             yield number
 
-    results: Any = ahead(str, items(), workers)
+    results: Any = ahead(slow_if_even, items(), workers)
     assert taken == []
-    for done in range(1, 90):
-        assert next(results) == str(done - 1)
+    for done in range(1, 21):
+        assert next(results) == 10 * (done - 1)
         assert len(taken) - done <= 2 * workers
-    results.close()
+    assert list(results) == list(ahead(slow_if_even, [], workers)) == []
 
 
 def test_as_many_run_at_once_as_there_are_workers():

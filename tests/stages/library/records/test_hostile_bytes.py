@@ -19,7 +19,7 @@ ONE_LINE = r"^[^\n]*\. Run: dvc repro -f (tfrecord|bottleneck-extract)$"
 def frame(content, length=None):
     """A record of a shard with right checksums; its stated length may be a lie."""
     stated = struct.pack("<Q", len(content) if length is None else length)
-    return stated + tfrecord._masked_crc(stated) + content + tfrecord._masked_crc(content)
+    return tfrecord._with_crc(stated) + tfrecord._with_crc(content)
 
 
 EXAMPLE = tfrecord._serialize(RECORD)
