@@ -7,54 +7,45 @@ The long run is --seconds 1200: 20 CPU minutes a reader, seven hours.
 """
 
 import argparse
-import collections
 import multiprocessing
 import os
 import random
 import resource
-import struct
 import sys
 import tempfile
-import time
+import traceback
+from collections import Counter
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from checks import fuzz_limits, fuzz_mutations, fuzz_readers
+from checks import fuzz_mutations, fuzz_readers
+from checks.fuzz_limits import LimitError
 from stages.library.common.artifacts import sha256_bytes
 
 MEMORY_BYTES = 2 << 30  # beside what the libraries have mapped before the first variant
 KEPT_SEEDS = 200
 KEPT_CPU_SECONDS = 0.05  # slower ones are no seeds: their variants would be as slow
 KEPT_FAILURES = 3
-REPORT_SECONDS = 0.2
+FINE = ("accepted", "rejected")
 STARTING_SECONDS = 300.0
-STATE = "<QQQd"  # number of the next variant; accepted and rejected since the last report; CPU seconds
-STATE_BYTES = struct.calcsize(STATE)
+STARTING = {f"os.{name}" for name in ("exec", "fork", "forkpty", "posix_spawn", "spawn", "system")}
+STARTING |= {"pty.spawn", "subprocess.Popen"}  # events of the interpreter; a fork in a library of C isn't seen
 
 
 @dataclass
 class Outcome:
-    """What came of fuzzing a reader.
+    """How many variants a reader accepted, rejected or failed on, by "accepted", "hang", "crash: KeyError at x.py:210".
 
-    Attributes:
-      accepted, rejected: numbers of variants.
-      failures: number of variants by kind and reason: "crash: KeyError at records.py:210", "hang".
-      cpu_seconds: of the processes that read them, their start left out.
+    `cpu_seconds` are those of the processes that read them, their start left out.
     """
 
-    accepted: int = 0
-    rejected: int = 0
-    failures: collections.Counter[str] = field(default_factory=collections.Counter)
+    verdicts: Counter[str] = field(default_factory=Counter)
     cpu_seconds: float = 0.0
 
     @property
-    def hangs(self) -> int:
-        return sum(count for reason, count in self.failures.items() if reason.startswith("hang"))
-
-    @property
-    def cases(self) -> int:
-        return self.accepted + self.rejected + self.failures.total()
+    def failures(self) -> dict[str, int]:
+        return {verdict: count for verdict, count in self.verdicts.most_common() if verdict not in FINE}
 
 
 def main() -> None:
@@ -67,77 +58,59 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="folder for the bytes of failures")
     arguments = parser.parse_args()
-    failed = False
-    print(
-        f"{'reader':13}{'cases':>10}{'accepted':>10}{'rejected':>10}{'crashes':>9}{'hangs':>7}{'CPU s':>8}", flush=True
-    )
+    failed, row = False, "{:13}{:>10}{:>10}{:>10}{:>9}{:>7}{:>8}"
+    print(row.format("reader", "cases", "accepted", "rejected", "crashes", "hangs", "CPU s"), flush=True)
     for name in arguments.readers:
-        outcome = fuzz(name, arguments.seconds, arguments.hang_seconds, arguments.seed, arguments.keep)
-        hangs = outcome.hangs
-        counts = f"{outcome.cases:10,}{outcome.accepted:10,}{outcome.rejected:10,}"
-        bad = f"{outcome.failures.total() - hangs:9,}{hangs:7,}"
-        print(f"{name:13}{counts}{bad}{outcome.cpu_seconds:8.1f}", flush=True)
-        for reason, count in outcome.failures.most_common():
+        found = fuzz(name, arguments.seconds, arguments.hang_seconds, arguments.seed, arguments.keep)
+        hangs = sum(count for reason, count in found.failures.items() if reason.startswith("hang"))
+        fine = [found.verdicts[verdict] for verdict in FINE]
+        counts = found.verdicts.total(), *fine, found.verdicts.total() - sum(fine) - hangs, hangs
+        print(row.format(name, *(f"{count:,}" for count in counts), f"{found.cpu_seconds:.1f}"), flush=True)
+        for reason, count in found.failures.items():
             print(f"    {count} x {reason}", flush=True)
-        failed |= bool(outcome.failures)
+        failed |= bool(found.failures)
     sys.exit(failed)
 
 
 def fuzz(name: str, seconds: float, hang_seconds: float = 30.0, seed: int = 0, keep: Path | None = None) -> Outcome:
-    """Fuzzes one reader.
+    """Fuzzes one reader for so many seconds of CPU time; a process that a failure ended is started again.
 
-    Args:
-      name: of the reader.
-      seconds: of CPU time; a process that a failure ended is started again.
-      hang_seconds: of real time that a variant may take.
-      seed: chooses the variants.
-      keep: folder for the bytes of failures, or None.
+    A variant may take `hang_seconds` of real time. `seed` chooses the variants; `keep` is a folder for those that fail.
     """
-    outcome, number = Outcome(), 0
+    outcome, failure = Outcome(), "first"
     context = multiprocessing.get_context("spawn")
-    while outcome.cpu_seconds < seconds:
+    while failure and outcome.cpu_seconds < seconds:
         ours, theirs = context.Pipe(duplex=False)
         with tempfile.TemporaryDirectory(prefix="decant-fuzz-") as folder:
-            before = outcome.cpu_seconds
-            left = seconds - before
-            worker = context.Process(
-                target=_work, args=(name, seed, number, left, Path(folder), theirs, keep), daemon=True
-            )
+            left, current = seconds - outcome.cpu_seconds, Path(folder, "current")
+            arguments = (name, seed, outcome.verdicts.total(), left, Path(folder), theirs, keep)
+            worker = context.Process(target=_work, args=arguments, daemon=True)
             worker.start()
             theirs.close()
             failure = _watch(ours, outcome, hang_seconds)
             worker.kill()
             worker.join()
-            if failure is None:
-                break
-            reason = failure if failure == "hang" else f"crash: the process ended ({worker.exitcode}) {_last(folder)}"
-            outcome.failures[reason] += 1
-            current = Path(folder) / "current"
-            if not current.exists():  # it never came to the first variant
-                break
-            # What it had not yet reported stands before the variant that it ended with.
-            number, accepted, rejected, spent = struct.unpack(STATE, (content := current.read_bytes())[:STATE_BYTES])
-            outcome.accepted += accepted
-            outcome.rejected += rejected
-            outcome.cpu_seconds += max(before + spent - outcome.cpu_seconds, 0)
-            _save(keep, name, reason, content[STATE_BYTES:])
+            if failure == "died":
+                lines = Path(folder, "stderr").read_text(errors="replace").strip().splitlines()
+                failure = f"crash: the process ended ({worker.exitcode}) {lines[-1][:100] if lines else ''}"
+            if failure:
+                outcome.verdicts[failure] += 1
+                if not current.exists():  # it never came to the first variant
+                    break
+                _save(keep, name, failure, current.read_bytes())
     return outcome
 
 
-def _watch(pipe: Connection, outcome: Outcome, hang_seconds: float) -> str | None:
-    """Counts what a process reports; returns None at its end, else "hang" or "died"."""
+def _watch(pipe: Connection, outcome: Outcome, hang_seconds: float) -> str:
+    """Counts what a process reports; returns "" at its end, else "hang" or "died"."""
     before, patience = outcome.cpu_seconds, STARTING_SECONDS
     try:
         while pipe.poll(patience):
-            message = pipe.recv()
-            if message is None:
-                return None
-            accepted, rejected, failures, cpu_seconds = message
-            outcome.accepted += accepted
-            outcome.rejected += rejected
-            outcome.failures.update(failures)
-            outcome.cpu_seconds = before + cpu_seconds
-            patience = hang_seconds
+            verdict, spent = pipe.recv()
+            outcome.cpu_seconds, patience = before + spent, hang_seconds
+            if verdict == "end":
+                return ""
+            outcome.verdicts[verdict] += 1
         outcome.cpu_seconds += hang_seconds
         return "hang"
     except EOFError:
@@ -153,47 +126,42 @@ def _work(name: str, seed: int, number: int, seconds: float, folder: Path, pipe:
     reader = fuzz_readers.readers()[name]
     (folder / "seeds").mkdir()
     (folder / "files").mkdir()
-    seeds = list(reader.seeds(folder / "seeds"))
+    seeds, started = list(reader.seeds(folder / "seeds")), list[str]()
     for content in seeds:
         reader.read(content, folder / "files")  # valid files are accepted
-    hostile = list(reader.hostile())
-    programs = fuzz_limits.Programs() if reader.alone else None
+    hostile, most = list(reader.hostile()), len(seeds) + KEPT_SEEDS
+    if reader.alone:
+        _forbid_programs(started)
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY_BYTES, mapped + MEMORY_BYTES))
-    started, reported, first = _cpu_seconds(), time.monotonic(), len(seeds)
-    accepted = rejected = 0
-    failures: collections.Counter[str] = collections.Counter()
-    while (spent := _cpu_seconds() - started) < seconds or number < len(hostile):
-        if number < len(hostile):
-            content = hostile[number]()
-        else:
-            content = fuzz_mutations.variant(seeds, random.Random(f"{name} {seed} {number}"), reader.structural)  # noqa: S311
+    spent = 0.0  # on what is made up, which the seconds are for
+    while spent < seconds or number < len(hostile):
+        before, made_up = _cpu_seconds(), number >= len(hostile)
+        dice = random.Random(f"{name} {seed} {number}")  # noqa: S311
+        content = fuzz_mutations.variant(seeds, dice, reader.structural) if made_up else hostile[number]()
         number += 1
-        (folder / "current").write_bytes(struct.pack(STATE, number, accepted, rejected, spent) + content)
-        try:
-            try:
-                reader.read(content, folder / "files")
-            finally:
-                if programs:
-                    programs.check()
-            accepted += 1
-            cheap = _cpu_seconds() - started - spent < KEPT_CPU_SECONDS and len(content) <= fuzz_mutations.MAX_BYTES
-            if cheap and len(seeds) < first + KEPT_SEEDS:
-                seeds.append(content)
-        except reader.rejections:
-            rejected += 1
-        except Exception as error:  # noqa: BLE001 - whatever else is raised is what we look for
-            reason = _reason(error)
-            failures[reason] += 1
-            _save(keep, name, reason, content)
-        if number <= len(hostile):
-            started = _cpu_seconds() - spent  # the seconds are for what is made up
-        if time.monotonic() - reported > REPORT_SECONDS:
-            pipe.send((accepted, rejected, dict(failures), spent))
-            accepted, rejected, reported = 0, 0, time.monotonic()
-            failures.clear()
-    pipe.send((accepted, rejected, dict(failures), spent))
-    pipe.send(None)
+        (folder / "current").write_bytes(content)
+        verdict = _verdict(reader, content, folder / "files", started)
+        taken = _cpu_seconds() - before
+        spent += taken * made_up
+        cheap = taken < KEPT_CPU_SECONDS and len(content) <= fuzz_mutations.MAX_BYTES
+        if verdict == "accepted" and cheap and len(seeds) < most:
+            seeds.append(content)
+        if verdict not in FINE:
+            _save(keep, name, verdict, content)
+        pipe.send((verdict, spent))
+    pipe.send(("end", spent))
+
+
+def _forbid_programs(started: list[str]) -> None:
+    """Keeps this process from starting other programs, and notes the attempts."""
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if event in STARTING:
+            started.append(event)
+            raise PermissionError(f"{event}: a reader starts no other program")
+
+    sys.addaudithook(hook)
 
 
 def _cpu_seconds() -> float:
@@ -202,17 +170,22 @@ def _cpu_seconds() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-def _reason(error: BaseException) -> str:
-    """Returns which limit was passed, or the error's type and the last line of Decant's own code that it passed."""
-    if isinstance(error, fuzz_limits.LimitError):
-        return str(error) if str(error).startswith("hang") else f"crash: {error}"
-    place, trace = "", error.__traceback__
-    while trace:
-        file = Path(trace.tb_frame.f_code.co_filename)
-        if file.is_relative_to(fuzz_readers.ROOT) and "site-packages" not in file.parts:
-            place = f"{file.name}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    return f"crash: {type(error).__name__} at {place}"
+def _verdict(reader: fuzz_readers.Reader, content: bytes, folder: Path, started: list[str]) -> str:
+    """Reads a variant; returns "accepted", "rejected", or what is wrong and Decant's own line that it came from."""
+    started.clear()
+    try:
+        reader.read(content, folder)
+        verdict = "accepted"
+    except reader.rejections:
+        verdict = "rejected"
+    except LimitError as error:
+        verdict = str(error)
+    except Exception as error:  # noqa: BLE001 - whatever else is raised is what we look for
+        places = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+        own = [f"{file.name}:{line}" for file, line in places if file.is_relative_to(fuzz_readers.ROOT)
+               and "site-packages" not in file.parts]  # fmt: skip
+        verdict = f"crash: {type(error).__name__} at {own[-1] if own else ''}"
+    return f"crash: program: {started[0]}" if started else verdict
 
 
 def _save(keep: Path | None, name: str, reason: str, content: bytes) -> None:
@@ -226,12 +199,6 @@ def _save(keep: Path | None, name: str, reason: str, content: bytes) -> None:
         (keep / file).write_bytes(content)
         with log.open("a", encoding="utf-8") as lines:
             lines.write(f"{file}: {name} {reason}\n")
-
-
-def _last(folder: str) -> str:
-    """Returns the last line that a process wrote."""
-    lines = (Path(folder) / "stderr").read_text(errors="replace").strip().splitlines()
-    return lines[-1][:100] if lines else ""
 
 
 if __name__ == "__main__":

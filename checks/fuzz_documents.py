@@ -2,8 +2,7 @@
 
 import asyncio
 import functools
-import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from app import web_upload
-from checks.fuzz_images import image
-from checks.fuzz_mutations import Structural
-from checks.fuzz_readers import ROOT, Reader, written
+from checks.fuzz_readers import PNG, ROOT, SEPARATOR, Reader, of_files, written
 from checks.fuzz_text import change_csv, change_json, change_yaml, hostile_json, hostile_yaml
 from stages.library.common import artifacts
 from stages.library.preparation import summary as dataset_summary
@@ -24,48 +21,18 @@ from stages.library.report import fewshot_results, leaderboard, published
 from stages.library.report import page as report_page
 from stages.library.settings import load_params
 
-SEPARATOR = b"\0--- next file ---\0"
-SHORT = "backbones: [efficientnet_lite0]\nridge:\n  features: bottleneck\n  penalties: [1.0]\n"
+SHORT = "backbones: [efficientnet_lite0]\nridge:\n  features: bottleneck\n  penalties: [1.0]\n"  # read quickly
 MODEL = "ridge"
 BACKBONE = "efficientnet_lite0"
 SHA256 = "a" * 64
 BOUNDARY = b"----x"
 
 
-def of_files(*changes: Structural | None) -> Structural:
-    """Returns a change of several files that stand after each other: of one of those that have a change here."""
-
-    def change(content: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:
-        files = content.split(SEPARATOR)
-        at = rng.choice([index for index, one in enumerate(changes) if one])
-        one = changes[at]
-        if one and at < len(files):
-            files[at] = one(files[at], [files[at]], rng)
-        return SEPARATOR.join(files)
-
-    return change
-
-
-def params_seeds(folder: Path) -> list[bytes]:
-    """The params.yaml of the checkout."""
-    return [(ROOT / "params.yaml").read_bytes()]
-
-
-def params_hostile() -> list[Callable[[], bytes]]:
-    """Every value that the changes know, in the place of a list of names and of numbers; short, to be read quickly."""
-    return _each(hostile_yaml(SHORT, "backbones", "penalties"))
-
-
 def _each(contents: Iterable[bytes]) -> list[Callable[[], bytes]]:
     return [functools.partial(bytes, content) for content in contents]
 
 
-def read_params(content: bytes, folder: Path) -> None:
-    """A params.yaml."""
-    load_params(written(folder / "params.yaml", content))
-
-
-def dataset_seeds(folder: Path) -> list[bytes]:
+def _dataset_seeds(folder: Path) -> list[bytes]:
     """The dataset.json of six images."""
     summary = dataset_summary.Summary()
     for number, split in enumerate((*SPLITS, *SPLITS)):
@@ -74,41 +41,36 @@ def dataset_seeds(folder: Path) -> list[bytes]:
     return [artifacts.canonical_json(summary.content("folder")).encode()]
 
 
-def dataset_hostile() -> list[Callable[[], bytes]]:
-    """Every value that the changes know in each place of the first level."""
-    return _each(hostile_json(dataset_seeds(Path())[0]))
-
-
-def read_about_dataset(content: bytes, folder: Path) -> None:
+def _read_dataset(content: bytes, folder: Path) -> None:
     """A dataset.json, as the stages and the page read it."""
-    path = written(folder / "dataset.json", content)
-    about = dataset_file.read(path)
+    about = dataset_file.read(written(content, folder, "dataset.json"))
     assert all(isinstance(name, str) for name in about["classes"]), "classes are names"
     report_page.facts(about)
 
 
-def report_seeds(folder: Path) -> list[bytes]:
+def _report_seeds(folder: Path) -> list[bytes]:
     """What a report is made of: metrics, what was evaluated, few-shot results with their table, and an audit."""
     about = {"dataset": {"name": "digits", "sha256": SHA256}}
-    evaluated = about | {"model": MODEL, "kind": "head", "backbone": BACKBONE}
-    few = about | {"features": "bottleneck", "repeats": 2, "classes_left_out": []}
     low = {"label_issues": 1, "near_duplicate_pairs": 2, "near_duplicate_pairs_across_splits": 0}
-    audit = about | low | {"images": 5, "all_images": 9}
     accuracies = {key: {"mean": 0.5, "std": 0.01} for key in ("top1_accuracy", "balanced_accuracy")}
-    table = "head,shots,repeat,background,top1_accuracy,balanced_accuracy\nridge,5,0,with,0.5,0.5\n"
+    documents: tuple[dict[str, Any], ...] = (
+        about | {"model": MODEL, "kind": "head", "backbone": BACKBONE},
+        about | {"features": "bottleneck", "repeats": 2, "classes_left_out": []},
+        accuracies | {"num_examples": 100},
+        about | low | {"images": 5, "all_images": 9},
+    )
+    table = b"head,shots,repeat,background,top1_accuracy,balanced_accuracy\nridge,5,0,with,0.5,0.5\n"
     metrics = (ROOT / "metrics" / BACKBONE / f"{MODEL}.json").read_bytes()
-    documents = [
-        artifacts.canonical_json(content).encode()
-        for content in (evaluated, few, accuracies | {"num_examples": 100}, audit)
-    ]
-    return [SEPARATOR.join((metrics, *documents, table.encode()))]
+    return [SEPARATOR.join((metrics, *(artifacts.canonical_json(each).encode() for each in documents), table))]
 
 
-def read_report(content: bytes, folder: Path) -> None:
+def _read_report(content: bytes, folder: Path) -> None:
     """The documents of a report, to the text of its tables."""
     metrics, evaluations = folder / "metrics", folder / "evaluations"
     few = Path(BACKBONE, leaderboard.FEWSHOT, MODEL)
-    places = (
+    written(
+        content,
+        folder,
         metrics / BACKBONE / f"{MODEL}.json",
         evaluations / BACKBONE / MODEL / "evaluation.json",
         evaluations / few / "5" / "fewshot.json",
@@ -116,10 +78,6 @@ def read_report(content: bytes, folder: Path) -> None:
         evaluations / BACKBONE / leaderboard.AUDIT / "audit.json",
         evaluations / few / "5" / "repeats.csv",
     )
-    parts = content.split(SEPARATOR, len(places) - 1)
-    for path, part in zip(places, [*parts, *[b""] * len(places)], strict=False):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        written(path, part)
     results, _ = leaderboard.collect(metrics, evaluations, SHA256, {f"{BACKBONE}/{MODEL}"})
     fewshots, _ = fewshot_results.collect(metrics, evaluations, SHA256, [(BACKBONE, MODEL, 5)])
     leaderboard.collect_audits(evaluations, SHA256, [BACKBONE])
@@ -131,14 +89,14 @@ def read_report(content: bytes, folder: Path) -> None:
     published.compare(published.load("cifar10"), ours)
 
 
-def upload_seeds(folder: Path) -> list[bytes]:
+def _upload_seeds(folder: Path) -> list[bytes]:
     """A form of the web page."""
-    fields = {b'"model"': b"ridge", b'"label"': b"3", b'"image"; filename="a.png"': image("PNG")}
+    fields = {b'"model"': b"ridge", b'"label"': b"3", b'"image"; filename="a.png"': PNG}
     parts = [b"Content-Disposition: form-data; name=" + name + b"\r\n\r\n" + value for name, value in fields.items()]
     return [b"".join(b"--" + BOUNDARY + b"\r\n" + part + b"\r\n" for part in parts) + b"--" + BOUNDARY + b"--\r\n"]
 
 
-def read_upload(content: bytes, folder: Path) -> None:
+def _read_upload(content: bytes, folder: Path) -> None:
     """A form of the web page as the server reads it, in two blocks."""
     half = len(content) // 2
     blocks = [content[:half], content[half:]]
@@ -156,10 +114,19 @@ def read_upload(content: bytes, folder: Path) -> None:
 
 def readers() -> dict[str, Reader]:
     """Returns the readers by name."""
-    structured = of_files(*[change_json] * 5, change_csv)
     return {
-        "params": Reader(params_seeds, read_params, structural=change_yaml, hostile=params_hostile),
-        "dataset": Reader(dataset_seeds, read_about_dataset, structural=change_json, hostile=dataset_hostile),
-        "report": Reader(report_seeds, read_report, structural=structured),
-        "upload": Reader(upload_seeds, read_upload, (web_upload.TooLargeError, HTTPException)),
+        "params": Reader(
+            lambda folder: [(ROOT / "params.yaml").read_bytes()],
+            lambda content, folder: load_params(written(content, folder, "params.yaml")),
+            structural=change_yaml,
+            hostile=lambda: _each(hostile_yaml(SHORT, "backbones", "penalties")),
+        ),
+        "dataset": Reader(
+            _dataset_seeds,
+            _read_dataset,
+            structural=change_json,
+            hostile=lambda: _each(hostile_json(_dataset_seeds(Path())[0])),
+        ),
+        "report": Reader(_report_seeds, _read_report, structural=of_files(*[change_json] * 5, change_csv)),
+        "upload": Reader(_upload_seeds, _read_upload, (web_upload.TooLargeError, HTTPException)),
     }

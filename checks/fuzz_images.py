@@ -3,6 +3,7 @@
 import functools
 import random
 import struct
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,28 +12,10 @@ import numpy as np
 from PIL import Image
 
 from checks import fuzz_limits, hostile_images
-from checks.fuzz_formats import FORMATS, kind_of, zeros
+from checks import image_builders as make
+from checks.fuzz_formats import FORMATS, kind_of
 from checks.fuzz_mutations import LARGEST_BYTES
-from checks.image_builders import (
-    POSTSCRIPT,
-    avif,
-    bitmap,
-    box,
-    chunk,
-    directory,
-    encode,
-    grey_tiff,
-    icon,
-    iptc,
-    jp2,
-    jpeg2000,
-    jpeg_with,
-    large_png,
-    png_with,
-    scans,
-    segment,
-    tiff_jpeg,
-)  # fmt: skip
+from checks.image_builders import POSTSCRIPT, box, chunk, directory, icon, jpeg_with, large_png, png_with, segment
 from stages.library.figures import thumbnails
 from stages.library.preparation import normalisation
 
@@ -45,7 +28,7 @@ PIXEL_BYTES, PIXEL_SECONDS = 16, 1e-7
 def image(kind: str, mode: str = "RGB", side: int = 12, **options: Any) -> bytes:
     """Returns a small image of random pixels in a file format of Pillow."""
     pixels = np.random.default_rng(0).integers(0, 256, (side * 3 // 4, side, 3), np.uint8)
-    return encode(Image.fromarray(pixels).convert(mode), kind, **options)
+    return make.encode(Image.fromarray(pixels).convert(mode), kind, **options)
 
 
 def seeds(folder: Path) -> list[bytes]:
@@ -61,17 +44,21 @@ def seeds(folder: Path) -> list[bytes]:
         *(image(kind) for kind in kinds),
         *(image(kind, mode) for kind, mode in modes),
         *(image(kind, **more) for kind in ("GIF", "WEBP", "PNG", "MPO")),
-        image("JPEG", exif=exif),
-        image("PNG", exif=exif),
+        *(image(kind, exif=exif) for kind in ("JPEG", "PNG")),
         image("JPEG", progressive=True, quality=20),
         image("PNG", "P", bits=2),
         *(image("JPEG2000", mode, **code) for mode in ("L", "RGB")),
         image("JPEG2000", **code, tile_size=(32, 32), num_resolutions=3),
         image("JPEG2000", "L", **code, precinct_size=(64, 64)),
-        *(grey_tiff(order, tiled, packed) for order in "<>" for tiled in (False, True) for packed in (False, True)),
-        tiff_jpeg(image("JPEG", "L", 16), 16, 12),
+        *(
+            make.grey_tiff(order, tiled, packed)
+            for order in "<>"
+            for tiled in (False, True)
+            for packed in (False, True)
+        ),
+        make.tiff_jpeg(image("JPEG", "L", 16), 16, 12),
         icon(large_png(16)),
-        icon(bitmap(16, 32, 32, data=bytes(16 * 16 * 4 + 64))),
+        icon(make.bitmap(16, 32, 32, data=bytes(16 * 16 * 4 + 64))),
     ]
 
 
@@ -79,29 +66,30 @@ def change(content: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:
     """Returns an image after one change of its structure, or within another file."""
     one = FORMATS.get(kind_of(content))
     if one is None or rng.random() < 0.06:
-        return wrap(content, seeds, rng)
+        return _wrapped(content[: LARGEST_BYTES // 4], rng.choice(seeds)[: LARGEST_BYTES // 4], rng)
     return one.change(content, seeds, rng)
 
 
-def wrap(content: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:
+def _wrapped(content: bytes, other: bytes, rng: random.Random) -> bytes:
     """Returns the file within another one, or beside another, of whatever kind both are."""
-    content, other = content[: LARGEST_BYTES // 4], rng.choice(seeds)[: LARGEST_BYTES // 4]
     side = rng.choice((0, 1, 16, 500, 9999, 46_000, 65_535, 2**32 - 1))
-    if rng.random() < 0.2 and kind_of(content) in ("jpeg", "png"):
-        if kind_of(content) == "png":
-            return content[:33] + chunk(b"eXIf", other) + content[33:]
-        exif = segment(0xE1, b"Exif\0\0" + other[:60_000]) * rng.choice((1, 1, 40))
-        return rng.choice(
-            (content[:2] + exif + content[2:], mpo(content, other, rng.choice((0, 1, 2, 4000, 2**32 - 1))))
-        )
+    exif = segment(0xE1, b"Exif\0\0" + other[:60_000]) * rng.choice((1, 1, 40))
+    beside: dict[str, tuple[Callable[[], bytes], ...]] = {
+        "png": (lambda: content[:33] + chunk(b"eXIf", other) + content[33:],),
+        "jpeg": (
+            lambda: content[:2] + exif + content[2:],
+            lambda: mpo(content, other, rng.choice((0, 1, 2, 4000, 2**32 - 1))),
+        ),
+    }
     holders: tuple[Callable[[], bytes], ...] = (
-        lambda: iptc(content),
+        lambda: make.iptc(content),
         lambda: icon(content),
         lambda: same_icon(content, rng.choice((2, 255, 5000))),
-        lambda: tiff_jpeg(content, side, side),
-        lambda: jp2(content),
+        lambda: make.tiff_jpeg(content, side, side),
+        lambda: make.jp2(content),
         lambda: icns(content),
         lambda: content + other,
+        *beside.get(kind_of(content), ()),
     )
     return rng.choice(holders)()
 
@@ -128,33 +116,23 @@ def icns(content: bytes) -> bytes:
 
 def hostile() -> dict[str, Callable[[], bytes]]:
     """Returns makers of files that must be rejected, or read at little cost."""
-    large = functools.cache(lambda: large_png(LARGE_PX))
-    profile = b"a\0\0"
+    endless = functools.cache(lambda: b"a\0\0" + zlib.compress(bytes(1 << 28)))
     small = [(273, (4, 1, 8)), (279, (4, 1, 16)), (34_665, (4, 1, 24))]  # 24 is the directory's own place
-    more: dict[str, Callable[[], bytes]] = {
+    loop = {f"loop of {order}": functools.partial(directory, small, order, False, 24, bytes(16)) for order in "<>"}
+    return {name: maker for name, (maker, _) in hostile_images.FILES.items()} | {
         "postscript": lambda: POSTSCRIPT,
-        "iptc of iptc of postscript": lambda: iptc(iptc(POSTSCRIPT)),
-        "iptc of a large png": lambda: iptc(large()),
+        "iptc of iptc of postscript": lambda: make.iptc(make.iptc(POSTSCRIPT)),
         "icon of 5000 images": lambda: same_icon(image("PNG", side=500), 5000),
-        "icns of a large png": lambda: icns(large()),
-        "jp2 of a large codestream": lambda: jp2(jpeg2000(40_000)),
-        "precincts of a pixel": lambda: jpeg2000(3000, precinct=0),
-        "4,000 scans": lambda: scans(6000, 4000),
-        "tiff of a large jpeg": lambda: tiff_jpeg(scans(LARGE_PX, 1), 16, 16),
-        "100,000 profiles": lambda: jpeg_with(segment(0xE2, b"ICC_PROFILE\0\1\1q") * 100_000),
+        "icns of a large png": lambda: icns(large_png(LARGE_PX)),
+        "jp2 of a large codestream": lambda: make.jp2(make.jpeg2000(40_000)),
+        "tiff of a large jpeg": lambda: make.tiff_jpeg(make.scans(LARGE_PX, 1), 16, 16),
         "photoshop without end": lambda: jpeg_with(segment(0xED, b"Photoshop 3.0\0" + b"8BIM" * 16_000) * 40),
         "4,000 frames of an mpo": lambda: mpo(image("JPEG"), image("JPEG"), 4000),
-        "text without end": lambda: png_with(chunk(b"zTXt", profile + zeros(1 << 28))),
-        "profile without end": lambda: png_with(chunk(b"iCCP", profile + zeros(1 << 28))),
-        "10,000 profiles of a megabyte": lambda: png_with(chunk(b"iCCP", profile + zeros(1 << 20)) * 10_000),
-        "200,000 empty chunks": lambda: png_with(chunk(b"IDAT", b"") * 200_000),
-        "avif that says it is nearly too large": lambda: avif(9999),
-        **{
-            f"loop of {order}": functools.partial(directory, small, order, following=24, places=bytes(16))
-            for order in "<>"
-        },
+        "text without end": lambda: png_with(chunk(b"zTXt", endless())),
+        "profile without end": lambda: png_with(chunk(b"iCCP", endless())),
+        "avif that says it is nearly too large": lambda: make.avif(9999),
+        **loop,
     }
-    return {name: make for name, (make, _) in hostile_images.FILES.items()} | more
 
 
 def read(content: bytes, folder: Path) -> None:

@@ -1,22 +1,23 @@
 """The readers of bytes from outside, as the fuzzer sees them: valid files to start from, and what reading one means.
 
 A reader's function writes the bytes where the code of Decant looks for them and reads them. It returns normally (the
-bytes were accepted), raises one of `REFUSALS` (they were rejected as documented) or anything else, which is a defect;
-that what was accepted is damaged is an AssertionError.
+bytes were accepted), raises one of its rejections (they were rejected as documented) or anything else, which is a
+defect; that what was accepted is damaged is an AssertionError.
 """
 
 import gzip
 import io
+import pickle
+import random
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from checks import fuzz_images, fuzz_mutations
-from checks.fuzz_images import image
 from stages.library.common import artifacts
 from stages.library.common.console import UserError
 from stages.library.extraction.feature_store import FeatureStore, Rows
@@ -24,13 +25,15 @@ from stages.library.features import cache
 from stages.library.features.cache import ShardWriter, Source
 from stages.library.preparation.normalisation import ImageError
 from stages.library.records import tfrecord
-from stages.library.records.tfrecord import Record
 from stages.library.sources import archives, restricted_pickle
 from stages.plugins.datasets import caltech101, fashion_mnist
 
 ROOT = Path(__file__).parents[1]
+SEPARATOR = b"\0--- next file ---\0"
 WIDTHS = 4, 3
 SOURCE = Source("tiny", 32, 1.0, "bilinear", False, "a" * 64, "f" * 64, ("cat", "dog"))
+PNG = fuzz_images.image("PNG")
+RECORDS = [tfrecord.Record(f"{n:064x}", PNG, "png", 9, 12, n % 2, "cat", f"cat/{n}.png") for n in range(3)]
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Reader:
       alone: whether reading starts no other program.
     """
 
-    seeds: Callable[[Path], Sequence[bytes]]
+    seeds: Callable[[Path], Iterable[bytes]]
     read: Callable[[bytes, Path], object]
     rejections: tuple[type[Exception], ...] = (UserError,)
     structural: fuzz_mutations.Structural | None = None
@@ -54,51 +57,70 @@ class Reader:
     alone: bool = True
 
 
-def written(path: Path, content: bytes) -> Path:
-    """Writes a file and returns its path."""
-    path.write_bytes(content)
-    return path
+def written(content: bytes, folder: Path, *names: str | Path) -> Path:
+    """Writes the files that stand after each other in some bytes, and returns the path of the first one."""
+    parts = content.split(SEPARATOR, len(names) - 1)
+    for name, part in zip(names, [*parts, *[b""] * len(names)], strict=False):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(part)
+    return folder / names[0]
 
 
-RECORDS = [Record(f"{n:064x}", image("PNG"), "png", 9, 12, n % 2, "cat", f"cat/{n}.png") for n in range(3)]
+def joined(folder: Path, *names: str) -> bytes:
+    """Returns some files after each other."""
+    return SEPARATOR.join((folder / name).read_bytes() for name in names)
 
 
-def record_seeds(folder: Path) -> list[bytes]:
+def of_files(*changes: fuzz_mutations.Structural | None) -> fuzz_mutations.Structural:
+    """Returns a change of several files that stand after each other: of one of those that have a change here."""
+
+    def change(content: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:
+        files = content.split(SEPARATOR)
+        at, one = rng.choice([(index, one) for index, one in enumerate(changes) if one])
+        if at < len(files):
+            files[at] = one(files[at], [files[at]], rng)
+        return SEPARATOR.join(files)
+
+    return change
+
+
+def _record_seeds(folder: Path) -> Iterator[bytes]:
     """A shard of three records, and one without any."""
-    path = folder / "shard"
-    return [path.read_bytes() for some in (RECORDS, []) if len(tfrecord.write_shard(path, some)) == len(some)]
+    for records in (RECORDS, []):
+        tfrecord.write_shard(folder / "shard", records)
+        yield joined(folder, "shard")
 
 
-def read_records(content: bytes, folder: Path) -> None:
+def _read_records(content: bytes, folder: Path) -> None:
     """A TFRecord shard: whatever is accepted is a run of whole records, by their checksums."""
-    path = written(folder / "shard", content)
-    found = list(tfrecord.read_shard(path))
+    found = list(tfrecord.read_shard(written(content, folder, "shard")))
     assert all(record in RECORDS for record in found), "a changed record passed its checksum"
 
 
-def read_framed(content: bytes, folder: Path) -> None:
+def _read_framed(content: bytes, folder: Path) -> None:
     """A tf.train.Example that a hostile writer gave right checksums."""
-    path = written(folder / "shard", tfrecord.framed(content))
-    for record in tfrecord.read_shard(path):
+    for record in tfrecord.read_shard(written(tfrecord.framed(content), folder, "shard")):
         assert isinstance(record.label, int), "a record has its types"
 
 
-def bottleneck_seeds(folder: Path) -> list[bytes]:
+def _rows(count: int) -> Rows:
+    values = np.arange(count, dtype=np.float16)[:, None] + np.zeros(WIDTHS[0], np.float16)
+    return Rows(np.array([f"{n:064x}" for n in range(count)], "S64"), values, values[:, : WIDTHS[1]])
+
+
+def _bottleneck_seeds(folder: Path) -> Iterator[bytes]:
     """A shard of the feature cache with rows and one without."""
-    found = []
-    for rows in (5, 0):
-        writer = ShardWriter(folder / "shard", SOURCE, *WIDTHS)
-        values = np.arange(rows)[:, None] + np.zeros(WIDTHS[0])
-        if rows:
-            writer.write([f"{n:064x}" for n in range(rows)], np.arange(rows) % 2, values, values[:, : WIDTHS[1]])
+    for count in (5, 0):
+        writer, rows = ShardWriter(folder / "shard", SOURCE, *WIDTHS), _rows(count)
+        if count:
+            writer.write([key.decode() for key in rows.keys], np.arange(count) % 2, rows.bottleneck, rows.logits)
         writer.close()
-        found.append((folder / "shard").read_bytes())
-    return found
+        yield joined(folder, "shard")
 
 
-def read_bottlenecks(content: bytes, folder: Path) -> None:
+def _read_bottlenecks(content: bytes, folder: Path) -> None:
     """A shard of the feature cache, read as each kind of features."""
-    written(folder / "train-00000-of-00001.parquet", content)
+    written(content, folder, "train-00000-of-00001.parquet")
     for kind in cache.COLUMNS:
         found = cache.load(folder, ["train"], kind)
         assert len(found.keys) == len(found.labels) == len(found.values), "as many keys as labels as rows"
@@ -108,18 +130,15 @@ def _store(folder: Path) -> FeatureStore:
     return FeatureStore(folder / "store", {"backbone": "tiny"}, *WIDTHS)
 
 
-def part_seeds(folder: Path) -> list[bytes]:
+def _part_seeds(folder: Path) -> list[bytes]:
     """A part of the feature store."""
-    values = np.arange(5, dtype=np.float16)[:, None] + np.zeros(WIDTHS[0], np.float16)
-    rows = Rows(np.array([f"{n:064x}" for n in range(5)], "S64"), values, values[:, : WIDTHS[1]])
-    _store(folder).put(rows, "digits")
+    _store(folder).put(_rows(5), "digits")
     return [path.read_bytes() for path in _store(folder).parts()]
 
 
-def read_part(content: bytes, folder: Path) -> None:
+def _read_part(content: bytes, folder: Path) -> None:
     """A part of a feature store that others can write to: it has the name that its bytes ask for."""
-    (folder / "store").mkdir(exist_ok=True)
-    path = written(folder / "store" / f"{artifacts.sha256_bytes(content)}.parquet", content)
+    path = written(content, folder, f"store/{artifacts.sha256_bytes(content)}.parquet")
     try:
         _store(folder).keys([path])
         found = list(_store(folder).read([path]))
@@ -131,41 +150,37 @@ def read_part(content: bytes, folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def pickle_seeds(folder: Path) -> list[bytes]:
-    """A batch as CIFAR's are, by NumPy of today and in the oldest protocol."""
-    import pickle
-
+def _pickle_seeds(folder: Path) -> list[bytes]:
+    """A batch as CIFAR's are, by NumPy of today and in all protocols from the oldest one."""
     batch = {b"data": np.zeros((2, 3072), np.uint8), b"labels": [0, 1], b"filenames": [b"a.png", b"b.png"]}
     return [pickle.dumps(batch, protocol) for protocol in range(5)]
 
 
-def idx_seeds(folder: Path) -> list[bytes]:
+def _idx_seeds(folder: Path) -> list[bytes]:
     """The content of an IDX file of two images."""
     return [bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4]) + bytes(range(24))]
 
 
-def read_idx(content: bytes, folder: Path) -> None:
+def _read_idx(content: bytes, folder: Path) -> None:
     """An IDX file of Fashion-MNIST within a whole gzip file, and as one that is damaged itself."""
-    path = written(folder / "idx.gz", gzip.compress(content, 1))
+    path = written(gzip.compress(content, 1), folder, "idx.gz")
     assert fashion_mnist.read_idx(path, 3).ndim == 3, "three dimensions"
 
 
-def tar_seeds(folder: Path) -> list[bytes]:
+def _tar_seeds(folder: Path) -> list[bytes]:
     """A tar, with a folder, a link and long names."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for name in ("101_ObjectCategories/cat/1.jpg", "101_ObjectCategories/犬/" + "x" * 200):
+        names = "101_ObjectCategories/cat/1.jpg", "101_ObjectCategories/犬/" + "x" * 200, "folder", "link"
+        for name, kind in zip(names, (tarfile.REGTYPE, tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE), strict=True):
             info = tarfile.TarInfo(name)
-            info.size = 700
+            info.type, info.linkname = kind, "../../etc/passwd" if kind == tarfile.SYMTYPE else ""
+            info.size = 700 if kind == tarfile.REGTYPE else 0
             tar.addfile(info, io.BytesIO(b"p" * 700))
-        for name, kind in (("folder", tarfile.DIRTYPE), ("link", tarfile.SYMTYPE)):
-            info = tarfile.TarInfo(name)
-            info.type, info.linkname = kind, "../../etc/passwd"
-            tar.addfile(info)
     return [file.getvalue()]
 
 
-def read_tar(content: bytes, folder: Path) -> None:
+def _read_tar(content: bytes, folder: Path) -> None:
     """The members of a tar, plain and within a whole gzip file."""
     rejected = None
     for members, stream in ((archives.tar_members, content), (archives.tar_gz_members, gzip.compress(content, 1))):
@@ -178,21 +193,19 @@ def read_tar(content: bytes, folder: Path) -> None:
         raise rejected
 
 
-def zip_seeds(folder: Path) -> list[bytes]:
+def _zip_seeds(folder: Path) -> Iterator[bytes]:
     """A zip with a tar.gz in it, as Caltech-101 is published."""
-    found = []
     for kind in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         file = io.BytesIO()
         with zipfile.ZipFile(file, "w", kind) as archive:
-            inner = gzip.compress(tar_seeds(folder)[0], mtime=0)
+            inner = gzip.compress(_tar_seeds(folder)[0], mtime=0)
             archive.writestr(f"caltech-101/{caltech101.IMAGES}.tar.gz", inner)
-        found.append(file.getvalue())
-    return found
+        yield file.getvalue()
 
 
-def read_zip(content: bytes, folder: Path) -> None:
+def _read_zip(content: bytes, folder: Path) -> None:
     """The published archive of Caltech-101."""
-    written(folder / caltech101.ARCHIVE.filename, content)
+    written(content, folder, caltech101.ARCHIVE.filename)
     for item in caltech101.read(None, folder):  # type: ignore[arg-type]  # its parameters are not looked at
         assert item.name, "each entry has a name"
 
@@ -201,22 +214,17 @@ def readers() -> dict[str, Reader]:
     """Returns all readers by name."""
     from checks import fuzz_documents, fuzz_weights
 
+    images = fuzz_images.seeds, fuzz_images.read, (ImageError,), fuzz_images.change
     return {
-        "image": Reader(
-            fuzz_images.seeds,
-            fuzz_images.read,
-            (ImageError,),
-            fuzz_images.change,
-            lambda: fuzz_images.hostile().values(),
-        ),
-        "tfrecord": Reader(record_seeds, read_records),
-        "example": Reader(lambda folder: [tfrecord._serialize(record) for record in RECORDS], read_framed),
-        "bottlenecks": Reader(bottleneck_seeds, read_bottlenecks),
-        "feature-part": Reader(part_seeds, read_part),
-        "cifar": Reader(pickle_seeds, lambda content, folder: restricted_pickle.load(content, "batch")),
-        "idx": Reader(idx_seeds, read_idx),
-        "tar": Reader(tar_seeds, read_tar),
-        "zip": Reader(zip_seeds, read_zip),
+        "image": Reader(*images, hostile=lambda: fuzz_images.hostile().values()),
+        "tfrecord": Reader(_record_seeds, _read_records),
+        "example": Reader(lambda folder: map(tfrecord._serialize, RECORDS), _read_framed),
+        "bottlenecks": Reader(_bottleneck_seeds, _read_bottlenecks),
+        "feature-part": Reader(_part_seeds, _read_part),
+        "cifar": Reader(_pickle_seeds, lambda content, folder: restricted_pickle.load(content, "batch")),
+        "idx": Reader(_idx_seeds, _read_idx),
+        "tar": Reader(_tar_seeds, _read_tar),
+        "zip": Reader(_zip_seeds, _read_zip),
         **fuzz_documents.readers(),
         **fuzz_weights.readers(),
     }

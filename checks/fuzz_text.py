@@ -3,15 +3,18 @@
 Values of other types, and what an editor, a merge or a careless writer leaves in a file.
 """
 
+import copy
 import csv
+import functools
 import io
 import json
+import operator
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-ENTRY = re.compile(r"^( *)([a-z_0-9]+):( *)([^#\n]*?)( *#.*)?$")
+ENTRY = re.compile(r"^( *[a-z_0-9]+:) *([^#\n]*?)( *#.*)?$")
 MOST_DEEP = 30_000
 HOLE = "\ue000hole"  # where text that is no value of Python's is put
 MARKERS = "<<<<<<< HEAD", "=======", ">>>>>>> other"
@@ -66,59 +69,39 @@ def aliases(depth: int, width: int) -> list[str]:
 
 
 def change_yaml(content: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:
-    """Returns a YAML document after one change."""
+    """Returns a YAML document after one change: of a value, an item, a line, an anchor and its aliases."""
     lines = content.decode(errors="surrogateescape").split("\n")
-    rng.choice(YAML_CHANGES)(lines, rng)
-    return "\n".join(lines).encode(errors="surrogateescape")
-
-
-def _set_entry(lines: list[str], rng: random.Random, value: str | None = None) -> None:
-    """Gives a key another value; a value with %s keeps the present one within it."""
-    places = [index for index, line in enumerate(lines) if ENTRY.match(line)]
-    value = rng.choice(YAML_VALUES) if value is None else value
-    if places:
-        at = rng.choice(places)
-        lines[at] = ENTRY.sub(lambda found: f"{found[1]}{found[2]}: {value.replace(HOLE, found[4])}", lines[at])
-
-
-def _add_item(lines: list[str], rng: random.Random) -> None:
-    """A value in a list or mapping that a key has already."""
-    places = [index for index, line in enumerate(lines) if ENTRY.match(line) and ("[" in line or "{" in line)]
-    if places:
-        at, value = rng.choice(places), rng.choice(YAML_VALUES)
-        inner = value if "[" in lines[at] else f"k: {value}"
-        lines[at] = re.sub(r"([\[{])", lambda found: f"{found[1]}{inner}, ", lines[at], count=1)
-
-
-def _add_line(lines: list[str], rng: random.Random) -> None:
-    """A line that stands nowhere in a file of ours, or one of its own with another indent."""
-    line = rng.choice(YAML_LINES).rstrip("\n")
-    if lines and rng.random() < 0.5:
-        own = rng.choice(lines)
-        line = rng.choice((own, own.strip(), f"- {own}"))
-    lines.insert(rng.choice((0, rng.randint(0, len(lines)), len(lines))), rng.choice(("", "  ", "    ")) + line)
-
-
-def _add_aliases(lines: list[str], rng: random.Random) -> None:
-    """An anchor at one place and its alias at others, or aliases of aliases, which a key then has as its value."""
-    if rng.random() < 0.7:
+    value, at, way = rng.choice(YAML_VALUES), rng.randrange(len(lines)), rng.randrange(12)
+    if way < 4:
+        _set_entry(lines, rng, value)
+    elif way < 6:  # in a list or mapping that a key has already
+        some = [index for index, line in enumerate(lines) if ENTRY.match(line) and re.search(r"[\[{]", line)] or [at]
+        at = rng.choice(some)
+        lines[at] = lines[at].replace("[", f"[{value}, ", 1).replace("{", "{" + f"k: {value}, ", 1)
+    elif way < 8:  # a line that stands nowhere in a file of ours, or one of its own with another indent
+        own = lines[at], lines[at].strip(), f"- {lines[at]}"
+        line = rng.choice(own) if way == 6 else rng.choice(YAML_LINES).rstrip("\n")
+        lines.insert(rng.choice((0, at, len(lines))), rng.choice(("", "  ", "    ")) + line)
+    elif way < 10:
         _set_entry(lines, rng, f"&there {HOLE}")
         for _ in range(rng.choice((1, 1, 5))):
             _set_entry(lines, rng, rng.choice(("*there", "[*there, *there]", "{<<: *there}", "{*there : 1}")))
-    else:
+    elif way == 10:
         depth, width = rng.choice(((2, 3), (4, 9), (9, 9), (30, 2), (90, 2), (3, 200)))
         place = rng.choice((0, len(lines)))
         lines[place:place] = aliases(depth, width)
         _set_entry(lines, rng, f"*level_{depth - 1}")
+    else:
+        del lines[at]
+    return "\n".join(lines).encode(errors="surrogateescape")
 
 
-def _remove_line(lines: list[str], rng: random.Random) -> None:
-    del lines[rng.randrange(len(lines))]
-
-
-YAML_CHANGES: tuple[Callable[[list[str], random.Random], None], ...] = (
-    *[_set_entry] * 4, *[_add_item] * 2, *[_add_line] * 2, *[_add_aliases] * 3, _remove_line,
-)  # fmt: skip
+def _set_entry(lines: list[str], rng: random.Random, value: str) -> None:
+    """Gives a key another value, in which a hole is the present one."""
+    places = [index for index, line in enumerate(lines) if ENTRY.match(line)]
+    if places:
+        at = rng.choice(places)
+        lines[at] = ENTRY.sub(lambda found: f"{found[1]} {value.replace(HOLE, found[2])}", lines[at])
 
 
 def hostile_yaml(document: str, *keys: str) -> Iterator[bytes]:
@@ -143,16 +126,10 @@ def replaced(document: Any, path: Sequence[Any], text: str, key: str | None = No
     """Returns a document's text with other text in place of one value, or of its key and the value."""
     if not path:
         return text
-    copy = json.loads(json.dumps(document))
-    parent = copy
-    for step in path[:-1]:
-        parent = parent[step]
-    if key is None or not isinstance(parent, dict):
-        parent[path[-1]] = HOLE
-        return json.dumps(copy, ensure_ascii=False, indent=2).replace(f'"{HOLE}"', text)
-    del parent[path[-1]]
-    parent[HOLE] = HOLE
-    return json.dumps(copy, ensure_ascii=False).replace(f'"{HOLE}": "{HOLE}"', f"{key}: {text}")
+    changed = copy.deepcopy(document)
+    functools.reduce(operator.getitem, path[:-1], changed)[path[-1]] = HOLE
+    before, after = ("", "") if key is None else (f"{json.dumps(path[-1], ensure_ascii=False)}: ", f"{key}: ")
+    return json.dumps(changed, ensure_ascii=False, indent=2).replace(f'{before}"{HOLE}"', after + text)
 
 
 def change_json(content: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:
@@ -161,16 +138,13 @@ def change_json(content: bytes, seeds: Sequence[bytes], rng: random.Random) -> b
         document = json.loads(content)
         path = rng.choice(places(document))
     except (ValueError, RecursionError):
-        lines = content.split(b"\n")
-        lines.insert(rng.randint(0, len(lines)), rng.choice(MARKERS).encode())
-        return b"\n".join(lines)
-    value, key = rng.choice(JSON_VALUES), None
+        return content.replace(b"\n", f"\n{rng.choice(MARKERS)}\n".encode(), rng.choice((1, 9)))
+    key = None
     if path and isinstance(path[-1], str) and rng.random() < 0.3:  # under another name, or there twice
         name = json.dumps(path[-1])
-        key = rng.choice(
-            ('""', '"x"', f'"{path[-1]} "', '"__class__"', '"\\u001b[2J"', name.upper(), f"{name}: 1, {name}")
-        )
-    return replaced(document, path, value, key).encode(errors="surrogatepass")
+        names = '""', '"x"', f'"{path[-1]} "', '"__class__"', '"\\u001b[2J"', name.upper(), f"{name}: 1, {name}"
+        key = rng.choice(names)
+    return replaced(document, path, rng.choice(JSON_VALUES), key).encode(errors="surrogatepass")
 
 
 def change_csv(content: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:
@@ -178,21 +152,17 @@ def change_csv(content: bytes, seeds: Sequence[bytes], rng: random.Random) -> by
     try:
         rows = list(csv.reader(io.StringIO(content.decode(errors="surrogateescape"), newline="")))
     except csv.Error:  # a field that is too long, after an earlier change
-        rows = []
+        return content
     if not rows:
         return content
-    at, cell, kind = rng.randrange(len(rows)), rng.choice(CELLS), rng.randrange(7)
+    at, cell = rng.randrange(len(rows)), rng.choice(CELLS)
     row = rows[at]
-    if kind < 3 and row:
-        row[rng.randrange(len(row))] = cell
-    elif kind == 3:
-        row.append(cell)
-    elif kind == 4 and row:
-        del row[rng.randrange(len(row))]
-    elif kind == 5:
-        del rows[at]
-    else:
-        rows.insert(at, rng.choice((row, [], [rng.choice(MARKERS)], [cell] * 999)))
+    cut = rng.randint(0, len(row))
+    before, after = row[:cut], row[cut + 1 :]
+    other = rng.choice(([], row, [rng.choice(MARKERS)], [cell] * 999))
+    rows[at : at + 1] = rng.choice(
+        (*[[[*before, cell, *after]]] * 3, [[*row, cell]], [[*before, *after]], [], [other, row])
+    )
     out = io.StringIO(newline="")
     csv.writer(out, lineterminator="\n", quoting=rng.choice((csv.QUOTE_MINIMAL, csv.QUOTE_ALL))).writerows(rows)
     return out.getvalue().encode(errors="surrogatepass")

@@ -6,36 +6,18 @@ Open them only where `normalise` guards, or under limits of memory and CPU time.
 import struct
 from collections.abc import Callable
 
-from checks.image_builders import (
-    POSTSCRIPT,
-    SIGNATURE,
-    avif,
-    bitmap,
-    chunk,
-    encode,
-    gif,
-    icon,
-    iptc,
-    jpeg2000,
-    jpeg_with,
-    large_png,
-    photo,
-    png_with,
-    profiles,
-    row,
-    run_lengths,
-    scans,
-    segment,
-    strips,
-    tiff,
-    tiled_tiff,
-    webp,
-)  # fmt: skip
+from PIL import Image
+
+from checks import image_builders as make
+from checks.image_builders import POSTSCRIPT, encode, iptc, jpeg2000, photo, png_with, put, scans, tiff
 
 OVER = 11_000  # px; its square is over the limit
-EXIF = segment(0xE1, b"Exif\0\0z")
-PRECINCTS = "more than 100,000 precincts a tile"
+SIDES = struct.pack("<HH", OVER, OVER)
+EXIF = make.segment(0xE1, b"Exif\0\0z")
+MANY_CHUNKS = make.chunk(b"tEXt", b"") * 101_000
+CHUNKS, PRECINCTS = "more than 100,000 chunks: 100,001", "more than 100,000 precincts a tile"
 MEGAPIXELS, ROW = "more than 100 megapixels", "more than 65,535 pixels in a row: 65,536"
+TILE = "more than 16,777,216 pixels a tile"
 
 # Name -> (what makes the file, how the reason begins or what it holds).
 FILES: dict[str, tuple[Callable[[], bytes], str]] = {
@@ -44,23 +26,26 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "JPEG of too many scans": (lambda: scans(800, 101), "more than 100 scans: 101"),
     "JPEG of too many pixels in its scans": (lambda: scans(8000, 60), "more than 2,500,000,000 pixels in all scans"),
     "JPEG whose scans hide behind garbage": (lambda: scans(800, 101, b"garbage"), "more than 100 scans: 101"),
-    "JPEG of EXIF in many segments": (lambda: jpeg_with(EXIF * 5_000), "more than 64 segments of EXIF: 65"),
-    "JPEG of many comments": (lambda: jpeg_with(segment(0xFE, b"") * 6_000), "more than 5,000 segments: 5,001"),
-    "JPEG whose segments hide behind an end": (lambda: jpeg_with(b"\xff\xd9" + EXIF * 99), "more than 64 segments"),
-    "PNG of many chunks": (lambda: png_with(chunk(b"tEXt", b"") * 101_000), "more than 100,000 chunks: 100,001"),
-    "PNG of many colour profiles": (lambda: profiles(300), "more than 256 compressed chunks"),
-    "TIFF of one huge tile": (lambda: tiled_tiff(50_000), "more than 16,777,216 pixels a tile: 2,500,000,000"),
-    "BigTIFF of one huge tile": (lambda: tiled_tiff(50_000, order="<", big=True), "more than 16,777,216 pixels a tile"),
-    "big-endian TIFF of one huge tile": (lambda: tiled_tiff(50_000, order=">"), "more than 16,777,216 pixels a tile"),
+    "JPEG of EXIF in many segments": (lambda: make.jpeg_with(EXIF * 5_000), "more than 64 segments of EXIF: 65"),
+    "JPEG of many comments": (lambda: make.jpeg_with(b"\xff\xfe\0\2" * 6_000), "more than 5,000 segments: 5,001"),
+    "JPEG whose segments hide behind an end": (
+        lambda: make.jpeg_with(b"\xff\xd9" + EXIF * 99),
+        "more than 64 segments",
+    ),
+    "PNG of many chunks": (lambda: png_with(MANY_CHUNKS), CHUNKS),
+    "PNG of many colour profiles": (lambda: make.profiles(300), "more than 256 compressed chunks"),
+    "TIFF of one huge tile": (lambda: make.tiled_tiff(50_000), f"{TILE}: 2,500,000,000"),
+    "BigTIFF of one huge tile": (lambda: make.tiled_tiff(50_000, order="<", big=True), TILE),
+    "big-endian TIFF of one huge tile": (lambda: make.tiled_tiff(50_000, order=">"), TILE),
     "TIFF of more strips than rows": (
-        lambda: strips(99_000),
+        lambda: make.strips(99_000),
         "more than 2 strips or tiles that its size asks for: 99,000",
     ),
     "TIFF of tiles of a pixel": (
         lambda: tiff(999, 999, (322, (4, 1, 1)), (323, (4, 1, 1)), (324, (4, 1, 0)), compression=5),
         "more than 100,000 strips or tiles: 998,001",
     ),
-    "TIFF of rows that share their bytes": (lambda: strips(99, 99), "damaged: image file is truncated"),
+    "TIFF of rows that share their bytes": (lambda: make.strips(99, 99), "damaged: image file is truncated"),
     "TIFF of a field twice": (lambda: tiff(9, 9, (257, (4, 1, 9))), "damaged: TIFF's field 257 is there twice"),
     "TIFF of many fractions": (
         lambda: tiff(9, 9, (282, (5, 100_000, 8)), (273, (4, 1, 8)), places=bytes(800_000)),
@@ -80,31 +65,25 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "JPEG 2000 of many tiles": (lambda: jpeg2000(9000, tile=36), "more than 8,192 tiles: 62,500"),
     "JPEG 2000 of many components": (lambda: jpeg2000(9, components=16_384), "more than 4 components: 16,384"),
     "JPEG 2000 that is too large": (lambda: jpeg2000(OVER), MEGAPIXELS),
-    "PNG of a long row": (lambda: row(65_536), ROW),
-    "TIFF of a long row": (lambda: row(65_536, "TIFF"), ROW),
+    "PNG of a long row": (lambda: encode(Image.new("L", (65_536, 1)), "PNG"), ROW),
+    "TIFF of a long row": (lambda: encode(Image.new("L", (65_536, 1)), "TIFF"), ROW),
     "PPM of a long column": (lambda: b"P5 1 65536 255\n" + bytes(65_536), ROW),
-    "GIF of a huge canvas": (lambda: gif(65_535, 65_535), MEGAPIXELS),
-    "GIF of many blocks": (lambda: gif(56, 40, b"!\xfe" + b"\1x" * 200_000 + b"\0"), "more than 100,000 blocks"),
-    "WebP of a huge canvas": (lambda: webp(b"VP8X", 16_000), MEGAPIXELS),
-    "lossy WebP that is too large": (lambda: webp(b"VP8 ", OVER), MEGAPIXELS),
-    "lossless WebP that is too large": (lambda: webp(b"VP8L", OVER), MEGAPIXELS),
-    "AVIF that says it is too large": (lambda: avif(OVER), MEGAPIXELS),
-    "icon that holds a large PNG": (lambda: icon(large_png(OVER)), MEGAPIXELS),
-    "icon that holds a large bitmap": (lambda: icon(bitmap(OVER, 2 * OVER)), MEGAPIXELS),
-    "icon that holds a PNG of many chunks": (
-        lambda: icon(png_with(chunk(b"tEXt", b"") * 101_000)),
-        "more than 100,000 chunks: 100,001",
+    "GIF of a huge canvas": (lambda: make.gif(65_535, 65_535), MEGAPIXELS),
+    "GIF of many blocks": (lambda: make.gif(56, 40, b"!\xfe" + b"\1x" * 200_000 + b"\0"), "more than 100,000 blocks"),
+    "WebP of a huge canvas": (lambda: put(encode(photo(), "WEBP", exif=EXIF), 24, b"\x7f\x3e\0" * 2), MEGAPIXELS),
+    "lossy WebP that is too large": (lambda: put(encode(photo(), "WEBP"), 26, SIDES), MEGAPIXELS),
+    "lossless WebP that is too large": (
+        lambda: put(encode(photo(), "WEBP", lossless=True), 21, struct.pack("<I", (OVER - 1) * (1 | 1 << 14))),
+        MEGAPIXELS,
     ),
-    "run-length BMP of many pixels": (lambda: run_lengths(9000), "more than 6,000,000 values of run-length BMP"),
+    "AVIF that says it is too large": (lambda: make.avif(OVER), MEGAPIXELS),
+    "icon that holds a large PNG": (lambda: make.icon(make.large_png(OVER)), MEGAPIXELS),
+    "icon that holds a large bitmap": (lambda: make.icon(make.bitmap(OVER, 2 * OVER)), MEGAPIXELS),
+    "icon that holds a PNG of many chunks": (lambda: make.icon(png_with(MANY_CHUNKS)), CHUNKS),
+    "run-length BMP of many pixels": (lambda: make.run_lengths(9000), "more than 6,000,000 values of run-length BMP"),
     "PPM of many comments": (lambda: b"P3 9 9 255\n" + b"#\n" * 500_000, "more than 1,000 comments: 500,000"),
     "PPM of a long head": (lambda: b"P6 #" + b"x" * 1_000_000, "more than 65,536 bytes in the head of a PPM"),
     "PPM that is text of many pixels": (lambda: b"P1 9000 9000\n" + b"1" * 99, "more than 6,000,000 values of"),
-    "TGA that is too large": (
-        lambda: struct.pack("<BBBHHBHHHHBB", 0, 0, 10, 0, 0, 0, 0, 0, OVER, OVER, 24, 0) + b"\xff" * 99,
-        MEGAPIXELS,
-    ),
-    "only a PNG's signature and many chunks": (
-        lambda: SIGNATURE + chunk(b"tEXt", b"") * 101_000,
-        "more than 100,000 chunks: 100,001",
-    ),
+    "TGA that is too large": (lambda: put(encode(photo(), "TGA", compression="tga_rle"), 12, SIDES), MEGAPIXELS),
+    "only a PNG's signature and many chunks": (lambda: make.SIGNATURE + MANY_CHUNKS, CHUNKS),
 }

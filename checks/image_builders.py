@@ -11,6 +11,7 @@ from PIL import Image
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 Entry = tuple[int, tuple[int, int, int]]  # of a TIFF's directory: tag, (type, count, value or place)
+LEVELS = 5  # how often a JPEG 2000 is halved
 IPTC_PIECE = 0x7FFF  # the most bytes of one field
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n0 0 9 9 rectfill\nshowpage\n"
 
@@ -26,6 +27,12 @@ def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
     out = io.BytesIO()
     image.save(out, kind, **options)
     return out.getvalue()
+
+
+def put(data: bytes, offset: int, new: bytes) -> bytes:
+    """Returns the data with other bytes at an offset, as far as it is that long."""
+    end = offset + len(new)
+    return data if end > len(data) else data[:offset] + new + data[end:]
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
@@ -127,7 +134,6 @@ def jpeg2000(
     tile: int = 0,
     precinct: int | None = None,
     block: int = 4,
-    levels: int = 5,
     layers: int = 1,
     components: int = 1,
     boxed: bool = False,
@@ -135,32 +141,22 @@ def jpeg2000(
 ) -> bytes:
     """A JPEG 2000 with heads and no data.
 
-    Args:
-      side: of the image, px.
-      tile: its side, px; 0: as the image.
-      precinct: base-2 logarithm of each one's side; None: the largest.
-      block: base-2 logarithm of a code-block's side, less 2.
-      levels: how often it is halved.
-      layers: how many.
-      components: how many.
-      boxed: whether in the boxes of a JP2 file.
-      style_in: "main" head, "tile" head, "component" (COC), or "skipped", behind a marker that readers don't know.
+    `tile` is the side of a tile, 0: as the image; `precinct` the base-2 logarithm of a precinct's side, None: the
+    largest; `block` that of a code-block's, less 2. `boxed` puts it in the boxes of a JP2 file. `style_in` is where its
+    precincts are set: "main" head, "tile" head, "component" (COC), or "skipped", behind a marker nobody knows.
     """
     size = struct.pack(">HIIIIIIIIH", 0, side, side, 0, 0, tile or side, tile or side, 0, 0, components)
-    code = b"\xff\x4f" + segment(0x51, size + bytes([7, 1, 1]) * components)
-
-    def style(precinct: int | None) -> tuple[bytes, bytes]:
-        sizes = b"" if precinct is None else bytes([precinct * 17] * (levels + 1))
-        return bytes([precinct is not None]), bytes([levels, block, block, 0, 1]) + sizes
-
-    flag, body = style(precinct)
-    own = segment(0x52, flag + struct.pack(">BHB", 0, layers, 0) + body)
-    plain = segment(0x52, style(None)[0] + struct.pack(">BHB", 0, layers, 0) + style(None)[1])
-    coc = segment(0x53, b"\0" + flag + body)
-    # Of a marker that it doesn't know, OpenJPEG skips two bytes, not the segment.
-    hidden = plain + b"\xff\x6f" + own
-    code += {"main": own, "component": plain + coc, "tile": plain, "skipped": hidden}[style_in]
-    code += segment(0x5C, bytes([0x20 | 2] + [0x40] * (3 * levels + 1)))
+    body, order = bytes([LEVELS, block, block, 0, 1]), struct.pack(">BHB", 0, layers, 0)
+    flag, precincts = (b"\0", b"") if precinct is None else (b"\1", bytes([precinct * 17] * (LEVELS + 1)))
+    own, plain = segment(0x52, flag + order + body + precincts), segment(0x52, b"\0" + order + body)
+    styles = {
+        "main": own,
+        "tile": plain,
+        "component": plain + segment(0x53, b"\0" + flag + body + precincts),
+        "skipped": plain + b"\xff\x6f" + own,  # of a marker that it doesn't know, OpenJPEG skips two bytes
+    }
+    code = b"\xff\x4f" + segment(0x51, size + bytes([7, 1, 1]) * components) + styles[style_in]
+    code += segment(0x5C, bytes([0x20 | 2] + [0x40] * (3 * LEVELS + 1)))
     part = own if style_in == "tile" else b""
     code += segment(0x90, struct.pack(">HIBB", 0, 14 + len(part) + 1, 0, 1)) + part + b"\xff\x93\0\xff\xd9"
     return jp2(code, side, components) if boxed else code
@@ -202,30 +198,12 @@ def gif(width: int, height: int, blocks: bytes = b"") -> bytes:
     return plain[:6] + struct.pack("<HH", width, height) + plain[10:start] + blocks + plain[start:]
 
 
-def webp(kind: bytes, side: int) -> bytes:
-    """A WebP whose canvas is a square."""
-    less = (side - 1).to_bytes(3, "little")
-    data = {
-        b"VP8X": bytes(4) + less * 2,
-        b"VP8 ": b"\x30\0\0\x9d\1\x2a" + struct.pack("<HH", side, side),
-        b"VP8L": b"\x2f" + struct.pack("<I", (side - 1) * (1 | 1 << 14)) + bytes(9),
-    }[kind]
-    body = b"WEBP" + kind + struct.pack("<I", len(data)) + data
-    return b"RIFF" + struct.pack("<I", len(body)) + body
-
-
 def avif(side: int) -> bytes:
     """An AVIF of few pixels that says it has others."""
-    content = bytearray(encode(photo(), "AVIF"))
-    struct.pack_into(">II", content, content.index(b"ispe") + 8, side, side)
-    return bytes(content)
+    content = encode(photo(), "AVIF")
+    return put(content, content.index(b"ispe") + 8, struct.pack(">II", side, side))
 
 
 def large_png(side: int) -> bytes:
     """A PNG of a square of black, whole: all its pixels are there."""
     return encode(Image.new("1", (side, side)), "PNG")
-
-
-def row(width: int, kind: str = "PNG") -> bytes:
-    """An image of one row."""
-    return encode(Image.new("L", (width, 1)), kind)

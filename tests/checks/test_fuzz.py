@@ -20,9 +20,19 @@ SECONDS = float(os.environ.get("DECANT_FUZZ_SECONDS", "2"))  # of CPU time for e
 def test_no_bytes_crash_or_hang_a_reader(name):
     slow = name in ("keras-h5", "network")  # which start a process for each variant
     outcome = fuzz.fuzz(name, SECONDS * 3 if slow else SECONDS, hang_seconds=60)
-    assert dict(outcome.failures) == {}
-    assert outcome.cases > (10 if slow else 50)
-    assert outcome.rejected > outcome.cases / 10
+    assert outcome.failures == {}
+    assert outcome.verdicts.total() > (10 if slow else 50)
+    assert outcome.verdicts["rejected"] > outcome.verdicts.total() / 10
+
+
+@pytest.fixture
+def use(monkeypatch):
+    """Makes a reader the only one, in processes that see what is patched here."""
+    context = multiprocessing.get_context("fork")
+    monkeypatch.setattr(multiprocessing, "get_context", lambda name: context)
+    return lambda read, **more: monkeypatch.setattr(
+        fuzz_readers, "readers", lambda: {"one": fuzz_readers.Reader(lambda folder: [b"seed"], read, **more)}
+    )
 
 
 def misbehave(content, folder):
@@ -74,32 +84,24 @@ def overstep(kind):
         (8, "hang: more than 0.2 s of CPU time for rejected image"),
     ],
 )
-def test_each_kind_of_failure_is_told_and_its_bytes_are_kept(tmp_path, monkeypatch, kind, expected):
-    monkeypatch.setattr(
-        fuzz_readers, "readers", lambda: {"bad": fuzz_readers.Reader(lambda folder: [b"seed"], misbehave)}
-    )
+def test_each_kind_of_failure_is_told_and_its_bytes_are_kept(tmp_path, monkeypatch, use, kind, expected):
+    use(misbehave)
     monkeypatch.setattr(fuzz_mutations, "variant", lambda seeds, rng, _: bytes([kind if rng.random() < 0.005 else 0]))
-    context = multiprocessing.get_context("fork")  # the worker sees what is patched here
-    monkeypatch.setattr(multiprocessing, "get_context", lambda name: context)
     monkeypatch.setattr(fuzz, "STARTING_SECONDS", 10)  # a hang before the first report is noticed after these
-    outcome = fuzz.fuzz("bad", 1.0 if kind == 8 else 0.1, hang_seconds=0.5 if kind == 3 else 30, keep=tmp_path / "kept")
-    assert len(outcome.failures) == 1
+    outcome = fuzz.fuzz("one", 1.0 if kind == 8 else 0.1, hang_seconds=0.5 if kind == 3 else 30, keep=tmp_path / "kept")
     (reason,) = outcome.failures
     assert reason.startswith(expected)
-    assert outcome.rejected + outcome.failures.total() == outcome.cases > 50
+    assert outcome.verdicts["rejected"] > 50
+    assert set(outcome.verdicts) == {"rejected", reason}
     kept = [path for path in (tmp_path / "kept").iterdir() if path.name != "reasons.txt"]
     assert [path.read_bytes() for path in kept] == [bytes([kind])]
     assert reason in (tmp_path / "kept" / "reasons.txt").read_text()
 
 
-def test_hostile_files_are_read_before_any_variant_and_all_of_them(monkeypatch):
+def test_hostile_files_are_read_before_any_variant_and_all_of_them(use):
     def reject(content, folder):
         if content in (b"one", b"two"):
             raise KeyError("a defect")
 
-    reader = fuzz_readers.Reader(lambda folder: [b"seed"], reject, hostile=lambda: [lambda: b"one", lambda: b"two"])
-    monkeypatch.setattr(fuzz_readers, "readers", lambda: {"strict": reader})
-    context = multiprocessing.get_context("fork")
-    monkeypatch.setattr(multiprocessing, "get_context", lambda name: context)
-    outcome = fuzz.fuzz("strict", 1e-9)
-    assert list(outcome.failures.values()) == [2]
+    use(reject, hostile=lambda: [lambda: b"one", lambda: b"two"])
+    assert list(fuzz.fuzz("one", 1e-9).failures.values()) == [2]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, IptcImagePlugin
 from ruamel.yaml import YAML
 
-from checks import fuzz_documents, fuzz_formats, fuzz_images, fuzz_mutations, fuzz_text, image_builders
+from checks import fuzz_formats, fuzz_images, fuzz_mutations, fuzz_readers, fuzz_text, image_builders
 from checks.fuzz_formats import kind_of
 from checks.image_builders import icon, iptc, large_png
 from stages.library.preparation import normalisation
@@ -72,22 +72,19 @@ def test_a_third_of_the_changed_files_get_past_the_first_check(name):
     assert sum(map(recognised, changed)) >= 50
 
 
-@given(ANY_SEED)
-@settings(max_examples=60)
-def test_the_checksums_of_a_changed_png_are_right(seed):
-    rng = random.Random(seed)
-    content = large_png(16)
-    for _ in range(rng.randint(1, 4)):
-        content = fuzz_formats.FORMATS["png"].change(content, [content], rng)
-    at, seen = 8, 0  # behind the signature; a chunk that was moved before it ends the walk
-    while at + 12 <= len(content) and (length := int.from_bytes(content[at : at + 4], "big")) <= len(content) - at - 12:
-        end = at + 8 + length
-        if content[:8] != large_png(16)[:8] or not content[at + 4 : at + 8].isalpha():  # what was put after the end
-            break
-        assert zlib.crc32(content[at + 4 : end]) == int.from_bytes(content[end : end + 4], "big")
-        at, seen = end + 4, seen + 1
-    moved = content[:8] != large_png(16)[:8]
-    assert seen or moved or len(fuzz_formats.FORMATS["png"].layout.split(content)) <= 3
+def test_the_checksums_of_a_changed_png_are_right():
+    seen = 0
+    for seed in range(60):
+        rng, content, at = random.Random(seed), large_png(16), 8  # behind the signature
+        for _ in range(rng.randint(1, 4)):
+            content = fuzz_formats.FORMATS["png"].change(content, [content], rng)
+        while content[at + 4 : at + 8].isalpha():  # to what was put in that is no chunk
+            end = at + 8 + int.from_bytes(content[at : at + 4], "big")
+            if content[:8] != large_png(16)[:8] or end + 4 > len(content):
+                break
+            assert zlib.crc32(content[at + 4 : end]) == int.from_bytes(content[end : end + 4], "big")
+            at, seen = end + 4, seen + 1
+    assert seen > 150
 
 
 @given(ANY_SEED)
@@ -158,6 +155,6 @@ def test_json_keys_come_twice_and_csv_cells_are_changed():
 
 
 def test_one_of_several_files_is_changed():
-    change = fuzz_documents.of_files(None, lambda content, seeds, rng: b"new", None)
-    content = fuzz_documents.SEPARATOR.join((b"one", b"two", b"three"))
-    assert change(content, [], random.Random(0)).split(fuzz_documents.SEPARATOR) == [b"one", b"new", b"three"]
+    change = fuzz_readers.of_files(None, lambda content, seeds, rng: b"new", None)
+    content = fuzz_readers.SEPARATOR.join((b"one", b"two", b"three"))
+    assert change(content, [], random.Random(0)).split(fuzz_readers.SEPARATOR) == [b"one", b"new", b"three"]

@@ -3,7 +3,7 @@
 import h5py
 import pytest
 
-from checks import fuzz_readers, fuzz_weights
+from checks import fuzz_readers
 from stages.library.common.console import UserError
 from stages.library.networks import hdf5
 
@@ -29,15 +29,15 @@ def test_each_flipped_byte_of_a_checkpoint_is_rejected_or_read(tmp_path, readers
         for position in range(0, len(whole), 5):
             damaged = bytearray(whole)
             damaged[position] ^= 0xFF
-            found.append(rejected(fuzz_weights.read_slim, bytes(damaged), tmp_path))
+            found.append(rejected(readers["slim"].read, bytes(damaged), tmp_path))
         assert sum(found) > len(found) / 2
 
 
 def test_a_damaged_directory_of_an_h5_file_is_rejected(tmp_path, readers):
     (whole,) = readers["keras-h5"].seeds(tmp_path)
     assert whole.count(b"SNOD") > 1
-    assert not rejected(fuzz_weights.read_keras, whole, tmp_path)
-    assert rejected(fuzz_weights.read_keras, whole.replace(b"SNOD", b"SNOT"), tmp_path)
+    assert not rejected(readers["keras-h5"].read, whole, tmp_path)
+    assert rejected(readers["keras-h5"].read, whole.replace(b"SNOD", b"SNOT"), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_what_hdf5_does_not_survive_is_rejected(tmp_path, readers, reason):
     else:  # an attribute's type: of variable length, text
         damaged[whole.index(b"\x19\x01\0\0\x10") + 1] ^= 0xFF
     with pytest.raises(UserError, match=rf"with its top: it is damaged, {reason}$"):
-        fuzz_weights.read_keras(bytes(damaged), tmp_path)
+        readers["keras-h5"].read(bytes(damaged), tmp_path)
 
 
 def test_an_h5_file_that_asks_for_much_memory_is_rejected(tmp_path):
