@@ -9,15 +9,12 @@ The report draws all of them. Runs no network. Costs, measured on generated feat
 logistic on one core at the size of digits (1,797 x 1,280).
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from stages.library import fewshot
 from stages.library.common import artifacts, console, plugins, tables
 from stages.library.common.console import Stopwatch, progress, run
 from stages.library.features import cache
-from stages.library.fewshot import Score
 from stages.library.records import dataset_file
 from stages.library.records.tfrecord import SPLITS
 from stages.library.settings import load_params
@@ -62,21 +59,15 @@ def main() -> None:
         },
     }
     with artifacts.new_folder(args.out) as out:
-        _write_repeats(out / "repeats.csv", args.head, args.shots, scores)
+        rows = ([round(cell, 6) if isinstance(cell, float) else cell for cell in score.values()] for score in scores)
+        header = ["head", "shots", *scores[0]]
+        tables.write_csv(out / "repeats.csv", header, ([args.head, args.shots, *row] for row in rows))
         artifacts.write_json(out / "fewshot.json", about)
     artifacts.write_json(args.metrics, numbers)
     accuracy, copies = numbers["top1_accuracy"], len(features.keys) - len(everything.keys)
     what = f"{args.head} on {args.backbone}, {args.shots} images of each class: top-1 {accuracy['mean']:.4f} ± "
     what += f"{accuracy['std']:.4f}, {len(images.keys):,} images, {copies:,} copies left out"
-    stopwatch.close("fewshot", what, sum(score.n_test for score in scores), following="report")
-
-
-def _write_repeats(path: Path, head: str, shots: int, scores: Sequence[Score]) -> None:
-    rows = (
-        [head, shots, *(round(cell, 6) if isinstance(cell, float) else cell for cell in asdict(score).values())]
-        for score in scores
-    )
-    tables.write_csv(path, ["head", "shots", *asdict(scores[0])], rows)
+    stopwatch.close("fewshot", what, sum(score["n_test"] for score in scores), following="report")
 
 
 if __name__ == "__main__":

@@ -17,9 +17,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from stages.library.common import console
 from stages.library.common.model_names import FINETUNED
 from stages.library.features import cache
+from stages.library.heads.contract import Examples
 from stages.library.networks import weights
 from stages.library.records import dataset_file
 from stages.library.records.preprocessing import Preprocessing
@@ -51,7 +54,8 @@ def main() -> None:
     linear = head = None
     if finetune.head_epochs:
         head = replace(settings["softmax"], features="bottleneck", epochs=finetune.head_epochs)
-        linear = softmax.train(features.values, features.labels, len(source.classes), head, seed=finetune.seed)
+        examples = Examples(features.values, features.labels, len(source.classes), np.zeros_like(features.labels))
+        (linear,) = softmax.Trainer(examples, head, finetune.seed).fit({}).layers
     dataset = dataset_file.read(arguments.records / "dataset.json")
     counts: Counter[str] = Counter()
 

@@ -48,8 +48,8 @@ def main() -> None:
     validation = cross_validation.cross_validate(trainer)
     head = trainer.fit(validation.best_params)
     held_out = fold_of != folds.NEVER
-    scored = validation.logits[held_out], features.labels[held_out]
-    temperature = calibration.fit_temperature(*scored) if fold_params.temperature_scaling else 1.0
+    scored, labels = validation.logits[held_out], features.labels[held_out]
+    temperature = calibration.fit_temperature(scored, labels) if fold_params.temperature_scaling else 1.0
     logits = validation.logits / np.float32(temperature)
     accuracies = [
         metrics.top1_accuracy(logits[fold_of == fold], features.labels[fold_of == fold])
@@ -61,18 +61,22 @@ def main() -> None:
         accuracy["std"] = float(np.std(accuracies, ddof=1))
         shown = f"{accuracy['mean']:.4f} ± {accuracy['std']:.4f}"
     calibration_error = {
-        "before": metrics.expected_calibration_error(softmax(scored[0]), scored[1]),
-        "after": metrics.expected_calibration_error(softmax(logits[held_out]), features.labels[held_out]),
+        when: metrics.expected_calibration_error(softmax(each), labels)
+        for when, each in (("before", scored), ("after", logits[held_out]))
     }
     with artifacts.new_folder(args.out) as out:
-        dim = features.values.shape[1]
-        kind = head_params.features
-        TrainedHead(args.head, head, kind, dim, features.source, validation.best_params, temperature).save(out)
+        made_of = head_params.features, features.values.shape[1], features.source
+        TrainedHead(args.head, head, *made_of, validation.best_params, temperature).save(out)
         numbers = {"top1_accuracy": accuracy, "expected_calibration_error": calibration_error}
         artifacts.write_json(out / "cross_validation.json", numbers)
         rows = ((f"{at:g}", series, f"{hits:.6f}", f"{loss:.6f}") for at, series, hits, loss in validation.curve)
         tables.write_csv(out / "curve.csv", tables.CURVE, rows)
-        _write_out_of_fold(out / "out_of_fold.parquet", features, logits)
+        columns = {
+            "key": pa.array(features.keys, pa.string()),
+            "label": pa.array(features.labels, pa.int32()),
+            "logits": pa.FixedSizeListArray.from_arrays(pa.array(logits.reshape(-1)), logits.shape[1]),
+        }
+        pq.write_table(pa.table(columns), out / "out_of_fold.parquet", compression="zstd")
     what = (
         f"{args.head} on {features.source.backbone}, cross-validated top-1 {shown}, {len(features.labels):,} examples"
     )
@@ -97,15 +101,6 @@ def _check(features: cache.Features, fold_of: np.ndarray, fold_params: folds.Par
             f"`cross_validation.folds`: every fold must have an image. Received: {fold_params.folds} folds for "
             f"{len(fold_of)} images, fold {empty[0]} is empty. Choose fewer folds, another seed or add images"
         )
-
-
-def _write_out_of_fold(path: Path, features: cache.Features, logits: np.ndarray) -> None:
-    columns = {
-        "key": pa.array(features.keys, pa.string()),
-        "label": pa.array(features.labels, pa.int32()),
-        "logits": pa.FixedSizeListArray.from_arrays(pa.array(logits.reshape(-1)), logits.shape[1]),
-    }
-    pq.write_table(pa.table(columns), path, compression="zstd")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ same repeat with it. Nothing is chosen by test images.
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import compress
 from typing import Annotated, Any
 
 import numpy as np
@@ -64,73 +65,49 @@ class Params:
 
 @dataclass(frozen=True)
 class Images:
-    """The images that take part, of all classes or of some.
+    """The images that take part, of all classes or of some."""
 
-    Attributes:
-      background: "with" or "without".
-      rows: int64 (n,), their rows among the features, in the order of the keys.
-      keys: their sha256 hex, (n,).
-      labels: int64 (n,), class ids in [0, len(classes)).
-      classes: class names.
-    """
-
-    background: str
-    rows: np.ndarray
-    keys: np.ndarray
-    labels: np.ndarray
+    rows: np.ndarray  # int64 (n,), their rows among the features, in the order of the keys
+    keys: np.ndarray  # their sha256 hex, (n,)
+    labels: np.ndarray  # int64 (n,), class ids in [0, len(classes))
     classes: tuple[str, ...]
 
     def without(self, names: Collection[str]) -> "Images":
         """Returns the images of the other classes, whose ids close up."""
         kept = np.array([name not in names for name in self.classes])
         ids, mask = np.cumsum(kept) - 1, kept[self.labels]
-        classes = tuple(name for name in self.classes if name not in names)
-        return Images(self.background, self.rows[mask], self.keys[mask], ids[self.labels[mask]], classes)
-
-
-@dataclass(frozen=True)
-class Score:
-    """A head, fitted on one random choice of images: a row of repeats.csv; `best_params` is JSON."""
-
-    repeat: int
-    background: str
-    top1_accuracy: float
-    balanced_accuracy: float
-    best_params: str
-    n_train: int
-    n_test: int
-
-
-METRICS = "top1_accuracy", "balanced_accuracy"
+        return Images(
+            self.rows[mask], self.keys[mask], ids[self.labels[mask]], tuple(compress(self.classes, kept.tolist()))
+        )
 
 
 def distinct(keys: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Images:
     """Returns each image once, in the order of the keys; of copies in several classes the first class counts."""
     order = np.lexsort((labels, keys.astype(str)))
     rows = order[np.unique(keys[order].astype(str), return_index=True)[1]]
-    return Images("with", rows, keys[rows], labels[rows], tuple(classes))
+    return Images(rows, keys[rows], labels[rows], tuple(classes))
 
 
 def large_enough(images: Images, shots: int) -> tuple[Images, list[str]]:
     """Returns the images of the classes that have more than `shots`, and the names of the other classes.
 
-    Raises:
-      UserError: fewer than two classes are left.
+    Raises UserError where fewer than two classes are left.
     """
     counts = np.bincount(images.labels, minlength=len(images.classes))
-    small = [name for name, count in zip(images.classes, counts, strict=True) if count <= shots]
-    if len(images.classes) - len(small) < 2:
+    small = list(compress(images.classes, (counts <= shots).tolist()))
+    large = images.without(small)
+    if len(large.classes) < 2:
         raise UserError(
             f"`fewshot.shots` must leave at least 2 classes an image to test. Received: {shots}, and only "
-            f"{len(images.classes) - len(small)} of {len(images.classes)} classes has more"
+            f"{len(large.classes)} of {len(images.classes)} classes has more"
         )
-    return images.without(small), small
+    return large, small
 
 
-def variants(images: Images, background: Sequence[str]) -> list[Images]:
-    """Returns all images and, where the data set has background classes, those of the others."""
-    others = replace(images.without(background), background="without")
-    return [images, others] if 1 < len(others.classes) < len(images.classes) else [images]
+def variants(images: Images, background: Sequence[str]) -> dict[str, Images]:
+    """Returns all images as "with" and, where the data set has background classes, those of the others as "without"."""
+    others = images.without(background)
+    return {"with": images} | ({"without": others} if 1 < len(others.classes) < len(images.classes) else {})
 
 
 def ranks(keys: np.ndarray, labels: np.ndarray, repeat: int, seed: int) -> np.ndarray:
@@ -143,21 +120,21 @@ def ranks(keys: np.ndarray, labels: np.ndarray, repeat: int, seed: int) -> np.nd
 
 
 def run(
-    name: str, section: Any, shots: int, features: np.ndarray, groups: Sequence[Images], settings: Params
-) -> Iterator[Score]:
-    """Yields the score of a head in every repeat and group of images.
+    name: str, section: Any, shots: int, features: np.ndarray, groups: Mapping[str, Images], settings: Params
+) -> Iterator[dict[str, Any]]:
+    """Yields the rows of repeats.csv: a head's scores in every repeat and group of images.
 
     Args:
       name: of the head.
       section: its section of params.yaml.
       shots: training images of each class.
       features: (rows, dim), float16 or float32; only the rows of a block or a training set are copied.
-      groups: all images, then those without background; what is chosen is chosen on the first.
+      groups: as of `variants`; what is chosen is chosen on the first.
       settings: section `fewshot`.
     """
     for repeat in range(settings.repeats):
         best_params: Mapping[str, Any] | None = None
-        for group in groups:
+        for background, group in groups.items():
             place = ranks(group.keys, group.labels, repeat, settings.seed)
             training, tested = np.flatnonzero(place < shots), np.flatnonzero(place >= shots)
             folds = place[training] % min(settings.folds, shots)
@@ -170,28 +147,25 @@ def run(
             head = trainer.fit(best_params)
             predictions = contract.logits_of_rows(head, features, group.rows[tested]).argmax(axis=1)
             confusion = metrics.confusion_matrix(group.labels[tested], predictions, num_classes)
-            yield Score(
-                repeat=repeat,
-                background=group.background,
-                top1_accuracy=float(confusion.trace() / confusion.sum()),
-                balanced_accuracy=metrics.balanced_accuracy(confusion),
-                best_params=json.dumps(best_params, sort_keys=True),
-                n_train=len(training),
-                n_test=len(tested),
-            )
+            yield {
+                "repeat": repeat,
+                "background": background,
+                "top1_accuracy": float(confusion.trace() / confusion.sum()),
+                "balanced_accuracy": metrics.balanced_accuracy(confusion),
+                "best_params": json.dumps(best_params, sort_keys=True),
+                "n_train": len(training),
+                "n_test": len(tested),
+            }
 
 
-def summarise(scores: Sequence[Score]) -> dict[str, Any]:
+def summarise(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Returns METRIC.{mean,std} over the repeats, and below `without_background`, where there is any, the same."""
-
-    def moments(members: Sequence[Score]) -> dict[str, Any]:
-        numbers: dict[str, Any] = {"num_examples": members[0].n_test}
-        for metric in METRICS:
-            values = [getattr(score, metric) for score in members]
-            mean, std = float(np.mean(values)), float(np.std(values, ddof=1))
-            numbers[metric] = {"mean": round(mean, 6), "std": round(std, 6)}
-        return numbers
-
-    without = [score for score in scores if score.background == "without"]
-    numbers = moments([score for score in scores if score.background == "with"])
-    return numbers | ({"without_background": moments(without)} if without else {})
+    found: dict[str, dict[str, Any]] = {}
+    for background in dict.fromkeys(score["background"] for score in scores):
+        members = [score for score in scores if score["background"] == background]
+        found[background] = {"num_examples": members[0]["n_test"]}
+        for metric in ("top1_accuracy", "balanced_accuracy"):
+            values = [score[metric] for score in members]
+            moments = {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1))}
+            found[background][metric] = {key: round(value, 6) for key, value in moments.items()}
+    return found["with"] | ({"without_background": found["without"]} if "without" in found else {})

@@ -121,13 +121,6 @@ def test_a_head_validated_once_scores_that_part_and_is_fitted_on_all(tmp_path, t
     assert f"{accuracy:.4f} on the {held_out.sum()} held out, 360 examples" in capsys.readouterr().out
 
 
-def test_a_fraction_that_holds_out_nothing_is_an_error(tmp_path, train):
-    source = write_bottlenecks(tmp_path / "features", n=5)
-    message = r"`cross_validation.holdout_fraction.ridge` must leave some of the 15 images .* Received: 0.0001"
-    with pytest.raises(UserError, match=message):
-        train("ridge", source, cross_validation__holdout_fraction={"ridge": 0.0001})
-
-
 def test_without_temperature_scaling_logits_stay_as_they_are(tmp_path, train):
     source = write_bottlenecks(tmp_path / "features")
     scaled, plain = (
@@ -145,15 +138,23 @@ def test_without_temperature_scaling_logits_stay_as_they_are(tmp_path, train):
     assert before_and_after["before"] == before_and_after["after"]
 
 
-def test_one_class_is_an_error(tmp_path, train):
-    with pytest.raises(UserError, match=r"at least 2 classes.*Bär"):
-        train("ridge", write_bottlenecks(tmp_path / "features", labels=(1,)))
+@pytest.mark.parametrize(
+    ("features", "changes", "message"),
+    [
+        ({"labels": (1,)}, {}, r"at least 2 classes.*Bär"),
+        ({"n": 20}, {"folds": 50}, r"`cross_validation.folds`: .* 50 folds for 60 images, fold .* is empty"),
+        (
+            {"n": 5},
+            {"holdout_fraction": {"ridge": 0.0001}},
+            r"`cross_validation.holdout_fraction.ridge` must leave some of the 15 images .* Received: 0.0001",
+        ),
+    ],
+)
+def test_too_few_images_are_an_error(tmp_path, train, features, changes, message):
+    source = write_bottlenecks(tmp_path / "features", **features)
+    with pytest.raises(UserError, match=message):
+        train("ridge", source, **{f"cross_validation__{key}": value for key, value in changes.items()})
     assert not (tmp_path / "out").exists()
-
-
-def test_an_empty_fold_is_an_error(tmp_path, train):
-    with pytest.raises(UserError, match=r"`cross_validation.folds`: .* 50 folds for 60 images, fold .* is empty"):
-        train("ridge", write_bottlenecks(tmp_path / "features", n=20), cross_validation__folds=50)
 
 
 @pytest.mark.parametrize(

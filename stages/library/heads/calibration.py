@@ -1,8 +1,6 @@
 """Temperature scaling: one number by which a head's logits are divided, so that confidence means accuracy.
 
-The temperature minimises the log loss of out-of-fold logits, which come from heads that did not see the rows. Ranks of
-classes, and so accuracies, stay as they are.
-
+Ranks of classes, and so accuracies, stay as they are.
 Reference: Guo et al., On Calibration of Modern Neural Networks, 2017, arXiv:1706.04599.
 """
 
@@ -17,13 +15,10 @@ BISECTIONS = 25  # of the logarithm: to 4e-7
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """Returns the temperature that minimises the log loss of softmax(logits / temperature).
 
-    To the loss of the n rows that of one row of unknown class is added (a target of 1 / num_classes for each class,
-    spread over the rows; Platt 1999 smooths targets so), else logits without a mistake would get no end of confidence.
-    The loss is convex in 1 / temperature, so its slope, E_p[logit] - E_target[logit], changes its sign once.
-
-    Args:
-      logits: float32 (n, num_classes), by heads that did not see the rows.
-      labels: int64 (n,).
+    The logits, float32 (n, num_classes), are by heads that did not see the rows; labels are int64 (n,). To the loss of
+    the n rows that of one row of unknown class is added (a target of 1 / num_classes for each class, spread over the
+    rows; Platt 1999 smooths targets so), else logits without a mistake would get no end of confidence. The loss is
+    convex in 1 / temperature, so its slope, E_p[logit] - E_target[logit], changes its sign once.
     """
     centred = logits - np.take_along_axis(logits, labels[:, None], axis=1)
     unknown = float(centred.sum(dtype=np.float64)) / (centred.size + centred.shape[1])

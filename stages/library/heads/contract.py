@@ -16,32 +16,26 @@ import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from stages.library.heads.blocks import BLOCK_ROWS, batches
 from stages.library.scoring import metrics
 from stages.library.scoring.probabilities import softmax
 
+BLOCK_ROWS = 4096  # of features that are widened or scaled at a time
 Features = Literal["bottleneck", "logits", "probabilities", "joined"]
 
 
 @dataclass(frozen=True)
 class Examples:
-    """What a head is trained on.
+    """What a head is trained on."""
 
-    Attributes:
-      features: (n, dim), float16 or float32.
-      labels: int64 (n,), in [0, num_classes); a class may have no example.
-      num_classes: at least 2.
-      folds: int64 (n,), the fold of each row, from 0, or `folds.NEVER`.
-    """
-
-    features: np.ndarray
-    labels: np.ndarray
-    num_classes: int
-    folds: np.ndarray
+    features: np.ndarray  # (n, dim), float16 or float32
+    labels: np.ndarray  # int64 (n,), in [0, num_classes); a class may have no example
+    num_classes: int  # at least 2
+    folds: np.ndarray  # int64 (n,), the fold of each row, from 0, or `folds.NEVER`
 
     def split(self, fold: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns the rows that are trained on, int64, and those that the fold holds out."""
@@ -60,20 +54,16 @@ class Score(NamedTuple):
         return cls(metrics.top1_accuracy(logits, labels), metrics.log_loss(softmax(logits), labels))
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """What a head is worth at a point of its training without one fold.
 
-    Attributes:
-      at: epoch, boosting round or log10 of the penalty.
-      training, held_out: its scores on the rows that it was trained on, and on those of the fold.
-      logits: float32 (rows of the fold, num_classes), in every step of a head with several candidates, else in the last
-        one at least.
+    The logits are float32 (rows of the fold, num_classes). A head with several candidates has them in every step,
+    another one in the last step at least.
     """
 
-    at: float
-    training: Score
-    held_out: Score
+    at: float  # epoch, boosting round or log10 of the penalty
+    training: Score  # on the rows that it was trained on
+    held_out: Score  # on those of the fold
     logits: np.ndarray | None = None
 
 
@@ -82,23 +72,16 @@ class Fitted(Protocol):
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Returns float32 (n, num_classes) for features (n, dim) of float16 or float32, as they are."""
-        ...
 
     def save(self, folder: Path) -> None:
         """Writes weights and config into an existing folder, the same bytes for the same head."""
-        ...
 
 
 class Trainer(abc.ABC):
-    """Trains heads on the same examples; the same arguments give the same bits.
+    """Trains heads on the same examples; the same arguments give the same bits."""
 
-    Attributes:
-      candidates: hyperparameters to choose among, JSON values; a head that chooses nothing has one empty candidate.
-      workers: number of folds that are trained at the same time, in threads.
-    """
-
-    candidates: Sequence[Mapping[str, Any]] = ({},)
-    workers = 1
+    candidates: Sequence[Mapping[str, Any]] = ({},)  # JSON values to choose among; empty where nothing is chosen
+    workers = 1  # folds that are trained at the same time, in threads
 
     def __init__(self, examples: Examples, params: Any, seed: int):
         self.examples, self.params, self.seed = examples, params, seed
@@ -119,13 +102,10 @@ class Trainer(abc.ABC):
         return -out_of_fold.loss
 
 
-class HeadModule(Protocol):
-    """What a head's module offers."""
-
-    Params: type
-    Trainer: type[Trainer]
-
-    def load(self, folder: Path, dim: int, num_classes: int) -> Fitted: ...
+def batches(n: int, batch_size: int) -> Iterator[slice]:
+    """Yields slices that cover n rows in order."""
+    for start in range(0, n, batch_size):
+        yield slice(start, min(start + batch_size, n))
 
 
 def logits_of_rows(head: Fitted, features: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -134,6 +114,6 @@ def logits_of_rows(head: Fitted, features: np.ndarray, rows: np.ndarray) -> np.n
     return np.concatenate([head.logits(features[block]) for block in blocks])
 
 
-def lookup(name: str) -> HeadModule:
+def lookup(name: str) -> ModuleType:
     """Returns the module of a head."""
     return importlib.import_module(f"stages.plugins.heads.{name}.head")

@@ -1,8 +1,7 @@
 """Cross-validation, of every head: its scores without each fold, and the candidate with the best ones."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,23 +10,17 @@ from stages.library.features import disk_arrays
 from stages.library.heads.contract import Score, Step, Trainer
 from stages.library.heads.folds import NEVER
 
-SERIES = "training", "held-out"
 
-
-@dataclass(frozen=True)
-class CrossValidation:
+class CrossValidation(NamedTuple):
     """Result of k-fold cross-validation.
 
-    Attributes:
-      logits: float32 (n, num_classes), each row by the head that did not see its fold, NaN in rows of no fold; not yet
-        calibrated.
-      curve: step, series (training, held-out), accuracy and loss of each point, means over the folds.
-      best_params: the candidate that was chosen.
+    The logits are float32 (n, num_classes), each row by the head that did not see its fold, NaN in rows of no fold;
+    they are not yet calibrated.
     """
 
     logits: np.ndarray
-    curve: list[tuple[float, str, float, float]]
-    best_params: dict[str, Any]
+    curve: list[tuple[float, str, float, float]]  # step, series, accuracy and loss, means over the folds
+    best_params: dict[str, Any]  # the candidate that was chosen
 
 
 def cross_validate(trainer: Trainer) -> CrossValidation:
@@ -42,7 +35,7 @@ def cross_validate(trainer: Trainer) -> CrossValidation:
         for index, step in enumerate(trainer.path(fold)):
             if step.logits is not None:
                 logits[min(index, len(candidates) - 1), held_out] = step.logits
-            steps.append(replace(step, logits=None))
+            steps.append(step._replace(logits=None))
         return steps
 
     with ThreadPoolExecutor(trainer.workers) as pool:
@@ -52,7 +45,8 @@ def cross_validate(trainer: Trainer) -> CrossValidation:
     # Axes: fold, step, series, accuracy and loss.
     scores = np.array([[(step.training, step.held_out) for step in path[: len(steps)]] for path in paths])
     means = scores.mean(axis=0).tolist()
-    curve = [(step.at, name, *means[i][j]) for i, step in enumerate(steps) for j, name in enumerate(SERIES)]
+    series = "training", "held-out"
+    curve = [(step.at, name, *means[i][j]) for i, step in enumerate(steps) for j, name in enumerate(series)]
     scored = examples.folds != NEVER
     out_of_fold = np.average(scores[:, :, 1], axis=0, weights=np.bincount(examples.folds[scored]))
     best = 0

@@ -37,12 +37,7 @@ class Dense:
 
 @dataclass(frozen=True)
 class DenseNetwork:
-    """Layers with ReLU between them; the last one gives logits. A `Fitted` head.
-
-    Attributes:
-      layers: in order.
-      row_scaling: of the features, before the first layer.
-    """
+    """A `Fitted` head: scaled rows go through the layers in order, ReLU between them; the last one gives logits."""
 
     layers: tuple[Dense, ...]
     row_scaling: RowScaling = field(default_factory=RowScaling)
@@ -64,18 +59,11 @@ class DenseNetwork:
 
     @classmethod
     def load(cls, folder: Path, dim: int, num_classes: int) -> "DenseNetwork":
-        """Reads what `save` wrote.
-
-        Raises:
-          ValueError: the layers don't lead from `dim` features to `num_classes` logits, or not as config.json says.
-          UserError: config.json is damaged.
-        """
+        """Reads what `save` wrote; UserError or ValueError where config.json is damaged or the layers are others."""
         config: Config = read_json(folder / "config.json", Config)
-        tensors = load_file(folder / WEIGHTS)
-        units = config["units"]
-        expected: dict[str, tuple[int, ...]] = {}
-        for index, (before, after) in enumerate(pairwise(units)):
-            expected |= {f"kernel_{index}": (before, after), f"bias_{index}": (after,)}
+        units, tensors = config["units"], load_file(folder / WEIGHTS)
+        expected: dict[str, tuple[int, ...]] = {f"kernel_{i}": pair for i, pair in enumerate(pairwise(units))}
+        expected |= {f"bias_{i}": (width,) for i, width in enumerate(units[1:])}
         found = {name: tensor.shape for name, tensor in tensors.items() if tensor.dtype == np.float32}
         if found != expected or (units[0], units[-1]) != (dim, num_classes):
             raise ValueError(f"{WEIGHTS} must lead from {dim} features to {num_classes} logits by layers of {units}")

@@ -36,7 +36,7 @@ class Params:
 
 
 def assign(keys: Iterable[str], params: Params, head: str) -> np.ndarray:
-    """Returns the fold of each key for a head, int64 (n,); the same image is always in the same fold.
+    """Returns the fold of each key for a head, int64 (n,), decided by the key alone.
 
     They are in [0, folds); for a head of `holdout_fraction`, 0 for what validates it and NEVER for the rest.
     """

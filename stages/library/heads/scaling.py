@@ -12,8 +12,7 @@ import pydantic
 
 from stages.library.common.guarded_files import CONFIG
 from stages.library.features import disk_arrays
-from stages.library.heads.blocks import BLOCK_ROWS, batches
-from stages.library.heads.contract import Features
+from stages.library.heads.contract import BLOCK_ROWS, Features, batches
 
 VARIANCE_FLOOR = 0.01  # of the mean variance
 
@@ -24,9 +23,8 @@ Scaling = Literal["none", "standardized", "l2"]
 class RowScaling:
     """What is done to every row on its own.
 
-    Attributes:
-      power: in (0, 1], to which values are raised, signs kept; 0.5 evens out columns of which a few values are large.
-      unit_length: whether rows are then divided by their Euclidean length, so that only their direction counts.
+    Values are raised to the power, signs kept; 0.5 evens out columns of which a few values are large. Then rows may be
+    divided by their Euclidean length, so that only their direction counts; a row of zeros stays one.
 
     Reference: Perronnin, Sánchez and Mensink, Improving the Fisher Kernel for Large-Scale Image Classification, 2010.
     """
@@ -37,10 +35,7 @@ class RowScaling:
     unit_length: bool = False
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
-        """Returns features (n, dim) of the same dtype, float16 or float32, on disk where they are many.
-
-        A row of zeros stays one.
-        """
+        """Returns features (n, dim) of the same dtype, float16 or float32, on disk where they are many."""
         if self.power == 1 and not self.unit_length:
             return features
         out = disk_arrays.empty(features.shape, features.dtype)
@@ -66,17 +61,12 @@ class ScalingParams:
 
     @property
     def row_scaling(self) -> RowScaling:
-        """What is done to each row on its own."""
         return RowScaling(self.power, self.scaling == "l2")
 
 
 @dataclass(frozen=True)
 class Standardization:
-    """Per-column shift and scale that bring features to mean 0 and equal deviation.
-
-    Attributes:
-      mean, scale: float64 (dim,).
-    """
+    """Shift and scale of each column, float64 (dim,), that bring features to mean 0 and equal deviation."""
 
     mean: np.ndarray
     scale: np.ndarray
@@ -98,22 +88,21 @@ class Standardization:
         return raw.astype(np.float32), (bias - self.mean @ raw).astype(np.float32)
 
 
-def standardization(features: np.ndarray, rows: np.ndarray, deviation: float = 1.0) -> Standardization:
-    """Measures the columns of some rows, in blocks.
+def standardization(features: np.ndarray, rows: np.ndarray, deviation: float | None = 1.0) -> Standardization:
+    """Measures the columns of some rows (int64, at least one), in blocks.
 
-    Args:
-      features: float16 or float32 (n, dim).
-      rows: int64, the rows to measure, at least one.
-      deviation: standard deviation to which columns are brought.
+    They are brought to the standard deviation; None only centres them, and leaves their scale as it is.
     """
-    mean, variance = _moments(features, rows)
-    return Standardization(mean, column_scale(variance) / deviation)
-
-
-def centring(features: np.ndarray, rows: np.ndarray) -> Standardization:
-    """Measures the columns' means of some rows, and leaves their scale as it is."""
-    mean, _ = _moments(features, rows)
-    return Standardization(mean, np.ones_like(mean))
+    origin = features[rows[0]].astype(np.float64)  # shifted, so that the difference of squares loses no digits
+    total, squares = np.zeros_like(origin), np.zeros_like(origin)
+    for block in batches(len(rows), BLOCK_ROWS):
+        x = features[rows[block]] - origin
+        total += x.sum(axis=0)
+        squares += np.einsum("ij,ij->j", x, x)
+    mean = total / len(rows)
+    variance = np.maximum(squares / len(rows) - mean**2, 0)
+    scale = np.ones_like(mean) if deviation is None else column_scale(variance) / deviation
+    return Standardization(origin + mean, scale)
 
 
 def column_scale(variance: np.ndarray) -> np.ndarray:
@@ -124,15 +113,3 @@ def column_scale(variance: np.ndarray) -> np.ndarray:
     """
     floor = VARIANCE_FLOOR * variance.mean()
     return np.sqrt(variance + floor) if floor > 0 else np.ones_like(variance)
-
-
-def _moments(features: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    total = np.zeros(features.shape[1])
-    squares = np.zeros(features.shape[1])
-    origin = features[rows[0]].astype(np.float64)  # shifted, so that the difference of squares loses no digits
-    for block in batches(len(rows), BLOCK_ROWS):
-        x = features[rows[block]] - origin
-        total += x.sum(axis=0)
-        squares += np.einsum("ij,ij->j", x, x)
-    mean = total / len(rows)
-    return origin + mean, np.maximum(squares / len(rows) - mean**2, 0)

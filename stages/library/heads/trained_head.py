@@ -34,31 +34,20 @@ class Description(TypedDict):
 
 @dataclass(frozen=True)
 class TrainedHead:
-    """A head and where it comes from.
+    """A head and where it comes from."""
 
-    Attributes:
-      name: of the head's module.
-      head: gives logits for features, not yet calibrated.
-      features: what it takes: "bottleneck", "logits", "probabilities" or "joined".
-      dim: width of the features.
-      source: what made them; its classes are the logits' order.
-      best_params: hyperparameters that cross-validation decided.
-      temperature: by which the head's logits are divided (library/calibration.py).
-    """
-
-    name: str
-    head: heads.Fitted
-    features: str
-    dim: int
-    source: Source
-    best_params: dict[str, Any]
-    temperature: float = 1.0
+    name: str  # of the head's module
+    head: heads.Fitted  # gives logits, not yet calibrated
+    features: str  # what it takes, one of `Features`
+    dim: int  # their width
+    source: Source  # what made them; its classes are the logits' order
+    best_params: dict[str, Any]  # hyperparameters that cross-validation decided
+    temperature: float = 1.0  # by which the head's logits are divided (library/calibration.py)
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Returns calibrated logits, float32 (n, classes), for features (n, dim); softmax gives probabilities.
 
-        Raises:
-          UserError: the features have another width.
+        Raises UserError where the features have another width.
         """
         if features.shape[1] != self.dim:
             raise UserError(
@@ -75,29 +64,15 @@ class TrainedHead:
 
 
 def load(folder: Path) -> TrainedHead:
-    """Reads what the train-heads stage wrote.
-
-    Raises:
-      UserError: a file is missing or damaged, or they do not belong together.
-    """
+    """Reads what the train-heads stage wrote; UserError where a file is missing, damaged or of another head."""
+    kind = Annotated[Description, pydantic.AfterValidator(_checked)]
+    content: dict[str, Any] = guarded_files.read_json(folder / "head.json", kind, REMEDY)
+    name, num_classes = content.pop("head"), content.pop("num_classes")
     try:
-        content: dict[str, Any] = dict(describe(folder))
-        name, num_classes = content.pop("head"), content.pop("num_classes")
         return TrainedHead(name, heads.lookup(name).load(folder, content["dim"], num_classes), **content)
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{folder} holds no readable head ({reason}). {REMEDY}") from error
-
-
-def describe(folder: Path) -> Description:
-    """Reads the head.json of a head.
-
-    Raises:
-      UserError: it is missing or damaged.
-    """
-    kind = Annotated[Description, pydantic.AfterValidator(_checked)]
-    found: Description = guarded_files.read_json(folder / "head.json", kind, REMEDY)
-    return found
 
 
 def _checked(content: Description) -> Description:

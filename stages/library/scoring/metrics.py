@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CALIBRATION_BINS = 15  # of a reliability diagram and the expected calibration error, as in Guo et al. 2017
+CALIBRATION_BINS = 15  # as in Guo et al., On Calibration of Modern Neural Networks, 2017, arXiv:1706.04599
 
 
 def top1_accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -42,10 +42,7 @@ def balanced_accuracy(confusion: np.ndarray) -> float:
 
 
 def macro_f1(confusion: np.ndarray) -> float:
-    """Returns the mean F1 = 2 TP / (2 TP + FP + FN) over the classes that occur among labels or predictions.
-
-    As scikit-learn's `f1_score(average="macro", zero_division=0)` without `labels`.
-    """
+    """Returns scikit-learn's `f1_score(average="macro", zero_division=0)`, of classes among labels or predictions."""
     denominator = confusion.sum(axis=0) + confusion.sum(axis=1)
     present = denominator > 0
     return float(np.mean(2 * confusion.diagonal()[present] / denominator[present]))
@@ -59,57 +56,34 @@ def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Reliability:
-    """A reliability diagram: predictions binned by confidence, the probability of the predicted class.
+    """A reliability diagram: predictions binned by confidence, the probability of the predicted class."""
 
-    Attributes:
-      lower, upper: edges of the bins (lower, upper], float64 (bins,); 0 belongs to the first.
-      count: int64 (bins,), predictions in each bin.
-      confidence, accuracy: float64 (bins,), their means; 0 in an empty bin.
-    """
-
-    lower: np.ndarray
-    upper: np.ndarray
-    count: np.ndarray
-    confidence: np.ndarray
-    accuracy: np.ndarray
+    count: np.ndarray  # int64 (bins,), predictions in each bin
+    confidence: np.ndarray  # float64 (bins,), their mean; 0 in an empty bin
+    accuracy: np.ndarray  # float64 (bins,); 0 in an empty bin
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = CALIBRATION_BINS) -> Reliability:
-    """Bins predictions by confidence in `bins` bins of equal width."""
+    """Bins predictions by confidence: bins of equal width have their upper edge, the first one has 0, too."""
     predictions = probabilities.argmax(axis=1)
     confidence = np.take_along_axis(probabilities, predictions[:, None], axis=1)[:, 0].astype(np.float64)
-    edges = np.linspace(0, 1, bins + 1)
-    index = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
+    index = np.clip(np.searchsorted(np.linspace(0, 1, bins + 1), confidence, side="left") - 1, 0, bins - 1)
     count = np.bincount(index, minlength=bins)
-    members = np.maximum(count, 1)
-    return Reliability(
-        lower=edges[:-1],
-        upper=edges[1:],
-        count=count,
-        confidence=np.bincount(index, confidence, minlength=bins) / members,
-        accuracy=np.bincount(index, predictions == labels, minlength=bins) / members,
-    )
+    sums = (np.bincount(index, values, minlength=bins) for values in (confidence, predictions == labels))
+    return Reliability(count, *(total / np.maximum(count, 1) for total in sums))
 
 
 def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = CALIBRATION_BINS) -> float:
-    """Returns the mean over predictions of |accuracy - confidence| of their bin, bins of equal width.
-
-    Reference: Guo et al., On Calibration of Modern Neural Networks, 2017, arXiv:1706.04599, eq. 5.
-    """
+    """Returns the mean over predictions of |accuracy - confidence| of their bin (Guo et al. 2017, eq. 5)."""
     table = reliability(probabilities, labels, bins)
     return float(np.sum(table.count * np.abs(table.accuracy - table.confidence)) / len(labels))
 
 
 def bootstrap_interval(correct: np.ndarray, samples: int, seed: int) -> tuple[float, float]:
-    """Returns the 95% percentile bootstrap interval (low, high) of an accuracy.
+    """Returns the 95% percentile bootstrap interval (low, high) of an accuracy; `correct` is bool (n,).
 
     Drawing n of n rows with replacement and counting the correct ones is a draw from Binomial(n, accuracy): that number
     is drawn, in place of n rows, so 10,000 resamples cost a millisecond at any n.
-
-    Args:
-      correct: bool (n,), whether each prediction is right.
-      samples: number of resamples.
-      seed: seeds the draws.
     """
     counts = np.random.default_rng(seed).binomial(len(correct), float(np.mean(correct)), samples)
     low, high = np.percentile(counts / len(correct), [2.5, 97.5])

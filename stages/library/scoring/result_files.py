@@ -1,15 +1,15 @@
 """The JSON files of results, as the report, the page and the programs read them."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NotRequired, TypeVar
+from typing import Annotated, Any, NotRequired
 
 import pydantic
 from typing_extensions import TypedDict
 
 from stages.library.common import guarded_files
 
-T = TypeVar("T")
 EVALUATE, FEWSHOT, AUDIT, TRAIN_HEADS = (
     f"Run: dvc repro -f {stage}" for stage in ("evaluate", "fewshot", "audit", "train-heads")
 )
@@ -103,23 +103,15 @@ def _numbers(metrics: Metrics) -> Metrics:
     return metrics
 
 
-def read_metrics(path: Path) -> dict[str, Any]:
-    """Reads a model's metrics file; raises UserError where it is not nested objects of finite numbers, or lacks one."""
-    return dict(guarded_files.read_json(path, Annotated[Metrics, pydantic.AfterValidator(_numbers)], EVALUATE))
-
-
-def _reader(kind: type[T], remedy: str) -> Callable[[Path], T]:
+def _reader(kind: Any, remedy: str) -> Callable[[Path], Any]:
     """Returns a function that reads such a file; UserError where it is missing, damaged or of another kind."""
-
-    def read(path: Path) -> T:
-        found: T = guarded_files.read_json(path, kind, remedy)
-        return found
-
-    return read
+    return functools.partial(guarded_files.read_json, kind=kind, remedy=remedy)
 
 
-read_evaluation = _reader(Evaluation, EVALUATE)
-read_fewshot = _reader(FewShot, FEWSHOT)
-read_fewshot_metrics = _reader(FewShotMetrics, FEWSHOT)
-read_audit = _reader(Audit, AUDIT)
-read_cross_validation = _reader(dict[str, dict[str, float]], TRAIN_HEADS)  # metric -> "mean", "std" and the like
+read_metrics = _reader(Annotated[Metrics, pydantic.AfterValidator(_numbers)], EVALUATE)
+read_evaluation: Callable[[Path], Evaluation] = _reader(Evaluation, EVALUATE)
+read_fewshot: Callable[[Path], FewShot] = _reader(FewShot, FEWSHOT)
+read_fewshot_metrics: Callable[[Path], FewShotMetrics] = _reader(FewShotMetrics, FEWSHOT)
+read_audit: Callable[[Path], Audit] = _reader(Audit, AUDIT)
+# Metric -> "mean", "std" and the like.
+read_cross_validation: Callable[[Path], dict[str, dict[str, float]]] = _reader(dict[str, dict[str, float]], TRAIN_HEADS)

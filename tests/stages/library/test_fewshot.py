@@ -1,11 +1,11 @@
 """The few-shot protocol: who trains, who is tested, what is decided by whom."""
 
 import hashlib
-from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,9 +91,9 @@ def test_copies_count_once_in_the_first_of_their_classes_whatever_the_order():
 
 def test_without_background_its_images_are_gone_and_class_ids_close_up():
     images = make_images((2, 3, 4), ("cat", "257.clutter", "emu"))
-    everything, others = fewshot.variants(images, ["257.clutter", "BACKGROUND_Google"])
-    assert everything is images
-    assert (others.background, others.classes) == ("without", ("cat", "emu"))
+    groups = fewshot.variants(images, ["257.clutter", "BACKGROUND_Google"])
+    others = groups["without"]
+    assert (list(groups), groups["with"], others.classes) == (["with", "without"], images, ("cat", "emu"))
     kept = images.labels != 1
     np.testing.assert_array_equal(others.labels, images.labels[kept] // 2)
     np.testing.assert_array_equal(others.keys, images.keys[kept])
@@ -109,7 +109,7 @@ def test_classes_too_small_for_the_shots_sit_out_by_name():
     images = make_images((9, 5, 8))
     assert fewshot.large_enough(images, 4)[1] == []
     large, small = fewshot.large_enough(images, 5)
-    assert (small, large.classes, large.background) == (["cat"], ("BACKGROUND_Google", "emu"), "with")
+    assert (small, large.classes) == (["cat"], ("BACKGROUND_Google", "emu"))
     np.testing.assert_array_equal(np.bincount(large.labels), [9, 8])
     with pytest.raises(
         UserError, match=r"`fewshot.shots` must leave at least 2 classes .* Received: 8, and only 1 of 3"
@@ -165,7 +165,8 @@ def record(monkeypatch):
         images = make_images(counts)
         features = np.arange(len(images.keys), dtype=np.float32)[:, None]
         groups = fewshot.variants(images, background)
-        return list(fewshot.run("ridge", None, shots, features, groups, settings(**changes))), recorder, images
+        scores = fewshot.run("ridge", None, shots, features, groups, settings(**changes))
+        return pd.DataFrame(list(scores)), recorder, images
 
     return run
 
@@ -179,10 +180,10 @@ def test_each_class_trains_with_n_images_and_all_the_rest_are_tested(record, sho
         np.testing.assert_array_equal(np.bincount(labels), [shots] * 3)
         assert [label_of[row] for row in rows] == list(labels)
         assert sorted([*rows, *tested]) == list(range(27))
-    assert [(score.n_train, score.n_test) for score in scores] == [(3 * shots, tested_count)] * 2
+    np.testing.assert_array_equal(scores[["n_train", "n_test"]], [[3 * shots, tested_count]] * 2)
     # Class 0 is answered always: 6 - n of its images are right, all of the others' wrong.
-    assert [score.top1_accuracy for score in scores] == pytest.approx([(6 - shots) / tested_count] * 2)
-    assert [score.balanced_accuracy for score in scores] == pytest.approx([1 / 3] * 2)
+    expected = [[(6 - shots) / tested_count, 1 / 3]] * 2
+    np.testing.assert_allclose(scores[["top1_accuracy", "balanced_accuracy"]], expected)
 
 
 def test_all_heads_get_the_same_images_repeats_differ_and_shots_are_nested(record):
@@ -204,9 +205,9 @@ def test_what_is_chosen_is_chosen_within_the_training_images_in_stratified_folds
             sizes = np.bincount(folds[labels == label], minlength=3)
             assert sizes.max() - sizes.min() <= 1
         assert best_params["penalty"] > 0
-    assert [score.best_params for score in scores] == ['{"penalty": 1}', '{"penalty": 2}']
+    assert list(scores["best_params"]) == ['{"penalty": 1}', '{"penalty": 2}']
     scores, recorder, _ = record((6, 9, 12), chooses=False)
-    assert ([score.best_params for score in scores], recorder.validated) == (["{}", "{}"], [])
+    assert (list(scores["best_params"]), recorder.validated) == (["{}", "{}"], [])
 
 
 def test_a_class_of_few_images_has_as_many_folds_as_images(record):
@@ -217,26 +218,26 @@ def test_a_class_of_few_images_has_as_many_folds_as_images(record):
 
 def test_without_background_the_other_classes_train_with_the_same_images(record):
     scores, recorder, images = record((8, 8, 8), background=("BACKGROUND_Google",))
-    assert [score.background for score in scores] == ["with", "without"] * 2
+    assert list(scores["background"]) == ["with", "without"] * 2
     background = set(images.rows[images.labels == 0])
     for everything, others in zip(*[iter(recorder.fitted)] * 2, strict=True):
         assert set(others[0]) == set(everything[0]) - background
         np.testing.assert_array_equal(np.unique(others[1]), [0, 1])
     assert not background & set(recorder.tested[1])
     # What a repeat chose on all classes holds without background, whose test images are among the same repeat's.
-    assert [score.best_params for score in scores] == [f'{{"penalty": {repeat}}}' for repeat in (1, 1, 2, 2)]
+    assert list(scores["best_params"]) == [f'{{"penalty": {repeat}}}' for repeat in (1, 1, 2, 2)]
     for (validated, _, _), (fitted, _, _) in zip(recorder.validated, recorder.fitted[::2], strict=True):
         np.testing.assert_array_equal(validated, fitted)
 
 
-def test_a_summary_has_mean_and_sample_deviation(record):
-    (first, *_), _, _ = record((6, 9, 12))
-    pair = [replace(first, repeat=i, top1_accuracy=0.5 + 0.2 * i, balanced_accuracy=0.4) for i in range(2)]
+def test_a_summary_has_mean_and_sample_deviation():
+    score = {"background": "with", "balanced_accuracy": 0.4, "n_test": 18}
+    pair = [score | {"top1_accuracy": accuracy} for accuracy in (0.5, 0.7)]
     expected = {
         "top1_accuracy": {"mean": 0.6, "std": 0.141421},  # 0.2 / sqrt(2)
         "balanced_accuracy": {"mean": 0.4, "std": 0.0},
         "num_examples": 18,
     }
     assert fewshot.summarise(pair) == expected
-    others = [replace(score, background="without", n_test=7) for score in pair]
+    others = [each | {"background": "without", "n_test": 7} for each in pair]
     assert fewshot.summarise([*pair, *others]) == expected | {"without_background": expected | {"num_examples": 7}}

@@ -14,8 +14,7 @@ from stages.library.common import tensorflow_runtime
 from stages.library.common.console import UserError
 from stages.library.common.params import CONFIG
 from stages.library.heads import contract
-from stages.library.heads.blocks import batches
-from stages.library.heads.contract import Examples, Features, Score, Step, logits_of_rows
+from stages.library.heads.contract import Examples, Features, Score, Step, batches, logits_of_rows
 from stages.library.heads.dense import Dense, DenseNetwork
 from stages.library.heads.scaling import standardization
 
@@ -38,11 +37,7 @@ class Params:
 
 
 class Trainer(contract.Trainer):
-    """Has a step for each epoch.
-
-    A network is trained from the same start again and again, for tracing its steps takes Keras seconds; its learning
-    rate falls over a number of steps, which few folds differ in.
-    """
+    """Has a step for each epoch."""
 
     def __init__(self, examples: Examples, params: Params, seed: int):
         super().__init__(examples, params, seed)
@@ -50,6 +45,8 @@ class Trainer(contract.Trainer):
         if params.device == "gpu" and not tensorflow_runtime.accelerators():
             raise UserError("`dnn.device` must be cpu where TensorFlow sees no GPU. Received: 'gpu'")
         self._strategy = tensorflow_runtime.strategy() if params.device == "gpu" else None
+        # Number of steps, over which the learning rate falls -> network, its variables' first values. Few folds differ
+        # in it, and a network is trained from the same start again: tracing its steps takes Keras seconds.
         self._networks: dict[int, tuple[Any, list[tuple[Any, np.ndarray]]]] = {}
 
     def path(self, fold: int) -> Iterator[Step]:
@@ -57,8 +54,8 @@ class Trainer(contract.Trainer):
         head, history = self._train(training, held_out)
         logits = logits_of_rows(head, self.examples.features, held_out)
         columns = (history[name] for name in ("accuracy", "loss", "val_accuracy", "val_loss"))
-        for epoch, (accuracy, loss, held_out_accuracy, held_out_loss) in enumerate(zip(*columns, strict=True), 1):
-            yield Step(epoch, Score(accuracy, loss), Score(held_out_accuracy, held_out_loss), logits)
+        for epoch, scores in enumerate(zip(*columns, strict=True), 1):
+            yield Step(epoch, Score(*scores[:2]), Score(*scores[2:]), logits)
 
     def fit(self, best_params: Mapping[str, Any]) -> DenseNetwork:
         return self._train(np.arange(len(self.examples.labels)), None)[0]

@@ -16,12 +16,11 @@ import numpy as np
 import pydantic
 
 from stages.library.common.params import CONFIG
-from stages.library.heads import contract, scaling
+from stages.library.heads import contract
 from stages.library.heads.contract import Examples, Score, Step
 from stages.library.heads.dense import Dense, DenseNetwork
-from stages.library.heads.scaling import ScalingParams, Standardization
+from stages.library.heads.scaling import ScalingParams, Standardization, standardization
 from stages.plugins.heads.logistic import logistic_solver
-from stages.plugins.heads.logistic.logistic_solver import Solution
 
 STOP = 1.1
 
@@ -58,8 +57,8 @@ class Trainer(contract.Trainer):
         columns, lowest = self._columns(training), np.inf
         x, x_held_out = (columns.of_rows(self._features, rows) for rows in (training, held_out))
         labels = self.examples.labels
-        for penalty, solution in self._solutions(x, labels[training], self.candidates[-1]["penalty"]):
-            layer = Dense(solution.kernel.astype(np.float32), solution.bias.astype(np.float32))
+        for penalty, kernel, bias in self._solutions(x, labels[training], self.candidates[-1]["penalty"]):
+            layer = Dense(kernel.astype(np.float32), bias.astype(np.float32))
             logits = layer(x_held_out)
             score = Score.of(logits, labels[held_out])
             yield Step(float(np.log10(penalty)), Score.of(layer(x), labels[training]), score, logits)
@@ -72,19 +71,18 @@ class Trainer(contract.Trainer):
         rows = np.arange(len(self._features))
         columns = self._columns(rows)
         x = columns.of_rows(self._features, rows)
-        *_, (_, solution) = self._solutions(x, self.examples.labels, best_params["penalty"])
-        return DenseNetwork((Dense(*columns.fold_into(solution.kernel, solution.bias)),), self.params.row_scaling)
+        *_, (_, kernel, bias) = self._solutions(x, self.examples.labels, best_params["penalty"])
+        return DenseNetwork((Dense(*columns.fold_into(kernel, bias)),), self.params.row_scaling)
 
     def _columns(self, rows: np.ndarray) -> Standardization:
         """Measures the columns of some rows. Centring alone changes no optimum, for the intercept is free."""
-        measure = scaling.standardization if self.params.scaling == "standardized" else scaling.centring
-        return measure(self._features, rows)
+        return standardization(self._features, rows, 1.0 if self.params.scaling == "standardized" else None)
 
-    def _solutions(self, x: np.ndarray, labels: np.ndarray, weakest: float) -> Iterator[tuple[float, Solution]]:
-        """Yields penalties, each search starting from the one before, and what is found, down to the weakest."""
-        penalties = [each["penalty"] for each in self.candidates if each["penalty"] > weakest] + [weakest]
-        num_classes, params = self.examples.num_classes, self.params
-        solutions = logistic_solver.path(
-            x, labels, num_classes, penalties, self._spectrum, params.tolerance, params.max_iterations
-        )
-        return zip(penalties, solutions, strict=True)
+    def _solutions(
+        self, x: np.ndarray, labels: np.ndarray, weakest: float
+    ) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
+        """Yields penalties down to the weakest, with kernel and bias."""
+        limits = self.params.tolerance, self.params.max_iterations
+        search = logistic_solver.Search(x, labels, self.examples.num_classes, self._spectrum, *limits)
+        for penalty in [each["penalty"] for each in self.candidates if each["penalty"] > weakest] + [weakest]:
+            yield penalty, *search.minimise(penalty)

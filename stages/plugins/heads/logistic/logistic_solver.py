@@ -11,8 +11,7 @@ Products with the features and the basis are float32, all else float64.
 """
 
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,17 +24,11 @@ MIN_WEIGHT = 1e-6
 Pairs = deque[tuple[np.ndarray, np.ndarray, float]]  # step, change of the gradient, their inner product
 
 
-@dataclass(frozen=True)
-class Spectrum:
-    """Eigendecomposition of X'X / n, nearly that of any large subset of the rows.
+class Spectrum(NamedTuple):
+    """Eigendecomposition of X'X / n, nearly that of any large subset of the rows."""
 
-    Attributes:
-      eigenvalues: float64 (dim,), not negative.
-      basis: float32 (dim, dim), an eigenvector in each column.
-    """
-
-    eigenvalues: np.ndarray
-    basis: np.ndarray
+    eigenvalues: np.ndarray  # float64 (dim,), not negative
+    basis: np.ndarray  # float32 (dim, dim), an eigenvector in each column
 
 
 def spectrum(x: np.ndarray) -> Spectrum:
@@ -44,146 +37,112 @@ def spectrum(x: np.ndarray) -> Spectrum:
     return Spectrum(np.maximum(eigenvalues, 0).astype(np.float64), basis)
 
 
-@dataclass
-class Solution:
-    """The state of the minimisation.
-
-    Attributes:
-      kernel: float64 (dim, num_classes).
-      bias: float64 (num_classes,).
-      iterations: that the last penalty took.
-    """
-
-    kernel: np.ndarray
-    bias: np.ndarray
-    iterations: int = 0
-
-
-def path(
-    x: np.ndarray,
-    labels: np.ndarray,
-    num_classes: int,
-    penalties: list[float],
-    basis: Spectrum,
-    tolerance: float,
-    max_iterations: int,
-) -> Iterator[Solution]:
-    """Yields the solution for each penalty, each search starting from the one before: from strong to weak is fastest.
+class Search:
+    """A search for each penalty starts from what the one before found: from strong to weak is fastest.
 
     Args:
       x: float32 (n, dim), columns of mean 0.
       labels: int64 (n,); the intercept of a class without examples only ends falling by the tolerance.
       num_classes: at least 2.
-      penalties: each > 0; not divided by n, so 1 / penalty is scikit-learn's C.
-      basis: of x or of a similar set of rows.
+      spectrum: of x or of a similar set of rows.
       tolerance: a search ends where the mean loss is about this far above its minimum, in nats.
-      max_iterations: at which a search ends, for each penalty.
+      max_iterations: at which a search ends.
     """
-    solution = Solution(np.zeros((x.shape[1], num_classes)), np.zeros(num_classes))
-    for penalty in penalties:
-        solution = minimise(x, labels, solution, penalty, basis, tolerance, max_iterations)
-        yield solution
 
+    def __init__(
+        self,
+        x: np.ndarray,
+        labels: np.ndarray,
+        num_classes: int,
+        spectrum: Spectrum,
+        tolerance: float,
+        max_iterations: int,
+    ):
+        self._x, self._labels, self._spectrum = x, labels, spectrum
+        self._tolerance, self._max_iterations = tolerance, max_iterations
+        self._theta = np.zeros((x.shape[1] + 1, num_classes))  # the kernel, and the bias as the last row
+        self.iterations = 0  # that the last penalty took
 
-def minimise(
-    x: np.ndarray,
-    labels: np.ndarray,
-    start: Solution,
-    penalty: float,
-    basis: Spectrum,
-    tolerance: float,
-    max_iterations: int,
-) -> Solution:
-    """Returns the minimum for one penalty; see `path`."""
-    n = len(x)
-    theta = np.vstack([start.kernel, start.bias])
-    logits = _product(x, theta)
-    probabilities = softmax(logits)
-    gradient = _gradient(x, labels, theta, probabilities, penalty)
-    pairs: Pairs = deque(maxlen=MEMORY)
-    iterations = 0
-    while iterations < max_iterations:
-        weights = np.maximum(probabilities.mean(axis=0) - np.einsum("ij,ij->j", probabilities, probabilities) / n, 0)
-        direction = -_two_loops(gradient, pairs, basis, n * np.maximum(weights, MIN_WEIGHT), penalty)
-        slope = float(np.vdot(gradient, direction))
-        if -slope / 2 <= tolerance * n:  # Newton's estimate of what is left to gain
-            break
-        change = _product(x, direction)
-        step, probabilities = _line_search(logits, change, labels, theta, direction, penalty, slope)
-        if step == 0:
-            break
-        iterations += 1
-        theta = theta + step * direction
-        logits += np.float32(step) * change
-        before, gradient = gradient, _gradient(x, labels, theta, probabilities, penalty)
-        bend = float(np.vdot(step * direction, gradient - before))
-        if bend > 0:
-            pairs.append((step * direction, gradient - before, bend))
-    return Solution(theta[:-1], theta[-1], iterations)
+    def minimise(self, penalty: float) -> tuple[np.ndarray, np.ndarray]:
+        """Returns kernel (dim, num_classes) and bias, float64; 1 / penalty is scikit-learn's C."""
+        n = len(self._x)
+        logits = self._product(self._theta)
+        probabilities = softmax(logits)
+        gradient = self._gradient(probabilities, penalty)
+        pairs: Pairs = deque(maxlen=MEMORY)
+        self.iterations = 0
+        while self.iterations < self._max_iterations:
+            weights = np.maximum(
+                probabilities.mean(axis=0) - np.einsum("ij,ij->j", probabilities, probabilities) / n, 0
+            )
+            direction = -self._two_loops(gradient, pairs, n * np.maximum(weights, MIN_WEIGHT), penalty)
+            slope = float(np.vdot(gradient, direction))
+            if -slope / 2 <= self._tolerance * n:  # Newton's estimate of what is left to gain
+                break
+            change = self._product(direction)
+            length, probabilities = self._line_search(logits, change, direction, penalty, slope)
+            if length == 0:
+                break
+            self.iterations += 1
+            step = length * direction
+            self._theta = self._theta + step
+            logits += np.float32(length) * change
+            before, gradient = gradient, self._gradient(probabilities, penalty)
+            bend = float(np.vdot(step, gradient - before))
+            if bend > 0:
+                pairs.append((step, gradient - before, bend))
+        return self._theta[:-1], self._theta[-1]
 
+    def _product(self, theta: np.ndarray) -> np.ndarray:
+        return np.asarray(self._x @ theta[:-1].astype(np.float32) + theta[-1].astype(np.float32))
 
-def _product(x: np.ndarray, theta: np.ndarray) -> np.ndarray:
-    return np.asarray(x @ theta[:-1].astype(np.float32) + theta[-1].astype(np.float32))
+    def _gradient(self, probabilities: np.ndarray, penalty: float) -> np.ndarray:
+        """Returns the gradient by kernel and intercept, float64 (dim + 1, num_classes)."""
+        residuals = probabilities.copy()
+        residuals[np.arange(len(residuals)), self._labels] -= 1
+        by_kernel = self._x.T @ residuals + penalty * self._theta[:-1]
+        return np.vstack([by_kernel, residuals.sum(axis=0, dtype=np.float64)])
 
+    def _two_loops(self, gradient: np.ndarray, pairs: Pairs, weights: np.ndarray, penalty: float) -> np.ndarray:
+        """Returns the inverse Hessian as L-BFGS knows it, times the gradient; pairs are oldest first, weights n w_k."""
+        q, shares = gradient.copy(), []
+        for step, change, bend in reversed(pairs):
+            shares.append(float(np.vdot(step, q)) / bend)
+            q -= shares[-1] * change
+        eigenvalues, basis = self._spectrum
+        rotated = basis.T @ q[:-1].astype(np.float32)
+        rotated = (rotated / (eigenvalues[:, None] * weights + penalty)).astype(np.float32)
+        q = np.vstack([basis @ rotated, q[-1] / weights]).astype(np.float64)
+        q -= q.mean(axis=1, keepdims=True)
+        for (step, change, bend), share in zip(pairs, reversed(shares), strict=True):
+            q += (share - float(np.vdot(change, q)) / bend) * step
+        return q
 
-def _gradient(
-    x: np.ndarray, labels: np.ndarray, theta: np.ndarray, probabilities: np.ndarray, penalty: float
-) -> np.ndarray:
-    """Returns the gradient by kernel and intercept, float64 (dim + 1, num_classes)."""
-    residuals = probabilities.copy()
-    residuals[np.arange(len(x)), labels] -= 1
-    return np.vstack([x.T @ residuals + penalty * theta[:-1], residuals.sum(axis=0, dtype=np.float64)])
+    def _line_search(
+        self, logits: np.ndarray, change: np.ndarray, direction: np.ndarray, penalty: float, slope: float
+    ) -> tuple[float, np.ndarray]:
+        """Returns the length of the step and the probabilities there; 0 where the direction doesn't lead down.
 
-
-def _two_loops(gradient: np.ndarray, pairs: Pairs, basis: Spectrum, weights: np.ndarray, penalty: float) -> np.ndarray:
-    """Returns the inverse Hessian as L-BFGS knows it, times the gradient; pairs are oldest first, weights n w_k."""
-    q = gradient.copy()
-    shares = []
-    for step, change, bend in reversed(pairs):
-        share = float(np.vdot(step, q)) / bend
-        q -= share * change
-        shares.append(share)
-    rotated = basis.basis.T @ q[:-1].astype(np.float32)
-    rotated = (rotated / (basis.eigenvalues[:, None] * weights + penalty)).astype(np.float32)
-    q = np.vstack([basis.basis @ rotated, q[-1] / weights]).astype(np.float64)
-    q -= q.mean(axis=1, keepdims=True)
-    for (step, change, bend), share in zip(pairs, reversed(shares), strict=True):
-        q += (share - float(np.vdot(change, q)) / bend) * step
-    return q
-
-
-def _line_search(
-    logits: np.ndarray,
-    change: np.ndarray,
-    labels: np.ndarray,
-    theta: np.ndarray,
-    direction: np.ndarray,
-    penalty: float,
-    slope: float,
-) -> tuple[float, np.ndarray]:
-    """Returns the length of the step and the probabilities there; 0 where the direction doesn't lead down.
-
-    The objective is convex along the direction, so its slope grows: it is brought near zero by secants within the
-    bracket. Slopes, unlike differences of losses, lose no digits close to the minimum.
-    """
-    constant = penalty * float(np.vdot(theta[:-1], direction[:-1]))
-    growth = penalty * float(np.vdot(direction[:-1], direction[:-1]))
-    at_label = float(change[np.arange(len(labels)), labels].sum(dtype=np.float64))
-    low, low_slope, high, high_slope, step = 0.0, slope, np.inf, np.inf, 1.0
-    probabilities = np.empty(0)
-    for _ in range(20):
-        probabilities = softmax(logits + np.float32(step) * change)
-        expected = float(np.einsum("ij,ij->i", probabilities, change).sum(dtype=np.float64))
-        here = expected - at_label + constant + step * growth
-        if abs(here) <= CURVATURE * -slope:
-            return step, probabilities
-        if here < 0:
-            low, low_slope = step, here
-        else:
-            high, high_slope = step, here
-        if np.isinf(high):
-            step *= 4
-        else:
-            secant = low + (high - low) * low_slope / (low_slope - high_slope)
-            step = float(np.clip(secant, low + 0.1 * (high - low), high - 0.1 * (high - low)))
-    return (low, softmax(logits + np.float32(low) * change)) if low > 0 else (0.0, probabilities)
+        The objective is convex along the direction, so its slope grows: it is brought near zero by secants within the
+        bracket. Slopes, unlike differences of losses, lose no digits close to the minimum.
+        """
+        constant = penalty * float(np.vdot(self._theta[:-1], direction[:-1]))
+        growth = penalty * float(np.vdot(direction[:-1], direction[:-1]))
+        at_label = float(change[np.arange(len(change)), self._labels].sum(dtype=np.float64))
+        low, low_slope, high, high_slope, step = 0.0, slope, np.inf, np.inf, 1.0
+        for _ in range(20):
+            probabilities = softmax(logits + np.float32(step) * change)
+            expected = float(np.einsum("ij,ij->i", probabilities, change).sum(dtype=np.float64))
+            here = expected - at_label + constant + step * growth
+            if abs(here) <= CURVATURE * -slope:
+                return step, probabilities
+            if here < 0:
+                low, low_slope = step, here
+            else:
+                high, high_slope = step, here
+            if np.isinf(high):
+                step *= 4
+            else:
+                secant = low + (high - low) * low_slope / (low_slope - high_slope)
+                step = float(np.clip(secant, low + 0.1 * (high - low), high - 0.1 * (high - low)))
+        return low, softmax(logits + np.float32(low) * change)

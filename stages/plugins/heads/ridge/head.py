@@ -1,8 +1,21 @@
 """Ridge head: one-vs-rest least squares in closed form, one pass for all penalties and all folds.
 
-The penalty with the best out-of-fold accuracy is chosen; ties go to the lower out-of-fold squared error, then to the
-larger penalty. A least-squares score estimates 2p - 1, of which the log-odds ln(p / (1 - p)) have the tangent 2(2p - 1)
-at p = 1/2: so the logits are twice the scores, and temperature scaling does the rest.
+Minimised is the sum over rows of |W' x + b - t|^2, plus penalty |W|^2, with targets t of +1 at the label and -1
+elsewhere; the intercept b isn't penalised. The penalty with the best out-of-fold accuracy is chosen; ties go to the
+lower out-of-fold squared error, then to the larger penalty. A least-squares score estimates 2p - 1, of which the
+log-odds ln(p / (1 - p)) have the tangent 2(2p - 1) at p = 1/2: so the logits are twice the scores, and temperature
+scaling does the rest.
+
+The statistics of rows z = [x, t, 1] (features less a fixed origin, targets, a one) are the symmetric matrix of sums
+z z', with the Gram matrix, the products with the targets, all sums and the row count. Those of a training fold are the
+total minus those of the held-out fold, so cross-validation costs one pass over the features and one eigendecomposition
+per fold, whatever the number of penalties; (folds, dim + num_classes + 1, dim + num_classes + 1) float64 are held.
+
+Sums over blocks are float64. Products within a block are float32, at half the cost, where rows are FULL_RANK times as
+many as columns: the Gram matrix's small eigenvalues are then far above its rounding errors, about 1e-7 of the largest.
+With fewer rows they are not, and the errors would exceed small penalties, so all is float64 there.
+
+Reference: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 3.4.1.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,17 +24,17 @@ from typing import Annotated, Any
 import numpy as np
 import pydantic
 
+from stages.library.common.console import progress
 from stages.library.common.params import CONFIG
 from stages.library.features import disk_arrays
 from stages.library.heads import contract
-from stages.library.heads.blocks import BLOCK_ROWS, batches
-from stages.library.heads.contract import Examples, Score, Step
+from stages.library.heads.contract import BLOCK_ROWS, Examples, Score, Step, batches
 from stages.library.heads.dense import Dense, DenseNetwork
-from stages.library.heads.scaling import ScalingParams
+from stages.library.heads.scaling import ScalingParams, column_scale
 from stages.library.scoring import metrics
-from stages.plugins.heads.ridge import ridge_solver
 
 LOGITS_PER_SCORE = 2
+FULL_RANK = 4
 SAMPLE = 4096  # training rows on which the curve's training accuracy is measured
 
 load = DenseNetwork.load
@@ -38,44 +51,40 @@ class Params(ScalingParams):
 
 
 class Trainer(contract.Trainer):
-    """Has the sufficient statistics of each fold, from one pass; nothing is random, so the seed isn't used.
+    """Has the statistics of each fold, from one pass; nothing is random, so the seed isn't used.
 
-    Rows are in coordinates of their own span where that has fewer; `_basis` is that of these coordinates. Standardized
-    columns are not among the same problems in other coordinates.
+    Where rows are fewer than columns they are in coordinates of their own span, which no penalised kernel leaves;
+    `_basis`, float64 (dim, n), is that of these coordinates. Standardized columns are not the same problem there.
     """
 
     def __init__(self, examples: Examples, params: Params, seed: int):
         super().__init__(examples, params, seed)
-        features = params.row_scaling(examples.features)
         self.candidates = [{"penalty": penalty} for penalty in params.penalties]
-        self._standardized = params.scaling == "standardized"
-        self._basis = None if self._standardized else ridge_solver.row_space(features)
-        self._features = features if self._basis is None else (features @ self._basis).astype(np.float32)
-        self._origin = ridge_solver.origin_of(self._features)
+        self._features, self._basis = params.row_scaling(examples.features), None
+        n, dim = self._features.shape
+        if n < dim and params.scaling != "standardized":
+            self._basis = np.linalg.qr(self._features.T.astype(np.float64))[0]
+            self._features = (self._features @ self._basis).astype(np.float32)
+        # Any origin gives the same fit; one near the mean loses no digits in centring.
+        self._origin = self._features[:BLOCK_ROWS].mean(axis=0, dtype=np.float64).astype(np.float32)
         self._first = examples.folds.min()  # rows that are never held out are a group of their own, the first
-        self._statistics = ridge_solver.fold_statistics(
-            self._features, examples.labels, examples.num_classes, examples.folds - self._first, self._origin
-        )
+        self._statistics = self._by_fold()
         self._total = self._statistics.sum(axis=0)
 
     def path(self, fold: int) -> Iterator[Step]:
         held_out = self._statistics[fold - self._first]
-        parts = self._total - held_out, held_out
-        solved = list(zip(*self._solve(parts[0], self.params.penalties), strict=True))
+        training = self._total - held_out
+        solved = list(zip(*self._solve(training, self.params.penalties), strict=True))
         layers = [self._on_raw_features(*pair) for pair in solved]
         sample, rows = self.examples.split(fold)
         sample = sample[:: -(-len(sample) // SAMPLE)]
         logits = [self._logits(layers, some) for some in (sample, rows)]
-        labels = [self.examples.labels[some] for some in (sample, rows)]
         for index, penalty in enumerate(self.params.penalties):
-            training, scored = (
-                Score(
-                    metrics.top1_accuracy(logits[part][index], labels[part]),
-                    ridge_solver.mean_squared_error(parts[part], *solved[index]),
-                )
-                for part in (0, 1)
+            fitted, scored = (
+                Score(metrics.top1_accuracy(found[index], self.examples.labels[some]), _error(sums, *solved[index]))
+                for found, some, sums in zip(logits, (sample, rows), (training, held_out), strict=True)
             )
-            yield Step(float(np.log10(penalty)), training, scored, logits[1][index])
+            yield Step(float(np.log10(penalty)), fitted, scored, logits[1][index])
 
     def fit(self, best_params: Mapping[str, Any]) -> DenseNetwork:
         (kernel,), (bias,) = self._solve(self._total, [best_params["penalty"]])
@@ -87,8 +96,41 @@ class Trainer(contract.Trainer):
     def merit(self, out_of_fold: Score) -> tuple[float, float]:
         return round(out_of_fold.accuracy, 12), -out_of_fold.loss
 
+    def _by_fold(self) -> np.ndarray:
+        """Sums the statistics of each fold, in blocks of rows."""
+        features, labels, folds = self._features, self.examples.labels, self.examples.folds - self._first
+        n, dim = features.shape
+        width = dim + self.examples.num_classes + 1
+        dtype = np.float32 if n >= FULL_RANK * dim else np.float64
+        origin = self._origin.astype(dtype)
+        statistics = np.zeros((folds.max() + 1, width, width))
+        for fold in progress(range(len(statistics)), "Gram matrices", "folds", total=len(statistics)):
+            rows = np.flatnonzero(folds == fold)
+            for block in batches(len(rows), BLOCK_ROWS):
+                z = np.full((block.stop - block.start, width), -1, dtype)
+                z[:, :dim] = features[rows[block]] - origin
+                z[np.arange(len(z)), dim + labels[rows[block]]] = 1
+                z[:, -1] = 1
+                statistics[fold] += z.T @ z
+        return statistics
+
     def _solve(self, statistics: np.ndarray, penalties: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-        return ridge_solver.solve(statistics, self.examples.num_classes, penalties, self._standardized)
+        """Returns kernels (len(penalties), dim, num_classes) and biases, float64, for features less the origin.
+
+        Penalties are added to the diagonal of the centred Gram matrix, which isn't divided by the number of rows.
+        """
+        dim = self._features.shape[1]
+        means = statistics[:-1, -1] / statistics[-1, -1]
+        centred = statistics[:dim, :-1] - np.outer(statistics[:dim, -1], means)
+        scale = np.ones(dim)
+        if self.params.scaling == "standardized":
+            scale = column_scale(centred.diagonal() / statistics[-1, -1])
+        eigenvalues, basis = np.linalg.eigh(centred[:, :dim] / np.outer(scale, scale))
+        projected = basis.T @ (centred[:, dim:] / scale[:, None])
+        # Rounding leaves tiny negative eigenvalues where the Gram matrix is singular (dim > n).
+        shrinkage = 1 / (np.maximum(eigenvalues, 0) + np.array(penalties)[:, None])
+        kernels = basis @ (shrinkage[:, :, None] * projected) / scale[:, None]
+        return kernels, means[dim:] - means[:dim] @ kernels
 
     def _on_raw_features(self, kernel: np.ndarray, bias: np.ndarray) -> Dense:
         kernel, bias = LOGITS_PER_SCORE * kernel, LOGITS_PER_SCORE * (bias - self._origin @ kernel)
@@ -102,3 +144,10 @@ class Trainer(contract.Trainer):
             both = side_by_side(self._features[rows[block]].astype(np.float32))
             logits[:, block] = both.reshape(len(both), len(layers), -1).swapaxes(0, 1)
         return logits
+
+
+def _error(statistics: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> float:
+    """Returns the mean of (W' x + b - t)^2 over rows and classes, from the rows' statistics alone."""
+    residual = np.concatenate([kernel, -np.eye(len(bias)), bias[None]])
+    total = np.einsum("ij,ij->", residual, statistics @ residual)
+    return float(total / (statistics[-1, -1] * len(bias)))

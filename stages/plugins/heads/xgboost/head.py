@@ -67,12 +67,7 @@ class Config(TypedDict):
 
 @dataclass(frozen=True)
 class BoostedTrees:
-    """A fitted head.
-
-    Attributes:
-      booster: the trees.
-      num_classes: number of logits.
-    """
+    """A fitted head."""
 
     booster: "xgboost.Booster"
     num_classes: int
@@ -115,42 +110,35 @@ class Trainer(contract.Trainer):
     ) -> "tuple[BoostedTrees, column_subsampling.History]":
         """Boosts on the rows "training"; scores all of them after every round.
 
-        Args:
-          rows: name to int64 ids.
-          threads: of XGBoost; 0: all cores.
-          side_by_side: number of trainings that share the memory.
+        No threads are all cores; `side_by_side` trainings share the memory.
         """
-        from stages.plugins.heads.xgboost import boosting_data, column_subsampling
+        from stages.plugins.heads.xgboost import column_subsampling
 
-        params, features, labels = self.params, self.examples.features, self.examples.labels
+        params, examples = self.params, self.examples
         parameters = {
             "objective": "multi:softprob",
-            "num_class": self.examples.num_classes,
+            "num_class": examples.num_classes,
             "tree_method": "hist",
             "device": "cpu",
-            "learning_rate": params.learning_rate,
-            "max_depth": params.max_depth,
-            "colsample_bytree": params.colsample_bytree,
-            "max_bin": params.max_bin,
             "eval_metric": ["merror", "mlogloss"],
             "seed": self.seed,
             "nthread": threads,
         }
-        groups = column_subsampling.groups(features.shape[1], params.colsample_byround, self.seed)
-        values = len(labels) * sum(map(len, groups)) * side_by_side
-        in_memory = boosting_data.fit_in_memory(values, params.max_bin)
-        with artifacts.scratch_folder(cache_folder() / "scratch") as scratch:
-            quantiles = boosting_data.Quantiles(features, labels, params.max_bin, threads, in_memory, scratch)
-            booster, history = column_subsampling.boost(parameters, params.num_trees, quantiles, rows, groups)
-        return BoostedTrees(booster, self.examples.num_classes), history
+        parameters |= {
+            key: getattr(params, key) for key in ("learning_rate", "max_depth", "colsample_bytree", "max_bin")
+        }
+        groups = column_subsampling.groups(examples.features.shape[1], params.colsample_byround, self.seed)
+        values = len(examples.labels) * sum(map(len, groups)) * side_by_side
+        with artifacts.scratch_folder(cache_folder() / "scratch") as folder:
+            scratch = None if column_subsampling.fit_in_memory(values, params.max_bin) else folder
+            booster, history = column_subsampling.boost(parameters, params.num_trees, examples, rows, groups, scratch)
+        return BoostedTrees(booster, examples.num_classes), history
 
 
 def load(folder: Path, dim: int, num_classes: int) -> BoostedTrees:
-    """Reads a saved head.
+    """Reads a saved head; ValueError where the model isn't what was saved, or has another shape.
 
-    Raises:
-      ValueError: the model isn't what was saved, or has another shape. XGBoost crashes the process on a truncated file,
-        so it never sees one.
+    XGBoost crashes the process on a truncated file, so it never sees one.
     """
     import xgboost
 

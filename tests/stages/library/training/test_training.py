@@ -186,13 +186,13 @@ def test_finetunes_first_head_is_fitted_as_the_softmax_head(write_params, run_st
     class FoundError(Exception):
         """Ends the stage at the fitting of the head."""
 
-    def train(features, labels, num_classes, params, seed):
-        raise FoundError(params, num_classes, seed)
+    def trainer(examples, params, seed):
+        raise FoundError(params, examples.num_classes, seed)
 
     source = cache.Source("efficientnet_lite0", 32, 1.0, "bilinear", False, "", "", ("cat", "dog"))
     features = cache.Features(np.empty(0, object), np.empty(0, np.int64), np.empty((0, 3), np.float16), source)
     monkeypatch.setattr(cache, "load", lambda *arguments: features)
-    monkeypatch.setattr(softmax, "train", train)
+    monkeypatch.setattr(softmax, "Trainer", trainer)
     changed: dict[str, Any] = {"learning_rate": 0.25, "momentum": 0.5, "weight_decay": 0.125, "dropout": 0.75}
     changed["batch_size"] = 9
     given = {f"softmax__{key}": value for key, value in changed.items()}

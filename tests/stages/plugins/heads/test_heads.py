@@ -33,9 +33,10 @@ def quick(name):
     return contract.lookup(name), replace(load_params(ROOT / "params.yaml")[name], **QUICK[name])
 
 
-def saved(folder, name, seed):
+def saved(folder, name):
     """Returns the sha256 of the files of a head."""
-    fit(quick(name)[0], problem(), quick(name)[1], seed=seed, penalty=1.0).save(folder)
+    module, params = quick(name)
+    fit(module, problem(), params, seed=5).save(folder)
     return [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())]
 
 
@@ -83,16 +84,16 @@ def test_a_loaded_head_gives_the_same_bits_as_another_one_of_the_same_seed(name,
 def test_a_full_disk_is_an_error_of_the_operating_system(name, file, tmp_path):
     (tmp_path / file).symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left"):
-        saved(tmp_path, name, 0)
+        saved(tmp_path, name)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["dnn", "xgboost"])
 def test_another_process_writes_the_same_bytes(name, tmp_path):
-    here = saved(tmp_path, name, 5)
+    here = saved(tmp_path, name)
     code = (
         "import sys; sys.path.append('tests'); from pathlib import Path;"
-        "from tests.stages.plugins.heads.test_heads import saved; print(saved(Path(sys.argv[1]), sys.argv[2], 5))"
+        "from tests.stages.plugins.heads.test_heads import saved; print(saved(Path(sys.argv[1]), sys.argv[2]))"
     )
     there = subprocess.run([sys.executable, "-c", code, tmp_path, name], check=True, capture_output=True, text=True)
     assert there.stdout.strip() == str(here)

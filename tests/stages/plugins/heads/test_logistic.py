@@ -87,8 +87,9 @@ def test_iterations_are_few_where_columns_differ_in_scale():
     plain = logistic_solver.Spectrum(np.full(30, x.var()), np.eye(30, dtype=np.float32))
     counts = []
     for basis in (logistic_solver.spectrum(x), plain):
-        (solution,) = logistic_solver.path(x, labels, 4, [1.0], basis, 1e-8, 5000)
-        counts.append(solution.iterations)
+        search = logistic_solver.Search(x, labels, 4, basis, 1e-8, 5000)
+        search.minimise(1.0)
+        counts.append(search.iterations)
     assert counts[0] * 2 < counts[1]
 
 

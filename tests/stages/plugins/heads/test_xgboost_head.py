@@ -1,15 +1,15 @@
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import xgboost as library
+from xgboost import XGBClassifier
 
+from stages.library.heads.contract import Examples
 from stages.library.scoring import metrics
 from stages.library.scoring.probabilities import softmax
-from stages.plugins.heads.xgboost import boosting_data, column_subsampling
+from stages.plugins.heads.xgboost import column_subsampling
 from stages.plugins.heads.xgboost import head as xgboost
-from stages.plugins.heads.xgboost.boosting_data import Quantiles
 from tests.stages.plugins.heads.training import cross_validate, fit, problem, trainer
 
 PARAMS = xgboost.Params(
@@ -23,35 +23,21 @@ PARAMS = xgboost.Params(
 )
 
 
-def test_margins_are_those_of_the_librarys_own_classifier():
-    from xgboost import XGBClassifier
-
-    features, labels = problem()
-    reference = XGBClassifier(learning_rate=0.3, n_estimators=8, max_depth=3, max_bin=64, tree_method="hist")
-    reference.fit(features.astype(np.float32), labels)
-    head = fit(xgboost, (features, labels), PARAMS)
-    expected = reference.predict_proba(features.astype(np.float32))
-    np.testing.assert_allclose(softmax(head.logits(features)), expected, atol=1e-6)
-
-
-def test_colsample_bytree_is_the_librarys_own():
-    from xgboost import XGBClassifier
-
+@pytest.mark.parametrize("fraction", [1.0, 0.25])
+def test_margins_and_colsample_bytree_are_those_of_the_librarys_own_classifier(fraction):
     features, labels = problem(dim=40)
     options = {"learning_rate": 0.3, "n_estimators": 8, "max_depth": 3, "max_bin": 64, "tree_method": "hist"}
-    reference = XGBClassifier(**options, colsample_bytree=0.25, random_state=3)
+    reference = XGBClassifier(**options, colsample_bytree=fraction, random_state=3)
     reference.fit(features.astype(np.float32), labels)
-    head = fit(xgboost, (features, labels), replace(PARAMS, colsample_bytree=0.25), seed=3)
+    head = fit(xgboost, (features, labels), replace(PARAMS, colsample_bytree=fraction), seed=3)
     expected = reference.predict_proba(features.astype(np.float32))
     np.testing.assert_allclose(softmax(head.logits(features)), expected, atol=1e-6)
 
 
 def test_a_tree_sees_a_fraction_of_what_its_round_sees():
-    features, labels = problem(dim=40)
     params = replace(PARAMS, colsample_byround=0.5, colsample_bytree=0.1, max_depth=5)
-    table = fit(xgboost, (features, labels), params).booster.trees_to_dataframe()
-    split = table[table["Feature"] != "Leaf"]
-    used = split.groupby("Tree")["Feature"].agg(set)
+    table = fit(xgboost, problem(dim=40), params).booster.trees_to_dataframe()
+    used = table[table["Feature"] != "Leaf"].groupby("Tree")["Feature"].agg(set)
     assert max(map(len, used)) <= 2  # a tenth of half of 40
     assert len(set().union(*used)) > 8  # a round of a group takes others than the one before
 
@@ -72,35 +58,31 @@ def test_two_classes():
 @pytest.mark.parametrize(("dim", "fraction", "groups"), [(100, 0.1, 10), (7, 0.1, 7), (10, 0.34, 3), (5, 0.7, 1)])
 def test_every_deal_gives_each_column_to_one_group(dim, fraction, groups):
     dealt = column_subsampling.groups(dim, fraction, 0)
-    deals = len(dealt) // groups
-    assert (deals, len(dealt) % groups) == (1 if groups == 1 else column_subsampling.DEALS, 0)
+    assert len(dealt) == groups * (1 if groups == 1 else column_subsampling.DEALS)
     for start in range(0, len(dealt), groups):
         hand = dealt[start : start + groups]
         assert sorted(np.concatenate(hand).tolist()) == list(range(dim))
         assert np.ptp([len(group) for group in hand]) <= 1
-    assert [group.tolist() for group in column_subsampling.groups(dim, fraction, 0)] == [
-        group.tolist() for group in dealt
-    ]
+    assert all(map(np.array_equal, dealt, column_subsampling.groups(dim, fraction, 0)))
 
 
 def test_joined_rounds_add_up_and_split_by_the_columns_of_their_group():
     features, labels = problem(dim=9, classes=3)
-    columns = [np.array([1, 4, 7]), np.array([0, 2, 8])]
-    quantiles = Quantiles(features, labels, 64, 1, True, Path())
+    groups = (1, 4, 7), (0, 2, 8)
     parameters = {"objective": "multi:softprob", "num_class": 3, "max_depth": 3, "seed": 0, "learning_rate": 0.3}
-    parameters |= {"tree_method": "hist", "max_bin": 64}
-    everything = {"training": np.arange(len(labels))}
-    joined, history = column_subsampling.boost(parameters, 2, quantiles, everything, columns)
-    assert joined.num_features() == 9
-    assert joined.num_boosted_rounds() == 2
+    parameters |= {"tree_method": "hist", "max_bin": 64, "nthread": 1}
+    examples, everything = Examples(features, labels, 3, np.zeros_like(labels)), {"training": np.arange(len(labels))}
+    columns = [np.array(group) for group in groups]
+    joined, history = column_subsampling.boost(parameters, 2, examples, everything, columns, None)
+    assert (joined.num_features(), joined.num_boosted_rounds()) == (9, 2)
     table = joined.trees_to_dataframe()
     used = [set(table[(table["Tree"] // 3 == step) & (table["Feature"] != "Leaf")]["Feature"]) for step in (0, 1)]
-    assert {frozenset(names) for names in used} == {frozenset({"f1", "f4", "f7"}), frozenset({"f0", "f2", "f8"})}
+    order = sorted(groups, key=lambda group: f"f{group[0]}" not in used[0])
+    assert used == [{f"f{column}" for column in group} for group in order]
 
     # By hand: the second round is trained on the margins of the first one.
-    first, second = ((1, 4, 7), (0, 2, 8)) if "f1" in used[0] else ((0, 2, 8), (1, 4, 7))
     margins = np.zeros((len(labels), 3), np.float32)
-    for group in (first, second):
+    for group in order:
         data = library.QuantileDMatrix(features[:, group].astype(np.float32), labels, max_bin=64)
         data.set_base_margin(margins)
         booster = library.train(parameters | {"base_score": 0.0}, data, 1)
@@ -131,7 +113,7 @@ def test_the_matrices_of_all_groups_and_folds_side_by_side_count_against_the_mem
         (2, lambda: cross_validate(xgboost, data, params, np.arange(300) % 5)),
     ):
         for limit, spills in ((2 * values * at_once, False), (2 * values * at_once - 1, True)):
-            monkeypatch.setattr(boosting_data, "BYTES_IN_MEMORY", limit)
+            monkeypatch.setattr(column_subsampling, "BYTES_IN_MEMORY", limit)
             on_disk.clear()
             train()
             assert bool(on_disk) == spills

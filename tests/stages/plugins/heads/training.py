@@ -15,18 +15,14 @@ def problem(n=300, dim=20, classes=4, seed=0, noise=1.5, dtype=np.float16):
 
 
 def trainer(module, data, params, classes=4, folds=None, seed=0):
-    """Returns the module's trainer; features and labels are `data`."""
     features, labels = data
-    return module.Trainer(
-        Examples(features, labels, classes, np.zeros_like(labels) if folds is None else folds), params, seed
-    )
+    folds = np.zeros_like(labels) if folds is None else folds
+    return module.Trainer(Examples(features, labels, classes, folds), params, seed)
 
 
 def fit(module, data, params, classes=4, seed=0, **best_params):
-    """Returns a head that is fitted on all rows."""
     return trainer(module, data, params, classes, seed=seed).fit(best_params)
 
 
 def cross_validate(module, data, params, folds, classes=4, seed=0):
-    """Returns the result of cross-validation."""
     return cross_validation.cross_validate(trainer(module, data, params, classes, folds, seed))
