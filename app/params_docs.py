@@ -45,19 +45,23 @@ def main() -> None:
 
 def render() -> str:
     """Returns the page as Markdown."""
-    defaults = _read("params.yaml")
-    reruns = stages_by_section(_read("dvc.yaml")["stages"])
+    files = ((ROOT / name).read_text(encoding="utf-8") for name in ("params.yaml", "dvc.yaml"))
+    defaults, pipeline = map(YAML(typ="safe", pure=True).load, files)
+    reruns = stages_by_section(pipeline["stages"])
     heads = plugins.plugin_names(plugins.PLUGINS["heads"])
     modules = settings.SECTIONS | {head: f"stages.plugins.heads.{head}.head" for head in heads}
     lists = "".join(
         f"| `{name}` | a list of {', '.join(f'`{plugin}`' for plugin in plugins.plugin_names(plugins.PLUGINS[name]))} "
-        f"| `{_value(defaults[name])}` |\n"
+        f"| `{json.dumps(defaults[name])}` |\n"
         for name in settings.LISTS
     )
     parts = [INTRODUCTION, f"## Lists\n\n| key | rule | default |\n|---|---|---|\n{lists}"]
     for section in sorted(modules, key=list(defaults).index):
         schema = pydantic.TypeAdapter(importlib.import_module(modules[section]).Params).json_schema()
-        rows = "".join(_row(key, rule, defaults[section][key]) for key, rule in schema["properties"].items())
+        rows = ""
+        for key, rule in schema["properties"].items():
+            default = json.dumps(defaults[section][key], ensure_ascii=False)
+            rows += f"| `{key}` | {', '.join(rules(rule))} | `{default}` | {rule.get('description', '')} |\n"
         names = ", ".join(f"`{stage}`" for stage in reruns[section])
         parts.append(f"## {section} (reruns {names})\n\n| key | rule | default | meaning |\n|---|---|---|---|\n{rows}")
     return "\n".join(parts)
@@ -74,14 +78,6 @@ def stages_by_section(stages: Mapping[str, Any]) -> dict[str, list[str]]:
                 if stage not in found.setdefault(each, []):
                     found[each].append(stage)
     return found
-
-
-def _read(name: str) -> Any:
-    return YAML(typ="safe", pure=True).load((ROOT / name).read_text(encoding="utf-8"))
-
-
-def _row(key: str, rule: Mapping[str, Any], default: object) -> str:
-    return f"| `{key}` | {', '.join(rules(rule))} | `{_value(default)}` | {rule.get('description', '')} |\n"
 
 
 def rules(schema: Mapping[str, Any]) -> Iterator[str]:
@@ -102,10 +98,6 @@ def rules(schema: Mapping[str, Any]) -> Iterator[str]:
         yield f"matches `{schema['pattern']}`"
     if "items" in schema:
         yield "each " + ", ".join(rules(schema["items"]))
-
-
-def _value(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ from app.models import Model, Project
 from app.spinner import spinner
 from stages.library.common import console, plugins, tables, tensorflow_runtime
 from stages.library.networks import contract as backbones
-from stages.library.networks.contract import Backbone
 from stages.library.preparation.decoding_workers import Workers
 
 BATCH = 16  # images in memory at once
@@ -31,17 +30,11 @@ FEW = 96  # images that are done before compiling the network, a second, has pai
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of an image.
+    """What a model says of an image."""
 
-    Attributes:
-      name: of the image.
-      classes: the most probable ones with their probabilities, falling; empty where there is an error.
-      error: why the image can't be used, or "".
-    """
-
-    name: str
-    classes: tuple[tuple[str, float], ...] = ()
-    error: str = ""
+    name: str  # of the image
+    classes: tuple[tuple[str, float], ...] = ()  # the most probable ones with their probabilities, falling
+    error: str = ""  # why the image can't be used, and then there are no classes
 
 
 def main() -> None:
@@ -103,28 +96,20 @@ def parse_arguments() -> argparse.Namespace:
         parser.error(f"--top must be at least 1. Received: {arguments.top}")
     if arguments.model and arguments.backbone:
         parser.error("--model and --backbone exclude each other")
-    if arguments.backbone:
-        _check_backbone(parser, arguments)
-    elif arguments.size is not None:
-        parser.error("--size needs --backbone; a trained model has its own input size")
+    names = plugins.plugin_names(plugins.PLUGINS["backbones"])
+    if arguments.backbone and arguments.backbone not in names:
+        parser.error(f"--backbone must be one of {', '.join(names)}. Received: {arguments.backbone}")
+    if arguments.size is not None:
+        if not arguments.backbone:
+            parser.error("--size needs --backbone; a trained model has its own input size")
+        least = backbones.lookup(arguments.backbone).BACKBONE.min_input_px
+        if arguments.size < least:
+            parser.error(f"--size must be at least {least} for {arguments.backbone}. Received: {arguments.size}")
     return arguments
 
 
-def _check_backbone(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    names = plugins.plugin_names(plugins.PLUGINS["backbones"])
-    if arguments.backbone not in names:
-        parser.error(f"--backbone must be one of {', '.join(names)}. Received: {arguments.backbone}")
-    backbone: Backbone = backbones.lookup(arguments.backbone).BACKBONE
-    if arguments.size is not None and arguments.size < backbone.min_input_px:
-        parser.error(f"--size must be at least {backbone.min_input_px} for {backbone.name}. Received: {arguments.size}")
-
-
 def chosen(project: Project, arguments: argparse.Namespace) -> str:
-    """Returns the full name of the model to use; before the first training that is a pretrained network.
-
-    Raises:
-      UserError: `--model` names none.
-    """
+    """Returns the full name of the model to use; before the first training that is a pretrained network."""
     if arguments.backbone:
         return f"imagenet/{arguments.backbone}"
     if arguments.model is None and not project.results():
@@ -135,13 +120,7 @@ def chosen(project: Project, arguments: argparse.Namespace) -> str:
 
 
 def classify(images: Iterable[Input], load: Callable[[], Model], top: int) -> Iterator[Prediction]:
-    """Yields the most probable classes of each image, in order.
-
-    Args:
-      images: read.
-      load: gives the model; called once, at the first image that can be used.
-      top: classes an image, at most.
-    """
+    """Yields the `top` most probable classes of each image, in order; loads the model when one can be used."""
     model: Model | None = None
     images = iter(images)
     while batch := list(islice(images, BATCH)):
@@ -182,13 +161,11 @@ def print_text(predictions: Iterable[Prediction]) -> None:
 
 def print_json(predictions: Iterable[Prediction]) -> None:
     """Prints a list of {"file", "classes": [{"class", "probability"}]} or {"file", "error"}."""
-    content: list[dict[str, object]] = []
+    content = []
     for prediction in predictions:
-        if prediction.error:
-            content.append({"file": prediction.name, "error": prediction.error})
-        else:
-            classes = [{"class": name, "probability": probability} for name, probability in prediction.classes]
-            content.append({"file": prediction.name, "classes": classes})
+        classes = [{"class": name, "probability": probability} for name, probability in prediction.classes]
+        said = {"error": prediction.error} if prediction.error else {"classes": classes}
+        content.append({"file": prediction.name, **said})
     console.say(*json.dumps(content, indent=2).replace("\x7f", r"\u007f").split("\n"))  # all others JSON escapes itself
 
 
@@ -202,11 +179,7 @@ def print_csv(predictions: Iterable[Prediction]) -> None:
             console.say(tables.line((prediction.name, rank, name, f"{probability:.6f}", "")))
 
 
-OUTPUTS: dict[str, Callable[[Iterable[Prediction]], None]] = {
-    "text": print_text,
-    "json": print_json,
-    "csv": print_csv,
-}
+OUTPUTS: dict[str, Callable[[Iterable[Prediction]], None]] = {"text": print_text, "json": print_json, "csv": print_csv}
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
 """What lies beside an exported file: labels.txt, model.json, predict.py and README.md."""
 
-import contextlib
 import platform
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -38,19 +37,30 @@ The signature `encoded` takes JPEG or PNG files in place of pixels: strings (n,)
 
 
 def write(folder: Path, project: Project, model: Model, form: Format) -> None:
-    """Writes the four files beside the exported one.
-
-    Raises:
-      UserError: a class name has more than one line.
-    """
+    """Writes the four files beside the exported one; raises UserError where a class name has more than one line."""
     for name in model.classes:
         if "\n" in name:
             raise UserError(f"class names must be one line each to stand in {LABELS}. Received: {name!r}")
     artifacts.write_bytes(folder / LABELS, "".join(f"{name}\n" for name in model.classes).encode())
     artifacts.write_bytes(folder / PREDICT, (USAGE / f"{form.name}.py").read_bytes())
-    about = describe(project, model, form)
-    hashes = {part.relative_to(folder).as_posix(): artifacts.sha256_file(part) for part in parts(folder / form.file)}
-    artifacts.write_json(folder / MODEL, about | {"files_sha256": hashes})
+    shape = ["n", "height", "width", 3]
+    versions = {found.name: found.version for found in distributions() if found.name in MAKERS}
+    about = {
+        "model": model.name,
+        "format": form.name,
+        "file": form.file,
+        "classes": list(model.classes),
+        "input": {"name": "pixels", "dtype": "uint8", "shape": shape, "range": [0, 255], "channels": "RGB"},
+        "output": {"name": "probabilities", "dtype": "float32", "shape": ["n", len(model.classes)]},
+        "preprocessing": asdict(model.preprocessing) | {"inside_the_file": True},
+        "weights": (made_of := _weights(project, model)),
+        "test_metrics": next((each.metrics for each in project.results() if each.name == model.name), None),
+        "versions": {"python": platform.python_version()} | versions,
+        "files_sha256": {
+            part.relative_to(folder).as_posix(): artifacts.sha256_file(part) for part in parts(folder / form.file)
+        },
+    }
+    artifacts.write_json(folder / MODEL, about)
     text = README.format(
         model=model.name,
         format=form.name,
@@ -58,7 +68,7 @@ def write(folder: Path, project: Project, model: Model, form: Format) -> None:
         count=len(model.classes),
         packages=" ".join(form.runs_with),
         extra=SIGNATURES if form.name == "saved_model" else "",
-        licence=about["weights"]["licence"] or "none, for it was trained from scratch",
+        licence=made_of["licence"] or "none, for it was trained from scratch",
     )
     artifacts.write_bytes(folder / "README.md", text.encode())
 
@@ -68,51 +78,20 @@ def parts(path: Path) -> list[Path]:
     return [path] if path.is_file() else sorted(part for part in path.rglob("*") if part.is_file())
 
 
-def describe(project: Project, model: Model, form: Format) -> dict[str, Any]:
-    """Returns the content of model.json, but for the hashes of the exported file."""
-    shape = ["n", "height", "width", 3]
-    return {
-        "model": model.name,
-        "format": form.name,
-        "file": form.file,
-        "classes": list(model.classes),
-        "input": {"name": "pixels", "dtype": "uint8", "shape": shape, "range": [0, 255], "channels": "RGB"},
-        "output": {"name": "probabilities", "dtype": "float32", "shape": ["n", len(model.classes)]},
-        "preprocessing": asdict(model.preprocessing) | {"inside_the_file": True},
-        "weights": _weights(project, model),
-        "test_metrics": next((each.metrics for each in project.results() if each.name == model.name), None),
-        "versions": {"python": platform.python_version()} | _versions(),
-    }
-
-
 def _weights(project: Project, model: Model) -> dict[str, Any]:
     """Says which weights the model is made of: pretrained ones, with their licence, and trained ones."""
-    folder = project.folder(model.name)
+    files = [project.folder(model.name) / name for name in TRAINED_WEIGHTS]
+    found: dict[str, Any] = dict.fromkeys(("backbone", "licence", "paper", "pretrained_sha256"))
+    found["trained_sha256"] = {path.name: artifacts.sha256_file(path) for path in files if path.is_file()}
     kind, _, rest = model.name.partition("/")
-    files = [] if kind == "imagenet" else [folder / name for name in TRAINED_WEIGHTS]
-    trained = {path.name: artifacts.sha256_file(path) for path in files if path.is_file()}
     if kind == "scratch":
-        return {"backbone": None, "licence": None, "paper": None, "pretrained_sha256": None, "trained_sha256": trained}
+        return found
     backbone = backbones.lookup(rest if kind == "imagenet" else kind).BACKBONE
     choice = project.settings["extract"].weights.get(backbone.name)
     published = backbone.weights.get(choice) if choice else next(iter(backbone.weights.values()))
-    sha256 = None  # of a fine-tuned network, whose weights were trained further
+    licence = published.licence if published else "unknown: a local file"
     if model.trained is not None:
-        sha256 = model.trained.source.weights_sha256
-    elif kind == "imagenet":
-        sha256 = artifacts.sha256_file(weights.locate(backbone, choice))
-    return {
-        "backbone": backbone.name,
-        "licence": published.licence if published else "unknown: a local file",
-        "paper": backbone.paper,
-        "pretrained_sha256": sha256,
-        "trained_sha256": trained,
-    }
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in MAKERS:
-        with contextlib.suppress(PackageNotFoundError):  # of an optional requirement
-            found[package] = version(package)
-    return found
+        found["pretrained_sha256"] = model.trained.source.weights_sha256
+    elif kind == "imagenet":  # and not of a fine-tuned network, whose weights were trained further
+        found["pretrained_sha256"] = artifacts.sha256_file(weights.locate(backbone, choice))
+    return found | {"backbone": backbone.name, "licence": licence, "paper": backbone.paper}

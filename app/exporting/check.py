@@ -21,7 +21,6 @@ TOLERANCE = 1e-3  # of a probability
 TREES_TOLERANCE = 0.05
 TREES_FRACTION = 0.05  # of the images, whose probabilities may differ by more than `TOLERANCE`
 BATCH = 16
-CODE = Path(__file__).parents[2]
 
 # Height, width and channels in pixels: smaller and larger than any input, wide, tall, and grey.
 GENERATED = ((24, 32, 3), (300, 200, 3), (97, 640, 3), (480, 60, 3), (150, 150, 1))
@@ -29,19 +28,12 @@ GENERATED = ((24, 32, 3), (300, 200, 3), (97, 640, 3), (480, 60, 3), (150, 150, 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How an exported file compares with its model.
+    """How an exported file compares with its model."""
 
-    Attributes:
-      images: how many were compared.
-      difference: the largest one of any probability.
-      same_class: images whose most probable class is the same.
-      differing: images with a probability that differs by more than `TOLERANCE`.
-    """
-
-    images: int
-    difference: float
-    same_class: int
-    differing: int
+    images: int  # that were compared
+    difference: float  # the largest one of any probability
+    same_class: int  # images whose most probable class is the same
+    differing: int  # images with a probability that differs by more than `TOLERANCE`
 
     def fault(self, trees: bool) -> str:
         """Returns in what the file is not the model, or "".
@@ -88,11 +80,7 @@ def generate() -> list[bytes]:
 
 
 def compare(model: Model, folder: Path, encoded: Sequence[bytes]) -> Agreement:
-    """Compares an exported folder with the model it was written from, on JPEG or PNG files.
-
-    Raises:
-      UserError: the file can't be run, or its labels are not the model's classes.
-    """
+    """Compares an exported folder with its model on JPEG or PNG files; raises UserError where it can't be run."""
     batches = [encoded[start : start + BATCH] for start in range(0, len(encoded), BATCH)]
     expected = np.concatenate([model.predict(batch) for batch in console.progress(batches, "compare", "batches")])
     given = replay(folder, encoded)  # (ways, images, classes)
@@ -114,7 +102,8 @@ def replay(folder: Path, encoded: Sequence[bytes]) -> np.ndarray:
         out = scratch / "probabilities.npy"
         command = [sys.executable, "-m", "app.exporting.replay", str(folder.resolve()), str(scratch), str(out)]
         quiet = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-        result = subprocess.run(command, cwd=CODE, env=quiet, capture_output=True, text=True, check=False)  # noqa: S603
+        code = Path(__file__).parents[2]
+        result = subprocess.run(command, cwd=code, env=quiet, capture_output=True, text=True, check=False)  # noqa: S603
         if result.returncode:
             reason = (result.stderr.strip().splitlines() or [f"exit status {result.returncode}"])[-1]
             raise UserError(f"the exported file can't be run: {reason}")

@@ -3,37 +3,30 @@
 What runs a file is usage/FORMAT.py, which travels with it as predict.py. Heavy imports stand inside the functions.
 """
 
+import copy
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from app.exporting.graph import Graph
 from stages.library.common.console import UserError
 
+if TYPE_CHECKING:
+    from app.exporting.graph import Graph
+
 OPSET = 18  # of ONNX, December 2022: the runtimes of the years since know it
-AXES = ("n", "height", "width")
-FINGERPRINT = "fingerprint.pb"
 
 
 @dataclass(frozen=True)
 class Format:
-    """A format.
+    """A format."""
 
-    Attributes:
-      name: in --format.
-      file: name of the exported file or folder.
-      write: writes a model to that path, which does not exist yet; the same bytes for the same model.
-      runs_with: what the file needs to run, as it is installed, for people to read.
-      packages: Python packages that writing and checking need beside requirements.txt.
-    """
-
-    name: str
-    file: str
-    write: Callable[[Graph, Path], None]
-    runs_with: tuple[str, ...]
-    packages: tuple[str, ...] = ()
+    name: str  # in --format
+    file: str  # name of the exported file or folder
+    write: Callable[["Graph", Path], None]  # writes a model to that new path; the same bytes for the same model
+    runs_with: tuple[str, ...]  # what the file needs to run, as it is installed, for people to read
+    packages: tuple[str, ...] = ()  # Python packages that writing and checking need beside requirements.txt
 
     def check_packages(self) -> None:
         """Raises UserError where a package is missing."""
@@ -45,11 +38,8 @@ class Format:
                 )
 
 
-def write_saved_model(graph: Graph, path: Path) -> None:
-    """Writes TensorFlow's own format, a folder.
-
-    Two signatures share one network: "serving_default" takes pixels, "encoded" JPEG or PNG files.
-    """
+def write_saved_model(graph: "Graph", path: Path) -> None:
+    """Writes TensorFlow's own format, a folder: "serving_default" takes pixels, "encoded" JPEG or PNG files."""
     import tensorflow as tf
     from tensorflow.core.protobuf import fingerprint_pb2
 
@@ -58,12 +48,13 @@ def write_saved_model(graph: Graph, path: Path) -> None:
     module.encoded = graph.of_encoded()
     signatures = {"serving_default": module.pixels, "encoded": module.encoded}
     tf.saved_model.save(module, str(path), signatures=signatures)
-    fingerprint = fingerprint_pb2.FingerprintDef.FromString((path / FINGERPRINT).read_bytes())
+    file = path / "fingerprint.pb"
+    fingerprint = fingerprint_pb2.FingerprintDef.FromString(file.read_bytes())
     fingerprint.ClearField("uuid")  # drawn at random; the hashes beside it stay
-    (path / FINGERPRINT).write_bytes(fingerprint.SerializeToString(deterministic=True))
+    file.write_bytes(fingerprint.SerializeToString(deterministic=True))
 
 
-def write_tflite(graph: Graph, path: Path) -> None:
+def write_tflite(graph: "Graph", path: Path) -> None:
     """Writes TFLite, now LiteRT, of built-in ops only, so that every runtime runs it."""
     import tensorflow as tf
 
@@ -73,14 +64,14 @@ def write_tflite(graph: Graph, path: Path) -> None:
     path.write_bytes(converter.convert())
 
 
-def write_onnx(graph: Graph, path: Path) -> None:
+def write_onnx(graph: "Graph", path: Path) -> None:
     """Writes ONNX, by tf2onnx: for ONNX Runtime, OpenVINO, TensorRT, browsers and most languages."""
     import tf2onnx
 
     function = graph.of_pixels(portable=True)
     model, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=OPSET)
     for value in (*model.graph.input, *model.graph.output):  # names in the place of the converter's numbers
-        for axis, dimension in zip(AXES, value.type.tensor_type.shape.dim, strict=False):
+        for axis, dimension in zip(("n", "height", "width"), value.type.tensor_type.shape.dim, strict=False):
             if not dimension.dim_value:
                 dimension.dim_param = axis
     _put_in_order(model.graph)
@@ -121,7 +112,7 @@ def _put_in_order(graph: Any) -> None:
     for constant in used:
         constant.name = names[constant.name]
     for field, content in ((graph.node, nodes), (graph.initializer, used)):
-        copies = [type(item).FromString(item.SerializeToString()) for item in content]
+        copies = copy.deepcopy(content)
         del field[:]
         field.extend(copies)
     del graph.value_info[:]

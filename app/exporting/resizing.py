@@ -7,22 +7,16 @@ so the file takes images of any size. Values of [0, 255] differ from TensorFlow'
 Reference: Heckbert, Fundamentals of Texture Mapping and Image Warping, 1989, 3.5 (a stretched kernel as antialias).
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import tensorflow as tf
 
 from stages.library.records.preprocessing import Preprocessing
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 MAX_SIDE_PX = 65_535  # of a cropped image: JPEG's own limit
 
 
-def fit(pixels: "tf.Tensor", preprocessing: Preprocessing) -> "tf.Tensor":
+def fit(pixels: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
     """Crops and resizes uint8 (n, height, width, 3) to float32 (n, side, side, 3) of [0, 255]."""
-    import tensorflow as tf
-
     side = preprocessing.input_size_px
     n, height, width = tf.unstack(tf.shape(pixels)[:3])
     rows = tf.reshape(tf.cast(pixels, tf.float32), (n, height, width * 3))
@@ -33,10 +27,8 @@ def fit(pixels: "tf.Tensor", preprocessing: Preprocessing) -> "tf.Tensor":
     return tf.clip_by_value(resized, 0.0, 255.0) if preprocessing.resize == "bicubic" else resized
 
 
-def _weights(length: "tf.Tensor", preprocessing: Preprocessing) -> "tf.Tensor":
+def _weights(length: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
     """Returns float32 (side, length), whose rows sum to 1, for an axis of `length` pixels, scalar int32."""
-    import tensorflow as tf
-
     border = _border(length, preprocessing.central_crop)
     kept = tf.cast(length, tf.float32) - 2 * border
     scale = kept / preprocessing.input_size_px  # source pixels for each pixel of the result
@@ -52,29 +44,23 @@ def _weights(length: "tf.Tensor", preprocessing: Preprocessing) -> "tf.Tensor":
     return weights / tf.reduce_sum(weights, axis=1, keepdims=True)
 
 
-def _border(length: "tf.Tensor", fraction: float) -> "tf.Tensor":
+def _border(length: tf.Tensor, fraction: float) -> tf.Tensor:
     """Returns how many pixels the central crop takes at each end, scalar float32.
 
     `preprocessing.central_crop` finds it in float64, which TFLite can't calculate with: a table has all its results.
     """
-    import tensorflow as tf
-
     if fraction == 1:
         return tf.constant(0.0)
     lengths = np.arange(MAX_SIDE_PX + 1, dtype=np.float64)
     return tf.gather(((lengths - lengths * fraction) / 2).astype(np.int32).astype(np.float32), length)
 
 
-def _triangle(x: "tf.Tensor") -> "tf.Tensor":
-    import tensorflow as tf
-
+def _triangle(x: tf.Tensor) -> tf.Tensor:
     return tf.maximum(0.0, 1.0 - tf.abs(x))
 
 
-def _cubic(x: "tf.Tensor") -> "tf.Tensor":
+def _cubic(x: tf.Tensor) -> tf.Tensor:
     """Keys' cubic convolution kernel with a = -1/2, which TensorFlow's antialiased bicubic uses, too."""
-    import tensorflow as tf
-
     x = tf.abs(x)
     near = (1.5 * x - 2.5) * x * x + 1.0
     far = ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0

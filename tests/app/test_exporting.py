@@ -1,15 +1,18 @@
 """app.exporting: the parts of an exported graph against the code that they repeat, and against it in each runtime."""
 
+import io
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+import xgboost
+from PIL import Image
 
 from app.exporting import check, graph, resizing, trees
 from app.exporting.check import Agreement
-from app.exporting.formats import FORMATS
 from app.models import Model
-from stages.library.common import tensorflow_runtime
 from stages.library.common.console import UserError
 from stages.library.features import cache
 from stages.library.features.cache import Source
@@ -21,39 +24,37 @@ from stages.library.records import preprocessing
 from stages.library.records.preprocessing import Preprocessing
 from stages.library.scoring import probabilities
 from stages.plugins.heads.xgboost.head import BoostedTrees
+from tests.exported import run_in_process
 
-METHODS = ("bilinear", "bicubic", "bilinear_tf1")
 SIZES = ((1, 1), (5, 40), (32, 32), (33, 100), (200, 31))
 CLASSES = ("ant", "bee", "cow")
 SIDE_PX = 32
+DIMS = {"bottleneck": 16, "logits": 7, "probabilities": 7, "joined": 23}
 
 
 @pytest.fixture(scope="module")
-def tf():
-    tensorflow_runtime.start()
-    import tensorflow
-
-    return tensorflow
-
-
-@pytest.fixture(scope="module")
-def backbone(tf):
+def backbone():
     """A small network with a backbone's outputs, not symmetric in left and right, some features 0 and some tiny."""
-    import keras
-
     keras.utils.set_random_seed(3)
     pixels = keras.Input((SIDE_PX, SIDE_PX, 3))
     x = keras.layers.Rescaling(1 / 128, offset=-1)(pixels)
     x = keras.layers.Conv2D(12, 5, 3, activation="relu")(x)
     x = keras.layers.Flatten()(x)
-    bottleneck = keras.layers.Dense(16, "relu", name="bottleneck")(x)
-    logits = keras.layers.Dense(7, name="logits")(bottleneck)
+    bottleneck = keras.layers.Dense(DIMS["bottleneck"], "relu", name="bottleneck")(x)
+    logits = keras.layers.Dense(DIMS["logits"], name="logits")(bottleneck)
     return keras.Model(pixels, {"bottleneck": bottleneck, "logits": logits})
 
 
-def random_images(height, width, n=2, seed=0):
-    """Returns uint8 (n, height, width, 3)."""
-    return np.random.default_rng(seed).integers(0, 256, (n, height, width, 3)).astype(np.uint8)
+def assemble(backbone, head, preparation, features="bottleneck", flip=False):
+    """Returns a model of a head on the small backbone."""
+    source = Source("none", SIDE_PX, preparation.central_crop, preparation.resize, flip, "", "", CLASSES)
+    trained = TrainedHead("known", head, features, DIMS[features], source, {}, temperature=2.5)
+    return Model("none/known", CLASSES, preparation, backbone, flip, trained)
+
+
+def random_images(height, width):
+    """Returns uint8 (2, height, width, 3)."""
+    return np.random.default_rng(0).integers(0, 256, (2, height, width, 3)).astype(np.uint8)
 
 
 class Nearest:
@@ -68,63 +69,25 @@ class Nearest:
         """Nothing has to be kept."""
 
 
-def of_nearest_centre(monkeypatch, preparation, **module):
-    """A trained head whose module is one's own."""
-    monkeypatch.setattr(heads, "lookup", lambda name: SimpleNamespace(**module))
-    source = Source("none", SIDE_PX, preparation.central_crop, preparation.resize, False, "", "", CLASSES)
-    return TrainedHead("nearest", Nearest(), "bottleneck", 16, source, {}, temperature=2.5)
-
-
-def test_a_head_of_ones_own_is_exported_by_the_function_of_its_module(tf, backbone, monkeypatch):
+def test_a_head_of_ones_own_is_exported_by_the_function_of_its_module(backbone, monkeypatch):
     def tensorflow_logits(head, features):
         return -tf.reduce_sum((features[:, None] - head.centres) ** 2, axis=2)
 
-    preparation = Preprocessing(SIDE_PX)
-    trained = of_nearest_centre(monkeypatch, preparation, tensorflow_logits=tensorflow_logits)
-    model = Model("none/nearest", CLASSES, preparation, backbone, False, trained)
+    module = SimpleNamespace(tensorflow_logits=tensorflow_logits)
+    monkeypatch.setattr(heads, "lookup", lambda name: module)
+    model = assemble(backbone, Nearest(), Preprocessing(SIDE_PX))
     images = random_images(SIDE_PX, SIDE_PX).astype(np.float32)
     found = graph.build(model).classify(tf.constant(images))
     np.testing.assert_allclose(found, model.probabilities(images), atol=1e-4)
-
-
-def test_a_head_of_ones_own_without_that_function_is_an_error_that_names_it(backbone, monkeypatch):
-    preparation = Preprocessing(SIDE_PX)
-    trained = of_nearest_centre(monkeypatch, preparation)
-    model = Model("none/nearest", CLASSES, preparation, backbone, False, trained)
-    message = r"the head nearest can't be exported: its module lacks `tensorflow_logits\(head, features\)`.*: Nearest"
+    del module.tensorflow_logits
+    message = r"the head known can't be exported: its module lacks `tensorflow_logits\(head, features\)`.*: Nearest"
     with pytest.raises(UserError, match=message):
         graph.build(model)
 
 
-def assemble(backbone, features, scaling, flip, preparation):
-    """Returns a model of a random DNN head on the small backbone."""
-    rng = np.random.default_rng(5)
-    dim = {"bottleneck": 16, "logits": 7, "probabilities": 7, "joined": 23}[features]
-    layers = [Dense(rng.normal(size=shape).astype("f4"), rng.normal(size=shape[1]).astype("f4"))
-              for shape in ((dim, 9), (9, 3))]  # fmt: skip
-    source = Source("none", SIDE_PX, preparation.central_crop, preparation.resize, flip, "", "", CLASSES)
-    trained = TrainedHead("dnn", DenseNetwork(tuple(layers), scaling), features, dim, source, {}, temperature=2.5)
-    return Model("none/dnn", CLASSES, preparation, backbone, flip, trained)
-
-
-def runtime(form, built, folder):
-    """Writes a graph in a format; returns what runs the file: uint8 pixels to probabilities."""
-    path = folder / FORMATS[form].file
-    FORMATS[form].write(built, path)
-    if form == "onnx":
-        import onnxruntime
-
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        return lambda pixels: session.run(["probabilities"], {"pixels": pixels})[0]
-    from ai_edge_litert.interpreter import Interpreter
-
-    runner = Interpreter(model_path=str(path)).get_signature_runner()
-    return lambda pixels: runner(pixels=pixels)["probabilities"]
-
-
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["bilinear", "bicubic", "bilinear_tf1"])
 @pytest.mark.parametrize("crop", [1.0, 0.875, 0.56])  # 0.56 of 100 is more than 56 in float64
-def test_matrix_products_resize_as_training_does(tf, method, crop):
+def test_matrix_products_resize_as_training_does(method, crop):
     preparation = Preprocessing(SIDE_PX, crop, method)
     for height, width in (*SIZES, (100, 100)):
         pixels = random_images(height, width)
@@ -133,7 +96,7 @@ def test_matrix_products_resize_as_training_does(tf, method, crop):
         assert ours.shape == (2, SIDE_PX, SIDE_PX, 3)
 
 
-def test_float16_is_rounded_to_as_in_the_cache(tf):
+def test_float16_is_rounded_to_as_in_the_cache():
     rng = np.random.default_rng(0)
     values = rng.normal(size=(300, 100)).astype("f4") * 10.0 ** rng.integers(-9, 6, (300, 100)).astype("f4")
     values[0, :6] = 0, 1e9, -1e9, 6.1e-5, 2.0**-14, 65519
@@ -142,21 +105,18 @@ def test_float16_is_rounded_to_as_in_the_cache(tf):
 
 
 @pytest.mark.parametrize("num_classes", [2, 4])
-def test_trees_give_the_margins_of_the_booster(tf, num_classes):
-    import xgboost
-
+def test_trees_give_the_margins_of_the_booster(num_classes):
     rng = np.random.default_rng(1)
     features = rng.integers(-8, 8, (400, 6)).astype("f4") / 4  # many values equal a threshold
     labels = (features[:, 0] > features[:, 1]) + (num_classes > 2) * rng.integers(0, 3, 400)
     parameters = {"objective": "multi:softprob", "num_class": num_classes, "max_depth": 5, "tree_method": "hist"}
     booster = xgboost.train(parameters, xgboost.QuantileDMatrix(features, labels), 7)
-    found = trees.read(booster, num_classes)
-    assert found.depth <= 5
+    found = trees.logits_of(booster, num_classes)(tf.constant(features)).numpy()
     expected = BoostedTrees(booster, num_classes).logits(features)
-    np.testing.assert_allclose(found.logits(tf.constant(features)).numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
     assert np.ptp(expected) > 0.5
     with pytest.raises(ValueError, match="rounds of 5 classes"):
-        trees.read(booster, 5)
+        trees.logits_of(booster, 5)
 
 
 @pytest.mark.slow
@@ -170,15 +130,14 @@ def test_trees_give_the_margins_of_the_booster(tf, num_classes):
     ],
 )
 def test_each_kind_of_features_and_preprocessing_in_each_runtime(
-    backbone, tf, tmp_path, features, scaling, flip, preparation
+    backbone, tmp_path, features, scaling, flip, preparation
 ):
-    model = assemble(backbone, features, scaling, flip, preparation)
+    rng = np.random.default_rng(5)
+    shapes = (DIMS[features], 9), (9, 3)
+    layers = [Dense(rng.normal(size=shape).astype("f4"), rng.normal(size=shape[1]).astype("f4")) for shape in shapes]
+    model = assemble(backbone, DenseNetwork(tuple(layers), scaling), preparation, features, flip)
     built = graph.build(model)
-    runs = {
-        "tensorflow": lambda pixels: built.of_pixels(portable=False)(tf.constant(pixels))["probabilities"].numpy(),
-        "onnx": runtime("onnx", built, tmp_path),
-        "tflite": runtime("tflite", built, tmp_path),
-    }
+    runs = {form: run_in_process(form, built, tmp_path) for form in ("saved_model", "onnx", "tflite")}
     for height, width in SIZES:
         pixels = random_images(height, width)
         expected = model.probabilities(preprocessing.fit(pixels, preparation).numpy())
@@ -187,7 +146,7 @@ def test_each_kind_of_features_and_preprocessing_in_each_runtime(
             np.testing.assert_allclose(run(pixels), expected, atol=5e-4, err_msg=f"{name} {height} x {width}")
 
 
-def test_imagenet_classes_heed_the_flip(backbone, tf):
+def test_imagenet_classes_heed_the_flip(backbone):
     preparation = Preprocessing(SIDE_PX)
     pixels = random_images(40, 50)
     images = preprocessing.fit(pixels, preparation).numpy()
@@ -212,10 +171,6 @@ def test_what_may_differ():
 
 
 def test_generated_images_have_other_sizes_and_one_is_grey():
-    import io
-
-    from PIL import Image
-
     found = [Image.open(io.BytesIO(encoded), formats=("PNG",)) for encoded in check.generate()]
     assert [(image.height, image.width, len(image.getbands())) for image in found] == list(check.GENERATED)
     assert check.generate() == check.generate()
