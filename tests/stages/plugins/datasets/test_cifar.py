@@ -2,8 +2,7 @@
 
 import gzip
 import json
-import pickle
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -14,137 +13,125 @@ from stages.library.records import tfrecord
 from stages.library.sources.contract import Place, Stray
 from tests.layouts import fetch_and_read, python2_pickle, tar_bytes
 
-CLASSES = {
-    "cifar10": ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"],
-    "cifar100": [f"fine {number:02d}" for number in range(100)],
-}
-LABELS = {"cifar10": [6, 9], "cifar100": [19, 99]}
-LABELS_KEY = {"cifar10": "labels", "cifar100": "fine_labels"}
-NAMES_KEY = {"cifar10": "label_names", "cifar100": "fine_label_names"}
-FOLDER = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
-ARCHIVE = {"cifar10": "cifar-10-python.tar.gz", "cifar100": "cifar-100-python.tar.gz"}
-META = {"cifar10": "batches.meta", "cifar100": "meta"}
-# In the order of the published archives: the names come late.
-FILES = {
-    "cifar10": "data_batch_4 readme.html test_batch data_batch_3 batches.meta data_batch_2 data_batch_5 data_batch_1",
-    "cifar100": "file.txt~ train test meta",
-}
-STRAYS = {"cifar10": [], "cifar100": [Stray("cifar-100-python/file.txt~", "not a batch of CIFAR-100")]}
-BOTH = pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+
+class Published(NamedTuple):
+    """What is published; files stand in the order of the archive, where the names come late."""
+
+    name: str
+    archive: str
+    folder: str
+    files: str
+    meta: str
+    prefix: str
+    classes: list[str]
+    labels: list[int]
+    more: dict[str, Any]
+
+    @property
+    def batches(self):
+        return [file for file in self.files.split() if file not in (self.meta, "readme.html", "file.txt~")]
 
 
-def cifar(name, change=lambda file, batch: batch, size=2, write=python2_pickle):
+TEN = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+CIFAR10 = Published(
+    "cifar10", "cifar-10-python.tar.gz", "cifar-10-batches-py",
+    "data_batch_4 readme.html test_batch data_batch_3 batches.meta data_batch_2 data_batch_5 data_batch_1",
+    "batches.meta", "", TEN, [6, 9], {},
+)  # fmt: skip
+CIFAR100 = Published(
+    "cifar100", "cifar-100-python.tar.gz", "cifar-100-python", "file.txt~ train test meta",
+    "meta", "fine_", [f"fine {number:02d}" for number in range(100)], [19, 99], {"coarse_labels": [11] * 2},
+)  # fmt: skip
+STRAYS = {CIFAR10.name: [], CIFAR100.name: [Stray("cifar-100-python/file.txt~", "not a batch of CIFAR-100")]}
+BOTH = pytest.mark.parametrize("cifar", [CIFAR10, CIFAR100], ids=lambda cifar: cifar.name)
+
+
+def members(cifar, change=lambda file, batch: batch, size=2):
     """The members of a small archive; `change` returns another content of a pickle."""
-    members: list[tuple[str, bytes | None]] = [(FOLDER[name], None)]
+    found: list[tuple[str, bytes | None]] = [(cifar.folder, None)]
     rng = np.random.default_rng(0)
-    for file in FILES[name].split():
-        if file in ("readme.html", "file.txt~"):
-            members.append((f"{FOLDER[name]}/{file}", b"no pickle"))
-            continue
-        content: dict[str, Any]
-        if file == META[name]:
-            content = {"num_cases_per_batch": size, NAMES_KEY[name]: CLASSES[name], "num_vis": 3072}
-            if name == "cifar100":
-                content["coarse_label_names"] = ["fish"] * 20
-        else:
-            names = ["bos_taurus_s_000507.png", "camion_s_000148.png"]
-            content = {
-                "filenames": names if size == 2 else [f"{file}_{index}.png" for index in range(size)],
+    for file in cifar.files.split():
+        content: dict[str, Any] = {}
+        if file == cifar.meta:
+            content = {"num_cases_per_batch": size, f"{cifar.prefix}label_names": cifar.classes, "num_vis": 3072}
+        elif file in cifar.batches:
+            content = cifar.more | {
+                "filenames": [f"bos_taurus_s_{file}_{index}.png" for index in range(size)],
                 "batch_label": f"{file} of 5",
-                LABELS_KEY[name]: (LABELS[name] * size)[:size],
+                f"{cifar.prefix}labels": (cifar.labels * size)[:size],
                 "data": rng.integers(0, 256, (size, 3072), dtype=np.uint8),
             }
-            if name == "cifar100":
-                content["coarse_labels"] = [11] * size
-        members.append((f"{FOLDER[name]}/{file}", write(change(file, content))))
-    return members
+        found.append((f"{cifar.folder}/{file}", python2_pickle(change(file, content)) if content else b"no pickle"))
+    return found
 
 
-def archive(tmp_path, members):
+def archive(tmp_path, found):
     path = tmp_path / "cifar.tar.gz"
-    path.write_bytes(gzip.compress(tar_bytes(members)))
+    path.write_bytes(gzip.compress(tar_bytes(found)))
     return path
 
 
-def read(name, tmp_path, members):
-    return fetch_and_read(name, archive(tmp_path, members), tmp_path)
-
-
-def images(found):
-    return [each for each in found if not isinstance(each, Stray)]
+def read(cifar, tmp_path, found):
+    """The images and the strays of an archive."""
+    everything = fetch_and_read(cifar.name, archive(tmp_path, found), tmp_path)
+    strays = [each for each in everything if isinstance(each, Stray)]
+    return [each for each in everything if each not in strays], strays
 
 
 @BOTH
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_it_is_read_as_published(name, tmp_path, order):
+def test_it_is_read_as_published(cifar, tmp_path, order):
     batches: dict[str, Any] = {}
 
     def keep(file, batch):
         if "data" in batch:
-            batch["data"] = np.asarray(batch["data"], order=order)
-        return batches.setdefault(file, batch)
+            batches[file] = batch["data"] = np.asarray(batch["data"], order=order)
+        return batch
 
-    everything = read(name, tmp_path, cifar(name, keep))
-    assert [path.name for path in (tmp_path / "raw").iterdir()] == [ARCHIVE[name]]
-    assert [each for each in everything if isinstance(each, Stray)] == STRAYS[name]
-    found = images(everything)
-    files = [file for file in batches if file != META[name]]
-    assert [each.name.split("/")[0] for each in found] == [file for file in files for _ in range(2)]
-    assert [each.place for each in found[-2:]] == [Place(files[-1], 0, 2), Place(files[-1], 1, 2)]
-    assert [each.text for each in found] == [CLASSES[name][label] for label in LABELS[name]] * len(files)
-    assert {each.name.split("/")[0] for each in found if each.split == "test"} == {
-        file for file in files if file.startswith("test")
-    }
-    assert {each.split for each in found} == {"train", "test"}
-    image = next(each for each in found if each.name == f"{files[0]}/camion_s_000148.png")
-    row = batches[files[0]]["data"][1]
-    assert image.content.shape == (32, 32, 3)
+    found, strays = read(cifar, tmp_path, members(cifar, keep))
+    assert [path.name for path in (tmp_path / "raw").iterdir()] == [cifar.archive]
+    assert strays == STRAYS[cifar.name]
+    names = [f"{file}/bos_taurus_s_{file}_{index}.png" for file in cifar.batches for index in range(2)]
+    assert [each.name for each in found] == names
+    assert [each.place for each in found] == [Place(file, index, 2) for file in cifar.batches for index in range(2)]
+    assert [each.text for each in found] == [cifar.classes[label] for label in cifar.labels] * len(cifar.batches)
+    assert [each.split for each in found] == ["test" if name.startswith("test") else "train" for name in names]
+    row, image = batches[cifar.batches[0]][1], found[1].content
+    assert image.shape == (32, 32, 3)
     for channel in range(3):
         for y, x in ((0, 0), (0, 31), (7, 3), (31, 31)):
-            assert image.content[y, x, channel] == row[channel * 1024 + y * 32 + x]
+            assert image[y, x, channel] == row[channel * 1024 + y * 32 + x]
 
 
 @BOTH
 @pytest.mark.parametrize("names", [None, ["same.png", "same.png"], ["one.png"]])
-def test_without_usable_file_names_images_are_numbered(name, tmp_path, names):
+def test_without_usable_file_names_images_are_numbered(cifar, tmp_path, names):
     def change(file, batch):
-        if file != META[name]:
-            del batch["filenames"]
-            if names:
-                batch["filenames"] = names
+        if batch.pop("filenames", None) and names:
+            batch["filenames"] = names
         return batch
 
-    first = FILES[name].split()[0 if name == "cifar10" else 1]
-    found = images(read(name, tmp_path, cifar(name, change)))
-    assert [each.name for each in found][:2] == [f"{first}/00000", f"{first}/00001"]
+    found, _ = read(cifar, tmp_path, members(cifar, change))
+    assert [each.name for each in found[:2]] == [f"{cifar.batches[0]}/00000", f"{cifar.batches[0]}/00001"]
 
 
 @BOTH
-def test_pickles_of_python_3_are_read_too(name, tmp_path):
-    found = images(read(name, tmp_path, cifar(name, write=lambda batch: pickle.dumps(batch, 4))))
-    assert found[0].text == CLASSES[name][LABELS[name][0]]
-
-
-@BOTH
-def test_strays_are_named(name, tmp_path):
-    batch = next(file for file in FILES[name].split() if file.startswith("test"))
-    extra = [(f"{FOLDER[name]}/._{batch}", b"x"), (f"{FOLDER[name]}/{batch}", b"a second one")]
-    found = read(name, tmp_path, [*cifar(name), *extra])
-    reason = f"not a batch of {name.upper().replace('CIFAR', 'CIFAR-')}"
-    assert [each for each in found if isinstance(each, Stray)] == [
-        *STRAYS[name],
-        *(Stray(member, reason) for member, _ in extra),
-    ]
+def test_strays_are_named(cifar, tmp_path):
+    batch = next(file for file in cifar.batches if file.startswith("test"))
+    extra = [(f"{cifar.folder}/._{batch}", b"x"), (f"{cifar.folder}/{batch}", b"a second one")]
+    reason = f"not a batch of {cifar.name.upper().replace('CIFAR', 'CIFAR-')}"
+    _, strays = read(cifar, tmp_path, [*members(cifar), *extra])
+    assert strays == [*STRAYS[cifar.name], *(Stray(member, reason) for member, _ in extra)]
 
 
 @BOTH
 @pytest.mark.parametrize("victim", ["meta", "test"])
-def test_a_pickle_that_calls_something_is_rejected(name, tmp_path, monkeypatch, victim):
+def test_a_pickle_that_calls_something_is_rejected(cifar, tmp_path, monkeypatch, victim):
     monkeypatch.chdir(tmp_path)
-    opcodes = b"cos\nsystem\n(S'touch PROOF'\ntR."
-    members = [(member, opcodes if victim in member.split("/")[-1] else content) for member, content in cifar(name)]
+    call = b"cos\nsystem\n(S'touch PROOF'\ntR."
+    found = [(name, call if victim in name.split("/")[-1] else content) for name, content in members(cifar)]
     with pytest.raises(UserError, match=rf"{victim}\S* is rejected: its pickle calls os.system"):
-        read(name, tmp_path, members)
+        read(cifar, tmp_path, found)
     assert not (tmp_path / "PROOF").exists()
 
 
@@ -155,72 +142,52 @@ def test_a_pickle_that_calls_something_is_rejected(name, tmp_path, monkeypatch, 
         ("data", np.zeros((2, 3071), np.uint8), r"`data` must be uint8 \(n, 3072\). Received: \(2, 3071\)"),
         ("data", np.zeros((2, 3072), np.int32), "`data` must be uint8"),
         ("data", [1, 2], "`data` must be uint8"),
-        (LABELS_KEY, [1], "`LABELS` must be a list of 2 numbers"),
-        (LABELS_KEY, [1, "MANY"], "`LABELS` must be whole numbers from 0 to LAST"),
-        (LABELS_KEY, ["1", "2"], "`LABELS` must be whole numbers from 0 to LAST"),
-        (NAMES_KEY, ["cat"], "`NAMES` must be a list of MANY names"),
+        ("PREFIXlabels", [1], "`PREFIXlabels` must be a list of 2 numbers"),
+        ("PREFIXlabels", [1, -1], "`PREFIXlabels` must be whole numbers from 0 to LAST"),
+        ("PREFIXlabels", [1, 100], "`PREFIXlabels` must be whole numbers from 0 to LAST"),
+        ("PREFIXlabels", ["1", "2"], "`PREFIXlabels` must be whole numbers from 0 to LAST"),
+        ("PREFIXlabels", None, "FOLDER/.* lacks the entry `PREFIXlabels`"),
+        ("PREFIXlabel_names", ["cat"], "`PREFIXlabel_names` must be a list of MANY names"),
     ],
 )
-def test_batches_must_be_what_they_claim(name, tmp_path, key, value, reason):
-    key = key if isinstance(key, str) else key[name]
-    many = len(CLASSES[name])
-    value = [many if each == "MANY" else each for each in value] if isinstance(value, list) else value
-    for word, meant in {"LABELS": LABELS_KEY[name], "NAMES": NAMES_KEY[name], "MANY": many, "LAST": many - 1}.items():
-        reason = reason.replace(word, str(meant))
+def test_batches_must_be_what_they_claim(cifar, tmp_path, key, value, reason):
+    many = len(cifar.classes)
+    for word, meant in {"PREFIX": cifar.prefix, "FOLDER": cifar.folder, "MANY": many, "LAST": many - 1}.items():
+        key, reason = key.replace(word, str(meant)), reason.replace(word, str(meant))
 
     def change(file, batch):
-        return batch | {key: value} if key in batch else batch
+        other = {} if value is None else {key: value}
+        return {name: kept for name, kept in batch.items() if name != key} | (other if key in batch else {})
 
     with pytest.raises(UserError, match=reason):
-        read(name, tmp_path, cifar(name, change))
-
-
-def test_labels_of_the_other_cifar_are_missed_by_name(tmp_path):
-    def change(file, batch):
-        return {("labels" if key == "fine_labels" else key): value for key, value in batch.items()}
-
-    with pytest.raises(UserError, match="cifar-100-python/train lacks the entry `fine_labels`"):
-        read("cifar100", tmp_path, cifar("cifar100", change))
+        read(cifar, tmp_path, members(cifar, change))
 
 
 @BOTH
-def test_a_missing_file_is_a_users_error(name, tmp_path):
-    for number, file in enumerate(FILES[name].split()):
-        if file in ("readme.html", "file.txt~"):
-            continue
-        (tmp_path / str(number)).mkdir()
-        members = [member for member in cifar(name) if member[0] != f"{FOLDER[name]}/{file}"]
-        with pytest.raises(UserError, match=f"lacks {FOLDER[name]}/{file}"):
-            read(name, tmp_path / str(number), members)
-
-
-def run(name, tmp_path, write_params, run_stage, members, **changes):
-    path = archive(tmp_path, members)
-    local = {"dataset__name": name, "dataset__archive": str(path), "dataset__archive_sha256": sha256_file(path)}
-    params = write_params(**local, **changes)
-    run_stage("fetch", "--params", params, "--out", tmp_path / "raw")
-    out = tmp_path / "out"
-    run_stage("tfrecord", "--params", params, "--raw", tmp_path / "raw", "--out", out, "--examples", tmp_path / "e.png")
-    return json.loads((out / "dataset.json").read_text()), out
+def test_a_missing_file_is_a_users_error(cifar, tmp_path):
+    for file in (*cifar.batches, cifar.meta):
+        (tmp_path / file).mkdir()
+        found = [member for member in members(cifar) if member[0] != f"{cifar.folder}/{file}"]
+        with pytest.raises(UserError, match=f"lacks {cifar.folder}/{file}"):
+            read(cifar, tmp_path / file, found)
 
 
 @BOTH
-def test_the_published_split_validates_on_the_tail_of_each_batch(name, tmp_path, write_params, run_stage):
+def test_the_published_split_validates_on_the_tail_of_each_batch(cifar, tmp_path, write_params, run_stage):
     """The last 10% of each of the training batches, and the official test images."""
-    changes = {"split__method": "tail", "split__validation": 0.1}
-    content, out = run(name, tmp_path, write_params, run_stage, cifar(name, size=20), **changes)
-    batches = {"cifar10": 5, "cifar100": 1}[name]
+    path = archive(tmp_path, members(cifar, size=20))
+    local = {"dataset__name": cifar.name, "dataset__archive": str(path), "dataset__archive_sha256": sha256_file(path)}
+    params = write_params(**local, split__method="tail", split__validation=0.1)
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    run_stage("fetch", "--params", params, "--out", raw)
+    run_stage("tfrecord", "--params", params, "--raw", raw, "--out", out, "--examples", tmp_path / "e.png")
     found = {
-        split: sorted(
-            record.filename for path in tfrecord.find_shards(out, split) for record in tfrecord.read_shard(path)
-        )
+        split: [record.filename for path in tfrecord.find_shards(out, split) for record in tfrecord.read_shard(path)]
         for split in tfrecord.SPLITS
     }
-    assert {split: len(names) for split, names in found.items()} == {
-        "train": 18 * batches,
-        "validation": 2 * batches,
-        "test": 20,
-    }
+    batches = len(cifar.batches) - 1
+    assert [len(names) for names in found.values()] == [18 * batches, 2 * batches, 20]
     assert {name.rsplit("_", 1)[1] for name in found["validation"]} == {"18.png", "19.png"}
+    content = json.loads((out / "dataset.json").read_text())
     assert {sum(counted.values()) for counted in content["files"].values()} == {20}
-    assert content["rejected"] == len(STRAYS[name])
+    assert content["rejected"] == len(STRAYS[cifar.name])

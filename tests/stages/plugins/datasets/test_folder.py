@@ -5,7 +5,7 @@ import os
 import pytest
 
 from stages.library.common.console import UserError
-from stages.library.sources.contract import Params, SourceImage, Stray
+from stages.library.sources.contract import Params, SourceImage
 from stages.plugins.datasets import folder
 
 
@@ -21,21 +21,16 @@ def params(root):
 
 
 def read(root):
-    return list(folder.read(params(root), root))
-
-
-def images(root):
-    return {(each.name, each.text, each.split) for each in read(root) if isinstance(each, SourceImage)}
-
-
-def strays(root):
-    return {each.name: each.reason for each in read(root) if isinstance(each, Stray)}
+    """The images, whose content is their name here, with class and split; and the reasons of the strays."""
+    found = list(folder.read(params(root), root))
+    images = {each.name: (each.text, each.split) for each in found if isinstance(each, SourceImage)}
+    assert all(each.content == os.fsencode(each.name) for each in found if isinstance(each, SourceImage))
+    return images, {each.name: each.reason for each in found if each.name not in images}
 
 
 def fetch(root, tmp_path):
-    raw = tmp_path / "raw"
-    raw.mkdir(exist_ok=True)
-    return folder.fetch(params(root), raw, tmp_path / "cache")
+    (tmp_path / "raw").mkdir(exist_ok=True)
+    return folder.fetch(params(root), tmp_path / "raw", tmp_path / "cache")
 
 
 @pytest.fixture
@@ -45,39 +40,45 @@ def root(tmp_path):
     return path
 
 
-def test_class_folders_are_read_to_any_depth(root):
-    put(root, "cat/1.jpg", "cat/a/b/2.png", "dog/no suffix", "dog/notes.txt")
-    assert images(root) == {
-        ("cat/1.jpg", "cat", None),
-        ("cat/a/b/2.png", "cat", None),
-        ("dog/no suffix", "dog", None),
-        ("dog/notes.txt", "dog", None),
-    }
-    assert {each.content for each in read(root)} == {b"cat/1.jpg", b"cat/a/b/2.png", b"dog/no suffix", b"dog/notes.txt"}
-    assert read(root) == read(root)
+@pytest.mark.parametrize(
+    ("images", "strays"),
+    [
+        # To any depth, whatever the suffix.
+        ({"cat/1.jpg": "cat", "cat/a/b/2.png": "cat", "dog/no suffix": "dog", "dog/notes.txt": "dog"}, {}),
+        # One of train and test alone is no split, and a class may be called train.
+        ({"train/cat/1.jpg": "cat", "train/dog/1.jpg": "dog"}, {}),
+        ({"test/cat/1.jpg": "cat", "test/dog/1.jpg": "dog"}, {}),
+        ({"train/1.jpg": "train", "bus/1.jpg": "bus", "car/1.jpg": "car"}, {}),
+        (
+            {"cat/1.jpg": "cat", "dog/1.jpg": "dog"},
+            dict.fromkeys(["cat/.DS_Store", "cat/Thumbs.db", "dog/desktop.ini"], "hidden or system file"),
+        ),
+    ],
+)
+def test_class_folders_are_read_with_their_litter(root, tmp_path, images, strays):
+    put(root, *images, *strays)
+    assert read(root) == ({name: (text, None) for name, text in images.items()}, strays)
+    (tmp_path / "link").symlink_to(root)
+    assert read(tmp_path / "link") == read(root)
 
 
 def test_train_and_test_are_the_official_split(root, tmp_path):
     put(root, "train/cat/1.jpg", "train/dog/1.jpg", "test/cat/1.jpg", "test/cat/sub/2.jpg", "test/litter", "README.txt")
-    assert images(root) == {
-        ("train/cat/1.jpg", "cat", "train"),
-        ("train/dog/1.jpg", "dog", "train"),
-        ("test/cat/1.jpg", "cat", "test"),
-        ("test/cat/sub/2.jpg", "cat", "test"),
+    images = {
+        "train/cat/1.jpg": ("cat", "train"),
+        "train/dog/1.jpg": ("dog", "train"),
+        "test/cat/1.jpg": ("cat", "test"),
+        "test/cat/sub/2.jpg": ("cat", "test"),
     }
-    assert strays(root) == {"test/litter": "not in a class folder", "README.txt": "not in a class folder"}
+    assert read(root) == (images, dict.fromkeys(["test/litter", "README.txt"], "not in a class folder"))
     assert fetch(root, tmp_path) == "4 files in 2 classes, read where they are"
 
 
-@pytest.mark.parametrize("only", ["train", "test"])
-def test_one_of_train_and_test_alone_is_no_split(root, only):
-    put(root, f"{only}/cat/1.jpg", f"{only}/dog/1.jpg")
-    assert images(root) == {(f"{only}/cat/1.jpg", "cat", None), (f"{only}/dog/1.jpg", "dog", None)}
-
-
-def test_a_class_may_be_called_train(root):
-    put(root, "train/1.jpg", "bus/1.jpg", "car/1.jpg")
-    assert {text for _, text, _ in images(root)} == {"train", "bus", "car"}
+def test_hidden_and_empty_folders_are_named(root):
+    put(root, "cat/1.jpg", ".git/HEAD", "__MACOSX/x/y")
+    (root / "emu" / "empty").mkdir(parents=True)
+    hidden = dict.fromkeys([".git", "__MACOSX"], "hidden or system file")
+    assert read(root) == ({"cat/1.jpg": ("cat", None)}, hidden | {"emu": "class folder without images"})
 
 
 @pytest.mark.parametrize("name", ["missing", "a file", "nul\0"])
@@ -87,30 +88,9 @@ def test_what_is_no_folder_is_an_error(tmp_path, name):
         fetch(tmp_path / name, tmp_path)
 
 
-def test_litter_is_named(root):
-    put(
-        root, "cat/1.jpg", "dog/1.jpg", "cat/.DS_Store", "cat/Thumbs.db", "dog/desktop.ini", ".git/HEAD", "__MACOSX/x/y"
-    )
-    (root / "emu" / "empty").mkdir(parents=True)
-    assert len(images(root)) == 2
-    hidden = dict.fromkeys(
-        [".git", "__MACOSX", "cat/.DS_Store", "cat/Thumbs.db", "dog/desktop.ini"], "hidden or system file"
-    )
-    assert strays(root) == hidden | {"emu": "class folder without images"}
-
-
-def test_the_folder_itself_may_be_a_link(root, tmp_path):
-    put(root, "cat/1.jpg", "dog/1.jpg")
-    (tmp_path / "link").symlink_to(root)
-    assert images(tmp_path / "link") == images(root)
-
-
-# Persian with a zero-width non-joiner, an emoji joined of two, marks that sort and print oddly.
-
-
 def test_composed_and_decomposed_accents_are_one_class(root):
     put(root, "train/caf\u00e9/1.jpg", "train/dog/1.jpg", "test/cafe\u0301/2.jpg", "test/dog/1.jpg")
-    assert {text for _, text, _ in images(root)} == {"caf\u00e9", "dog"}
+    assert {text for text, _ in read(root)[0].values()} == {"caf\u00e9", "dog"}
 
 
 @pytest.mark.parametrize("name", [b"tab\t", "\u2028".encode()])
