@@ -13,7 +13,7 @@ from dvc.utils.hydra import get_hydra_sweeps  # type: ignore[import-untyped]
 from ruamel.yaml import YAML
 
 from stages.library.common.artifacts import sha256_file
-from tests.stages.plugins.datasets.test_cifar import archive, cifar
+from tests.stages.plugins.datasets.test_cifar import CIFAR10, archive, members
 
 LITE0 = "efficientnet_lite0"
 SIZES = {
@@ -44,7 +44,7 @@ class Place:
         shutil.copy(folder / "data" / "pictures" / "cat" / "0.png", folder / "new.jpg")
         self.project.set(SIZES)
         self.project.commit()
-        self.cifar10 = archive(folder.parent, cifar("cifar10", size=20))
+        self.cifar10 = archive(folder.parent, members(CIFAR10, size=20))
         self.experiments: list[list[str]] = []
 
     def restore(self):

@@ -20,7 +20,6 @@ from tests.zoo import CONVERTED, KEPT, KINDS
 
 ACCEPTED, NOTHING = "used", "nothing in it to be used"
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
-DEEP = "d" * 255
 # The rows of the table: the first pattern that a kind's name fits.
 SUBJECTS = {
     "small file that unpacks to a huge one": "bomb",
@@ -57,13 +56,10 @@ class Entry:
 def deep(path, outside):
     """Folders in folders until no path can name the last of them."""
     path.mkdir()
-    folder = os.open(path, os.O_RDONLY)
-    for _ in range(17):
-        os.mkdir(DEEP, dir_fd=folder)
-        inner = os.open(DEEP, os.O_RDONLY, dir_fd=folder)
-        os.close(folder)
-        folder = inner
-    os.close(folder)
+    with contextlib.chdir(path):
+        for _ in range(17):
+            Path("d" * 255).mkdir()
+            os.chdir("d" * 255)
 
 
 def listening(path, outside):

@@ -11,15 +11,18 @@ import math
 import re
 import shutil
 
+import numpy as np
 import pytest
 from conftest import ROOT
+from PIL import Image
 from ruamel.yaml import YAML
 
+from checks.image_builders import encode
 from stages.library.common.artifacts import sha256_file
 from tests.doc_commands import sections
 from tests.doc_project import LITE0, Place
 from tests.layouts import tar_bytes
-from tests.stages.plugins.datasets.test_caltech import jpeg, write_tar, write_zip
+from tests.stages.plugins.datasets.test_caltech import write_zip
 
 SHORT = [
     "backbones=[efficientnet_lite0]",
@@ -52,14 +55,18 @@ IN_TABLES = [pytest.param(line, id=recipe_of(line)) for line in IN_SECTIONS if r
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory):
     """Data set -> its archive in the published layout; CIFAR-10's is the project's own."""
-    folder, seeds = tmp_path_factory.mktemp("archives"), itertools.count()
-    members = {
-        name: [(f"{top}/{label}/{index}.jpg", jpeg("RGB", next(seeds))) for label in classes for index in range(30)]
-        for name, (top, classes) in CALTECH.items()
-    }
+    folder, dice = tmp_path_factory.mktemp("archives"), np.random.default_rng(0)
+
+    def members(name):
+        top, classes = CALTECH[name]
+        for label, index in itertools.product(classes, range(30)):
+            image = Image.fromarray(dice.integers(0, 256, (9, 12, 3), np.uint8))
+            yield f"{top}/{label}/{index}.jpg", encode(image, "JPEG")
+
+    (folder / "caltech.tar").write_bytes(tar_bytes(members("caltech256")))
     return {
-        "caltech101": write_zip(folder / "caltech.zip", gzip.compress(tar_bytes(members["caltech101"]))),
-        "caltech256": write_tar(folder / "caltech.tar", members["caltech256"]),
+        "caltech101": write_zip(folder / "caltech.zip", gzip.compress(tar_bytes(members("caltech101")))),
+        "caltech256": folder / "caltech.tar",
     }
 
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import sys
 
 import contents
@@ -11,7 +10,8 @@ import pytest
 
 from stages.library.common.console import UserError
 from stages.library.sources.contract import Params
-from tests.conftest import ROOT, write_images
+from tests import processes
+from tests.conftest import write_images
 
 
 @pytest.fixture
@@ -56,8 +56,6 @@ def test_a_failure_leaves_what_was_there(dataset, run_stage, tmp_path):
 
 
 def test_run_as_a_script_it_fails_in_one_line(tmp_path):
-    command = [sys.executable, "-m", "stages.fetch", "--params", str(tmp_path / "none.yaml")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stdout == ""
+    done = processes.run(sys.executable, "-m", "stages.fetch", "--params", tmp_path / "none.yaml", check=False)
+    assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(r".*none\.yaml can't be read.*\n", done.stderr)

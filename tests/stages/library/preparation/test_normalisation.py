@@ -4,7 +4,6 @@ import hashlib
 import io
 import random
 import struct
-import subprocess
 import sys
 from typing import Any
 
@@ -21,7 +20,7 @@ from stages.library.preparation import normalisation
 from stages.library.preparation.normalisation import ImageError, Values, normalise
 from stages.library.records import preprocessing
 from stages.library.records.preprocessing import Preprocessing
-from tests import memory
+from tests import memory, processes
 from tests.photos import bomb, exif, png, rgb_rows, turned
 from tests.zoo import CONVERTED, JPEG, KEPT, KINDS, RGB, Kind
 
@@ -95,7 +94,10 @@ def test_tensorflow_decodes_every_result(name):
         assert difference(result.encoded, pixels) <= tolerance
 
 
-@pytest.mark.parametrize("name", ["progressive JPEG", "JPEG with restarts", "PNG named .jpg", "16-bit RGB PNG"])
+DAMAGED = ["progressive JPEG", "JPEG with restarts", "PNG named .jpg", "16-bit RGB PNG", "JPEG 2000", "WebP", "icon"]
+
+
+@pytest.mark.parametrize("name", [*DAMAGED, "TIFF of several pages", "animated GIF"])
 def test_tensorflow_decodes_whatever_survives_damage(name):
     tensorflow = pytest.importorskip("tensorflow")
     whole = GOOD[name].content
@@ -156,7 +158,7 @@ def test_pillow_warnings_stay_silent_whatever_the_filters():
         "out = io.BytesIO(); Image.new('1', (9_600, 9_600)).save(out, 'PNG'); "  # Pillow warns from 89 megapixels on
         "print(normalise(out.getvalue()).width)"
     )
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    done = processes.run(sys.executable, "-W", "error", "-c", code)
     assert (done.stdout, done.stderr) == ("9600\n", "")
 
 

@@ -2,16 +2,15 @@
 
 import gzip
 import io
-import subprocess
 import sys
 import tarfile
 import zipfile
 
 import pytest
-from conftest import ROOT
 
 from stages.library.common.console import UserError
 from stages.library.sources.archives import Member, tar_gz_members, tar_members
+from tests import processes
 from tests.layouts import fetch_and_read, tar_bytes
 
 IMAGE = ("a/1.jpg", b"one")
@@ -90,9 +89,7 @@ def test_bombs_stay_in_bounded_memory(tmp_path, kind):
         "except UserError as error: print(error)\n"
         "print(peak_mib())"
     )
-    command = [sys.executable, "-c", code, str(path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    said, peak_mib = done.stdout.splitlines()
+    said, peak_mib = processes.run(sys.executable, "-c", code, path).stdout.splitlines()
     assert ("a header of 314572800 bytes" if kind in EXTENDED else "['larger than 256 MiB', '']") in said
     assert int(peak_mib) < 128
 

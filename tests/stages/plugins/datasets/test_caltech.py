@@ -67,11 +67,11 @@ FOUND_256 = [
 ]
 
 
-def write_zip(path, name="caltech-101/101_ObjectCategories.tar.gz", compression=zipfile.ZIP_STORED):
+def write_zip(path, inner=TAR_GZ, name="caltech-101/101_ObjectCategories.tar.gz", compression=zipfile.ZIP_STORED):
     """The zip of Caltech-101 as published: a second archive beside the images, and what a Mac adds."""
     with zipfile.ZipFile(path, "w", compression) as archive:
         archive.writestr("caltech-101/", b"")
-        archive.writestr(name, TAR_GZ)
+        archive.writestr(name, inner)
         archive.writestr("__MACOSX/caltech-101/._101_ObjectCategories.tar.gz", b"\0" * 120)
         archive.writestr("caltech-101/.DS_Store", b"Bud1")
         archive.writestr("caltech-101/Annotations.tar", tar_bytes([("Annotations/panda/annotation_0001.mat", b"mat")]))

@@ -26,24 +26,17 @@ def no_network(monkeypatch):
     monkeypatch.setattr(downloads, "_download", reject)
 
 
-# Digits
-
-
 def test_digits_scale_exactly(tmp_path):
     from sklearn.datasets import load_digits
 
     found = fetch_and_read("digits", None, tmp_path)
     expected = load_digits()
-    assert [each.name for each in found] == [f"{index:04d}" for index in range(1797)]
-    assert [each.text for each in found] == [str(label) for label in expected.target]
-    assert {each.split for each in found} == {None}
+    named = [(f"{index:04d}", str(label), None) for index, label in enumerate(expected.target)]
+    assert [(each.name, each.text, each.split) for each in found] == named
     table = np.array([round(255 - value * 255 / 16) for value in range(17)], np.uint8)
     for got, image in zip(found, expected.images, strict=True):
         assert got.content.dtype == np.uint8
         np.testing.assert_array_equal(got.content, table[image.astype(int)])
-
-
-# Fashion-MNIST
 
 
 def idx(array):
@@ -75,16 +68,10 @@ def fashion(tmp_path, monkeypatch):
 def check_fashion(found, arrays):
     assert [each.name for each in found][-4:] == ["train/00011", "test/00000", "test/00001", "test/00002"]
     assert [each.split for each in found] == ["train"] * 12 + ["test"] * 3
-    assert [each.place for each in found][10:13] == [
-        Place("train", 10, 12),
-        Place("train", 11, 12),
-        Place("test", 0, 3),
-    ]
+    assert [each.place for each in found[10:13]] == [*(Place("train", at, 12) for at in (10, 11)), Place("test", 0, 3)]
     assert [each.text for each in found][-3:] == ["ankle_boot", "t_shirt_top", "coat"]
-    np.testing.assert_array_equal(
-        [each.content for each in found],
-        np.concatenate([arrays["train-images-idx3-ubyte.gz"], arrays["t10k-images-idx3-ubyte.gz"]]),
-    )
+    pixels = [arrays[f"{name}-images-idx3-ubyte.gz"] for name in ("train", "t10k")]
+    np.testing.assert_array_equal([each.content for each in found], np.concatenate(pixels))
 
 
 def test_fashion_mnist_is_taken_from_the_debian_package(fashion, tmp_path, no_network):
@@ -113,26 +100,29 @@ def test_fashion_mnist_takes_no_archive(tmp_path):
         fashion_mnist.fetch(params("fashion_mnist", "x", "0" * 64), tmp_path, tmp_path)
 
 
+def head(*fields):
+    return struct.pack(">HBB3I", *fields)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (struct.pack(">HBBI", 0, 8, 1, 9) + b"123456789", "no IDX file of bytes in 3 dimensions"),
-        (struct.pack(">HBB3I", 0, 13, 3, 1, 1, 1) + b"1234", "no IDX file of bytes in 3 dimensions"),
-        (struct.pack(">HBB3I", 0, 8, 3, 2, 2, 2) + b"1234567", "must hold 8 bytes"),
-        (struct.pack(">HBB3I", 0, 8, 3, 2, 2, 2) + b"123456789", "must hold 8 bytes"),
-        (struct.pack(">HBB3I", 0, 8, 3, 2**32 - 1, 2**32 - 1, 2**32 - 1), "no IDX file"),
-        (b"\0\0", "damaged"),
-        (struct.pack(">HBB3I", 0, 8, 3, 0, 2**32 - 1, 2**32 - 1), "no IDX file"),
+        (idx(np.zeros(9)), "no IDX file of bytes in 3 dimensions"),
+        (head(0, 13, 3, 1, 1, 1) + b"1234", "no IDX file of bytes in 3 dimensions"),
+        (head(0, 8, 3, 2, 2, 2) + b"1234567", "must hold 8 bytes"),
+        (head(0, 8, 3, 2, 2, 2) + b"123456789", "must hold 8 bytes"),
+        (head(0, 8, 3, 2**32 - 1, 2**32 - 1, 2**32 - 1), "no IDX file"),
+        (head(0, 8, 3, 0, 2**32 - 1, 2**32 - 1), "no IDX file"),
+        (b"\0\0", "images.gz is damaged"),
+        (None, "images.gz is damaged"),
     ],
 )
 def test_idx_files_must_be_what_their_header_says(tmp_path, content, reason):
     path = tmp_path / "images.gz"
-    path.write_bytes(gzip.compress(content))
-    with pytest.raises(UserError, match=reason):
-        fashion_mnist.read_idx(path, 3)
-    for damaged in (b"", b"plain", gzip.compress(idx(np.zeros((1, 2, 3))), mtime=0)[:-5]):
-        path.write_bytes(damaged)
-        with pytest.raises(UserError, match=r"images.gz is damaged"):
+    whole = gzip.compress(idx(np.zeros((1, 2, 3))), mtime=0)
+    for written in (b"", b"plain", whole[:-5]) if content is None else [gzip.compress(content)]:
+        path.write_bytes(written)
+        with pytest.raises(UserError, match=reason):
             fashion_mnist.read_idx(path, 3)
 
 
@@ -143,9 +133,6 @@ def test_labels_must_fit_the_images(fashion, tmp_path, labels):
     (raw / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels)))
     with pytest.raises(UserError, match="train has 12 images and"):
         list(module.read(chosen, raw))
-
-
-# All of them
 
 
 @pytest.mark.parametrize("name", ["digits", "fashion_mnist", "caltech101", "caltech256", "cifar10", "cifar100"])

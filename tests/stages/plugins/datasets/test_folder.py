@@ -5,7 +5,7 @@ import os
 import pytest
 
 from stages.library.common.console import UserError
-from stages.library.sources.contract import Params, SourceImage
+from stages.library.sources.contract import Params, SourceImage, Stray
 from stages.plugins.datasets import folder
 
 
@@ -25,7 +25,7 @@ def read(root):
     found = list(folder.read(params(root), root))
     images = {each.name: (each.text, each.split) for each in found if isinstance(each, SourceImage)}
     assert all(each.content == os.fsencode(each.name) for each in found if isinstance(each, SourceImage))
-    return images, {each.name: each.reason for each in found if each.name not in images}
+    return images, {each.name: each.reason for each in found if isinstance(each, Stray)}
 
 
 def fetch(root, tmp_path):
