@@ -66,7 +66,7 @@ def compare(way: str, work: Path, arguments: argparse.Namespace, precision: str,
     """Prints one row."""
     import tensorflow as tf
 
-    from stages.library.extraction import batch_slots, extraction, feature_parts
+    from stages.library.extraction import batch_slots, extraction
     from stages.library.extraction.feature_store import FeatureStore
     from stages.library.extraction.runtime import Plan
     from stages.library.extraction.worker import Job, Worker
@@ -92,7 +92,7 @@ def compare(way: str, work: Path, arguments: argparse.Namespace, precision: str,
         content = {"way": way, "round": next(stores)}
         store = FeatureStore(work / "stores" / extraction.fingerprint(content), content, *widths)
         start = time.perf_counter()
-        images = sum(feature_parts.write(worker.features(schedule), store, "benchmark"))
+        images = sum(store.add(worker.features(schedule), "benchmark"))
         return time.perf_counter() - start, images
 
     raw = raw_forward(worker, plan, len(manifest.keys))

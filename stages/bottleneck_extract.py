@@ -17,9 +17,8 @@ def main() -> None:
     """Runs the stage."""
     parser = console.parser(__doc__, "bottleneck_extract")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument(
-        "--backbone", required=True, choices=plugins.plugin_names(plugins.PLUGINS["backbones"]), metavar="NAME"
-    )
+    names = plugins.plugin_names(plugins.PLUGINS["backbones"])
+    parser.add_argument("--backbone", required=True, choices=names, metavar="NAME")
     parser.add_argument("--records", type=Path, default=Path("data/tfrecord"))
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()

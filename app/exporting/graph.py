@@ -15,7 +15,7 @@ import tensorflow as tf
 from app.exporting import resizing, trees
 from app.models import Model
 from stages.library.common.console import UserError
-from stages.library.extraction import frozen_graph
+from stages.library.extraction import runtime as runtimes
 from stages.library.features import cache
 from stages.library.heads import contract as heads
 from stages.library.heads.dense import DenseNetwork
@@ -75,8 +75,7 @@ def build(model: Model) -> Graph:
         return tf.nn.softmax(logits(images))
 
     signature = [tf.TensorSpec((None, side, side, 3), tf.float32)]
-    traced = tf.function(probabilities, input_signature=signature, autograph=False)
-    frozen = frozen_graph.freeze(traced.get_concrete_function())
+    frozen = runtimes.freeze(tf.function(probabilities, input_signature=signature, autograph=False))
 
     def classify(images: tf.Tensor) -> tf.Tensor:
         result = frozen(images)

@@ -1,9 +1,9 @@
 """Features of every image by a pretrained network: taken from the feature store, and computed where it has none."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pydantic
@@ -12,14 +12,12 @@ from stages.library.common import artifacts, console, hashing, source_code, stor
 from stages.library.common.console import UserError
 from stages.library.common.params import CONFIG
 from stages.library.common.plugins import PLUGINS, plugin_names
-from stages.library.extraction import batch_slots, extraction_code
-from stages.library.extraction import engine as engines
+from stages.library.extraction import batch_slots, extraction_code, ray_engine
 from stages.library.extraction import runtime as runtimes
-from stages.library.extraction.engine import Resources
 from stages.library.extraction.feature_store import FeatureStore, Rows
 from stages.library.extraction.feature_table import FeatureTable
 from stages.library.extraction.runtime import Plan
-from stages.library.extraction.worker import Job
+from stages.library.extraction.worker import Job, Worker
 from stages.library.features import cache
 from stages.library.features.cache import Source
 from stages.library.networks import contract as backbones
@@ -49,7 +47,7 @@ class Params:
     precision: Annotated[runtimes.Precision, pydantic.Field(description="of the network's arithmetic")]
     calibration_images: Annotated[int, pydantic.Field(ge=1, le=100_000, description="training images, for int8")]
     seed: Annotated[int, pydantic.Field(ge=0, description="chooses the images for int8")]
-    engine: Annotated[engines.Name, pydantic.Field(description="where the batches are computed")]
+    engine: Annotated[Literal["local", "ray"], pydantic.Field(description="where the batches are computed")]
     ray_actors: Annotated[int | None, pydantic.Field(ge=1, description="null: as many as there is room for")]
     ray_cpus: Annotated[int, pydantic.Field(ge=1, description="cores of each actor")]
     ray_gpus: Annotated[float, pydantic.Field(ge=0, description="GPUs of each actor, e.g. 0.5")]
@@ -80,11 +78,7 @@ class Extracted:
 
 
 def input_size_px(backbone: Backbone, params: Params) -> int:
-    """Returns the side of the square input.
-
-    Raises:
-      UserError: it is below what the backbone can take.
-    """
+    """Returns the side of the square input; raises UserError where it is below what the backbone can take."""
     size_px = params.input_size_px or backbone.input_size_px
     if size_px < backbone.min_input_px:
         raise UserError(
@@ -99,7 +93,7 @@ def batch_size(params: Params, size_px: int) -> int:
 
     Measured on 2 cores with EfficientNet-Lite0, images a second by TensorFlow with batches of 1, 2, 4, 8 and 16: at
     96 px 252, 295, 356, 423, 456; at 224 px 83, 87, 81, 73, 70; by OpenVINO 583, 607, 797, 903, 860 and 159, 166, 164,
-    151, 142. InceptionV3 at 299 px is as fast with any of them. Large batches also leave slots empty (`slots`).
+    151, 142. InceptionV3 at 299 px is as fast with any of them. Large batches also leave slots empty (`batch_slots`).
     """
     if params.batch_size is not None:
         return params.batch_size
@@ -112,13 +106,7 @@ def covered(
 ) -> dict[str, Any]:
     """Returns all that an image's features depend on beside the image; its hash is their fingerprint.
 
-    Args:
-      backbone: the network.
-      weights_sha256: hex, of its weight file.
-      preparation: how an image becomes its input.
-      plan: what it is compiled for.
-      runtime: name of what runs it.
-      calibration: hash over the images that int8 is calibrated on, or "".
+    `calibration` is the hash over the images that int8 is calibrated on.
     """
     return {
         "code": source_code.sha256(extraction_code.files(backbone.name, runtime)),
@@ -142,9 +130,7 @@ def fingerprint(content: dict[str, Any]) -> str:
 def calibration_rows(manifest: Manifest, params: Params) -> tuple[int, ...]:
     """Returns the rows of the training images that int8 is calibrated on, the same ones in whatever order they stand.
 
-    Args:
-      manifest: of all splits.
-      params: `calibration_images` of them are chosen by `seed`, or all where there are fewer.
+    `calibration_images` of them are chosen by `seed`, or all where there are fewer.
     """
     training = [path.name.startswith("train-") for path in manifest.paths]
     rows = np.flatnonzero(np.repeat(training, manifest.counts))
@@ -164,15 +150,14 @@ def extract(name: str, params: Params, shards: Path, dataset: Mapping[str, Any],
       name: of the backbone.
       params: section `extract`.
       shards: folder of TFRecord shards, all splits.
-      dataset: content of its dataset.json: "name", "classes" in the order of the labels, and "content_sha256" as the
-        stage tfrecord writes it, which the shards are then checked against.
+      dataset: content of its dataset.json; with "content_sha256" the shards are checked against that.
       out: existing folder.
 
     Raises:
       UserError: shards or weights are missing or damaged, a shard is another data set's, the input size is too small,
         or the disk is full.
     """
-    backbone: Backbone = backbones.lookup(name).BACKBONE
+    backbone = backbones.lookup(name).BACKBONE
     size_px = input_size_px(backbone, params)
     preparation = Preprocessing(size_px, params.central_crop, params.resize)
     plan = Plan(size_px, batch_size(params, size_px), params.flip, params.precision)
@@ -184,6 +169,7 @@ def extract(name: str, params: Params, shards: Path, dataset: Mapping[str, Any],
     sample = artifacts.sha256_bytes(b"".join(manifest.keys[list(calibration)])) if calibration else ""
     content = covered(backbone, weights_sha256, preparation, plan, params.runtime, sample)
     identity = fingerprint(content)
+    job = Job(name, params.weights, preparation, params.runtime, plan, manifest, calibration)
     widths = backbone.feature_width, backbone.num_logits
     store = FeatureStore(store_location.root() / identity, content, *widths)
     table = FeatureTable(out / "rows.partial", manifest, *widths)
@@ -192,18 +178,18 @@ def extract(name: str, params: Params, shards: Path, dataset: Mapping[str, Any],
         for _ in range(ATTEMPTS):  # a part that is damaged or vanishes between is computed again
             missing = table.missing(store.keys(store.parts()))
             if len(missing):
-                job = Job(name, params.weights, preparation, params.runtime, plan, manifest, calibration)
-                computed += _compute(job, params, missing, store, dataset["name"], table)
+                _compute(job, params, missing, store, dataset["name"], table)
+                computed += len(missing)
             if not table.complete:
-                table.fill(store.read(store.parts()))
+                for part in store.read(store.parts()):
+                    table.fill(part)
             if table.complete:
                 break
         else:
             raise UserError(f"{store_location.root()} loses what is written to it. Set DECANT_STORE to another folder")
         store.mark_used()
-        classes = tuple(dataset["classes"])
         described = (name, size_px, params.central_crop, params.resize, params.flip, weights_sha256)
-        table.write_shards(out, Source(*described, identity, classes))
+        table.write_shards(out, Source(*described, identity, tuple(dataset["classes"])))
     finally:
         table.close()
     return Extracted(len(manifest.keys), computed, size_px)
@@ -211,16 +197,21 @@ def extract(name: str, params: Params, shards: Path, dataset: Mapping[str, Any],
 
 def _compute(
     job: Job, params: Params, missing: np.ndarray, store: FeatureStore, dataset: str, table: FeatureTable
-) -> int:
-    """Adds the features of some rows of the manifest to the store and maybe to the table; returns their number."""
+) -> None:
+    """Adds the features of some rows of the manifest to the store; those computed in this process to the table, too."""
     schedule = batch_slots.schedule(job.manifest.keys[missing], job.plan.batch_size)
     batches = np.where(schedule >= 0, missing[schedule], -1)
-    resources = Resources(params.ray_actors, params.ray_cpus, params.ray_gpus)
 
-    def take(rows: Rows) -> None:
-        table.fill([rows])
+    def taken() -> Iterator[Rows]:
+        for rows in Worker(job).features(batches):
+            table.fill(rows)  # which saves reading them again
+            yield rows
 
+    if params.engine == "ray":
+        cluster = params.ray_actors, params.ray_cpus, params.ray_gpus
+        counts = ray_engine.run(job, batches, store, dataset, *cluster)
+    else:
+        counts = store.add(taken(), dataset)
     with console.progress(missing, f"bottleneck-extract {job.backbone}", "images") as bar:
-        for count in engines.lookup(params.engine).run(job, batches, store, dataset, resources, take):
+        for count in counts:
             bar.update(count)
-    return len(missing)

@@ -4,25 +4,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from stages.library.common import source_code
-from stages.library.common.console import UserError
 from stages.library.extraction import runtime as runtimes
 
 # What turns an image's bytes into its features, beside the backbone's plug-in and the runtime, and what it imports ...
 TURNING = "extraction.worker", "extraction.batch_slots"
 # ... but for what only moves bytes or talks to people.
-MOVING = (
-    "common.artifacts",
-    "common.console",
-    "features.disk_arrays",
-    "common.downloads",
-    "extraction.feature_store",
-    "common.params",
-    "common.plugins",
-    "records.manifest",
-    "records.tfrecord",
-    "common.store_location",
-    "common.threads",
-)
+MOVING = {
+    "common": ("artifacts", "console", "downloads", "params", "plugins", "store_location", "threads"),
+    "extraction": ("feature_store",),
+    "features": ("disk_arrays",),
+    "records": ("manifest", "tfrecord"),
+}
 
 
 def files(backbone: str, runtime: str) -> set[Path]:
@@ -32,20 +24,15 @@ def files(backbone: str, runtime: str) -> set[Path]:
     """
     library = [f"stages.library.{name}" for name in TURNING]
     plugins = [f"stages.plugins.backbones.{backbone}", f"stages.library.extraction.runtimes.{runtime}"]
-    without = {source_code.file_of(f"stages.library.{name}") for name in MOVING}
-    return source_code.closure(map(source_code.file_of, library + plugins), without)
+    moving = [f"stages.library.{room}.{name}" for room, names in MOVING.items() for name in names]
+    return source_code.closure(
+        *({source_code.file_of(name) for name in names} for names in (library + plugins, moving))
+    )
 
 
 def versions(runtime: str, precision: str) -> dict[str, str]:
-    """Returns the installed versions of the packages that run the network.
-
-    Raises:
-      UserError: one is missing.
-    """
+    """Returns the versions of the packages that run the network; raises UserError where one is missing."""
     try:
         return {package: version(package) for package in runtimes.lookup(runtime).packages(precision)}
     except PackageNotFoundError as error:
-        raise UserError(
-            f"`extract.runtime: {runtime}` needs what is missing ({error.name}). "
-            f"Run: pip install -r requirements-{runtime}.txt"
-        ) from error
+        raise runtimes.missing(runtime, error) from error

@@ -10,7 +10,8 @@ not hash to its name is removed, and its images are computed again; the whole fo
 
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from stages.library.records.manifest import KEY
 SOURCE = "source.json"
 DATASET = b"dataset"
 VALUE = np.dtype("<f2")
+ROWS_PER_PART = 1024
+SECONDS_PER_PART = 5.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Rows:
 
 
 class FeatureStore:
-    """The features that one network with one preprocessing gave.
+    """The features that one network with one preprocessing gave; its methods raise UserError for a remote store.
 
     Args:
       folder: its folder, made with the first part.
@@ -56,25 +59,17 @@ class FeatureStore:
         self._folder = folder
         self._source = source
         # Bytes, for parquet writes lists with two levels a number, which takes ten times as long.
-        sizes = {
-            "key": KEY.itemsize,
-            "bottleneck": VALUE.itemsize * feature_width,
-            "logits": VALUE.itemsize * num_logits,
-        }
-        self._schema = pa.schema([pa.field(name, pa.binary(size), nullable=False) for name, size in sizes.items()])
+        sizes = KEY.itemsize, VALUE.itemsize * feature_width, VALUE.itemsize * num_logits
+        columns = zip(("key", "bottleneck", "logits"), map(pa.binary, sizes), strict=True)
+        self._schema = pa.schema([pa.field(*column, nullable=False) for column in columns])
 
     def put(self, rows: Rows, dataset: str) -> None:
-        """Adds a part.
-
-        Args:
-          rows: at least one.
-          dataset: name of the data set that they were computed for.
-
-        Raises:
-          OSError: the folder can't be written to, or the disk is full.
-          UserError: the remote store can't be used.
-        """
-        columns = [_column(rows.keys.astype(KEY)), _column(rows.bottleneck), _column(rows.logits)]
+        """Adds a part of at least one row; `dataset` is the name of the data set that it was computed for."""
+        matrices = rows.keys.astype(KEY), rows.bottleneck, rows.logits
+        columns = [
+            pa.array([row.tobytes() for row in matrix], field.type)
+            for matrix, field in zip(matrices, self._schema, strict=True)
+        ]
         table = pa.Table.from_arrays(columns, schema=self._schema.with_metadata({DATASET: dataset}))
         content = io.BytesIO()
         pq.write_table(table, content, compression="zstd", use_dictionary=False, write_statistics=False)
@@ -84,12 +79,25 @@ class FeatureStore:
                 store_location.write(self._folder / SOURCE, artifacts.canonical_json(self._source).encode())
             store_location.write(self._folder / f"{artifacts.sha256_bytes(encoded)}.parquet", encoded)
 
-    def parts(self) -> list[Path]:
-        """Returns the paths of all parts, sorted.
+    def add(self, batches: Iterable[Rows], dataset: str) -> Iterator[int]:
+        """Puts batches into the store, part by part, and yields the number of images of each batch that came.
 
-        Raises:
-          UserError: the remote store can't be used.
+        A part has ROWS_PER_PART images or, of a slow network, those of SECONDS_PER_PART: a kill loses no more.
         """
+        waiting: list[Rows] = []
+        started = time.monotonic()
+        for rows in batches:
+            waiting.append(rows)
+            full = sum(len(each.keys) for each in waiting) >= ROWS_PER_PART
+            if full or time.monotonic() - started >= SECONDS_PER_PART:
+                self.put(_joined(waiting), dataset)
+                waiting, started = [], time.monotonic()
+            yield len(rows.keys)
+        if waiting:
+            self.put(_joined(waiting), dataset)
+
+    def parts(self) -> list[Path]:
+        """Returns the paths of all parts, sorted."""
         with store_location.reachable(self._folder):
             return sorted(self._folder.glob("*.parquet"), key=str)
 
@@ -131,27 +139,18 @@ class FeatureStore:
             return None
 
 
+def _joined(rows: list[Rows]) -> Rows:
+    columns = zip(*((each.keys, each.bottleneck, each.logits) for each in rows), strict=True)
+    return Rows(*map(np.concatenate, columns))
+
+
 def _keys(table: pa.Table) -> np.ndarray:
     """Returns the keys of a part, "S64" (n,); ValueError where they have another size."""
     column = table["key"]
     if column.type != pa.binary(KEY.itemsize):
         raise ValueError(f"keys must be {KEY.itemsize} bytes each. Received: {column.type}")
-    return np.frombuffer(_content(column), KEY)
+    return np.frombuffer(b"".join(column.to_pylist()), KEY)
 
 
 def _matrix(column: pa.ChunkedArray) -> np.ndarray:
-    return np.frombuffer(_content(column), VALUE).reshape(len(column), -1)
-
-
-def _column(values: np.ndarray) -> pa.Array:
-    """Returns an Arrow column of the bytes of each row of a matrix, or of each text."""
-    values = np.ascontiguousarray(values)
-    row_bytes = values.nbytes // len(values)
-    return pa.Array.from_buffers(pa.binary(row_bytes), len(values), [None, pa.py_buffer(values)])
-
-
-def _content(column: pa.ChunkedArray) -> bytes:
-    """Returns the bytes of all rows of a column of fixed-size bytes, one after the other."""
-    size = column.type.byte_width
-    rows = ((chunk.buffers()[1], size * chunk.offset, size * len(chunk)) for chunk in column.chunks)
-    return b"".join(memoryview(content)[start : start + count] for content, start, count in rows)
+    return np.frombuffer(b"".join(column.to_pylist()), VALUE).reshape(len(column), -1)

@@ -2,7 +2,6 @@
 
 import errno
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +16,7 @@ ROWS_PER_BLOCK = 1024
 
 
 class FeatureTable:
-    """Rows of features in the order of the shards, in a scratch file: memory is independent of their number.
-
-    Args:
-      path: of the scratch file, which `close` removes.
-      manifest: which images there are, in which order.
-      feature_width, num_logits: of a row.
-    """
+    """Rows of features in the order of a manifest, in a scratch file: memory is independent of their number."""
 
     def __init__(self, path: Path, manifest: Manifest, feature_width: int, num_logits: int):
         self._path = path
@@ -40,18 +33,16 @@ class FeatureTable:
         rows = np.flatnonzero(~self._filled & ~np.isin(self._manifest.keys, stored))
         return np.sort(rows[np.unique(self._manifest.keys[rows], return_index=True)[1]])
 
-    def fill(self, parts: Iterable[Rows]) -> None:
-        """Takes from some parts what stands in the table; other images are passed over."""
-        for part in parts:
-            first = np.searchsorted(self._sorted, part.keys, "left")
-            last = np.searchsorted(self._sorted, part.keys, "right")
-            values = np.hstack([part.bottleneck, part.logits])
-            for source in np.flatnonzero(last > first):
-                content = values[source].tobytes()
-                for row in self._order[first[source] : last[source]]:
-                    if os.pwrite(self._file, content, int(row) * self._row_bytes) < len(content):
-                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
-                    self._filled[row] = True
+    def fill(self, part: Rows) -> None:
+        """Takes from a part what stands in the table; other images are passed over."""
+        first, last = (np.searchsorted(self._sorted, part.keys, side) for side in ("left", "right"))
+        values = np.hstack([part.bottleneck, part.logits])
+        for source in np.flatnonzero(last > first):
+            content = values[source].tobytes()
+            for row in self._order[first[source] : last[source]]:
+                if os.pwrite(self._file, content, int(row) * self._row_bytes) < len(content):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+                self._filled[row] = True
 
     @property
     def complete(self) -> bool:
@@ -70,9 +61,9 @@ class FeatureTable:
                 end = min(begin + ROWS_PER_BLOCK, stop)
                 content = os.pread(self._file, (end - begin) * self._row_bytes, begin * self._row_bytes)
                 values = np.frombuffer(content, DTYPE).reshape(end - begin, -1)
-                bottleneck, logits = np.split(values, [self._widths[0]], axis=1)
                 keys = self._manifest.keys[begin:end].astype(str).tolist()
-                writer.write(keys, self._manifest.labels[begin:end], bottleneck, logits)
+                features = np.split(values, [self._widths[0]], axis=1)
+                writer.write(keys, self._manifest.labels[begin:end], *features)
             writer.close()
 
         written = ahead(write, shards, os.cpu_count() or 1)

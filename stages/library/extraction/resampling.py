@@ -29,8 +29,8 @@ def resize(flat: "tf.Tensor", heights: "tf.Tensor", widths: "tf.Tensor", side: i
     import tensorflow as tf
 
     with tf.device("CPU:0"):  # what is small, and int32, which TensorFlow does not compute with on a GPU
-        rows, row_weights = taps(heights, side)
-        columns, column_weights = taps(widths, side)
+        rows, row_weights = _taps(heights, side)
+        columns, column_weights = _taps(widths, side)
         strides = tf.cast(widths, tf.int64) * 3
         starts = tf.cumsum(tf.cast(heights, tf.int64) * strides, exclusive=True)
         starts = starts[None, :, None] + tf.cast(rows, tf.int64) * strides[None, :, None]
@@ -50,13 +50,11 @@ def resize(flat: "tf.Tensor", heights: "tf.Tensor", widths: "tf.Tensor", side: i
     return tf.ensure_shape(_weighted(column, column_weights[:, :, None, :, None]), (None, side, side, 3))
 
 
-def taps(lengths: "tf.Tensor", side: int) -> tuple["tf.Tensor", "tf.Tensor"]:
-    """Returns what each pixel of the result sees along axes of `lengths` pixels, int32 (n,).
+def _taps(lengths: "tf.Tensor", side: int) -> tuple["tf.Tensor", "tf.Tensor"]:
+    """Returns the pixels that each pixel of the result sees along axes of `lengths` pixels, and their weights.
 
-    A triangle of half-width max(1, length / side) source pixels stands over each of the result's centres.
-
-    Returns:
-      Pixels of the source, int32 (taps, n, side), and their weights, float32 likewise, which need not sum to 1.
+    Both are (taps, n, side), int32 and float32; the weights need not sum to 1. A triangle of half-width
+    max(1, length / side) source pixels stands over each of the result's centres.
     """
     import tensorflow as tf
 
@@ -75,11 +73,10 @@ def _weighted(values: Callable[["tf.Tensor"], "tf.Tensor"], weights: "tf.Tensor"
     """Returns the mean of values(tap) under weights[tap]; tap after tap, as a sum over an axis may take any order."""
     import tensorflow as tf
 
-    first = tf.constant(0)
-    total = tf.while_loop(
+    _, total, weight = tf.while_loop(
         lambda tap, *_: tap < tf.shape(weights)[0],
         lambda tap, total, weight: (tap + 1, total + weights[tap] * values(tap), weight + weights[tap]),
-        (first + 1, weights[first] * values(first), weights[first]),
+        (tf.constant(1), weights[0] * values(tf.constant(0)), weights[0]),
         parallel_iterations=1,
     )
-    return total[1] / total[2]
+    return total / weight

@@ -1,14 +1,22 @@
 """Runtimes: what runs a backbone over batches of pixels, one module each, looked up by the name in `extract.runtime`.
 
-A runtime's module has `compile(...)`, see `RuntimeModule`. Heavy imports stand inside the functions.
+Heavy imports stand inside the functions. A runtime's module has three:
+
+  packages(precision): returns the names of the installed packages that the features depend on, sorted.
+  prepare(precision): sets up the process before the first network is built; UserError where the runtime can't be had.
+  compile(model, plan, calibration): returns a backbone's model as a `Compiled`, for a `Plan`; `calibration` yields
+    pixels (1, size_px, size_px, 3), for int8 only.
 """
 
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+
+from stages.library.common.console import UserError
 
 if TYPE_CHECKING:
     import keras
@@ -21,13 +29,9 @@ FORWARD_OUTPUTS = ("bottleneck", "logits")
 
 @dataclass(frozen=True)
 class Plan:
-    """What a network is compiled for.
+    """What a network is compiled for: side of the square input, images of each call, and precision of the arithmetic.
 
-    Attributes:
-      size_px: side of the square input.
-      batch_size: images of each call.
-      flip: whether the outputs are means over each image and its mirror image.
-      precision: of the arithmetic; outputs are float32.
+    With `flip` the outputs are means over each image and its mirror image; they are float32 always.
     """
 
     size_px: int
@@ -53,25 +57,16 @@ class Compiled:
     device: str = "CPU:0"
 
 
-class RuntimeModule(Protocol):
-    """What a runtime's module offers."""
-
-    def packages(self, precision: str) -> tuple[str, ...]:
-        """Returns the names of the installed packages that the features depend on, sorted."""
-        ...
-
-    def prepare(self, precision: str) -> None:
-        """Sets up the process before the first network is built; raises UserError where the runtime can't be had."""
-        ...
-
-    def compile(self, model: "keras.Model", plan: Plan, calibration: Iterable["tf.Tensor"]) -> Compiled:
-        """Compiles a backbone's model; `calibration` yields pixels (1, size_px, size_px, 3), for int8 only."""
-        ...
-
-
-def lookup(name: str) -> RuntimeModule:
+def lookup(name: str) -> ModuleType:
     """Returns the module of a runtime."""
     return importlib.import_module(f"stages.library.extraction.runtimes.{name}")
+
+
+def missing(name: str, error: ImportError) -> UserError:
+    """Returns what to say where a runtime lacks a package."""
+    return UserError(
+        f"`extract.runtime: {name}` needs what is missing ({error.name}). Run: pip install -r requirements-{name}.txt"
+    )
 
 
 def tap(model: "keras.Model", images: "tf.Tensor", flip: bool) -> tuple["tf.Tensor", ...]:
@@ -82,3 +77,24 @@ def tap(model: "keras.Model", images: "tf.Tensor", flip: bool) -> tuple["tf.Tens
     views = [images, images[:, :, ::-1]] if flip else [images]
     outputs = [model(view, training=False) for view in views]
     return tuple(sum(output[name] for output in outputs) / len(outputs) for name in FORWARD_OUTPUTS)
+
+
+def frozen_graph(model: "keras.Model", plan: Plan, batch_size: int | None) -> Any:
+    """Returns a function of float32 pixels (batch_size, side, side, 3) that gives `FORWARD_OUTPUTS`, float32, frozen.
+
+    Without a batch size it takes any.
+    """
+    import tensorflow as tf
+
+    def forward_outputs(images: "tf.Tensor") -> tuple["tf.Tensor", ...]:
+        return tuple(tf.cast(output, tf.float32) for output in tap(model, images, plan.flip))
+
+    signature = [tf.TensorSpec((batch_size, plan.size_px, plan.size_px, 3), tf.float32)]
+    return freeze(tf.function(forward_outputs, input_signature=signature, autograph=False))
+
+
+def freeze(traced: Any) -> Any:
+    """Returns a tf.function with its variables as constants: measured 1.1 to 1.3 times as fast on a CPU."""
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    return convert_variables_to_constants_v2(traced.get_concrete_function())

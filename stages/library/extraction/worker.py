@@ -16,7 +16,7 @@ import numpy as np
 
 from stages.library.common import console, tensorflow_runtime
 from stages.library.common.threads import ahead
-from stages.library.extraction import cpu_pixels, gpu_pixels
+from stages.library.extraction import pixels
 from stages.library.extraction import runtime as runtimes
 from stages.library.extraction.feature_store import Rows
 from stages.library.extraction.runtime import Plan
@@ -38,11 +38,7 @@ PIXEL_BYTES = 3 * np.dtype(np.float32).itemsize
 class Job:
     """What is computed; it can be pickled and sent to another machine that sees the same files.
 
-    Attributes:
-      backbone: its name; weights: `extract.weights`; preparation: how an image becomes its input.
-      runtime: name of the runtime; plan: what the network is compiled for.
-      manifest: the images.
-      calibration: rows of the images that int8 is calibrated on.
+    `weights` is `extract.weights`; `calibration` has the manifest's rows of the images that int8 is calibrated on.
     """
 
     backbone: str
@@ -55,11 +51,7 @@ class Job:
 
 
 class Worker:
-    """A compiled network.
-
-    Raises:
-      UserError: the runtime or the weights can't be had.
-    """
+    """A compiled network; raises UserError where the runtime or the weights can't be had."""
 
     def __init__(self, job: Job):
         runtime = runtimes.lookup(job.runtime)
@@ -68,15 +60,19 @@ class Worker:
 
         model, _, _ = build_with_weights(job.backbone, job.plan.size_px, job.weights)
         self._job = job
-        self._compiled = runtime.compile(model, job.plan, self._calibration())
+        calibration = (
+            preprocessing.parse(content, job.preparation)["image"][None]
+            for content in job.manifest.serialized(job.calibration)
+        )
+        self._compiled: runtimes.Compiled = runtime.compile(model, job.plan, calibration)
         self._on_gpu = self._compiled.device != preprocessing.CPU
         if self._on_gpu:
-            self._block = gpu_pixels.block(job.preparation, self._compiled.device)
+            self._pixels = pixels.on_gpu(job.preparation, self._compiled.device)
             if job.plan.batch_size < DECODED_AT_ONCE:
                 size = f"`extract.batch_size` is {job.plan.batch_size}, which suits a CPU"
                 console.say(f"{size}; for this GPU set it to 64 or more")
         else:
-            self._pixels = cpu_pixels.block(job.preparation)
+            self._pixels = pixels.on_cpu(job.preparation)
 
     def features(self, batches: np.ndarray) -> Iterator[Rows]:
         """Yields the features of each batch or of some that follow each other, in order.
@@ -91,24 +87,25 @@ class Worker:
         batch_bytes = plan.batch_size * plan.size_px**2 * PIXEL_BYTES
         at_once = max(min(IMAGES_AT_ONCE // plan.batch_size, BYTES_AT_ONCE // batch_bytes), 1)
         blocks = (batches[start : start + at_once] for start in range(0, len(batches), at_once))
-        yield from ahead(self._run, blocks, self._compiled.callers)
+        yield from ahead(self._on_cpu, blocks, self._compiled.callers)
 
-    def _run(self, batches: np.ndarray) -> Rows:
+    def _on_cpu(self, batches: np.ndarray) -> Rows:
         """Returns the features of some batches; preparing them at once saves most of the calls' own cost."""
-        contents = np.empty(batches.size, object)
-        contents[:] = list(self._job.manifest.serialized(_filled(batches).ravel()))
-        outputs = [self._compiled.forward(images) for images in self._pixels(contents.reshape(batches.shape))]
-        bottleneck, logits = (np.stack(values) for values in zip(*outputs, strict=True))
+        import tensorflow as tf
+
+        images = self._pixels_of(_filled(batches).ravel())
+        with tf.device(preprocessing.CPU):
+            split = tf.split(images, len(batches))
+        bottleneck, logits = (np.stack(values) for values in zip(*map(self._compiled.forward, split), strict=True))
         return self._rows(batches, bottleneck, logits)
 
     def _through_gpu(self, batches: np.ndarray) -> Iterator[Rows]:
-        """Yields the features of each batch."""
         import tensorflow as tf
 
         starts = range(0, batches.shape[1], DECODED_AT_ONCE)
         parts = (_filled(batch)[start : start + DECODED_AT_ONCE] for batch in batches for start in starts)
         cores = tensorflow_runtime.cores()
-        pixels = ahead(self._block_of, parts, cores + cores // 4)  # some wait for the GPU
+        decoded = ahead(self._pixels_of, parts, cores + cores // 4)  # some wait for the GPU
 
         def run(item: "tuple[np.ndarray, list[tf.Tensor]]") -> Rows:
             batch, parts = item
@@ -116,20 +113,16 @@ class Worker:
                 images = tf.concat(parts, 0)
             return self._rows(batch, *self._compiled.forward(images))
 
-        with contextlib.closing(pixels):
-            items = ((batch, list(itertools.islice(pixels, len(starts)))) for batch in batches)
+        with contextlib.closing(decoded):
+            items = ((batch, list(itertools.islice(decoded, len(starts)))) for batch in batches)
             yield from ahead(run, items, self._compiled.callers)
 
-    def _block_of(self, rows: np.ndarray) -> "tf.Tensor":
-        return self._block(list(self._job.manifest.serialized(rows)))
+    def _pixels_of(self, rows: np.ndarray) -> "tf.Tensor":
+        return self._pixels(list(self._job.manifest.serialized(rows)))
 
     def _rows(self, batches: np.ndarray, bottleneck: np.ndarray, logits: np.ndarray) -> Rows:
         taken = batches >= 0
         return Rows(self._job.manifest.keys[batches[taken]], quantize(bottleneck[taken]), quantize(logits[taken]))
-
-    def _calibration(self) -> Iterator["tf.Tensor"]:
-        for content in self._job.manifest.serialized(self._job.calibration):
-            yield preprocessing.parse(content, self._job.preparation)["image"][None]
 
 
 def _filled(batches: np.ndarray) -> np.ndarray:

@@ -34,19 +34,16 @@ COLUMNS = {
     "probabilities": ("logits",),
     "joined": ("bottleneck", "logits"),
 }
+DAMAGE = OSError, KeyError, ValueError, TypeError, AttributeError, MemoryError, pa.ArrowException, FileError
 
 
 @dataclass(frozen=True)
 class Source:
     """What made a shard's features: it stands in the schema's metadata and travels with every head.
 
-    Attributes:
-      backbone: name of the backbone.
-      input_size_px, central_crop, resize: how an image became its input (see `preprocessing.Preprocessing`).
-      flip: whether the features are means over the image and its mirror image.
-      weights_sha256: hex, of the backbone's weight file.
-      fingerprint: sha256 hex over all that the features depend on beside the images.
-      classes: class names, in the order of the labels.
+    An image became the backbone's input as `preprocessing.Preprocessing` says; with `flip` the features are means over
+    it and its mirror image. `weights_sha256` is of the backbone's weight file, `fingerprint` over all that the features
+    depend on beside the images, both hex. `classes` are names, in the order of the labels.
     """
 
     __pydantic_config__: ClassVar = CONFIG
@@ -69,7 +66,7 @@ class Features:
       keys: sha256 hex of each image, object (n,).
       labels: int64 (n,).
       values: (n, dim), float16 as cached ("bottleneck", "logits", "joined") or float32 ("probabilities"); on disk where
-        they are many (library/disk_arrays.py).
+        they are many (see `disk_arrays`).
       source: what made them.
     """
 
@@ -80,33 +77,20 @@ class Features:
 
 
 class ShardWriter:
-    """Writes one parquet file, a row group per block, in memory independent of the number of rows.
-
-    Args:
-      path: the file to write; it is whole only after `close`.
-      source: what made the features.
-      feature_width, num_logits: numbers of columns, so that a shard without rows has its schema too.
-    """
+    """Writes one parquet file, whole after `close`, a row group per block, in memory independent of their number."""
 
     def __init__(self, path: Path, source: Source, feature_width: int, num_logits: int):
         about = {METADATA_KEY: json.dumps(asdict(source), ensure_ascii=False)}
         self._schema = _schema(feature_width, num_logits).with_metadata(about)
-        options = {
-            "compression": "zstd",
-            "use_dictionary": False,
-            "write_statistics": False,
-            "write_page_checksum": True,
-        }
-        self._writer = pq.ParquetWriter(path, self._schema, **options)
+        options = {"use_dictionary": False, "write_statistics": False, "write_page_checksum": True}
+        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd", **options)
 
     def write(self, keys: list[str], labels: np.ndarray, bottleneck: np.ndarray, logits: np.ndarray) -> None:
         """Appends n rows: hex sha256, integer labels (n,), features (n, feature_width), logits (n, num_logits)."""
-        columns = [
-            pa.array(keys, pa.string()),
-            pa.array(labels, pa.int32()),
-            fixed_size_lists(quantize(bottleneck)),
-            fixed_size_lists(quantize(logits)),
-        ]
+        columns = [pa.array(keys, pa.string()), pa.array(labels, pa.int32())]
+        for values in (bottleneck, logits):
+            content = pa.array(quantize(values).reshape(-1), pa.float16())
+            columns.append(pa.FixedSizeListArray.from_arrays(content, type=_list_type(values.shape[1])))
         self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
 
     def close(self) -> None:
@@ -115,13 +99,9 @@ class ShardWriter:
 
 
 def _schema(feature_width: int, num_logits: int) -> pa.Schema:
-    columns = (
-        ("key", pa.string()),
-        ("label", pa.int32()),
-        ("bottleneck", _list_type(feature_width)),
-        ("logits", _list_type(num_logits)),
-    )
-    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns])
+    kinds = {"key": pa.string(), "label": pa.int32()}
+    kinds |= {"bottleneck": _list_type(feature_width), "logits": _list_type(num_logits)}
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in kinds.items()])
 
 
 def _list_type(width: int) -> pa.DataType:
@@ -151,21 +131,20 @@ def load(folder: Path, splits: Iterable[str], kind: str) -> Features:
       UserError: a file is missing or damaged.
     """
     paths = [path for split in splits for path in _shards(folder, split)]
-    schemas, counts = zip(*(_footer(path) for path in paths), strict=True)
+    schemas, counts = zip(*map(_footer, paths), strict=True)
     if len({_source(schema) for schema in schemas}) != 1:
         raise UserError(f"{folder}: shards of different backbones or classes. Run: dvc repro -f bottleneck-extract")
     dim = sum(schemas[0].field(column).type.list_size for column in COLUMNS[kind])
     values = disk_arrays.empty((sum(counts), dim), np.float32 if kind == "probabilities" else DTYPE)
-    keys, labels, start = [], [], 0
+    keys, labels, start = [np.empty(0, object)], [np.empty(0, np.int64)], 0
     for path in paths:
         for batch in _batches(path, COLUMNS[kind]):
             keys.append(batch["key"].to_numpy(zero_copy_only=False))
             labels.append(batch["label"].to_numpy().astype(np.int64))
-            block = np.hstack([matrix(pa.chunked_array([batch[column]])) for column in COLUMNS[kind]])
+            block = np.hstack([_matrix(batch[column]) for column in COLUMNS[kind]])
             values[start : start + len(block)] = softmax(block) if kind == "probabilities" else block
             start += len(block)
-    no_keys, no_labels = np.empty(0, object), np.empty(0, np.int64)
-    return Features(np.concatenate([no_keys, *keys]), np.concatenate([no_labels, *labels]), values, _source(schemas[0]))
+    return Features(np.concatenate(keys), np.concatenate(labels), values, _source(schemas[0]))
 
 
 def _shards(folder: Path, split: str) -> list[Path]:
@@ -177,29 +156,25 @@ def _shards(folder: Path, split: str) -> list[Path]:
 
 
 def _footer(path: Path) -> tuple[pa.Schema, int]:
-    """Returns the schema of a shard and its number of rows."""
-    with _readable(path):
-        metadata = pq.read_metadata(path)
-        schema = metadata.schema.to_arrow_schema()
-        _source(schema)
-        if not schema.equals(_schema(*(schema.field(column).type.list_size for column in ("bottleneck", "logits")))):
-            raise ValueError("its columns are not key, label, bottleneck and logits")
-        if metadata.num_rows != sum(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)):
-            raise ValueError("its footer contradicts itself")
-        _check_size(metadata, schema)
-        return schema, metadata.num_rows
-
-
-def _check_size(metadata: pq.FileMetaData, schema: pa.Schema) -> None:
-    """Raises ValueError where the rows are too short for their numbers, for which memory would be taken in vain.
+    """Returns the schema of a shard and its number of rows, for which memory may be taken.
 
     A group of rows states its size. Its columns state theirs, too, but a damaged one ends the process that asks:
     pyarrow's `RowGroupMetaData.column` does not catch what the C++ library throws.
     """
-    size_bytes = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
-    width = sum(schema.field(name).type.list_size for name in ("bottleneck", "logits"))
-    if size_bytes < metadata.num_rows * width * np.dtype(DTYPE).itemsize:
-        raise ValueError("its rows are shorter than their numbers")
+    with _readable(path):
+        metadata = pq.read_metadata(path)
+        schema = metadata.schema.to_arrow_schema()
+        _source(schema)
+        widths = [schema.field(column).type.list_size for column in ("bottleneck", "logits")]
+        if not schema.equals(_schema(*widths)):
+            raise ValueError("its columns are not key, label, bottleneck and logits")
+        groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+        if metadata.num_rows != sum(group.num_rows for group in groups):
+            raise ValueError("its footer contradicts itself")
+        size_bytes = sum(group.total_byte_size for group in groups)
+        if size_bytes < metadata.num_rows * sum(widths) * np.dtype(DTYPE).itemsize:
+            raise ValueError("its rows are shorter than their numbers")
+        return schema, metadata.num_rows
 
 
 def _batches(path: Path, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
@@ -218,19 +193,9 @@ def _batches(path: Path, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
-    except (
-        OSError,
-        KeyError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        MemoryError,
-        pa.ArrowException,
-        FileError,
-    ) as error:
-        raise UserError(
-            f"{path} can't be read ({' '.join(str(error).split())}). Run: dvc repro -f bottleneck-extract"
-        ) from error
+    except DAMAGE as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} can't be read ({reason}). Run: dvc repro -f bottleneck-extract") from error
 
 
 def _source(schema: pa.Schema) -> Source:
@@ -239,14 +204,7 @@ def _source(schema: pa.Schema) -> Source:
     return found
 
 
-def fixed_size_lists(values: np.ndarray) -> pa.Array:
-    """Returns an Arrow column of the rows of a float16 matrix (n, width)."""
-    content = pa.array(values.reshape(-1), pa.float16())
-    return pa.FixedSizeListArray.from_arrays(content, type=_list_type(values.shape[1]))
-
-
-def matrix(column: pa.ChunkedArray) -> np.ndarray:
-    """Returns the float16 matrix (n, width) of an Arrow column of fixed-size lists."""
-    width = column.type.list_size
-    chunks = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
-    return np.concatenate(chunks or [np.empty(0, np.float16)]).reshape(-1, width)
+def _matrix(column: pa.Array) -> np.ndarray:
+    """Returns the float16 matrix (n, width) of a column of fixed-size lists."""
+    matrix: np.ndarray = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)
+    return matrix

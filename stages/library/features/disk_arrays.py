@@ -18,11 +18,7 @@ BYTES_IN_MEMORY = 1 << 26
 
 
 def empty(shape: Sequence[int], dtype: npt.DTypeLike) -> np.ndarray:
-    """Returns an array to be filled: in memory up to BYTES_IN_MEMORY, else on disk; it behaves the same.
-
-    Raises:
-      OSError: the cache folder can't be written to.
-    """
+    """Returns an array to be filled: in memory up to BYTES_IN_MEMORY, else in the cache folder; it behaves the same."""
     size_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     if size_bytes <= BYTES_IN_MEMORY:
         return np.empty(shape, dtype)

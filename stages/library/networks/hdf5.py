@@ -12,16 +12,11 @@ from pathlib import Path
 
 MOST_CPU_SECONDS = 10  # reading takes less than a second for each GB
 MOST_BYTES = 1 << 31  # of an array, far above the largest of any network here
-
 MOST_MEMORY = 2 * MOST_BYTES  # of the process
 
 
 def check(path: Path) -> None:
-    """Reads a file to the end.
-
-    Raises:
-      ValueError: HDF5 can't read it, says why, ends its process or needs too long.
-    """
+    """Reads a file to the end; ValueError where HDF5 can't, says why, ends its process or needs too long."""
     command = [sys.executable, "-P", __file__, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no shell
     if done.returncode == -signal.SIGXCPU:
@@ -41,11 +36,11 @@ def _read(path: Path) -> None:
         if isinstance(item, h5py.Group):
             if not all(isinstance(item.get(key, getlink=True), h5py.HardLink) for key in item):
                 raise ValueError(f"{name} has a link, perhaps out of the file")
+        elif item.is_virtual or item.external:
+            raise ValueError(f"{name} stands in another file")
+        elif item.nbytes > MOST_BYTES:
+            raise ValueError(f"an array has {item.nbytes} bytes")
         else:
-            if item.is_virtual or item.external:
-                raise ValueError(f"{name} stands in another file")
-            if item.nbytes > MOST_BYTES:
-                raise ValueError(f"an array has {item.nbytes} bytes")
             item[()]
 
     with h5py.File(path, "r") as file:
@@ -53,14 +48,13 @@ def _read(path: Path) -> None:
         file.visititems(read)
 
 
-def _limit(kind: int, value: int) -> None:
-    """Sets a limit of this process, or a lower one that a shell or a batch system has set."""
-    most = resource.getrlimit(kind)[1]
-    resource.setrlimit(kind, (value if most == resource.RLIM_INFINITY else min(value, most), most))
-
-
 if __name__ == "__main__":
-    _limit(resource.RLIMIT_CPU, MOST_CPU_SECONDS)
-    _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_AS, MOST_MEMORY)
+    limits = {
+        resource.RLIMIT_CPU: MOST_CPU_SECONDS,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_AS: MOST_MEMORY,
+    }
+    for kind, value in limits.items():
+        most = resource.getrlimit(kind)[1]  # a shell or a batch system may have set a lower one
+        resource.setrlimit(kind, (value if most == resource.RLIM_INFINITY else min(value, most), most))
     _read(Path(sys.argv[1]))

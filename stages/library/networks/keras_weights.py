@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +14,13 @@ from stages.library.networks.contract import Backbone, Weights
 if TYPE_CHECKING:
     import keras
 
+PUBLISHED = "https://storage.googleapis.com/tensorflow/keras-applications"
 NUMBERED = re.compile(r"(.+?)(?:_(\d+))?")
 
 
 def published(path: str, licence: str, sha256: str | None = None, md5: str | None = None) -> Weights:
     """Returns a weight file of keras.applications, given its path below the published folder."""
-    url = f"https://storage.googleapis.com/tensorflow/keras-applications/{path}"
-    return Weights(path.rpartition("/")[2], licence, (url,), sha256, md5)
+    return Weights(path.rpartition("/")[2], licence, (f"{PUBLISHED}/{path}",), sha256, md5)
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,6 @@ class Application:
     """A network of keras.applications; gives a backbone's module all that it offers (see `contract`).
 
     Attributes:
-      backbone: what is known of it.
       constructor: its name in keras.applications.
       is_scaled: whether pixels are scaled to [-1, 1] before it; else it has a scaling of its own.
       bottleneck, logits: names of the layers that give them.
@@ -55,11 +54,7 @@ class Application:
         return keras.Model(network.inputs[0], outputs, name=self.backbone.name)
 
     def load_weights(self, model: "keras.Model", path: Path) -> None:
-        """Fills the model from Keras' .h5 file with top, or from a TF-slim checkpoint; every variable exactly once.
-
-        Raises:
-          UserError: the file can't be read, or has other layers or shapes than the network.
-        """
+        """Fills the model from Keras' .h5 file with top, or from a TF-slim checkpoint; see `contract`."""
         if self.slim_scopes and path.suffix != ".h5":
             slim_checkpoint.load(model, path, self.slim_scopes)
         else:
@@ -67,16 +62,11 @@ class Application:
 
 
 def load_h5(model: "keras.Model", path: Path, name: str) -> None:
-    """Fills a model from a published .h5 file with top, every variable exactly once.
+    """Fills a model of a backbone's name from a published .h5 file with top, every variable exactly once.
 
     The file lists its layers in the network's topological order, and Keras goes by that order, not by names, which
-    depend on what else was built in the process that wrote it. Keras checks the numbers of layers and of variables and
-    the shapes.
-
-    Args:
-      model: of the file's architecture; layers without variables don't count.
-      path: the file.
-      name: the backbone's, for the error.
+    depend on what else was built in the process that wrote it. Keras checks the numbers of layers, without those that
+    have no variables, and of variables and the shapes.
 
     Raises:
       UserError: the file can't be read, or has other layers or shapes than the network.
@@ -103,37 +93,18 @@ def with_stable_names(network: "keras.Model") -> "keras.Model":
     """Returns a copy whose automatically named layers are named as in a fresh process: conv2d, conv2d_1, ..."""
     import keras
 
-    numbers = {layer.name: automatic for layer in network.layers if (automatic := _automatic(layer))}
-    first: dict[str, int] = {}
-    for kind, number in numbers.values():
-        first[kind] = min(first.get(kind, number), number)
+    numbers: dict[str, tuple[str, int]] = {}
+    for layer in network.layers:
+        match = NUMBERED.fullmatch(layer.name)
+        if match and match[1].replace("_", "") == type(layer).__name__.lower():  # made by Keras from the class
+            numbers[layer.name] = match[1], int(match[2] or 0)
 
     def renamed(layer: Any) -> Any:
         config = layer.get_config()
         if layer.name in numbers:
             kind, number = numbers[layer.name]
-            config["name"] = f"{kind}_{number - first[kind]}" if number > first[kind] else kind
+            number -= min(other for same, other in numbers.values() if same == kind)
+            config["name"] = f"{kind}_{number}" if number else kind
         return type(layer).from_config(config)
 
     return keras.models.clone_model(network, clone_function=renamed)
-
-
-def numbered(convolutions: Sequence[str]) -> dict[str, str]:
-    """Gives the n-th convolution that a network made, and the n-th batch normalization, the n-th of some names.
-
-    Returns:
-      {"conv2d": convolutions[0], "batch_normalization": convolutions[0], "conv2d_1": convolutions[1], ...}
-    """
-    return {
-        f"{kind}_{number}" if number else kind: name
-        for number, name in enumerate(convolutions)
-        for kind in ("conv2d", "batch_normalization")
-    }
-
-
-def _automatic(layer: Any) -> tuple[str, int] | None:
-    """Returns kind and number of a name that Keras made from the class, as in batch_normalization_3; else None."""
-    match = NUMBERED.fullmatch(layer.name)
-    if match is None or match[1].replace("_", "") != type(layer).__name__.lower():
-        return None
-    return match[1], int(match[2] or 0)

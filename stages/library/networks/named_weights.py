@@ -16,21 +16,16 @@ NAMES_SHOWN = 5
 DAMAGE = OSError, ValueError, RuntimeError, EOFError, LookupError, MemoryError, ArithmeticError, TypeError
 
 # Keras -> PyTorch; a kernel and the scale of a batch normalization are both "weight" there.
-TORCH_VARIABLES = {
-    "kernel": "weight",
-    "bias": "bias",
-    "gamma": "weight",
-    "beta": "bias",
-    "moving_mean": "running_mean",
-    "moving_variance": "running_var",
-}
+TORCH_VARIABLES = {"kernel": ".weight", "bias": ".bias", "gamma": ".weight", "beta": ".bias"}
+TORCH_VARIABLES |= {"moving_mean": ".running_mean", "moving_variance": ".running_var"}
 
 
 def fill(
     model: "keras.Model",
     arrays: Mapping[str, np.ndarray],
     path: Path,
-    published_name: Callable[[Any, Any], str],
+    modules: Mapping[str, str],
+    variables: Mapping[str, str],
     converted: Callable[[np.ndarray, Any], np.ndarray],
 ) -> None:
     """Assigns every variable of a network.
@@ -39,25 +34,26 @@ def fill(
       model: to be filled; its name stands in errors.
       arrays: by published name; each must belong to a variable.
       path: of the weight file, for errors.
-      published_name: (layer, variable) -> its name among the arrays.
+      modules: name of each layer with variables -> how the names of its arrays begin.
+      variables: Keras' name of a variable -> how its array's name ends.
       converted: (array, layer) -> the array in Keras' layout.
 
     Raises:
       UserError: an array is missing, is left over, or has another shape.
     """
-    variables = {
-        published_name(layer, variable): (layer, variable) for layer in model.layers for variable in layer.weights
+    wanted = {
+        f"{modules[layer.name]}{variables[variable.name]}": (layer, variable)
+        for layer in model.layers
+        for variable in layer.weights
     }
-    if missing := variables.keys() - arrays.keys():
+    if missing := wanted.keys() - arrays.keys():
         raise UserError(f"{path} lacks weights of {model.name}: {_some(missing)}")
-    if unused := arrays.keys() - variables.keys():
+    if unused := arrays.keys() - wanted.keys():
         raise UserError(f"{path} has weights that {model.name} lacks: {_some(unused)}")
-    for name, (layer, variable) in variables.items():
-        value = converted(arrays[name], layer)
-        if value.shape != tuple(variable.shape):
-            raise UserError(
-                f"{path}: {name} must have the shape {tuple(variable.shape)} in Keras. Received: {value.shape}"
-            )
+    for name, (layer, variable) in wanted.items():
+        value, shape = converted(arrays[name], layer), tuple(variable.shape)
+        if value.shape != shape:
+            raise UserError(f"{path}: {name} must have the shape {shape} in Keras. Received: {value.shape}")
         variable.assign(value)
 
 
@@ -66,11 +62,7 @@ def fill_from_torch(
 ) -> None:
     """Assigns every variable of a network from a state dict of PyTorch, as `fill` does; counters are left out.
 
-    Args:
-      model: to be filled.
-      state: by name; OIHW kernels become HWIO, depthwise ones (C, 1, H, W) become (H, W, C, 1).
-      path: of the weight file, for errors.
-      modules: name of each layer with variables -> PyTorch's name of its module.
+    OIHW kernels become HWIO, depthwise ones (C, 1, H, W) become (H, W, C, 1).
     """
     from keras.layers import DepthwiseConv2D
 
@@ -80,13 +72,7 @@ def fill_from_torch(
         return value.T
 
     arrays = {name: value for name, value in state.items() if not name.endswith(".num_batches_tracked")}
-    fill(
-        model,
-        arrays,
-        path,
-        lambda layer, variable: f"{modules[layer.name]}.{TORCH_VARIABLES[variable.name]}",
-        converted,
-    )
+    fill(model, arrays, path, modules, TORCH_VARIABLES, converted)
 
 
 def _some(names: Collection[str]) -> str:

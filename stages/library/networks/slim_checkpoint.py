@@ -5,6 +5,7 @@ convolution is `<scope>/weights` and either `biases` or `BatchNorm/{beta,moving_
 classes are 1 to 1000; 0 is the background, which no image shows.
 """
 
+import contextlib
 import glob
 import re
 import shutil
@@ -12,7 +13,6 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from stages.library.networks.contract import Weights
 if TYPE_CHECKING:
     import keras
 
+PUBLISHED = "https://storage.googleapis.com/download.tensorflow.org/models"
 PATTERN_CHARACTERS = frozenset("*?[\\")
 CHECKPOINT = re.compile(r".+\.ckpt(-\d+)?|.+\.index")
 
@@ -37,20 +38,14 @@ TRAINING_ONLY = re.compile(
 )
 
 # Keras -> slim
-VARIABLES = {
-    "kernel": "weights",
-    "bias": "biases",
-    "beta": "BatchNorm/beta",
-    "moving_mean": "BatchNorm/moving_mean",
-    "moving_variance": "BatchNorm/moving_variance",
-}
+VARIABLES = {"kernel": "/weights", "bias": "/biases"}
+VARIABLES |= {name: f"/BatchNorm/{name}" for name in ("beta", "moving_mean", "moving_variance")}
+INCEPTION_STEM = "Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3"
 
 
 def published(filename: str) -> Weights:
     """Returns a checkpoint of TF-slim, which has no published hash."""
-    return Weights(
-        filename, "Apache-2.0", (f"https://storage.googleapis.com/download.tensorflow.org/models/{filename}",)
-    )
+    return Weights(filename, "Apache-2.0", (f"{PUBLISHED}/{filename}",))
 
 
 def load(model: "keras.Model", path: Path, scopes: Mapping[str, str]) -> None:
@@ -71,18 +66,11 @@ def load(model: "keras.Model", path: Path, scopes: Mapping[str, str]) -> None:
         # v3's classifier is a 1x1 convolution, hence the reshape.
         return value.reshape(-1, value.shape[-1]).squeeze()[..., 1:] if isinstance(layer, Dense) else value
 
-    def published_name(layer: Any, variable: Any) -> str:
-        return f"{scopes[layer.name]}/{VARIABLES[variable.name]}"
-
-    named_weights.fill(model, read(path), path, published_name, converted)
+    named_weights.fill(model, read(path), path, scopes, VARIABLES, converted)
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """Reads the variables of a checkpoint, without those that only training needs.
-
-    Raises:
-      UserError: there is no checkpoint, or it is damaged.
-    """
+    """Returns a checkpoint's variables but those that only training needs; UserError where it is none, or damaged."""
     import tensorflow as tf
 
     try:
@@ -95,24 +83,38 @@ def read(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path} must be a TF-slim checkpoint (.tar.gz, .ckpt or .index): {reason}") from error
 
 
-def branch_scopes(block: str, branches: str) -> list[str]:
-    """Returns the scopes of a block's convolutions.
+def inception_scopes(network: str, blocks: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
+    """Returns layer -> scope for an Inception network of keras.applications, as `load` takes them.
 
     Args:
-      block: its scope.
-      branches: separated by "|", with the names of their convolutions; "Conv2d_" may be left out.
+      network: its scope.
+      blocks: scope -> names of its convolutions, maybe without "Conv2d_", as keras.applications makes and numbers them:
+        block by block, branch by branch, which "|" separates.
+      others: layers that have names of their own.
     """
-    return [
-        f"{block}/Branch_{number}/{name if name.startswith('Conv') else f'Conv2d_{name}'}"
-        for number, names in enumerate(branches.split("|"))
-        for name in names.split()
-    ]
+    convolutions = [*INCEPTION_STEM]
+    for block, branches in blocks.items():
+        for number, names in enumerate(branches.split("|")):
+            full = (name if name.startswith("Conv") else f"Conv2d_{name}" for name in names.split())
+            convolutions += [f"{block}/Branch_{number}/{name}" for name in full]
+    scopes = dict(others)
+    for kind in ("conv2d", "batch_normalization"):
+        scopes |= {f"{kind}_{number}" if number else kind: name for number, name in enumerate(convolutions)}
+    return {layer: f"{network}/{scope}" for layer, scope in scopes.items()}
 
 
-@contextmanager
+@contextlib.contextmanager
 def _gathered(path: Path) -> Iterator[str]:
-    """Gives the prefix of a checkpoint in a folder of its own, whose path is no pattern to TensorFlow."""
-    with _scratch_folder() as folder:
+    """Gives the prefix of a checkpoint in a folder of its own, whose path is no pattern to TensorFlow.
+
+    That is in the cache, where the next run removes what a killed one has left, unless the cache's path is a pattern.
+    """
+    parent = cache_folder() / "scratch"
+    with contextlib.ExitStack() as stack:
+        if PATTERN_CHARACTERS.isdisjoint(str(parent)):
+            folder = stack.enter_context(artifacts.scratch_folder(parent))
+        else:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="decant-checkpoint-")))
         if tarfile.is_tarfile(path):
             with tarfile.open(path) as archive:
                 _extract(path, archive, folder)
@@ -123,18 +125,6 @@ def _gathered(path: Path) -> Iterator[str]:
         yield str(folder / "model")
 
 
-@contextmanager
-def _scratch_folder() -> Iterator[Path]:
-    """Gives an empty folder, in the cache where that can be: there the next run removes what a killed one has left."""
-    parent = cache_folder() / "scratch"
-    if PATTERN_CHARACTERS.isdisjoint(str(parent)):
-        with artifacts.scratch_folder(parent) as folder:
-            yield folder
-    else:
-        with tempfile.TemporaryDirectory(prefix="decant-checkpoint-") as name:
-            yield Path(name)
-
-
 def _extract(path: Path, archive: tarfile.TarFile, folder: Path) -> None:
     """Writes the files of the only checkpoint in an archive into a folder, as `model` or `model.*`."""
     files = {member.name: member for member in archive if member.isfile()}
@@ -142,9 +132,8 @@ def _extract(path: Path, archive: tarfile.TarFile, folder: Path) -> None:
         raise UserError(f"{path} holds {outside[0]!r}, a path that leaves the archive: rejected")
     found = [name for name in files if CHECKPOINT.fullmatch(PurePosixPath(name).name)]
     if len(found) != 1:
-        raise UserError(
-            f"{path} must hold one checkpoint (.ckpt or .index). Received: {', '.join(files) or 'no files'}"
-        )
+        received = ", ".join(files) or "no files"
+        raise UserError(f"{path} must hold one checkpoint (.ckpt or .index). Received: {received}")
     prefix = found[0].removesuffix(".index")
     for name, member in files.items():
         if name == found[0] or name.startswith(f"{prefix}.data-"):

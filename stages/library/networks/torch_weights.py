@@ -28,13 +28,7 @@ INTEGERS = {"Long": "<i8", "Int": "<i4", "Short": "<i2", "Char": "i1", "Byte": "
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """Reads a state dict.
-
-    Args:
-      path: the .pth file.
-
-    Returns:
-      Arrays by name, in the file's order and C-contiguous whatever the strides in the file are.
+    """Returns the arrays of a state dict by name, in the file's order, C-contiguous whatever their strides there.
 
     Raises:
       UserError: the file can't be read, is truncated or of another format, or asks for anything but tensors.
@@ -69,9 +63,7 @@ class _Tensor(NamedTuple):
 _GLOBALS: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
     # The function's other arguments concern training.
-    ("torch._utils", "_rebuild_tensor_v2"): lambda storage, offset, size, strides, *_: _Tensor(
-        storage, offset, size, strides
-    ),
+    ("torch._utils", "_rebuild_tensor_v2"): lambda *arguments: _Tensor(*arguments[:4]),
     **{("torch", f"{kind}Storage"): np.dtype(code) for kind, code in (FLOATS | INTEGERS).items()},
 }
 
@@ -90,21 +82,17 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _parse(file: io.BytesIO) -> dict[str, np.ndarray]:
-    if (_load(file), _load(file)) != (MAGIC_NUMBER, PROTOCOL):
+    contents = (_Unpickler(file).load() for _ in range(5))
+    if (next(contents), next(contents)) != (MAGIC_NUMBER, PROTOCOL):
         raise ValueError("wrong magic number or protocol")
-    if _load(file)["little_endian"] is not True:
+    system, state, keys = contents
+    if system["little_endian"] is not True:
         raise ValueError("not little-endian")
-    state = _load(file)
-    keys = _load(file)
     if not isinstance(state, Mapping) or not all(isinstance(tensor, _Tensor) for tensor in state.values()):
         raise ValueError("the state dict must hold tensors only")
     dtypes = {tensor.storage.key: tensor.storage.dtype for tensor in state.values()}
     storages = {key: _read_storage(file, dtypes[key]) for key in keys}
     return {str(name): _view(tensor, storages[tensor.storage.key]) for name, tensor in state.items()}
-
-
-def _load(file: io.BytesIO) -> Any:
-    return _Unpickler(file).load()
 
 
 def _read_storage(file: io.BytesIO, dtype: np.dtype) -> np.ndarray:

@@ -18,18 +18,10 @@ if TYPE_CHECKING:
 def build_with_weights(
     name: str, input_size_px: int, overrides: Mapping[str, str]
 ) -> tuple["keras.Model", Backbone, str]:
-    """Builds a pretrained backbone.
-
-    Args:
-      name: of the backbone.
-      input_size_px: side of its square input.
-      overrides: `extract.weights` of params.yaml, backbone -> a published variant or the path of a local file.
+    """Builds a pretrained backbone, given `extract.weights` as overrides; UserError where its weights can't be had.
 
     Returns:
-      The model (see `backbones`), what is known of it, and the hex sha256 of its weight file.
-
-    Raises:
-      UserError: the weight file can't be had, or does not fit.
+      The model (see `contract`), what is known of it, and the hex sha256 of its weight file.
     """
     module = backbones.lookup(name)
     path = locate(module.BACKBONE, overrides.get(name))

@@ -4,22 +4,15 @@ Liu et al. 2022, "A ConvNet for the 2020s" (arXiv:2201.03545). The network, with
 the weights are those of keras.applications.
 """
 
-from collections.abc import Iterator
-
 from stages.library.networks import keras_weights
 from stages.library.networks.contract import Backbone
 
-DEPTHS = (3, 3, 9, 3)
-
-
-def _blocks() -> Iterator[tuple[str, str]]:
-    """Yields each block's name, numbered from 1, and its last layer; the sum with the block's input is no layer."""
-    yield "stem", "convnext_tiny_stem"
-    for stage, depth in enumerate(DEPTHS):
-        for block in range(depth):
-            yield f"stage_{stage + 1}_block_{block + 1}", f"convnext_tiny_stage_{stage}_block_{block}_identity"
-
-
+# Blocks are numbered from 1; the sum with a block's input is no layer.
+BLOCKS = {"stem": "convnext_tiny_stem"} | {
+    f"stage_{stage + 1}_block_{block + 1}": f"convnext_tiny_stage_{stage}_block_{block}_identity"
+    for stage, depth in enumerate((3, 3, 9, 3))
+    for block in range(depth)
+}
 BACKBONE = Backbone(
     name="convnext_tiny",
     paper="arXiv:2201.03545",
@@ -33,7 +26,7 @@ BACKBONE = Backbone(
     input_size_px=224,
     feature_width=768,
     num_parameters=28_589_128,
-    blocks=dict(_blocks()) | {"stage_4_block_3": "convnext_tiny_head_layernorm"},  # with the pooled features' LayerNorm
+    blocks=BLOCKS | {"stage_4_block_3": "convnext_tiny_head_layernorm"},  # with the pooled features' LayerNorm
     top1=0.813,
 )
 NETWORK = keras_weights.Application(

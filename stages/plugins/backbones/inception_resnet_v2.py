@@ -36,9 +36,7 @@ BACKBONE = Backbone(
     top1=0.803,
 )
 
-# slim's names of the convolutions, in the order in which keras.applications makes them: block by block, branch by
-# branch, without the residual blocks' last one, which Keras names after its block.
-STEM = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3")
+# The last convolution of a residual block, which Keras names after the block, is none of the branches'.
 RESIDUAL_SCOPES = {
     **{f"block35_{number}": f"Repeat/block35_{number}" for number in range(1, 11)},
     **{f"block17_{number}": f"Repeat_1/block17_{number}" for number in range(1, 21)},
@@ -53,23 +51,12 @@ BRANCHES = {
     "mixed_7a": "0a_1x1 1a_3x3 | 0a_1x1 1a_3x3 | 0a_1x1 0b_3x3 1a_3x3",
     "block8": "1x1 | 0a_1x1 0b_1x3 0c_3x1",
 }
-
-
-def _slim_scopes() -> dict[str, str]:
-    """Returns layer -> scope in the checkpoint."""
-    convolutions = [*STEM]
-    for block in BACKBONE.blocks:
-        branches = BRANCHES.get(block) or BRANCHES.get(block.partition("_")[0], "")
-        convolutions += slim_checkpoint.branch_scopes(RESIDUAL_SCOPES.get(block, block.capitalize()), branches)
-    scopes = {
-        **keras_weights.numbered(convolutions),
-        **{f"{block}_conv": f"{scope}/Conv2d_1x1" for block, scope in RESIDUAL_SCOPES.items()},
-        "conv_7b": "Conv2d_7b_1x1",
-        "conv_7b_bn": "Conv2d_7b_1x1",
-        "predictions": "Logits/Logits",
-    }
-    return {layer: f"InceptionResnetV2/{scope}" for layer, scope in scopes.items()}
-
-
-NETWORK = keras_weights.Application(BACKBONE, "InceptionResNetV2", is_scaled=True, slim_scopes=_slim_scopes())
+BLOCKS = {
+    RESIDUAL_SCOPES.get(block, block.capitalize()): BRANCHES.get(block) or BRANCHES.get(block.partition("_")[0], "")
+    for block in BACKBONE.blocks
+}
+OTHERS = {f"{block}_conv": f"{scope}/Conv2d_1x1" for block, scope in RESIDUAL_SCOPES.items()}
+OTHERS |= {"conv_7b": "Conv2d_7b_1x1", "conv_7b_bn": "Conv2d_7b_1x1", "predictions": "Logits/Logits"}
+SCOPES = slim_checkpoint.inception_scopes("InceptionResnetV2", BLOCKS, OTHERS)
+NETWORK = keras_weights.Application(BACKBONE, "InceptionResNetV2", is_scaled=True, slim_scopes=SCOPES)
 build, load_weights = NETWORK.build, NETWORK.load_weights

@@ -22,16 +22,11 @@ BACKBONE = Backbone(
     min_input_px=75,
     feature_width=2048,
     num_parameters=23_817_352,
-    blocks={
-        "stem": "max_pooling2d_1",
-        **{f"mixed_{number}": f"mixed{number}" for number in range(11)},
-    },
+    blocks={"stem": "max_pooling2d_1", **{f"mixed_{number}": f"mixed{number}" for number in range(11)}},
     top1=0.779,
 )
 
-# slim's names of the convolutions, in the order in which keras.applications makes them: block by block, branch by
-# branch. Odd ones are so in the checkpoint: Mixed_5c counts otherwise than 5b, and 1a_1x1 in Mixed_6a is 3x3.
-STEM = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3")
+# Odd names are so in the checkpoint: Mixed_5c counts otherwise than 5b, and 1a_1x1 in Mixed_6a is 3x3.
 INCEPTION_A = "0a_1x1 | 0a_1x1 0b_5x5 | 0a_1x1 0b_3x3 0c_3x3 | 0b_1x1"
 INCEPTION_B = "0a_1x1 | 0a_1x1 0b_1x7 0c_7x1 | 0a_1x1 0b_7x1 0c_1x7 0d_7x1 0e_1x7 | 0b_1x1"
 BLOCKS = {
@@ -44,14 +39,6 @@ BLOCKS = {
     "Mixed_7b": "0a_1x1 | 0a_1x1 0b_1x3 0b_3x1 | 0a_1x1 0b_3x3 0c_1x3 0d_3x1 | 0b_1x1",
     "Mixed_7c": "0a_1x1 | 0a_1x1 0b_1x3 0c_3x1 | 0a_1x1 0b_3x3 0c_1x3 0d_3x1 | 0b_1x1",
 }
-
-
-def _slim_scopes() -> dict[str, str]:
-    """Returns layer -> scope in the checkpoint."""
-    convolutions = [*STEM, *(scope for block in BLOCKS.items() for scope in slim_checkpoint.branch_scopes(*block))]
-    scopes = keras_weights.numbered(convolutions) | {"predictions": "Logits/Conv2d_1c_1x1"}
-    return {layer: f"InceptionV3/{scope}" for layer, scope in scopes.items()}
-
-
-NETWORK = keras_weights.Application(BACKBONE, "InceptionV3", is_scaled=True, slim_scopes=_slim_scopes())
+SCOPES = slim_checkpoint.inception_scopes("InceptionV3", BLOCKS, {"predictions": "Logits/Conv2d_1c_1x1"})
+NETWORK = keras_weights.Application(BACKBONE, "InceptionV3", is_scaled=True, slim_scopes=SCOPES)
 build, load_weights = NETWORK.build, NETWORK.load_weights

@@ -27,11 +27,6 @@ class Conv(NamedTuple):
     stride: int
     padding: str
 
-    @property
-    def kernel_px(self) -> tuple[int, int]:
-        height, width = self.name.rpartition("_")[2].split("x")
-        return int(height), int(width)
-
 
 # name:channels of each convolution, and /stride where it has no padding. "|" separates branches, "+" convolutions of
 # the same input. An average is one of 3x3 pixels, at the edge of those within; a maximum of 3x3 halves the side.
@@ -79,16 +74,13 @@ BACKBONE = Backbone(
 
 
 def build(input_size_px: int) -> "keras.Model":
-    """Returns the network with random weights; see `backbones`.
-
-    The published dropout of 0.2 before the logits is left out: it does nothing outside of training, and training
-    brings its own head.
-    """
+    """Returns the network with random weights; see `contract`."""
     from keras import Input, Model, layers
 
     def convolved(x: Any, conv: Conv, name: str) -> Any:
+        kernel_px = [int(side) for side in conv.name.rpartition("_")[2].split("x")]
         convolution = layers.Conv2D(
-            conv.channels, conv.kernel_px, conv.stride, conv.padding, use_bias=False, name=f"{name}_conv"
+            conv.channels, kernel_px, conv.stride, conv.padding, use_bias=False, name=f"{name}_conv"
         )
         normalization = layers.BatchNormalization(scale=False, epsilon=BATCH_NORM_EPSILON, name=f"{name}_bn")
         return layers.ReLU(name=f"{name}_relu")(normalization(convolution(x)))
@@ -117,15 +109,25 @@ def build(input_size_px: int) -> "keras.Model":
 
 
 def load_weights(model: "keras.Model", path: Path) -> None:
-    """Fills the model from timm's .safetensors file, or else from a TF-slim checkpoint; every variable exactly once.
+    """Fills the model from timm's .safetensors file, or else from a TF-slim checkpoint; see `contract`."""
+    published = [
+        (f"{layer}_{kind}", scope, f"{module}.{kind}")
+        for layer, scope, module in _published()
+        for kind in ("conv", "bn")
+    ]
+    if path.suffix != ".safetensors":
+        scopes = {layer: f"InceptionV4/{scope}" for layer, scope, _ in published}
+        slim_checkpoint.load(model, path, scopes | {"logits": "InceptionV4/Logits/Logits"})
+        return
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
 
-    Raises:
-      UserError: the file can't be read, or has other names or shapes than the network.
-    """
-    if path.suffix == ".safetensors":
-        _load_timm(model, path)
-    else:
-        slim_checkpoint.load(model, path, _slim_scopes())
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} must be a .safetensors file of {BACKBONE.name}: {error}") from error
+    modules = {layer: module for layer, _, module in published} | {"logits": "last_linear"}
+    named_weights.fill_from_torch(model, _without_scale(state), path, modules)
 
 
 def _convolutions(steps: str) -> list[Conv]:
@@ -156,25 +158,6 @@ def _timm_steps(branch: str) -> Iterator[tuple[Conv, str]]:
     for index, step in enumerate(steps):
         for conv, letter in zip(_convolutions(step), "ab" if "+" in step else [""], strict=False):
             yield conv, f"{'_' if '+' in branch else '.'}{index}{letter}" if len(steps) > 1 else ""
-
-
-def _slim_scopes() -> dict[str, str]:
-    """Returns layer -> scope in the checkpoint."""
-    scopes = {f"{layer}_{kind}": scope for layer, scope, _ in _published() for kind in ("conv", "bn")}
-    return {layer: f"InceptionV4/{scope}" for layer, scope in (scopes | {"logits": "Logits/Logits"}).items()}
-
-
-def _load_timm(model: "keras.Model", path: Path) -> None:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        state = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} must be a .safetensors file of {BACKBONE.name}: {error}") from error
-    modules = {f"{layer}_{kind}": f"{module}.{kind}" for layer, _, module in _published() for kind in ("conv", "bn")}
-    modules["logits"] = "last_linear"
-    named_weights.fill_from_torch(model, _without_scale(state), path, modules)
 
 
 def _without_scale(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stages.library.common import tensorflow_runtime
-from stages.library.common.console import UserError
-from stages.library.extraction import frozen_graph
+from stages.library.extraction import runtime as runtimes
 from stages.library.extraction.runtime import Compiled, Plan
 
 if TYPE_CHECKING:
@@ -35,11 +34,7 @@ def packages(precision: str) -> tuple[str, ...]:
 
 
 def prepare(precision: str) -> None:
-    """Starts TensorFlow, which decodes the images and hands the network over.
-
-    Raises:
-      UserError: OpenVINO or NNCF is missing.
-    """
+    """Starts TensorFlow; UserError where OpenVINO or, for int8, NNCF is missing."""
     try:
         import openvino  # noqa: F401
 
@@ -47,10 +42,7 @@ def prepare(precision: str) -> None:
             logging.getLogger("nncf").setLevel(logging.WARNING)
             import nncf  # noqa: F401
     except ImportError as error:
-        raise UserError(
-            f"`extract.runtime: openvino` needs what is missing ({error.name}). "
-            f"Run: pip install -r requirements-openvino.txt"
-        ) from error
+        raise runtimes.missing("openvino", error) from error
     tensorflow_runtime.start()
     import keras
 
@@ -62,16 +54,13 @@ def compile(model: "keras.Model", plan: Plan, calibration: Iterable["tf.Tensor"]
     """Converts the network, quantizes it where asked, and compiles it for the CPU."""
     import openvino
 
-    converted = openvino.convert_model(frozen_graph.freeze(frozen_graph.function(model, plan, None)).graph)
+    converted = openvino.convert_model(runtimes.frozen_graph(model, plan, None).graph)
     if plan.precision == "int8":
-        converted = _quantized(converted, calibration)
+        converted = _quantized(converted, [np.asarray(image) for image in calibration])
     converted.reshape([plan.batch_size, plan.size_px, plan.size_px, 3])
     cores = tensorflow_runtime.cores()
-    options = {
-        "NUM_STREAMS": cores,
-        "INFERENCE_NUM_THREADS": cores,
-        "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16 on CPUs that have it
-    }
+    options: dict[str, int | str] = {"NUM_STREAMS": cores, "INFERENCE_NUM_THREADS": cores}
+    options["INFERENCE_PRECISION_HINT"] = "f32"  # else bfloat16 on CPUs that have it
     compiled = openvino.Core().compile_model(converted, "CPU", options)
     own = threading.local()
 
@@ -84,17 +73,12 @@ def compile(model: "keras.Model", plan: Plan, calibration: Iterable["tf.Tensor"]
     return Compiled(forward, cores + 1)
 
 
-def _quantized(model: "openvino.Model", calibration: Iterable["tf.Tensor"]) -> "openvino.Model":
+def _quantized(model: "openvino.Model", samples: list[np.ndarray]) -> "openvino.Model":
     import nncf
 
-    samples = [np.asarray(image) for image in calibration]
+    ignored = nncf.IgnoredScope(names=_of_pixels(model))
     with contextlib.redirect_stdout(sys.stderr):  # its progress bars
-        return nncf.quantize(
-            model,
-            nncf.Dataset(samples),
-            subset_size=len(samples),
-            ignored_scope=nncf.IgnoredScope(names=_of_pixels(model)),
-        )
+        return nncf.quantize(model, nncf.Dataset(samples), subset_size=len(samples), ignored_scope=ignored)
 
 
 def _of_pixels(model: "openvino.Model") -> list[str]:

@@ -12,8 +12,7 @@ import numpy as np
 
 from stages.library.common import tensorflow_runtime
 from stages.library.common.console import UserError
-from stages.library.extraction import frozen_graph
-from stages.library.extraction.runtime import Compiled, Plan
+from stages.library.extraction.runtime import Compiled, Plan, frozen_graph
 
 if TYPE_CHECKING:
     import keras
@@ -28,16 +27,11 @@ def packages(precision: str) -> tuple[str, ...]:
 
 
 def prepare(precision: str) -> None:
-    """Starts TensorFlow: one core for each op on a CPU; float16 if asked, on a GPU.
-
-    Raises:
-      UserError: float16 without a GPU.
-    """
+    """Starts TensorFlow: one core for each op on a CPU; float16 if asked, on a GPU, else UserError."""
     tensorflow_runtime.start()
     import keras
-    import tensorflow as tf
 
-    gpus = tf.config.list_physical_devices("GPU")
+    gpus = tensorflow_runtime.accelerators()
     if precision == "float16" and not gpus:
         raise UserError(
             "`extract.precision` must be float32 without a GPU: a CPU emulates float16. Received: 'float16'"
@@ -51,12 +45,12 @@ def compile(model: "keras.Model", plan: Plan, calibration: Iterable["tf.Tensor"]
     """Freezes the network's variables into a graph."""
     import tensorflow as tf
 
-    graph = frozen_graph.freeze(frozen_graph.function(model, plan, plan.batch_size))
+    graph = frozen_graph(model, plan, plan.batch_size)
 
     def forward(images: "tf.Tensor") -> tuple[np.ndarray, np.ndarray]:
         bottleneck, logits = graph(tf.convert_to_tensor(images))
         return bottleneck.numpy(), logits.numpy()
 
-    if tf.config.list_physical_devices("GPU"):
-        return Compiled(forward, CALLS_ON_GPU, tensorflow_runtime.accelerators()[0])
+    if gpus := tensorflow_runtime.accelerators():
+        return Compiled(forward, CALLS_ON_GPU, gpus[0])
     return Compiled(forward, tensorflow_runtime.cores())

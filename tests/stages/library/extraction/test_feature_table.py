@@ -46,16 +46,16 @@ def table(tmp_path):
 def test_of_equal_images_one_is_missing_and_both_are_filled(table):
     np.testing.assert_array_equal(table.missing(keys()), [0, 1, 3, 4])
     np.testing.assert_array_equal(table.missing(keys(9, 100, 3)), [0, 3])
-    table.fill([rows(3)])
+    table.fill(rows(3))
     np.testing.assert_array_equal(table.missing(keys(5)), [0, 4])
 
 
 @pytest.mark.parametrize("block", [1, 2, 1024])
 def test_parts_in_any_order_give_the_shards(table, tmp_path, monkeypatch, block):
     monkeypatch.setattr(feature_table, "ROWS_PER_BLOCK", block)
-    table.fill([rows(9, 1, 3), rows(8)])
-    assert not table.complete
-    table.fill([rows(7), rows(3, 5)])
+    for part in (rows(9, 1, 3), rows(8), rows(7), rows(3, 5)):
+        assert not table.complete
+        table.fill(part)
     assert table.complete
     assert len(table.missing(keys())) == 0
     table.write_shards(tmp_path, SOURCE)

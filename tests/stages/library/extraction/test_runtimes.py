@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from stages.library.common.console import UserError
-from stages.library.extraction import frozen_graph
 from stages.library.extraction import runtime as runtimes
 from stages.library.extraction.runtime import Plan
 from stages.library.networks import weights
@@ -106,7 +105,7 @@ def test_the_convolution_of_the_pixels_is_not_quantized(lite0, flip):
 
     from stages.library.extraction.runtimes import openvino as runtime
 
-    graph = frozen_graph.freeze(frozen_graph.function(lite0, dataclasses.replace(PLAN, flip=flip), None)).graph
+    graph = runtimes.frozen_graph(lite0, dataclasses.replace(PLAN, flip=flip), None).graph
     model = openvino.convert_model(graph)
     names = runtime._of_pixels(model)
     assert len(names) == 1 + flip

@@ -6,6 +6,7 @@ The published files can't be had offline, so files of their layout are written h
 import shutil
 from itertools import pairwise
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import h5py
 import keras
@@ -16,24 +17,62 @@ from stages.library.common.console import UserError
 from stages.library.networks import contract as backbones
 from stages.library.training import finetuning
 
-# Name -> constructor, and parameters with moving statistics as keras.io publishes them.
+IMAGENET = [  # (pixel / 255 - mean) / std, means 0.485 0.456 0.406, standard deviations 0.229 0.224 0.225
+    [-2.117904, -2.035714, -1.804444],
+    [0.065502, 0.196429, 0.417778],
+    [2.248908, 2.428571, 2.640000],
+]
+TO_ONE = [[-1.0] * 3, [0.0] * 3, [1.0] * 3]  # by us, for theirs take such pixels
+NEARLY_TO_ONE = [[-1.0] * 3, [-0.00390625] * 3, [0.9921875] * 3]
+
+
+class Published(NamedTuple):
+    """Its parameters with moving statistics as keras.io has them, and what its first convolution sees of the pixels
+    0, 127.5 and 255.
+    """
+
+    constructor: str
+    parameters: int
+    first: str
+    scaled: list
+    blocks: int
+
+
 PUBLISHED = {
-    "xception": (keras.applications.Xception, 22_910_480),
-    "efficientnet_v2_b0": (keras.applications.EfficientNetV2B0, 7_200_312),
-    "efficientnet_v2_s": (keras.applications.EfficientNetV2S, 21_612_360),
-    "convnext_tiny": (keras.applications.ConvNeXtTiny, 28_589_128),
-    "inception_v3": (keras.applications.InceptionV3, 23_851_784),
-    "inception_resnet_v2": (keras.applications.InceptionResNetV2, 55_873_736),
+    "xception": Published("Xception", 22_910_480, "block1_conv1", TO_ONE, 14),
+    "efficientnet_v2_b0": Published("EfficientNetV2B0", 7_200_312, "stem_conv", IMAGENET, 8),
+    "efficientnet_v2_s": Published("EfficientNetV2S", 21_612_360, "stem_conv", NEARLY_TO_ONE, 8),
+    "convnext_tiny": Published("ConvNeXtTiny", 28_589_128, "convnext_tiny_stem", IMAGENET, 19),
+    "inception_v3": Published("InceptionV3", 23_851_784, "conv2d", TO_ONE, 12),
+    "inception_resnet_v2": Published("InceptionResNetV2", 55_873_736, "conv2d", TO_ONE, 45),
+}
+OF_CONVNEXT = ("depthwise_conv", "layernorm", "pointwise_conv_1", "pointwise_conv_2", "layer_scale")
+TRAINED_IN_LAST_BLOCK = {
+    "xception": {"block14_sepconv1", "block14_sepconv2"},
+    "efficientnet_v2_b0": {"top_conv"},
+    "efficientnet_v2_s": {"top_conv"},
+    "convnext_tiny": {
+        "convnext_tiny_head_layernorm",
+        *(f"convnext_tiny_stage_3_block_2_{name}" for name in OF_CONVNEXT),
+    },
+    "inception_v3": {f"conv2d_{number}" for number in range(85, 94)},
+    "inception_resnet_v2": {"conv_7b"},
+}
+WHATEVER_THE_PROCESS = {
+    "xception": {"add", "add_11", "conv2d_3", "batch_normalization"},
+    "efficientnet_v2_b0": {"rescaling", "normalization"},
+    "efficientnet_v2_s": {"rescaling"},
+    "convnext_tiny": {"convnext_tiny_stem"},
+    "inception_v3": {"conv2d", "conv2d_93", "batch_normalization_93", "max_pooling2d_1"},
+    "inception_resnet_v2": {"conv2d", "conv2d_202", "custom_scale_layer_39", "max_pooling2d_1"},
 }
 SLOW = "efficientnet_v2_s", "inception_resnet_v2"
 NAMES = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in PUBLISHED]
-SCALED = "xception", "inception_v3", "inception_resnet_v2"  # by us, for theirs take pixels from -1 to 1
-
 RNG = np.random.default_rng(0)
 
 
-def without_seeds(model):
-    return [variable for variable in model.variables if "seed_generator" not in variable.path]
+def without_seeds(variables):
+    return [variable for variable in variables if "seed_generator" not in variable.path]
 
 
 def random_values(variable):
@@ -53,8 +92,7 @@ def write_legacy_h5(path, network):
     with h5py.File(path, "w") as file:
         names = [f"{type(layer).__name__.lower()}_{900 - number}" for number, layer in enumerate(network.layers)]
         for name, layer in zip(names, network.layers, strict=True):
-            group = file.create_group(name)
-            variables = [variable for variable in layer.weights if "seed_generator" not in variable.path]
+            group, variables = file.create_group(name), without_seeds(layer.weights)
             weight_names = [f"{name}/{number}_{variable.name}:0" for number, variable in enumerate(variables)]
             for weight_name, variable in zip(weight_names, variables, strict=True):
                 group.create_dataset(weight_name, data=variable.numpy())
@@ -69,8 +107,9 @@ def case(request, tmp_path_factory):
     """The name, a network of keras.applications with random values, its weights as a file, and our network."""
     name, module = request.param, backbones.lookup(request.param)
     side = module.BACKBONE.min_input_px
-    network = PUBLISHED[name][0](weights=None, classifier_activation=None, input_tensor=keras.Input((side, side, 3)))
-    for variable in without_seeds(network):
+    constructor = getattr(keras.applications, PUBLISHED[name].constructor)
+    network = constructor(weights=None, classifier_activation=None, input_tensor=keras.Input((side, side, 3)))
+    for variable in without_seeds(network.variables):
         variable.assign(random_values(variable))
     path = tmp_path_factory.mktemp(name) / f"{name}.h5"
     write_legacy_h5(path, network)
@@ -78,22 +117,16 @@ def case(request, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_parameters_are_as_published(case):
-    name, _, _, model = case
-    assert sum(int(np.prod(variable.shape)) for variable in without_seeds(model)) == PUBLISHED[name][1]
-
-
-@pytest.mark.slow
 def test_the_published_file_is_loaded_into_every_variable(case):
     name, network, path, model = case
-    for variable in without_seeds(model):
+    for variable in without_seeds(model.variables):
         variable.assign(np.full(variable.shape, np.nan))
     backbones.lookup(name).load_weights(model, path)
     pixels = RNG.uniform(0, 255, (2, *model.input_shape[1:])).astype(np.float32)
     pixels[1] /= 8
     outputs = model(pixels)
     theirs = keras.Model(network.inputs[0], {"bottleneck": network.layers[-1].input, "logits": network.output})
-    expected = theirs(pixels / 127.5 - 1 if name in SCALED else pixels)
+    expected = theirs(pixels / 127.5 - 1 if PUBLISHED[name].scaled is TO_ONE else pixels)
     for kind in ("bottleneck", "logits"):
         np.testing.assert_allclose(outputs[kind], expected[kind], atol=1e-4 * np.abs(expected[kind]).max())
         assert np.ptp(expected[kind], axis=0).max() > 1e-2 * np.abs(expected[kind]).max()  # the image counts
@@ -122,45 +155,15 @@ def test_files_without_top_or_with_other_layers_are_rejected(case, tmp_path):
             load_weights(model, altered)
 
 
-IMAGENET = [  # (pixel / 255 - mean) / std, means 0.485 0.456 0.406, standard deviations 0.229 0.224 0.225
-    [-2.117904, -2.035714, -1.804444],
-    [0.065502, 0.196429, 0.417778],
-    [2.248908, 2.428571, 2.640000],
-]
-TO_ONE = [[-1.0] * 3, [0.0] * 3, [1.0] * 3]
-TO_FIRST_CONVOLUTION = {
-    "xception": ("block1_conv1", TO_ONE),
-    "inception_v3": ("conv2d", TO_ONE),
-    "inception_resnet_v2": ("conv2d", TO_ONE),
-    "efficientnet_v2_b0": ("stem_conv", IMAGENET),
-    "efficientnet_v2_s": ("stem_conv", [[-1.0] * 3, [-0.00390625] * 3, [0.9921875] * 3]),
-    "convnext_tiny": ("convnext_tiny_stem", IMAGENET),
-}
-
-
-def test_pixels_are_scaled_as_in_training(case):
+def test_parameters_scaling_and_names_are_as_published(case):
     name, _, _, model = case
-    layer, expected = TO_FIRST_CONVOLUTION[name]
-    scaling = keras.Model(model.input, model.get_layer(layer).input)
+    published = PUBLISHED[name]
+    assert sum(int(np.prod(variable.shape)) for variable in without_seeds(model.variables)) == published.parameters
+    assert WHATEVER_THE_PROCESS[name] <= {layer.name for layer in model.layers}
+    scaling = keras.Model(model.input, model.get_layer(published.first).input)
     pixels = np.array([0, 127.5, 255], np.float32)[:, None, None, None]
     scaled = scaling(np.broadcast_to(pixels, (3, *model.input_shape[1:])))
-    np.testing.assert_allclose(scaled[:, 0, 0], expected, atol=1e-6)
-
-
-TRAINED_IN_LAST_BLOCK = {
-    "inception_v3": {f"conv2d_{number}" for number in range(85, 94)},
-    "inception_resnet_v2": {"conv_7b"},
-    "xception": {"block14_sepconv1", "block14_sepconv2"},
-    "efficientnet_v2_b0": {"top_conv"},
-    "efficientnet_v2_s": {"top_conv"},
-    "convnext_tiny": {"convnext_tiny_head_layernorm"}
-    | {
-        f"convnext_tiny_stage_3_block_2_{part}"
-        for part in ("depthwise_conv", "layernorm", "pointwise_conv_1", "pointwise_conv_2", "layer_scale")
-    },
-}
-NUM_BLOCKS = {"xception": 14, "efficientnet_v2_b0": 8, "efficientnet_v2_s": 8, "convnext_tiny": 19}
-NUM_BLOCKS |= {"inception_v3": 12, "inception_resnet_v2": 45}
+    np.testing.assert_allclose(scaled[:, 0, 0], published.scaled, atol=1e-6)
 
 
 def fine_tuning(unfrozen_blocks):
@@ -171,30 +174,15 @@ def test_fine_tuning_trains_the_last_blocks(case):
     name, _, _, backbone_model = case
     backbone = backbones.lookup(name).BACKBONE
     model = finetuning.build(backbone_model, 3, fine_tuning(0))
-    num_blocks = NUM_BLOCKS[name]
-    assert len(backbone.blocks) == num_blocks
+    assert len(backbone.blocks) == PUBLISHED[name].blocks
     batch_norm = {layer.name for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)}
     every = {layer.name for layer in model.layers if layer.trainable_variables} - batch_norm
     trained = []
-    for unfrozen_blocks in range(num_blocks + 1):
+    for unfrozen_blocks in range(len(backbone.blocks) + 1):
         for layer in model.layers:
             layer.trainable = True
         finetuning.freeze(model, backbone, fine_tuning(unfrozen_blocks))
         trained.append({layer.name for layer in model.layers if layer.trainable_variables})
-    assert trained[0] == {"classifier"}
-    assert trained[1] == {"classifier"} | TRAINED_IN_LAST_BLOCK[name]
+    assert trained[:2] == [{"classifier"}, {"classifier"} | TRAINED_IN_LAST_BLOCK[name]]
     assert all(fewer < more for fewer, more in pairwise(trained))
     assert trained[-1] == every
-
-
-def test_layer_names_do_not_depend_on_the_process(case):
-    name, _, _, model = case
-    expected = {
-        "xception": {"add", "add_11", "conv2d_3", "batch_normalization"},
-        "efficientnet_v2_b0": {"rescaling", "normalization"},
-        "efficientnet_v2_s": {"rescaling"},
-        "convnext_tiny": {"convnext_tiny_stem"},
-        "inception_v3": {"conv2d", "conv2d_93", "batch_normalization_93", "max_pooling2d_1"},
-        "inception_resnet_v2": {"conv2d", "conv2d_202", "custom_scale_layer_39", "max_pooling2d_1"},
-    }
-    assert expected[name] <= {layer.name for layer in model.layers}

@@ -1,1 +1,0 @@
-"""Where batches are computed; see ../engine.py."""
