@@ -12,14 +12,13 @@ example: python -m app.costs
 import argparse
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, fields
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from app import compiled
 from app.models import Model, Project
 from app.spinner import spinner
 from stages.library.common import artifacts, console, tables, tensorflow_runtime
@@ -33,8 +32,7 @@ from stages.library.records import manifest as manifests
 BATCH = 16
 
 
-@dataclass(frozen=True)
-class Cost:
+class Cost(NamedTuple):
     """What a model costs; times are medians, from JPEG or PNG to probabilities."""
 
     model: str
@@ -61,7 +59,7 @@ def main() -> None:
     out = arguments.out or project.root / "artifacts" / "costs"
     costs = measure(project, arguments.images)
     with artifacts.new_folder(out) as folder:
-        tables.write_csv(folder / "costs.csv", [field.name for field in fields(Cost)], map(astuple, costs))
+        tables.write_csv(folder / "costs.csv", Cost._fields, costs)
         artifacts.write_bytes(folder / "costs.png", draw(costs))
     console.say(f"{'model':31s} {'top-1':>6s} {'one alone':>10s} {'in batches':>10s} {'features':>9s} {'size':>9s}")
     for cost in costs:
@@ -82,11 +80,10 @@ def measure(project: Project, count: int) -> list[Cost]:
     costs = []
     for result in console.progress(results, "costs", "models"):
         with spinner(f"loading {result.name}"):
-            loaded = project.load(result.name)
-            model = compiled.model(loaded)
+            model = project.load(result.name).compiled()
         single, batch = (median_ms(model.predict, encoded, size) for size in (1, BATCH))
         extract = images * median_ms(partial(features, model), encoded, BATCH) / 1000 if model.backbone else 0.0
-        read = loaded.trained.features if loaded.trained else None
+        read = model.trained.features if model.trained else None
         size = model_size.in_bytes(project.folder(result.name), result.backbone, read)
         costs.append(Cost(result.name, float(result.metrics["top1_accuracy"]), single, batch, extract, size))
     return costs
@@ -118,10 +115,9 @@ def median_ms(run: Callable[[Sequence[bytes]], object], encoded: Sequence[bytes]
 def draw(costs: Sequence[Cost]) -> bytes:
     """Draws accuracy against milliseconds an image, a point a model, its area by size; returns a PNG."""
     points = []
-    for cost in costs:
-        megabytes = cost.size_bytes / 1e6
-        words = f"{cost.batch_ms:.1f} ms, {megabytes:.0f} MB"
-        points.append(pareto.Point(cost.model, cost.top1_accuracy, cost.batch_ms, words, area=30 + 2 * megabytes))
+    for name, accuracy, _, milliseconds, _, size_bytes in costs:
+        words = f"{milliseconds:.1f} ms, {size_bytes / 1e6:.0f} MB"
+        points.append(pareto.Point(name, accuracy, milliseconds, words, area=30 + 2 * size_bytes / 1e6))
     where = f"measured on {tensorflow_runtime.cores()} cores, {datetime.now().astimezone():%Y-%m-%d}"
     title = "Accuracy against time; line: no other model is both faster and better; area: size"
     return pareto.draw(points, f"milliseconds an image, in batches of {BATCH}; {where}", title)

@@ -128,12 +128,9 @@ def explain(explained: Explained, image: np.ndarray, label: int | None, deadline
 
 
 def overlay(pixels: np.ndarray, values: np.ndarray, central_crop: float) -> bytes:
-    """Returns a PNG of a grey image under its heat map.
+    """Returns a PNG of an image, uint8 (height, width, 3), in grey under its heat map, float32 (H, W) of [0, 1].
 
-    Args:
-      pixels: uint8 (height, width, 3).
-      values: float32 (H, W) of [0, 1], for the part of the image that the model sees.
-      central_crop: fraction of each side that it sees; what lies outside stays grey.
+    The heat map is of the fraction `central_crop` of each side, which the model sees.
     """
     height, width = pixels.shape[:2]
     top, left = int((height - height * central_crop) / 2), int((width - width * central_crop) / 2)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app import compiled
-from app.models import Model
+from app.models import Model, compiled
 from stages.library.features import cache
 from stages.library.scoring import probabilities
 
@@ -26,19 +25,12 @@ RELATIVE_STEP, SMALLEST_STEP = 0.05, 1e-3  # of a feature's own size, and of the
 
 @dataclass(frozen=True)
 class GradCam:
-    """Makes heat maps of one model.
+    """Makes heat maps of one model."""
 
-    Attributes:
-      lower: float32 pixels (n, side, side, 3) of [0, 255] to the last convolution maps (n, H, W, K).
-      upper: from there to the logits, or to what a head takes, (n, width).
-      logit: of a class id, for rows (n, width) of a head's features; None where `upper` gives the logits.
-      flip: whether the model sees the mean of the outputs for an image and for its mirror image.
-    """
-
-    lower: "keras.Model"
-    upper: "keras.Model"
-    logit: Callable[[np.ndarray, int], np.ndarray] | None
-    flip: bool
+    lower: "keras.Model"  # float32 pixels (n, side, side, 3) of [0, 255] to the last convolution maps (n, H, W, K)
+    upper: "keras.Model"  # from there to the logits, or to what a head takes, (n, width)
+    logit: Callable[[np.ndarray, int], np.ndarray] | None  # of what a head takes and a class id; None without a head
+    flip: bool  # whether the model sees the mean of the outputs for an image and for its mirror image
 
     def __call__(self, pixels: np.ndarray, label: int) -> np.ndarray:
         """Returns float32 (H, W) of [0, 1]; all 0 where nothing in the image speaks for the class, else up to 1.
@@ -73,7 +65,7 @@ def explainer(model: Model) -> GradCam | str:
     maps = last_maps(source)
     if isinstance(maps, str):
         return maps
-    lower = compiled.network(keras.Model(source.input, maps))
+    lower = compiled(keras.Model(source.input, maps))
     if model.network:
         return GradCam(lower, keras.Model(maps, source.output), None, model.network.flip)
     if not trained:

@@ -3,7 +3,7 @@
 import glob
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -69,26 +69,28 @@ def names(word: str) -> list[str]:
         return [word]
     path = _local(word)
     if path.is_dir():
-        found = sorted(_below(path))
-        if not found:
+        matches = _below(path)
+        if not matches:
             raise InputError("a folder without images")
-        return found
+        return matches
     if path.exists() or not glob.has_magic(word):
         return [str(path)]
     matches = sorted(map(str, Path(path.anchor).glob(str(path.relative_to(path.anchor)))))
     if not matches:
         raise InputError("no file matches the pattern")
-    return [name for match in matches for name in (sorted(_below(Path(match))) or [match])]
+    return [name for match in matches for name in (_below(Path(match)) or [match])]
 
 
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def _below(folder: Path) -> Iterator[str]:
+def _below(folder: Path) -> list[str]:
+    found: list[str] = []
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (str(Path(parent, name)) for name in files if not name.startswith("."))
+        found += (str(Path(parent, name)) for name in files if not name.startswith("."))
+    return sorted(found)
 
 
 def _read_file(path: Path) -> bytes:

@@ -4,9 +4,9 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
-from app import compiled, heat_map
+from app import heat_map
 from app.explanation import Deadline, Explained
-from app.models import Project
+from app.models import Project, compiled
 from app.neighbours import Neighbours
 from stages.library.common import downloads
 from stages.library.networks import contract as backbones
@@ -45,7 +45,7 @@ class ModelCache:
 
     def _load(self, name: str) -> Explained:
         model = self._project.load(name)
-        return Explained(compiled.model(model), heat_map.explainer(model), self._compares(name))
+        return Explained(model.compiled(), heat_map.explainer(model), self._compares(name))
 
     def _compares(self, name: str) -> Neighbours | None:
         """Returns what compares by the model's own backbone, or by the first one for a network without any."""
@@ -59,7 +59,7 @@ class ModelCache:
             source, chosen = found.features.source, self._project.settings["extract"].weights
             network, _, sha256 = weights.build_with_weights(backbone, source.input_size_px, chosen)
             same = sha256 == source.weights_sha256
-            self._neighbours[backbone] = replace(found, network=compiled.network(network)) if same else None
+            self._neighbours[backbone] = replace(found, network=compiled(network)) if same else None
         return self._neighbours[backbone]
 
 

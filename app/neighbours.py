@@ -33,19 +33,12 @@ class Neighbour(NamedTuple):
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The training images of a data set with the features of one backbone.
+    """The training images of a data set with the features of one backbone."""
 
-    Attributes:
-      features: of the images, float16 as cached.
-      lengths: float32 (n,), the Euclidean length of each row, 1 for a row of zeros.
-      manifest: where the images are.
-      network: that made the features, pixels to "bottleneck" and "logits"; `nearest` needs none.
-    """
-
-    features: Features
-    lengths: np.ndarray
-    manifest: Manifest
-    network: "keras.Model | None" = None
+    features: Features  # of the images, float16 as cached
+    lengths: np.ndarray  # float32 (n,), the Euclidean length of each row, 1 for a row of zeros
+    manifest: Manifest  # where the images are
+    network: "keras.Model | None" = None  # that made the features; `nearest` needs none
 
     @classmethod
     def open(cls, features: Path, shards: Path) -> "Neighbours":

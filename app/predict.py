@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app import compiled, inputs
+from app import inputs
 from app.inputs import Input
 from app.models import Model, Project
 from app.spinner import spinner
@@ -59,7 +59,7 @@ def predict(arguments: argparse.Namespace, workers: Workers) -> None:
     def load() -> Model:
         with spinner(f"loading {name}"):
             model = project.load(name, arguments.size)
-            return compiled.model(model) if len(images) > FEW else model
+            return model.compiled() if len(images) > FEW else model
 
     # Where the results run over the terminal themselves, a bar would only be in their way.
     seen = images if sys.stdout.isatty() else console.progress(images, "predict", "images")

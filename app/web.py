@@ -78,11 +78,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Returns a listening socket, so that what is wrong with an address shows at once.
-
-    Raises:
-      UserError: the address can't be had.
-    """
+    """Returns a listening socket, so that what is wrong with an address shows at once, as UserError."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=1024)

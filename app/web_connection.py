@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 from types import FrameType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import h11
 import uvicorn
@@ -58,11 +58,9 @@ class LimitedConnection(H11Protocol):
     held: ClassVar[int]  # those that are being rejected among them; more are cut
     connections: "set[LimitedConnection]"  # type: ignore[assignment]
 
-    def __init__(self, *arguments: Any, **options: Any):
-        super().__init__(*arguments, **options)
-        self._in_head: bool | None = None
-        self._since = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+    _in_head: bool | None = None
+    _since = 0.0
+    _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

@@ -1,6 +1,7 @@
 """The pages as HTML: what a template needs, put together; every value is escaped by Jinja2."""
 
 import base64
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,7 +69,6 @@ class Pages:
             "page.css": (report_page.CSS + (ASSETS / "page.css").read_text(encoding="utf-8"), "text/css"),
             "page.js": ((ASSETS / "page.js").read_text(encoding="utf-8"), "text/javascript"),
         }
-        self._leaderboard = ""
 
     def classify(
         self, model: str, answer: Answer | None = None, error: str = "", example: int | None = None, source: str = ""
@@ -89,20 +89,16 @@ class Pages:
             actual=self.examples[example].name if example is not None else "",
         )
 
+    @functools.cached_property
     def leaderboard(self) -> str:
-        """Returns the page with the table of all models and their confusion matrices; made once, in seconds."""
-        if not self._leaderboard:
-            matrices = [
-                (result, charts.confusion(tables.read_csv(result.figures / "confusion.csv", tables.CONFUSION)))
-                for result in self._results
-            ]
-            self._leaderboard = self._environment.get_template("leaderboard.html").render(
-                page="leaderboard",
-                headings=leaderboard.HEADINGS,
-                rows=[leaderboard.cells(result) for result in self._results],
-                matrices=matrices,
-            )
-        return self._leaderboard
+        """The page with the table of all models and their confusion matrices; made once, in seconds."""
+        confused = [tables.read_csv(result.figures / "confusion.csv", tables.CONFUSION) for result in self._results]
+        return self._environment.get_template("leaderboard.html").render(
+            page="leaderboard",
+            headings=leaderboard.HEADINGS,
+            rows=[leaderboard.cells(result) for result in self._results],
+            matrices=list(zip(self._results, map(charts.confusion, confused), strict=True)),
+        )
 
     def message(self, text: str, root: str) -> str:
         """Returns a page that says what went wrong; `root` leads from its address to the first page's folder."""

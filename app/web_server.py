@@ -7,7 +7,6 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -97,7 +96,7 @@ class Server:
 
     async def _leaderboard(self, request: Request) -> Response:
         async with self._drawing:  # Matplotlib is not safe in threads
-            return HTMLResponse(await asyncio.to_thread(self._pages.leaderboard))
+            return HTMLResponse(await asyncio.to_thread(lambda: self._pages.leaderboard))
 
     async def _classify(self, request: Request) -> Response:
         if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
@@ -136,29 +135,24 @@ class Server:
         if not upload.name and upload.example is not None and upload.example < len(examples):
             example = upload.example
         answer: Answer | None = None
-        error = ""
+        error, trouble = "", "No image that can be used: the server can't decode it now, and its terminal says why."
         try:
             if example is not None:
                 image = thumbnails.decode(examples[example].encoded)
             elif upload.file and upload.name:
-                image = self._decode(upload.file.read())
+                image = self._decoding.pixels(upload.file.read(), self._limits.pixels)
             else:
                 raise ImageError("choose, paste or drop one first")
+            trouble = "This model can't be loaded; the terminal of the server says why. Please choose another one."
             with deadline.hold(self._classifying):
                 answer = explanation.explain(self._models.get(model, deadline), image, upload.label, deadline)
         except ImageError as reason:
             error = f"No image that can be used: {reason}."
         except UserError as reason:
-            _report(reason)
-            error = "This model can't be loaded; the terminal of the server says why. Please choose another one."
+            error = trouble
+            with contextlib.suppress(OSError):  # nobody reads the terminal
+                say(f"error: {reason}", err=True)  # there alone, for it holds paths
         return HTMLResponse(self._pages.classify(model, answer, error, example, upload.name))
-
-    def _decode(self, content: bytes) -> np.ndarray:
-        try:
-            return self._decoding.pixels(content, self._limits.pixels)
-        except UserError as reason:
-            _report(reason)
-            raise ImageError("the server can't decode it now, and its terminal says why") from reason
 
     async def _rejected(self, request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
@@ -175,9 +169,3 @@ async def _without_slash(request: Request) -> Response:
     name = request.scope["raw_path"].decode("ascii").split("/")[-2]
     query = f"?{request.url.query}" if request.url.query else ""
     return RedirectResponse(f"../{name}{query}")
-
-
-def _report(error: UserError) -> None:
-    """Prints an error, which holds paths, on the terminal: they are not for strangers."""
-    with contextlib.suppress(OSError):  # nobody reads it
-        say(f"error: {error}", err=True)

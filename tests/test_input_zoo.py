@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, write_images
 
-from app import compiled, predict
+from app import predict
 from app.models import Project
 from stages.library.common.console import UserError
 from stages.library.figures import thumbnails
@@ -129,7 +129,7 @@ def predicted(monkeypatch, tmp_path, write_params):
     def run(capfd, *paths, output="--json"):
         model = SimpleNamespace(classes=("dark", "bright"), predict=brightness)
         monkeypatch.setattr(Project, "load", lambda *_: model)
-        monkeypatch.setattr(compiled, "model", lambda model: model)
+        model.compiled = lambda: model
         place = ("--params", str(write_params()), "--backbone", "efficientnet_lite0")
         monkeypatch.setattr(sys, "argv", ["predict", *place, output, *map(str, paths)])
         with pytest.raises(SystemExit) as ended:

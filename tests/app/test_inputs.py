@@ -1,6 +1,6 @@
 """app.inputs: what the words of a command line name, and reading it."""
 
-import http.server
+import contextlib
 import os
 import threading
 import time
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from app import inputs
 from stages.library.figures import thumbnails
 from stages.library.preparation import normalisation
+from tests import misbehaving
 
 
 @pytest.fixture
@@ -35,17 +36,16 @@ def test_files_folders_and_patterns(folder):
     assert inputs.names(f"{folder}/d*") == every[2:]
     assert inputs.names(every[0]) == every[:1]
     assert inputs.names(f"file://{every[0]}") == every[:1]
-
-
-def test_a_file_whose_name_looks_like_a_pattern_is_itself(folder):
-    odd = folder / "cat" / "what[0]?.png"
-    odd.write_bytes((folder / "cat" / "0.png").read_bytes())
+    odd = folder / "cat" / "what[0]?.png"  # is itself
+    odd.touch()
     assert inputs.names(str(odd)) == [str(odd)]
 
 
-def test_read_gives_bytes_that_decode_or_a_reason(folder, tmp_path):
+def test_read_gives_bytes_that_decode_or_a_reason(folder, tmp_path, monkeypatch):
     (good,) = inputs.find([str(folder / "cat" / "0.png")])
     assert thumbnails.decode(inputs.read(good, normalisation.normalise).encoded).shape == (24, 24, 3)
+    monkeypatch.setattr(inputs, "MAX_BYTES", 100)
+    assert inputs.read(good, normalisation.normalise).error.startswith("more than")
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     reasons = {
@@ -60,12 +60,6 @@ def test_read_gives_bytes_that_decode_or_a_reason(folder, tmp_path):
         assert reason in inputs.read(found, normalisation.normalise).error
 
 
-def test_a_file_too_large_is_not_read(folder, monkeypatch):
-    monkeypatch.setattr(inputs, "MAX_BYTES", 100)
-    (found,) = inputs.find([str(folder / "cat" / "0.png")])
-    assert inputs.read(found, normalisation.normalise).error.startswith("more than")
-
-
 @given(st.text(max_size=300))
 def test_no_word_ends_in_a_traceback(word):
     for found in inputs.find([word])[:2]:
@@ -73,48 +67,26 @@ def test_no_word_ends_in_a_traceback(word):
             inputs.read(found, normalisation.normalise)
 
 
-@pytest.fixture
-def server():
-    """Answers /image.png with an image, /endless without end, /slow not at all and all else with 404."""
-    png = normalisation.normalise(np.full((5, 6, 3), 7, np.uint8)).encoded
-    ended = threading.Event()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            if self.path == "/slow":
-                ended.wait(10)
-                return
-            self.send_response(200 if self.path in ("/image.png", "/endless") else 404)
-            self.end_headers()
-            try:
-                self.wfile.write(png)
-                while self.path == "/endless":
-                    self.wfile.write(bytes(1 << 16))
-            except OSError:  # the client has gone, as it should
-                pass
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
-        threading.Thread(target=httpd.serve_forever).start()
-        yield f"http://127.0.0.1:{httpd.server_port}"
-        ended.set()
-        httpd.shutdown()
-
-
 def test_urls(server, monkeypatch):
     monkeypatch.setattr(inputs, "MAX_BYTES", 1 << 20)
     monkeypatch.setattr(inputs, "TIMEOUT_SECONDS", 0.5)
+    png = normalisation.normalise(np.full((5, 6, 3), 7, np.uint8)).encoded
 
-    def error(path):
-        (found,) = inputs.find([f"{server}/{path}"])
-        return inputs.read(found, normalisation.normalise).error
+    def endless(handler):
+        with contextlib.suppress(OSError):  # the client goes, as it should
+            handler.answer(200, png, length=1 << 40)
+            while True:
+                handler.wfile.write(bytes(1 << 16))
 
-    (found,) = inputs.find([f"{server}/image.png"])
-    assert thumbnails.decode(inputs.read(found, normalisation.normalise).encoded).shape == (5, 6, 3)
-    assert error("absent") == "the server answered 404"
-    assert error("endless") == "more than 1 MiB"
+    def read(behaviour):
+        server.behaviours = [behaviour]
+        (found,) = inputs.find([server.url("image.png")])
+        return inputs.read(found, normalisation.normalise)
+
+    image = read(lambda handler: handler.answer(200, png))
+    assert thumbnails.decode(image.encoded).shape == (5, 6, 3)
+    assert read(misbehaving.status(404)).error == "the server answered 404"
+    assert read(endless).error == "more than 1 MiB"
     start = time.monotonic()
-    assert error("slow") == "can't be downloaded: ReadTimeout"
-    assert time.monotonic() - start < 5
+    assert read(lambda handler: threading.Event().wait(2)).error == "can't be downloaded: ReadTimeout"
+    assert time.monotonic() - start < 2

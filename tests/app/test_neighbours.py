@@ -1,3 +1,6 @@
+import contextlib
+import itertools
+
 import numpy as np
 import pytest
 import sharded
@@ -23,22 +26,18 @@ def folders(tmp_path):
     """A training split of three shards, one of them empty, and its features; every third image is a dog."""
     features, shards = tmp_path / "features", tmp_path / "shards"
     features.mkdir()
-    number, written = 0, []
+    numbers, written = itertools.count(), []
     for shard, rows in enumerate(FEATURES):
-        name = f"train-0000{shard}-of-00003"
-        found = [an_image(number + position) for position in range(len(rows))]
-        labels = [(number + position) % 3 // 2 for position in range(len(rows))]
-        content = [
-            Record(p.key, p.encoded, p.format, p.height, p.width, label, SOURCE.classes[label], f"{p.key}.png")
-            for p, label in zip(found, labels, strict=True)
-        ]
-        written.append(content)
-        writer = ShardWriter(features / f"{name}.parquet", SOURCE, 3, 2)
-        if rows:
-            values = np.array(rows, np.float32)
-            writer.write([p.key for p in found], np.array(labels), values, np.zeros((len(rows), 2), np.float32))
-        writer.close()
-        number += len(rows)
+        found = []
+        for number in itertools.islice(numbers, len(rows)):
+            image, label = an_image(number), number % 3 // 2
+            place = image.key, image.encoded, image.format, image.height, image.width
+            found.append(Record(*place, label, SOURCE.classes[label], f"{image.key}.png"))
+        written.append(found)
+        with contextlib.closing(ShardWriter(features / f"train-0000{shard}-of-00003.parquet", SOURCE, 3, 2)) as writer:
+            if rows:
+                keys, labels = [record.key for record in found], np.array([record.label for record in found])
+                writer.write(keys, labels, np.array(rows, np.float32), np.zeros((len(rows), 2), np.float32))
     sharded.write(shards, {"train": written})
     return features, shards
 

@@ -12,9 +12,9 @@ import skimage.data
 import trained
 from PIL import Image
 
-from app import compiled, predict
+from app import predict
 from app.inputs import Input
-from app.models import Project, imagenet_classes
+from app.models import Model, Project, imagenet_classes
 
 BACKBONE = ("--backbone", "efficientnet_lite0")
 
@@ -53,13 +53,13 @@ def test_many_images_get_what_few_get(run, chelsea, monkeypatch):
     few = json.loads(run("--json", chelsea, *BACKBONE, "--size", 64)[1])
     monkeypatch.setattr(predict, "FEW", 0)  # so that the network is compiled
     called = []
-    real = compiled.model
+    real = Model.compiled
 
-    def counted(*given):
-        called.append(given)
-        return real(*given)
+    def counted(model):
+        called.append(model)
+        return real(model)
 
-    monkeypatch.setattr(compiled, "model", counted)
+    monkeypatch.setattr(Model, "compiled", counted)
     many = json.loads(run("--json", chelsea, *BACKBONE, "--size", 64)[1])
     assert len(called) == 1
     for one, other in zip(few[0]["classes"], many[0]["classes"], strict=True):

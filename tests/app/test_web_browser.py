@@ -1,7 +1,6 @@
 """The web page as people use it: in Debian's chromium, driven by Playwright, against one server."""
 
 import contextlib
-import io
 import os
 import re
 import signal
@@ -10,9 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-import requests
 import skimage.data
 import trained
 from conftest import ROOT
@@ -94,14 +91,6 @@ def settled(page, selector="#result h2"):
     return page.locator("#result")
 
 
-def colours(page, selector):
-    """Returns the mean of each channel on the left and on the right half of an image on the page."""
-    encoded = page.locator(selector).screenshot()
-    with Image.open(io.BytesIO(encoded), formats=("PNG",)) as image:
-        pixels = np.asarray(image.convert("RGB"), np.float32)
-    return [half.mean(axis=(0, 1)) for half in np.array_split(pixels, 2, axis=1)]
-
-
 @pytest.fixture
 def emu(trained_project):
     return trained_project / "data" / "pictures" / "emu" / "0.png"
@@ -141,19 +130,17 @@ def test_the_model_can_be_changed_with_the_same_image(page, emu):
 
 
 def test_another_class_has_another_heat_map(page, tmp_path):
-    photographs = [Image.fromarray(p).resize((224, 224)) for p in (skimage.data.chelsea(), skimage.data.coffee())]
-    Image.fromarray(np.hstack([np.asarray(photograph) for photograph in photographs])).save(tmp_path / "both.png")
+    Image.fromarray(skimage.data.chelsea()).save(tmp_path / "cat.png")
     page.select_option("select[name=model]", f"imagenet/{trained.BACKBONE}")
-    page.set_input_files("input[name=image]", tmp_path / "both.png")
+    page.set_input_files("input[name=image]", tmp_path / "cat.png")
     settled(page)
-    # The image has a cat on its left; to ImageNet's classes the cup on its right resembles a computer mouse.
-    for name, brighter in (("tiger cat", 0), ("mouse", 1)):
+    shown = set()
+    for name in ("tiger cat", "Egyptian cat"):
         page.get_by_title(f"Show where the evidence for {name} lies").click()
         settled(page, f"#heat-map[alt$='evidence for {name}']")
         assert page.locator(".bars [aria-pressed]").get_attribute("title").endswith(f"for {name} lies")
-        halves = colours(page, "#heat-map")
-        # The green of viridis grows from 1 to 231 with the evidence.
-        assert halves[brighter][1] > halves[1 - brighter][1] + 10
+        shown.add(page.locator("#heat-map").get_attribute("src"))
+    assert len(shown) == 2
 
 
 def test_an_example_image(page):
@@ -178,7 +165,7 @@ def test_paste_and_drop(page, emu):
         assert settled(page, f"#result:has-text('{kind}.png')").locator("h2").inner_text().startswith("emu ")
 
 
-def test_a_text_named_jpg_is_rejected_in_words(page, tmp_path):
+def test_what_is_no_image_or_too_large_is_rejected_in_words(page, tmp_path):
     (tmp_path / "holiday.jpg").write_text("not an image at all")
     page.set_input_files("input[name=image]", tmp_path / "holiday.jpg")
     result = settled(page, "#result [role=alert]")
@@ -186,26 +173,13 @@ def test_a_text_named_jpg_is_rejected_in_words(page, tmp_path):
     assert "holiday.jpg" in result.inner_text()
     page.locator(".examples label").first.click()
     settled(page)
-
-
-def test_an_image_of_30_megabytes_is_rejected_before_it_is_sent(page, tmp_path):
-    large = tmp_path / "large.png"
-    noise = np.random.default_rng(0).integers(0, 256, (2500, 4000, 3)).astype(np.uint8)
-    Image.fromarray(noise).save(large, compress_level=0)
-    assert large.stat().st_size > 30e6
     sent = []
     page.on("request", lambda request: sent.append(request.url))
-    page.set_input_files("input[name=image]", large)
-    result = settled(page, "#result [role=alert]")
-    assert result.inner_text() == f"This file is too large: 30 MB. At most {UPLOAD_MB} MB, please."
+    (tmp_path / "large.png").write_bytes(bytes(30_000_000))
+    page.set_input_files("input[name=image]", tmp_path / "large.png")
+    said = settled(page, "#result [role=alert]").inner_text()
+    assert said == f"This file is too large: 30 MB. At most {UPLOAD_MB} MB, please."
     assert not [address for address in sent if not address.startswith("blob:")]
-
-
-def test_the_server_refuses_30_megabytes_by_itself(url):
-    files = {"image": ("large.png", bytes(30_000_000))}
-    answer = requests.post(f"{url}classify", files=files, timeout=60)
-    assert answer.status_code == 413
-    assert f"This file is too large. At most {UPLOAD_MB} MB, please." in answer.text
 
 
 @pytest.mark.parametrize("width_px", [320, 360])

@@ -29,7 +29,7 @@ def main():
     models.gate.clear()  # every image takes a minute, and nothing can interrupt it
     limits = replace(serving.LIMITS, upload_bytes=20_000_000, request_seconds=REQUEST)
     pages = Pages(serving.UNTRAINED, limits.upload_bytes, limits.pixels)
-    pages.leaderboard = lambda: time.sleep(60)
+    Pages.leaderboard = property(lambda self: time.sleep(60))
     server = Server(pages, models, limits, web.LOCAL)
     print(listening.getsockname()[1], flush=True)
     server.run(listening)
