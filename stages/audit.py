@@ -50,7 +50,7 @@ def main() -> None:
     distances, neighbours = auditing.nearest(features, settings.neighbours)
     pairs, apart = auditing.near_duplicates(distances, neighbours, settings.near_duplicate)
     scores = auditing.typicality(distances, neighbours)
-    outliers = auditing.outliers(scores)
+    outliers = np.argsort(np.round(scores, 6), kind="stable")
     splits = images["split"].to_numpy()
     across = int((splits[pairs[:, 0]] != splits[pairs[:, 1]]).sum())
     numbers = {

@@ -60,9 +60,8 @@ def main() -> None:
     counts: Counter[str] = Counter()
 
     def build(folder: Path) -> "keras.Model":
-        pretrained, backbone, _ = weights.build_with_weights(
-            arguments.backbone, source.input_size_px, settings["extract"].weights
-        )
+        given = arguments.backbone, source.input_size_px, settings["extract"].weights
+        pretrained, backbone, _ = weights.build_with_weights(*given)
         model = finetuning.build(pretrained, len(source.classes), finetune)
         if linear:
             model.get_layer(finetuning.CLASSIFIER).set_weights([linear.kernel, linear.bias])
@@ -79,11 +78,11 @@ def main() -> None:
         "finetune": asdict(finetune),
     }
     causes = [asdict(source), head and asdict(head), dataset]
-    _, progress = training.run(build, config, causes, preparation, finetune, arguments)
+    _, state = training.run(build, config, causes, preparation, finetune, arguments)
     stopwatch.close(
         f"finetune {arguments.backbone}",
-        f"{counts['trained']} variables trained, {counts['frozen']} frozen; {progress} "
-        f"({progress.history[0]['val_accuracy']:.4f} before training)",
+        f"{counts['trained']} variables trained, {counts['frozen']} frozen; {state} "
+        f"({state.history[0]['val_accuracy']:.4f} before training)",
         math.prod(finetune.steps(len(features.labels))) * finetune.epochs,
         following="evaluate-finetuned",
     )

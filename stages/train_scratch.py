@@ -37,12 +37,12 @@ def main() -> None:
         "preprocessing": asdict(preparation),
         "scratch": asdict(settings),
     }
-    model, progress = training.run(
+    model, state = training.run(
         lambda _: scratch.build(len(dataset["classes"]), settings), config, [dataset], preparation, settings, arguments
     )
     stopwatch.close(
         "train-scratch",
-        f"{model.count_params():,} parameters; {progress}",
+        f"{model.count_params():,} parameters; {state}",
         math.prod(settings.steps(sum(dataset["counts"]["train"].values()))) * settings.epochs,
         following="evaluate-scratch",
     )

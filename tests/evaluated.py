@@ -3,6 +3,7 @@
 import io
 import json
 
+import described
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,24 +25,14 @@ def write_shards(folder, classes, labels, seed=0):
     for index, label in enumerate(labels):
         buffer = io.BytesIO()
         Image.fromarray(rng.integers(0, 256, (12, 9 + index % 5, 3), np.uint8)).save(buffer, "PNG")
-        encoded = buffer.getvalue()
-        name = f"{index}.png"
-        key = artifacts.sha256_bytes(encoded)
-        found.append(tfrecord.Record(key, encoded, "png", 12, 9, int(label), classes[label], name))
+        image = artifacts.sha256_bytes(buffer.getvalue()), buffer.getvalue(), "png", 12, 9
+        found.append(tfrecord.Record(*image, int(label), classes[label], f"{index}.png"))
     half = len(found) // 2
     sharded.write(folder, {"test": [found[:half], found[half:]]})
-    counts = {name: int(np.sum(np.asarray(labels) == label)) for label, name in enumerate(classes)}
-    content = {
-        "name": "noise",
-        "images": len(found),
-        "classes": list(classes),
-        "counts": {"train": dict.fromkeys(classes, 0), "validation": dict.fromkeys(classes, 0), "test": counts},
-        "shape": {"height_px": [12, 12], "width_px": [9, 13]},
-        "duplicates": {"images": 0, "across_official_split": 0, "across_validation": 0, "in_several_classes": 0},
-        "rejected": 3,
-        "seed": seed,
-    }
-    artifacts.write_json(folder / "dataset.json", content)
+    counts = {split: dict.fromkeys(classes, 0) for split in ("train", "validation", "test")}
+    counts["test"] = {name: int(np.sum(np.asarray(labels) == label)) for label, name in enumerate(classes)}
+    changes = {"images": len(found), "counts": counts, "rejected": 3, "seed": seed}
+    artifacts.write_json(folder / "dataset.json", described.dataset("noise", classes) | changes)
     return np.array([record.key for record in found], object)
 
 

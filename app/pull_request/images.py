@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 
 from app.pull_request.revisions import Revision
@@ -53,8 +52,8 @@ def _pair(title: str, sides: dict[str, np.ndarray | None]) -> bytes:
     """Returns a PNG, each image in its own resolution in one half under its caption; a missing one is said to be so."""
     shapes = [side.shape[:2] for side in sides.values() if side is not None]
     height_px, half_px = np.max([*shapes, (LEAST_PX, LEAST_PX)], axis=0) + np.array([HEADER_PX, 0])
-    with charts.style([title, *sides]):
-        figure = Figure(figsize=(2 * half_px / charts.DPI, height_px / charts.DPI))
+    size = 2 * half_px / charts.DPI, height_px / charts.DPI
+    with charts.drawing(*size, [title, *sides], layout=None) as figure:
         top = 1 - 12 / height_px
         figure.text(4 / half_px, top, charts.shorten(title, 90), va="center", weight="bold", fontsize=9)
         for half, (caption, side) in enumerate(sides.items()):

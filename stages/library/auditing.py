@@ -88,8 +88,3 @@ def typicality(distances: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
     search = NearestNeighbors(n_neighbors=count, metric="precomputed").fit(graph)
     scores: np.ndarray = OutOfDistribution({"knn": search}).score(features=graph)
     return scores
-
-
-def outliers(scores: np.ndarray) -> np.ndarray:
-    """Returns the rows of scores (n,), int64, the lowest first."""
-    return np.argsort(np.round(scores, 6), kind="stable")

@@ -85,14 +85,6 @@ def test_a_head_of_other_features_is_rejected(trained, tmp_path, run_stage):
         run_stage("evaluate", *arguments(tmp_path, "--head", folder, "--bottlenecks", tmp_path / "bottlenecks"))
 
 
-@pytest.mark.parametrize("missing", ["--head", "--bottlenecks"])
-def test_a_head_is_evaluated_with_its_features_only(tmp_path, run_stage, capsys, missing):
-    given = [option for option in ("--head", "--bottlenecks") if option != missing]
-    with pytest.raises(SystemExit):
-        run_stage("evaluate", *arguments(tmp_path, *given, tmp_path))
-    assert f"the following arguments are required: {missing}" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_a_network_is_evaluated_on_the_shards(trained, tmp_path, run_stage, monkeypatch, batch_norm):
     networks = pytest.importorskip("stages.library.training.trained_network")

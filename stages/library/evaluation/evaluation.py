@@ -85,11 +85,7 @@ def parser(doc: str | None, module: str, stage: str) -> console.Parser:
 
 
 def finish(
-    stopwatch: console.Stopwatch,
-    model: Model,
-    predictions: Predictions,
-    params: Params,
-    arguments: argparse.Namespace,
+    stopwatch: console.Stopwatch, model: Model, predictions: Predictions, params: Params, arguments: argparse.Namespace
 ) -> None:
     """Writes what `write_evaluation` does, and the stage's closing line."""
     with console.notice(f"measuring and drawing {model}"):
@@ -177,14 +173,26 @@ def rounded(content: Any) -> Any:
 def write_tables(folder: Path, predictions: Predictions, filenames: Sequence[str]) -> None:
     """Writes predictions.parquet, confusion.csv, per_class.csv and reliability.csv."""
     classes, confusion = predictions.classes, predictions.confusion
-    _write_predictions(folder / "predictions.parquet", predictions, filenames)
+    chosen, probabilities = predictions.predicted, predictions.probabilities
+    columns = {
+        "key": pa.array(predictions.keys, pa.string()),
+        # Bytes of a file name that are no UTF-8 are shown as escapes.
+        "filename": pa.array([name.encode(errors="backslashreplace").decode() for name in filenames], pa.string()),
+        "label": pa.array(predictions.labels, pa.int32()),
+        "prediction": pa.array(chosen, pa.int32()),
+        "confidence": pa.array(probabilities[np.arange(len(chosen)), chosen], pa.float32()),
+        "probabilities": pa.FixedSizeListArray.from_arrays(probabilities.reshape(-1), len(classes)),
+    }
+    about = {METADATA_KEY: json.dumps({"classes": classes}, ensure_ascii=False)}
+    table = pa.table(columns).replace_schema_metadata(about)
+    pq.write_table(table, folder / "predictions.parquet", compression="zstd")
     cells = ((classes[row], classes[column], confusion[row, column]) for row, column in np.argwhere(confusion))
     tables.write_csv(folder / "confusion.csv", tables.CONFUSION, cells)
     rows = zip(classes, metrics.recall(confusion), confusion.sum(axis=1), strict=True)
     tested = ((name, f"{accuracy:.6f}", count) for name, accuracy, count in rows if count)
     tables.write_csv(folder / "per_class.csv", tables.PER_CLASS, tested)
-    table = metrics.reliability(predictions.probabilities, predictions.labels)
-    bins = zip(table.confidence, table.accuracy, table.count, strict=True)
+    found = metrics.reliability(probabilities, predictions.labels)
+    bins = zip(found.confidence, found.accuracy, found.count, strict=True)
     filled = ((f"{confidence:.6f}", f"{accuracy:.6f}", count) for confidence, accuracy, count in bins if count)
     tables.write_csv(folder / "reliability.csv", tables.RELIABILITY, filled)
 
@@ -193,38 +201,20 @@ def _write_images(folder: Path, model: Model, predictions: Predictions, manifest
     """Writes predictions.png, random test images, and mistakes.png, the most confident mistakes."""
     from stages.library.figures import mosaics, thumbnails
 
-    total = len(predictions.labels)
     wrong = np.flatnonzero(predictions.predicted != predictions.labels)
     confident = wrong[np.argsort(-predictions.probabilities[wrong].max(axis=1), kind="stable")]
-    chosen = np.random.default_rng(params.seed).permutation(total)[: params.images]
+    chosen = np.random.default_rng(params.seed).permutation(len(predictions.labels))[: params.images]
     mistakes = confident[: params.images]
     rows = np.union1d(chosen, mistakes)
     cards = {}
     for row, record in zip(rows, manifest.records(rows), strict=True):
-        scores = predictions.probabilities[row], predictions.logits[row]
-        pixels = thumbnails.thumbnail(record.encoded, mosaics.CARD_PX)
-        cards[row] = mosaics.card(pixels, record.text, predictions.classes, *scores)
+        shown = thumbnails.thumbnail(record.encoded, mosaics.CARD_PX), record.text, predictions.classes
+        cards[row] = mosaics.card(*shown, predictions.probabilities[row], predictions.logits[row])
     title = f"{model}: {len(chosen)} random test images; bold: the true class"
     mosaics.write_predictions(folder / "predictions.png", title, [cards[row] for row in chosen])
-    tested = f"{total:,} test images"
+    tested = f"{len(predictions.labels):,} test images"
     title = f"{model}: no mistake on {tested}"
     if len(wrong):
         what = "the only mistake" if len(wrong) == 1 else f"the most confident of {len(wrong):,} mistakes"
         title = f"{model}: {what} on {tested}; bold: the true class"
     mosaics.write_predictions(folder / "mistakes.png", title, [cards[row] for row in mistakes])
-
-
-def _write_predictions(path: Path, predictions: Predictions, filenames: Sequence[str]) -> None:
-    chosen, probabilities = predictions.predicted, predictions.probabilities
-    flat = pa.array(probabilities.reshape(-1), pa.float32())
-    columns = {
-        "key": pa.array(predictions.keys, pa.string()),
-        # Bytes of a file name that are no UTF-8 are shown as escapes.
-        "filename": pa.array([name.encode(errors="backslashreplace").decode() for name in filenames], pa.string()),
-        "label": pa.array(predictions.labels, pa.int32()),
-        "prediction": pa.array(chosen, pa.int32()),
-        "confidence": pa.array(probabilities[np.arange(len(chosen)), chosen], pa.float32()),
-        "probabilities": pa.FixedSizeListArray.from_arrays(flat, len(predictions.classes)),
-    }
-    about = {METADATA_KEY: json.dumps({"classes": predictions.classes}, ensure_ascii=False)}
-    pq.write_table(pa.table(columns).replace_schema_metadata(about), path, compression="zstd")

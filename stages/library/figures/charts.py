@@ -42,8 +42,8 @@ Rows = Sequence[Mapping[str, Any]]  # as tables.read_csv gives them: values may 
 
 
 @contextlib.contextmanager
-def style(texts: Sequence[str] = ()) -> Iterator[None]:
-    """Figures made and saved in this block look alike whatever the user's matplotlibrc says.
+def drawing(width: float, height: float, texts: Sequence[str] = (), layout: Any = "constrained") -> Iterator[Figure]:
+    """Gives a figure, in inches, that looks alike in this block whatever the user's matplotlibrc says.
 
     Fonts that have the characters of all `texts` are looked for among those installed.
     """
@@ -51,7 +51,7 @@ def style(texts: Sequence[str] = ()) -> Iterator[None]:
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE | {"font.family": _families("".join(texts))})
-        yield
+        yield Figure(figsize=(width, height), layout=layout)
 
 
 def png(figure: Figure) -> bytes:
@@ -82,9 +82,8 @@ def confusion(rows: Rows) -> bytes:
     fraction = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [shorten(name, 24) for name in classes]
     few = len(names) <= 20
-    with style(names):
-        side_inches = 1.9 + len(names) * (0.34 if few else 0.13)
-        figure = Figure(figsize=(side_inches, side_inches), layout="constrained")
+    side = 1.9 + len(names) * (0.34 if few else 0.13)
+    with drawing(side, side, names) as figure:
         axes = figure.add_subplot()
         axes.imshow(fraction, cmap="Blues", vmin=0, vmax=1, interpolation="none")
         size = 8 if few else 6.5
@@ -103,8 +102,7 @@ def per_class(rows: Rows, limit: int = 30) -> bytes:
     hardest = sorted(rows, key=lambda row: (float(row["accuracy"]), row["class"]))[:limit]
     names = [f"{shorten(row['class'], 24)}  (n={int(row['examples']):,})" for row in hardest]
     values = [float(row["accuracy"]) for row in hardest]
-    with style(names):
-        figure = Figure(figsize=(5, 0.8 + 0.2 * len(names)), layout="constrained")
+    with drawing(5, 0.8 + 0.2 * len(names), names) as figure:
         axes = figure.add_subplot()
         bars = axes.barh(range(len(names)), values, color=BLUE, height=0.7)
         axes.bar_label(bars, [f"{value:.1%}" for value in values], padding=3, fontsize=8)
@@ -122,8 +120,7 @@ def reliability(rows: Rows) -> bytes:
     confidence, accuracy, examples = (
         np.array([float(row[key]) for row in rows]) for key in ("confidence", "accuracy", "examples")
     )
-    with style():
-        figure = Figure(figsize=(4, 4.2), layout="constrained")
+    with drawing(4, 4.2) as figure:
         axes = figure.add_subplot()
         axes.set_title(" ", fontsize=12)  # room for a point at the top, which is larger than its place
         axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1.2, label="perfectly calibrated")
@@ -137,8 +134,7 @@ def reliability(rows: Rows) -> bytes:
 
 def learning_curve(rows: Rows) -> bytes:
     """Draws accuracy and loss of `tables.CURVE` against the step, a line per series, "training" and "held-out"."""
-    with style():
-        figure = Figure(figsize=(6.4, 2.9), layout="constrained")
+    with drawing(6.4, 2.9) as figure:
         for axes, quantity in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
             for series, look in SERIES.items():
                 points = sorted((float(row["step"]), float(row[quantity])) for row in rows if row["series"] == series)

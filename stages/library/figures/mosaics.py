@@ -69,8 +69,8 @@ def write_samples(path: Path, samples: Mapping[str, Iterable[bytes]]) -> None:
             small = Image.fromarray(thumbnail(content, thumbnail_px))
             x = left + LABEL_PX + position * row_px + (thumbnail_px - small.width) // 2
             canvas.paste(small, (x, top + (thumbnail_px - small.height) // 2))
-    with charts.style([text for _, _, text in labels]):
-        figure = Figure(figsize=(width_px / charts.DPI, height_px / charts.DPI))
+    texts = [text for _, _, text in labels]
+    with charts.drawing(width_px / charts.DPI, height_px / charts.DPI, texts, layout=None) as figure:
         figure.figimage(np.asarray(canvas))
         for x, y, text in labels:
             figure.text(x / width_px, 1 - y / height_px, text, ha="right", va="center", fontsize=8)
@@ -88,8 +88,7 @@ def write_predictions(path: Path, title: str, cards: Sequence[Card]) -> None:
     """
     rows = math.ceil(len(cards) / CARD_COLUMNS)
     names = [name for card in cards for name in (card.actual, *(name for name, _ in card.likeliest))]
-    with charts.style([title, *names]):
-        figure = Figure(figsize=(3.5 * CARD_COLUMNS, 0.5 + 1.55 * rows), layout="constrained")
+    with charts.drawing(3.5 * CARD_COLUMNS, 0.5 + 1.55 * rows, [title, *names]) as figure:
         figure.suptitle(title, x=0.01, ha="left", fontsize=11)
         if cards:
             grid = figure.subplots(rows, 2 * CARD_COLUMNS, squeeze=False, width_ratios=[1, 1.25] * CARD_COLUMNS)
@@ -106,8 +105,7 @@ def write_gallery(path: Path, title: str, groups: Sequence[Sequence[Tile]]) -> N
     width = len(groups[0]) if groups else 1
     across = TILE_COLUMNS // width
     rows = math.ceil(len(groups) / across)
-    with charts.style(texts):
-        figure = Figure(figsize=(10.5, 0.5 + 2.3 * rows))
+    with charts.drawing(10.5, 0.5 + 2.3 * rows, texts, layout=None) as figure:
         figure.text(0.01, 1 - 0.2 / figure.get_figheight(), title, fontsize=11, va="center")
         tile_width, tile_height = 1 / TILE_COLUMNS, (1 - 0.45 / figure.get_figheight()) / max(rows, 1)
         for number, group in enumerate(groups):

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from stages.library.figures import charts
@@ -36,8 +35,7 @@ def draw(points: Sequence[Point], xlabel: str, title: str) -> bytes:
     """Draws accuracy against a cost on a logarithmic axis, a line through the frontier of 1 or more; returns a PNG."""
     best = frontier(points)
     names = [charts.shorten(point.name, NAME_CHARACTERS) for point in points]
-    with charts.style([title, xlabel, *names]):
-        figure = Figure(figsize=(9, max(3.6, 0.9 + 0.2 * len(points))), layout="constrained")
+    with charts.drawing(9, max(3.6, 0.9 + 0.2 * len(points)), [title, xlabel, *names]) as figure:
         axes = figure.add_subplot()
         axes.plot([point.cost for point in best], [point.accuracy for point in best], color=charts.GREY, zorder=1)
         for point in points:

@@ -4,10 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from stages.library.common import tables
-from stages.library.figures.charts import BLUE, DARK_GREY, GREEN, GREY, ORANGE, PURPLE, VERMILION, png, style
+from stages.library.figures.charts import BLUE, DARK_GREY, GREEN, GREY, ORANGE, PURPLE, VERMILION, drawing, png
 from stages.library.report import published
 from stages.library.report.leaderboard import FEWSHOT
 from stages.library.scoring import result_files
@@ -101,8 +99,7 @@ def chart(found: Sequence[FewShot], theirs: Sequence[published.Row]) -> bytes:
     systems = list(dict.fromkeys((row.system, row.source) for row in theirs))
     sizes = sorted({few.shots for few in found} | {row.shots for row in theirs if row.shots}) or [0]
     step = 0.012 * (sizes[-1] - sizes[0] or 1)  # between the series, so that error bars don't hide each other
-    with style():
-        figure = Figure(figsize=(1.2 + 4.3 * len(panels), 5), layout="constrained")
+    with drawing(1.2 + 4.3 * len(panels), 5) as figure:
         grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, panel in zip(grid, panels, strict=True):
             for i, head in enumerate(heads):

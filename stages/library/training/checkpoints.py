@@ -6,7 +6,6 @@ folder's name is a fingerprint of all that the training depends on, so a changed
 
 import math
 import shutil
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NotRequired, cast
@@ -50,15 +49,19 @@ def fingerprint(*content: Any) -> str:
     return artifacts.sha256_bytes(artifacts.canonical_json([*content, code, versions]).encode())
 
 
-@dataclass
-class Progress:
-    """The metrics of each epoch, as `Epoch` has them.
+class Checkpoints:
+    """The checkpoint folder of one training, and how far it has come.
 
-    Epoch 0 is the network as it comes: what fine-tuning makes worse is thrown away (Kumar et al. 2022,
-    arXiv:2202.10054, start from a fitted head, too).
+    A kill at any instant leaves `state.json` pointing at whole files: new files are written before it, and old ones
+    are removed after it. `model` is saved for use, `trainer`, which shares its layers, with its optimizer.
+
+    `history` has the metrics of each epoch, as `Epoch` says. Epoch 0 is the network as it comes: what fine-tuning makes
+    worse is thrown away (Kumar et al. 2022, arXiv:2202.10054, start from a fitted head, too).
     """
 
-    history: list[Logs] = field(default_factory=list)
+    def __init__(self, folder: Path, model: "keras.Model", trainer: "keras.Model"):
+        self.folder, self._model, self._trainer = folder, model, trainer
+        self.history: list[Logs] = []
 
     @property
     def best(self) -> int:
@@ -75,18 +78,6 @@ class Progress:
         accuracy = self.history[self.best]["val_accuracy"]
         return f"best epoch {self.best} of {self.finished}, validation accuracy {accuracy:.4f}"
 
-
-class Checkpoints:
-    """The checkpoint folder of one training.
-
-    A kill at any instant leaves `state.json` pointing at whole files: new files are written before it, and old ones
-    are removed after it. `model` is saved for use, `trainer`, which shares its layers, with its optimizer.
-    """
-
-    def __init__(self, folder: Path, model: "keras.Model", trainer: "keras.Model"):
-        self.folder, self._model, self._trainer = folder, model, trainer
-        self.progress = Progress()
-
     def restore(self) -> None:
         """Brings the training to where it was left."""
         path = self.folder / "state.json"
@@ -94,13 +85,13 @@ class Checkpoints:
             return
         remedy = f"Remove {self.folder} to train from the start"
         state: State = guarded_files.read_json(path, State, remedy)
-        self.progress = Progress(cast("list[Logs]", state["history"]))
+        self.history = cast("list[Logs]", state["history"])
         self._trainer.optimizer.build(self._trainer.trainable_variables)
         try:
             for weights, sha256 in state["sha256"].items():
                 if artifacts.sha256_file(self.folder / weights) != sha256:
                     raise ValueError(f"{weights} does not have the sha256 in state.json")
-            keras_weights.load(self._trainer, self._path("last", self.progress.finished))
+            keras_weights.load(self._trainer, self._path("last", self.finished))
             for variable, value in zip(self._random_states(), state["random_states"], strict=True):
                 variable.assign(value)
         except (OSError, ValueError, TypeError) as error:
@@ -109,14 +100,14 @@ class Checkpoints:
 
     def save(self, logs: Logs) -> None:
         """Keeps the state before the first or at the end of an epoch; the optimizer must be built."""
-        self.progress.history.append({name: float(value) for name, value in sorted(logs.items())})
-        epoch, best = self.progress.finished, self.progress.best
+        self.history.append({name: float(value) for name, value in sorted(logs.items())})
+        epoch, best = self.finished, self.best
         weights = {self._path("last", epoch), self._path("best", best)}
         _write(self._trainer, self._path("last", epoch))
         if best == epoch:
             _write(self._model, self._path("best", epoch))
         state = {
-            "history": self.progress.history,
+            "history": self.history,
             "random_states": [variable.numpy().tolist() for variable in self._random_states()],
             "sha256": {path.name: artifacts.sha256_file(path) for path in weights},
         }
@@ -128,7 +119,7 @@ class Checkpoints:
     def export(self, folder: Path) -> None:
         """Writes `last.weights.h5` and `best.weights.h5` into a folder and leaves the network with the best ones."""
         _write(self._model, folder / "last.weights.h5")
-        best = self._path("best", self.progress.best)
+        best = self._path("best", self.best)
         shutil.copyfile(best, folder / "best.weights.h5")
         self._model.load_weights(best)
 

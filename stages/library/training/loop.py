@@ -19,8 +19,7 @@ from stages.library.records import manifest as manifests
 from stages.library.records.manifest import Manifest
 from stages.library.records.preprocessing import Preprocessing
 from stages.library.training import batches, checkpoints
-from stages.library.training.augmentation import Augmentation
-from stages.library.training.checkpoints import Logs, Progress
+from stages.library.training.checkpoints import Checkpoints, Logs
 
 if TYPE_CHECKING:
     import keras
@@ -51,10 +50,6 @@ class Params:
         if self.warmup_epochs >= self.epochs:
             raise ValueError("`warmup_epochs` must be < `epochs`")
         return self
-
-    @property
-    def augmentation(self) -> Augmentation:
-        return Augmentation(self.flip, self.shift, self.zoom, self.rotation_degrees)
 
     def steps(self, num_examples: int) -> tuple[int, int]:
         """Returns the batch size and the steps per epoch on a training split of some size."""
@@ -141,7 +136,7 @@ def run(
     preprocessing: Preprocessing,
     params: Params,
     arguments: argparse.Namespace,
-) -> tuple["keras.Model", Progress]:
+) -> tuple["keras.Model", Checkpoints]:
     """Trains a network, or goes on with a training that was killed, and writes the out of its stage.
 
     `build` makes the network, from float32 pixels in [0, 255] (batch, side, side, 3) to logits, and may write into the
@@ -160,7 +155,7 @@ def run(
             sha256 = artifacts.sha256_file(folder / "best.weights.h5")
             artifacts.write_json(folder / "config.json", config | {"sha256": sha256})
         state.remove()
-    return model, state.progress
+    return model, state
 
 
 def _train(
@@ -170,7 +165,7 @@ def _train(
     kept: Path,
     out: Path,
     arguments: argparse.Namespace,
-) -> checkpoints.Checkpoints:
+) -> Checkpoints:
     """Writes weights and curves into `out`; the checkpoints, in `kept`, can be removed when the out is complete."""
     import keras
     from dvclive import Live
@@ -182,14 +177,14 @@ def _train(
         check_shards(manifest, num_classes)
     batch_size, steps_per_epoch = params.steps(len(training.keys))
     trainer = compile_trainer(model, steps_per_epoch, params)
-    state = checkpoints.Checkpoints(kept, model, trainer)
+    state = Checkpoints(kept, model, trainer)
     state.restore()
     validation = batches.held_out(validated, preprocessing, num_classes, batch_size)
-    if not state.progress.history:
+    if not state.history:
         trainer.optimizer.build(trainer.trainable_variables)
         start = trainer.evaluate(validation, return_dict=True, verbose=0)
         state.save({f"val_{name}": value for name, value in start.items()})
-    first_epoch = state.progress.finished
+    first_epoch = state.finished
     if first_epoch:
         say(f"resuming after epoch {first_epoch} of {params.epochs}")
 
@@ -198,10 +193,11 @@ def _train(
             raise UserError(f"the loss is {logs['loss']} in epoch {epoch + 1}. Lower the learning rate")
         state.save(logs)
 
-    stream = batches.Stream(training, preprocessing, num_classes, batch_size, params.augmentation, params.seed)
+    limits = batches.Augmentation(params.flip, params.shift, params.zoom, params.rotation_degrees)
+    stream = batches.Stream(training, preprocessing, num_classes, batch_size, limits, params.seed)
     with Live(str(out / "dvclive"), dvcyaml=False, save_dvc_exp=False) as live:
         curves = DVCLiveCallback(live=live)
-        for epoch, logs in enumerate(state.progress.history):
+        for epoch, logs in enumerate(state.history):
             curves.on_epoch_end(epoch, logs)
         if first_epoch < params.epochs:
             saving = keras.callbacks.LambdaCallback(on_epoch_end=save)
@@ -217,7 +213,7 @@ def _train(
             )
     state.export(out)
     leakage.write(out, np.concatenate([training.keys, validated.keys]).astype(str))
-    _write_curve(out / "curve.csv", state.progress.history)
+    _write_curve(out / "curve.csv", state.history)
     return state
 
 

@@ -14,7 +14,6 @@ from stages.library.records import preprocessing
 from stages.library.records.preprocessing import Preprocessing
 from stages.library.records.tfrecord import Record
 from stages.library.training import batches as training_data
-from stages.library.training.augmentation import Augmentation
 
 RNG = np.random.default_rng(0)
 
@@ -122,7 +121,12 @@ def test_streaming_leaves_the_folder_of_temporary_files_alone(shards, tmp_path, 
     list(preprocessing.dataset(paths, Preprocessing(8), 2))
     list(training_data.held_out(manifests.read(paths[0].parent, ["train"]), Preprocessing(8), 3, 2))
     stream = training_data.Stream(
-        manifests.read(paths[0].parent, ["train"]), Preprocessing(8), 3, 2, Augmentation(True, 0.1, 0.1, 10.0), 0
+        manifests.read(paths[0].parent, ["train"]),
+        Preprocessing(8),
+        3,
+        2,
+        training_data.Augmentation(True, 0.1, 0.1, 10.0),
+        0,
     )
     assert len(list(stream.batches(0, 2))) == 2
     assert list(tmp_path.iterdir()) == []

@@ -3,9 +3,10 @@
 import errno
 import shutil
 
+import keras
 import pytest
 
-from stages.library.common import artifacts, tensorflow_runtime
+from stages.library.common import artifacts
 from stages.library.training.checkpoints import Checkpoints
 
 LOGS = {"accuracy": 0.5, "loss": 1.0, "val_accuracy": 0.5, "val_loss": 1.0}
@@ -13,13 +14,18 @@ LOGS = {"accuracy": 0.5, "loss": 1.0, "val_accuracy": 0.5, "val_loss": 1.0}
 
 @pytest.fixture
 def model():
-    tensorflow_runtime.start()
-    import keras
-
     made = keras.Sequential([keras.Input((4,)), *(keras.layers.Dense(8) for _ in range(20)), keras.layers.Dense(2)])
     made.compile("adamw", "mse")
     made.optimizer.build(made.trainable_variables)
     return made
+
+
+def test_the_best_epoch_is_the_most_accurate_and_then_the_surest(tmp_path):
+    state = Checkpoints(tmp_path, None, None)
+    assert state.finished == 0
+    for accuracy, loss in (0.5, 1.0), (0.9, 0.5), (0.9, 0.4), (0.8, 0.1):
+        state.history.append({"val_accuracy": accuracy, "val_loss": loss})
+    assert (state.best, state.finished) == (2, 3)
 
 
 def test_a_removal_that_is_cut_short_is_no_trap(model, tmp_path, monkeypatch):
@@ -27,12 +33,12 @@ def test_a_removal_that_is_cut_short_is_no_trap(model, tmp_path, monkeypatch):
     state.save(LOGS)
     state.save(LOGS)
     again.restore()
-    assert again.progress.finished == 1
+    assert again.finished == 1
     # A kill after the first file of the tree: what goes first is up to the file system.
     monkeypatch.setattr(shutil, "rmtree", lambda folder, **_: (folder / "last-00001.weights.h5").unlink())
     state.remove()
     new.restore()
-    assert new.progress.finished == 0
+    assert new.finished == 0
 
 
 def test_weights_need_no_more_room_than_is_asked_for(model, tmp_path, monkeypatch):

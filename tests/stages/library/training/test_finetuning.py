@@ -1,5 +1,6 @@
 """Fine-tuning: which layers are trained, which start afresh, and what is said of them."""
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -31,16 +32,12 @@ def lite0(built):
 
 def below(model, boundary):
     """Returns the names of the layers up to one; none without a boundary."""
-    import keras
-
     layers = keras.Model(model.input, model.get_layer(boundary).output).layers if boundary else []
     return {layer.name for layer in layers}
 
 
 @pytest.mark.parametrize(("blocks", "batch_norm"), [(0, True), (2, True), (2, False), (9, True), (None, False)])
 def test_freezing_leaves_the_last_blocks(lite0, blocks, batch_norm):
-    import keras
-
     model = finetuning.build(lite0, 4, section("finetune"))
     finetuning.freeze(model, BACKBONE, section("finetune", unfrozen_blocks=blocks, train_batch_norm=batch_norm))
     names = list(BACKBONE.blocks)
@@ -59,8 +56,6 @@ def test_freezing_leaves_the_last_blocks(lite0, blocks, batch_norm):
 
 @pytest.mark.slow
 def test_a_frozen_batch_norm_keeps_its_statistics(lite0):
-    import keras
-
     model = finetuning.build(lite0, 4, section("finetune"))
     finetuning.freeze(model, BACKBONE, section("finetune", unfrozen_blocks=1, train_batch_norm=True))
     layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
@@ -91,8 +86,6 @@ def values(model):
     ("reinitialized_blocks", "boundary"), [(0, "bottleneck"), (2, "stage_6_block_4_add"), (9, None)]
 )
 def test_the_last_blocks_start_afresh_and_the_table_says_so(lite0, tmp_path, reinitialized_blocks, boundary):
-    import keras
-
     model = keras.models.clone_model(lite0)
     for variable in model.variables:
         variable.assign(variable.numpy() + 0.5)  # no initial value is left, not even of BatchNorm

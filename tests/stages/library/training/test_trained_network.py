@@ -1,5 +1,6 @@
 """Predictions as they should be, and in training mode, as the published fine-tuning made them."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -26,8 +27,6 @@ def shard(tmp_path, monkeypatch):
 
 def network(outputs, flip=False):
     """Returns a network whose logits are a function of the pixels."""
-    import keras
-
     inputs = keras.Input((SIDE_PX, SIDE_PX, 3))
     model = keras.Model(inputs, outputs(inputs))
     return Network("finetuned", ("a", "b", "c"), Preprocessing(SIDE_PX), model, flip)
@@ -35,14 +34,10 @@ def network(outputs, flip=False):
 
 def after_pooling(layer):
     """Returns a network whose logits are the mean red, green and blue, passed through a layer."""
-    import keras
-
     return network(lambda pixels: layer(keras.layers.GlobalAveragePooling2D()(pixels)))
 
 
 def batch_norm(trainable):
-    import keras
-
     layer = keras.layers.BatchNormalization(epsilon=0.001)
     layer.build((None, 3))
     # gamma, beta, moving mean, moving variance
@@ -72,8 +67,6 @@ def test_in_training_mode_a_batch_is_normalized_by_itself(shard, trainable):
 
 
 def test_in_training_mode_dropout_works_by_its_seed(shard):
-    import keras
-
     def predictions(seed, training_mode):
         tested = after_pooling(keras.layers.Dropout(0.5, seed=seed))
         return tested.predict_shards([shard], training_mode=training_mode)[2]
@@ -89,8 +82,6 @@ def test_in_training_mode_dropout_works_by_its_seed(shard):
 
 def squared_differences(pixels):
     """Of the left column from the right one's double."""
-    import keras
-
     return keras.ops.square(keras.ops.mean(pixels[:, :, 0] - 2 * pixels[:, :, -1], axis=1))
 
 

@@ -15,7 +15,6 @@ from stages.library.features import cache
 from stages.library.records import manifest as manifests
 from stages.library.records import tfrecord
 from stages.library.training import checkpoints, trained_network
-from stages.library.training.checkpoints import Progress
 from stages.plugins.heads.softmax import head as softmax
 
 SMALL = {
@@ -31,7 +30,7 @@ SMALL = {
 
 @pytest.fixture
 def shards(tmp_path, write_params, run_stage):
-    """Shards of a folder of images, whose params.yaml is in the same folder."""
+    """Shards of a folder of images, beside the params.yaml that they were made with."""
     images = write_images(tmp_path / "images", per_class=30)
     path = write_params(dataset__name="folder", dataset__folder=str(images), **SMALL)
     run_stage("fetch", "--params", path, "--out", tmp_path / "raw")
@@ -41,22 +40,15 @@ def shards(tmp_path, write_params, run_stage):
 
 
 @pytest.fixture
-def run(tmp_path, shards, run_stage):
-    """Runs a stage on the shards and returns its out."""
+def run(tmp_path, shards, write_params, run_stage):
+    """Runs a stage on the shards, with changed parameters, and returns its out."""
 
-    def run(name, out, *arguments):
-        common = ("--params", tmp_path / "params.yaml", "--records", shards, "--out", tmp_path / out)
+    def run(name, out, *arguments, **changes):
+        common = ("--params", write_params(**SMALL | changes), "--records", shards, "--out", tmp_path / out)
         run_stage(name, *common, "--tensorboard", tmp_path / "tensorboard" / out, *arguments)
         return tmp_path / out
 
     return run
-
-
-def test_the_best_epoch_is_the_most_accurate_and_then_the_surest():
-    pairs = (0.5, 1.0), (0.9, 0.5), (0.9, 0.4), (0.8, 0.1)
-    history = [{"val_accuracy": accuracy, "val_loss": loss} for accuracy, loss in pairs]
-    assert Progress(history).best == 2
-    assert (Progress(history).finished, Progress(history[:1]).finished, Progress().finished) == (3, 0, 0)
 
 
 @pytest.mark.slow
@@ -95,15 +87,15 @@ INSTANTS = {"before the checkpoint": 1, "after the weights": 1, "after the state
 PARTS_OF_PASSES = {"scratch__steps_per_epoch": 2, "scratch__batch_norm": True, "scratch__optimizer": "sgd"}
 
 
-def kill(run, monkeypatch, instant):
+def kill(run, monkeypatch, instant, **changes):
     """Runs train_scratch, which is killed in its second epoch."""
     save, write_json = checkpoints.Checkpoints.save, artifacts.write_json
 
     def killed_save(self, logs):
-        if self.progress.finished == 1 and instant == "before the checkpoint":
+        if self.finished == 1 and instant == "before the checkpoint":
             raise Killed
         save(self, logs)
-        if self.progress.finished == 2 and instant == "after the state":
+        if self.finished == 2 and instant == "after the state":
             raise Killed
 
     def killed_write(path, content):
@@ -115,39 +107,34 @@ def kill(run, monkeypatch, instant):
         patch.setattr(checkpoints.Checkpoints, "save", killed_save)
         patch.setattr(artifacts, "write_json", killed_write)
         with pytest.raises(Killed):
-            run("train_scratch", instant)
+            run("train_scratch", instant, **changes)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("changes", "instants"), [({}, INSTANTS), (PARTS_OF_PASSES, ["after the state"])])
-def test_a_killed_training_resumes_to_the_same_bytes(
-    run, tmp_path, write_params, monkeypatch, capsys, changes, instants
-):
-    write_params(**changes)
-    whole = contents.of(run("train_scratch", "whole"))
+def test_a_killed_training_resumes_to_the_same_bytes(run, tmp_path, monkeypatch, capsys, changes, instants):
+    whole = contents.of(run("train_scratch", "whole", **changes))
     for instant in instants:
-        kill(run, monkeypatch, instant)
+        kill(run, monkeypatch, instant, **changes)
         assert not (tmp_path / instant).exists()
-        assert contents.of(run("train_scratch", instant)) == whole
+        assert contents.of(run("train_scratch", instant, **changes)) == whole
         assert f"resuming after epoch {INSTANTS[instant]} of 3" in capsys.readouterr().out
 
 
 @pytest.mark.slow
-def test_a_changed_parameter_starts_anew(run, write_params, capsys, monkeypatch):
+def test_a_changed_parameter_starts_anew(run, capsys, monkeypatch):
     kill(run, monkeypatch, "after the state")
-    write_params(scratch__learning_rate=0.002)
-    run("train_scratch", "scratch")
+    run("train_scratch", "scratch", scratch__learning_rate=0.002)
     assert "resuming" not in capsys.readouterr().out
 
 
-def test_a_diverging_training_is_one_clear_error(run, write_params):
-    write_params(scratch__learning_rate=1e30, scratch__warmup_epochs=0.0)
+def test_a_diverging_training_is_one_clear_error(run):
     with pytest.raises(UserError, match="Lower the learning rate"):
-        run("train_scratch", "scratch")
+        run("train_scratch", "scratch", scratch__learning_rate=1e30, scratch__warmup_epochs=0.0)
 
 
 @pytest.mark.slow
-def test_finetune_starts_from_the_head_and_is_never_worse(run, shards, run_stage, write_params, tmp_path, capsys):
+def test_finetune_starts_from_the_head_and_is_never_worse(run, shards, run_stage, tmp_path, capsys):
     features = tmp_path / "bottlenecks"
     chosen = ("--backbone", "efficientnet_lite0")
     places = ("--params", tmp_path / "params.yaml", "--records", shards, "--out", features)
@@ -172,8 +159,8 @@ def test_finetune_starts_from_the_head_and_is_never_worse(run, shards, run_stage
         path.write_bytes(b"no features")
     assert contents.of(run("finetune", "again", *arguments)) == contents.of(out)
     # Such a rate destroys the network.
-    write_params(finetune__learning_rate=30.0, finetune__warmup_epochs=0.0, finetune__optimizer="adam")
-    worse = run("finetune", "worse", *arguments)
+    changes = {"finetune__learning_rate": 30.0, "finetune__warmup_epochs": 0.0, "finetune__optimizer": "adam"}
+    worse = run("finetune", "worse", *arguments, **changes)
     curve = pd.read_csv(worse / "curve.csv").query("series == 'held-out'").set_index("step")["accuracy"]
     assert curve[0] > curve[1:].max()
     assert "best epoch 0 of 2" in capsys.readouterr().out

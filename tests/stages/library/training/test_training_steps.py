@@ -1,8 +1,12 @@
-"""The stream of training examples, and single steps of the optimizers against values computed by hand."""
+"""The stream of training examples, their random changes, and single steps of the optimizers, computed by hand."""
 
+import math
+
+import keras
 import numpy as np
 import pytest
 import sharded
+import tensorflow as tf
 from section import section
 
 from stages.library.common.console import UserError
@@ -11,8 +15,7 @@ from stages.library.records import manifest as manifests
 from stages.library.records import tfrecord
 from stages.library.records.preprocessing import Preprocessing
 from stages.library.training import loop as training
-from stages.library.training.augmentation import Augmentation
-from stages.library.training.batches import Stream, held_out
+from stages.library.training.batches import Augmentation, Stream, augment, changed, held_out
 
 INPUT, UNCHANGED = Preprocessing(4), Augmentation(False, 0.0, 0.0, 0.0)
 
@@ -59,8 +62,6 @@ def test_a_later_part_of_the_stream_is_the_same_alone(shards, first, end):
 @pytest.fixture
 def line():
     """A linear classifier of one feature into two classes: kernel [[2, 0]], bias [0, 0]."""
-    import keras
-
     inputs = keras.Input((1,))
     model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
     model.set_weights([np.array([[2.0, 0.0]]), np.zeros(2)])
@@ -103,8 +104,6 @@ def test_a_step_moves_against_the_gradient_of_loss_and_penalty(line, optimizer, 
 
 
 def test_every_kernel_decays_and_nothing_else_does():
-    import keras
-
     layers = keras.layers
     pixels = keras.Input((8, 8, 3))
     x = layers.BatchNormalization(name="bn")(layers.SeparableConv2D(4, 3, name="separable")(pixels))
@@ -117,3 +116,46 @@ def test_a_shard_of_more_classes_is_found_out(shards):
     training.check_shards(shards, 2)
     with pytest.raises(UserError, match=r"train-\S+ holds class 1 where there are 1. Run: dvc repro -f tfrecord"):
         training.check_shards(shards, 1)
+
+
+def image(side=6):
+    return tf.reshape(tf.range(side * side * 3, dtype=tf.float32), (side, side, 3))
+
+
+def apply(pixels, flip=1.0, shift=(0.0, 0.0), scale=1.0, angle=0.0):
+    return changed(pixels, flip, tf.constant(shift), scale, angle).numpy()
+
+
+def test_without_limits_nothing_changes_and_nothing_is_computed():
+    pixels = image()
+    assert augment(pixels, tf.constant([0, 3], tf.int64), UNCHANGED) is pixels
+    # The resampling that is skipped would have changed nothing.
+    np.testing.assert_array_equal(apply(pixels), pixels)
+
+
+def test_each_change_is_what_it_is_called():
+    pixels = image().numpy()
+    np.testing.assert_allclose(apply(image(), flip=-1.0), pixels[:, ::-1], atol=1e-4)
+    moved = apply(image(), shift=(2.0, 1.0))  # right and down
+    np.testing.assert_allclose(moved[1:, 2:], pixels[:-1, :-2], atol=1e-4)
+    np.testing.assert_allclose(moved[1:, 0], pixels[:-1, 0], atol=1e-4)  # the border is repeated
+    turned = apply(image(), angle=math.pi / 2)
+    assert any(np.allclose(turned, np.rot90(pixels, quarters), atol=1e-3) for quarters in (1, 3))
+    ramp = tf.tile(tf.range(9, dtype=tf.float32)[None, :, None], (9, 1, 1))
+    # At a scale of 2, output x shows input 4 + (x - 4) / 2.
+    np.testing.assert_allclose(apply(ramp, scale=2.0)[0, :, 0], np.arange(2, 6.5, 0.5), atol=1e-4)
+
+
+def test_the_seed_decides_and_limits_hold():
+    limits = Augmentation(flip=True, shift=0.2, zoom=0.2, rotation_degrees=15.0)
+    results = [augment(image(), tf.constant([1, number], tf.int64), limits).numpy() for number in (*range(20), 7)]
+    np.testing.assert_array_equal(results[7], results.pop())
+    assert len({result.tobytes() for result in results}) == 20
+    assert all(result.min() >= 0 and result.max() <= 107 for result in results)
+
+
+def test_half_of_the_images_are_mirrored():
+    limits = Augmentation(flip=True, shift=0.0, zoom=0.0, rotation_degrees=0.0)
+    ramp = tf.tile(tf.range(4, dtype=tf.float32)[None, :, None], (4, 1, 1))
+    mirrored = [augment(ramp, tf.constant([0, number], tf.int64), limits)[0, 0, 0].numpy() > 1 for number in range(200)]
+    assert 70 <= sum(mirrored) <= 130
