@@ -120,7 +120,7 @@ def _decoded(
 
     def step(number: "tf.Tensor", *arrays: "tf.TensorArray") -> tuple["tf.Tensor | tf.TensorArray", ...]:
         image = preprocessing.decode(encoded[number])
-        cropped = tf.image.central_crop(image, preparation.central_crop)
+        cropped = preprocessing.central_crop(image, preparation.central_crop)
         size = tf.shape(cropped)[:2]
         found = tf.cond(
             as_decoded(size),

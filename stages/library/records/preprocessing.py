@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeVar
 
+import numpy as np
 import pydantic
 
 from stages.library.common.guarded_files import CONFIG
@@ -59,7 +60,7 @@ def fit(image: "tf.Tensor", preprocessing: Preprocessing) -> "tf.Tensor":
     import tensorflow as tf
 
     size = (preprocessing.input_size_px, preprocessing.input_size_px)
-    image = tf.image.central_crop(image, preprocessing.central_crop)
+    image = central_crop(image, preprocessing.central_crop)
     if preprocessing.resize == "bilinear_tf1":
         return tf.compat.v1.image.resize(tf.cast(image, tf.float32), size)
     if preprocessing.resize == "bicubic":
@@ -70,6 +71,14 @@ def fit(image: "tf.Tensor", preprocessing: Preprocessing) -> "tf.Tensor":
         lambda: tf.image.resize(tf.cast(image, tf.float32), size),  # the same bits as of bytes, faster
         lambda: tf.image.resize(image, size, antialias=True),
     )
+
+
+def central_crop(image: "tf.Tensor", fraction: float) -> "tf.Tensor":
+    """Keeps the middle of images (..., height, width, 3); each border loses (1 - fraction) / 2, rounded down."""
+    import tensorflow as tf
+
+    # Where the sides are not known while it is traced, TensorFlow rounds a Python float to float32.
+    return tf.image.central_crop(image, np.float64(fraction))
 
 
 def parse(serialized: "tf.Tensor", preprocessing: Preprocessing) -> dict[str, "tf.Tensor"]:

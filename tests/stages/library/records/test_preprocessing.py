@@ -58,6 +58,20 @@ def test_resizing_follows_what_is_worked_out_by_hand(row, preparation, expected)
         np.testing.assert_allclose(resized, np.broadcast_to(wanted, resized.shape), atol=1e-4)
 
 
+@pytest.mark.parametrize("fraction", [0.8, 0.875, 0.3])
+def test_the_crop_is_the_same_whether_the_sides_are_known_or_not(fraction):
+    traced = tf.function(
+        lambda image: preprocessing.central_crop(image, fraction),
+        input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)],
+    )
+    for height in range(1, 61):
+        image = RNG.integers(0, 256, (height, 101, 3), dtype=np.uint8)
+        border, other = (int((side - side * fraction) / 2) for side in (height, 101))
+        expected = image[border : height - border, other : 101 - other]
+        np.testing.assert_array_equal(preprocessing.central_crop(image, fraction), expected)
+        np.testing.assert_array_equal(traced(image), expected)
+
+
 @pytest.mark.parametrize(("height", "width"), [(28, 28), (96, 96), (95, 97), (300, 28), (50, 200)])
 def test_antialias_counts_where_a_side_shrinks_and_changes_nothing_where_none_does(height, width):
     image = RNG.integers(0, 256, (height, width, 3), dtype=np.uint8)
