@@ -49,49 +49,52 @@ def test_the_keys_of_a_network_are_text_sorted_and_compressed_even_where_there_a
         assert {groups.row_group(n).column(0).compression for n in range(groups.num_row_groups)} <= {"ZSTD"}
 
 
-def evaluate(root, kind, seen, known=0, monkeypatch=None):
-    """Evaluates a model that was trained on some of the test images."""
-    keys = evaluated.write_shards(root / "tfrecord", CLASSES, LABELS)
-
-    def write_model(folder, kind):
-        written(folder, kind)
-        path = folder / KINDS[kind]
-        path.unlink()
-        if seen is not None:
-            evaluated.write_trained_on(path, [*keys[:seen], "0" * 64])
-        return folder
-
+@pytest.fixture
+def evaluate(tmp_path, monkeypatch):
+    """Evaluates a model that was trained on some of the test images; `known` is how many the data set has in both."""
+    keys = evaluated.write_shards(tmp_path / "tfrecord", CLASSES, LABELS)
     written, write_shards = evaluated.write_model, evaluated.write_shards
 
-    def with_copies(folder, *arguments):
-        found = write_shards(folder, *arguments)
-        content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-        content["duplicates"]["across_official_split"] = known
-        artifacts.write_json(folder / "dataset.json", content)
-        return found
+    def run(kind, seen, known=0):
+        def write_model(folder, kind):
+            path = written(folder, kind) / KINDS[kind]
+            path.unlink()
+            if seen is not None:
+                evaluated.write_trained_on(path, [*keys[:seen], "0" * 64])
+            return folder
 
-    monkeypatch.setattr(evaluated, "write_model", write_model)
-    monkeypatch.setattr(evaluated, "write_shards", with_copies)
-    return evaluated.evaluate(root, "model", CLASSES, LABELS, LOGITS, "ridge", kind)
+        def with_copies(folder, *arguments):
+            found = write_shards(folder, *arguments)
+            content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+            content["duplicates"]["across_official_split"] = known
+            artifacts.write_json(folder / "dataset.json", content)
+            return found
+
+        monkeypatch.setattr(evaluated, "write_model", write_model)
+        monkeypatch.setattr(evaluated, "write_shards", with_copies)
+        return evaluated.evaluate(tmp_path, "model", CLASSES, LABELS, LOGITS, "ridge", kind)
+
+    return run
 
 
+@pytest.mark.parametrize(
+    ("seen", "message"),
+    [
+        (1, r"model was trained on 1 of the 4 distinct test images.*'0\.png' \(sha256"),
+        (None, r"trained on, can't be read .*Run: dvc repro"),
+    ],
+)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_model_that_was_trained_on_a_test_image_is_rejected(tmp_path, monkeypatch, kind):
-    with pytest.raises(UserError, match=r"model was trained on 1 of the 4 distinct test images.*'0\.png' \(sha256"):
-        evaluate(tmp_path, kind, 1, monkeypatch=monkeypatch)
+def test_a_model_that_saw_a_test_image_or_does_not_say_what_it_saw_is_rejected(tmp_path, evaluate, kind, seen, message):
+    with pytest.raises(UserError, match=message):
+        evaluate(kind, seen)
     assert not (tmp_path / "metrics").exists()
     assert not (tmp_path / "evaluation").exists()
 
 
 @pytest.mark.parametrize(("seen", "known"), [(0, 0), (2, 2)])
-def test_copies_that_the_data_set_published_in_both_are_allowed(tmp_path, monkeypatch, seen, known):
-    assert evaluate(tmp_path, "head", seen, known, monkeypatch)["top1_accuracy"] == 1
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_model_that_does_not_say_what_it_was_trained_on_is_rejected(tmp_path, monkeypatch, kind):
-    with pytest.raises(UserError, match=r"trained on, can't be read .*Run: dvc repro"):
-        evaluate(tmp_path, kind, None, monkeypatch=monkeypatch)
+def test_copies_that_the_data_set_published_in_both_are_allowed(evaluate, seen, known):
+    assert evaluate("head", seen, known)["top1_accuracy"] == 1
 
 
 @pytest.mark.parametrize(

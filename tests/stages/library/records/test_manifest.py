@@ -48,18 +48,13 @@ def test_a_manifest_says_what_a_scan_of_the_shards_finds(splits, data, tmp_path_
     assert list(found.records(rows)) == [records[row] for row in rows]
 
 
-def test_the_same_records_make_the_same_bytes(written, tmp_path):
-    whole = (tmp_path / manifest.NAME).read_bytes()
+def test_the_same_records_make_the_same_bytes_and_more_shards_than_may_be_open_are_read(written, tmp_path, monkeypatch):
+    path = tmp_path / manifest.NAME
+    whole = path.read_bytes()
     sharded.write(tmp_path, {"train": [written[:3], [], written[3:5]], "test": [written[5:]]})
-    assert (tmp_path / manifest.NAME).read_bytes() == whole
-    rows = pq.read_table(tmp_path / manifest.NAME).to_pylist()
-    assert [(row["split"], row["shard"]) for row in rows[-2:]] == [
-        ("train", "train-00002-of-00003.tfrecord"),
-        ("test", "test-00000-of-00001.tfrecord"),
-    ]
-
-
-def test_more_shards_than_files_may_be_open(written, tmp_path, monkeypatch):
+    assert path.read_bytes() == whole
+    places = [(row["split"], row["shard"]) for row in pq.read_table(path).to_pylist()]
+    assert places[-2:] == [("train", "train-00002-of-00003.tfrecord"), ("test", "test-00000-of-00001.tfrecord")]
     monkeypatch.setattr(manifest, "OPEN_FILES", 1)
     assert list(manifest.read(tmp_path, ["train"]).records([0, 4, 0, 4])) == [written[row] for row in (0, 4, 0, 4)]
 
@@ -131,9 +126,8 @@ def changed(column, row, value):
 def test_a_changed_manifest_is_rejected(written, tmp_path, change, message):
     path = tmp_path / manifest.NAME
     pq.write_table(change(pq.read_table(path)), path)
-    with pytest.raises(
-        UserError, match=rf"manifest.parquet can't be used: .*{message}.*\. Run: dvc repro -f tfrecord$"
-    ):
+    line = rf"manifest.parquet can't be used: .*{message}.*\. Run: dvc repro -f tfrecord$"
+    with pytest.raises(UserError, match=line):
         manifest.read(tmp_path, ["train"])
 
 
@@ -142,9 +136,8 @@ def test_a_record_that_is_another_one_than_its_row_says_is_rejected(written, tmp
     path = tmp_path / manifest.NAME
     pq.write_table(change(pq.read_table(path)), path)
     found = manifest.read(tmp_path, ["train"])
-    with pytest.raises(
-        UserError, match=r"train-00000-of-00003.*the record at byte .* must be .* Received: '0+1', class 1"
-    ):
+    line = r"train-00000-of-00003.*the record at byte .* must be .* Received: '0+1', class 1"
+    with pytest.raises(UserError, match=line):
         list(found.records([1]))
 
 
