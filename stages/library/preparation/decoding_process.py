@@ -4,6 +4,7 @@ Before each image it sets its limits anew, by what the file's size and the head 
 the process and nothing else. It opens no file: so it starts no program either.
 """
 
+import functools
 import importlib
 import json
 import math
@@ -13,7 +14,8 @@ import socket
 import struct
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from PIL import AvifImagePlugin
@@ -61,28 +63,6 @@ class Limits:
         return self.stall_seconds + 10 * self.cpu(length, pixels)
 
 
-class Meter:
-    """Sets the limits of this process, by those of each image."""
-
-    def __init__(self, limits: Limits):
-        self._limits = limits
-        self._statm = os.open(STATM, os.O_RDONLY) if STATM.exists() else None  # elsewhere memory can't be limited
-        self._rest = 0
-
-    def start(self) -> None:
-        """Takes what the process has now as what it has at rest."""
-        if self._statm is not None:
-            self._rest = int(os.pread(self._statm, 64, 0).split()[0]) * resource.getpagesize()
-
-    def allow(self, length: int, pixels: int = 0) -> None:
-        """Lets the process have what a file of some length and pixels may take, more than at the start."""
-        limits = self._limits
-        if self._statm is not None:
-            further = limits.memory_bytes + limits.bytes_per_byte * length + limits.bytes_per_pixel * pixels
-            _limit(resource.RLIMIT_AS, self._rest + further)
-        _limit(resource.RLIMIT_CPU, math.ceil(time.process_time() + limits.cpu(length, pixels)))
-
-
 def _limit(kind: int, value: int) -> None:
     most = resource.getrlimit(kind)[1]  # which a shell or a batch system may have set, and no process may raise
     resource.setrlimit(kind, (value if most == resource.RLIM_INFINITY else min(value, most), most))
@@ -94,19 +74,29 @@ def serve(connection: socket.socket, limits: Limits) -> None:
         importlib.import_module(f"PIL.{name}")
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each would take address space, and the workers share the cores already
     stream = connection.makefile("rb", BATCH_BYTES)
-    meter = Meter(limits)
+    statm = os.open(STATM, os.O_RDONLY) if STATM.exists() else None  # elsewhere memory can't be limited
+    rest_bytes = 0
     for kind in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE):
         resource.setrlimit(kind, (0, 0))
+
+    def allow(length: int, pixels: int = 0) -> None:
+        """Lets the process have what a file of some length and pixels may take, more than at rest."""
+        if statm is not None:
+            further = limits.memory_bytes + limits.bytes_per_byte * length + limits.bytes_per_pixel * pixels
+            _limit(resource.RLIMIT_AS, rest_bytes + further)
+        _limit(resource.RLIMIT_CPU, math.ceil(time.process_time() + limits.cpu(length, pixels)))
+
     try:
         while request := stream.read(REQUEST.size):
             count, max_pixels, pixels_wanted = REQUEST.unpack(request)
             lengths = [length for (length,) in LENGTH.iter_unpack(stream.read(count * LENGTH.size))]
-            meter.start()
-            meter.allow(sum(lengths))
+            if statm is not None:
+                rest_bytes = int(os.pread(statm, 64, 0).split()[0]) * resource.getpagesize()
+            allow(sum(lengths))
             heads, parts = b"", []
             for content in [stream.read(length) for length in lengths]:
-                meter.allow(len(content))
-                head, part = _answer(content, max_pixels, pixels_wanted, meter)
+                allow(len(content))
+                head, part = _answer(content, max_pixels, pixels_wanted, functools.partial(allow, len(content)))
                 heads += head
                 parts.append(part)
                 if sum(map(len, parts)) > LARGE_BYTES:
@@ -117,10 +107,10 @@ def serve(connection: socket.socket, limits: Limits) -> None:
         os._exit(BEYOND_STATUS)
 
 
-def _answer(content: bytes, max_pixels: int, pixels_wanted: bool, meter: Meter) -> tuple[bytes, bytes]:
+def _answer(content: bytes, max_pixels: int, pixels_wanted: bool, allow: Callable[[int], None]) -> tuple[bytes, bytes]:
     """Returns the answer to an image, and what follows it."""
     try:
-        found = normalisation.normalise(content, max_pixels, lambda pixels: meter.allow(len(content), pixels))
+        found = normalisation.normalise(content, max_pixels, allow)
         if pixels_wanted:
             part = thumbnails.decode(found.encoded).tobytes()
         else:
@@ -130,9 +120,8 @@ def _answer(content: bytes, max_pixels: int, pixels_wanted: bool, meter: Meter) 
             raise
         reason = str(error).encode("utf-8", "replace")
         return ANSWER.pack(REFUSED, len(reason), 0, 0, 0, 0, 0, 0, b""), reason
-    values = found.values.minimum, found.values.maximum, found.values.total, found.values.count
-    kind = found.format[:1].upper().encode()
-    return ANSWER.pack(kind, len(part), found.height, found.width, *values, bytes.fromhex(found.key)), part
+    kind, size = found.format[:1].upper().encode(), (found.height, found.width)
+    return ANSWER.pack(kind, len(part), *size, *astuple(found.values), bytes.fromhex(found.key)), part
 
 
 if __name__ == "__main__":

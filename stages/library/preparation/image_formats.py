@@ -16,9 +16,7 @@ if importlib.util.find_spec("pillow_heif"):
 
 # Files that come in the place of images: (where, what stands there, what it is), for the reason.
 OTHERS = (
-    (4, b"ftypheic", "HEIC, which can't be decoded (export it as JPEG)"),
-    (4, b"ftypheix", "HEIC, which can't be decoded (export it as JPEG)"),
-    (4, b"ftypmif1", "HEIC, which can't be decoded (export it as JPEG)"),
+    (4, (b"ftypheic", b"ftypheix", b"ftypmif1"), "HEIC, which can't be decoded (export it as JPEG)"),
     (4, b"ftyp", "a film, not an image"),
     (0, b"%PDF", "PDF, not an image"),
     (0, b"PK\3\4", "a zip archive, not an image"),

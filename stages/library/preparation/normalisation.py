@@ -74,11 +74,8 @@ def normalise(
 
     JPEG and PNG files that are so already keep their bytes. All else becomes PNG, but a JPEG of more than a megapixel
     JPEG again: of animations the first frame; transparency on white; 16 bits by their upper 8; turned as EXIF says.
-
-    Args:
-      content: a file's bytes in one of `FORMATS`, or uint8 (height, width), (height, width, 1) or (height, width, 3).
-      max_pixels: that a file may have.
-      before_decoding: is called with the number of pixels that will be decoded, when the head has been checked.
+    An array is uint8 (height, width[, 1 or 3]). `before_decoding` is called with the number of pixels that will be
+    decoded, when the head has been checked.
 
     Raises ImageError where the bytes are no image or damaged, or hold more pixels or parts than they may; the latter
     before any pixel is decoded (see `image_heads`). ValueError: an array of another dtype or shape.
@@ -115,8 +112,8 @@ def _from_file(content: bytes, max_pixels: int, announce: Callable[[int], object
                 announce(width * height)
             image.load()
             if sorted(image.size) != sorted(size):  # a TIFF is turned as it is decoded
-                found = f"{image.width} x {image.height} px where its head says {size[0]} x {size[1]}"
-                raise ImageError(f"damaged: {found}")
+                said = f"its head says {size[0]} x {size[1]}"
+                raise ImageError(f"damaged: {image.width} x {image.height} px where {said}")
             if not is_jpeg and is_well_formed:  # a PNG may say after its pixels how it is turned
                 kept = _kept_format(image)
             if not kept:

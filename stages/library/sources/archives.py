@@ -71,9 +71,7 @@ def tar_gz_members(file: IO[bytes], source: str, max_member_bytes: int = MAX_MEM
     """
     # gzip's own reader, for tarfile's checks neither the checksum nor that the stream is complete.
     with _damage_named(source), gzip.GzipFile(fileobj=file) as plain:
-        for member in _members(plain, max_member_bytes):
-            if not member.is_folder:
-                yield member
+        yield from (member for member in _members(plain, max_member_bytes) if not member.is_folder)
 
 
 def tar_members(file: IO[bytes], source: str, max_member_bytes: int = MAX_MEMBER_BYTES) -> Iterator[Member]:
