@@ -53,8 +53,8 @@ def main() -> None:
                 summary.reject(item.name, str(outcome), item.text)
             elif outcome is not None:
                 split = splits.split_of(outcome.key, item.split, settings["split"], item.place)
-                same = {name: getattr(outcome, name) for name in ("key", "encoded", "format", "height", "width")}
-                record = Record(label=0, text=item.text, filename=item.name, **same)
+                image = outcome.key, outcome.encoded, outcome.format, outcome.height, outcome.width
+                record = Record(*image, label=0, text=item.text, filename=item.name)
                 spool.add(split, record)
                 summary.add(split, record, outcome.values, item.place.file if item.place else None)
                 kept = samples[item.text]
@@ -70,15 +70,14 @@ def main() -> None:
         (folder / "labels.txt").write_text(labels, encoding="utf-8", errors="surrogateescape")
         artifacts.write_json(folder / "dataset.json", content)
         tables.write_csv(folder / "rejected.csv", ("name", "reason"), sorted(summary.rejected))
-    mosaics.write_samples(
-        arguments.examples, {text: [encoded for *_, encoded in kept] for text, kept in sorted(samples.items())}
-    )
+    shown = {text: [encoded for *_, encoded in kept] for text, kept in sorted(samples.items())}
+    mosaics.write_samples(arguments.examples, shown)
     if untrained := [text for text, number in counts["train"].items() if not number]:
         console.say(f"tfrecord: no training image of: {', '.join(untrained)}")
     if several := content["duplicates"]["in_several_classes"]:
         console.say(f"tfrecord: {several:,} images stand in several classes, byte for byte")
-    shown = ", ".join(f"{sum(counted.values()):,} {split}" for split, counted in counts.items())
-    said = f"{shown}; {len(classes)} classes, {content['rejected']} left out"
+    sizes = ", ".join(f"{sum(counted.values()):,} {split}" for split, counted in counts.items())
+    said = f"{sizes}; {len(classes)} classes, {content['rejected']} left out"
     stopwatch.close("tfrecord", said, content["images"], following="bottleneck-extract")
 
 

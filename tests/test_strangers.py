@@ -6,6 +6,7 @@ A good image of some size plays that file, for the limits of memory are set belo
 import csv
 import functools
 import json
+import re
 import shutil
 import sys
 import threading
@@ -16,7 +17,7 @@ import pytest
 from conftest import write_images
 from PIL import Image
 
-from app import inputs, predict, web_server
+from app import predict, web_server
 from checks.image_builders import encode
 from stages import tfrecord
 from stages.library.preparation.decoding_process import Limits
@@ -67,12 +68,6 @@ def test_predict_names_it_and_uses_the_others(tmp_path, write_params, monkeypatc
     assert len(used["classes"]) == 5
 
 
-def test_predict_reads_as_in_its_own_process(large):
-    with Workers(1) as workers:
-        (found,) = inputs.find([str(large)])
-        assert len(inputs.read(found, workers.normalise).encoded) < 3 * len(LARGE)
-
-
 def test_the_page_refuses_it_and_answers_the_next(monkeypatch):
     monkeypatch.setattr(web_server, "Workers", LITTLE)
     with serving(upload_bytes=10**6, pixels=10**8) as (url, _):
@@ -110,8 +105,6 @@ def test_a_page_that_cannot_decode_says_so_without_a_path(monkeypatch, capfd):
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with serving() as (url, _):
         answer = classify(url)
-        assert (
-            "the server can&#x27;t decode it now" in answer.text or "the server can&#39;t decode it now" in answer.text
-        )
+        assert re.search("the server can&#(x27|39);t decode it now", answer.text)
         assert "nowhere" not in answer.text
     assert "error: no process to decode images can be started: No such file or directory" in capfd.readouterr().err

@@ -1,7 +1,6 @@
-"""JPEG 2000's heads, read before it is decoded: how many tiles, precincts, code-blocks and packets they ask for.
+"""JPEG 2000's heads, read as OpenJPEG does (ISO/IEC 15444-1, annex A; boxes: annex I) before it is decoded.
 
-A decoder lays out all of them, of a tile at a time, however few bytes there are. The walk reads the markers of all
-heads as OpenJPEG does (ISO/IEC 15444-1, annex A; boxes: annex I).
+A decoder lays out all tiles, precincts, code-blocks and packets that they ask for, however few bytes there are.
 """
 
 import struct

@@ -1,7 +1,4 @@
-"""TIFF's first directory, read before any decoder sees it: how much would be decoded, beside what the size says.
-
-Layout: TIFF 6.0, section 2; BigTIFF has wider counts and offsets.
-"""
+"""TIFF's first directory (TIFF 6.0, section 2; BigTIFF is wider), read before it is decoded: how much that would be."""
 
 import struct
 from collections.abc import Iterator

@@ -126,13 +126,14 @@ def test_a_zip_that_can_not_be_opened_is_a_users_error(tmp_path, change):
         fetch_and_read("caltech101", path, tmp_path)
 
 
-@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_a_member_that_does_not_decompress_is_a_users_error(tmp_path, method):
+@pytest.mark.parametrize("place", [0.1, 0.3, 0.7])
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_member_that_does_not_decompress_is_a_users_error(tmp_path, method, place):
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w", method) as archive:
         archive.writestr(INNER, gzip.compress(tar_bytes([("a/1.jpg", bytes(range(256)) * 100)]), 0))
     content = path.read_bytes()
-    middle = len(content) // 3
-    path.write_bytes(content[:middle] + bytes(40) + content[middle + 40 :])
+    start = 30 + len(INNER) + int(place * content.index(b"PK\1\2"))
+    path.write_bytes(content[:start] + bytes(byte ^ 0xFF for byte in content[start : start + 9]) + content[start + 9 :])
     with pytest.raises(UserError, match="is damaged or truncated"):
         fetch_and_read("caltech101", path, tmp_path)
