@@ -46,7 +46,9 @@ def main() -> None:
     settings: auditing.Params = load_params(arguments.params)["audit"]
     manifest = manifests.read(arguments.records)
     images, probabilities, features = load(arguments, settings, manifest)
-    issues = auditing.label_issues(images["label"].cat.codes.to_numpy(np.int64), probabilities)
+    labels, classes = images["label"].cat.codes.to_numpy(np.int64), images["label"].cat.categories
+    issues = auditing.label_issues(labels, probabilities)
+    likely = probabilities[issues].argmax(axis=1)
     distances, neighbours = auditing.nearest(features, settings.neighbours)
     pairs, apart = auditing.near_duplicates(distances, neighbours, settings.near_duplicate)
     scores = auditing.typicality(distances, neighbours)
@@ -62,7 +64,12 @@ def main() -> None:
         "dataset": {"sha256": artifacts.sha256_file(arguments.records / "dataset.json")},
     }
     with artifacts.new_folder(arguments.out) as folder:
-        _write_csv(folder / "label_issues.csv", doubtful(images.iloc[issues], probabilities[issues]))
+        doubtful = images.iloc[issues].assign(
+            likely=classes[likely],
+            label_probability=probabilities[issues, labels[issues]],
+            likely_probability=probabilities[issues, likely],
+        )
+        _write_csv(folder / "label_issues.csv", doubtful)
         both = [images.iloc[pairs[:, side]].add_suffix(f"_{side + 1}").reset_index(drop=True) for side in range(2)]
         _write_csv(folder / "near_duplicates.csv", pd.concat(both, axis=1).assign(distance=apart))
         _write_csv(folder / "outliers.csv", images.iloc[outliers].assign(typicality=scores[outliers]))
@@ -106,16 +113,6 @@ def read(path: Path, column: str) -> tuple[list[str], np.ndarray]:
         return table["key"].to_pylist(), values.astype(np.float32)
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise UserError(f"{path} can't be read ({error}). Run: dvc repro -f") from error
-
-
-def doubtful(images: pd.DataFrame, probabilities: np.ndarray) -> pd.DataFrame:
-    """Adds the likeliest class of some images, and the probabilities of their label and of it."""
-    likely, every = probabilities.argmax(axis=1), np.arange(len(images))
-    return images.assign(
-        likely=images["label"].cat.categories[likely],
-        label_probability=probabilities[every, images["label"].cat.codes],
-        likely_probability=probabilities[every, likely],
-    )
 
 
 def write_images(

@@ -61,6 +61,22 @@ def write_trained_on(path, keys):
     pq.write_table(pa.table({"key": pa.array(keys, pa.string())}), path)
 
 
+def write_fewshot(root, backbone, digest, head="ridge", mean=0.9, classes_left_out=()):
+    """Writes few-shot results, two repeats of 15 images of each class, on the data set of that sha256."""
+    place = f"{backbone}/fewshot/{head}/15"
+    figures = root / "evaluation" / place
+    figures.mkdir(parents=True)
+    about = {"features": "bottleneck", "repeats": 2, "classes_left_out": classes_left_out}
+    artifacts.write_json(figures / "fewshot.json", about | {"dataset": {"sha256": digest}})
+    columns = ("head", "shots", "repeat", "background", "top1_accuracy", "balanced_accuracy", "best_params")
+    rows = [(head, 15, repeat, name, 0.9, 0.8, "{}") for repeat in range(2) for name in ("with", "without")]
+    tables.write_csv(figures / "repeats.csv", columns, rows)
+    numbers = {"balanced_accuracy": {"mean": 0.8, "std": 0.02}, "num_examples": 1234}
+    numbers |= {"top1_accuracy": {"mean": mean, "std": 0.01}}
+    without = {"without_background": numbers | {"top1_accuracy": {"mean": 0.95, "std": 0.0}}}
+    artifacts.write_json(root / "metrics" / f"{place}.json", numbers | without)
+
+
 def noisy_logits(labels, num_classes, accuracy, seed=0):
     """Returns random logits of which about the fraction `accuracy` is right."""
     rng = np.random.default_rng(seed)

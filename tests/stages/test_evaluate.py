@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import evaluated
 import numpy as np
@@ -15,11 +16,12 @@ from stages.library.features.cache import ShardWriter, Source
 from stages.library.heads import contract as heads
 from stages.library.heads.cross_validation import cross_validate
 from stages.library.heads.trained_head import TrainedHead
-from stages.library.records import tfrecord
+from stages.library.records import manifest as manifests
 from stages.library.settings import load_params
 
 CLASSES = ("cat", "dog", "emu")
-SOURCE = Source("efficientnet_lite0", 96, 1.0, "bilinear", False, "a" * 64, "f" * 64, CLASSES)
+BACKBONE = "efficientnet_lite0"
+SOURCE = Source(BACKBONE, 96, 1.0, "bilinear", False, "a" * 64, "f" * 64, CLASSES)
 TEMPERATURE = 0.25
 
 
@@ -90,23 +92,18 @@ def test_a_network_is_evaluated_on_the_shards(trained, tmp_path, run_stage, monk
     networks = pytest.importorskip("stages.library.training.trained_network")
     folder = evaluated.write_model(tmp_path / "finetuned", "finetuned")
 
-    class Perfect:
-        kind, classes, trained_batch_norm = "finetuned", CLASSES, batch_norm
-        backbone = "efficientnet_lite0"
+    def predict_shards(paths, training_mode=False):
+        found = manifests.read(paths[0].parent, ["test"])
+        right = np.eye(3, dtype=np.float32)[found.labels]
+        return found.keys.astype(str), found.labels, np.roll(right, 1, axis=1) if training_mode else right
 
-        @staticmethod
-        def predict_shards(paths, training_mode=False):
-            found = [record for path in paths for record in tfrecord.read_shard(path)]
-            labels = np.array([record.label for record in found])
-            right = np.eye(3, dtype=np.float32)[labels]
-            keys = np.array([record.key for record in found], object)
-            return keys, labels, np.roll(right, 1, axis=1) if training_mode else right
-
-    monkeypatch.setattr(networks, "load", lambda path: Perfect)
+    about = {"kind": "finetuned", "classes": CLASSES, "trained_batch_norm": batch_norm, "backbone": BACKBONE}
+    perfect = SimpleNamespace(**about, predict_shards=predict_shards)
+    monkeypatch.setattr(networks, "load", lambda path: perfect)
     run_stage("evaluate_network", *arguments(tmp_path, "--network", folder))
     numbers = json.loads((tmp_path / "metrics.json").read_text())
     assert numbers["top1_accuracy"] == 1
     assert not {"cross_validation", "calibration"} & set(numbers)
     assert numbers.get("training_mode") == ({"top1_accuracy": 0} if batch_norm else None)
     about = json.loads((tmp_path / "figures" / "evaluation.json").read_text())
-    assert (about["model"], about["kind"], about["backbone"]) == ("finetuned", "finetuned", "efficientnet_lite0")
+    assert (about["model"], about["kind"], about["backbone"]) == ("finetuned", "finetuned", BACKBONE)

@@ -1,7 +1,6 @@
 """The report of hand-made evaluations: whole, self-contained, safe against names."""
 
 import csv
-import hashlib
 import json
 import shutil
 from html.parser import HTMLParser
@@ -12,6 +11,7 @@ import pytest
 from conftest import ROOT
 from dvc_render import VegaRenderer  # type: ignore[import-untyped]
 
+from stages.library.common import artifacts
 from stages.library.report import published
 
 HOSTILE = '<script>alert(1)</script>"&'
@@ -134,34 +134,19 @@ def test_stale_results_are_left_out_and_named(report, tmp_path, capsys):
     assert "audit is left out: it is about another data set or split" in printed
 
 
-def write_fewshot(root):
-    """Writes few-shot results beside the evaluations of the same data set."""
-    folder = root / "evaluation" / LITE0 / "fewshot" / "logistic" / "15"
-    folder.mkdir(parents=True)
-    dataset = json.loads((root / "evaluation" / "scratch" / "evaluation.json").read_text())["dataset"]
-    about = {"features": "bottleneck", "repeats": 5, "classes_left_out": [], "dataset": dataset}
-    (folder / "fewshot.json").write_text(json.dumps(about))
-    columns = "head,shots,repeat,background,top1_accuracy,balanced_accuracy"
-    (folder / "repeats.csv").write_text(f"{columns}\nlogistic,15,0,with,0.8,0.7\n")
-    accuracies = {"top1_accuracy": {"mean": 0.801, "std": 0.01}, "balanced_accuracy": {"mean": 0.7, "std": 0.02}}
-    metrics = root / "metrics" / LITE0 / "fewshot" / "logistic" / "15.json"
-    metrics.parent.mkdir(parents=True)
-    metrics.write_text(json.dumps(accuracies | {"num_examples": 100}))
-
-
-def write_audit(root, dataset):
+def write_audit(root, digest):
     folder = root / "evaluation" / LITE0 / "audit"
-    folder.mkdir(parents=True)
     numbers = {"images": 1000, "all_images": 2000, "label_issues": 17, "near_duplicate_pairs": 5}
     numbers["near_duplicate_pairs_across_splits"] = 3
-    (folder / "audit.json").write_text(json.dumps({**numbers, "dataset": {"sha256": dataset}}))
+    artifacts.write_json(folder / "audit.json", {**numbers, "dataset": {"sha256": digest}})
     for name in ("label_issues", "near_duplicates", "outliers"):
         (folder / f"{name}.png").write_bytes(name.encode())
 
 
 def test_few_shot_results_and_what_was_found_in_the_data_have_a_section_each(report, tmp_path):
-    write_fewshot(tmp_path)
-    write_audit(tmp_path, hashlib.sha256((tmp_path / "tfrecord" / "dataset.json").read_bytes()).hexdigest())
+    digest = artifacts.sha256_file(tmp_path / "tfrecord" / "dataset.json")
+    evaluated.write_fewshot(tmp_path, LITE0, digest, head="logistic", mean=0.801)
+    write_audit(tmp_path, digest)
     page = Page(report())
     assert {"few-shot", f"audit-{LITE0}"} <= set(page.ids)
     assert len(page.sources) == IMAGES + 1 + 3
@@ -172,12 +157,12 @@ def test_few_shot_results_and_what_was_found_in_the_data_have_a_section_each(rep
 
 
 def test_published_results_stand_beside_ours(report, tmp_path, capsys):
-    write_fewshot(tmp_path)
     dataset = tmp_path / "tfrecord" / "dataset.json"
     change(dataset, name="caltech101")
-    digest = hashlib.sha256(dataset.read_bytes()).hexdigest()
-    for path in [*tmp_path.glob("evaluation/**/evaluation.json"), *tmp_path.glob("evaluation/**/fewshot.json")]:
+    digest = artifacts.sha256_file(dataset)
+    for path in tmp_path.glob("evaluation/**/evaluation.json"):
         change(path, dataset={"sha256": digest})
+    evaluated.write_fewshot(tmp_path, LITE0, digest, head="logistic", mean=0.801)
     out = report()
     table = (out / "published.md").read_text(encoding="utf-8")
     assert table in capsys.readouterr().out

@@ -110,16 +110,13 @@ def centres(path):
     return {name: places.mean(axis=0) for name, places in found(path).items() if len(places)}
 
 
-def test_a_pair_stands_side_by_side_and_the_next_beside_it(tmp_path):
+def test_a_pair_stands_side_by_side_and_the_next_beside_or_below_it(tmp_path):
     pairs = [[tile("red", "cat", "train"), tile("green", "cat", "test")], [tile("blue"), tile("cyan")]]
     mosaics.write_gallery(tmp_path / "g.png", "pairs", pairs)
     places = centres(tmp_path / "g.png")
     rows, columns = np.transpose([places[name] for name in COLORS])
     assert (np.diff(columns) > 0).all()
     assert np.ptp(rows) < 2
-
-
-def test_rows_follow_each_other_downwards(tmp_path):
     tiles = [[tile("red")], *([tile("green")] for _ in range(mosaics.TILE_COLUMNS - 1)), [tile("blue")]]
     mosaics.write_gallery(tmp_path / "g.png", "single", tiles)
     places = centres(tmp_path / "g.png")

@@ -2,10 +2,11 @@
 
 import csv
 import io
-import json
 
+import evaluated
 import pytest
 
+from stages.library.common import artifacts
 from stages.library.common.console import UserError
 from stages.library.report import fewshot_results, leaderboard
 from stages.library.report.published import Measured
@@ -26,35 +27,13 @@ BEFORE = {"calibration": {"expected_calibration_error_before": 0.1234}}
 TRAINING_MODE = {"training_mode": {"top1_accuracy": 0.7}}
 
 
-def write(path, text):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-
-
 @pytest.fixture
 def add(tmp_path):
     def add(name, top1, digest="d", backbone="efficientnet_lite0", **more):
         model = name.rsplit("/", 1)[-1]
         about = {"model": model, "kind": "head", "backbone": backbone, "dataset": {"name": "x", "sha256": digest}}
-        write(tmp_path / "metrics" / f"{name}.json", json.dumps(METRICS | {"top1_accuracy": top1} | more))
-        write(tmp_path / "evaluation" / name / "evaluation.json", json.dumps(about))
-
-    return add
-
-
-@pytest.fixture
-def add_fewshot(tmp_path):
-    def add(backbone, digest="d", small=()):
-        figures = tmp_path / "evaluation" / backbone / "fewshot" / "ridge" / "15"
-        about = {"features": "bottleneck", "repeats": 2, "classes_left_out": small, "dataset": {"sha256": digest}}
-        write(figures / "fewshot.json", json.dumps(about))
-        names = "head,shots,repeat,background,top1_accuracy,balanced_accuracy,best_params"
-        rows = [f"ridge,15,{i},{name},0.9,0.8,{{}}" for i in range(2) for name in ("with", "without")]
-        write(figures / "repeats.csv", "\n".join([names, *rows]) + "\n")
-        few = {"balanced_accuracy": {"mean": 0.8, "std": 0.02}, "num_examples": 1234}
-        found = few | {"top1_accuracy": {"mean": 0.9, "std": 0.01}}
-        found["without_background"] = few | {"top1_accuracy": {"mean": 0.95, "std": 0.0}}
-        write(tmp_path / "metrics" / backbone / "fewshot" / "ridge" / "15.json", json.dumps(found))
+        artifacts.write_json(tmp_path / "metrics" / f"{name}.json", METRICS | {"top1_accuracy": top1} | more)
+        artifacts.write_json(tmp_path / "evaluation" / name / "evaluation.json", about)
 
     return add
 
@@ -76,8 +55,8 @@ def test_the_best_model_comes_first_and_ties_go_by_name(add, collect):
     assert left_out == []
 
 
-def test_stale_results_are_left_out_and_named_and_few_shot_metrics_are_no_model(add, add_fewshot, collect, tmp_path):
-    add_fewshot("a")
+def test_stale_results_are_left_out_and_named_and_few_shot_metrics_are_no_model(add, collect, tmp_path):
+    evaluated.write_fewshot(tmp_path, "a", "d")
     add("a/old", 0.99, digest="another")
     with pytest.raises(UserError, match="no result on the present data set"):
         collect()
@@ -124,9 +103,9 @@ def collect_fewshot(tmp_path, *backbones):
     return fewshot_results.collect(tmp_path / "metrics", tmp_path / "evaluation", "d", names)
 
 
-def test_few_shot_results_of_this_data_set_are_read_in_the_order_of_the_names(add_fewshot, tmp_path):
+def test_few_shot_results_of_this_data_set_are_read_in_the_order_of_the_names(tmp_path):
     for backbone, digest in (("a", "d"), ("b", "another"), ("c", "d"), ("unlisted", "d")):
-        add_fewshot(backbone, digest)
+        evaluated.write_fewshot(tmp_path, backbone, digest)
     found, (left_out,) = collect_fewshot(tmp_path, "c", "absent", "b", "a")
     assert [few.backbone + few.background for few in found] == ["cwith", "cwithout", "awith", "awithout"]
     assert "15 is left out: it was measured on another data set" in left_out
@@ -139,11 +118,12 @@ def test_few_shot_results_of_this_data_set_are_read_in_the_order_of_the_names(ad
     assert (lines[1], len(lines)) == ("c,ridge,15,0,with,0.9,0.8", 1 + 2 * 2 * 2)
 
 
-def test_what_published_figures_stand_against(add, add_fewshot, collect, tmp_path):
+def test_what_published_figures_stand_against(add, collect, tmp_path):
     add("a/ridge", 0.9, backbone="a", **CROSS_VALIDATION)
     add("b/finetuned", 0.8, backbone="b", **TRAINING_MODE)
-    add_fewshot("a")
-    add_fewshot("c", small=["cat"])  # stands against no published figure, for those are of all classes
+    evaluated.write_fewshot(tmp_path, "a", "d")
+    # Stands against no published figure, for those are of all classes.
+    evaluated.write_fewshot(tmp_path, "c", "d", classes_left_out=["cat"])
     few, _ = collect_fewshot(tmp_path, "a", "c")
     results = leaderboard.measured(collect()[0], {"ridge": "probabilities"})
     assert [*results, *fewshot_results.measured(few)] == [
