@@ -2,7 +2,6 @@
 
 import contextlib
 import gzip
-import io
 import lzma
 import tarfile
 import zipfile
@@ -45,16 +44,15 @@ class _Header(tarfile.TarInfo):
         return header
 
 
-class _Ending(io.BufferedIOBase):
+class _Ending:
     """A stream that lets nobody read on and on after its end, as tarfile does to skip what a damaged size promises."""
 
     def __init__(self, file: IO[bytes]):
-        super().__init__()
         self._file = file
         self._reads_left = READS_AT_THE_END
 
-    def read(self, size: int | None = -1, /) -> bytes:
-        block = self._file.read(-1 if size is None else size)
+    def read(self, size: int) -> bytes:
+        block = self._file.read(size)
         if not block:
             self._reads_left -= 1
             if self._reads_left < 0:
@@ -62,7 +60,7 @@ class _Ending(io.BufferedIOBase):
         return block
 
 
-def tar_gz_members(file: IO[bytes], source: str, max_member_bytes: int = MAX_MEMBER_BYTES) -> Iterator[Member]:
+def tar_gz_members(file: IO[bytes], source: str) -> Iterator[Member]:
     """Yields every member of a tar.gz but its folders, in order; memory is that of one member.
 
     Names are what the archive says: they are safe to compare and to print, never to open. Larger members come without
@@ -71,17 +69,17 @@ def tar_gz_members(file: IO[bytes], source: str, max_member_bytes: int = MAX_MEM
     """
     # gzip's own reader, for tarfile's checks neither the checksum nor that the stream is complete.
     with _damage_named(source), gzip.GzipFile(fileobj=file) as plain:
-        yield from (member for member in _members(plain, max_member_bytes) if not member.is_folder)
+        yield from (member for member in _members(plain) if not member.is_folder)
 
 
-def tar_members(file: IO[bytes], source: str, max_member_bytes: int = MAX_MEMBER_BYTES) -> Iterator[Member]:
+def tar_members(file: IO[bytes], source: str) -> Iterator[Member]:
     """Yields every member of a plain tar, its folders too; otherwise as `tar_gz_members`."""
     with _damage_named(source):
         # No checksum tells that a plain tar is complete: the block of zeros that ends it must be there.
-        yield from _members(file, max_member_bytes, ending_bytes=tarfile.BLOCKSIZE)
+        yield from _members(file, ending_bytes=tarfile.BLOCKSIZE)
 
 
-def _members(file: Any, max_member_bytes: int, ending_bytes: int = 0) -> Iterator[Member]:
+def _members(file: Any, ending_bytes: int = 0) -> Iterator[Member]:
     ending: Any = _Ending(file)
     with tarfile.open(fileobj=ending, mode="r|", tarinfo=_Header) as tar:
         for info in tar:
@@ -90,8 +88,8 @@ def _members(file: Any, max_member_bytes: int, ending_bytes: int = 0) -> Iterato
                 rejected = "a folder"
             elif not info.isfile():
                 rejected = "a link or device in the archive, not a file"
-            elif info.size > max_member_bytes:
-                rejected = f"larger than {max_member_bytes / (1 << 20):g} MiB"
+            elif info.size > MAX_MEMBER_BYTES:
+                rejected = f"larger than {MAX_MEMBER_BYTES >> 20} MiB"
             else:
                 reader = tar.extractfile(info)
                 content = reader.read() if reader else b""

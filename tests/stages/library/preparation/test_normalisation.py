@@ -32,7 +32,7 @@ MORE = [
     Kind("JPEG with fill bytes", JPEG.replace(b"\xff\xdb", b"\xff\xff\xff\xdb", 1), KEPT, RGB, 12),
     Kind("TGA", encode(photo(), "TGA"), CONVERTED, RGB),
     Kind("PPM", encode(photo(), "PPM"), CONVERTED, RGB),
-    Kind("16-bit PNG of any lower bits", png(0, 16, rgb_rows(GREY.astype(">u2") * 256 + 255)), CONVERTED, GREY),
+    Kind("16-bit grey and more", png(0, 16, rgb_rows((GREY * np.uint16(256) + 255).astype(">u2"))), CONVERTED, GREY),
     Kind("16-bit RGBA PNG", png(6, 16, rgb_rows(np.asarray(photo().convert("RGBA")).astype(">u2") * 257)),
          CONVERTED, RGB),
 ]  # fmt: skip
