@@ -135,9 +135,7 @@ class Folder:
     """A kind of folder that is no data set."""
 
     name: str  # for people
-    files: tuple[
-        bytes, ...
-    ]  # relative paths of images; one that ends in "/" is an empty folder, one in "!" is no image
+    files: tuple[bytes, ...]  # paths of images; one that ends in "/" is an empty folder, one in "!" is no image
     message: str  # regular expression of the error
     stage: str = "fetch"  # that says so
 
@@ -198,11 +196,9 @@ def outcomes() -> Iterator[tuple[str, str]]:
 
 def table() -> str:
     """Returns the number of kinds by what they are and by what becomes of them, as Markdown."""
-    found = [
-        (next(label for label, pattern in SUBJECTS.items() if re.search(pattern, name)), outcome)
-        for name, outcome in outcomes()
-    ]
-    counted = pd.DataFrame(found).value_counts().unstack(fill_value=0)
+    found = pd.DataFrame(outcomes(), columns=["name", "outcome"])
+    subjects = found["name"].map(lambda name: next(label for label in SUBJECTS if re.search(SUBJECTS[label], name)))
+    counted = pd.crosstab(subjects, found["outcome"])
     counts = counted.reindex(index=list(SUBJECTS), columns=list(OUTCOMES), fill_value=0)
     counts.loc["**all**"] = counts.sum()
     shown = counts.astype(str).replace("0", "").assign(all=counts.sum(axis=1))

@@ -60,7 +60,7 @@ class _Ending:
         return block
 
 
-def tar_gz_members(file: IO[bytes], source: str) -> Iterator[Member]:
+def tar_gz_members(file: IO[bytes], source: str, max_member_bytes: int = MAX_MEMBER_BYTES) -> Iterator[Member]:
     """Yields every member of a tar.gz but its folders, in order; memory is that of one member.
 
     Names are what the archive says: they are safe to compare and to print, never to open. Larger members come without
@@ -69,17 +69,17 @@ def tar_gz_members(file: IO[bytes], source: str) -> Iterator[Member]:
     """
     # gzip's own reader, for tarfile's checks neither the checksum nor that the stream is complete.
     with _damage_named(source), gzip.GzipFile(fileobj=file) as plain:
-        yield from (member for member in _members(plain) if not member.is_folder)
+        yield from (member for member in _members(plain, max_member_bytes) if not member.is_folder)
 
 
-def tar_members(file: IO[bytes], source: str) -> Iterator[Member]:
+def tar_members(file: IO[bytes], source: str, max_member_bytes: int = MAX_MEMBER_BYTES) -> Iterator[Member]:
     """Yields every member of a plain tar, its folders too; otherwise as `tar_gz_members`."""
     with _damage_named(source):
         # No checksum tells that a plain tar is complete: the block of zeros that ends it must be there.
-        yield from _members(file, ending_bytes=tarfile.BLOCKSIZE)
+        yield from _members(file, max_member_bytes, ending_bytes=tarfile.BLOCKSIZE)
 
 
-def _members(file: Any, ending_bytes: int = 0) -> Iterator[Member]:
+def _members(file: Any, max_member_bytes: int, ending_bytes: int = 0) -> Iterator[Member]:
     ending: Any = _Ending(file)
     with tarfile.open(fileobj=ending, mode="r|", tarinfo=_Header) as tar:
         for info in tar:
@@ -88,8 +88,8 @@ def _members(file: Any, ending_bytes: int = 0) -> Iterator[Member]:
                 rejected = "a folder"
             elif not info.isfile():
                 rejected = "a link or device in the archive, not a file"
-            elif info.size > MAX_MEMBER_BYTES:
-                rejected = f"larger than {MAX_MEMBER_BYTES >> 20} MiB"
+            elif info.size > max_member_bytes:
+                rejected = f"larger than {max_member_bytes / (1 << 20):g} MiB"
             else:
                 reader = tar.extractfile(info)
                 content = reader.read() if reader else b""

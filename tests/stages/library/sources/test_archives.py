@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.library.common.console import UserError
-from stages.library.sources import archives
 from stages.library.sources.archives import Member, tar_gz_members, tar_members
 from tests.layouts import special, tar_bytes
 
@@ -30,8 +29,8 @@ class Forward(io.BytesIO):
         raise io.UnsupportedOperation
 
 
-def members(content):
-    return list(tar_gz_members(Forward(content), "images"))
+def members(content, **options):
+    return list(tar_gz_members(Forward(content), "images", **options))
 
 
 def plain_members(content):
@@ -57,11 +56,10 @@ def test_folders_are_passed_over_and_links_and_devices_rejected():
     ]
 
 
-def test_a_large_member_is_rejected_unread_and_the_next_is_read(monkeypatch):
-    monkeypatch.setattr(archives, "MAX_MEMBER_BYTES", 1 << 20)
+def test_a_large_member_is_rejected_unread_and_the_next_is_read():
     content = gzip.compress(tar_bytes([("bomb", bytes(4 << 20)), ("small", b"x")]))
     expected = [Member("bomb", None, "larger than 1 MiB"), Member("small", b"x")]
-    assert members(content) == expected
+    assert members(content, max_member_bytes=1 << 20) == expected
 
 
 @pytest.mark.parametrize("cut", [100, 512 + 100, 3 * 512])
