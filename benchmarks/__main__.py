@@ -6,6 +6,7 @@ Costs hours on 2 cores; each module can be run alone, with smaller sizes, and ha
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 
@@ -15,12 +16,14 @@ RUNS = (
     "extraction",
     "extraction --size 224 --images 1000",
     "extraction --backbone inception_v3 --size 299 --images 200",
-    "gpu",
-    "gpu --backbone inception_v3 --size 299 --images 3000",
     "feature_store",
     "memory",
     "nothing_to_do",
     "heads",
+)
+ON_GPU = (
+    "extraction --backbone inception_v3 --size 299 --images 3000 --batch-size 64 --precision float16 "
+    "--pairs tensorflow/raw-tensorflow tensorflow/decoding tensorflow/keras",
 )
 
 
@@ -30,7 +33,7 @@ def main() -> None:
     parser.add_argument("--peers", help="the Python of an environment with requirements-peers.txt")
     arguments = parser.parse_args()
     failed = []
-    for run in RUNS:
+    for run in ON_GPU if shutil.which("nvidia-smi") else RUNS:
         name, *options = run.split()
         peers = ["--peers", arguments.peers] if name == "extraction" and arguments.peers else []
         command = ["-m", f"benchmarks.{name}", *options, *peers]

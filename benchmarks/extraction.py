@@ -3,7 +3,8 @@
 In each round every way runs once, in a process of its own (benchmarks/extraction_ways.py), and every other round goes
 backwards, so that which of a pair goes first alternates. Above 1 ours is faster. Without --folder or --dataset images
 are generated, JPEG files of photo size. A data set has no files, so that only the raw forwards are compared with it.
-All of it: python -m benchmarks.extraction --peers PEERS/bin/python
+All of it: python -m benchmarks.extraction --peers PEERS/bin/python. On a GPU, for instance: --size 299 --batch-size 64
+--precision float16 --pairs tensorflow/raw-tensorflow tensorflow/decoding tensorflow/keras
 """
 
 import argparse
@@ -31,6 +32,7 @@ PAIRS = [
     ("openvino", "raw-openvino"),
     ("openvino-int8", "raw-openvino-int8"),
     ("openvino-int8", "tensorflow"),
+    ("tensorflow", "decoding"),
     *((f"{start}tensorflow", other) for start in ("", "files-") for other in ("keras", "timm")),
     *((f"{start}openvino", other) for start in ("", "files-") for other in ("keras", *sorted(PEERS))),
 ]
@@ -46,9 +48,10 @@ def main() -> None:
     options.add_argument("--include", nargs="+", default=["*"], metavar="GLOB", help="as train/0* test/*")
     options.add_argument("--images", type=int, default=3000, metavar="N", help="generated images")
     options.add_argument("--rounds", type=int, default=5, metavar="N")
-    options.add_argument("--only", nargs="*", default=[], metavar="WAY", help="leave out pairs of other ways")
+    options.add_argument("--pairs", nargs="+", metavar="OURS/OTHER", help="those alone, such as openvino/keras")
     options.add_argument("--peers", type=Path, metavar="PYTHON", help="with requirements-peers.txt")
     options.add_argument("--batch-size", type=int, metavar="N", help="`extract.batch_size`")
+    options.add_argument("--precision", default="float32", choices=["float32", "float16"])
     arguments = options.parse_args()
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
@@ -66,11 +69,11 @@ def main() -> None:
 
 def wanted(pair: tuple[str, str], arguments: argparse.Namespace) -> bool:
     """Whether a pair is compared: the peers need an environment of their own, and all libraries need files."""
+    if arguments.pairs:
+        return "/".join(pair) in arguments.pairs
     if PEERS & set(pair) and arguments.peers is None:
         return False
-    if arguments.dataset and not pair[1].startswith(("raw-", "tensorflow")):
-        return False
-    return not arguments.only or bool(set(pair) & set(arguments.only))
+    return not arguments.dataset or pair[1].startswith(("raw-", "tensorflow"))
 
 
 def prepare(work: Path, arguments: argparse.Namespace) -> int:
@@ -94,7 +97,7 @@ def prepare(work: Path, arguments: argparse.Namespace) -> int:
 
 def extract_section(work: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Returns changes of section `extract`; a network without embedded weights gets random ones."""
-    section = {"input_size_px": arguments.size, "batch_size": arguments.batch_size}
+    section = {"input_size_px": arguments.size, "batch_size": arguments.batch_size, "precision": arguments.precision}
     section["calibration_images"] = CALIBRATION_IMAGES
     if arguments.backbone == "efficientnet_lite0":
         return section

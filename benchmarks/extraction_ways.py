@@ -21,6 +21,7 @@ import numpy as np
 from benchmarks.shared import parser, stage
 
 FORWARD_BATCHES = 8  # kept in memory for the raw forward, used over and over
+DECODED_AT_ONCE = 16
 Timed = tuple[float, int]  # seconds, images
 
 
@@ -37,14 +38,15 @@ def main() -> None:
     print(json.dumps({"seconds": seconds, "images": images}))
 
 
-def settings(work: Path, runtime: str, precision: str) -> Any:
+def settings(work: Path, runtime: str, precision: str | None = None) -> Any:
     """Returns section `extract` of the benchmark's params.yaml for a runtime."""
     from stages.library.settings import load_params
 
-    return replace(load_params(work / "raw.yaml")["extract"], runtime=runtime, precision=precision)
+    section = load_params(work / "raw.yaml")["extract"]
+    return replace(section, runtime=runtime, precision=precision or section.precision)
 
 
-def ours(runtime: str, precision: str, from_files: bool, arguments: argparse.Namespace) -> Timed:
+def ours(runtime: str, precision: str | None, from_files: bool, arguments: argparse.Namespace) -> Timed:
     """Our extraction from TFRecords or, with `from_files`, from the files that they are made of."""
     from stages import tfrecord
     from stages.library.extraction import extraction
@@ -73,8 +75,10 @@ def ours(runtime: str, precision: str, from_files: bool, arguments: argparse.Nam
     return seconds - few_seconds, images - few
 
 
-def forward(runtime: str, precision: str, arguments: argparse.Namespace) -> Timed:
-    """The network alone, on random batches in memory, as many calls at once as extraction makes."""
+def forward(runtime: str, precision: str | None, arguments: argparse.Namespace) -> Timed:
+    """The network alone, on random batches in its device's memory, as many calls at once as extraction makes."""
+    import tensorflow as tf
+
     from stages.library.extraction import extraction
     from stages.library.extraction import runtime as runtimes
     from stages.library.extraction.runtime import Plan
@@ -82,22 +86,20 @@ def forward(runtime: str, precision: str, arguments: argparse.Namespace) -> Time
 
     section = settings(arguments.work, runtime, precision)
     module = runtimes.lookup(runtime)
-    module.prepare(precision)
+    module.prepare(section.precision)
     size_px = section.input_size_px
     model, _, _ = build_with_weights(arguments.backbone, size_px, section.weights)
     batch_size = extraction.batch_size(section, size_px)
-    batches = random_batches(batch_size, size_px)
-    plan = Plan(size_px, batch_size, section.flip, precision)
+    rng, shape = np.random.default_rng(0), (batch_size, size_px, size_px, 3)
+    batches: list[Any] = [rng.uniform(0, 255, shape).astype(np.float32) for _ in range(FORWARD_BATCHES)]
+    plan = Plan(size_px, batch_size, section.flip, section.precision)
     compiled = module.compile(model, plan, (batch[:1] for batch in batches))
+    if runtime == "tensorflow":
+        with tf.device(compiled.device):
+            batches = [tf.constant(batch) for batch in batches]
     forward_seconds(compiled, batches, 2 * compiled.callers)
     count = -(-arguments.images // batch_size)
     return forward_seconds(compiled, batches, count), count * batch_size
-
-
-def random_batches(batch_size: int, size_px: int) -> list[np.ndarray]:
-    """Returns random images in float32."""
-    rng, shape = np.random.default_rng(0), (batch_size, size_px, size_px, 3)
-    return [rng.uniform(0, 255, shape).astype(np.float32) for _ in range(FORWARD_BATCHES)]
 
 
 def forward_seconds(compiled: Any, batches: Sequence[Any], count: int) -> float:
@@ -111,46 +113,63 @@ def forward_seconds(compiled: Any, batches: Sequence[Any], count: int) -> float:
     return time.perf_counter() - start
 
 
-def with_keras(backbone: str, section: Any, folder: Path, batch_size: int = 32) -> Callable[[Path], Timed]:
-    """Returns Keras' own way, image_dataset_from_directory and predict, with its features saved to a file."""
+def decoding(arguments: argparse.Namespace) -> Timed:
+    """The images of the records decoded on all cores, which is work for the CPU in any case."""
+    import tensorflow as tf
+
+    from stages.library.common import tensorflow_runtime
+    from stages.library.records import manifest as manifests
+    from stages.library.records import preprocessing
+
+    tensorflow_runtime.start()
+    manifest = manifests.read(arguments.work / "raw-tfrecord")
+    records = tf.data.TFRecordDataset([str(path) for path in manifest.paths]).batch(DECODED_AT_ONCE)
+    first_values = records.map(
+        lambda some: tf.map_fn(lambda one: preprocessing.decode(one)[0, 0, 0], preprocessing.encoded(some), tf.uint8),
+        tensorflow_runtime.cores(),
+    )
+    start = time.perf_counter()
+    images = sum(len(values) for values in first_values)
+    return time.perf_counter() - start, images
+
+
+def keras(arguments: argparse.Namespace) -> Timed:
+    """Keras' own way, image_dataset_from_directory and predict, with its features saved; batches of 32 by default."""
     import keras
 
     from stages.library.networks.weights import build_with_weights
 
-    network, _, _ = build_with_weights(backbone, section.input_size_px, section.weights)
+    section = settings(arguments.work, "tensorflow")
+    batch_size, side = section.batch_size or 32, (section.input_size_px, section.input_size_px)
+    network, _, _ = build_with_weights(arguments.backbone, section.input_size_px, section.weights)
     model = keras.Model(network.inputs, network.outputs[0])
     model.compile(jit_compile=False)
-    side = section.input_size_px, section.input_size_px
     model.predict(np.zeros((batch_size, *side, 3), np.float32), verbose=0)
-
-    def run(out: Path) -> Timed:
-        start = time.perf_counter()
-        dataset = keras.utils.image_dataset_from_directory(
-            str(folder), labels=None, image_size=side, batch_size=batch_size, shuffle=False, verbose=False
-        )
-        features = model.predict(dataset, verbose=0)
-        np.save(out, features)
-        return time.perf_counter() - start, len(features)
-
-    return run
-
-
-def keras_way(arguments: argparse.Namespace) -> Timed:
-    """Keras' own way, in batches of 32 as is its default."""
-    section = settings(arguments.work, "tensorflow", "float32")
-    return with_keras(arguments.backbone, section, arguments.work / "images")(arguments.scratch / "features.npy")
+    start = time.perf_counter()
+    dataset = keras.utils.image_dataset_from_directory(
+        str(arguments.work / "images"),
+        labels=None,
+        image_size=side,
+        batch_size=batch_size,
+        shuffle=False,
+        verbose=False,
+    )
+    features = model.predict(dataset, verbose=0)
+    np.save(arguments.scratch / "features.npy", features)
+    return time.perf_counter() - start, len(features)
 
 
 WAYS: dict[str, Callable[[argparse.Namespace], Timed]] = {
-    "tensorflow": partial(ours, "tensorflow", "float32", False),
-    "openvino": partial(ours, "openvino", "float32", False),
+    "tensorflow": partial(ours, "tensorflow", None, False),
+    "openvino": partial(ours, "openvino", None, False),
     "openvino-int8": partial(ours, "openvino", "int8", False),
-    "files-tensorflow": partial(ours, "tensorflow", "float32", True),
-    "files-openvino": partial(ours, "openvino", "float32", True),
-    "raw-tensorflow": partial(forward, "tensorflow", "float32"),
-    "raw-openvino": partial(forward, "openvino", "float32"),
+    "files-tensorflow": partial(ours, "tensorflow", None, True),
+    "files-openvino": partial(ours, "openvino", None, True),
+    "raw-tensorflow": partial(forward, "tensorflow", None),
+    "raw-openvino": partial(forward, "openvino", None),
     "raw-openvino-int8": partial(forward, "openvino", "int8"),
-    "keras": keras_way,
+    "decoding": decoding,
+    "keras": keras,
 }
 
 

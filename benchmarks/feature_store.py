@@ -34,6 +34,7 @@ def main() -> None:
     options.add_argument("--images", type=int, default=1000)
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--batch-size", type=int, help="`extract.batch_size`")
+    options.add_argument("--precision", default="float32", choices=["float32", "float16"])
     options.add_argument("--runtime", default="tensorflow", choices=["tensorflow", "openvino"])
     arguments = options.parse_args()
     with tempfile.TemporaryDirectory() as name:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks import generated
-from benchmarks.shared import ROOT, Memory, parser, records, stage, write_params
+from benchmarks.shared import ROOT, parser, peaks, records, stage, write_params
 
 HEADS = ["ridge", "logistic", "softmax", "dnn", "xgboost"]
 FEATURE_WIDTH, CLASSES = 1280, 10
@@ -32,14 +32,13 @@ def main() -> None:
                 command = extraction(Path(name), count) if way == "extract" else training(Path(name), way, count)
                 start = time.perf_counter()
                 process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-                with Memory(process.pid) as memory:
-                    failed = process.wait()
-                seconds, peak = time.perf_counter() - start, memory.anonymous_mib
-                if failed:
-                    raise SystemExit(f"{' '.join(command)} failed with status {failed}")
+                peak, resident = peaks(process)
+                seconds = time.perf_counter() - start
+                if process.returncode:
+                    raise SystemExit(f"{' '.join(command)} failed with status {process.returncode}")
             ratio = f"{peak / first:.2f}" if first else ""
             first = first or peak
-            sizes = f"{peak:6.0f} MiB {memory.resident_mib:6.0f} MiB"
+            sizes = f"{peak:6.0f} MiB {resident:6.0f} MiB"
             print(f"{way:10s} {count:10,} {seconds:8.1f} {sizes}   {ratio}", flush=True)
 
 

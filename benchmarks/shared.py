@@ -3,11 +3,10 @@
 import argparse
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from ruamel.yaml import YAML
@@ -68,36 +67,15 @@ def ratio(ours: Sequence[float], others: Sequence[float], width: int) -> str:
     return f"{np.median(ratios):5.2f}  ({each:{width}s})"
 
 
-class Memory:
-    """The peaks of a process's anonymous and of all its resident memory, MiB, looked at every 20 ms. Linux only."""
-
-    def __init__(self, pid: int):
-        if sys.platform != "linux":
-            raise SystemExit("memory is read from /proc: Linux only")
-        self._status = Path(f"/proc/{pid}/status")
-        self.anonymous_mib = self.resident_mib = 0.0
-        self.before_mib = self._look()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-
-    def _look(self) -> float:
-        try:
-            lines = self._status.read_text(encoding="utf-8").splitlines()
-        except OSError:  # the process has ended
-            return 0.0
-        found = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines if line.endswith("kB")}
-        self.anonymous_mib = max(self.anonymous_mib, found.get("RssAnon", 0))
-        self.resident_mib = max(self.resident_mib, found.get("VmRSS", 0))
-        return found.get("VmRSS", 0)
-
-    def _watch(self) -> None:
-        while not self._ended.wait(0.02):
-            self._look()
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
+def peaks(process: "subprocess.Popen[bytes]") -> tuple[float, float]:
+    """Waits for a process; returns the peaks of its anonymous and its resident memory, MiB, looked at every 20 ms."""
+    if sys.platform != "linux":
+        raise SystemExit("memory is read from /proc: Linux only")
+    status, found = Path(f"/proc/{process.pid}/status"), {"RssAnon": 0.0, "VmRSS": 0.0}
+    while process.poll() is None:
+        for line in status.read_text(encoding="utf-8").splitlines():
+            name, _, value = line.partition(":")
+            if name in found:
+                found[name] = max(found[name], int(value.split()[0]) / 1024)
+        time.sleep(0.02)
+    return found["RssAnon"], found["VmRSS"]
