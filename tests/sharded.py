@@ -13,3 +13,11 @@ def write(folder, splits):
                 write_shard(path, records)
                 paths.append(path)
     return paths
+
+
+def read(folder):
+    """The records of each split of a folder that tfrecord has written."""
+    return {
+        split: [record for path in tfrecord.find_shards(folder, split) for record in tfrecord.read_shard(path)]
+        for split in tfrecord.SPLITS
+    }

@@ -11,13 +11,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import sharded
 from conftest import ROOT, write_images
 
 from app import predict
 from app.models import Project
 from stages.library.common.console import UserError
 from stages.library.figures import thumbnails
-from stages.library.records import tfrecord
 from tests import zoo_folders
 from tests.zoo import KEPT, KINDS
 from tests.zoo_folders import ACCEPTED, ENTRIES, FOLDERS, NOTHING, as_anyone
@@ -56,15 +56,10 @@ def stages(tmp_path, write_params, run_stage):
     return run
 
 
-def found(out):
-    shards = [path for split in tfrecord.SPLITS for path in tfrecord.find_shards(out, split)]
-    return {record.filename: record for path in shards for record in tfrecord.read_shard(path)}
-
-
 def test_every_kind_becomes_a_record_or_a_row_and_nothing_is_lost(zoo, stages):
     with as_anyone():
         out = stages(zoo, tfrecord__max_rejected=0.9)
-    kept = found(out)
+    kept = {record.filename: record for records in sharded.read(out).values() for record in records}
     with (out / "rejected.csv").open(encoding="utf-8", newline="") as file:
         rows = {row["name"]: row["reason"] for row in csv.DictReader(file)}
     for kind in KINDS:
@@ -111,8 +106,8 @@ def test_two_classes_with_the_same_images_are_used_counted_and_said(stages, tmp_
     root = write_images(tmp_path / "images", per_class=20, classes=("cat",))
     shutil.copytree(root / "cat", root / "dog")
     out = stages(root)
-    assert len(found(out)) == 40
-    assert json.loads((out / "dataset.json").read_text(encoding="utf-8"))["duplicates"]["in_several_classes"] == 20
+    content = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
+    assert (content["images"], content["duplicates"]["in_several_classes"]) == (40, 20)
     assert "tfrecord: 20 images stand in several classes" in capsys.readouterr().out
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sharded
 
 from stages import tfrecord
 from stages.library.common import tables
@@ -46,17 +47,10 @@ def images(number, classes=("b", "a"), split=None, seed=0):
     ]
 
 
-def read_all(folder):
-    return {
-        split: [record for path in records.find_shards(folder, split) for record in records.read_shard(path)]
-        for split in records.SPLITS
-    }
-
-
 def test_every_image_is_in_one_split_with_its_class(run):
     items = images(300)
     folder = run(items)
-    found = read_all(folder)
+    found = sharded.read(folder)
     everything = [record for split in found.values() for record in split]
     assert sorted(record.filename for record in everything) == sorted(item.name for item in items)
     for record in everything:
@@ -79,9 +73,9 @@ def test_bytes_do_not_depend_on_the_order_of_the_images(run, tmp_path):
 
 def test_moving_and_adding_images_moves_no_other_between_splits(run):
     items = images(200)
-    before = {record.key: split for split, found in read_all(run(items)).items() for record in found}
+    before = {record.key: split for split, found in sharded.read(run(items)).items() for record in found}
     renamed = [SourceImage(f"elsewhere/{item.name}", item.text, None, item.content) for item in items]
-    grown = read_all(run(renamed + images(50, seed=1)))
+    grown = sharded.read(run(renamed + images(50, seed=1)))
     after = {record.key: split for split, found in grown.items() for record in found}
     assert before.items() <= after.items()
 
@@ -99,7 +93,7 @@ def test_with_the_tail_identical_images_may_stand_on_both_sides_and_are_counted(
     train[19] = dataclasses.replace(train[19], content=train[0].content)  # training and validation
     train[18] = dataclasses.replace(train[18], content=test[0].content)  # validation and test
     folder = run(train + test, split__method="tail", split__validation=0.1)
-    found = read_all(folder)
+    found = sharded.read(folder)
     assert [len(found[split]) for split in records.SPLITS] == [18, 2, 10]
     assert {record.filename for record in found["validation"]} == {"batch/18", "batch/19"}
     content = json.loads((folder / "dataset.json").read_text())
@@ -113,7 +107,7 @@ def test_with_the_tail_identical_images_may_stand_on_both_sides_and_are_counted(
 def test_what_is_not_included_is_neither_rejected_nor_counted(run):
     broken = [SourceImage(f"c/{index}.jpg", "c", None, b"<html>") for index in range(50)]
     folder = run([*images(200), *broken, Stray("notes.txt", "no image")], tfrecord__include=["a/*", "b/1*"])
-    names = sorted(record.filename for found in read_all(folder).values() for record in found)
+    names = sorted(record.filename for found in sharded.read(folder).values() for record in found)
     assert names == sorted(item.name for item in images(200) if item.name.startswith(("a/", "b/1")))
     content = json.loads((folder / "dataset.json").read_text())
     assert (content["images"], content["skipped"], content["rejected"]) == (len(names), 250 - len(names), 1)

@@ -27,7 +27,7 @@ LOOKED_AT_PX = 32
 # Of a large JPEG that must be encoded again; networks see it shrunk, and what this loses is lost in the shrinking.
 AGAIN = {"quality": 95, "subsampling": "4:4:4"}
 
-JPEG = "JPEG", "MPO"  # the latter with further images after its end, as phones write
+KEPT = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png"}  # MPO: a JPEG with further images after its end, as phones write
 EXIF_ORIENTATION = 0x0112
 Transpose = Image.Transpose
 UPRIGHT_BY = {2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM}
@@ -103,7 +103,7 @@ def _from_file(content: bytes, max_pixels: int, announce: Callable[[int], object
             announce(icon[0] * icon[1])
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             width, height = size = icon or image_heads.check_opened(image, max_pixels)
-            is_jpeg = image.format in JPEG
+            is_jpeg = KEPT.get(str(image.format)) == "jpeg"
             kept = _kept_format(image) if is_jpeg and is_well_formed else ""
             if kept:
                 image.draft(image.mode, (LOOKED_AT_PX, LOOKED_AT_PX))
@@ -143,11 +143,8 @@ def _reasons(content: bytes, max_pixels: int) -> Iterator[None]:
 
 def _kept_format(image: Image.Image) -> str:
     """Returns "jpeg" or "png" where a well-formed file is upright 8-bit grey or RGB as it stands, else ""."""
-    if image.mode not in ("L", "RGB") or _turn(image) is not None:
-        return ""
-    if image.format in JPEG:
-        return "jpeg"
-    return "png" if image.format == "PNG" and "transparency" not in image.info else ""
+    is_plain = image.mode in ("L", "RGB") and "transparency" not in image.info and _turn(image) is None
+    return KEPT.get(str(image.format), "") if is_plain else ""
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:

@@ -157,15 +157,6 @@ def test_pillow_warnings_stay_silent_whatever_the_filters():
     assert (done.stdout, done.stderr) == ("9600\n", "")
 
 
-@given(st.binary(max_size=400))
-def test_any_bytes_give_an_image_or_a_reason(content):
-    try:
-        result = normalise(content)
-    except ImageError:
-        return
-    assert decode(result.encoded).shape[:2] == (result.height, result.width)
-
-
 pixel_arrays = st.one_of(
     arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=9)),
     arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3]))),

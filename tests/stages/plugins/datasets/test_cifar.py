@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import sharded
 
 from stages.library.common.artifacts import sha256_file
 from stages.library.common.console import UserError
-from stages.library.records import tfrecord
 from stages.library.sources.contract import Place, Stray
 from tests.layouts import fetch_and_read, python2_pickle, tar_bytes
 
@@ -181,13 +181,9 @@ def test_the_published_split_validates_on_the_tail_of_each_batch(cifar, tmp_path
     raw, out = tmp_path / "raw", tmp_path / "out"
     run_stage("fetch", "--params", params, "--out", raw)
     run_stage("tfrecord", "--params", params, "--raw", raw, "--out", out, "--examples", tmp_path / "e.png")
-    found = {
-        split: [record.filename for path in tfrecord.find_shards(out, split) for record in tfrecord.read_shard(path)]
-        for split in tfrecord.SPLITS
-    }
-    batches = len(cifar.batches) - 1
-    assert [len(names) for names in found.values()] == [18 * batches, 2 * batches, 20]
-    assert {name.rsplit("_", 1)[1] for name in found["validation"]} == {"18.png", "19.png"}
+    found, batches = sharded.read(out), len(cifar.batches) - 1
+    assert [len(records) for records in found.values()] == [18 * batches, 2 * batches, 20]
+    assert {record.filename.rsplit("_", 1)[1] for record in found["validation"]} == {"18.png", "19.png"}
     content = json.loads((out / "dataset.json").read_text())
     assert {sum(counted.values()) for counted in content["files"].values()} == {20}
     assert content["rejected"] == len(STRAYS[cifar.name])
