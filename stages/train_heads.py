@@ -77,10 +77,9 @@ def main() -> None:
             "logits": pa.FixedSizeListArray.from_arrays(pa.array(logits.reshape(-1)), logits.shape[1]),
         }
         pq.write_table(pa.table(columns), out / "out_of_fold.parquet", compression="zstd")
-    what = (
-        f"{args.head} on {features.source.backbone}, cross-validated top-1 {shown}, {len(features.labels):,} examples"
-    )
-    stopwatch.close("train-heads", what, len(features.labels), "examples", following="evaluate")
+    count, backbone = len(features.labels), features.source.backbone
+    what = f"{args.head} on {backbone}, cross-validated top-1 {shown}, {count:,} examples"
+    stopwatch.close("train-heads", what, count, "examples", following="evaluate")
 
 
 def _check(features: cache.Features, fold_of: np.ndarray, fold_params: folds.Params, head: str) -> None:

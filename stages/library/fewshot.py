@@ -76,9 +76,8 @@ class Images:
         """Returns the images of the other classes, whose ids close up."""
         kept = np.array([name not in names for name in self.classes])
         ids, mask = np.cumsum(kept) - 1, kept[self.labels]
-        return Images(
-            self.rows[mask], self.keys[mask], ids[self.labels[mask]], tuple(compress(self.classes, kept.tolist()))
-        )
+        classes = tuple(compress(self.classes, kept.tolist()))
+        return Images(self.rows[mask], self.keys[mask], ids[self.labels[mask]], classes)
 
 
 def distinct(keys: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Images:
@@ -89,10 +88,7 @@ def distinct(keys: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Im
 
 
 def large_enough(images: Images, shots: int) -> tuple[Images, list[str]]:
-    """Returns the images of the classes that have more than `shots`, and the names of the other classes.
-
-    Raises UserError where fewer than two classes are left.
-    """
+    """Returns the images of the classes that have more, at least two or a UserError, and the other classes' names."""
     counts = np.bincount(images.labels, minlength=len(images.classes))
     small = list(compress(images.classes, (counts <= shots).tolist()))
     large = images.without(small)
@@ -122,15 +118,9 @@ def ranks(keys: np.ndarray, labels: np.ndarray, repeat: int, seed: int) -> np.nd
 def run(
     name: str, section: Any, shots: int, features: np.ndarray, groups: Mapping[str, Images], settings: Params
 ) -> Iterator[dict[str, Any]]:
-    """Yields the rows of repeats.csv: a head's scores in every repeat and group of images.
+    """Yields the rows of repeats.csv: a head's scores in every repeat and group of images (see `variants`).
 
-    Args:
-      name: of the head.
-      section: its section of params.yaml.
-      shots: training images of each class.
-      features: (rows, dim), float16 or float32; only the rows of a block or a training set are copied.
-      groups: as of `variants`; what is chosen is chosen on the first.
-      settings: section `fewshot`.
+    The section is the head's; features are (rows, dim), of which blocks or training sets are copied.
     """
     for repeat in range(settings.repeats):
         best_params: Mapping[str, Any] | None = None
@@ -138,15 +128,13 @@ def run(
             place = ranks(group.keys, group.labels, repeat, settings.seed)
             training, tested = np.flatnonzero(place < shots), np.flatnonzero(place >= shots)
             folds = place[training] % min(settings.folds, shots)
-            values, labels, num_classes = features[group.rows[training]], group.labels[training], len(group.classes)
-            examples = contract.Examples(values, labels, num_classes, folds)
-            trainer = contract.lookup(name).Trainer(examples, section, settings.seed)
+            data = features[group.rows[training]], group.labels[training], len(group.classes), folds
+            trainer = contract.lookup(name).Trainer(contract.Examples(*data), section, settings.seed)
             if best_params is None:
                 one = len(trainer.candidates) == 1
                 best_params = trainer.candidates[0] if one else cross_validate(trainer).best_params
-            head = trainer.fit(best_params)
-            predictions = contract.logits_of_rows(head, features, group.rows[tested]).argmax(axis=1)
-            confusion = metrics.confusion_matrix(group.labels[tested], predictions, num_classes)
+            logits = contract.logits_of_rows(trainer.fit(best_params), features, group.rows[tested])
+            confusion = metrics.confusion_matrix(group.labels[tested], logits.argmax(axis=1), len(group.classes))
             yield {
                 "repeat": repeat,
                 "background": background,

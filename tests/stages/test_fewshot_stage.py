@@ -56,10 +56,10 @@ def test_outs_agree_with_each_other(tmp_path, few, capsys, head, chooses):
     assert list(repeats["background"]) == ["with", "without"] * 2
     for background, place, images in (("with", numbers, 90), ("without", numbers["without_background"], 60)):
         own = repeats[repeats["background"] == background]
-        accuracy = place["top1_accuracy"]
-        assert accuracy["mean"] == pytest.approx(own["top1_accuracy"].mean(), abs=2e-6)
-        assert accuracy["mean"] > 0.6
-        assert accuracy["std"] == pytest.approx(own["top1_accuracy"].std(), abs=2e-6)
+        for metric in ("top1_accuracy", "balanced_accuracy"):
+            assert place[metric] == pytest.approx({"mean": own[metric].mean(), "std": own[metric].std()}, abs=2e-6)
+        assert place["top1_accuracy"]["mean"] > 0.6
+        assert set(own["n_test"]) == {place["num_examples"]}
         assert set(own["n_train"] + own["n_test"]) == {images}  # two copies are left out
     assert {"penalty" in json.loads(chosen) for chosen in repeats["best_params"]} == {chooses}
     digest = artifacts.sha256_file(tmp_path / "records" / "dataset.json")

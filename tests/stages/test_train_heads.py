@@ -13,24 +13,10 @@ from stages.library.features.cache import Source
 from stages.library.heads import calibration, folds, trained_head
 from stages.library.scoring import metrics, probabilities
 
-SOURCE = Source(
-    backbone="tiny",
-    input_size_px=32,
-    central_crop=1.0,
-    resize="bilinear",
-    flip=False,
-    weights_sha256="a" * 64,
-    fingerprint="f" * 64,
-    classes=("Ameise", "Bär", "none", "犬"),
-)
-QUICK = {
-    "softmax__epochs": 3,
-    "dnn__epochs": 8,
-    "dnn__learning_rate": 0.01,
-    "dnn__hidden_units": [16],
-    "xgboost__num_trees": 3,
-    "xgboost__colsample_byround": 1.0,
-}
+SOURCE = Source("tiny", 32, 1.0, "bilinear", False, "a" * 64, "f" * 64, ("Ameise", "Bär", "none", "犬"))
+QUICK = {"softmax__epochs": 3, "dnn__epochs": 8, "dnn__learning_rate": 0.01, "dnn__hidden_units": [16]}
+QUICK |= {"xgboost__num_trees": 3, "xgboost__colsample_byround": 1.0}
+KINDS = {"ridge": "bottleneck", "logistic": "joined", "softmax": "logits", "xgboost": "probabilities"}
 
 
 def write_bottlenecks(folder, n=120, labels=(0, 1, 3)):
@@ -55,6 +41,10 @@ def out_of_fold(out):
     return table["key"].to_pylist(), np.array(table["logits"].to_pylist(), np.float32)
 
 
+def numbers(out):
+    return json.loads((out / "cross_validation.json").read_text())
+
+
 @pytest.fixture
 def train(tmp_path, run_stage, write_params):
     def run(head, source, out="out", **changes):
@@ -66,16 +56,7 @@ def train(tmp_path, run_stage, write_params):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("head", "kind"),
-    [
-        ("ridge", "bottleneck"),
-        ("logistic", "joined"),
-        ("softmax", "logits"),
-        ("xgboost", "probabilities"),
-        pytest.param("dnn", "bottleneck", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize(("head", "kind"), [*KINDS.items(), ("dnn", "bottleneck")])
 def test_outs_agree_with_each_other_and_a_second_run_writes_the_same_bytes(tmp_path, train, capsys, head, kind):
     source = write_bottlenecks(tmp_path / "features")
     out = train(head, source, **{f"{head}__features": kind})
@@ -92,10 +73,9 @@ def test_outs_agree_with_each_other_and_a_second_run_writes_the_same_bytes(tmp_p
         metrics.expected_calibration_error(probabilities.softmax(scores), features.labels)
         for scores in (logits * trained.temperature, logits)
     ]
-    assert json.loads((out / "cross_validation.json").read_text()) == {
-        "top1_accuracy": {"mean": pytest.approx(np.mean(accuracies)), "std": pytest.approx(np.std(accuracies, ddof=1))},
-        "expected_calibration_error": {"before": pytest.approx(errors[0]), "after": pytest.approx(errors[1])},
-    }
+    found = numbers(out)
+    assert found["top1_accuracy"] == pytest.approx({"mean": np.mean(accuracies), "std": np.std(accuracies, ddof=1)})
+    assert found["expected_calibration_error"] == pytest.approx({"before": errors[0], "after": errors[1]})
     assert calibration.fit_temperature(logits, features.labels) == pytest.approx(1, abs=1e-3), "they are calibrated"
     rows = tables.read_csv(out / "curve.csv", tables.CURVE)
     assert {row["series"] for row in rows} == {"training", "held-out"}
@@ -116,26 +96,15 @@ def test_a_head_validated_once_scores_that_part_and_is_fitted_on_all(tmp_path, t
     assert np.isnan(logits[~held_out]).all()
     accuracy = metrics.top1_accuracy(logits[held_out], features.labels[held_out])
     assert accuracy > 0.7
-    validation = json.loads((out / "cross_validation.json").read_text())
-    assert validation["top1_accuracy"] == {"mean": pytest.approx(accuracy)}
+    assert numbers(out)["top1_accuracy"] == {"mean": pytest.approx(accuracy)}
     assert f"{accuracy:.4f} on the {held_out.sum()} held out, 360 examples" in capsys.readouterr().out
 
 
 def test_without_temperature_scaling_logits_stay_as_they_are(tmp_path, train):
-    source = write_bottlenecks(tmp_path / "features")
-    scaled, plain = (
-        train("ridge", source, name, cross_validation__temperature_scaling=name == "scaled")
-        for name in ("scaled", "plain")
-    )
-    first, second = trained_head.load(scaled), trained_head.load(plain)
-    assert (second.temperature, first.temperature != 1) == (1, True)
-    features = cache.load(source, ["train"], "bottleneck").values
-    np.testing.assert_array_equal(second.logits(features), second.head.logits(features))
-    np.testing.assert_array_equal(first.logits(features), second.logits(features) / np.float32(first.temperature))
-    logits = [out_of_fold(out)[1] for out in (scaled, plain)]
-    np.testing.assert_allclose(logits[0] * first.temperature, logits[1], rtol=1e-5, atol=1e-6)
-    before_and_after = json.loads((plain / "cross_validation.json").read_text())["expected_calibration_error"]
-    assert before_and_after["before"] == before_and_after["after"]
+    out = train("ridge", write_bottlenecks(tmp_path / "features"), cross_validation__temperature_scaling=False)
+    assert trained_head.load(out).temperature == 1
+    errors = numbers(out)["expected_calibration_error"]
+    assert errors["before"] == errors["after"]
 
 
 @pytest.mark.parametrize(
@@ -145,8 +114,8 @@ def test_without_temperature_scaling_logits_stay_as_they_are(tmp_path, train):
         ({"n": 20}, {"folds": 50}, r"`cross_validation.folds`: .* 50 folds for 60 images, fold .* is empty"),
         (
             {"n": 5},
-            {"holdout_fraction": {"ridge": 0.0001}},
-            r"`cross_validation.holdout_fraction.ridge` must leave some of the 15 images .* Received: 0.0001",
+            {"holdout_fraction": {"ridge": 1e-4}},
+            r"n.ridge` must leave some of the 15 images .* Received: 0.0001",
         ),
     ],
 )
@@ -157,16 +126,14 @@ def test_too_few_images_are_an_error(tmp_path, train, features, changes, message
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    ("head", "name"), [("ridge", "head.json"), ("ridge", "weights.safetensors"), ("xgboost", "model.ubj")]
-)
+@pytest.mark.parametrize(("head", "name"), [("ridge", "weights.safetensors"), ("xgboost", "model.ubj")])
 def test_a_damaged_head_is_a_one_line_error(tmp_path, train, head, name):
     out = train(head, write_bottlenecks(tmp_path / "features"))
     content = (out / name).read_bytes()
     (out / name).write_bytes(content[: len(content) // 2])
-    with pytest.raises(UserError, match=r"no readable head|head.json is not JSON") as caught:
+    with pytest.raises(UserError, match=r"no readable head") as caught:
         trained_head.load(out)
     assert "\n" not in str(caught.value)
     (out / name).unlink()
-    with pytest.raises(UserError, match=r"no readable head|head.json can't be read"):
+    with pytest.raises(UserError, match=r"no readable head"):
         trained_head.load(out)

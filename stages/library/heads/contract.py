@@ -109,11 +109,11 @@ def batches(n: int, batch_size: int) -> Iterator[slice]:
 
 
 def logits_of_rows(head: Fitted, features: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Returns a head's logits of some rows (int64 ids), float32 (len(rows), num_classes), widening only blocks."""
+    """Returns a head's logits of some rows (int64 ids), float32 (len(rows), num_classes)."""
     blocks = [rows[block] for block in batches(len(rows), BLOCK_ROWS)] or [rows]
     return np.concatenate([head.logits(features[block]) for block in blocks])
 
 
 def lookup(name: str) -> ModuleType:
-    """Returns the module of a head."""
+    """Returns a head's module."""
     return importlib.import_module(f"stages.plugins.heads.{name}.head")

@@ -10,11 +10,6 @@ from typing_extensions import TypedDict
 
 from stages.library.common import guarded_files
 
-EVALUATE, FEWSHOT, AUDIT, TRAIN_HEADS = (
-    f"Run: dvc repro -f {stage}" for stage in ("evaluate", "fewshot", "audit", "train-heads")
-)
-OPEN = pydantic.ConfigDict(extra="allow")  # keys that only people read
-
 Count = Annotated[int, pydantic.Field(ge=0)]
 Fraction = Annotated[float, pydantic.Field(ge=0, le=1)]
 
@@ -26,7 +21,7 @@ class Interval(TypedDict):
     high: Fraction
 
 
-@pydantic.with_config(OPEN)
+@pydantic.with_config(extra="allow")  # keys that only people read
 class Metrics(TypedDict):
     """A model's metrics file: nested objects of numbers."""
 
@@ -103,15 +98,14 @@ def _numbers(metrics: Metrics) -> Metrics:
     return metrics
 
 
-def _reader(kind: Any, remedy: str) -> Callable[[Path], Any]:
+def _reader(kind: Any, stage: str) -> Callable[[Path], Any]:
     """Returns a function that reads such a file; UserError where it is missing, damaged or of another kind."""
-    return functools.partial(guarded_files.read_json, kind=kind, remedy=remedy)
+    return functools.partial(guarded_files.read_json, kind=kind, remedy=f"Run: dvc repro -f {stage}")
 
 
-read_metrics = _reader(Annotated[Metrics, pydantic.AfterValidator(_numbers)], EVALUATE)
-read_evaluation: Callable[[Path], Evaluation] = _reader(Evaluation, EVALUATE)
-read_fewshot: Callable[[Path], FewShot] = _reader(FewShot, FEWSHOT)
-read_fewshot_metrics: Callable[[Path], FewShotMetrics] = _reader(FewShotMetrics, FEWSHOT)
-read_audit: Callable[[Path], Audit] = _reader(Audit, AUDIT)
-# Metric -> "mean", "std" and the like.
-read_cross_validation: Callable[[Path], dict[str, dict[str, float]]] = _reader(dict[str, dict[str, float]], TRAIN_HEADS)
+read_metrics = _reader(Annotated[Metrics, pydantic.AfterValidator(_numbers)], "evaluate")
+read_evaluation: Callable[[Path], Evaluation] = _reader(Evaluation, "evaluate")
+read_fewshot: Callable[[Path], FewShot] = _reader(FewShot, "fewshot")
+read_fewshot_metrics: Callable[[Path], FewShotMetrics] = _reader(FewShotMetrics, "fewshot")
+read_audit: Callable[[Path], Audit] = _reader(Audit, "audit")
+read_cross_validation = _reader(dict[str, dict[str, float]], "train-heads")  # metric -> "mean", "std" and the like

@@ -61,10 +61,7 @@ class Trainer(contract.Trainer):
         return self._train(np.arange(len(self.examples.labels)), None)[0]
 
     def _train(self, training: np.ndarray, held_out: np.ndarray | None) -> tuple[DenseNetwork, dict[str, list[float]]]:
-        """Trains on some rows, int64 ids; scores others after every epoch.
-
-        Training accuracy and loss are means over the epoch's steps, with dropout.
-        """
+        """Trains on some rows, int64 ids; scores them by means over an epoch, with dropout, and others after it."""
         import tensorflow as tf
 
         features, labels, size = self.examples.features, self.examples.labels, self.params.batch_size

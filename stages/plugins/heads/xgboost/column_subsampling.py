@@ -27,12 +27,10 @@ from stages.library.heads.contract import BLOCK_ROWS, Examples, batches
 from stages.library.scoring import metrics
 from stages.library.scoring.probabilities import softmax
 
-History = dict[str, dict[str, list[float]]]
+History = dict[str, dict[str, list[float]]]  # name of rows -> "merror" and "mlogloss" of each round
 DEALS = 3
 TINY = 1e-16  # the smallest probability that XGBoost's own log loss knows
 BYTES_PER_BLOCK = 1 << 26
-BYTES_IN_MEMORY = 1 << 29  # of all matrices that live at the same time
-COPIES = 2  # by rows and by columns
 
 
 def groups(dim: int, fraction: float, seed: int) -> list[np.ndarray]:
@@ -46,11 +44,6 @@ def groups(dim: int, fraction: float, seed: int) -> list[np.ndarray]:
     return [np.sort(group) for dealt in deals for group in dealt]
 
 
-def fit_in_memory(values: int, max_bin: int) -> bool:
-    """Returns whether matrices of so many values, rows times columns, may stay in memory all together."""
-    return values * COPIES * np.min_scalar_type(max_bin - 1).itemsize <= BYTES_IN_MEMORY
-
-
 def boost(
     parameters: Mapping[str, Any],
     num_trees: int,
@@ -59,18 +52,11 @@ def boost(
     groups: Sequence[np.ndarray],
     scratch: Path | None,
 ) -> tuple[xgboost.Booster, History]:
-    """Boosts on the rows "training", and scores all rows after every round.
+    """Boosts for some rounds, of one tree a class each, on the rows "training", and scores all rows after every round.
 
-    Args:
-      parameters: of xgboost.train, with objective multi:softprob.
-      num_trees: rounds, of one tree a class each.
-      examples: whose features and labels are used.
-      rows: name to row ids, int64; "training" first, which gives all of them their quantiles.
-      groups: the columns of each group; one group is XGBoost's own training.
-      scratch: an empty folder for the matrices' files; None keeps them in memory.
-
-    Returns:
-      The model, and name to "merror" and "mlogloss" of each round.
+    The parameters are those of xgboost.train, with objective multi:softprob. `rows` has int64 ids; "training" is the
+    first and gives all of them their quantiles. One group of columns is XGBoost's own training. `scratch` is an empty
+    folder for the matrices' files; None keeps them in memory.
     """
 
     def matrices(columns: np.ndarray) -> dict[str, xgboost.DMatrix]:

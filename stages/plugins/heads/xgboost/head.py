@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from stages.plugins.heads.xgboost import column_subsampling
 
 MODEL = "model.ubj"
+BYTES_IN_MEMORY = 1 << 29  # of all matrices that live at the same time
+COPIES = 2  # by rows and by columns
 
 
 @pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIG)
@@ -108,14 +110,12 @@ class Trainer(contract.Trainer):
     def _train(
         self, rows: Mapping[str, np.ndarray], threads: int, side_by_side: int
     ) -> "tuple[BoostedTrees, column_subsampling.History]":
-        """Boosts on the rows "training"; scores all of them after every round.
-
-        No threads are all cores; `side_by_side` trainings share the memory.
-        """
+        """Boosts on the rows "training"; 0 threads are all cores, `side_by_side` trainings share the memory."""
         from stages.plugins.heads.xgboost import column_subsampling
 
         params, examples = self.params, self.examples
         parameters = {
+            **{key: getattr(params, key) for key in ("learning_rate", "max_depth", "colsample_bytree", "max_bin")},
             "objective": "multi:softprob",
             "num_class": examples.num_classes,
             "tree_method": "hist",
@@ -124,14 +124,12 @@ class Trainer(contract.Trainer):
             "seed": self.seed,
             "nthread": threads,
         }
-        parameters |= {
-            key: getattr(params, key) for key in ("learning_rate", "max_depth", "colsample_bytree", "max_bin")
-        }
         groups = column_subsampling.groups(examples.features.shape[1], params.colsample_byround, self.seed)
         values = len(examples.labels) * sum(map(len, groups)) * side_by_side
-        with artifacts.scratch_folder(cache_folder() / "scratch") as folder:
-            scratch = None if column_subsampling.fit_in_memory(values, params.max_bin) else folder
-            booster, history = column_subsampling.boost(parameters, params.num_trees, examples, rows, groups, scratch)
+        in_memory = values * COPIES * np.min_scalar_type(params.max_bin - 1).itemsize <= BYTES_IN_MEMORY
+        with artifacts.scratch_folder(cache_folder() / "scratch") as scratch:
+            work = rows, groups, None if in_memory else scratch
+            booster, history = column_subsampling.boost(parameters, params.num_trees, examples, *work)
         return BoostedTrees(booster, examples.num_classes), history
 
 

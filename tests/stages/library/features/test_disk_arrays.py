@@ -14,6 +14,7 @@ from stages.library.heads import contract as heads
 from stages.library.heads.cross_validation import cross_validate
 from stages.library.settings import load_params
 from stages.plugins.heads.xgboost import column_subsampling
+from stages.plugins.heads.xgboost import head as xgboost
 
 NAMES = ["ridge", "logistic", "softmax", "dnn", "xgboost"]
 
@@ -21,7 +22,7 @@ NAMES = ["ridge", "logistic", "softmax", "dnn", "xgboost"]
 @pytest.fixture
 def on_disk(monkeypatch):
     monkeypatch.setattr(disk_arrays, "BYTES_IN_MEMORY", 0)
-    monkeypatch.setattr(column_subsampling, "BYTES_IN_MEMORY", 0)
+    monkeypatch.setattr(xgboost, "BYTES_IN_MEMORY", 0)
     monkeypatch.setattr(column_subsampling, "BYTES_PER_BLOCK", 1 << 14)
 
 
@@ -64,7 +65,7 @@ def trained(name, folder):
 def test_a_head_is_the_same_bits_wherever_its_arrays_lie(name, tmp_path, monkeypatch):
     logits, curve, saved = trained(name, tmp_path / "memory")
     monkeypatch.setattr(disk_arrays, "BYTES_IN_MEMORY", 0)
-    monkeypatch.setattr(column_subsampling, "BYTES_IN_MEMORY", 0)
+    monkeypatch.setattr(xgboost, "BYTES_IN_MEMORY", 0)
     monkeypatch.setattr(column_subsampling, "BYTES_PER_BLOCK", 1 << 13)
     there = trained(name, tmp_path / "disk")
     np.testing.assert_array_equal(there[0], logits)

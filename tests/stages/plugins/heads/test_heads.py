@@ -1,16 +1,16 @@
 """What every head must do."""
 
-import hashlib
 import subprocess
 import sys
 from dataclasses import replace
 from typing import Any
 
+import contents
 import numpy as np
 import pytest
 from conftest import ROOT
 
-from stages.library.heads import contract, dense
+from stages.library.heads import contract, dense, scaling
 from stages.library.heads.folds import NEVER
 from stages.library.scoring import metrics
 from stages.library.scoring.probabilities import softmax
@@ -34,10 +34,9 @@ def quick(name):
 
 
 def saved(folder, name):
-    """Returns the sha256 of the files of a head."""
     module, params = quick(name)
     fit(module, problem(), params, seed=5).save(folder)
-    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())]
+    return contents.of(folder)
 
 
 @pytest.mark.slow
@@ -68,9 +67,8 @@ def test_a_loaded_head_gives_the_same_bits_as_another_one_of_the_same_seed(name,
     module, params = quick(name)
     features, labels = problem()
     features[:, 3] = 2
-    head, again, other = (
-        fit(module, (features, labels), params, classes=6, seed=seed, penalty=1.0) for seed in (3, 3, 4)
-    )
+    data = features, labels
+    head, again, other = (fit(module, data, params, classes=6, seed=seed, penalty=1.0) for seed in (3, 3, 4))
     logits = head.logits(features)
     assert logits.dtype == np.float32
     assert logits.argmax(axis=1).max() < 4, "classes 4 and 5 have no example"
@@ -78,6 +76,22 @@ def test_a_loaded_head_gives_the_same_bits_as_another_one_of_the_same_seed(name,
     np.testing.assert_array_equal(module.load(tmp_path, 20, 6).logits(features), logits)
     np.testing.assert_array_equal(again.logits(features), logits)
     assert (other.logits(features) == logits).all() == (name in ("ridge", "logistic"))
+
+
+@pytest.mark.parametrize(("name", "atol"), [("ridge", 1e-5), ("logistic", 1e-4)])
+@pytest.mark.parametrize("kind", ["none", "standardized", "l2"])
+def test_a_scaling_is_fitting_on_scaled_features(name, atol, kind):
+    module, params = quick(name)
+    features, labels = problem(dtype=np.float32)
+    features = (features - 3) * np.where(np.arange(20) < 5, 4, 1)
+    scaled = np.sign(features) * np.sqrt(np.abs(features))
+    if kind == "standardized":
+        scaled = scaling.standardization(scaled, np.arange(300))(scaled)
+    if kind == "l2":
+        scaled /= np.linalg.norm(scaled, axis=1, keepdims=True)
+    logits = fit(module, (features, labels), replace(params, scaling=kind, power=0.5), penalty=1.0).logits(features)
+    plain = fit(module, (scaled, labels), replace(params, scaling="none", power=1.0), penalty=1.0)
+    np.testing.assert_allclose(logits, plain.logits(scaled), atol=atol)
 
 
 @pytest.mark.parametrize(("name", "file"), [("softmax", dense.WEIGHTS), ("xgboost", xgboost.MODEL)])

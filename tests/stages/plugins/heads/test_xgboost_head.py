@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,23 +13,15 @@ from stages.plugins.heads.xgboost import column_subsampling
 from stages.plugins.heads.xgboost import head as xgboost
 from tests.stages.plugins.heads.training import cross_validate, fit, problem, trainer
 
-PARAMS = xgboost.Params(
-    features="bottleneck",
-    learning_rate=0.3,
-    num_trees=8,
-    max_depth=3,
-    colsample_byround=1.0,
-    colsample_bytree=1.0,
-    max_bin=64,
-)
+OPTIONS: dict[str, Any] = {"learning_rate": 0.3, "max_depth": 3, "max_bin": 64}
+PARAMS = xgboost.Params(features="bottleneck", num_trees=8, colsample_byround=1.0, colsample_bytree=1.0, **OPTIONS)
 
 
 @pytest.mark.parametrize("fraction", [1.0, 0.25])
 def test_margins_and_colsample_bytree_are_those_of_the_librarys_own_classifier(fraction):
     features, labels = problem(dim=40)
-    options = {"learning_rate": 0.3, "n_estimators": 8, "max_depth": 3, "max_bin": 64, "tree_method": "hist"}
-    reference = XGBClassifier(**options, colsample_bytree=fraction, random_state=3)
-    reference.fit(features.astype(np.float32), labels)
+    options = {"n_estimators": 8, "tree_method": "hist", "colsample_bytree": fraction, "random_state": 3}
+    reference = XGBClassifier(**OPTIONS, **options).fit(features.astype(np.float32), labels)
     head = fit(xgboost, (features, labels), replace(PARAMS, colsample_bytree=fraction), seed=3)
     expected = reference.predict_proba(features.astype(np.float32))
     np.testing.assert_allclose(softmax(head.logits(features)), expected, atol=1e-6)
@@ -69,8 +62,13 @@ def test_every_deal_gives_each_column_to_one_group(dim, fraction, groups):
 def test_joined_rounds_add_up_and_split_by_the_columns_of_their_group():
     features, labels = problem(dim=9, classes=3)
     groups = (1, 4, 7), (0, 2, 8)
-    parameters = {"objective": "multi:softprob", "num_class": 3, "max_depth": 3, "seed": 0, "learning_rate": 0.3}
-    parameters |= {"tree_method": "hist", "max_bin": 64, "nthread": 1}
+    parameters = {
+        "objective": "multi:softprob",
+        "num_class": 3,
+        "seed": 0,
+        "tree_method": "hist",
+        "nthread": 1,
+    } | OPTIONS
     examples, everything = Examples(features, labels, 3, np.zeros_like(labels)), {"training": np.arange(len(labels))}
     columns = [np.array(group) for group in groups]
     joined, history = column_subsampling.boost(parameters, 2, examples, everything, columns, None)
@@ -95,8 +93,7 @@ def test_joined_rounds_add_up_and_split_by_the_columns_of_their_group():
 
 @pytest.mark.parametrize("fraction", [1.0, 0.2])
 def test_the_matrices_of_all_groups_and_folds_side_by_side_count_against_the_memory(fraction, monkeypatch):
-    on_disk = []
-    external = library.ExtMemQuantileDMatrix
+    external, on_disk = library.ExtMemQuantileDMatrix, []
 
     def matrix(*arguments, **options):
         on_disk.append(1)
@@ -108,12 +105,12 @@ def test_the_matrices_of_all_groups_and_folds_side_by_side_count_against_the_mem
     params = replace(PARAMS, colsample_byround=fraction)
     values = 300 * 40 * (1 if fraction == 1 else column_subsampling.DEALS)
     # A byte by rows and a byte by columns of each value; two folds are trained at a time.
-    for at_once, train in (
-        (1, lambda: fit(xgboost, data, params)),
-        (2, lambda: cross_validate(xgboost, data, params, np.arange(300) % 5)),
+    for bytes_at_once, train in (
+        (2 * values, lambda: fit(xgboost, data, params)),
+        (4 * values, lambda: cross_validate(xgboost, data, params, np.arange(300) % 5)),
     ):
-        for limit, spills in ((2 * values * at_once, False), (2 * values * at_once - 1, True)):
-            monkeypatch.setattr(column_subsampling, "BYTES_IN_MEMORY", limit)
+        for limit in (bytes_at_once, bytes_at_once - 1):
+            monkeypatch.setattr(xgboost, "BYTES_IN_MEMORY", limit)
             on_disk.clear()
             train()
-            assert bool(on_disk) == spills
+            assert bool(on_disk) == (limit < bytes_at_once)

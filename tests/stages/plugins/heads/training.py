@@ -15,8 +15,9 @@ def problem(n=300, dim=20, classes=4, seed=0, noise=1.5, dtype=np.float16):
 
 
 def trainer(module, data, params, classes=4, folds=None, seed=0):
+    """Has five folds, one of which is never held out, where no others are given."""
     features, labels = data
-    folds = np.zeros_like(labels) if folds is None else folds
+    folds = np.arange(len(labels)) % 5 - 1 if folds is None else folds
     return module.Trainer(Examples(features, labels, classes, folds), params, seed)
 
 
