@@ -1,10 +1,8 @@
 """Extraction against the raw forward of its runtime and against other libraries, as ratios of speed.
 
-In each round every way runs once, in a process of its own (benchmarks/extraction_ways.py), and every other round goes
-backwards, so that which of a pair goes first alternates. Above 1 ours is faster. Without --folder or --dataset images
-are generated, JPEG files of photo size. A data set has no files, so that only the raw forwards are compared with it.
-All of it: python -m benchmarks.extraction --peers PEERS/bin/python. On a GPU, for instance: --size 299 --batch-size 64
---precision float16 --pairs tensorflow/raw-tensorflow tensorflow/decoding tensorflow/keras
+In each round every way runs once, in a process of its own, every other round backwards. Above 1 ours is faster. Without
+--folder or --dataset photographs are generated. A data set has no files, so only raw forwards are compared with it.
+All of it: python -m benchmarks.extraction --peers PEERS/bin/python
 """
 
 import argparse
