@@ -77,8 +77,7 @@ def walk_png(content: bytes) -> bool:
         if kind in PACKED:
             packed += 1
             bound("compressed chunks of text or colour profiles", packed, PACKED_CHUNKS)
-        if is_plain and zlib.crc32(content[position + 4 : end]) != int.from_bytes(content[end : end + 4]):
-            is_plain = False
+        is_plain = is_plain and zlib.crc32(content[position + 4 : end]) == int.from_bytes(content[end : end + 4])
         if kind == b"IEND":
             return is_plain and len(content) >= end + 4
         position = end + 4

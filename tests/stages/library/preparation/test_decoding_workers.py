@@ -58,10 +58,9 @@ def noise():
 
 def outcome(function, content):
     try:
-        found = function(content)
+        return function(content)
     except ImageError as error:
         return str(error)
-    return found.encoded, found.format, found.height, found.width, found.key, found.values
 
 
 def pid_of(workers):
