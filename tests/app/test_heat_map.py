@@ -78,13 +78,11 @@ def test_the_map_of_a_tiny_network_by_hand():
     pixels = colours()
     pixels[0, 0, 0] = 200
     assert explain(pixels, 0).tolist() == [[1, 0.5, 0, 0], *[[0.5, 0.5, 0, 0]] * 3]
+    # Max pooling behind the last convolution is passed over.
+    assert maps_of(as_network(tiny_network(pooling=True)))(colours(), 0).shape == (SIDE, SIDE)
     # ImageNet's classes need no head.
     model = Model("imagenet/tiny", CLASSES, Preprocessing(SIDE), tiny_network())
     assert maps_of(model)(colours(), 0).tolist() == [[1, 1, 0, 0]] * 4
-
-
-def test_max_pooling_behind_the_last_convolution_is_passed_over():
-    assert maps_of(as_network(tiny_network(pooling=True)))(colours(), 0).shape == (SIDE, SIDE)
 
 
 def test_mirrored_views_are_laid_back_upon_the_image():

@@ -13,7 +13,6 @@ from conftest import ROOT
 
 from tests.serving import GET, HEAD, PART, connect, png, posted, until
 
-START_SECONDS = 120
 PAGE = """
 import time
 from dataclasses import replace
@@ -52,27 +51,18 @@ class Page:
 
     def has_files(self):
         """Tells whether it has temporary files open, also those without a name."""
-        for link in Path(f"/proc/{self.process.pid}/fd").iterdir():
-            with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
-                if str(link.readlink()).startswith(str(self.temporary)):
-                    return True
-        return False
+        opened = Path(f"/proc/{self.process.pid}/fd").iterdir()
+        return any(os.path.realpath(link).startswith(str(self.temporary)) for link in opened)
 
-    def work_on_everything(self):
-        self.ask(posted(png()))
-        self.ask(HEAD + b"Content-Length: 6000000\r\n\r\n" + PART + bytes(5_000_000))  # whose rest never comes
-        self.ask(GET % b"/leaderboard")
-        self.ask(GET % b"/assets/page.css").recv(1)  # an idle connection, and a sign that the others have arrived
-        until(self.has_files)
-
-    def end(self, *signals):
-        """Its exit status, what it says, and the seconds until its end."""
+    def ends(self, signals, status, most_seconds):
         start = time.monotonic()
         for number in signals:
             self.process.send_signal(number)
             time.sleep(0.3)
-        _, errors = self.process.communicate(timeout=START_SECONDS)
-        return (self.process.returncode, errors), time.monotonic() - start
+        _, errors = self.process.communicate(timeout=120)
+        assert (self.process.returncode, errors) == (status, "")
+        assert time.monotonic() - start < most_seconds
+        assert list(self.temporary.iterdir()) == []
 
 
 @pytest.fixture
@@ -91,30 +81,30 @@ def page(tmp_path, request):
                 process.kill()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 0)])
-def test_a_stop_ends_it_within_three_seconds_whatever_it_works_on(page, number, status):
-    page.work_on_everything()
-    ended, seconds = page.end(number)
-    assert ended == (status, "")
-    assert seconds < 3
-    assert list(page.temporary.iterdir()) == []
+@pytest.mark.parametrize(
+    ("signals", "status", "most_seconds"),
+    [
+        pytest.param([signal.SIGTERM], 143, 3, marks=pytest.mark.slow),
+        pytest.param([signal.SIGINT], 0, 3, marks=pytest.mark.slow),
+        ([signal.SIGTERM] * 2, 143, 1.5),
+    ],
+)
+def test_a_stop_ends_it_in_time_and_a_second_one_at_once_whatever_it_works_on(page, signals, status, most_seconds):
+    page.ask(posted(png()))
+    page.ask(HEAD + b"Content-Length: 6000000\r\n\r\n" + PART + bytes(5_000_000))  # whose rest never comes
+    page.ask(GET % b"/leaderboard")
+    page.ask(GET % b"/assets/page.css").recv(1)  # an idle connection, and a sign that the others have arrived
+    until(page.has_files)
+    page.ends(signals, status, most_seconds)
 
 
-def test_a_second_stop_ends_it_at_once(page):
-    page.work_on_everything()
-    ended, seconds = page.end(signal.SIGTERM, signal.SIGTERM)
-    assert ended == (143, "")
-    assert seconds < 1.5
+def test_without_work_it_ends_at_once(page):
+    page.ask(GET % b"/").recv(1)
+    page.ask(b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
+    page.ends([signal.SIGTERM], 143, 2)
 
 
-@pytest.mark.parametrize("page", [30, 0.2], indirect=True, ids=["no work", "work that was given up"])
-def test_without_work_that_counts_it_ends_at_once(page, request):
-    if "given up" in request.node.name:
-        assert page.ask(posted(png())).recv(100).startswith(b"HTTP/1.1 503 ")
-    else:
-        page.ask(GET % b"/").recv(1)
-        page.ask(b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
-    ended, seconds = page.end(signal.SIGTERM)
-    assert ended == (143, "")
-    assert seconds < 2
+@pytest.mark.parametrize("page", [0.2], indirect=True)
+def test_work_that_was_given_up_holds_it_no_longer(page):
+    assert page.ask(posted(png())).recv(100).startswith(b"HTTP/1.1 503 ")
+    page.ends([signal.SIGTERM], 143, 2)
