@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from checks import fuzz_mutations, fuzz_readers
-from checks.fuzz_limits import LimitError
+from checks.fuzz_images import LimitError
 from stages.library.common.artifacts import sha256_bytes
 
 MEMORY_BYTES = 2 << 30  # beside what the libraries have mapped before the first variant

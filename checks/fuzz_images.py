@@ -1,17 +1,19 @@
 """Images, as the fuzzer sees them."""
 
+import contextlib
 import functools
 import random
 import struct
+import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from checks import fuzz_limits, hostile_images
+from checks import hostile_images
 from checks import image_builders as make
 from checks.fuzz_formats import FORMATS, kind_of
 from checks.fuzz_mutations import LARGEST_BYTES
@@ -135,11 +137,49 @@ def hostile() -> dict[str, Callable[[], bytes]]:
     }
 
 
+class LimitError(Exception):
+    """Reading took too much; `str(error)` says of what."""
+
+
+def _peak_bytes() -> int:
+    """Returns the peak of this process's resident memory since it was last reset."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.partition("VmHWM:")[2].split()[0]) << 10
+
+
+@contextlib.contextmanager
+def limited(memory_bytes: int, cpu_seconds: float, about: str) -> Iterator[list[int]]:
+    """Measures a block: the memory that comes to be in use, and the CPU time of all threads.
+
+    It may take more for pixels that were accepted, whose number is to be added to what this yields.
+
+    Raises:
+      LimitError: it took more, or something within ran out of memory, whatever came of that.
+    """
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak is what is in use now
+    before, started, pixels = _peak_bytes(), time.process_time(), list[int]()
+    what, full = f"accepted {about}", False
+    try:
+        yield pixels
+    except Exception as error:
+        what = f"rejected {about}"
+        cause: BaseException | None = error
+        while cause is not None:
+            full |= isinstance(cause, MemoryError) or "out of memory" in str(cause)
+            cause = cause.__cause__ or cause.__context__
+        raise
+    finally:
+        seconds, taken = time.process_time() - started, _peak_bytes() - before
+        if full or taken > memory_bytes + PIXEL_BYTES * sum(pixels):
+            raise LimitError(f"crash: memory: more than {memory_bytes >> 20} MiB for {what}")
+        if seconds > cpu_seconds + PIXEL_SECONDS * sum(pixels):
+            raise LimitError(f"hang: more than {cpu_seconds:g} s of CPU time for {what}")
+
+
 def read(content: bytes, folder: Path) -> None:
     """An image of a data set, of the command line or of the web page."""
-    with fuzz_limits.limited(IMAGE_BYTES, IMAGE_SECONDS, kind_of(content)) as allowance:
+    with limited(IMAGE_BYTES, IMAGE_SECONDS, kind_of(content)) as pixels:
         found = normalisation.normalise(content)
-        allowance.memory_bytes = PIXEL_BYTES * found.height * found.width
-        allowance.cpu_seconds = PIXEL_SECONDS * found.height * found.width
-    pixels = thumbnails.decode(found.encoded)
-    assert pixels.shape == (found.height, found.width, 3), "its stated size is that of its pixels"
+        pixels.append(found.height * found.width)
+    shape = thumbnails.decode(found.encoded).shape
+    assert shape == (found.height, found.width, 3), "its stated size is that of its pixels"

@@ -3,21 +3,16 @@
 Values of other types, and what an editor, a merge or a careless writer leaves in a file.
 """
 
-import copy
-import csv
-import functools
-import io
 import json
-import operator
 import random
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-ENTRY = re.compile(r"^( *[a-z_0-9]+:) *([^#\n]*?)( *#.*)?$")
+from checks.fuzz_mutations import Structural
+
 MOST_DEEP = 30_000
-HOLE = "\ue000hole"  # where text that is no value of Python's is put
-MARKERS = "<<<<<<< HEAD", "=======", ">>>>>>> other"
+HOLE = "\ue000hole"  # in a value: what stood there
+MARKERS = "<<<<<<< HEAD\n", "=======\n", ">>>>>>> other\n"
 # In place of any value of JSON.
 JSON_VALUES = (
     "null", "true", "false", "0", "-1", "1", "7", "2.5", "1e999", "-1e999", "NaN", "Infinity", "-Infinity", "1e-999",
@@ -62,115 +57,83 @@ CELLS = (
 )  # fmt: skip
 
 
-def aliases(depth: int, width: int) -> list[str]:
+def aliases(depth: int, width: int) -> str:
     """Returns lines whose last anchor stands for `width` to the power of `depth` items."""
-    first = f"level_0: &level_0 [{', '.join(['x'] * width)}]"
-    return [first, *(f"level_{n}: &level_{n} [{', '.join([f'*level_{n - 1}'] * width)}]" for n in range(1, depth))]
+    lines = [f"level_{n}: &level_{n} [{', '.join([f'*level_{n - 1}' if n else 'x'] * width)}]\n" for n in range(depth)]
+    return "".join(lines)
 
 
-def change_yaml(content: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:
-    """Returns a YAML document after one change: of a value, an item, a line, an anchor and its aliases."""
-    lines = content.decode(errors="surrogateescape").split("\n")
-    value, at, way = rng.choice(YAML_VALUES), rng.randrange(len(lines)), rng.randrange(12)
-    if way < 4:
-        _set_entry(lines, rng, value)
-    elif way < 6:  # in a list or mapping that a key has already
-        some = [index for index, line in enumerate(lines) if ENTRY.match(line) and re.search(r"[\[{]", line)] or [at]
-        at = rng.choice(some)
-        lines[at] = lines[at].replace("[", f"[{value}, ", 1).replace("{", "{" + f"k: {value}, ", 1)
-    elif way < 8:  # a line that stands nowhere in a file of ours, or one of its own with another indent
-        own = lines[at], lines[at].strip(), f"- {lines[at]}"
-        line = rng.choice(own) if way == 6 else rng.choice(YAML_LINES).rstrip("\n")
-        lines.insert(rng.choice((0, at, len(lines))), rng.choice(("", "  ", "    ")) + line)
-    elif way < 10:
-        _set_entry(lines, rng, f"&there {HOLE}")
-        for _ in range(rng.choice((1, 1, 5))):
-            _set_entry(lines, rng, rng.choice(("*there", "[*there, *there]", "{<<: *there}", "{*there : 1}")))
-    elif way == 10:
-        depth, width = rng.choice(((2, 3), (4, 9), (9, 9), (30, 2), (90, 2), (3, 200)))
-        place = rng.choice((0, len(lines)))
-        lines[place:place] = aliases(depth, width)
-        _set_entry(lines, rng, f"*level_{depth - 1}")
-    else:
-        del lines[at]
-    return "\n".join(lines).encode(errors="surrogateescape")
+def _change(*ways: tuple[str, Sequence[str]]) -> Structural:
+    """Returns a change of text: a place that a pattern finds becomes one of its values.
+
+    A hole in the value is what was found, or the group in it.
+    """
+    compiled = [
+        (re.compile(pattern.encode(), re.MULTILINE), [value.encode(errors="surrogatepass") for value in values])
+        for pattern, values in ways
+    ]
+
+    def change(content: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:
+        pattern, values = rng.choice(compiled)
+        places = list(pattern.finditer(content))
+        if not places:
+            return content
+        place, value = rng.choice(places), rng.choice(values)
+        new = value.replace(HOLE.encode(), place[pattern.groups])
+        return content[: place.start()] + new + content[place.end() :]
+
+    return change
 
 
-def _set_entry(lines: list[str], rng: random.Random, value: str) -> None:
-    """Gives a key another value, in which a hole is the present one."""
-    places = [index for index, line in enumerate(lines) if ENTRY.match(line)]
-    if places:
-        at = rng.choice(places)
-        lines[at] = ENTRY.sub(lambda found: f"{found[1]} {value.replace(HOLE, found[2])}", lines[at])
+VALUE = r"(?<=: )[^#\n]*"  # of a key of YAML
+# Of JSON with a line for each item: a text, an item that holds no others, a key with an item that does.
+TEXT = r'"(?:[^"\\]|\\.)*"'
+ITEM = rf"(?:(?<=: )|^ +)(?:{TEXT}|-?\d[\d.eE+-]*|true|false|null)(?=,?$)"
+HOLDER = rf"^( *)({TEXT}: )[\[{{]\n(?:.*\n)*?\1[]}}]"
+ANCHORED = [f"&there {HOLE}{alias}" for alias in ("*there", "[*there, *there]", "{<<: *there}", "{*there : 1}")]
+BOMBS = [f"{aliases(depth, width)}{HOLE}*level_{depth - 1}"
+         for depth, width in ((2, 3), (4, 9), (9, 9), (30, 2), (90, 2), (3, 200))]  # fmt: skip
+OTHER_LINES = [indent + line for indent in ("", "  ", "    ") for line in (*YAML_LINES, HOLE, f"- {HOLE}")]
+change_yaml = _change(
+    *[(VALUE, YAML_VALUES)] * 4,
+    (r"\[", [f"[{value}, " for value in YAML_VALUES]),
+    (r"\{", [f"{{k: {value}, " for value in YAML_VALUES]),
+    *[(r"^.*\n", [HOLE + line for line in OTHER_LINES])] * 2,
+    *[(rf"(?<=: )([^#\n]+\n(?:.*\n){{{lines}}}?.*: )[^#\n]*", ANCHORED) for lines in ("0,9", "9,99")],
+    (r"\A((?:.*\n){0,9}.*: )[^#\n]*", BOMBS),
+    (r"\A((?:.*\n)*.*: )[^#\n]*", BOMBS),
+    (r"^.*\n", [""]),
+)
+change_json = _change(
+    *[(ITEM, JSON_VALUES)] * 6,
+    *[(HOLDER, [HOLE + value for value in JSON_VALUES])] * 2,
+    (r"\A(?:.|\n)*\Z", JSON_VALUES),
+    *[(f"({TEXT}): ", [f"{key}: " for key in ('""', '"x"', '"__class__"', '"\\u001b[2J"', f"{HOLE}: 1, {HOLE}")])] * 2,
+    (r"^.*\n", [HOLE + marker for marker in MARKERS]),
+)
+change_csv = _change(
+    *[(r"[^,\n]+", CELLS)] * 3,
+    (r"$", [f",{cell}" for cell in CELLS]),
+    (r",[^,\n]*", [""]),
+    (r"^.*\n", ["", HOLE * 2, f"\n{HOLE}", "x," * 998 + f"x\n{HOLE}", *(HOLE + marker for marker in MARKERS)]),
+    (r"^.*\n", [""]),
+)
 
 
 def hostile_yaml(document: str, *keys: str) -> Iterator[bytes]:
     """Yields a document with lines before and after it, and with values and endless aliases for some of its keys."""
-    for line in YAML_LINES:
-        yield from (text.encode(errors="surrogatepass") for text in (document + line, line + document))
+    texts = [text for line in YAML_LINES for text in (document + line, line + document)]
     for key in keys:
         before, _, rest = document.partition(f"{key}: ")
         start, end = f"{before}{key}: ", "\n" + rest.partition("\n")[2]
-        yield from ((start + value + end).encode(errors="surrogatepass") for value in YAML_VALUES)
-        for depth, width in ((9, 9), (64, 2)):
-            yield "\n".join([*aliases(depth, width), f"{start}*level_{depth - 1}{end}"]).encode()
-
-
-def places(value: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Returns the path of each value within a document of JSON, the document's own first."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path, *(place for key, inner in [*items][:50] for place in places(inner, (*path, key)))]
-
-
-def replaced(document: Any, path: Sequence[Any], text: str, key: str | None = None) -> str:
-    """Returns a document's text with other text in place of one value, or of its key and the value."""
-    if not path:
-        return text
-    changed = copy.deepcopy(document)
-    functools.reduce(operator.getitem, path[:-1], changed)[path[-1]] = HOLE
-    before, after = ("", "") if key is None else (f"{json.dumps(path[-1], ensure_ascii=False)}: ", f"{key}: ")
-    return json.dumps(changed, ensure_ascii=False, indent=2).replace(f'{before}"{HOLE}"', after + text)
-
-
-def change_json(content: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:
-    """Returns a JSON document after one change; one that does not parse comes with a marker of a merge."""
-    try:
-        document = json.loads(content)
-        path = rng.choice(places(document))
-    except (ValueError, RecursionError):
-        return content.replace(b"\n", f"\n{rng.choice(MARKERS)}\n".encode(), rng.choice((1, 9)))
-    key = None
-    if path and isinstance(path[-1], str) and rng.random() < 0.3:  # under another name, or there twice
-        name = json.dumps(path[-1])
-        names = '""', '"x"', f'"{path[-1]} "', '"__class__"', '"\\u001b[2J"', name.upper(), f"{name}: 1, {name}"
-        key = rng.choice(names)
-    return replaced(document, path, rng.choice(JSON_VALUES), key).encode(errors="surrogatepass")
-
-
-def change_csv(content: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:
-    """Returns a table after one change."""
-    try:
-        rows = list(csv.reader(io.StringIO(content.decode(errors="surrogateescape"), newline="")))
-    except csv.Error:  # a field that is too long, after an earlier change
-        return content
-    if not rows:
-        return content
-    at, cell = rng.randrange(len(rows)), rng.choice(CELLS)
-    row = rows[at]
-    cut = rng.randint(0, len(row))
-    before, after = row[:cut], row[cut + 1 :]
-    other = rng.choice(([], row, [rng.choice(MARKERS)], [cell] * 999))
-    rows[at : at + 1] = rng.choice(
-        (*[[[*before, cell, *after]]] * 3, [[*row, cell]], [[*before, *after]], [], [other, row])
-    )
-    out = io.StringIO(newline="")
-    csv.writer(out, lineterminator="\n", quoting=rng.choice((csv.QUOTE_MINIMAL, csv.QUOTE_ALL))).writerows(rows)
-    return out.getvalue().encode(errors="surrogatepass")
+        texts += [start + value + end for value in YAML_VALUES]
+        texts += [f"{aliases(depth, width)}{start}*level_{depth - 1}{end}" for depth, width in ((9, 9), (64, 2))]
+    yield from (text.encode(errors="surrogatepass") for text in texts)
 
 
 def hostile_json(document: bytes) -> Iterator[bytes]:
     """Yields a document with each of the values in the place of itself and of each value in its first level."""
     content = json.loads(document)
-    for path in places(content):
-        if len(path) < 2:
-            yield from (replaced(content, path, text).encode(errors="surrogatepass") for text in JSON_VALUES)
+    whole = [json.dumps(HOLE), *(json.dumps(content | {key: HOLE}, indent=2) for key in content)]
+    for text in whole:
+        yield from (text.replace(json.dumps(HOLE), value).encode(errors="surrogatepass") for value in JSON_VALUES)

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from pathlib import Path
 
 from checks.faults import kinds, runner
@@ -47,10 +46,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="decant-faults-") as name:
         outcomes = inject_all(Path(name), arguments, can_mount)
     print_table(outcomes)
-    bad = [outcome for outcome in outcomes if not outcome.good]
-    hits = sum(outcome.hit for outcome in outcomes)
-    print(f"{len(outcomes)} faults, {hits} met the stage while it ran, {len(bad)} with a loss or a difference; "
-          f"{time.monotonic() - started:.0f} s")  # fmt: skip
+    hits, bad = sum(one.hit for one in outcomes), sum(not one.good for one in outcomes)
+    seconds = time.monotonic() - started
+    print(
+        f"{len(outcomes)} faults, {hits} met the stage while it ran, {bad} with a loss or a difference; {seconds:.0f} s"
+    )
     sys.exit(bool(bad))
 
 
@@ -69,10 +69,10 @@ def own_mounts() -> bool:
 def inject_all(work: Path, arguments: argparse.Namespace, can_mount: bool) -> list[Outcome]:
     """Runs what is needed undisturbed, then injects; returns what came of each fault."""
     project, context = Project(work / "project"), runner.context()
-    undisturbed: dict[str, Undisturbed] = {}
+    undisturbed: dict[Stage, Undisturbed] = {}
     for stage in with_needs(arguments.stages):
-        trial = Trial(project, stage, work / "trial", context, "")
-        undisturbed[stage.name] = found = trial.measure()
+        trial = Trial(project, stage, work / "trial", context, Outcome(stage.name, "none", 0))
+        undisturbed[stage] = found = trial.measure()
         project.add(trial.disk / "outs")
         trial.close()
         print(f"{stage.name}: {found.seconds:.1f} s, {found.changes} changes of files undisturbed", flush=True)
@@ -81,53 +81,48 @@ def inject_all(work: Path, arguments: argparse.Namespace, can_mount: bool) -> li
     for stage, kind, number in console.progress(plan(arguments, undisturbed, can_mount), "inject", "faults"):
         if time.monotonic() > end:
             break
-        outcome = Outcome(stage.name, kind, number)
-        trial = Trial(project, stage, work / "trial", context, f"{arguments.seed} {stage.name} {kind} {number}")
-        trial.undisturbed = undisturbed[stage.name]
-        kinds.KINDS[kind](trial, outcome)
+        outcomes.append(outcome := Outcome(stage.name, kind, number))
+        trial = Trial(project, stage, work / "trial", context, outcome, arguments.seed)
+        trial.undisturbed = undisturbed[stage]
+        kinds.inject(trial, kinds.KINDS[kind])
         trial.close()
-        outcomes.append(outcome)
         if not outcome.good:
             print(f"NOT GOOD: {outcome}", flush=True)
     return outcomes
 
 
 def plan(
-    arguments: argparse.Namespace, undisturbed: dict[str, Undisturbed], can_mount: bool
+    arguments: argparse.Namespace, undisturbed: dict[Stage, Undisturbed], can_mount: bool
 ) -> list[tuple[Stage, str, int]]:
     """Returns the faults: each kind of each stage once, and the rest on the stages that cost least."""
-    stages = [stage for stage in STAGES if stage.name in arguments.stages]
-    possible = {stage.name: kinds.possible(stage, arguments.kinds, can_mount) for stage in stages}
-    counts = {name: len(some) for name, some in possible.items() if some}
+    here = {"", *["mounts"] * can_mount, *["faketime"] * bool(kinds.FAKETIME)}
+    there = {name: kind for name, kind in kinds.KINDS.items() if name in arguments.kinds and kind.needs in here}
+    possible = {
+        stage: [name for name, kind in there.items() if stage.caches or not kind.caching]
+        for stage in undisturbed
+        if stage.name in arguments.stages
+    }
+    counts = {stage: len(some) for stage, some in possible.items() if some}
     while counts and sum(counts.values()) < arguments.faults:
-        cheapest = min(counts, key=lambda name: (counts[name] >= 10, counts[name] * undisturbed[name].seconds))
-        counts[cheapest] += 1
-    shares = [
-        (index / counts[stage.name], stage, possible[stage.name][index % len(possible[stage.name])], index)
-        for stage in stages
-        for index in range(counts.get(stage.name, 0))
-    ]
-    # All stages side by side, so that a run that is cut short has met each.
-    shares.sort(key=lambda share: share[0])
-    return [(stage, kind, index // len(possible[stage.name])) for _, stage, kind, index in shares]
+        cost = {stage: (count >= 10, count * undisturbed[stage].seconds) for stage, count in counts.items()}
+        counts[min(cost, key=lambda stage: cost[stage])] += 1
+    shares = [(index / count, stage, index) for stage, count in counts.items() for index in range(count)]
+    shares.sort(key=lambda share: share[0])  # side by side, so that a run that is cut short has met all stages
+    return [(stage, possible[stage][n % len(possible[stage])], n // len(possible[stage])) for _, stage, n in shares]
 
 
 def print_table(outcomes: list[Outcome]) -> None:
     """Prints a row per stage: faults that met it of those injected by kind, and what came of all."""
     shown = [name for name in kinds.KINDS if any(outcome.kind == name for outcome in outcomes)]
     totals = ("injected", "recovered", "differences", "losses", "stale", "unclean")
-    print("\n" + "  ".join([f"{'met/injected':20s}", *(f"{name:>5s}" for name in (*shown, *totals))]))
+    row = "{:20s}" + "".join(f"  {{:>{max(len(name), 5)}}}" for name in (*shown, *totals))
+    print("\n" + row.format("met/injected", *shown, *totals))
     for stage in [*dict.fromkeys(outcome.stage for outcome in outcomes), "all"]:
         some = [outcome for outcome in outcomes if stage in (outcome.stage, "all")]
-        injected = Counter(outcome.kind for outcome in some)
-        hits = Counter(outcome.kind for outcome in some if outcome.hit)
-        cells = [f"{hits[name]}/{injected[name]}" if injected[name] else "" for name in shown]
-        flags = [
-            (True, one.recovered, one.different, bool(one.lost), bool(one.stale), bool(one.unclean)) for one in some
-        ]
-        cells += [str(sum(column)) for column in zip(*flags, strict=True)]
-        widths = [max(len(name), 5) for name in (*shown, *totals)]
-        print("  ".join([f"{stage:20s}", *(f"{cell:>{width}s}" for cell, width in zip(cells, widths, strict=True))]))
+        hits = [[outcome.hit for outcome in some if outcome.kind == name] for name in shown]
+        flags = [(1, one.recovered, one.different, *map(bool, (one.lost, one.stale, one.unclean))) for one in some]
+        sums = map(sum, zip(*flags, strict=True))
+        print(row.format(stage, *(f"{sum(each)}/{len(each)}" if each else "" for each in hits), *sums))
 
 
 if __name__ == "__main__":

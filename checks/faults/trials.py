@@ -1,5 +1,6 @@
 """One fault and what came of it: a plain rerun, its bytes against an undisturbed run's, losses and stale files."""
 
+import contextlib
 import json
 import random
 import shutil
@@ -10,35 +11,26 @@ from pathlib import Path
 from typing import Any
 
 from checks.faults import runner
-from checks.faults.project import ROOT, Project, Stage
+from checks.faults.project import Project, Stage
 from stages.library.common import artifacts
 
 PATIENCE_SECONDS = 300
 BLOCK_BYTES = 4096
-ROOM_BYTES = 256 << 20
 
 
 @dataclass
 class Outcome:
-    """What a fault did.
-
-    Attributes:
-      hit: whether it met the stage while that ran; recovered: whether a plain rerun succeeded.
-      different: whether an out had other bytes than the undisturbed run's at the end.
-      lost: what had been kept and was computed or downloaded again, or was half an out.
-      stale: files that an undisturbed run doesn't leave.
-      unclean: where a stop or an error was not one line with the right exit code.
-    """
+    """What a fault did to a stage."""
 
     stage: str
     kind: str
     number: int
-    hit: bool = False
-    recovered: bool = False
-    different: bool = False
-    lost: list[str] = field(default_factory=list)
-    stale: list[str] = field(default_factory=list)
-    unclean: str = ""
+    hit: bool = False  # it met the stage while that ran
+    recovered: bool = False  # a plain rerun succeeded
+    different: bool = False  # an out had other bytes than the undisturbed run's at the end
+    lost: list[str] = field(default_factory=list)  # was kept and computed or downloaded again, or was half an out
+    stale: list[str] = field(default_factory=list)  # files that an undisturbed run doesn't leave
+    unclean: str = ""  # a stop or an error that was not one line with the right exit code
 
     @property
     def good(self) -> bool:
@@ -59,44 +51,36 @@ class Undisturbed:
 class Trial:
     """A folder of its own for a fault: `disk` (outs and TensorBoard's files), `cache` and `tmp`.
 
-    Attributes:
-      random: the numbers that decide about this fault.
-      undisturbed: what the same stage does without it; only `measure` does without one.
+    `undisturbed` is what the same stage does without it; only `measure` does without one. `random` decides about it.
     """
 
-    def __init__(self, project: Project, stage: Stage, folder: Path, context: Any, seed: str):
+    def __init__(self, project: Project, stage: Stage, folder: Path, context: Any, outcome: Outcome, seed: int = 0):
         self.project, self.stage, self.folder, self._context = project, stage, folder, context
-        self.random = random.Random(seed)  # noqa: S311 - it chooses moments
+        self.disk, self.cache, self.outcome = folder / "disk", folder / "cache", outcome
+        self.random = random.Random(f"{seed} {outcome.stage} {outcome.kind} {outcome.number}")  # noqa: S311
         self.undisturbed: Undisturbed
-        self.mounted: list[Path] = []
+        self.mounted: list[str] = []
         shutil.rmtree(folder, ignore_errors=True)
         for name in ("disk/outs", "cache", "tmp"):
             (folder / name).mkdir(parents=True)
 
-    @property
-    def disk(self) -> Path:
-        return self.folder / "disk"
+    def run(self, name: str = "disturbed", **injected: Any) -> dict[str, Any]:
+        """Returns a run of the stage, of which the one named "second" has other outs, with what is to be injected."""
+        outs = self.folder / ("second" if name == "second" else "disk") / "outs"
+        with contextlib.suppress(OSError):  # as on a file system that has no room for it
+            outs.mkdir(parents=True, exist_ok=True)
+        return injected | {
+            "module": self.stage.module,
+            "options": [part.format(project=self.project.folder, outs=outs) for part in self.stage.options],
+            "environment": {"DECANT_CACHE": str(self.cache), "TMPDIR": str(self.folder / "tmp")},
+            "log": str(self.folder / name),
+            "archive": self.project.archive,
+            "watched": f"{self.folder}/",
+        }
 
-    @property
-    def cache(self) -> Path:
-        return self.folder / "cache"
-
-    def run(self, disk: Path | None = None, log: str = "disturbed", **injected: Any) -> runner.Run:
-        """Returns the stage's run with its outs on `disk`, and with what is to be injected."""
-        outs = (disk or self.disk) / "outs"
-        return runner.Run(
-            module=self.stage.module,
-            options=self.stage.options(self.project.folder, outs),
-            environment={"DECANT_CACHE": str(self.cache), "TMPDIR": str(self.folder / "tmp")},
-            log=str(self.folder / log),
-            archive=self.project.archive,
-            watched=f"{self.folder}/",
-            **injected,
-        )
-
-    def start(self, run: runner.Run) -> Any:
+    def start(self, name: str = "disturbed", **injected: Any) -> Any:
         """Starts a run and returns its process."""
-        process = self._context.Process(target=runner.perform, args=(run,))
+        process = self._context.Process(target=runner.perform, kwargs=self.run(name, **injected))
         process.start()
         return process
 
@@ -109,9 +93,9 @@ class Trial:
             process.join()
         return code
 
-    def printed(self, log: str, suffix: str) -> str:
-        """Returns what a run wrote to its standard output ("out") or error ("err")."""
-        return (self.folder / f"{log}.{suffix}").read_text(encoding="utf-8", errors="replace")
+    def printed(self, name: str) -> str:
+        """Returns what a run wrote: "plain.out" its standard output, "plain.err" its standard error."""
+        return (self.folder / name).read_text(encoding="utf-8", errors="replace")
 
     def moment(self) -> float:
         """Returns a random moment of the run, seconds after its start."""
@@ -123,37 +107,35 @@ class Trial:
 
     def measure(self) -> Undisturbed:
         """Runs the stage undisturbed."""
-        counted = self.folder / "changes"
         first = self._context.Process(target=int)  # it waits for the imports, which are not of the stage
         first.start()
         first.join()
         started = time.monotonic()
-        code = self.wait(self.start(self.run(log="plain", counted=str(counted))))
+        code = self.wait(self.start("plain"))
         seconds = time.monotonic() - started
         if code:
-            raise SystemExit(f"{self.stage.name} fails without a fault: {self.printed('plain', 'err')}")
+            raise SystemExit(f"{self.stage.name} fails without a fault: {self.printed('plain.err')}")
         sizes = {name: _size(self.folder / name) for name in ("disk", "cache")}
-        changes = int(counted.read_text(encoding="utf-8"))
-        return Undisturbed(seconds, changes, contents(self.disk / "outs"), self.entries(), sizes)
+        return Undisturbed(seconds, int(self.printed("plain.changes")), self.outs(), self.entries(), sizes)
+
+    def outs(self, disk: str = "disk") -> dict[str, str]:
+        """Returns the sha256 of each file of the outs by its relative path."""
+        folder = self.folder / disk / "outs"
+        files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+        return {str(path.relative_to(folder)): artifacts.sha256_file(path) for path in files}
 
     def place_outs(self) -> None:
         """Puts the outs of an earlier run where the stage writes."""
-        for path in self.stage.paths(Path()):
+        for path in self.stage.paths("outs"):
             source, target = self.project.folder / path, self.disk / "outs" / path
             target.parent.mkdir(parents=True, exist_ok=True)
             (shutil.copytree if source.is_dir() else shutil.copyfile)(source, target)
 
     def half_outs(self) -> list[str]:
         """Returns the outs that are there and not as the undisturbed run's."""
-        bad = []
-        for path in self.stage.paths(Path()):
-            found, prefix = self.disk / "outs" / path, str(path)
-            now = contents(found) if found.is_dir() else {".": artifacts.sha256_file(found)} if found.exists() else None
-            expected = {str(Path(name).relative_to(prefix)): digest for name, digest in self.undisturbed.outs.items()
-                        if Path(name).is_relative_to(prefix)}  # fmt: skip
-            if now is not None and now != expected:
-                bad.append(f"half of {path}")
-        return bad
+        differing = {name for name, _ in self.outs().items() ^ self.undisturbed.outs.items()}
+        there = [path for path in self.stage.paths("outs") if (self.disk / "outs" / path).exists()]
+        return [f"half of {path}" for path in there if any(Path(name).is_relative_to(path) for name in differing)]
 
     def kept(self) -> dict[str, Any]:
         """Returns what must not be lost: parts of features, finished epochs, bytes of a download."""
@@ -164,24 +146,24 @@ class Trial:
             "bytes": sum(path.stat().st_size for path in self.cache.glob("downloads/*.partial")),
         }
 
-    def rerun(self, outcome: Outcome) -> None:
+    def rerun(self) -> None:
         """Runs the stage once more, plainly, and notes what is different, lost or stale."""
-        kept = self.kept()
-        outcome.recovered = self.wait(self.start(self.run(log="plain"))) == 0
+        kept, outcome = self.kept(), self.outcome
+        outcome.recovered = self.wait(self.start("plain")) == 0
         if not outcome.recovered:
-            outcome.unclean += f" rerun: {self.printed('plain', 'err')[-2000:]}"
-        self.compare(outcome)
+            outcome.unclean += f" rerun: {self.printed('plain.err')[-2000:]}"
+        self.compare()
         if not kept["parts"] <= self.kept()["parts"]:
             outcome.lost.append("parts of features")
-        if kept["epochs"] and f"resuming after epoch {kept['epochs']} of" not in self.printed("plain", "out"):
+        if kept["epochs"] and f"resuming after epoch {kept['epochs']} of" not in self.printed("plain.out"):
             outcome.lost.append(f"{kept['epochs']} epochs")
         if 0 < kept["bytes"] < self.project.archive["size_bytes"] and self.project.starts[-1] != kept["bytes"]:
             outcome.lost.append(f"{kept['bytes']} bytes of the download")
 
-    def compare(self, outcome: Outcome, disk: Path | None = None) -> None:
+    def compare(self, disk: str = "disk") -> None:
         """Notes differences and stale files."""
-        outcome.different |= contents((disk or self.disk) / "outs") != self.undisturbed.outs
-        outcome.stale += sorted(self.entries() - self.undisturbed.entries)
+        self.outcome.different |= self.outs(disk) != self.undisturbed.outs
+        self.outcome.stale += sorted(self.entries() - self.undisturbed.entries)
 
     def entries(self) -> set[str]:
         """Returns everything in outs, cache and tmp but parts of features, whose names say which images they hold."""
@@ -189,26 +171,19 @@ class Trial:
         names = (path.relative_to(self.folder) for path in found)
         return {str(name) for name in names if not name.match("cache/features/*/*.parquet")}
 
-    def mount(self, path: Path, **options: object) -> None:
+    def mount(self, name: str, options: str) -> None:
         """Puts an empty file system in memory over a folder, or sets the options of one that is there."""
-        again = ["remount"] if path in self.mounted else []
-        chosen = [*again, *(f"{key}={value}" if value != "" else key for key, value in options.items())]
-        command = ["mount", "-t", "tmpfs", "-o", ",".join(chosen), "tmpfs", str(path)]
-        subprocess.run(command, check=True, cwd=ROOT)
+        again = "remount," if name in self.mounted else ""
+        command = ["mount", "-t", "tmpfs", "-o", again + options, "tmpfs", str(self.folder / name)]
+        subprocess.run(command, check=True)
         if not again:
-            self.mounted.append(path)
+            self.mounted.append(name)
 
     def close(self) -> None:
         """Removes the folder."""
-        for path in self.mounted:
-            subprocess.run(["umount", str(path)], check=True)  # noqa: S607 - wherever it is
+        for name in self.mounted:
+            subprocess.run(["umount", str(self.folder / name)], check=True)  # noqa: S607 - wherever it is
         shutil.rmtree(self.folder)
-
-
-def contents(folder: Path) -> dict[str, str]:
-    """Returns the sha256 of each file in a folder by its relative path."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {str(path.relative_to(folder)): artifacts.sha256_file(path) for path in files}
 
 
 def _size(folder: Path) -> tuple[int, int]:

@@ -41,7 +41,13 @@ class Written:
 def trial(tmp_path):
     """A trial whose stage has written all that it should."""
     project: Any = Written(tmp_path / "project")
-    made = Trial(project, Stage("s", "s", "--out {outs}/deep/out"), tmp_path / "trial", None, "0")
+    made = Trial(
+        project,
+        Stage("s", "s", ("--out", "{outs}/deep/out")),
+        tmp_path / "trial",
+        None,
+        Outcome("s", "kill", 0, recovered=True),
+    )
     out = made.disk / "outs" / "deep" / "out"
     out.mkdir(parents=True)
     for name in ("a", "b"):
@@ -51,10 +57,9 @@ def trial(tmp_path):
 
 
 def judged(trial):
-    outcome = Outcome("s", "kill", 0, recovered=True)
-    trial.compare(outcome)
-    outcome.lost += trial.half_outs()
-    return outcome
+    trial.compare()
+    trial.outcome.lost += trial.half_outs()
+    return trial.outcome
 
 
 def test_what_is_as_it_should_be_is_good(trial):

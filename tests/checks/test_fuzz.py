@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from checks import fuzz, fuzz_limits, fuzz_mutations, fuzz_readers
+from checks import fuzz, fuzz_images, fuzz_mutations, fuzz_readers
 from stages.library.common.console import UserError
 
 SECONDS = float(os.environ.get("DECANT_FUZZ_SECONDS", "2"))  # of CPU time for each reader
@@ -54,7 +54,7 @@ def misbehave(content, folder):
         with contextlib.suppress(OSError):  # as a reader might that knows another way
             subprocess.run(["true"], check=False)
         raise UserError("rejected")
-    with fuzz_limits.limited(50 << 20, 0.2, "image"):
+    with fuzz_images.limited(50 << 20, 0.2, "image"):
         overstep(kind)
 
 
