@@ -19,8 +19,6 @@ from stages.library.common import artifacts, console
 from stages.library.common.console import UserError
 from stages.library.networks import contract as backbones
 
-MIB = 1 << 20
-
 
 def main() -> None:
     """Runs the program; exit status 1 where the file would not do the same, 2 where the command line is wrong."""
@@ -46,10 +44,10 @@ def main() -> None:
             card.write(folder, project, model, form)
         with spinner(f"comparing {form.file} with {name}"):
             agreement = check.compare(model, folder, check.find_images(project, arguments.check))
-        if fault := agreement.fault(check.has_trees(model)):
+        if fault := agreement.fault():
             raise UserError(f"the exported file is not {name}: {fault}. {out} was not written")
     console.say(
-        f"export: {out}: {form.file} of {size_bytes / MIB:.1f} MiB, {stopwatch.seconds():.0f} s; {agreement.images} "
+        f"export: {out}: {form.file} of {size_bytes / 2**20:.1f} MiB, {stopwatch.seconds():.0f} s; {agreement.images} "
         f"images checked, probabilities differ by {agreement.difference:.1e} at most, same class for "
         f"{agreement.same_class}. Try: python {out / card.PREDICT} IMAGE"
     )

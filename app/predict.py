@@ -50,7 +50,6 @@ def predict(arguments: argparse.Namespace, workers: Workers) -> None:
     with spinner("starting"):
         project = Project.open(arguments.project, arguments.params)
         name = chosen(project, arguments)
-
     images = inputs.find(arguments.images)
     if any(Path(image.name).is_file() for image in images):
         with spinner("starting"):  # at the same time as the process that decodes, which is waited for next

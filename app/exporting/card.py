@@ -42,7 +42,8 @@ def write(folder: Path, project: Project, model: Model, form: Format) -> None:
         if "\n" in name:
             raise UserError(f"class names must be one line each to stand in {LABELS}. Received: {name!r}")
     artifacts.write_bytes(folder / LABELS, "".join(f"{name}\n" for name in model.classes).encode())
-    artifacts.write_bytes(folder / PREDICT, (USAGE / f"{form.name}.py").read_bytes())
+    usage = "saved_model.py" if form.name == "saved_model" else "pixels.py"
+    artifacts.write_bytes(folder / PREDICT, (USAGE / usage).read_bytes())
     shape = ["n", "height", "width", 3]
     versions = {found.name: found.version for found in distributions() if found.name in MAKERS}
     about = {

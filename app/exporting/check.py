@@ -34,26 +34,22 @@ class Agreement:
     difference: float  # the largest one of any probability
     same_class: int  # images whose most probable class is the same
     differing: int  # images with a probability that differs by more than `TOLERANCE`
+    trees: bool  # whether the model is made of boosted trees
 
-    def fault(self, trees: bool) -> str:
+    def fault(self) -> str:
         """Returns in what the file is not the model, or "".
 
-        A model of `trees` jumps: a feature that equals a threshold, as values rounded to float16 often do, takes the
-        other branch where the last bit of the network's result differs.
+        Trees jump: a feature that equals a threshold, as values rounded to float16 often do, takes the other branch
+        where the last bit of the network's result differs.
         """
-        tolerated = max(1, int(self.images * TREES_FRACTION)) if trees else 0
-        limit = TREES_TOLERANCE if trees else TOLERANCE
+        tolerated = max(1, int(self.images * TREES_FRACTION)) if self.trees else 0
+        limit = TREES_TOLERANCE if self.trees else TOLERANCE
         if self.differing <= tolerated and self.difference <= limit:
             return ""
         return (
             f"its probabilities differ by more than {TOLERANCE} on {self.differing} of {self.images} images "
             f"({tolerated} may), by {self.difference:.2g} at most ({limit} may be)"
         )
-
-
-def has_trees(model: Model) -> bool:
-    """Returns whether a model is made of boosted trees."""
-    return model.trained is not None and isinstance(model.trained.head, BoostedTrees)
 
 
 def find_images(project: Project, count: int) -> list[bytes]:
@@ -90,7 +86,8 @@ def compare(model: Model, folder: Path, encoded: Sequence[bytes]) -> Agreement:
     differences[~np.isfinite(given).all(axis=(0, 2))] = np.inf
     same = (given.argmax(axis=2) == expected.argmax(axis=1)).all(axis=0)
     differing = int((differences > TOLERANCE).sum())
-    return Agreement(len(encoded), float(differences.max(initial=0)), int(same.sum()), differing)
+    trees = model.trained is not None and isinstance(model.trained.head, BoostedTrees)
+    return Agreement(len(encoded), float(differences.max(initial=0)), int(same.sum()), differing, trees)
 
 
 def replay(folder: Path, encoded: Sequence[bytes]) -> np.ndarray:

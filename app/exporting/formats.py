@@ -1,6 +1,6 @@
 """The formats of exported models, by the name in --format.
 
-What runs a file is usage/FORMAT.py, which travels with it as predict.py. Heavy imports stand inside the functions.
+What runs a file is in usage/, and travels with it as predict.py. Heavy imports stand inside the functions.
 """
 
 import copy

@@ -52,16 +52,12 @@ def test_an_image_of_any_size_becomes_the_input(project):
 
 
 def test_names_are_resolved_or_rejected(project):
+    assert all(project.choose(result.model) == result.name for result in project.results())
     assert project.choose("ridge") == f"{trained.BACKBONE}/ridge"
     assert project.choose("scratch") == "scratch"
     assert project.choose("imagenet/inception_v3") == "imagenet/inception_v3"
     with pytest.raises(UserError, match=r"--model must be one of .*ridge.*imagenet/BACKBONE. Received: 'svm'"):
         project.choose("svm")
-
-
-def test_what_the_leaderboard_calls_a_model_is_its_name(project):
-    for result in project.results():
-        assert project.choose(result.model) == result.name
 
 
 def test_the_page_offers_networks_whose_pretrained_file_is_absent(project, monkeypatch):

@@ -5,6 +5,7 @@ import io
 import json
 import sys
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -50,21 +51,17 @@ def junk(tmp_path):
 
 
 def test_many_images_get_what_few_get(run, chelsea, monkeypatch):
-    few = json.loads(run("--json", chelsea, *BACKBONE, "--size", 64)[1])
+    def named():
+        (image,) = json.loads(run("--json", chelsea, *BACKBONE, "--size", 64)[1])
+        return {item["class"]: item["probability"] for item in image["classes"]}
+
+    few = named()
     monkeypatch.setattr(predict, "FEW", 0)  # so that the network is compiled
-    called = []
-    real = Model.compiled
-
-    def counted(model):
-        called.append(model)
-        return real(model)
-
-    monkeypatch.setattr(Model, "compiled", counted)
-    many = json.loads(run("--json", chelsea, *BACKBONE, "--size", 64)[1])
-    assert len(called) == 1
-    for one, other in zip(few[0]["classes"], many[0]["classes"], strict=True):
-        assert one["class"] == other["class"]
-        assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
+    with mock.patch.object(Model, "compiled", autospec=True, side_effect=Model.compiled) as compiled:
+        many = named()
+    compiled.assert_called_once()
+    assert many == pytest.approx(few, abs=1e-5)
+    assert list(many) == list(few)
 
 
 def test_names_are_in_the_order_of_the_logits():
@@ -91,10 +88,9 @@ def test_a_cat_and_a_coffee_are_named(run, chelsea, junk, tmp_path, resize, cat,
     ]
     lines = out.splitlines()
     assert [lines[0], lines[3]] == [str(chelsea), str(coffee)]
-    tables = [[line.split(maxsplit=1) for line in lines[start : start + 2]] for start in (1, 4)]
-    assert [table[0][1] for table in tables] == ["Egyptian cat", "espresso"]
-    assert float(tables[0][0][0]) == pytest.approx(cat, abs=0.002)
-    assert float(tables[1][0][0]) == pytest.approx(espresso, abs=0.002)
+    (first, cat_name), (second, coffee_name) = (lines[index].split(maxsplit=1) for index in (1, 4))
+    assert (cat_name, coffee_name) == ("Egyptian cat", "espresso")
+    assert [float(first), float(second)] == pytest.approx([cat, espresso], abs=0.002)
     assert len(lines) == 6
 
 
@@ -105,20 +101,15 @@ def test_size_crop_and_flip_reach_the_network_and_json_is_json(run, chelsea):
         assert status == 0
         (image,) = json.loads(out)
         assert image["file"] == str(chelsea)
-        probabilities = [item["probability"] for item in image["classes"]]
-        assert probabilities == sorted(probabilities, reverse=True)
-        assert sum(probabilities) == pytest.approx(1, abs=1e-3)
-        return next(item["probability"] for item in image["classes"] if item["class"] == "Egyptian cat")
+        found = {item["class"]: item["probability"] for item in image["classes"]}
+        assert list(found.values()) == sorted(found.values(), reverse=True)
+        assert sum(found.values()) == pytest.approx(1, abs=1e-3)
+        return found["Egyptian cat"]
 
     own = cat(extract__input_size_px=64)
     assert own == cat("--size", 224)
-    changed = [
-        cat("--size", 128),
-        cat(extract__central_crop=0.5),
-        cat(extract__resize="bicubic"),
-        cat(extract__flip=True),
-    ]
-    assert len({own, *changed}) == 5
+    changed = {"extract__central_crop": 0.5}, {"extract__resize": "bicubic"}, {"extract__flip": True}
+    assert len({own, cat("--size", 128), *(cat(**change) for change in changed)}) == 5
 
 
 @pytest.mark.slow
@@ -134,8 +125,7 @@ def test_the_best_model_is_the_default_and_others_have_names(run, trained_projec
     assert np.mean(right) > 0.9  # colours tell these classes apart, and most images were trained on
     assert {row["rank"] for row in rows} == {"1"}
 
-    status, out, err = run(folder / "cat" / "0.png", "--model", "xgboost", "--json", project=trained_project)
-    assert status == 0
+    _, out, err = run(folder / "cat" / "0.png", "--model", "xgboost", "--json", project=trained_project)
     assert f"by {trained.BACKBONE}/xgboost" in err
     assert {item["class"] for item in json.loads(out)[0]["classes"]} == {"cat", "dog", "emu"}
 
@@ -150,24 +140,20 @@ def test_before_any_training_a_pretrained_network_answers(run, chelsea, tmp_path
 
 def test_ranking_by_hand():
     probabilities = np.array([0.2, 0.1, 0.5, 0.2], np.float32)
+    classes = ("ant", "bee", "cow", "dog")
     # Of equals the first.
-    expected = (("cow", 0.5), ("ant", 0.2), ("dog", 0.2))
-    assert predict.ranking(probabilities, ("ant", "bee", "cow", "dog"), 3) == expected
-    assert len(predict.ranking(probabilities, ("ant", "bee", "cow", "dog"), 9)) == 4
+    assert predict.ranking(probabilities, classes, 3) == (("cow", 0.5), ("ant", 0.2), ("dog", 0.2))
+    assert len(predict.ranking(probabilities, classes, 9)) == 4
 
 
 def test_predictions_stay_in_order_over_batches_and_the_model_is_loaded_once():
-    loads, batches = [], []
+    batches = []
 
-    def load():
-        loads.append(1)
+    def rows(encoded):
+        batches.append(len(encoded))
+        return np.array([[image[0], 255 - image[0]] for image in encoded], np.float32) / 255
 
-        def rows(encoded):
-            batches.append(len(encoded))
-            return np.array([[image[0], 255 - image[0]] for image in encoded], np.float32) / 255
-
-        return SimpleNamespace(classes=("high", "low"), predict=rows)
-
+    load = mock.Mock(return_value=SimpleNamespace(classes=("high", "low"), predict=rows))
     images = [Input(str(n), bytes([n]) if n % 3 else b"", "" if n % 3 else "bad") for n in range(40)]
     found = list(predict.classify(iter(images), load, 2))
     assert [prediction.name for prediction in found] == [str(n) for n in range(40)]
@@ -176,7 +162,7 @@ def test_predictions_stay_in_order_over_batches_and_the_model_is_loaded_once():
             assert dict(prediction.classes)["high"] == pytest.approx(n / 255, abs=1e-6)
         else:
             assert (prediction.classes, prediction.error) == ((), "bad")
-    assert len(loads) == 1
+    load.assert_called_once()
     assert max(batches) <= predict.BATCH
     assert sum(batches) == 26
 

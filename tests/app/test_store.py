@@ -12,25 +12,21 @@ from stages.library.common import artifacts, downloads, store_location
 from stages.library.extraction.feature_store import FeatureStore, Rows
 
 
-def source(backbone, flip, input_size_px, central_crop, resize):
+def put(name, backbone, preprocessing, flip, dataset, count):
     plan = {"size_px": 96, "batch_size": 8, "flip": flip, "precision": "float32"}
-    preprocessing = {"input_size_px": input_size_px, "central_crop": central_crop, "resize": resize}
-    return {"backbone": backbone, "plan": plan, "preprocessing": preprocessing, "runtime": "tensorflow"}
-
-
-def put(name, content, count, dataset):
+    source = {"backbone": backbone, "plan": plan, "preprocessing": preprocessing, "runtime": "tensorflow"}
     keys = np.array([f"{number:064x}" for number in range(count)], "S64")
-    made = FeatureStore(store_location.root() / name, content, 4, 2)
+    made = FeatureStore(store_location.root() / name, source, 4, 2)
     made.put(Rows(keys, np.zeros((count, 4), np.float16), np.zeros((count, 2), np.float16)), dataset)
     return made
 
 
 @pytest.fixture
 def filled():
-    content = source("tiny", False, 96, 1.0, "bilinear")
-    tiny = put("a" * 64, content, 3, "digits")
-    put("a" * 64, content, 5, "flowers")
-    put("b" * 64, source("large", True, 299, 0.875, "bicubic"), 7, "digits")
+    whole = {"input_size_px": 96, "central_crop": 1.0, "resize": "bilinear"}
+    tiny = put("a" * 64, "tiny", whole, False, "digits", 3)
+    put("a" * 64, "tiny", whole, False, "flowers", 5)
+    put("b" * 64, "large", {"input_size_px": 299, "central_crop": 0.875, "resize": "bicubic"}, True, "digits", 7)
     return tiny
 
 
@@ -38,20 +34,17 @@ def filled():
 def run(monkeypatch, capsys):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["app.store", *arguments])
-        status = 0
         try:
             store.main()
         except SystemExit as end:
-            status = int(str(end.code))
-        return status, capsys.readouterr()
+            return end.code, capsys.readouterr()
+        return 0, capsys.readouterr()
 
     return run
 
 
 def test_an_empty_store(run):
-    status, printed = run()
-    assert status == 0
-    assert f"{store_location.root()}: 0 images, 0.0 MB. dvc repro fills it" in printed.out
+    assert f"{store_location.root()}: 0 images, 0.0 MB. dvc repro fills it" in run()[1].out
     assert run("verify")[1].out == "0 parts, 0 damaged. Nothing to be done\n"
     assert run("prune", "--all")[0] == 0
 
@@ -128,7 +121,7 @@ def test_a_source_that_cannot_be_read_is_shown_as_unknown(filled, run):
 
 @pytest.fixture
 def killed():
-    """Two trainings that were killed, one of them 40 days ago; beside each the lock file that a kill leaves."""
+    """Two trainings that were killed, one 40 days ago, one 2; beside each the lock file that a kill leaves."""
     folders = []
     for name, days in (("a" * 64, 40), ("b" * 64, 2)):
         folder = downloads.cache_folder() / "checkpoints" / name

@@ -1,1 +1,1 @@
-"""What travels with an exported file as predict.py, one file for each format: it imports nothing of this project."""
+"""What travels with an exported file as predict.py, for SavedModels and for the others: it imports nothing of ours."""

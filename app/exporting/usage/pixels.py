@@ -1,10 +1,10 @@
-"""Names what is in images, as in: python predict.py IMAGE...   Needs: pip install onnxruntime pillow."""
+"""Names what is in images, as in: python predict.py IMAGE...   Needs: pip install pillow, and what the README says."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from PIL import Image, ImageOps
 
 # No others, as files may come from anywhere: some of Pillow's readers start programs, and icons are decoded unasked.
@@ -13,7 +13,22 @@ MAX_PIXELS = 100_000_000
 
 FOLDER = Path(__file__).parent
 LABELS = (FOLDER / "labels.txt").read_text(encoding="utf-8").split("\n")[:-1]
-SESSION = onnxruntime.InferenceSession(FOLDER / "model.onnx", providers=["CPUExecutionProvider"])
+
+
+def load() -> Callable[[np.ndarray], np.ndarray]:
+    """Returns what runs the file beside this one: uint8 pixels (n, height, width, 3) to float32 (n, classes)."""
+    if (FOLDER / "model.onnx").exists():
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(FOLDER / "model.onnx", providers=["CPUExecutionProvider"])
+        return lambda pixels: session.run(["probabilities"], {"pixels": pixels})[0]
+    from ai_edge_litert.interpreter import Interpreter
+
+    runner = Interpreter(model_path=str(FOLDER / "model.tflite")).get_signature_runner()
+    return lambda pixels: runner(pixels=pixels)["probabilities"]
+
+
+RUN = load()
 
 
 def probabilities(path: str | Path) -> np.ndarray:
@@ -22,7 +37,7 @@ def probabilities(path: str | Path) -> np.ndarray:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"{path}: more than {MAX_PIXELS:,} pixels: {image.width} x {image.height}")
         pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))  # uint8 (height, width, 3), upright
-    result: np.ndarray = SESSION.run(["probabilities"], {"pixels": pixels[np.newaxis]})[0][0]
+    result: np.ndarray = RUN(pixels[np.newaxis])[0]
     return result
 
 
