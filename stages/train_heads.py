@@ -51,10 +51,8 @@ def main() -> None:
     scored, labels = validation.logits[held_out], features.labels[held_out]
     temperature = calibration.fit_temperature(scored, labels) if fold_params.temperature_scaling else 1.0
     logits = validation.logits / np.float32(temperature)
-    accuracies = [
-        metrics.top1_accuracy(logits[fold_of == fold], features.labels[fold_of == fold])
-        for fold in range(fold_of.max() + 1)
-    ]
+    by_fold = [fold_of == fold for fold in range(fold_of.max() + 1)]
+    accuracies = [metrics.top1_accuracy(logits[rows], features.labels[rows]) for rows in by_fold]
     accuracy = {"mean": float(np.mean(accuracies))}
     shown = f"{accuracy['mean']:.4f} on the {held_out.sum():,} held out"
     if len(accuracies) > 1:
@@ -69,8 +67,8 @@ def main() -> None:
         TrainedHead(args.head, head, *made_of, validation.best_params, temperature).save(out)
         numbers = {"top1_accuracy": accuracy, "expected_calibration_error": calibration_error}
         artifacts.write_json(out / "cross_validation.json", numbers)
-        rows = ((f"{at:g}", series, f"{hits:.6f}", f"{loss:.6f}") for at, series, hits, loss in validation.curve)
-        tables.write_csv(out / "curve.csv", tables.CURVE, rows)
+        points = ((f"{at:g}", series, f"{hits:.6f}", f"{loss:.6f}") for at, series, hits, loss in validation.curve)
+        tables.write_csv(out / "curve.csv", tables.CURVE, points)
         columns = {
             "key": pa.array(features.keys, pa.string()),
             "label": pa.array(features.labels, pa.int32()),

@@ -11,6 +11,7 @@ Products with the features and the basis are float32, all else float64.
 """
 
 from collections import deque
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -37,47 +38,36 @@ def spectrum(x: np.ndarray) -> Spectrum:
     return Spectrum(np.maximum(eigenvalues, 0).astype(np.float64), basis)
 
 
+@dataclass
 class Search:
-    """A search for each penalty starts from what the one before found: from strong to weak is fastest.
+    """A search for each penalty starts from what the one before found: from strong to weak is fastest."""
 
-    Args:
-      x: float32 (n, dim), columns of mean 0.
-      labels: int64 (n,); the intercept of a class without examples only ends falling by the tolerance.
-      num_classes: at least 2.
-      spectrum: of x or of a similar set of rows.
-      tolerance: a search ends where the mean loss is about this far above its minimum, in nats.
-      max_iterations: at which a search ends.
-    """
+    x: np.ndarray  # float32 (n, dim), columns of mean 0
+    labels: np.ndarray  # int64 (n,); the intercept of a class without examples only ends falling by the tolerance
+    num_classes: int
+    spectrum: Spectrum  # of x or of a similar set of rows
+    tolerance: float  # a search ends where the mean loss is about this far above its minimum, in nats
+    max_iterations: int  # at which a search ends
+    iterations: int = 0  # that the last penalty took
 
-    def __init__(
-        self,
-        x: np.ndarray,
-        labels: np.ndarray,
-        num_classes: int,
-        spectrum: Spectrum,
-        tolerance: float,
-        max_iterations: int,
-    ):
-        self._x, self._labels, self._spectrum = x, labels, spectrum
-        self._tolerance, self._max_iterations = tolerance, max_iterations
-        self._theta = np.zeros((x.shape[1] + 1, num_classes))  # the kernel, and the bias as the last row
-        self.iterations = 0  # that the last penalty took
+    def __post_init__(self) -> None:
+        self._theta = np.zeros((self.x.shape[1] + 1, self.num_classes))  # the kernel, and the bias as the last row
 
     def minimise(self, penalty: float) -> tuple[np.ndarray, np.ndarray]:
         """Returns kernel (dim, num_classes) and bias, float64; 1 / penalty is scikit-learn's C."""
-        n = len(self._x)
+        n = len(self.x)
         logits = self._product(self._theta)
         probabilities = softmax(logits)
         gradient = self._gradient(probabilities, penalty)
         pairs: Pairs = deque(maxlen=MEMORY)
         self.iterations = 0
-        while self.iterations < self._max_iterations:
+        while self.iterations < self.max_iterations:
             weights = np.maximum(
                 probabilities.mean(axis=0) - np.einsum("ij,ij->j", probabilities, probabilities) / n, 0
             )
             direction = -self._two_loops(gradient, pairs, n * np.maximum(weights, MIN_WEIGHT), penalty)
             slope = float(np.vdot(gradient, direction))
-            if -slope / 2 <= self._tolerance * n:  # Newton's estimate of what is left to gain
+            if -slope / 2 <= self.tolerance * n:  # Newton's estimate of what is left to gain
                 break
             change = self._product(direction)
             length, probabilities = self._line_search(logits, change, direction, penalty, slope)
@@ -94,13 +84,13 @@ class Search:
         return self._theta[:-1], self._theta[-1]
 
     def _product(self, theta: np.ndarray) -> np.ndarray:
-        return np.asarray(self._x @ theta[:-1].astype(np.float32) + theta[-1].astype(np.float32))
+        return np.asarray(self.x @ theta[:-1].astype(np.float32) + theta[-1].astype(np.float32))
 
     def _gradient(self, probabilities: np.ndarray, penalty: float) -> np.ndarray:
         """Returns the gradient by kernel and intercept, float64 (dim + 1, num_classes)."""
         residuals = probabilities.copy()
-        residuals[np.arange(len(residuals)), self._labels] -= 1
-        by_kernel = self._x.T @ residuals + penalty * self._theta[:-1]
+        residuals[np.arange(len(residuals)), self.labels] -= 1
+        by_kernel = self.x.T @ residuals + penalty * self._theta[:-1]
         return np.vstack([by_kernel, residuals.sum(axis=0, dtype=np.float64)])
 
     def _two_loops(self, gradient: np.ndarray, pairs: Pairs, weights: np.ndarray, penalty: float) -> np.ndarray:
@@ -109,7 +99,7 @@ class Search:
         for step, change, bend in reversed(pairs):
             shares.append(float(np.vdot(step, q)) / bend)
             q -= shares[-1] * change
-        eigenvalues, basis = self._spectrum
+        eigenvalues, basis = self.spectrum
         rotated = basis.T @ q[:-1].astype(np.float32)
         rotated = (rotated / (eigenvalues[:, None] * weights + penalty)).astype(np.float32)
         q = np.vstack([basis @ rotated, q[-1] / weights]).astype(np.float64)
@@ -128,7 +118,7 @@ class Search:
         """
         constant = penalty * float(np.vdot(self._theta[:-1], direction[:-1]))
         growth = penalty * float(np.vdot(direction[:-1], direction[:-1]))
-        at_label = float(change[np.arange(len(change)), self._labels].sum(dtype=np.float64))
+        at_label = float(change[np.arange(len(change)), self.labels].sum(dtype=np.float64))
         low, low_slope, high, high_slope, step = 0.0, slope, np.inf, np.inf, 1.0
         for _ in range(20):
             probabilities = softmax(logits + np.float32(step) * change)

@@ -25,7 +25,6 @@ QUICK: dict[str, dict[str, Any]] = {
     "dnn": {"hidden_units": (32, 16), "learning_rate": 0.01, "batch_size": 32, "epochs": 5},
     "xgboost": {"num_trees": 12, "learning_rate": 0.3, "colsample_byround": 0.5},
 }
-HEADS = [pytest.param(name, marks=pytest.mark.slow) if name == "dnn" else name for name in QUICK]
 
 
 def quick(name):
@@ -40,7 +39,7 @@ def saved(folder, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", QUICK)
 def test_cross_validation_is_fitting_without_each_fold(name):
     module, params = quick(name)
     features, labels = problem()
@@ -62,7 +61,7 @@ def test_cross_validation_is_fitting_without_each_fold(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", QUICK)
 def test_a_loaded_head_gives_the_same_bits_as_another_one_of_the_same_seed(name, tmp_path):
     module, params = quick(name)
     features, labels = problem()

@@ -62,13 +62,7 @@ def test_every_deal_gives_each_column_to_one_group(dim, fraction, groups):
 def test_joined_rounds_add_up_and_split_by_the_columns_of_their_group():
     features, labels = problem(dim=9, classes=3)
     groups = (1, 4, 7), (0, 2, 8)
-    parameters = {
-        "objective": "multi:softprob",
-        "num_class": 3,
-        "seed": 0,
-        "tree_method": "hist",
-        "nthread": 1,
-    } | OPTIONS
+    parameters = OPTIONS | {"objective": "multi:softprob", "num_class": 3, "seed": 0, "nthread": 1}
     examples, everything = Examples(features, labels, 3, np.zeros_like(labels)), {"training": np.arange(len(labels))}
     columns = [np.array(group) for group in groups]
     joined, history = column_subsampling.boost(parameters, 2, examples, everything, columns, None)
