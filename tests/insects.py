@@ -6,15 +6,17 @@ import io
 
 import described
 import numpy as np
+from conftest import ROOT
 from PIL import Image
 
-from stages.library.extraction.extraction import Params
 from stages.library.extraction.runtime import Plan
 from stages.library.records.tfrecord import Record
+from stages.library.settings import load_params
 
 CLASSES = ("ant", "bee", "cat")
 DATASET = described.dataset("insects", CLASSES)
 SIZE_PX = 32
+DEFAULTS = load_params(ROOT / "params.yaml")["extract"]
 
 
 def record(rng):
@@ -34,21 +36,6 @@ def plan(batch_size):
 
 
 def options(batch_size, **changes):
-    """Section `extract` with the defaults that most tests have in common."""
-    default = Params(
-        input_size_px=SIZE_PX,
-        central_crop=1.0,
-        resize="bilinear",
-        flip=False,
-        batch_size=batch_size,
-        weights={},
-        runtime="tensorflow",
-        precision="float32",
-        calibration_images=4,
-        seed=0,
-        engine="local",
-        ray_actors=None,
-        ray_cpus=1,
-        ray_gpus=0.0,
-    )
-    return dataclasses.replace(default, **changes)
+    """Section `extract` with what most tests have in common."""
+    common = {"input_size_px": SIZE_PX, "batch_size": batch_size, "calibration_images": 4}
+    return dataclasses.replace(DEFAULTS, **common | changes)

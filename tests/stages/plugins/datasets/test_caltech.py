@@ -10,61 +10,55 @@ from stages.library.common.console import UserError
 from stages.library.sources.contract import SourceImage, Stray
 from tests.layouts import fetch_and_read, special, tar_bytes
 
+NOT_101, NOT_256 = "not 101_ObjectCategories/CLASS/IMAGE", "not 256_ObjectCategories/CLASS/IMAGE"
 LINK = "a link or device in the archive, not a file"
-FILES_101 = [
-    ("101_ObjectCategories", None),
-    ("101_ObjectCategories/.DS_Store", b"Bud1"),
-    ("101_ObjectCategories/BACKGROUND_Google", None),
-    ("101_ObjectCategories/BACKGROUND_Google/image_0001.jpg", b"one"),
-    ("101_ObjectCategories/BACKGROUND_Google/tmp", b"two"),
-    ("101_ObjectCategories/panda/image_0001.jpg", b"three"),
-    ("101_ObjectCategories/panda/.DS_Store", b"Bud1"),
-    ("101_ObjectCategories/panda/._image_0001.jpg", b"apple"),
-    ("101_ObjectCategories/README", b"text"),
-    ("101_ObjectCategories/panda/more/image_0001.jpg", b"deep"),
-    ("../elsewhere/panda/image.jpg", b"x"),
+# (name, content or None for a folder, "" for an image or the reason; None: it is passed over)
+ENTRIES_101 = [
+    ("101_ObjectCategories", None, None),
+    ("101_ObjectCategories/.DS_Store", b"Bud1", "hidden file"),
+    ("101_ObjectCategories/BACKGROUND_Google", None, None),
+    ("101_ObjectCategories/BACKGROUND_Google/image_0001.jpg", b"one", ""),
+    ("101_ObjectCategories/BACKGROUND_Google/tmp", b"two", ""),
+    ("101_ObjectCategories/panda/image_0001.jpg", b"three", ""),
+    ("101_ObjectCategories/panda/.DS_Store", b"Bud1", "hidden file"),
+    ("101_ObjectCategories/panda/._image_0001.jpg", b"apple", "hidden file"),
+    ("101_ObjectCategories/README", b"text", NOT_101),
+    ("101_ObjectCategories/panda/more/image_0001.jpg", b"deep", NOT_101),
+    ("../elsewhere/panda/image.jpg", b"x", NOT_101),
 ]
-FOUND_101 = [
-    Stray("101_ObjectCategories/.DS_Store", "hidden file"),
-    SourceImage("BACKGROUND_Google/image_0001.jpg", "BACKGROUND_Google", None, b"one"),
-    SourceImage("BACKGROUND_Google/tmp", "BACKGROUND_Google", None, b"two"),
-    SourceImage("panda/image_0001.jpg", "panda", None, b"three"),
-    Stray("101_ObjectCategories/panda/.DS_Store", "hidden file"),
-    Stray("101_ObjectCategories/panda/._image_0001.jpg", "hidden file"),
-    Stray("101_ObjectCategories/README", "not 101_ObjectCategories/CLASS/IMAGE"),
-    Stray("101_ObjectCategories/panda/more/image_0001.jpg", "not 101_ObjectCategories/CLASS/IMAGE"),
-    Stray("../elsewhere/panda/image.jpg", "not 101_ObjectCategories/CLASS/IMAGE"),
-    Stray("101_ObjectCategories/link", LINK),
+ENTRIES_256 = [
+    ("256_ObjectCategories", None, None),
+    ("256_ObjectCategories/056.dog", None, None),
+    ("256_ObjectCategories/056.dog/056_0001.jpg", b"dog", ""),
+    ("256_ObjectCategories/056.dog/greg", None, "a folder within a class"),
+    ("256_ObjectCategories/056.dog/greg/vision309", None, "a folder within a class"),
+    ("256_ObjectCategories/198.spider", None, None),
+    ("256_ObjectCategories/198.spider/198_0001.jpg", b"spider", ""),
+    ("256_ObjectCategories/198.spider/RENAME2", b"#!/bin/sh\n", "not a .jpg"),
+    ("256_ObjectCategories/257.clutter/257_0001.jpg", b"clutter", ""),
+    ("256_ObjectCategories/README.jpg", b"x", NOT_256),
+    ("256_ObjectCategories/056.dog/greg/x.jpg", b"x", NOT_256),
+    ("../elsewhere/056.dog/x.jpg", b"x", NOT_256),
+    ("256_ObjectCategories/056.dog/._056_0001.jpg", b"x", "hidden file"),
 ]
-TAR_GZ = gzip.compress(tar_bytes(FILES_101, [special("101_ObjectCategories/link", tarfile.SYMTYPE, "/etc/passwd")]))
-FILES_256 = [
-    ("256_ObjectCategories", None),
-    ("256_ObjectCategories/056.dog", None),
-    ("256_ObjectCategories/056.dog/056_0001.jpg", b"dog"),
-    ("256_ObjectCategories/056.dog/greg", None),
-    ("256_ObjectCategories/056.dog/greg/vision309", None),
-    ("256_ObjectCategories/198.spider", None),
-    ("256_ObjectCategories/198.spider/198_0001.jpg", b"spider"),
-    ("256_ObjectCategories/198.spider/RENAME2", b"#!/bin/sh\n"),
-    ("256_ObjectCategories/257.clutter/257_0001.jpg", b"clutter"),
-    ("256_ObjectCategories/README.jpg", b"x"),
-    ("256_ObjectCategories/056.dog/greg/x.jpg", b"x"),
-    ("../elsewhere/056.dog/x.jpg", b"x"),
-    ("256_ObjectCategories/056.dog/._056_0001.jpg", b"x"),
-]
-FOUND_256 = [
-    SourceImage("056.dog/056_0001.jpg", "056.dog", None, b"dog"),
-    Stray("256_ObjectCategories/056.dog/greg", "a folder within a class"),
-    Stray("256_ObjectCategories/056.dog/greg/vision309", "a folder within a class"),
-    SourceImage("198.spider/198_0001.jpg", "198.spider", None, b"spider"),
-    Stray("256_ObjectCategories/198.spider/RENAME2", "not a .jpg"),
-    SourceImage("257.clutter/257_0001.jpg", "257.clutter", None, b"clutter"),
-    Stray("256_ObjectCategories/README.jpg", "not 256_ObjectCategories/CLASS/IMAGE"),
-    Stray("256_ObjectCategories/056.dog/greg/x.jpg", "not 256_ObjectCategories/CLASS/IMAGE"),
-    Stray("../elsewhere/056.dog/x.jpg", "not 256_ObjectCategories/CLASS/IMAGE"),
-    Stray("256_ObjectCategories/056.dog/._056_0001.jpg", "hidden file"),
-    Stray("256_ObjectCategories/056.dog/x.jpg", LINK),
-]
+
+
+def tar(entries, link):
+    """The entries, and a link after them; and what must be found in them."""
+    found: list[SourceImage | Stray] = []
+    for name, content, reason in entries:
+        if reason:
+            found.append(Stray(name, reason))
+        elif reason == "":
+            _, text, file = name.split("/")
+            found.append(SourceImage(f"{text}/{file}", text, None, content))
+    files = [(name, content) for name, content, _ in entries]
+    return tar_bytes(files, [special(link, tarfile.SYMTYPE, "/etc/passwd")]), [*found, Stray(link, LINK)]
+
+
+TAR_101, FOUND_101 = tar(ENTRIES_101, "101_ObjectCategories/link")
+TAR_256, FOUND_256 = tar(ENTRIES_256, "256_ObjectCategories/056.dog/x.jpg")
+TAR_GZ = gzip.compress(TAR_101)
 
 
 def write_zip(path, inner=TAR_GZ, name="caltech-101/101_ObjectCategories.tar.gz", compression=zipfile.ZIP_STORED):
@@ -86,14 +80,11 @@ def test_caltech101_is_read_from_the_archive_within_the_zip(tmp_path, compressio
     assert [path.name for path in (tmp_path / "raw").iterdir()] == ["caltech-101.zip"]
 
 
-LINKED = [special("256_ObjectCategories/056.dog/x.jpg", tarfile.SYMTYPE, "/etc/passwd")]
-
-
 @pytest.mark.parametrize(
     ("name", "content", "found", "kept"),
     [
         ("caltech101", TAR_GZ, FOUND_101, "101_ObjectCategories.tar.gz"),
-        ("caltech256", tar_bytes(FILES_256, LINKED), FOUND_256, "256_ObjectCategories.tar"),
+        ("caltech256", TAR_256, FOUND_256, "256_ObjectCategories.tar"),
     ],
 )
 def test_a_tar_is_read_whatever_its_name(tmp_path, name, content, found, kept):
