@@ -1,8 +1,6 @@
 """The readers of our own documents in YAML, JSON and CSV, and of the web page's form, as the fuzzer sees them."""
 
 import asyncio
-import functools
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from app import web_upload
-from checks.fuzz_readers import PNG, ROOT, SEPARATOR, Reader, of_files, written
+from checks.fuzz_readers import PNG, ROOT, SEPARATOR, Reader, joined, of_files, written
 from checks.fuzz_text import change_csv, change_json, change_yaml, hostile_json, hostile_yaml
 from stages.library.common import artifacts
 from stages.library.preparation import summary as dataset_summary
@@ -28,12 +26,7 @@ SHA256 = "a" * 64
 BOUNDARY = b"----x"
 
 
-def _each(contents: Iterable[bytes]) -> list[Callable[[], bytes]]:
-    return [functools.partial(bytes, content) for content in contents]
-
-
 def _dataset_seeds(folder: Path) -> list[bytes]:
-    """The dataset.json of six images."""
     summary = dataset_summary.Summary()
     for number, split in enumerate((*SPLITS, *SPLITS)):
         text = ("cat", "dog")[number % 2]
@@ -42,7 +35,6 @@ def _dataset_seeds(folder: Path) -> list[bytes]:
 
 
 def _read_dataset(content: bytes, folder: Path) -> None:
-    """A dataset.json, as the stages and the page read it."""
     about = dataset_file.read(written(content, folder, "dataset.json"))
     assert all(isinstance(name, str) for name in about["classes"]), "classes are names"
     report_page.facts(about)
@@ -60,7 +52,7 @@ def _report_seeds(folder: Path) -> list[bytes]:
         about | low | {"images": 5, "all_images": 9},
     )
     table = b"head,shots,repeat,background,top1_accuracy,balanced_accuracy\nridge,5,0,with,0.5,0.5\n"
-    metrics = (ROOT / "metrics" / BACKBONE / f"{MODEL}.json").read_bytes()
+    metrics = joined(ROOT, f"metrics/{BACKBONE}/{MODEL}.json")
     return [SEPARATOR.join((metrics, *(artifacts.canonical_json(each).encode() for each in documents), table))]
 
 
@@ -90,7 +82,6 @@ def _read_report(content: bytes, folder: Path) -> None:
 
 
 def _upload_seeds(folder: Path) -> list[bytes]:
-    """A form of the web page."""
     fields = {b'"model"': b"ridge", b'"label"': b"3", b'"image"; filename="a.png"': PNG}
     parts = [b"Content-Disposition: form-data; name=" + name + b"\r\n\r\n" + value for name, value in fields.items()]
     return [b"".join(b"--" + BOUNDARY + b"\r\n" + part + b"\r\n" for part in parts) + b"--" + BOUNDARY + b"--\r\n"]
@@ -116,16 +107,16 @@ def readers() -> dict[str, Reader]:
     """Returns the readers by name."""
     return {
         "params": Reader(
-            lambda folder: [(ROOT / "params.yaml").read_bytes()],
+            lambda folder: [joined(ROOT, "params.yaml")],
             lambda content, folder: load_params(written(content, folder, "params.yaml")),
             structural=change_yaml,
-            hostile=lambda: _each(hostile_yaml(SHORT, "backbones", "penalties")),
+            hostile=lambda: hostile_yaml(SHORT, "backbones", "penalties"),
         ),
         "dataset": Reader(
             _dataset_seeds,
             _read_dataset,
             structural=change_json,
-            hostile=lambda: _each(hostile_json(_dataset_seeds(Path())[0])),
+            hostile=lambda: hostile_json(_dataset_seeds(Path())[0]),
         ),
         "report": Reader(_report_seeds, _read_report, structural=of_files(*[change_json] * 5, change_csv)),
         "upload": Reader(_upload_seeds, _read_upload, (web_upload.TooLargeError, HTTPException)),

@@ -20,21 +20,13 @@ DEPTHS = 1, 8, 300  # of parts within themselves
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file.
+    """A kind of file."""
 
-    Attributes:
-      begins: what stands at an offset; one of several is enough.
-      layout: splits and joins it.
-      fields: change what its parts say.
-      extra: parts that are inserted, once or very often.
-      within: types of parts that hold another file, or more such parts, after so many bytes.
-    """
-
-    begins: Sequence[tuple[int, bytes]]
+    begins: Sequence[tuple[int, bytes]]  # what stands at an offset; one of several is enough
     layout: Head | Tagged
-    fields: Sequence[Change] = ()
-    extra: Sequence[Part] = ()
-    within: Mapping[bytes, int] = attribute(default_factory=dict)
+    fields: Sequence[Change] = ()  # change what its parts say
+    extra: Sequence[Part] = ()  # are inserted, once or very often
+    within: Mapping[bytes, int] = attribute(default_factory=dict)  # parts with another file after so many bytes
 
     def starts(self, content: bytes) -> bool:
         """Whether some bytes begin as this kind does."""

@@ -77,27 +77,16 @@ def _colours_bytes(flags: bytes) -> int:
 
 @dataclass(frozen=True)
 class Tagged:
-    """Parts that begin with a type and a length.
+    """Parts that begin with a type and a length."""
 
-    Attributes:
-      head: type and length in either order, as `struct` writes them.
-      before: bytes before the first part.
-      counted: bytes that a length counts beside the data.
-      checksum: whether a CRC-32 of type and data follows.
-      riff: whether parts begin at even offsets, and bytes 4 to 8 of the file hold the length of the rest.
-      alone: types that have no length.
-      coded: type that data without a length follow, up to the next type.
-      last: types from which on the rest is one part.
-    """
-
-    head: str
-    before: int = 0
-    counted: int = 0
-    checksum: bool = False
-    riff: bool = False
-    alone: frozenset[bytes] = frozenset()
-    coded: bytes | None = None
-    last: tuple[bytes, ...] = ()
+    head: str  # type and length in either order, as `struct` writes them
+    before: int = 0  # bytes before the first part
+    counted: int = 0  # bytes that a length counts beside the data
+    checksum: bool = False  # a CRC-32 of type and data follows
+    riff: bool = False  # parts begin at even offsets, and bytes 4 to 8 of the file hold the length of the rest
+    alone: frozenset[bytes] = frozenset()  # types that have no length
+    coded: bytes | None = None  # type that data without a length follow, up to the next type
+    last: tuple[bytes, ...] = ()  # types from which on the rest is one part
 
     def split(self, content: bytes) -> list[Part]:
         """Returns the parts; what is no whole part is one without a type, to the end."""

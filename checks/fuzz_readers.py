@@ -38,23 +38,14 @@ RECORDS = [tfrecord.Record(f"{n:064x}", PNG, "png", 9, 12, n % 2, "cat", f"cat/{
 
 @dataclass(frozen=True)
 class Reader:
-    """A reader of bytes.
+    """A reader of bytes."""
 
-    Attributes:
-      seeds: given an empty folder, returns the valid files.
-      read: given a variant and a folder of this process, reads it.
-      rejections: what it is documented to raise.
-      structural: changes the structure of such files, where more is known of it than that they are bytes.
-      hostile: makes files that are read before any variant; they may be rejected.
-      alone: whether reading starts no other program.
-    """
-
-    seeds: Callable[[Path], Iterable[bytes]]
-    read: Callable[[bytes, Path], object]
-    rejections: tuple[type[Exception], ...] = (UserError,)
-    structural: fuzz_mutations.Structural | None = None
-    hostile: Callable[[], Iterable[Callable[[], bytes]]] = tuple
-    alone: bool = True
+    seeds: Callable[[Path], Iterable[bytes]]  # given an empty folder, returns the valid files
+    read: Callable[[bytes, Path], object]  # given a variant and a folder of this process, reads it
+    rejections: tuple[type[Exception], ...] = (UserError,)  # what it is documented to raise
+    structural: fuzz_mutations.Structural | None = None  # where more is known of such files than that they are bytes
+    hostile: Callable[[], Iterable[Callable[[], bytes]]] = tuple  # files that are read before any variant
+    alone: bool = True  # reading starts no other program
 
 
 def written(content: bytes, folder: Path, *names: str | Path) -> Path:
@@ -85,7 +76,6 @@ def of_files(*changes: fuzz_mutations.Structural | None) -> fuzz_mutations.Struc
 
 
 def _record_seeds(folder: Path) -> Iterator[bytes]:
-    """A shard of three records, and one without any."""
     for records in (RECORDS, []):
         tfrecord.write_shard(folder / "shard", records)
         yield joined(folder, "shard")
@@ -109,7 +99,6 @@ def _rows(count: int) -> Rows:
 
 
 def _bottleneck_seeds(folder: Path) -> Iterator[bytes]:
-    """A shard of the feature cache with rows and one without."""
     for count in (5, 0):
         writer, rows = ShardWriter(folder / "shard", SOURCE, *WIDTHS), _rows(count)
         if count:
@@ -131,7 +120,6 @@ def _store(folder: Path) -> FeatureStore:
 
 
 def _part_seeds(folder: Path) -> list[bytes]:
-    """A part of the feature store."""
     _store(folder).put(_rows(5), "digits")
     return [path.read_bytes() for path in _store(folder).parts()]
 
@@ -157,7 +145,6 @@ def _pickle_seeds(folder: Path) -> list[bytes]:
 
 
 def _idx_seeds(folder: Path) -> list[bytes]:
-    """The content of an IDX file of two images."""
     return [bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4]) + bytes(range(24))]
 
 
@@ -168,7 +155,6 @@ def _read_idx(content: bytes, folder: Path) -> None:
 
 
 def _tar_seeds(folder: Path) -> list[bytes]:
-    """A tar, with a folder, a link and long names."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
         names = "101_ObjectCategories/cat/1.jpg", "101_ObjectCategories/犬/" + "x" * 200, "folder", "link"
@@ -204,7 +190,6 @@ def _zip_seeds(folder: Path) -> Iterator[bytes]:
 
 
 def _read_zip(content: bytes, folder: Path) -> None:
-    """The published archive of Caltech-101."""
     written(content, folder, caltech101.ARCHIVE.filename)
     for item in caltech101.read(None, folder):  # type: ignore[arg-type]  # its parameters are not looked at
         assert item.name, "each entry has a name"

@@ -3,10 +3,11 @@
 Values of other types, and what an editor, a merge or a careless writer leaves in a file.
 """
 
+import functools
 import json
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from checks.fuzz_mutations import Structural
 
@@ -120,20 +121,23 @@ change_csv = _change(
 )
 
 
-def hostile_yaml(document: str, *keys: str) -> Iterator[bytes]:
-    """Yields a document with lines before and after it, and with values and endless aliases for some of its keys."""
+def _makers(texts: Iterator[str]) -> list[Callable[[], bytes]]:
+    return [functools.partial(text.encode, errors="surrogatepass") for text in texts]
+
+
+def hostile_yaml(document: str, *keys: str) -> list[Callable[[], bytes]]:
+    """Makers of a document with lines before and after it, and with values and endless aliases for some of its keys."""
     texts = [text for line in YAML_LINES for text in (document + line, line + document)]
     for key in keys:
         before, _, rest = document.partition(f"{key}: ")
         start, end = f"{before}{key}: ", "\n" + rest.partition("\n")[2]
         texts += [start + value + end for value in YAML_VALUES]
         texts += [f"{aliases(depth, width)}{start}*level_{depth - 1}{end}" for depth, width in ((9, 9), (64, 2))]
-    yield from (text.encode(errors="surrogatepass") for text in texts)
+    return _makers(iter(texts))
 
 
-def hostile_json(document: bytes) -> Iterator[bytes]:
-    """Yields a document with each of the values in the place of itself and of each value in its first level."""
+def hostile_json(document: bytes) -> list[Callable[[], bytes]]:
+    """Makers of a document with each of the values in the place of itself and of each value in its first level."""
     content = json.loads(document)
     whole = [json.dumps(HOLE), *(json.dumps(content | {key: HOLE}, indent=2) for key in content)]
-    for text in whole:
-        yield from (text.replace(json.dumps(HOLE), value).encode(errors="surrogatepass") for value in JSON_VALUES)
+    return _makers(text.replace(json.dumps(HOLE), value) for text in whole for value in JSON_VALUES)

@@ -57,7 +57,6 @@ def _torch_seeds(folder: Path) -> list[bytes]:
 
 
 def _read_torch(content: bytes, folder: Path) -> None:
-    """A weight file of torch's old format."""
     for array in torch_weights.read(written(content, folder, "weights.pth")).values():
         array.sum()  # every element can be read
 
@@ -101,7 +100,6 @@ def _keras_seeds(folder: Path) -> list[bytes]:
 
 
 def _read_keras(content: bytes, folder: Path) -> None:
-    """Published weights of Keras."""
     keras_weights.load_h5(_network(), written(content, folder, "weights.h5"), "tiny")
 
 
@@ -115,7 +113,6 @@ def _head_seeds(folder: Path) -> Iterator[bytes]:
 
 
 def _read_head(content: bytes, folder: Path) -> None:
-    """A trained head."""
     written(content, folder, *HEAD_FILES)
     json.dumps(trained_head.load(folder).best_params)
 
@@ -136,7 +133,6 @@ def _network_seeds(folder: Path) -> list[bytes]:
 
 
 def _read_network(content: bytes, folder: Path) -> None:
-    """A network that was trained whole."""
     written(content, folder, *NETWORK_FILES)
     network = trained_network.load(folder)
     assert all(isinstance(name, str) for name in network.classes), "classes are names"

@@ -17,6 +17,7 @@ EXIF = make.segment(0xE1, b"Exif\0\0z")
 MANY_CHUNKS = make.chunk(b"tEXt", b"") * 101_000
 CHUNKS, PRECINCTS = "more than 100,000 chunks: 100,001", "more than 100,000 precincts a tile"
 MEGAPIXELS, ROW = "more than 100 megapixels", "more than 65,535 pixels in a row: 65,536"
+STRIPS = "more than 2 strips or tiles that its size asks for: 99,000"
 TILE = "more than 16,777,216 pixels a tile"
 
 # Name -> (what makes the file, how the reason begins or what it holds).
@@ -37,10 +38,7 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "TIFF of one huge tile": (lambda: make.tiled_tiff(50_000), f"{TILE}: 2,500,000,000"),
     "BigTIFF of one huge tile": (lambda: make.tiled_tiff(50_000, order="<", big=True), TILE),
     "big-endian TIFF of one huge tile": (lambda: make.tiled_tiff(50_000, order=">"), TILE),
-    "TIFF of more strips than rows": (
-        lambda: make.strips(99_000),
-        "more than 2 strips or tiles that its size asks for: 99,000",
-    ),
+    "TIFF of more strips than rows": (lambda: make.strips(99_000), STRIPS),
     "TIFF of tiles of a pixel": (
         lambda: tiff(999, 999, (322, (4, 1, 1)), (323, (4, 1, 1)), (324, (4, 1, 0)), compression=5),
         "more than 100,000 strips or tiles: 998,001",

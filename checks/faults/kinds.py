@@ -97,21 +97,13 @@ def _two(trial: Trial, one_killed: bool) -> Code:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of faults.
+    """A kind of faults."""
 
-    Attributes:
-      inject: runs the stage, disturbs it, and returns its exit code.
-      codes: that it may have beside 0.
-      line: how the one line on its standard error begins if it has one of them; None: whatever it says.
-      caching: whether it meets only what writes to the cache folder.
-      needs: what this machine must have for it: "mounts", "faketime".
-    """
-
-    inject: Callable[[Trial], Code]
-    codes: tuple[int, ...] = ()
-    line: str | None = None
-    caching: bool = False
-    needs: str = ""
+    inject: Callable[[Trial], Code]  # runs the stage, disturbs it, and returns its exit code
+    codes: tuple[int, ...] = ()  # that it may have beside 0
+    line: str | None = None  # how the one line on standard error begins then; None: whatever it says
+    caching: bool = False  # it meets only what writes to the cache folder
+    needs: str = ""  # what this machine must have for it: "mounts", "faketime"
 
 
 KILLED, STOPPED = (-signal.SIGKILL,), (128 + signal.SIGTERM, -signal.SIGTERM)

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import contents
@@ -28,26 +29,12 @@ def test_faults_lose_nothing():
     assert int(met) >= int(injected) - 3
 
 
-class Written:
-    """As much of a project as a trial's checks need."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.archive = {"size_bytes": 100}
-        self.starts = [0]
-
-
 @pytest.fixture
 def trial(tmp_path):
-    """A trial whose stage has written all that it should."""
-    project: Any = Written(tmp_path / "project")
-    made = Trial(
-        project,
-        Stage("s", "s", ("--out", "{outs}/deep/out")),
-        tmp_path / "trial",
-        None,
-        Outcome("s", "kill", 0, recovered=True),
-    )
+    """A trial whose stage has written all that it should, and that was rerun."""
+    project: Any = SimpleNamespace(folder=tmp_path / "project", archive={"size_bytes": 100}, starts=[0])
+    stage, outcome = Stage("s", "s", ("--out", "{outs}/deep/out")), Outcome("s", "kill", 0, recovered=True)
+    made = Trial(project, stage, tmp_path / "trial", None, outcome)
     out = made.disk / "outs" / "deep" / "out"
     out.mkdir(parents=True)
     for name in ("a", "b"):
@@ -56,33 +43,25 @@ def trial(tmp_path):
     return made
 
 
-def judged(trial):
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("disk/outs/deep/out/a", {"different": True, "lost": ["half of deep/out"]}),
+        ("disk/outs/deep/.out.partial", {"different": True, "stale": ["disk/outs/deep/.out.partial"]}),
+        ("cache/checkpoints/x.lock", {"stale": ["cache/checkpoints", "cache/checkpoints/x.lock"]}),
+        ("tmp/decant-1", {"stale": ["tmp/decant-1"]}),
+        ("cache/downloads/a.partial", {"stale": ["cache/downloads", "cache/downloads/a.partial"]}),
+    ],
+)
+def test_other_bytes_are_a_difference_and_what_an_undisturbed_run_does_not_leave_is_stale(trial, name, expected):
+    trial.compare()
+    assert trial.outcome.good
+    (trial.folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (trial.folder / name).write_text("other")
     trial.compare()
     trial.outcome.lost += trial.half_outs()
-    return trial.outcome
-
-
-def test_what_is_as_it_should_be_is_good(trial):
-    assert judged(trial).good
-
-
-def test_other_bytes_are_a_difference(trial):
-    (trial.disk / "outs" / "deep" / "out" / "a").write_text("other")
-    outcome = judged(trial)
-    assert outcome.different
-    assert not outcome.good
-
-
-@pytest.mark.parametrize(
-    "name", ["disk/outs/deep/.out.partial", "cache/checkpoints/x.lock", "tmp/decant-1", "cache/downloads/a.partial"]
-)
-def test_what_an_undisturbed_run_does_not_leave_is_stale(trial, name):
-    path = trial.folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
-    outcome = judged(trial)
-    assert name in outcome.stale
-    assert not outcome.good
+    assert not trial.outcome.good
+    assert trial.outcome == Outcome("s", "kill", 0, recovered=True, **expected)
 
 
 def test_parts_of_features_are_not_stale(trial):
@@ -96,6 +75,7 @@ def test_parts_of_features_are_not_stale(trial):
 
 def test_half_of_an_out_is_a_loss_and_a_missing_one_is_not(trial):
     out = trial.disk / "outs" / "deep" / "out"
+    assert trial.half_outs() == []
     (out / "a").unlink()
     assert trial.half_outs() == ["half of deep/out"]
     (out / "b").unlink()

@@ -10,8 +10,6 @@ import zlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image, IptcImagePlugin
 from ruamel.yaml import YAML
 
@@ -22,7 +20,6 @@ from stages.library.preparation import normalisation
 
 SEEDS = fuzz_images.seeds(Path())
 FORMATS = "JPEG", "PNG", "WEBP", "GIF", "TIFF", "JPEG2000", "AVIF", "ICO", "BMP", "TGA", "PPM"
-ANY_SEED = st.integers(0, 10**9)
 
 
 def of_kind(name):
@@ -88,8 +85,7 @@ def test_the_checksums_of_a_changed_png_are_right():
     assert seen > 150
 
 
-@given(ANY_SEED)
-@settings(max_examples=150)
+@pytest.mark.parametrize("seed", range(0, 10**9, 10**7 - 1))
 def test_any_seed_gives_a_variant_of_bounded_size(seed):
     content = fuzz_mutations.variant(SEEDS, random.Random(seed), fuzz_images.change)
     assert len(content) <= fuzz_mutations.LARGEST_BYTES
@@ -144,7 +140,7 @@ def test_json_keys_come_twice_and_csv_cells_are_changed():
     texts = [fuzz_text.change_json(document, [], random.Random(n)).decode(errors="replace") for n in range(300)]
     assert any(len(re.findall(r'"a":', text)) == 2 for text in texts)
     assert any("NaN" in text for text in texts)
-    hostile = set(fuzz_text.hostile_json(document))
+    hostile = {make() for make in fuzz_text.hostile_json(document)}
     assert {b"null", b'{\n  "a": null,\n  "b": 2\n}', b'{\n  "a": 1,\n  "b": null\n}'} <= hostile
     tables = {fuzz_text.change_csv(b"a,b\n1,2\n3,4\n", [], random.Random(n)) for n in range(200)}
     assert any(table.startswith(b"a,b\n") and table.count(b"\n") == 3 for table in tables)
