@@ -11,7 +11,6 @@ example: python -m app.experiments
          python -m app.experiments --spread
 """
 
-import argparse
 import json
 import shutil
 import subprocess
@@ -53,9 +52,7 @@ class Row:
 
 def main() -> None:
     """Runs the program."""
-    parser = console.Parser(
-        prog="python -m app.experiments", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = console.Parser(prog="python -m app.experiments", description=__doc__)
     parser.add_argument("--metric", metavar="KEY", help=f"default: {METRIC}")
     parser.add_argument("--all", action="store_true", help="models without a difference, too")
     parser.add_argument("--spread", action="store_true", help=f"over seeds; its metric: {OF_SPREAD}")

@@ -55,9 +55,7 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     """Reads and checks the command line."""
-    parser = console.Parser(
-        prog="python -m app.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = console.Parser(prog="python -m app.export", description=__doc__)
     parser.add_argument("--model", metavar="NAME", help="of the leaderboard (default: the best), or imagenet/BACKBONE")
     parser.add_argument("--format", required=True, choices=FORMATS, metavar="FORMAT", help=", ".join(FORMATS))
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="(default: artifacts/exported/NAME/FORMAT)")

@@ -6,7 +6,6 @@ the code has them. tests/app/test_reference.py fails where the page is old.
 example: python -m app.params_docs
 """
 
-import argparse
 import importlib
 import json
 from collections.abc import Iterator, Mapping
@@ -32,9 +31,7 @@ too. The page is made from the code: `python -m app.params_docs`.
 
 def main() -> None:
     """Runs the program."""
-    parser = console.Parser(
-        prog="python -m app.params_docs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = console.Parser(prog="python -m app.params_docs", description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "params.md")
     arguments = parser.parse_args()
     with spinner("reading the code"):

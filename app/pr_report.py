@@ -46,12 +46,8 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     """Reads and checks the command line."""
-    parser = console.Parser(
-        prog="python -m app.pr_report",
-        usage="%(prog)s --base REV [options]",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    prog = "python -m app.pr_report"
+    parser = console.Parser(prog=prog, usage=f"{prog} --base REV [options]", description=__doc__)
     parser.add_argument("--base", required=True, metavar="REV", help="branch, tag or commit to compare with")
     parser.add_argument("--head", default="workspace", metavar="REV", help="what is compared (default: workspace)")
     parser.add_argument("--out", type=Path, default=Path("pr-report"), metavar="DIR", help="(default: pr-report)")

@@ -76,9 +76,7 @@ def predict(arguments: argparse.Namespace, workers: Workers) -> None:
 
 def parse_arguments() -> argparse.Namespace:
     """Reads and checks the command line."""
-    parser = console.Parser(
-        prog="python -m app.predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = console.Parser(prog="python -m app.predict", description=__doc__)
     parser.add_argument("images", nargs="+", metavar="PATH", help="files, folders, quoted patterns, URLs")
     parser.add_argument("--model", metavar="NAME", help="of the leaderboard, as in ridge (default: the best)")
     parser.add_argument("--backbone", metavar="NAME", help="ImageNet's classes by this network instead")

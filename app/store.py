@@ -80,9 +80,7 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     """Reads and checks the command line."""
-    parser = console.Parser(
-        prog="python -m app.store", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = console.Parser(prog="python -m app.store", description=__doc__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("show", help="list what there is, by backbone and data set (default)")
     commands.add_parser("verify", help="compare every part with its hash and remove what is damaged")

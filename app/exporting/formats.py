@@ -85,15 +85,14 @@ def _put_in_order(graph: Any) -> None:
     """
     makers = {output: node for node in graph.node for output in node.output}
     constants = {constant.name: constant for constant in graph.initializer}
-    given = {value.name for value in graph.input}
     results = {value.name for value in graph.output}
     nodes: list[Any] = []
     used: list[Any] = []
-    names: dict[str, str] = {}
+    names = {name: name for name in ("", *(value.name for value in graph.input))}  # "": an input left out
     waiting = [(value.name, False) for value in reversed(graph.output)]
     while waiting:
         name, is_ready = waiting.pop()
-        if not name or name in names or name in given:
+        if name in names:
             continue
         if name in constants:
             names[name] = f"constant_{len(used)}"
@@ -107,8 +106,8 @@ def _put_in_order(graph: Any) -> None:
             waiting += [(name, True), *((needed, False) for needed in reversed(makers[name].input))]
     for index, node in enumerate(nodes):
         node.name = f"{node.op_type}_{index}"
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]
+        node.input[:] = [names[name] for name in node.input]
+        node.output[:] = [names[name] for name in node.output]
     for constant in used:
         constant.name = names[constant.name]
     for field, content in ((graph.node, nodes), (graph.initializer, used)):

@@ -1,15 +1,21 @@
 """app.models: which models there are, and that each gives for images what its evaluation found."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 import trained
 
-from app import web_page
+from app import models, web_page
 from app.models import Project
+from stages.library.common import artifacts
 from stages.library.common.console import UserError
+from stages.library.features import cache
+from stages.library.heads import trained_head
 from stages.library.preparation import normalisation
 from stages.library.records import tfrecord
+from stages.library.scoring import probabilities
 
 pytestmark = pytest.mark.slow
 
@@ -21,6 +27,13 @@ def project(trained_project):
     return Project.open(trained_project)
 
 
+@pytest.fixture
+def encoded(trained_project):
+    """The test images."""
+    shards = tfrecord.find_shards(trained_project / "data" / "tfrecord", "test")
+    return [record.encoded for shard in shards for record in tfrecord.read_shard(shard)]
+
+
 def test_all_evaluated_models_are_listed_best_first(project):
     results = project.results()
     assert {result.name for result in results} == NAMES
@@ -30,16 +43,37 @@ def test_all_evaluated_models_are_listed_best_first(project):
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))
-def test_a_model_gives_the_probabilities_of_its_evaluation(project, trained_project, name):
+def test_a_model_gives_the_probabilities_of_its_evaluation(project, trained_project, encoded, name):
     model = project.load(project.choose(name))
     predictions = pd.read_parquet(trained_project / "artifacts" / "evaluation" / name / "predictions.parquet")
-    shards = tfrecord.find_shards(trained_project / "data" / "tfrecord", "test")
-    encoded = [record.encoded for shard in shards for record in tfrecord.read_shard(shard)]
     evaluated = np.array(predictions["probabilities"].to_list())
     assert len(encoded) == len(evaluated) == 5
     np.testing.assert_allclose(model.predict(encoded), evaluated, atol=1e-3)
     assert np.ptp(evaluated) > 0.02
     assert model.classes == ("cat", "dog", "emu")
+
+
+FEATURES = {"ridge": "bottleneck", "logistic": "logits", "softmax": "probabilities", "xgboost": "joined"}
+
+
+@pytest.mark.parametrize(("head", "kind"), FEATURES.items())
+def test_pixels_give_what_cached_features_of_each_kind_give(
+    trained_project, tmp_path, write_params, run_stage, encoded, head, kind
+):
+    changes = {"cross_validation__folds": 2, "xgboost__num_trees": 10, "softmax__learning_rate": 0.01}
+    params = write_params(**changes, **{f"{head}__features": kind})
+    features, folder = trained_project / "artifacts" / "bottlenecks" / trained.BACKBONE, tmp_path / head
+    run_stage("train_heads", "--params", params, "--head", head, "--bottlenecks", features, "--out", folder)
+    fitted = trained_head.load(folder)
+    assert fitted.features == kind
+    cached = probabilities.softmax(fitted.logits(cache.load(features, ["test"], kind).values))
+    np.testing.assert_allclose(models._head(head, folder, {}).predict(encoded), cached, atol=1e-3)
+    assert np.ptp(cached) > 0.1
+    content = json.loads((folder / "head.json").read_text(encoding="utf-8"))
+    content["source"]["weights_sha256"] = "0" * 64
+    artifacts.write_json(folder / "head.json", content)
+    with pytest.raises(UserError, match="other weights"):
+        models._head(head, folder, {})
 
 
 def test_an_image_of_any_size_becomes_the_input(project):

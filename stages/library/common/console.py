@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import NoReturn, TextIO, TypeVar
+from typing import Any, NoReturn, TextIO, TypeVar
 
 from tqdm import tqdm
 
@@ -43,7 +43,10 @@ class UserError(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """A command line whose errors, which repeat other people's file names, steer no terminal."""
+    """A command line whose errors, which repeat other people's file names, steer no terminal; help is as written."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter} | options)
 
     def error(self, message: str) -> NoReturn:
         super().error(in_a_line(message))
@@ -188,7 +191,6 @@ def parser(doc: str | None, module: str, stage: str | None = None) -> Parser:
         usage="%(prog)s [options]",
         description="\n".join(shown),
         epilog=f"example: dvc repro {stage or module.replace('_', '-')}    (dvc.yaml has the paths)",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
 
