@@ -40,8 +40,11 @@ class FileError(UserError):
     """A file holds something else than it should; the message names the file, the place and the rule."""
 
 
-def read_bytes(path: Any, max_bytes: int, remedy: str = REMEDY) -> bytes:
-    """Reads a regular file within a limit of size, else FileError; a pipe or a device is never waited for."""
+def read_text(path: Path, max_bytes: int = MOST_TEXT_BYTES, remedy: str = REMEDY) -> str:
+    """Reads a regular UTF-8 file, without the byte order mark where it has one; a pipe or a device is never waited for.
+
+    Raises FileError where it can't be read, is larger, is not UTF-8, or a merge left the marks of a conflict in it.
+    """
     is_local = isinstance(path, os.PathLike)  # else a path of fsspec, such as the feature store's in a bucket
     try:
         with open(path, "rb", opener=_without_waiting) if is_local else path.open("rb") as file:
@@ -53,19 +56,6 @@ def read_bytes(path: Any, max_bytes: int, remedy: str = REMEDY) -> bytes:
         raise FileError(f"{path} can't be read: {reason}. {remedy}") from error
     if len(content) > max_bytes:
         raise FileError(f"{path} must have at most {max_bytes:,} bytes. {remedy}")
-    return content
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-def read_text(path: Path, max_bytes: int = MOST_TEXT_BYTES, remedy: str = REMEDY) -> str:
-    """Reads a UTF-8 file, without the byte order mark where it has one.
-
-    Raises FileError where it can't be read, is larger, is not UTF-8, or a merge left the marks of a conflict in it.
-    """
-    content = read_bytes(path, max_bytes, remedy)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -77,6 +67,10 @@ def read_text(path: Path, max_bytes: int = MOST_TEXT_BYTES, remedy: str = REMEDY
             f"or make it anew. {remedy}"
         )
     return text
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def read_json(path: Path, kind: Any, remedy: str = REMEDY) -> Any:

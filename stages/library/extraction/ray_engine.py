@@ -7,16 +7,20 @@ another or by a restarted one; what the store has is never lost. The bytes are t
 """
 
 import math
+import os
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from stages.library.common import ray_cluster
+from stages.library.common import store_location
 from stages.library.common.console import UserError
 from stages.library.extraction import feature_store
 from stages.library.extraction.feature_store import FeatureStore
 from stages.library.extraction.worker import Job, Worker
 
+PROJECT = Path(__file__).parents[3]
 RETRIES = 3
 
 
@@ -48,7 +52,7 @@ def run(
     Raises:
       UserError: Ray is missing, the cluster has no room for an actor, or a task failed RETRIES times.
     """
-    ray = ray_cluster.start()
+    ray = _connected()
     from ray.util import ActorPool
 
     options = {"num_cpus": cpus, "num_gpus": gpus, "max_restarts": RETRIES, "max_task_retries": RETRIES}
@@ -79,3 +83,20 @@ def room(cluster: dict[str, float], cpus: int, gpus: float) -> int:
         needs = f"{cpus} CPUs (`extract.ray_cpus`), {gpus:g} GPUs (`extract.ray_gpus`)"
         raise UserError(f"the Ray cluster ({has}) has no room for an actor: {needs}")
     return count
+
+
+def _connected() -> Any:
+    """Returns Ray's module, connected to the cluster that RAY_ADDRESS names, or to one on this machine."""
+    try:
+        import ray
+        import ray.util
+    except ImportError as error:
+        raise UserError("Ray is missing. Run: pip install -r requirements-ray.txt") from error
+
+    if not ray.is_initialized():
+        passed_on = {"DECANT_CACHE", store_location.VARIABLE, "TF_CPP_MIN_LOG_LEVEL"} & set(os.environ)
+        variables = {"PYTHONPATH": str(PROJECT), **{name: os.environ[name] for name in passed_on}}
+        ray.init(
+            runtime_env={"env_vars": variables}, log_to_driver=False, include_dashboard=False, logging_level="error"
+        )
+    return ray

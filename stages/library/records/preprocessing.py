@@ -30,7 +30,6 @@ DESCRIPTION = (
     "libjpeg integer-accurate, RGB; central crop, then to a square: half-pixel centres, antialias if a side shrinks"
 )
 
-BATCHES_AHEAD = 2
 CPU = "CPU:0"
 
 
@@ -128,4 +127,4 @@ def dataset(paths: Sequence[Path], preprocessing: Preprocessing, batch_size: int
     serialized = tf.data.TFRecordDataset([str(path) for path in paths])
     read = unconverted(lambda record: parse(record, preprocessing))
     images = serialized.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return images.batch(batch_size).prefetch(BATCHES_AHEAD)
+    return images.batch(batch_size).prefetch(2)

@@ -22,17 +22,10 @@ from stages.library.records.dataset_file import SPLITS as SPLITS
 HEADER_BYTES, FOOTER_BYTES = 12, 4  # before and after each example
 FRAME_BYTES = HEADER_BYTES + FOOTER_BYTES
 
-# Where a record's fields stand in the example.
-FEATURES = {
-    "key": ("image/key", "bytes_list"),
-    "encoded": ("image/encoded", "bytes_list"),
-    "format": ("image/format", "bytes_list"),
-    "height": ("image/height", "int64_list"),
-    "width": ("image/width", "int64_list"),
-    "label": ("image/class/label", "int64_list"),
-    "text": ("image/class/text", "bytes_list"),
-    "filename": ("image/filename", "bytes_list"),
-}
+# Where a record's fields stand in the example: the feature and the kind of its list.
+FEATURES = {name: (f"image/{name}", "bytes_list") for name in ("key", "encoded", "format", "filename")}
+FEATURES |= {name: (f"image/{name}", "int64_list") for name in ("height", "width")}
+FEATURES |= {"label": ("image/class/label", "int64_list"), "text": ("image/class/text", "bytes_list")}
 # What stands in bytes as it is, or as UTF-8; only a file's name may have bytes that are none.
 ERRORS = {"key": "strict", "format": "strict", "text": "strict", "filename": "surrogateescape"}
 # What is used of tf.train.Example, by its published field numbers; a field without a label is optional.

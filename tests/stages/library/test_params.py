@@ -76,14 +76,10 @@ def test_a_key_of_an_earlier_release_says_what_to_do(default_params, key):
     assert str(caught.value) == f"params.yaml: `{key}` {params.FORMER_KEYS[key]}. Received: 1"
 
 
-def test_a_bad_item_is_named_once(default_params):
+def test_bad_items_unknown_and_missing_keys_are_named_once_each_and_all(default_params):
     with pytest.raises(ParamsError) as caught:
         Params(change(default_params, {"ridge.penalties": [-1]}))
-    assert str(caught.value).endswith("`ridge.penalties.0`: input should be greater than 0. Received: -1")
-    assert "tuple" not in str(caught.value)
-
-
-def test_unknown_and_missing_keys_are_errors_and_all_are_named(default_params):
+    assert str(caught.value) == "params.yaml: `ridge.penalties.0`: input should be greater than 0. Received: -1"
     del default_params["ridge"]["penalties"]
     default_params["ridge"]["penalty"] = 1.0
     default_params["sofmax"] = default_params.pop("softmax")

@@ -15,17 +15,20 @@ import pytest
 from stages.library.common import artifacts
 
 
-def test_hashes_of_bytes_and_files_agree(tmp_path):
+def test_hashes_agree_and_canonical_json_ignores_the_order_of_keys_and_refuses_nan(tmp_path):
     content = b"x" * 3_000_000
     (tmp_path / "file").write_bytes(content)
     expected = hashlib.sha256(content).hexdigest()
     assert artifacts.sha256_bytes(content) == artifacts.sha256_file(tmp_path / "file") == expected
-
-
-def test_canonical_json_ignores_the_order_of_keys_and_refuses_nan():
     assert artifacts.canonical_json({"b": 1, "a": "ü"}) == '{\n  "a": "ü",\n  "b": 1\n}\n'
     with pytest.raises(ValueError, match="not JSON compliant"):
         artifacts.canonical_json({"a": float("nan")})
+
+
+def started(method, target, *arguments):
+    process = multiprocessing.get_context(method).Process(target=target, args=arguments)
+    process.start()
+    return process
 
 
 def fail_within(context, write):
@@ -120,8 +123,7 @@ def test_a_folder_that_is_replaced_is_whole_or_absent_whenever_its_writer_is_kil
     folder = tmp_path / "out"
     with artifacts.new_folder(folder) as partial:
         (partial / "a").write_text("1")
-    writer = multiprocessing.get_context("fork").Process(target=_replace_and_die, args=(folder, victim))
-    writer.start()
+    writer = started("fork", _replace_and_die, folder, victim)
     writer.join()
     assert writer.exitcode == -signal.SIGKILL
     assert not folder.exists() or [path.name for path in folder.iterdir()] == ["a"]
@@ -143,8 +145,7 @@ def _write_slowly(path, ready, release):
 def test_two_runs_write_a_folder_one_after_the_other(tmp_path, capsys, kill):
     context = multiprocessing.get_context("fork")
     ready, release = context.Event(), context.Event()
-    first = context.Process(target=_write_slowly, args=(tmp_path / "out", ready, release))
-    first.start()
+    first = started("fork", _write_slowly, tmp_path / "out", ready, release)
     assert ready.wait(60)
     threading.Timer(0.3, first.kill if kill else release.set).start()
     with artifacts.new_folder(tmp_path / "out") as partial:
@@ -178,10 +179,8 @@ def test_a_scratch_folder_vanishes_with_its_block_or_after_a_kill(tmp_path):
         assert first.is_dir()
         assert second.is_dir()
     assert list(tmp_path.iterdir()) == []
-    context = multiprocessing.get_context("spawn")
-    ready = context.Event()
-    writer = context.Process(target=_hold_scratch, args=(tmp_path, ready))
-    writer.start()
+    ready = multiprocessing.get_context("spawn").Event()
+    writer = started("spawn", _hold_scratch, tmp_path, ready)
     assert ready.wait(60)
     with artifacts.scratch_folder(tmp_path):
         assert len(list(tmp_path.glob(".*.scratch/page"))) == 1  # it lives

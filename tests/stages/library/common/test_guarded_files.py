@@ -40,11 +40,6 @@ FOUND = ("images", "all_images", "label_issues", "near_duplicate_pairs", "near_d
 AUDIT = {**dict.fromkeys(FOUND, 3), "dataset": ON}
 
 
-def page_of_dataset(path):
-    """The start of the page."""
-    report_page.facts(dataset_file.read(path))
-
-
 def leaderboard_of(path):
     """The metrics of a model as every table has them."""
     result = leaderboard.Result("a/ridge", "ridge", "a", result_files.read_metrics(path), path.parent)
@@ -72,16 +67,6 @@ def fewshot_metrics(path):
         list(fewshot_results.measured([few]))
 
 
-def audit(path):
-    numbers = dict(result_files.read_audit(path))
-    assert "".join(f"{numbers[key]:,}" for key in FOUND)
-
-
-def cross_validation(path):
-    for numbers in result_files.read_cross_validation(path).values():
-        sum(numbers.values())
-
-
 def head_folder(folder):
     shapes = (4, 3), (3, 2)
     layers = tuple(Dense(np.ones(shape, np.float32), np.zeros(shape[1], np.float32)) for shape in shapes)
@@ -95,13 +80,16 @@ def head(path):
 
 
 READERS = {
-    "dataset.json": (described.dataset(), page_of_dataset),
+    "dataset.json": (described.dataset(), lambda path: report_page.facts(dataset_file.read(path))),
     "metrics.json": (METRICS, leaderboard_of),
     "evaluation.json": ({"model": "ridge", "kind": "head", "backbone": "a", "dataset": ON}, evaluation),
     "fewshot.json": ({"features": "bottleneck", "repeats": 2, "classes_left_out": ["bee"], "dataset": ON}, fewshot),
     "5.json": (FEW_SHOT | {"without_background": FEW_SHOT}, fewshot_metrics),
-    "audit.json": (AUDIT, audit),
-    "cross_validation.json": ({"top1_accuracy": {"mean": 0.9, "std": 0.1}}, cross_validation),
+    "audit.json": (AUDIT, lambda path: "".join(f"{dict(result_files.read_audit(path))[key]:,}" for key in FOUND)),
+    "cross_validation.json": (
+        {"top1_accuracy": {"mean": 0.9, "std": 0.1}},
+        lambda path: [sum(numbers.values()) for numbers in result_files.read_cross_validation(path).values()],
+    ),
 }
 
 
