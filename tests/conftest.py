@@ -96,6 +96,19 @@ def run_stage():
     return call_stage
 
 
+@pytest.fixture
+def make_records(tmp_path, write_params, run_stage):
+    """Runs fetch and tfrecord with a params.yaml, and returns the folder of the records."""
+
+    def make(**changes):
+        params, raw, out = write_params(**changes), tmp_path / "raw", tmp_path / "out"
+        run_stage("fetch", "--params", params, "--out", raw)
+        run_stage("tfrecord", "--params", params, "--raw", raw, "--out", out, "--examples", tmp_path / "examples.png")
+        return out
+
+    return make
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(monkeypatch, tmp_path_factory):
     """Keeps tests out of the user's cache folder."""

@@ -42,23 +42,9 @@ def zoo(tmp_path_factory):
     return root
 
 
-@pytest.fixture
-def stages(tmp_path, write_params, run_stage):
-    """Runs fetch and tfrecord on a folder."""
-
-    def run(root, **changes):
-        params = write_params(dataset__name="folder", dataset__folder=str(root), **changes)
-        run_stage("fetch", "--params", params, "--out", tmp_path / "raw")
-        out = ("--out", tmp_path / "out", "--examples", tmp_path / "examples.png")
-        run_stage("tfrecord", "--params", params, "--raw", tmp_path / "raw", *out)
-        return tmp_path / "out"
-
-    return run
-
-
-def test_every_kind_becomes_a_record_or_a_row_and_nothing_is_lost(zoo, stages):
+def test_every_kind_becomes_a_record_or_a_row_and_nothing_is_lost(zoo, make_records):
     with as_anyone():
-        out = stages(zoo, tfrecord__max_rejected=0.9)
+        out = make_records(dataset__name="folder", dataset__folder=str(zoo), tfrecord__max_rejected=0.9)
     kept = {record.filename: record for records in sharded.read(out).values() for record in records}
     with (out / "rejected.csv").open(encoding="utf-8", newline="") as file:
         rows = {row["name"]: row["reason"] for row in csv.DictReader(file)}
@@ -83,7 +69,7 @@ def test_every_kind_becomes_a_record_or_a_row_and_nothing_is_lost(zoo, stages):
 
 
 @pytest.mark.parametrize("kind", FOLDERS, ids=lambda kind: kind.name)
-def test_what_is_no_data_set_is_an_error_that_says_what_to_do(kind, stages, tmp_path):
+def test_what_is_no_data_set_is_an_error_that_says_what_to_do(kind, make_records, tmp_path):
     root = tmp_path / "images"
     root.mkdir()
     for seed, made in enumerate(kind.files):
@@ -96,16 +82,16 @@ def test_what_is_no_data_set_is_an_error_that_says_what_to_do(kind, stages, tmp_
         else:
             zoo_folders.png(path, seed)
     with pytest.raises(UserError, match=kind.message) as caught:
-        stages(root)
+        make_records(dataset__name="folder", dataset__folder=str(root))
     assert "\n" not in str(caught.value)
     assert (tmp_path / "raw").exists() == (kind.stage == "tfrecord")
     assert not (tmp_path / "out").exists()
 
 
-def test_two_classes_with_the_same_images_are_used_counted_and_said(stages, tmp_path, capsys):
+def test_two_classes_with_the_same_images_are_used_counted_and_said(make_records, tmp_path, capsys):
     root = write_images(tmp_path / "images", per_class=20, classes=("cat",))
     shutil.copytree(root / "cat", root / "dog")
-    out = stages(root)
+    out = make_records(dataset__name="folder", dataset__folder=str(root))
     content = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
     assert (content["images"], content["duplicates"]["in_several_classes"]) == (40, 20)
     assert "tfrecord: 20 images stand in several classes" in capsys.readouterr().out

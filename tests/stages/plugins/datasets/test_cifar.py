@@ -173,14 +173,11 @@ def test_a_missing_file_is_a_users_error(cifar, tmp_path):
 
 
 @BOTH
-def test_the_published_split_validates_on_the_tail_of_each_batch(cifar, tmp_path, write_params, run_stage):
+def test_the_published_split_validates_on_the_tail_of_each_batch(cifar, tmp_path, make_records):
     """The last 10% of each of the training batches, and the official test images."""
     path = archive(tmp_path, members(cifar, size=20))
     local = {"dataset__name": cifar.name, "dataset__archive": str(path), "dataset__archive_sha256": sha256_file(path)}
-    params = write_params(**local, split__method="tail", split__validation=0.1)
-    raw, out = tmp_path / "raw", tmp_path / "out"
-    run_stage("fetch", "--params", params, "--out", raw)
-    run_stage("tfrecord", "--params", params, "--raw", raw, "--out", out, "--examples", tmp_path / "e.png")
+    out = make_records(**local, split__method="tail", split__validation=0.1)
     found, batches = sharded.read(out), len(cifar.batches) - 1
     assert [len(records) for records in found.values()] == [18 * batches, 2 * batches, 20]
     assert {record.filename.rsplit("_", 1)[1] for record in found["validation"]} == {"18.png", "19.png"}
