@@ -23,16 +23,9 @@ COLUMNS = {
     "calibration.expected_calibration_error_before": "ECE before",
 }
 AUDIT, FEWSHOT = "audit", "fewshot"  # names of the folders of what was found in the data, and of few-shot results
-METRICS = (
-    "top1_accuracy",
-    "top1_accuracy_interval.low",
-    "top1_accuracy_interval.high",
-    *COLUMNS,
-    "cross_validation.top1_accuracy.mean",
-    "cross_validation.top1_accuracy.std",
-    "size_bytes",
-    "num_examples",
-)
+ACCURACY = ("top1_accuracy", "top1_accuracy_interval.low", "top1_accuracy_interval.high")
+CROSS_VALIDATION = ("cross_validation.top1_accuracy.mean", "cross_validation.top1_accuracy.std")
+METRICS = (*ACCURACY, *COLUMNS, *CROSS_VALIDATION, "size_bytes", "num_examples")
 HEADINGS = ("model", "backbone", "top-1 [95% interval]", *COLUMNS.values(), "cross-validation", "size", "n")
 
 
@@ -122,15 +115,13 @@ def measured(results: Iterable[Result], features: Mapping[str, str]) -> list[pub
 
 def cells(result: Result) -> tuple[str, ...]:
     """Returns a result's row as people read it, a cell for each of `HEADINGS`."""
-    numbers, flattened = result.metrics, flat(result.metrics)
-    interval = numbers["top1_accuracy_interval"]
-    validation = numbers.get("cross_validation", {}).get("top1_accuracy")
+    numbers = flat(result.metrics)
     return (
         result.model,
         result.backbone or "-",
-        f"{numbers['top1_accuracy']:.4f} [{interval['low']:.4f}, {interval['high']:.4f}]",
-        *(f"{flattened[key]:.4f}" if key in flattened else "-" for key in COLUMNS),
-        " ± ".join(f"{validation[part]:.4f}" for part in ("mean", "std") if part in validation) if validation else "-",
+        "{:.4f} [{:.4f}, {:.4f}]".format(*map(numbers.get, ACCURACY)),
+        *(f"{numbers[key]:.4f}" if key in numbers else "-" for key in COLUMNS),
+        " ± ".join(f"{numbers[key]:.4f}" for key in CROSS_VALIDATION if key in numbers) or "-",
         f"{numbers['size_bytes'] / 1e6:.1f} MB" if "size_bytes" in numbers else "-",
         f"{numbers['num_examples']:,}",
     )
