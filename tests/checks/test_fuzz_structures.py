@@ -47,25 +47,18 @@ def test_all_seeds_are_images_and_there_are_some_of_each_kind():
 
 
 @pytest.mark.parametrize("name", fuzz_formats.FORMATS)
-def test_a_file_is_the_sum_of_its_parts(name):
-    layout = fuzz_formats.FORMATS[name].layout
-    for content in of_kind(name):
-        parts = layout.split(content)
-        joined = layout.join(parts)
+def test_a_file_is_the_sum_of_its_parts_and_a_third_of_the_changed_ones_get_past_the_first_check(name):
+    one, seeds = fuzz_formats.FORMATS[name], of_kind(name)
+    for content in seeds:
+        parts = one.layout.split(content)
+        joined = one.layout.join(parts)
         assert len(parts) >= 2
         if name != "tiff":
-            assert joined.split() == content.split()  # a PPM's words may stand on lines of their own
+            assert joined == content
         else:  # its directory stands at the end now, and says the same
             assert joined.startswith(content[8:], 8)
-            assert layout.split(joined)[1:] == parts[1:]
-
-
-@pytest.mark.parametrize("name", fuzz_formats.FORMATS)
-def test_a_third_of_the_changed_files_get_past_the_first_check(name):
-    seeds = of_kind(name)
-    changed = [
-        fuzz_formats.FORMATS[name].change(random.Random(n).choice(seeds), seeds, random.Random(n)) for n in range(150)
-    ]
+            assert one.layout.split(joined)[1:] == parts[1:]
+    changed = [one.change(random.Random(n).choice(seeds), seeds, random.Random(n)) for n in range(150)]
     assert len(set(changed)) > 30
     assert sum(map(recognised, changed)) >= 50
 
@@ -85,7 +78,7 @@ def test_the_checksums_of_a_changed_png_are_right():
     assert seen > 150
 
 
-@pytest.mark.parametrize("seed", range(0, 10**9, 10**7 - 1))
+@pytest.mark.parametrize("seed", range(0, 10**9, 6_700_001))
 def test_any_seed_gives_a_variant_of_bounded_size(seed):
     content = fuzz_mutations.variant(SEEDS, random.Random(seed), fuzz_images.change)
     assert len(content) <= fuzz_mutations.LARGEST_BYTES
