@@ -84,10 +84,8 @@ def say_spreads(rows: Sequence[Row], metric: str) -> None:
     """Prints the tables of spreads; raises UserError where no two runs differ in seeds alone."""
     found = spreads(rows)
     if not found:
-        raise UserError(
-            f"no two experiments of this commit have `{metric}` and differ in seeds alone. "
-            f"Run, for example: {MORE.format('0,1,2')}"
-        )
+        none = f"no two experiments of this commit have `{metric}` and differ in seeds alone"
+        raise UserError(f"{none}. Run, for example: {MORE.format('0,1,2')}")
     console.say(*spread_tables(found).removesuffix("\n").split("\n"))
     console.say(f"spread: more runs make it surer: {MORE.format('3,4')}")
 

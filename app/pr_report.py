@@ -21,7 +21,7 @@ from stages.library.common.console import UserError
 
 DVC = Path(__file__).parent / "pull_request" / "escaped_dvc.py"
 OURS = {"comment.md", "images", "plots"}  # all that is ever written to the output folder
-WEB_ADDRESS = re.compile(r"https?://(?!/)[^\s()<>\[\]\"'\\`]+", re.IGNORECASE)  # that can stand in a link of Markdown
+WEB_ADDRESS = re.compile(r"https?://(?![/?#])[^\s()<>\[\]\"'\\`]+", re.IGNORECASE)  # fits a link of Markdown
 
 
 def main() -> None:

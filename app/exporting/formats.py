@@ -32,10 +32,8 @@ class Format:
         """Raises UserError where a package is missing."""
         for package in self.packages:
             if importlib.util.find_spec(package) is None:
-                raise UserError(
-                    f"--format {self.name} needs the package {package}, which is missing. "
-                    f"Run: pip install -r requirements-export.txt"
-                )
+                needed = f"--format {self.name} needs the package {package}, which is missing"
+                raise UserError(f"{needed}. Run: pip install -r requirements-export.txt")
 
 
 def write_saved_model(graph: "Graph", path: Path) -> None:

@@ -57,13 +57,9 @@ def plots(
         said.append(f"{code(page)} in {where} overlays both sides.")
     if images:
         said.append(f"Confusion matrices of both sides: {', '.join(map(code, images[:100]))}.")
-    said += [
-        f"{len(side.missing_plots)} plots of {code(side.name)} are neither in DVC's cache nor in a remote, so they "
-        "were not compared."
-        for side in sides
-        if side.missing_plots
-    ]
-    return " ".join(said)
+    missing = {code(side.name): len(side.missing_plots) for side in sides if side.missing_plots}
+    why = "are neither in DVC's cache nor in a remote, so they were not compared."
+    return " ".join([*said, *(f"{count} plots of {name} {why}" for name, count in missing.items())])
 
 
 def code(value: Any, limit: int = 90) -> str:

@@ -84,10 +84,8 @@ def _gate(option: str, word: str) -> Gate:
     except ValueError:
         limit = math.nan
     if not key or not 0 <= limit < math.inf:
-        raise UserError(
-            f"{option} must be METRIC=AMOUNT with a finite amount >= 0, e.g. "
-            f"{option} {'top1_accuracy' if drop else 'log_loss'}=0.01. Received: {word!r}"
-        )
+        example = f"{option} {'top1_accuracy' if drop else 'log_loss'}=0.01"
+        raise UserError(f"{option} must be METRIC=AMOUNT with a finite amount >= 0, e.g. {example}. Received: {word!r}")
     words = set(key.split("."))
     if "std" not in words and words & (LOWER_IS_BETTER if drop else HIGHER_IS_BETTER):
         other = "--max-rise" if drop else "--max-drop"
@@ -101,7 +99,5 @@ def _unknown(key: str, base: Revision) -> str:
         return f"the metric `{key}` is now `{current}`"
     keys = {key for metrics in base.metrics.values() for key, value in metrics.items() if is_number(value)}
     some = ", ".join(sorted(keys, key=lambda key: (key.count("."), key))[:8])
-    return (
-        f"a gate must name a numeric metric of {base.name}, as `dvc metrics diff` shows it. Received: {key!r}. There "
-        f"are: {some}, ..."
-    )
+    rule = f"a gate must name a numeric metric of {base.name}, as `dvc metrics diff` shows it"
+    return f"{rule}. Received: {key!r}. There are: {some}, ..."

@@ -16,8 +16,9 @@ HEADER_PX, LEAST_PX = 44, 320
 
 def changed(base: Revision, head: Revision) -> list[str]:
     """Returns the files of plots that differ, sorted; what one side could not read is left out."""
-    files = sorted((base.plots.keys() | head.plots.keys()) - base.missing_plots - head.missing_plots)
-    return [file for file in files if base.plots.get(file, (None, None))[0] != head.plots.get(file, (None, None))[0]]
+    before, after = ({file: data for file, (data, _) in side.plots.items()} for side in (base, head))
+    files = sorted((before.keys() | after.keys()) - base.missing_plots - head.missing_plots)
+    return [file for file in files if before.get(file) != after.get(file)]
 
 
 def draw(folder: Path, files: Sequence[str], base: Revision, head: Revision) -> list[str]:

@@ -16,6 +16,7 @@ def test_the_page_is_current(default_params):
     assert page == params_docs.render(), "run: python -m app.params_docs"
     sections = {section: keys for section, keys in default_params.items() if isinstance(keys, dict)}
     assert all(f"## {section} (reruns `" in page for section in sections)
+    assert "## ridge (reruns `train-heads`, `fewshot`, `report`)" in page  # by ${item.head} and by its own name
     for key, value in (pair for keys in sections.values() for pair in keys.items()):
         assert f"| `{key}` |" in page
         assert f"`{json.dumps(value)}`" in page
@@ -35,18 +36,6 @@ def test_the_page_is_current(default_params):
 )
 def test_rules_in_words(kind, words):
     assert ", ".join(params_docs.rules(pydantic.TypeAdapter(kind).json_schema())) == words
-
-
-def test_a_section_names_the_stages_that_depend_on_it():
-    stages = {
-        "extract": {"params": ["extract"]},
-        "train": {"params": ["folds", "${item.head}"]},
-        "report": {"params": ["ridge.features", "ridge.power"]},
-        "plain": {},
-    }
-    found = params_docs.stages_by_section(stages)
-    expected = {"extract": ["extract"], "folds": ["train"], "ridge": ["train", "report"], "dnn": ["train"]}
-    assert found | expected == found
 
 
 def test_the_program_writes_it(tmp_path, monkeypatch, capsys):

@@ -277,7 +277,7 @@ def test_the_program_ends_with_what_to_do_next(branches):
     failed = branches.run(*program, "nosuch", check=False)
     assert (failed.returncode, failed.stderr[:26]) == (1, "error: a revision must be ")
     shutil.rmtree("pr-report")
-    for link in ("javascript:alert(1)", "https://a.b/c) <img", "https:///c"):
+    for link in ("javascript:alert(1)", "https://a.b/c) <img", "https:///c", "https://?c"):
         failed = branches.run(*program, "main", "--link", link, check=False)
         assert (failed.returncode, "--link must be a http" in failed.stderr) == (2, True)
     assert branches.run(*program, "workspace", check=False).returncode == 2
