@@ -11,11 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 NUM_CLASSES = 1001
-SCOPES = {
-    "inception_v3": "InceptionV3",
-    "inception_v4": "InceptionV4",
-    "inception_resnet_v2": "InceptionResnetV2",
-}
+SCOPES = {"inception_v3": "InceptionV3", "inception_v4": "InceptionV4", "inception_resnet_v2": "InceptionResnetV2"}
 
 
 class Network:
@@ -29,17 +25,11 @@ class Network:
     def __call__(self, pixels):
         """Returns pooled features and the logits of the classes without background, for pixels in [0, 255]."""
         features = tf.reduce_mean(self.forward(self, pixels / 127.5 - 1), (1, 2))
-        scope, kernel = self.classifier(features.shape[-1])
-        logits = features @ tf.reshape(kernel, (-1, NUM_CLASSES)) + self.variable(
-            f"{scope}/biases", (NUM_CLASSES,), 0, 0.1
-        )
-        return features, logits[:, 1:]
-
-    def classifier(self, width):
-        v3 = self.scope == "InceptionV3"
-        scope = "Logits/Conv2d_1c_1x1" if v3 else "Logits/Logits"
-        shape = (1, 1, width, NUM_CLASSES) if v3 else (width, NUM_CLASSES)
-        return scope, self.variable(f"{scope}/weights", shape, 0, width**-0.5)
+        width, is_v3 = features.shape[-1], self.scope == "InceptionV3"
+        scope, shape = ("Logits/Conv2d_1c_1x1", (1, 1)) if is_v3 else ("Logits/Logits", ())
+        kernel = self.variable(f"{scope}/weights", (*shape, width, NUM_CLASSES), 0, width**-0.5)
+        bias = self.variable(f"{scope}/biases", (NUM_CLASSES,), 0, 0.1)
+        return features, (features @ tf.reshape(kernel, (-1, NUM_CLASSES)) + bias)[:, 1:]
 
     def variable(self, name, shape, mean, deviation):
         name = f"{self.scope}/{name}"
@@ -52,14 +42,14 @@ class Network:
         """A convolution and batch normalization with ReLU, or a bias; its kernel size is in its name, or given."""
         height, width = map(int, (kernel or scope.rpartition("_")[2]).split("x"))
         shape = (height, width, x.shape[-1], channels)
-        x = tf.nn.conv2d(
-            x, self.variable(f"{scope}/weights", shape, 0, (2 / np.prod(shape[:3])) ** 0.5), stride, padding
-        )
+        weights = self.variable(f"{scope}/weights", shape, 0, (2 / np.prod(shape[:3])) ** 0.5)
+        x = tf.nn.conv2d(x, weights, stride, padding)
         if bias:
             return x + self.variable(f"{scope}/biases", (channels,), 0, 0.1)
-        beta = self.variable(f"{scope}/BatchNorm/beta", (channels,), 0, 0.1)
-        mean = self.variable(f"{scope}/BatchNorm/moving_mean", (channels,), 0, 0.1)
-        variance = self.variable(f"{scope}/BatchNorm/moving_variance", (channels,), 1, 0.1)
+        beta, mean, variance = (
+            self.variable(f"{scope}/BatchNorm/{name}", (channels,), name == "moving_variance", 0.1)
+            for name in ("beta", "moving_mean", "moving_variance")
+        )
         gamma = self.variables.get(f"{self.scope}/{scope}/BatchNorm/gamma", 1)  # timm's
         return tf.nn.relu((x - mean) / np.sqrt(variance + 1e-3) * gamma + beta)
 
@@ -72,16 +62,15 @@ class Network:
         for step in steps.split():
             if step in POOLS:
                 x = POOLS[step](x)
-            else:
-                x = tf.concat([self._named(x, scope, convolution) for convolution in step.split("+")], 3)
+                continue
+            outputs = []
+            for name, channels, how, kernel in re.findall(r"(\w+):(\d+)(/[2v])?(?:@(\dx\d))?", step):
+                name = name if name.startswith("Conv") else f"Conv2d_{name}"
+                stride, padding = {"": (1, "SAME"), "/2": (2, "VALID"), "/v": (1, "VALID")}[how]
+                place = f"{scope}/{name}" if scope else name
+                outputs.append(self.conv(x, place, int(channels), stride, padding, kernel))
+            x = tf.concat(outputs, 3)
         return x
-
-    def _named(self, x, scope, text):
-        text, _, kernel = text.partition("@")
-        name, channels, how = re.findall(r"^(\w+):(\d+)(/[2v])?$", text)[0]
-        name = name if name.startswith("Conv") else f"Conv2d_{name}"
-        stride, padding = {"": (1, "SAME"), "/2": (2, "VALID"), "/v": (1, "VALID")}[how]
-        return self.conv(x, f"{scope}/{name}" if scope else name, int(channels), stride, padding, kernel)
 
     def branched(self, x, block, *branches):
         return tf.concat([self.chain(x, f"{block}/Branch_{n}", steps) for n, steps in enumerate(branches)], 3)

@@ -23,7 +23,7 @@ from stages.library.extraction.runtime import Plan
 from stages.library.features import cache
 from stages.library.networks import weights
 from stages.library.records import manifest as manifests
-from stages.library.records import preprocessing, tfrecord
+from stages.library.records import preprocessing
 from stages.library.records.preprocessing import Preprocessing
 from stages.library.records.tfrecord import SPLITS
 from stages.plugins import backbones
@@ -64,29 +64,25 @@ def small_parts(monkeypatch):
 
 
 @pytest.mark.slow
-def test_each_shard_has_its_file_with_its_rows_in_order(shards, extracted):
-    paths = [path for split in SPLITS for path in tfrecord.shard_paths(shards, split, 3)]
-    assert sorted(contents.of(extracted)) == sorted(f"{path.stem}.parquet" for path in paths)
-    for path, count in zip(paths, sum(COUNTS.values(), ()), strict=True):
-        table = pq.read_table(extracted / f"{path.stem}.parquet")
-        written = [(record.key, record.label) for record in tfrecord.read_shard(path)]
-        assert len(table) == count
-        assert list(zip(table["key"].to_pylist(), table["label"].to_pylist(), strict=True)) == written
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(("crop", "resize", "flip"), [(1.0, "bilinear", False), (0.5, "bicubic", True)])
-def test_features_are_those_of_the_model_and_say_what_made_them(shards, tmp_path, crop, resize, flip):
+def test_features_are_those_of_the_model_in_the_order_of_the_shards_and_say_what_made_them(
+    shards, tmp_path, crop, resize, flip
+):
     extract(shards, tmp_path, central_crop=crop, resize=resize, flip=flip)
     tensorflow_runtime.start()
     model, backbone, sha256 = weights.build_with_weights("efficientnet_lite0", insects.SIZE_PX, {})
     preparation = Preprocessing(insects.SIZE_PX, crop, resize)
-    encoded = [record.encoded for record in manifests.read(shards).records(range(17))]
+    manifest = manifests.read(shards)
+    written = {f"{path.stem}.parquet": count for path, count in zip(manifest.paths, manifest.counts, strict=True)}
+    assert {path.name: pq.read_metadata(path).num_rows for path in tmp_path.iterdir()} == written
+    encoded = [record.encoded for record in manifest.records(range(17))]
     images = np.stack([preprocessing.fit(preprocessing.decode(content), preparation) for content in encoded])
     views = [images, images[:, :, ::-1]] if flip else [images]
     for kind in ("bottleneck", "logits"):
         cached = cache.load(tmp_path, SPLITS, kind)
         expected = np.mean([model(view, training=False)[kind] for view in views], axis=0)
+        assert cached.keys.tolist() == manifest.keys.astype(str).tolist()
+        np.testing.assert_array_equal(cached.labels, manifest.labels)
         assert cached.values.dtype == np.float16
         np.testing.assert_allclose(cached.values.astype(np.float32), expected, rtol=1e-3, atol=1e-3)
     plan = Plan(insects.SIZE_PX, 5, flip, "float32")

@@ -16,8 +16,6 @@ from stages.library.common import artifacts
 from stages.library.extraction import feature_store
 from stages.library.extraction.feature_store import FeatureStore, Rows
 
-WIDTHS = 5, 3
-
 
 def key(number):
     return f"{number:064x}".encode()
@@ -26,16 +24,17 @@ def key(number):
 def rows(*numbers):
     """Features that follow from the key."""
     values = np.array(numbers, np.float16)[:, None]
-    return Rows(
-        np.array([key(number) for number in numbers], "S64"),
-        values + np.arange(5, dtype=np.float16),
-        -values * 2 ** np.arange(3, dtype=np.float16),
-    )
+    keys = np.array([key(number) for number in numbers], "S64")
+    return Rows(keys, values + np.arange(5, dtype=np.float16), -values * 2 ** np.arange(3, dtype=np.float16))
+
+
+def opened(folder):
+    return FeatureStore(folder, {"backbone": "tiny"}, 5, 3)
 
 
 @pytest.fixture
 def store(tmp_path):
-    return FeatureStore(tmp_path / "store", {"backbone": "tiny"}, *WIDTHS)
+    return opened(tmp_path)
 
 
 def by_key(parts):
@@ -65,47 +64,63 @@ def test_what_is_put_is_read(store):
     assert content(store) == expected(1, 2, 3)
 
 
-def test_a_part_is_named_by_its_hash_and_says_what_made_it(store, tmp_path):
-    store.put(rows(1), "digits")
+def test_a_part_is_named_by_its_hash_says_what_made_it_and_is_compressed_without_statistics(store, tmp_path):
+    store.put(rows(1, 2, 3), "digits")
     (part,) = store.parts()
     assert artifacts.sha256_file(part) == part.stem
-    assert pq.read_metadata(part).metadata[feature_store.DATASET] == b"digits"
-    assert json.loads((tmp_path / "store" / "source.json").read_text(encoding="utf-8")) == {"backbone": "tiny"}
-    store.put(rows(1), "digits")
-    assert store.parts() == [part]
-    assert {path.name for path in part.parent.iterdir()} == {part.name, "source.json"}
-
-
-def test_parts_are_compressed_and_have_no_dictionaries_or_statistics(store):
+    assert json.loads((tmp_path / "source.json").read_text(encoding="utf-8")) == {"backbone": "tiny"}
     store.put(rows(1, 2, 3), "digits")
-    metadata = pq.read_metadata(store.parts()[0]).row_group(0)
-    for number in range(metadata.num_columns):
-        column = metadata.column(number)
+    assert {path.name for path in tmp_path.iterdir()} == {part.name, "source.json"}
+    metadata = pq.read_metadata(part)
+    assert metadata.metadata[feature_store.DATASET] == b"digits"
+    for number in range(3):
+        column = metadata.row_group(0).column(number)
         assert (column.compression, column.has_dictionary_page, column.is_stats_set) == ("ZSTD", False, False)
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "other"])
-def test_a_damaged_part_is_removed_and_the_others_are_read(store, damage, capsys):
+def with_keys(whole, text):
+    """The part with a column of text, which need not be any, in place of keys."""
+    ends = pa.py_buffer(np.array([0, len(text)], np.int32))
+    keys = pa.Array.from_buffers(pa.string(), 1, [None, ends, pa.py_buffer(text)])
+    sink = io.BytesIO()
+    pq.write_table(pq.read_table(io.BytesIO(whole)).set_column(0, "key", keys), sink)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("hashes_to_its_name", [False, True])
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        lambda whole: whole[:-3],
+        lambda whole: b"",
+        lambda whole: b"PAR1 no parquet PAR1",
+        lambda whole: with_keys(whole, key(2)),
+        lambda whole: with_keys(whole, b"\xff" * 64),
+        lambda whole: with_keys(whole, "é".encode() * 32),
+    ],
+)
+def test_a_damaged_part_is_removed_and_the_others_are_read(store, damaged, hashes_to_its_name, capsys):
+    store.put(rows(2), "digits")
+    (good,) = store.parts()
+    written = damaged(good.read_bytes())
+    bad = good.with_name(f"{artifacts.sha256_bytes(written) if hashes_to_its_name else 'f' * 64}.parquet")
+    bad.write_bytes(written)
+    assert store.keys(store.parts()).tolist() == [key(2)]
+    assert content(store) == expected(2)
+    assert f"{bad} is damaged" in capsys.readouterr().out
+    assert store.parts() == [good]
+
+
+def test_a_part_with_a_flipped_bit_or_of_other_widths_is_damaged(store, tmp_path):
     store.put(rows(1), "digits")
     (part,) = store.parts()
-    store.put(rows(2), "digits")
-    whole = part.read_bytes()
-    flipped = bytearray(whole)
-    flipped[len(whole) // 2] ^= 1
-    part.write_bytes(
-        {"flip": bytes(flipped), "cut": whole[:-3], "empty": b"", "other": b"PAR1 no parquet PAR1"}[damage]
-    )
-    store.keys(store.parts())
-    assert content(store) == expected(2)
-    assert f"{part} is damaged" in capsys.readouterr().out
-    assert not part.exists()
-
-
-def test_a_part_of_other_widths_is_damaged(store, tmp_path):
-    other = FeatureStore(tmp_path / "store", {"backbone": "tiny"}, 4, 3)
-    some = rows(1)
-    other.put(Rows(some.keys, some.bottleneck[:, :4], some.logits), "digits")
+    flipped = bytearray(part.read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    part.write_bytes(flipped)
+    some = rows(2)
+    FeatureStore(tmp_path, {}, 4, 3).put(Rows(some.keys, some.bottleneck[:, :4], some.logits), "digits")
     assert content(store) == {}
+    assert store.parts() == []
 
 
 def test_a_part_that_vanishes_is_left_out_in_silence(store, capsys):
@@ -119,63 +134,43 @@ def test_a_part_that_vanishes_is_left_out_in_silence(store, capsys):
 
 def test_use_is_noted_by_the_time_of_a_file(store, tmp_path):
     store.mark_used()
-    assert not (tmp_path / "store").exists()
+    assert not list(tmp_path.iterdir())
     store.put(rows(1), "digits")
-    source = tmp_path / "store" / "source.json"
+    source = tmp_path / "source.json"
     os.utime(source, (0, 0))
     store.mark_used()
     assert time.time() - source.stat().st_mtime < 1000
 
 
 def _put_many(folder, start, parts):
-    store = FeatureStore(folder, {"backbone": "tiny"}, *WIDTHS)
     for number in range(start, start + parts):
-        store.put(rows(number, number + 1), "digits")
+        opened(folder).put(rows(number, number + 1), "digits")
+
+
+def writing(folder, start, parts):
+    process = multiprocessing.get_context("spawn").Process(target=_put_many, args=(folder, start, parts))
+    process.start()
+    return process
 
 
 def test_several_processes_write_at_once(store, tmp_path):
-    context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=_put_many, args=(tmp_path / "store", start, 20)) for start in (0, 10, 20)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
+    for writer in [writing(tmp_path, start, 20) for start in (0, 10, 20)]:
         writer.join()
         assert writer.exitcode == 0
     assert content(store) == expected(*range(41))
 
 
 def test_a_killed_writer_leaves_whole_parts_only(store, tmp_path, capsys):
-    context = multiprocessing.get_context("spawn")
     for wait_seconds in (0.0, 0.01, 0.03):
-        writer = context.Process(target=_put_many, args=(tmp_path / "store", 0, 10_000))
-        writer.start()
-        before = len(store.parts())
+        writer, before = writing(tmp_path, 0, 10_000), len(store.parts())
         while len(store.parts()) == before and writer.is_alive():
             time.sleep(0.001)
         time.sleep(wait_seconds)
-        assert writer.pid
-        os.kill(writer.pid, signal.SIGKILL)
+        writer.kill()
         writer.join()
+        assert writer.exitcode == -signal.SIGKILL
         found = content(store)
         assert found == expected(*range(len(found)))
     assert "damaged" not in capsys.readouterr().out
     store.put(rows(1), "digits")
-    assert [path.name for path in (tmp_path / "store").iterdir() if path.name.endswith(".partial")] == []
-
-
-@pytest.mark.parametrize("damaged", [key(2), b"\xff" * 64, "é".encode() * 32], ids=["text", "no text", "no ASCII"])
-def test_a_part_of_another_schema_is_computed_again_though_it_hashes_to_its_name(store, damaged):
-    store.put(rows(1), "digits")
-    (good,) = store.parts()
-    content_of_it = good.read_bytes()
-    table = pq.read_table(io.BytesIO(content_of_it))
-    keys = pa.Array.from_buffers(
-        pa.string(), 1, [None, pa.py_buffer(np.array([0, 64], np.int32)), pa.py_buffer(damaged)]
-    )
-    sink = io.BytesIO()
-    pq.write_table(table.set_column(0, "key", keys), sink)
-    bad = good.with_name(f"{artifacts.sha256_bytes(sink.getvalue())}.parquet")
-    bad.write_bytes(sink.getvalue())
-    assert store.keys(store.parts()).tolist() == [key(1)]
-    assert content(store) == expected(1)
-    assert store.parts() == [good]
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".partial")] == []

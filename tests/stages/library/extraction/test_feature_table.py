@@ -12,6 +12,7 @@ from stages.library.extraction.feature_table import FeatureTable
 from stages.library.features import cache
 from stages.library.features.cache import Source
 from stages.library.records.manifest import Manifest
+from stages.library.records.tfrecord import SPLITS
 
 SOURCE = Source("tiny", 32, 1.0, "bilinear", False, "a" * 64, "f" * 64, ("ant", "bee"))
 
@@ -28,15 +29,9 @@ def rows(*numbers):
 @pytest.fixture
 def table(tmp_path):
     """Images 7 3 | | 3 5 9: number 3 stands twice."""
-    names = "train-00000-of-00001", "validation-00000-of-00001", "test-00000-of-00001"
-    manifest = Manifest(
-        tuple(Path(f"{name}.tfrecord") for name in names),
-        (2, 0, 3),
-        keys(7, 3, 3, 5, 9),
-        pa.chunked_array([[b"a.png"] * 5]),
-        np.array([0, 1, 1, 0, 1]),
-        *np.zeros((2, 5), np.int64),
-    )
+    paths = tuple(Path(f"{split}-00000-of-00001.tfrecord") for split in SPLITS)
+    names, labels = pa.chunked_array([[b"a.png"] * 5]), np.array([0, 1, 1, 0, 1])
+    manifest = Manifest(paths, (2, 0, 3), keys(7, 3, 3, 5, 9), names, labels, *np.zeros((2, 5), np.int64))
     made = FeatureTable(tmp_path / "rows.partial", manifest, 3, 2)
     yield made
     made.close()

@@ -9,12 +9,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from stages.library.common import source_code
+from stages.library.common import artifacts, source_code
 from stages.library.common.console import UserError
 from stages.library.extraction import extraction, extraction_code
-from stages.library.extraction import runtime as runtimes
 from stages.library.extraction.runtime import Plan
-from stages.library.features import cache
 from stages.library.preparation import summary as dataset_summary
 from stages.library.preparation.normalisation import Values
 from stages.library.records import preprocessing
@@ -24,63 +22,39 @@ from stages.library.training import checkpoints
 from stages.plugins.backbones import efficientnet_lite0, inception_v3
 
 STAGES = Path(extraction.__file__).parents[2]
-LITE0 = efficientnet_lite0.BACKBONE
-BASE = LITE0, "a" * 64, Preprocessing(32), Plan(32, 4, False, "float32"), "tensorflow", "s"
+LITE0, V3 = efficientnet_lite0.BACKBONE, inception_v3.BACKBONE
+BILINEAR = Preprocessing(32, 1.0, "bilinear"), {"input_size_px": 32, "central_crop": 1.0, "resize": "bilinear"}
+BICUBIC = Preprocessing(33, 0.5, "bicubic"), {"input_size_px": 33, "central_crop": 0.5, "resize": "bicubic"}
+FLOAT32 = {"size_px": 32, "batch_size": 4, "flip": False, "precision": "float32"}
+INT8 = {"size_px": 33, "batch_size": 5, "flip": True, "precision": "int8"}
 
 
-def fingerprint(*arguments):
-    return extraction.fingerprint(extraction.covered(*arguments))
-
-
-def test_each_part_of_what_features_depend_on_changes_their_fingerprint(monkeypatch):
-    monkeypatch.setattr(extraction_code, "files", lambda backbone, runtime: ())
-    preparations: list[dict] = [{"input_size_px": 33}, {"central_crop": 0.5}, {"resize": "bicubic"}]
-    plans: list[dict] = [{"size_px": 33}, {"batch_size": 5}, {"flip": True}, {"precision": "int8"}]
-    others: dict[int, list] = {
-        0: [inception_v3.BACKBONE],
-        1: ["b" * 64],
-        2: [replace(BASE[2], **change) for change in preparations],
-        3: [replace(BASE[3], **change) for change in plans],
-        4: ["openvino"],
-        5: ["t"],
-    }
-    found = [fingerprint(*BASE)]
-    found += [fingerprint(*BASE[:i], to, *BASE[i + 1 :]) for i, values in others.items() for to in values]
-    for module, name, value in (
-        (preprocessing, "DESCRIPTION", "other ops"),
-        (runtimes, "FORWARD_OUTPUTS", ("bottleneck",)),
-        (cache, "DTYPE", "float32"),
-        (extraction_code, "version", lambda package: "0"),
-        (extraction_code, "version", lambda package: "1"),
-        (source_code, "sha256", lambda paths: "d" * 64),
-    ):
-        with monkeypatch.context() as patch:
-            patch.setattr(module, name, value)
-            found.append(fingerprint(*BASE))
-    assert len(set(found)) == len(found) == 18
-    told = replace(LITE0, paper="another", top1=0.1, blocks={}, weights={})  # for people
-    assert fingerprint(told, *BASE[1:]) == fingerprint(*BASE) == found[0]
-
-
-def test_the_covered_content_is_what_the_store_shows():
-    assert extraction.covered(*BASE) == {
-        "code": source_code.sha256(extraction_code.files("efficientnet_lite0", "tensorflow")),
-        "versions": {package: metadata.version(package) for package in ("keras", "tensorflow")},
-        "backbone": "efficientnet_lite0",
-        "weights_sha256": "a" * 64,
-        "preprocessing": {
-            "description": preprocessing.DESCRIPTION,
-            "input_size_px": 32,
-            "central_crop": 1.0,
-            "resize": "bilinear",
-        },
-        "runtime": "tensorflow",
-        "plan": {"size_px": 32, "batch_size": 4, "flip": False, "precision": "float32"},
-        "calibration": "s",
+@pytest.mark.parametrize(
+    ("backbone", "sha256", "prepared", "plan", "runtime", "packages", "sample"),
+    [
+        (LITE0, "a" * 64, BILINEAR, FLOAT32, "tensorflow", ("keras", "tensorflow"), ""),
+        (V3, "b" * 64, BICUBIC, INT8, "openvino", ("keras", "nncf", "openvino", "tensorflow"), "c" * 64),
+    ],
+)
+def test_features_have_a_fingerprint_over_all_that_they_depend_on_and_the_store_shows(
+    backbone, sha256, prepared, plan, runtime, packages, sample
+):
+    told = replace(backbone, paper="another", top1=0.1, blocks={}, weights={})  # for people
+    arguments = told, sha256, prepared[0], Plan(**plan), runtime, *([sample] if sample else [])
+    content = {
+        "code": source_code.sha256(extraction_code.files(backbone.name, runtime)),
+        "versions": {package: metadata.version(package) for package in packages},
+        "backbone": backbone.name,
+        "weights_sha256": sha256,
+        "preprocessing": {"description": preprocessing.DESCRIPTION, **prepared[1]},
+        "runtime": runtime,
+        "plan": plan,
+        "calibration": sample,
         "forward_outputs": ("bottleneck", "logits"),
         "dtype": "float16",
     }
-    assert extraction.covered(*BASE[:5])["calibration"] == ""
+    assert extraction.covered(*arguments) == content
+    assert extraction.fingerprint(content) == artifacts.sha256_bytes(artifacts.canonical_json(content).encode())
 
 
 def test_the_covered_code_is_what_turns_bytes_into_features_by_one_backbone_and_one_runtime():
@@ -103,8 +77,7 @@ def test_the_covered_code_is_what_turns_bytes_into_features_by_one_backbone_and_
     assert own | {"library/networks/torch_weights"} <= other - found
 
 
-def test_a_runtimes_packages_are_covered_and_a_missing_one_is_named(monkeypatch):
-    assert set(extraction_code.versions("openvino", "int8")) == {"keras", "nncf", "openvino", "tensorflow"}
+def test_a_missing_package_of_a_runtime_is_named(monkeypatch):
     assert set(extraction_code.versions("openvino", "float32")) == {"keras", "openvino", "tensorflow"}
 
     def missing(package):

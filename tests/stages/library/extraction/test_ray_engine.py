@@ -3,11 +3,11 @@
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import contents
 import insects
@@ -62,20 +62,8 @@ def alone(shards, tmp_path_factory):
     return contents.of(folder / "out")
 
 
-def actor_processes():
-    """Returns the process ids of the actors on this machine."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if (folder / "cmdline").read_bytes().startswith(b"ray::Actor"):
-                found.append(int(folder.name))
-        except OSError:  # it has ended
-            continue
-    return found
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="finds the actors in /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the actors by their command lines")
 @pytest.mark.parametrize(("rows_per_part", "kills"), [(8, 0), (4, 1)])
 def test_ray_gives_the_bytes_of_one_process_even_if_an_actor_is_killed(
     shards, alone, cluster, tmp_path, monkeypatch, rows_per_part, kills
@@ -86,8 +74,9 @@ def test_ray_gives_the_bytes_of_one_process_even_if_an_actor_is_killed(
     def kill_after_the_first_part():
         while not list(tmp_path.glob("other/features/*/*.parquet")):
             time.sleep(0.01)
-        for process in actor_processes()[:kills]:
-            os.kill(process, signal.SIGKILL)
+        found = subprocess.run(["pgrep", "-f", "^ray::Actor"], capture_output=True, text=True).stdout.split()
+        for process in found[:kills]:
+            os.kill(int(process), signal.SIGKILL)
             killed.append(process)
 
     killer = threading.Thread(target=kill_after_the_first_part, daemon=True)

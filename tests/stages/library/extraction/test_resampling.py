@@ -37,17 +37,6 @@ def test_shrinking_averages_under_a_triangle():
     np.testing.assert_allclose(resized([image], 2)[0], expected, rtol=1e-6)
 
 
-def test_enlarging_is_bilinear_between_pixel_centres():
-    image = np.broadcast_to(np.array([0, 100], np.uint8)[:, None, None], (2, 2, 3))
-    expected = np.broadcast_to(np.array([0, 25, 75, 100])[:, None, None], (4, 4, 3))
-    np.testing.assert_allclose(resized([image], 4)[0], expected, atol=1e-5)
-
-
-def test_resizing_to_its_own_size_changes_nothing():
-    image = np.random.default_rng(0).integers(0, 256, (6, 6, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(resized([image], 6)[0], image)
-
-
 @pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(

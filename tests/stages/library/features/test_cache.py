@@ -13,16 +13,7 @@ from stages.library.features import cache
 from stages.library.features.cache import ShardWriter, Source
 from stages.library.scoring import probabilities
 
-SOURCE = Source(
-    backbone="tiny",
-    input_size_px=32,
-    central_crop=0.875,
-    resize="bicubic",
-    flip=True,
-    weights_sha256="a" * 64,
-    fingerprint="f" * 64,
-    classes=("Bär", "犬"),
-)
+SOURCE = Source("tiny", 32, 0.875, "bicubic", True, "a" * 64, "f" * 64, ("Bär", "犬"))
 FLOAT16_MAX = 65504
 
 
@@ -35,40 +26,26 @@ def write(folder, split, shards, source=SOURCE, seed=0):
         writer = ShardWriter(folder / f"{split}-{shard:05d}-of-{shards:05d}.parquet", source, 3, 2)
         for start in range(0, shard, 2):
             n = min(2, shard - start)
-            block = (
-                [f"{shard}{i}" for i in range(n)],
-                rng.integers(0, 2, n),
-                rng.normal(size=(n, 3)),
-                rng.normal(size=(n, 2)),
-            )
-            writer.write(*block)
-            everything.append(block)
+            keys, labels = [f"{shard}{i}" for i in range(n)], rng.integers(0, 2, n)
+            everything.append((keys, labels, rng.normal(size=(n, 3)), rng.normal(size=(n, 2))))
+            writer.write(*everything[-1])
         writer.close()
     return [np.concatenate(column) for column in zip(*everything, strict=True)]
 
 
-@pytest.mark.parametrize(("kind", "column"), [("bottleneck", 2), ("logits", 3)])
-def test_a_round_trip_keeps_rows_in_order_and_rounds_to_float16(tmp_path, kind, column):
-    written = write(tmp_path / "b", "train", 6)
-    features = cache.load(tmp_path / "b", ["train"], kind)
-    assert features.keys.tolist() == written[0].tolist()
-    assert features.labels.tolist() == written[1].tolist()
-    assert features.values.dtype == np.float16
-    np.testing.assert_array_equal(features.values, written[column].astype(np.float16))
-    assert features.source == SOURCE
-
-
-def test_splits_come_in_the_order_asked_for(tmp_path):
-    first, second = write(tmp_path / "b", "train", 4), write(tmp_path / "b", "validation", 3, seed=1)
-    features = cache.load(tmp_path / "b", ["validation", "train"], "bottleneck")
-    assert features.keys.tolist() == [*second[0], *first[0]]
-
-
-def test_probabilities_are_the_softmax_of_the_cached_logits(tmp_path):
-    logits = write(tmp_path / "b", "train", 4)[3].astype(np.float16).astype(np.float64)
-    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    values = cache.load(tmp_path / "b", ["train"], "probabilities").values
-    np.testing.assert_allclose(values, expected, rtol=1e-5)
+def test_rows_come_in_the_order_asked_for_rounded_to_float16(tmp_path):
+    parts = write(tmp_path / "b", "validation", 3, seed=1), write(tmp_path / "b", "train", 6)
+    keys, labels, bottleneck, logits = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    bottleneck, logits = bottleneck.astype(np.float16), logits.astype(np.float16)
+    expected = {"bottleneck": bottleneck, "logits": logits, "joined": np.hstack([bottleneck, logits])}
+    for kind, values in expected.items():
+        features = cache.load(tmp_path / "b", ["validation", "train"], kind)
+        assert (features.keys.tolist(), features.labels.tolist()) == (keys.tolist(), labels.tolist())
+        assert (features.values.dtype, features.source) == (np.float16, SOURCE)
+        np.testing.assert_array_equal(features.values, values)
+    exponentials = np.exp(logits.astype(np.float64))
+    features = cache.load(tmp_path / "b", ["validation", "train"], "probabilities")
+    np.testing.assert_allclose(features.values, exponentials / exponentials.sum(axis=1, keepdims=True), rtol=1e-5)
 
 
 def test_the_schema_is_what_the_design_says(tmp_path):
@@ -93,17 +70,13 @@ def test_a_round_trip_loses_nothing(tmp_path_factory, data, sizes):
     name = data.draw(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=9))
     source = replace(SOURCE, classes=(name, "b"), central_crop=data.draw(st.floats(0.1, 1)))
     writer = ShardWriter(folder / "train-00000-of-00001.parquet", source, 3, 2)
-    blocks = [
-        (
-            data.draw(st.lists(KEYS, min_size=n, max_size=n)),
-            data.draw(arrays.arrays(np.int64, (n,), elements=st.integers(0, 2**31 - 1))),
-            data.draw(arrays.arrays(np.float16, (n, 3), elements=ANY_FLOAT16)),
-            data.draw(arrays.arrays(np.float16, (n, 2), elements=ANY_FLOAT16)),
-        )
-        for n in sizes
-    ]
-    for block in blocks:
-        writer.write(*block)
+    blocks = []
+    for n in sizes:
+        keys = data.draw(st.lists(KEYS, min_size=n, max_size=n))
+        labels = data.draw(arrays.arrays(np.int64, (n,), elements=st.integers(0, 2**31 - 1)))
+        values = (data.draw(arrays.arrays(np.float16, (n, width), elements=ANY_FLOAT16)) for width in (3, 2))
+        blocks.append((keys, labels, *values))
+        writer.write(*blocks[-1])
     writer.close()
     keys, labels, bottleneck, logits = (np.concatenate(column) for column in zip(*blocks, strict=True))
     for kind, values in (("bottleneck", bottleneck), ("logits", logits), ("joined", np.hstack([bottleneck, logits]))):
@@ -135,30 +108,34 @@ def test_softmax_of_any_logits_is_a_distribution(logits):
 
 
 def test_missing_damaged_and_mixed_shards_are_errors(tmp_path):
-    folder = tmp_path / "b"
-    write(folder, "train", 3)
-    with pytest.raises(UserError, match="shards of 'test' are missing"):
-        cache.load(folder, ["test"], "logits")
-    write(folder, "validation", 2, source=replace(SOURCE, backbone="other", fingerprint="e" * 64))
-    with pytest.raises(UserError, match="different backbones or classes"):
-        cache.load(folder, ["train", "validation"], "logits")
-    path = folder / "train-00001-of-00003.parquet"
+    def rejected(splits, message):
+        with pytest.raises(UserError, match=message):
+            cache.load(tmp_path, splits, "logits")
+
+    write(tmp_path, "train", 3)
+    rejected(["test"], "shards of 'test' are missing")
+    write(tmp_path, "validation", 2, source=replace(SOURCE, backbone="other", fingerprint="e" * 64))
+    rejected(["train", "validation"], "different backbones or classes")
+    path = tmp_path / "train-00001-of-00003.parquet"
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(UserError, match=r"train-00001-of-00003\.parquet can't be read"):
-        cache.load(folder, ["train"], "logits")
-    renamed = path.rename(folder / "train-00001-of-00004.parquet")
-    with pytest.raises(UserError, match="shards of 'train' are missing"):
-        cache.load(folder, ["train"], "logits")
+    rejected(["train"], r"train-00001-of-00003\.parquet can't be read")
+    renamed = path.rename(tmp_path / "train-00001-of-00004.parquet")
+    rejected(["train"], "shards of 'train' are missing")
     renamed.unlink()
-    with pytest.raises(UserError, match="shards of 'train' are missing"):
-        cache.load(folder, ["train"], "logits")
+    rejected(["train"], "shards of 'train' are missing")
+
+
+def one_shard(folder, rows, width):
+    path = folder / "train-00000-of-00001.parquet"
+    writer = ShardWriter(path, SOURCE, width, 2)
+    writer.write([str(row) for row in range(rows)], np.zeros(rows, int), np.ones((rows, width)), np.ones((rows, 2)))
+    writer.close()
+    return path
 
 
 def test_a_width_that_the_file_is_too_short_for_takes_no_memory(tmp_path):
-    path, width, wide = tmp_path / "train-00000-of-00001.parquet", 123_457, 2**30
-    writer = ShardWriter(path, SOURCE, width, 2)
-    writer.write(["0"], np.zeros(1, np.int64), np.zeros((1, width)), np.zeros((1, 2)))
-    writer.close()
+    width, wide = 123_457, 2**30
+    path = one_shard(tmp_path, 1, width)
     stored = pq.read_metadata(path).metadata[b"ARROW:schema"]
     schema = base64.b64decode(stored)
     assert schema.count(np.int32(width).tobytes()) == 1
@@ -172,10 +149,7 @@ def test_a_width_that_the_file_is_too_short_for_takes_no_memory(tmp_path):
 def test_a_footer_on_which_pyarrow_ends_its_process_is_rejected(tmp_path):
     """pyarrow's metadata of a column aborts on it; checks.fuzz found such a footer in 1.3 million variants."""
     whole, damaged = b"\x3c\x16\x0a\x19\x06\x19", b"\x3c\x16\x0a\x19\x26\x19"  # the histogram of a column's nesting
-    path = tmp_path / "train-00000-of-00001.parquet"
-    writer = ShardWriter(path, SOURCE, 4, 2)
-    writer.write([str(row) for row in range(5)], np.zeros(5, np.int64), np.ones((5, 4)), np.ones((5, 2)))
-    writer.close()
+    path = one_shard(tmp_path, 5, 4)
     content = path.read_bytes()
     assert content.count(whole) == 1
     path.write_bytes(content.replace(whole, damaged))

@@ -7,7 +7,6 @@ import struct
 import sys
 import types
 from collections import OrderedDict
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,28 +16,35 @@ from hypothesis import strategies as st
 from stages.library.common.console import UserError
 from stages.library.networks import torch_weights
 
+STORAGES = {"float32": "FloatStorage", "int64": "LongStorage", "float16": "HalfStorage"}
+
 
 class Storage:
     def __init__(self, key, values):
         self.key, self.values = key, values
 
 
-class View:
-    """A tensor as torch pickles it."""
+class Calling:
+    """What is pickled as a call; a tensor is one, too."""
 
-    def __init__(self, storage, size, strides, offset=0):
-        self.arguments: tuple[object, ...] = (storage, offset, size, strides, False, OrderedDict())
+    def __init__(self, function, *arguments):
+        self.function, self.arguments = function, arguments
 
     def __reduce__(self):
-        return sys.modules["torch._utils"]._rebuild_tensor_v2, self.arguments
+        return self.function, self.arguments
+
+
+def view(storage, size, strides, offset=0):
+    """A tensor as torch pickles it."""
+    rebuild = sys.modules["torch._utils"]._rebuild_tensor_v2
+    return Calling(rebuild, storage, offset, size, strides, False, OrderedDict())
 
 
 class Pickler(pickle.Pickler):
     def persistent_id(self, obj):
         if not isinstance(obj, Storage):
             return None
-        names = {"float32": "FloatStorage", "int64": "LongStorage", "float16": "HalfStorage"}
-        kind = getattr(sys.modules["torch"], names[obj.values.dtype.name])
+        kind = getattr(sys.modules["torch"], STORAGES[obj.values.dtype.name])
         return ("storage", kind, obj.key, "cpu", obj.values.size, None)
 
 
@@ -50,7 +56,7 @@ def torch_names(monkeypatch):
         raise AssertionError("the reader must not call it")
 
     torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
-    for name in ("FloatStorage", "LongStorage", "HalfStorage"):
+    for name in STORAGES.values():
         setattr(torch, name, type(name, (), {"__module__": "torch"}))
     _rebuild_tensor_v2.__module__, _rebuild_tensor_v2.__qualname__ = "torch._utils", "_rebuild_tensor_v2"
     vars(utils)["_rebuild_tensor_v2"] = _rebuild_tensor_v2
@@ -58,7 +64,7 @@ def torch_names(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch._utils", utils)
 
 
-def old_format(state, storages=()):
+def old_format(state, *storages):
     file = io.BytesIO()
     system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
     for content in (0x1950A86A20F9469CFC6C, 1001, system, state, [storage.key for storage in storages]):
@@ -68,10 +74,13 @@ def old_format(state, storages=()):
     return file.getvalue()
 
 
-def read(tmp_path: Path, content: bytes):
-    path = tmp_path / "weights.pth"
-    path.write_bytes(content)
-    return torch_weights.read(path)
+@pytest.fixture
+def read(tmp_path):
+    def read(content):
+        (tmp_path / "weights.pth").write_bytes(content)
+        return torch_weights.read(tmp_path / "weights.pth")
+
+    return read
 
 
 def sample():
@@ -79,18 +88,18 @@ def sample():
     second = Storage("17", np.array([7], np.int64))
     third = Storage("3", np.array([0.5, -2], np.float16))
     state = OrderedDict(
-        rows=View(first, (2, 3, 4), (12, 4, 1)),
-        channels_last=View(first, (2, 4, 3), (12, 1, 4)),
-        part=View(first, (5,), (2,), offset=3),
-        steps=View(second, (), ()),
-        half=View(third, (2,), (1,)),
+        rows=view(first, (2, 3, 4), (12, 4, 1)),
+        channels_last=view(first, (2, 4, 3), (12, 1, 4)),
+        part=view(first, (5,), (2,), offset=3),
+        steps=view(second, (), ()),
+        half=view(third, (2,), (1,)),
     )
     vars(state)["_metadata"] = OrderedDict(version=1)
-    return old_format(state, [second, first, third])
+    return old_format(state, second, first, third)
 
 
-def test_strides_and_offsets_are_honoured(tmp_path):
-    state = read(tmp_path, sample())
+def test_strides_and_offsets_are_honoured(read):
+    state = read(sample())
     values = np.arange(24, dtype=np.float32)
     assert list(state) == ["rows", "channels_last", "part", "steps", "half"]
     np.testing.assert_array_equal(state["rows"], values.reshape(2, 3, 4))
@@ -101,79 +110,62 @@ def test_strides_and_offsets_are_honoured(tmp_path):
     assert all(value.flags.c_contiguous for value in state.values())
 
 
-class Hostile:
-    def __init__(self, function, *arguments):
-        self.function, self.arguments = function, arguments
-
-    def __reduce__(self):
-        return self.function, self.arguments
-
-
-def test_a_file_that_runs_something_is_rejected_and_named(tmp_path):
+def test_a_file_that_runs_something_is_rejected_and_named(read, tmp_path):
     victim = tmp_path / "victim"
     victim.touch()
-    with pytest.raises(UserError, match=r"asks for posix\.remove, which no weight file needs: rejected"):
-        read(tmp_path, old_format(OrderedDict(x=Hostile(os.remove, str(victim)))))
-    with pytest.raises(UserError, match=r"asks for builtins\.exec"):
-        read(tmp_path, pickle.dumps(Hostile(exec, f"__import__('os').remove({str(victim)!r})"), protocol=4))
-    assert victim.exists()
     attribute_of_what_is_let_in = b"\x80\x04\x8c\x0bcollections\x8c\x14OrderedDict.fromkeys\x93."
-    with pytest.raises(UserError, match=r"collections\.OrderedDict\.fromkeys"):
-        read(tmp_path, attribute_of_what_is_let_in)
+    for content, name in (
+        (old_format(OrderedDict(x=Calling(os.remove, str(victim)))), r"posix\.remove"),
+        (pickle.dumps(Calling(exec, f"__import__('os').remove({str(victim)!r})"), protocol=4), r"builtins\.exec"),
+        (attribute_of_what_is_let_in, r"collections\.OrderedDict\.fromkeys"),
+    ):
+        with pytest.raises(UserError, match=rf"asks for {name}, which no weight file needs: rejected"):
+            read(content)
+    assert victim.exists()
 
 
-@pytest.mark.parametrize(
-    ("size", "strides", "offset"),
-    [
-        ((25,), (1,), 0),
-        ((24,), (1,), 1),
-        ((2, 3), (12, 7), 0),
-        ((2,), (2**62,), 0),
-        ((2,), (-1,), 4),
-        ((-2,), (1,), 0),
-        ((2,), (1,), -5),
-        ((10**12,), (0,), 0),
-        ((2, 3), (1,), 0),
-        ((1.5,), (1,), 0),
-    ],
-)
-def test_views_that_leave_their_storage_are_rejected(tmp_path, size, strides, offset):
+OUTSIDE: list[tuple] = [((25,), (1,), 0), ((24,), (1,), 1), ((2, 3), (12, 7), 0), ((2,), (2**62,), 0), ((2,), (-1,), 4)]
+OUTSIDE += [((-2,), (1,), 0), ((2,), (1,), -5), ((10**12,), (0,), 0), ((2, 3), (1,), 0), ((1.5,), (1,), 0)]
+
+
+@pytest.mark.parametrize(("size", "strides", "offset"), OUTSIDE)
+def test_views_that_leave_their_storage_are_rejected(read, size, strides, offset):
     storage = Storage("1", np.arange(24, dtype=np.float32))
     with pytest.raises(UserError, match="view"):
-        read(tmp_path, old_format(OrderedDict(x=View(storage, size, strides, offset)), [storage]))
+        read(old_format(OrderedDict(x=view(storage, size, strides, offset)), storage))
 
 
-def test_a_storage_longer_than_the_file_is_rejected(tmp_path):
+def test_a_storage_longer_than_the_file_is_rejected(read):
     storage = Storage("1", np.arange(4, dtype=np.float32))
-    content = old_format(OrderedDict(x=View(storage, (4,), (1,))), [storage])
+    content = old_format(OrderedDict(x=view(storage, (4,), (1,))), storage)
     for count in (2**60, -4):
         with pytest.raises(UserError, match="damaged"):
-            read(tmp_path, content[:-24] + struct.pack("<q", count) + content[-16:])
+            read(content[:-24] + struct.pack("<q", count) + content[-16:])
 
 
-def test_a_truncated_file_is_rejected_wherever_it_ends(tmp_path):
+def test_a_truncated_file_is_rejected_wherever_it_ends(read):
     content = sample()
     for end in range(len(content)):
         with pytest.raises(UserError, match=r"weights\.pth"):
-            read(tmp_path, content[:end])
+            read(content[:end])
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_damage_never_raises_anything_else(tmp_path, data):
+def test_damage_never_raises_anything_else(read, data):
     content = bytearray(sample())
     for _ in range(data.draw(st.integers(1, 3))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     try:
-        state = read(tmp_path, bytes(content))
+        state = read(bytes(content))
     except UserError:
         return
     assert all(isinstance(value, np.ndarray) for value in state.values())
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04" + bytes(100), b"\x89HDF\r\n", pickle.dumps({"a": 1})])
-def test_other_formats_are_rejected(tmp_path, content):
+def test_other_formats_are_rejected(read, tmp_path, content):
     with pytest.raises(UserError, match="no weight file of torch's old format"):
-        read(tmp_path, content)
+        read(content)
     with pytest.raises(UserError, match=r"absent\.pth"):
         torch_weights.read(tmp_path / "absent.pth")

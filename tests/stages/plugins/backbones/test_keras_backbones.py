@@ -58,14 +58,6 @@ TRAINED_IN_LAST_BLOCK = {
     "inception_v3": {f"conv2d_{number}" for number in range(85, 94)},
     "inception_resnet_v2": {"conv_7b"},
 }
-WHATEVER_THE_PROCESS = {
-    "xception": {"add", "add_11", "conv2d_3", "batch_normalization"},
-    "efficientnet_v2_b0": {"rescaling", "normalization"},
-    "efficientnet_v2_s": {"rescaling"},
-    "convnext_tiny": {"convnext_tiny_stem"},
-    "inception_v3": {"conv2d", "conv2d_93", "batch_normalization_93", "max_pooling2d_1"},
-    "inception_resnet_v2": {"conv2d", "conv2d_202", "custom_scale_layer_39", "max_pooling2d_1"},
-}
 SLOW = "efficientnet_v2_s", "inception_resnet_v2"
 NAMES = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in PUBLISHED]
 RNG = np.random.default_rng(0)
@@ -155,11 +147,10 @@ def test_files_without_top_or_with_other_layers_are_rejected(case, tmp_path):
             load_weights(model, altered)
 
 
-def test_parameters_scaling_and_names_are_as_published(case):
+def test_parameters_and_scaling_are_as_published(case):
     name, _, _, model = case
     published = PUBLISHED[name]
     assert sum(int(np.prod(variable.shape)) for variable in without_seeds(model.variables)) == published.parameters
-    assert WHATEVER_THE_PROCESS[name] <= {layer.name for layer in model.layers}
     scaling = keras.Model(model.input, model.get_layer(published.first).input)
     pixels = np.array([0, 127.5, 255], np.float32)[:, None, None, None]
     scaled = scaling(np.broadcast_to(pixels, (3, *model.input_shape[1:])))
