@@ -40,14 +40,7 @@ def run(
 ) -> Iterator[int]:
     """Computes batches on a pool of actors, in any order, and yields numbers of images as they are in the store.
 
-    Args:
-      job: what is computed.
-      batches: as `batch_slots.schedule` makes them.
-      store: that the actors add to.
-      dataset: name of the data set.
-      actors: None for as many as the cluster has room for.
-      cpus: of each actor.
-      gpus: of each actor.
+    Without a number of actors there are as many as the cluster has room for, of `cpus` and `gpus` each.
 
     Raises:
       UserError: Ray is missing, the cluster has no room for an actor, or a task failed RETRIES times.

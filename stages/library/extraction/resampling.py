@@ -17,14 +17,9 @@ if TYPE_CHECKING:
 def resize(flat: "tf.Tensor", heights: "tf.Tensor", widths: "tf.Tensor", side: int) -> "tf.Tensor":
     """Resizes images to a square: half-pixel centres, antialiased where a side shrinks, in float32 arithmetic.
 
-    Args:
-      flat: uint8 (sum of height * width * 3), the images' RGB values row by row, one image after another.
-      heights: int32 (n,), in pixels, in the CPU's memory.
-      widths: likewise.
-      side: of the result in pixels.
-
-    Returns:
-      float32 (n, side, side, 3) of [0, 255], on the device whose scope this is called in.
+    `flat` has the images' RGB values row by row, one image after another, uint8 (sum of height * width * 3); heights
+    and widths are int32 (n,), in pixels, in the CPU's memory. Returns float32 (n, side, side, 3) of [0, 255], on the
+    device whose scope this is called in.
     """
     import tensorflow as tf
 

@@ -49,12 +49,8 @@ def _read(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    limits = {
-        resource.RLIMIT_CPU: MOST_CPU_SECONDS,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_AS: MOST_MEMORY,
-    }
-    for kind, value in limits.items():
+    limits = (resource.RLIMIT_CPU, MOST_CPU_SECONDS), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_AS, MOST_MEMORY)
+    for kind, value in limits:
         most = resource.getrlimit(kind)[1]  # a shell or a batch system may have set a lower one
         resource.setrlimit(kind, (value if most == resource.RLIM_INFINITY else min(value, most), most))
     _read(Path(sys.argv[1]))

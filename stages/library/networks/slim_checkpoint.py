@@ -54,8 +54,7 @@ def load(model: "keras.Model", path: Path, scopes: Mapping[str, str]) -> None:
     Args:
       model: its Dense layer, if any, gives the logits without the background.
       path: a tar archive with one checkpoint, a file of the first format, or the `.index` of the second.
-      scopes: name of each layer with variables -> the slim scope that holds them; a convolution and its batch
-        normalization have the same one.
+      scopes: layer -> the slim scope that holds its variables; a convolution and its batch normalization share one.
 
     Raises:
       UserError: the file is no checkpoint, or has other names or shapes than the network.
@@ -88,8 +87,8 @@ def inception_scopes(network: str, blocks: Mapping[str, str], others: Mapping[st
 
     Args:
       network: its scope.
-      blocks: scope -> names of its convolutions, maybe without "Conv2d_", as keras.applications makes and numbers them:
-        block by block, branch by branch, which "|" separates.
+      blocks: scope -> names of its convolutions in the order in which keras.applications makes and numbers them, maybe
+        without "Conv2d_"; "|" separates branches.
       others: layers that have names of their own.
     """
     convolutions = [*INCEPTION_STEM]

@@ -33,12 +33,9 @@ def build_with_weights(
 def locate(backbone: Backbone, choice: str | None) -> Path:
     """Returns the path of a backbone's weight file: a package's file, a verified download, or a local file.
 
-    A local file is not compared with the published hash: it may be the user's own training. Its own hash enters the
-    fingerprint of the features.
-
-    Args:
-      backbone: whose weights.
-      choice: name of a published variant, path of a local file, or None for the first variant.
+    `choice` is the name of a published variant, the path of a local file, or None for the first variant. A local file
+    is not compared with the published hash: it may be the user's own training. Its own hash enters the fingerprint of
+    the features.
 
     Raises:
       UserError: there is no such file, or it is not the published one.

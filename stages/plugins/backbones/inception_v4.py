@@ -145,19 +145,18 @@ def _published() -> Iterator[tuple[str, str, str]]:
         yield conv.name, conv.name.capitalize(), f"features.{number}"
     for feature, (block, branches) in enumerate(BLOCKS.items(), start=len(stem)):
         for number, branch in enumerate(branches.split("|")):
-            for conv, step in _timm_steps(branch):
-                layer = f"{block}_branch_{number}_conv2d_{conv.name}"
-                scope = f"{block.capitalize()}/Branch_{number}/Conv2d_{conv.name}"
+            for name, step in _timm_steps(branch.split()):
+                scope = f"{block.capitalize()}/Branch_{number}/Conv2d_{name}"
                 module = "conv" if block in ("mixed_3a", "mixed_5a") else f"branch{number}{step}"
-                yield layer, scope, f"features.{feature}.{module}"
+                yield f"{block}_branch_{number}_conv2d_{name}", scope, f"features.{feature}.{module}"
 
 
-def _timm_steps(branch: str) -> Iterator[tuple[Conv, str]]:
-    """Yields the convolutions of a branch and what timm appends to its name: "" or ".1", with a fork "_1" or "_1a"."""
-    steps = branch.split()
+def _timm_steps(steps: list[str]) -> Iterator[tuple[str, str]]:
+    """Yields a branch's convolutions and what timm appends to its name: "" or ".1", with a fork "_1" or "_1a"."""
+    separator = "_" if "+" in steps[-1] else "."
     for index, step in enumerate(steps):
         for conv, letter in zip(_convolutions(step), "ab" if "+" in step else [""], strict=False):
-            yield conv, f"{'_' if '+' in branch else '.'}{index}{letter}" if len(steps) > 1 else ""
+            yield conv.name, f"{separator}{index}{letter}" if len(steps) > 1 else ""
 
 
 def _without_scale(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

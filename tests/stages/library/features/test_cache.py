@@ -41,7 +41,8 @@ def test_rows_come_in_the_order_asked_for_rounded_to_float16(tmp_path):
     for kind, values in expected.items():
         features = cache.load(tmp_path / "b", ["validation", "train"], kind)
         assert (features.keys.tolist(), features.labels.tolist()) == (keys.tolist(), labels.tolist())
-        assert (features.values.dtype, features.source) == (np.float16, SOURCE)
+        assert features.values.dtype == np.float16
+        assert features.source == SOURCE
         np.testing.assert_array_equal(features.values, values)
     exponentials = np.exp(logits.astype(np.float64))
     features = cache.load(tmp_path / "b", ["validation", "train"], "probabilities")
@@ -79,10 +80,10 @@ def test_a_round_trip_loses_nothing(tmp_path_factory, data, sizes):
         writer.write(*blocks[-1])
     writer.close()
     keys, labels, bottleneck, logits = (np.concatenate(column) for column in zip(*blocks, strict=True))
-    for kind, values in (("bottleneck", bottleneck), ("logits", logits), ("joined", np.hstack([bottleneck, logits]))):
+    for kind, expected in (("bottleneck", bottleneck), ("logits", logits), ("joined", np.hstack([bottleneck, logits]))):
         features = cache.load(folder, ["train"], kind)
         assert (features.keys.tolist(), features.labels.tolist()) == (keys.tolist(), labels.tolist())
-        assert (features.values.tobytes(), features.source) == (values.tobytes(), source)
+        assert (features.values.tobytes(), features.source) == (expected.tobytes(), source)
 
 
 def test_what_a_network_in_mixed_precision_overflowed_to_saturates_too():
