@@ -6,7 +6,9 @@ duplicates) and `rejected.csv` (what was left out, and why), and an image of ten
 decoding of every image.
 """
 
+import fnmatch
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,7 +19,6 @@ from stages.library.figures import mosaics
 from stages.library.preparation import normalisation, splits
 from stages.library.preparation.decoding_process import BATCH_BYTES, MAX_FILES
 from stages.library.preparation.decoding_workers import Workers
-from stages.library.preparation.name_filter import NameFilter
 from stages.library.preparation.normalisation import ImageError, Normalised
 from stages.library.preparation.sharding import Spool
 from stages.library.preparation.summary import Summary
@@ -25,6 +26,32 @@ from stages.library.records.tfrecord import Record
 from stages.library.settings import load_params
 from stages.library.sources import contract as datasets
 from stages.library.sources.contract import SourceImage, Stray
+
+
+class NameFilter:
+    """Glob patterns, at least one of which must match an image's name; `*` matches across slashes too."""
+
+    def __init__(self, patterns: Sequence[str]):
+        self._expressions = {pattern: re.compile(fnmatch.translate(pattern)) for pattern in patterns}
+        self._unmatched = set(patterns)
+        self._example = ""
+        self.skipped = 0  # images that no pattern matched
+
+    def takes(self, name: str) -> bool:
+        """Tells whether the image of this name is used, and counts those that are not."""
+        self._example = min(self._example or name, name)
+        matching = {pattern for pattern, expression in self._expressions.items() if expression.match(name)}
+        self._unmatched -= matching
+        self.skipped += not matching
+        return bool(matching)
+
+    def check(self) -> None:
+        """Raises UserError where there are images and a pattern matched none of them."""
+        if self._example and self._unmatched:
+            raise console.UserError(
+                "`tfrecord.include` must be patterns that each match an image's name, as in "
+                f"{self._example!r:.200}. Received: {', '.join(sorted(self._unmatched))}"
+            )
 
 
 def main() -> None:
@@ -86,8 +113,7 @@ def normalise_all(
 ) -> Iterator[tuple[SourceImage | Stray, Normalised | ImageError | None]]:
     """Yields each item in order with its normalised image, or the error; decoded on all cores.
 
-    Few items are in memory at once, two for each core and one, for each may be a file of 256 MiB or 100 megapixels.
-    Small files count together.
+    Few batches are in memory at once, two for each core and one, for each may be a file of 256 MiB or 100 megapixels.
     """
     cores = os.cpu_count() or 1
     with Workers(cores) as workers:  # closed before the threads are waited for

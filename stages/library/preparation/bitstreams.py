@@ -8,7 +8,7 @@ import re
 import struct
 import zlib
 
-from stages.library.preparation.image_limits import bound
+from stages.library.preparation.image_formats import bound
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_CHUNK = struct.Struct(">I4s")

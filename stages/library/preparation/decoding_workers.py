@@ -60,10 +60,9 @@ class Worker(NamedTuple):
 
 
 class Workers(contextlib.AbstractContextManager["Workers"]):
-    """Processes that decode; safe in threads. They are started when they are needed, and replaced when they end.
+    """At most `count` processes that decode, started when needed and replaced when they end; safe in threads.
 
-    At most `count` images are decoded at once; further callers wait. The processes end when this is closed or no longer
-    used. When the process that made it ends, in whatever way, each ends with the image that it is at.
+    They end when this is closed or no longer used, and, however the process that made it ends, with their image.
     """
 
     def __init__(self, count: int, limits: Limits | None = None):
@@ -83,10 +82,7 @@ class Workers(contextlib.AbstractContextManager["Workers"]):
             pass
 
     def normalise(self, content: bytes, max_pixels: int = MAX_PIXELS) -> Normalised:
-        """Does what `normalisation.normalise` does.
-
-        Raises ImageError also where the file takes more than it may, and UserError where the machine can't decode.
-        """
+        """Does what `normalisation.normalise` does. ImageError: also beyond limits; UserError: the machine can't decode."""
         (outcome,) = self.normalise_some([content], max_pixels)
         if isinstance(outcome, ImageError):
             raise outcome
@@ -100,12 +96,10 @@ class Workers(contextlib.AbstractContextManager["Workers"]):
             if len(contents) == 1:
                 return [error]
             # Which of them it was is not known, and the answers to the others were lost.
-            outcomes, size = [], 0
+            outcomes: list[Normalised | ImageError] = []
             for content in contents:
-                (outcome,) = self.normalise_some([content], max_pixels)
-                outcomes.append(outcome)
-                size += len(getattr(outcome, "encoded", b""))
-                if size > process.LARGE_BYTES:
+                outcomes += self.normalise_some([content], max_pixels)
+                if sum(len(getattr(outcome, "encoded", b"")) for outcome in outcomes) > process.LARGE_BYTES:
                     break
             return outcomes
         return [_normalised(content, *answer) for content, answer in zip(contents, answers, strict=False)]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from PIL import BmpImagePlugin, IcoImagePlugin, ImageFile, PngImagePlugin
 
 from stages.library.preparation import bitstreams, jpeg2000_heads, tiff_heads
-from stages.library.preparation.image_limits import ImageError, bound, bound_pixels
+from stages.library.preparation.image_formats import ImageError, bound, bound_pixels
 
 # Decoders of Pillow that are written in Python, and take half a microsecond a value.
 SLOW_DECODERS = {"bmp_rle", "ppm", "ppm_plain"}
@@ -22,17 +22,12 @@ def check(content: bytes, max_pixels: int) -> bool:
 
     ImageError: decoding takes more time or memory than its size accounts for, or the size is over the limit.
     """
-    for signatures, checks in CHECKS.items():
-        if content.startswith(signatures):
-            return bool(checks(content, max_pixels))
-    return False
+    found = [checks for signatures, checks in CHECKS.items() if content.startswith(signatures)]
+    return bool(found and found[0](content, max_pixels))
 
 
 def check_icon(content: bytes, max_pixels: int) -> tuple[int, int] | None:
-    """Returns the width and height of the image in an icon that Pillow will take, by that image's own head.
-
-    It is the largest by the icon's own words. None where the file is no icon; ImageError where a size is over a limit.
-    """
+    """Returns the size of the image in an icon that Pillow will take, by that image's own head; None: it is no icon."""
     if not content.startswith(b"\0\0\1\0"):
         return None
     part = content[IcoImagePlugin.IcoFile(io.BytesIO(content)).entry[0].offset :]
@@ -43,10 +38,7 @@ def check_icon(content: bytes, max_pixels: int) -> tuple[int, int] | None:
 
 
 def check_opened(image: ImageFile.ImageFile, max_pixels: int, parts: int = 1) -> tuple[int, int]:
-    """Returns the width and height that will be decoded, by what Pillow has read of the head; ImageError if too large.
-
-    `parts` divides the height: a bitmap in an icon has its mask below it.
-    """
+    """Returns the width and height that will be decoded; `parts` divides the height: an icon's bitmap has a mask."""
     width, height = image.width, image.height // parts
     bound_pixels(width, height, max_pixels)
     if any(tile[0] in SLOW_DECODERS for tile in image.tile):

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from stages.library.preparation.image_limits import ImageError, bound, bound_pixels
+from stages.library.preparation.image_formats import ImageError, bound, bound_pixels
 
 # 100 megapixels in tiles of 128 x 128 are 6,104.
 TILES = 8_192

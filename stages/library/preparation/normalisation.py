@@ -16,8 +16,8 @@ from PIL import Image, UnidentifiedImageError
 from stages.library.common.artifacts import sha256_bytes
 from stages.library.preparation import image_heads
 from stages.library.preparation.image_formats import FORMATS as FORMATS
+from stages.library.preparation.image_formats import ImageError as ImageError
 from stages.library.preparation.image_formats import what_else
-from stages.library.preparation.image_limits import ImageError as ImageError
 
 MAX_PIXELS = 100_000_000
 LARGE_PIXELS = 1_000_000
@@ -37,11 +37,7 @@ TIFF_BITS, TIFF_PHOTOMETRIC, TIFF_WHITE_IS_ZERO = 258, 262, 0
 
 @dataclass(frozen=True)
 class Values:
-    """What the numbers of an image's pixels are, all channels together: smallest, largest, sum and how many.
-
-    Of a JPEG that is decoded at an eighth, smallest and largest are those of means of 8 x 8 pixels, and the sum is
-    their mean times the number of all pixels.
-    """
+    """What the numbers of an image's pixels are, all channels together; of a shrunk JPEG those of means of pixels."""
 
     minimum: int
     maximum: int
@@ -72,17 +68,13 @@ def normalise(
 ) -> Normalised:
     """Verifies an image and gives it back as upright 8-bit grey or RGB, encoded.
 
-    JPEG and PNG files that are so already keep their bytes. All else becomes PNG, but a JPEG of more than a megapixel
-    JPEG again: of animations the first frame; transparency on white; 16 bits by their upper 8; turned as EXIF says.
-    An array is uint8 (height, width[, 1 or 3]). `before_decoding` is called with the number of pixels that will be
-    decoded, when the head has been checked.
-
-    Raises ImageError where the bytes are no image or damaged, or hold more pixels or parts than they may; the latter
-    before any pixel is decoded (see `image_heads`). ValueError: an array of another dtype or shape.
+    Of animations the first frame; transparency on white; 16 bits by their upper 8; turned as EXIF says. An array is
+    uint8 (height, width[, 1 or 3]), else ValueError. `before_decoding` is called with the number of pixels that will be
+    decoded, when the head has been checked. ImageError: the bytes are no image or damaged, or hold more pixels or parts
+    than they may (see `image_heads`).
     """
-    if isinstance(content, np.ndarray):
-        return _from_array(content)
-    return _from_file(content, max_pixels, before_decoding)
+    is_array = isinstance(content, np.ndarray)
+    return _from_array(content) if is_array else _from_file(content, max_pixels, before_decoding)
 
 
 def _from_array(pixels: np.ndarray) -> Normalised:

@@ -17,7 +17,7 @@ SPOOL_BYTES = 64 << 20
 
 
 class Spool:
-    """Unsorted records in a folder, one file per split and shard; `shards` is the number of shards per split."""
+    """Unsorted records in a folder, one file for each split and shard."""
 
     def __init__(self, folder: Path, shards: int):
         self._folder = folder
@@ -34,10 +34,7 @@ class Spool:
             self._flush()
 
     def write_shards(self, classes: Sequence[str]) -> None:
-        """Replaces every spool file by its final shard, sorted by (key, filename), and writes the manifest of all.
-
-        A record's label is the rank of its text among the sorted class names.
-        """
+        """Replaces every spool file by its shard, sorted by (key, filename), with ranks among `classes` as labels."""
         self._flush()
         labels = {text: label for label, text in enumerate(classes)}
         with manifest.writer(self._folder) as write_shard:

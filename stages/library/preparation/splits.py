@@ -33,8 +33,7 @@ def split_of(key: str, official: str | None, params: Params, place: "Place | Non
 
     `hash` decides by content, so that identical images share a split. `tail` decides by the order of publication, as
     many published figures were measured: the last part of each file of training images validates. Official test images
-    stay test; official training images are divided into training and validation; others into all three. UserError:
-    `tail` without an official test split or files with an order.
+    stay test. UserError: `tail` without an official test split or files with an order.
     """
     is_tail = params.method == "tail"
     if is_tail and (official is None or place is None):

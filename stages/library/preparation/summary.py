@@ -61,12 +61,7 @@ class Summary:
             )
 
     def content(self, name: str, skipped: int = 0) -> dict[str, Any]:
-        """Returns what dataset.json says; sizes in pixels, pixel values in [0, 255] (`normalisation.Values`).
-
-        `skipped` counts the images that `tfrecord.include` leaves out. "content_sha256" is over the split, key and
-        class of every image: two data sets agree in it if and only if they hold the same images in the same splits and
-        classes.
-        """
+        """Returns what dataset.json says; `skipped` counts the images that `tfrecord.include` leaves out."""
         counts: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
         places: dict[str, set[tuple[str, str]]] = defaultdict(set)
         for split, key, text in self._images:
@@ -74,12 +69,11 @@ class Summary:
             places[key].add((split, text))
         splits = [{split for split, _ in found} for found in places.values()]
         classes, values = self.classes(), self._values
+        heights, widths = zip(*self._sizes, strict=True)
 
         def by_class(groups: Mapping[str, Counter[str]]) -> dict[str, dict[str, int]]:
             return {group: {text: counted[text] for text in classes} for group, counted in groups.items()}
 
-        mean = values.total / values.count
-        heights, widths = zip(*self._sizes, strict=True)
         return {
             "name": name,
             "images": len(self._images),
@@ -87,7 +81,11 @@ class Summary:
             "counts": by_class(counts),
             "files": by_class(self._files),
             "shape": {"height_px": [min(heights), max(heights)], "width_px": [min(widths), max(widths)]},
-            "pixels": {"minimum": values.minimum, "maximum": values.maximum, "mean": round(mean, 6)},
+            "pixels": {
+                "minimum": values.minimum,
+                "maximum": values.maximum,
+                "mean": round(values.total / values.count, 6),
+            },
             "duplicates": {
                 "images": len(self._images) - len(places),
                 "across_official_split": sum("test" in found and len(found) > 1 for found in splits),

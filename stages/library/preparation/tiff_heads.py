@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Iterator
 
-from stages.library.preparation.image_limits import ImageError, bound, bound_pixels
+from stages.library.preparation.image_formats import ImageError, bound, bound_pixels
 
 # Each strip or tile costs microseconds; 100 megapixels in tiles of 32 x 32 are 98,000.
 PARTS = 100_000

@@ -63,9 +63,8 @@ class _Ending:
 def tar_gz_members(file: IO[bytes], source: str, max_member_bytes: int = MAX_MEMBER_BYTES) -> Iterator[Member]:
     """Yields every member of a tar.gz but its folders, in order; memory is that of one member.
 
-    Names are what the archive says: they are safe to compare and to print, never to open. Larger members come without
-    their content. The file need not be seekable, so that an archive within an archive is read in place. `source` is
-    what errors call it. UserError: it is damaged or truncated; raised at the latest after the last member.
+    Names are what the archive says: never open them. The file need not be seekable, so that an archive within an
+    archive is read in place. UserError, which names `source`: it is damaged; at the latest after the last member.
     """
     # gzip's own reader, for tarfile's checks neither the checksum nor that the stream is complete.
     with _damage_named(source), gzip.GzipFile(fileobj=file) as plain:

@@ -11,10 +11,7 @@ from stages.library.sources.contract import Params, SourceImage, Stray
 
 
 def fetch(published: RemoteFile, params: Params, raw: Path, cache: Path, unzipped: str = "") -> str:
-    """Puts `dataset.archive`, or else the published archive, into `raw`, verified; returns one phrase on which it was.
-
-    It has its published name there, or the name `unzipped`, where that is given and the archive is no zip.
-    """
+    """Puts `dataset.archive`, or else the published one, into `raw`, verified; named `unzipped` if it is no zip."""
     if params.archive is not None:
         archive = downloads.verified_local(params.archive, params.archive_sha256 or "")
     else:

@@ -21,7 +21,6 @@ ARCHIVE = RemoteFile(
     urls=("https://data.caltech.edu/records/mzrjq-6wc02/files/caltech-101.zip",),
     size_bytes=137414764,
     sha256="331234750fc7f77520e50d9565e8b6907b03565e30320da1401130db08c61f91",
-    md5="3138e1922a9193bfa496528edbbc45d0",
 )
 IMAGES = "101_ObjectCategories"
 
@@ -33,13 +32,6 @@ def fetch(params: Params, raw: Path, cache: Path) -> str:
 
 def read(params: Params, raw: Path) -> Iterator[SourceImage | Stray]:
     """Yields every file of 101_ObjectCategories; one has no suffix (BACKGROUND_Google/tmp), and is an image too."""
-    with _open_images(raw) as file:
-        for member in tar_gz_members(file, f"{raw}: {IMAGES}.tar.gz"):
-            yield published_archive.class_image(member, IMAGES)
-
-
-@contextlib.contextmanager
-def _open_images(raw: Path) -> Iterator[IO[bytes]]:
     bare, path = raw / f"{IMAGES}.tar.gz", raw / ARCHIVE.filename
     with contextlib.ExitStack() as stack:
         try:
@@ -51,4 +43,5 @@ def _open_images(raw: Path) -> Iterator[IO[bytes]]:
         # RuntimeError: it is encrypted; ValueError: a name that is no UTF-8.
         except (OSError, zipfile.BadZipFile, KeyError, RuntimeError, ValueError) as error:
             raise UserError(f"{path} must be a zip with caltech-101/{IMAGES}.tar.gz in it ({error})") from error
-        yield file
+        for member in tar_gz_members(file, f"{raw}: {IMAGES}.tar.gz"):
+            yield published_archive.class_image(member, IMAGES)

@@ -17,7 +17,6 @@ ARCHIVE = RemoteFile(
     urls=("https://data.caltech.edu/records/nyy15-4j048/files/256_ObjectCategories.tar",),
     size_bytes=1183006720,
     sha256="08ff01b03c65566014ae88eb0490dbe4419fc7ac4de726ee1163e39fd809543e",
-    md5="67b4f42ca05d46448c6bb8ecd2220f6d",
 )
 IMAGES = "256_ObjectCategories"
 

@@ -7,15 +7,13 @@ https://www.cs.toronto.edu/~kriz/cifar.html.
 from stages.library.common.downloads import RemoteFile
 from stages.library.sources.cifar_archive import Cifar
 
-ARCHIVE = RemoteFile(
-    filename="cifar-10-python.tar.gz",
-    urls=("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",),
-    size_bytes=170498071,
-    sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
-    md5="c58f30108f718f92721af3b95e74349a",
-)
 DATASET = Cifar(
-    archive=ARCHIVE,
+    archive=RemoteFile(
+        filename="cifar-10-python.tar.gz",
+        urls=("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",),
+        size_bytes=170498071,
+        sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+    ),
     title="CIFAR-10",
     folder="cifar-10-batches-py",
     splits={f"data_batch_{number}": "train" for number in range(1, 6)} | {"test_batch": "test"},

@@ -8,15 +8,13 @@ backup in the archive, file.txt~, is a stray.
 from stages.library.common.downloads import RemoteFile
 from stages.library.sources.cifar_archive import Cifar
 
-ARCHIVE = RemoteFile(
-    filename="cifar-100-python.tar.gz",
-    urls=("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",),
-    size_bytes=169001437,
-    sha256="85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
-    md5="eb9058c3a382ffc7106e4002c42a8d85",
-)
 DATASET = Cifar(
-    archive=ARCHIVE,
+    archive=RemoteFile(
+        filename="cifar-100-python.tar.gz",
+        urls=("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",),
+        size_bytes=169001437,
+        sha256="85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+    ),
     title="CIFAR-100",
     folder="cifar-100-python",
     splits={"train": "train", "test": "test"},

@@ -4,8 +4,8 @@ import pytest
 
 from stages.library.common.console import UserError
 from stages.library.common.params import ParamsError, parse
-from stages.library.preparation.name_filter import NameFilter
 from stages.library.records import tfrecord
+from stages.tfrecord import NameFilter
 
 NAMES = ["data_batch_1/a.png", "data_batch_10/a.png", "test_batch/a.png", "cat/deep/x[1].jpg"]
 
