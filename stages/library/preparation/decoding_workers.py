@@ -82,7 +82,7 @@ class Workers(contextlib.AbstractContextManager["Workers"]):
             pass
 
     def normalise(self, content: bytes, max_pixels: int = MAX_PIXELS) -> Normalised:
-        """Does what `normalisation.normalise` does. ImageError: also beyond limits; UserError: the machine can't decode."""
+        """Does what `normalisation.normalise` does. ImageError: also beyond limits; UserError: it can't run."""
         (outcome,) = self.normalise_some([content], max_pixels)
         if isinstance(outcome, ImageError):
             raise outcome
