@@ -73,8 +73,9 @@ def normalise(
     decoded, when the head has been checked. ImageError: the bytes are no image or damaged, or hold more pixels or parts
     than they may (see `image_heads`).
     """
-    is_array = isinstance(content, np.ndarray)
-    return _from_array(content) if is_array else _from_file(content, max_pixels, before_decoding)
+    if isinstance(content, np.ndarray):
+        return _from_array(content)
+    return _from_file(content, max_pixels, before_decoding)
 
 
 def _from_array(pixels: np.ndarray) -> Normalised:
