@@ -9,7 +9,6 @@ example: python -m app.costs
          python -m app.costs --images 200 --out costs
 """
 
-import argparse
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -45,9 +44,7 @@ class Cost(NamedTuple):
 
 def main() -> None:
     """Runs the program."""
-    parser = console.Parser(
-        prog="python -m app.costs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = console.Parser(prog="python -m app.costs", description=__doc__)
     parser.add_argument("--images", type=int, default=64, metavar="N", help="test images to time (default: 64)")
     parser.add_argument("--project", type=Path, default=Path(), metavar="FOLDER", help="checkout (default: here)")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: artifacts/costs in the project")

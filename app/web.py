@@ -55,15 +55,9 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     """Reads and checks the command line."""
-    parser = console.Parser(
-        prog="python -m app.web",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="%(prog)s [options]",
-    )
-    parser.add_argument(
-        "--host", default="127.0.0.1", metavar="IP", help="address to listen on (default: this machine)"
-    )
+    parser = console.Parser(prog="python -m app.web", description=__doc__, usage="%(prog)s [options]")
+    about = "address to listen on (default: this machine)"
+    parser.add_argument("--host", default="127.0.0.1", metavar="IP", help=about)
     parser.add_argument("--open", action=argparse.BooleanOptionalAction, help="start a browser (in a terminal: yes)")
     parser.add_argument("--project", type=Path, default=Path(), metavar="FOLDER", help="checkout (default: here)")
     for name, default, _, _, unit, text in NUMBERS:
@@ -90,8 +84,7 @@ def listen(host: str, port: int) -> socket.socket:
 def prepare(arguments: argparse.Namespace) -> "Server":
     """Loads the best model and answers for one image, so that the first visitor need not wait.
 
-    Raises:
-      UserError: there is no model at all, or what the web page needs is not installed.
+    UserError where there is no model at all, or what the web page needs is not installed.
     """
     try:
         from app import explanation
@@ -99,9 +92,8 @@ def prepare(arguments: argparse.Namespace) -> "Server":
         from app.web_page import Pages
         from app.web_server import Limits, Server
     except ModuleNotFoundError as error:
-        raise UserError(
-            f"the Python package {error.name} is missing. Run: pip install -r requirements-web.txt"
-        ) from error
+        remedy = "Run: pip install -r requirements-web.txt"
+        raise UserError(f"the Python package {error.name} is missing. {remedy}") from error
     upload_bytes, max_pixels = round(arguments.upload_mb * 1e6), round(arguments.megapixels * 1e6)
     project = Project.open(arguments.project)
     models, pages = ModelCache(project, arguments.models), Pages(project, upload_bytes, max_pixels)

@@ -34,11 +34,8 @@ class Example(NamedTuple):
 class Pages:
     """Renders all pages of a project, which is read when the server starts.
 
-    Attributes:
-      examples: test images to try.
-      trained, pretrained: models to choose, by name as `Project.choose` returns it, with what a person reads.
-      models: their names, the default first.
-      assets: what the pages load, with its type.
+    Of models to choose, `trained` and `pretrained` have what a person reads by full name; in `models` the default is
+    first. `assets` are what the pages load, with its type.
     """
 
     def __init__(self, project: Project, max_upload_bytes: int, max_pixels: int):
@@ -77,10 +74,7 @@ class Pages:
         return self._environment.get_template("classify.html").render(
             page="classify",
             model=model,
-            groups={
-                "Trained here, by accuracy on test images": self.trained,
-                "ImageNet's 1,000 classes": self.pretrained,
-            },
+            groups={"Trained here, by accuracy on test images": self.trained, "ImageNet's classes": self.pretrained},
             examples=self.examples,
             example=example,
             answer=answer,
