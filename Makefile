@@ -50,7 +50,7 @@ coverage: $(BIN)/.installed-dev
 # Small changes to the code that splits, hashes, names and measures; what no test notices is listed. Minutes on 2 cores.
 MUTATED := preparation.splits heads.folds common.artifacts records.leakage scoring.metrics heads.calibration \
 	extraction.feature_store networks.weights.x_locate networks.weights.x__in_package \
-	evaluation.evaluation.x_write_evaluation evaluation.evaluation.x_check evaluation.evaluation.x_measure \
+	evaluation.evaluation.x_write_evaluation evaluation.evaluation.x__check evaluation.evaluation.x_measure \
 	evaluation.evaluation.x_rounded evaluation.evaluation.x_write_tables \
 	extraction.extraction.x_covered extraction.extraction.x_fingerprint training.checkpoints.x_fingerprint \
 	preparation.summary.*content
