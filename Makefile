@@ -43,7 +43,7 @@ lint: $(BIN)/.installed-dev
 # Lines and branches of app/ and stages/ that the tests run, those in processes of their own too: at least 95%.
 coverage: $(BIN)/.installed-dev
 	coverage erase
-	coverage run -m $(PYTEST)
+	coverage run -m $(PYTEST) -m "not pages"
 	coverage combine --quiet
 	coverage report
 
