@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import requests
 
-from stages.library.common import http_answers
+from stages.library.common import downloads
 from stages.library.preparation.normalisation import ImageError, Normalised
 
 MAX_BYTES = 256 << 20
@@ -106,8 +106,8 @@ def _download(url: str) -> bytes:
     end = time.monotonic() + TOTAL_SECONDS
     try:
         with (
-            http_answers.get(url, TOTAL_SECONDS, TIMEOUT_SECONDS) as response,
-            http_answers.limited(response, end - time.monotonic()),
+            downloads.get(url, TOTAL_SECONDS, TIMEOUT_SECONDS) as response,
+            downloads.limited(response, end - time.monotonic()),
         ):
             response.raise_for_status()
             content = bytearray()
@@ -116,7 +116,7 @@ def _download(url: str) -> bytes:
                 if len(content) > MAX_BYTES:
                     raise InputError(f"more than {MAX_BYTES >> 20} MiB")
             return bytes(content)
-    except http_answers.TooSlowError as error:
+    except downloads.TooSlowError as error:
         raise InputError(f"can't be downloaded within {TOTAL_SECONDS:g} seconds") from error
     except requests.HTTPError as error:
         raise InputError(f"the server answered {error.response.status_code}") from error

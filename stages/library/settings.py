@@ -1,8 +1,6 @@
-"""The one reader of params.yaml, which knows all sections: each becomes a validated, frozen dataclass.
+"""The one reader of params.yaml: each section becomes the frozen dataclass `Params` of the module that uses it.
 
-A section's dataclass is named `Params` and stands in the module that uses it, so that a new key reruns only the
-stages that read it. Every stage validates the whole file, so that a typing error in the last section is found
-before the first hour of extraction, not after it.
+Every stage validates the whole file, so that a typing error in the last section is found before hours of extraction.
 """
 
 import importlib

@@ -71,13 +71,11 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Gives a folder to fill; it replaces `path` only when the block ends without an error.
+    """Gives a folder to fill; it replaces `path` only when the block ends without an error. A kill leaves it or none.
 
-    The partial folders have fixed names, so that what a killed run left behind is removed by the next one. Whenever it
-    is killed, `path` is whole or absent. One run at a time: DVC's own lock ends with a `dvc repro` that is killed, but
-    the stage that it started may live on and write.
+    One run at a time: DVC's own lock ends with a `dvc repro` that is killed, but the stage that it started may live on.
     """
-    states = "lock.partial", "replaced.partial", "partial"
+    states = "lock.partial", "replaced.partial", "partial"  # fixed, for the next run to remove what a killed one left
     lock, replaced, partial = (path.with_name(f".{path.name}.{state}") for state in states)
     waiting = f"another run is writing {path}: waiting for it"
     with locked(lock, waiting), _vanishing(replaced), _vanishing(partial):
@@ -94,10 +92,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def locked(path: Path, waiting: str = "") -> Iterator[None]:
-    """Keeps other processes out of the same block; a kill lets them in. The lock file vanishes at the block's end.
-
-    `waiting` is printed where another process is in the block; without it no other one uses the path.
-    """
+    """Keeps other processes out of the same block; those with a `waiting` print it and wait. A kill lets them in."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = None
     try:

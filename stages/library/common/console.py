@@ -22,13 +22,12 @@ from tqdm import tqdm
 T = TypeVar("T")
 HELP_COLUMNS, HELP_LINES = 78, 8
 
+LARGER = "set DECANT_CACHE to a folder on a larger disk"
 # What the machine rejects, and what its user can do; any other OSError is a defect and keeps its traceback.
 REMEDIES = {
-    errno.EACCES: "Make it writable, or set DECANT_CACHE to a folder that is",
-    errno.EPERM: "Make it writable, or set DECANT_CACHE to a folder that is",
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "Make it writable, or set DECANT_CACHE to a folder that is"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), f"Free some space, or {LARGER}. What is finished is kept"),
     errno.EROFS: "Set DECANT_CACHE to a folder that can be written to",
-    errno.ENOSPC: "Free some space, or set DECANT_CACHE to a folder on a larger disk. What is finished is kept",
-    errno.EDQUOT: "Free some space, or set DECANT_CACHE to a folder on a larger disk. What is finished is kept",
 }
 DISK = errno.ENOSPC, errno.EDQUOT, errno.EROFS
 
@@ -57,10 +56,7 @@ class Stopped(BaseException):
 
 
 def say(*lines: str, err: bool = False) -> None:
-    """Prints lines at once, on stdout or stderr; whatever a line holds, it stays one and steers no terminal.
-
-    All that this project prints goes through here, for nearly all of it may hold names that others gave.
-    """
+    """Prints lines, as all that this project prints, for nearly all may hold names that others gave (`in_a_line`)."""
     for line in lines:
         print(in_a_line(line), file=sys.stderr if err else sys.stdout, flush=True)
 
@@ -80,9 +76,8 @@ def steers(character: str) -> bool:
 def run(main: Callable[[], None]) -> None:
     """Runs a script's main function; what the user can mend becomes one line on stderr and exit status 1.
 
-    Tracebacks of defects and warnings may hold other people's text: they are escaped as all else is. SIGTERM and Ctrl+C
-    end it in order, with one line and the exit status of shells: 143 and 130. It ends quietly where the reader of its
-    output has gone, as `head` does, with the exit status of what SIGPIPE ended: 141.
+    SIGTERM and Ctrl+C end it in order, with one line and the exit status of shells: 143 and 130. Where the reader of
+    its output has gone, as `head` does, it ends quietly with 141. Tracebacks and warnings are escaped as all else is.
     """
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _stop)
@@ -155,10 +150,8 @@ def _rejection(error: Exception) -> str | None:
 
 
 def _unreadable(filename: str | bytes) -> Path | None:
-    """Returns a file that this user can't read, or a folder on the way to it that this user can't enter, if any.
-
-    What is written here is a new file in a folder that can be read. So where there is one, it was reading that failed.
-    """
+    """Returns a file that this user can't read, or a folder on the way to it that this user can't enter, if any."""
+    # What is written here is a new file in a folder that can be read: where there is one, it was reading that failed.
     path = Path(os.fsdecode(filename)).absolute()
     if os.path.lexists(path):
         needed = os.R_OK | (os.X_OK if path.is_dir() else 0)
@@ -174,10 +167,9 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def parser(doc: str | None, module: str, stage: str | None = None) -> Parser:
-    """Returns the parser of a stage's command line, whose help fits a screen of 80 columns and 24 lines.
+    """Returns the parser of a stage's command line; its help, of the docstring `doc`, fits a screen of 80 by 24.
 
-    The paragraphs of the docstring `doc` are shown as long as they are no lists and few; `stage` is the name in
-    dvc.yaml, where that is not the module's with hyphens.
+    `stage` is the name in dvc.yaml, where that is not the module's with hyphens.
     """
     shown: list[str] = []
     for paragraph in (doc or "").strip().split("\n\n"):
@@ -196,10 +188,8 @@ def parser(doc: str | None, module: str, stage: str | None = None) -> Parser:
 
 @contextlib.contextmanager
 def notice(what: str) -> Iterator[None]:
-    """Shows a line on stderr while something takes seconds that nobody can count; nothing where it is no terminal.
-
-    Inside of a spinner, which stands in the place of stderr, there is something to be seen already.
-    """
+    """Shows a line on stderr while something takes seconds that nobody can count; nothing where it is no terminal."""
+    # Inside of a spinner, which stands in the place of stderr, there is something to be seen already.
     shown = sys.stderr is sys.__stderr__ and sys.stderr is not None and sys.stderr.isatty()
     if shown:
         print(f"{in_a_line(what)} ...", end="", file=sys.stderr, flush=True)

@@ -4,8 +4,10 @@ import contextlib
 import hashlib
 import os
 import shutil
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,7 +17,7 @@ import requests
 import urllib3
 from filelock import FileLock
 
-from stages.library.common import artifacts, console, http_answers
+from stages.library.common import artifacts, console
 from stages.library.common.console import UserError
 
 BLOCK_BYTES = 1 << 20
@@ -25,8 +27,14 @@ TIMEOUT_SECONDS = 10.0, 60.0  # for the connection, and for each piece of the an
 HEAD_SECONDS = 120.0  # until the body begins
 BLOCK_SECONDS = 180.0  # for each block of it
 TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
+
+
+class TooSlowError(requests.Timeout):
+    """An answer did not come in time."""
+
+
 REASONS = {  # the first that an error is
-    http_answers.TooSlowError: "too slow",
+    TooSlowError: "too slow",
     requests.Timeout: "no answer in time",
     urllib3.exceptions.TimeoutError: "no answer in time",
     urllib3.exceptions.HTTPError: "the connection broke off",
@@ -36,11 +44,7 @@ REASONS = {  # the first that an error is
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A published file, its hash in hex.
-
-    Where none is published, the sha256 of the first download is kept in `filename.sha256` beside it, and checked from
-    then on.
-    """
+    """A published file, its hash in hex; where none is, that of the first download is recorded and checked later."""
 
     filename: str  # in the cache
     urls: tuple[str, ...]  # mirrors, tried in order
@@ -65,9 +69,8 @@ def obtain(file: RemoteFile, cache: Path, alternative: str = "") -> Path:
     What broke off stays as `filename.partial` and is resumed. Several processes may ask for the same file at once: one
     downloads, the others wait. A copy in a cache that can only be read, as many users of one machine share it, will do.
 
-    Raises:
-      UserError: no mirror had it, or the cache can't be written; the message says where to put the file, and the
-        `alternative` to that, as in "or give its path as `dataset.archive`".
+    Raises UserError where no mirror had it or the cache can't be written; the message says where to put the file, and
+    the `alternative` to that, as in "or give its path as `dataset.archive`".
     """
     path = cache / file.filename
     failures = []
@@ -156,7 +159,7 @@ def _attempt(file: RemoteFile, url: str, path: Path) -> None:
 def _transfer(file: RemoteFile, url: str, partial: Path, start: int) -> int:
     """Appends the rest of the file to `partial`; returns where it began, 0 if the server sent the whole file."""
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    with http_answers.get(url, HEAD_SECONDS, TIMEOUT_SECONDS, headers) as response:
+    with get(url, HEAD_SECONDS, TIMEOUT_SECONDS, headers) as response:
         resumed = bool(start) and response.status_code == 206
         if (start and response.status_code == 416) or (
             resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
@@ -183,7 +186,7 @@ def _blocks(response: requests.Response) -> Iterator[bytes]:
     # Raw, for some servers declare an archive's own compression as the transfer's, and requests would undo it.
     stream = response.raw.stream(BLOCK_BYTES, decode_content=False)
     while True:
-        with http_answers.limited(response, BLOCK_SECONDS):
+        with limited(response, BLOCK_SECONDS):
             block: bytes = next(stream, b"")
         if not block:
             return
@@ -203,3 +206,50 @@ def _mismatch(file: RemoteFile, content: Path, path: Path) -> str | None:
         recorded = record.read_text(encoding="utf-8", errors="replace")[:64]
         return None if received == recorded else f"its sha256 is {received}, not {recorded} as {record} recorded"
     return None if received == expected else f"its {algorithm} is {received}, not {expected}"
+
+
+def get(
+    url: str, seconds: float, read_seconds: float | tuple[float, float], headers: Mapping[str, str] | None = None
+) -> requests.Response:
+    """Returns an answer whose body has yet to be read, after redirects.
+
+    The end of the last head must come within `seconds` in all, for a limit for each read lets a byte a second last for
+    ever; a connection and each read, now and of the body, within `read_seconds`. Raises TooSlowError, another
+    requests.RequestException, or ValueError for a redirect to no address.
+    """
+    answer: Future[requests.Response] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(requests.get(url, headers=headers, stream=True, timeout=read_seconds))
+        except Exception as error:  # noqa: BLE001 - raised below
+            answer.set_exception(error)
+
+    # Names, encryption, redirects and heads can each drip, and nothing interrupts them: it is left behind.
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        return answer.result(seconds)
+    except TimeoutError:
+        raise TooSlowError from None
+
+
+@contextlib.contextmanager
+def limited(answer: requests.Response, seconds: float) -> Iterator[None]:
+    """Bounds the time for what is read of a body in the block; TooSlowError: the answer is of no use any more."""
+    late = threading.Event()
+
+    def cut() -> None:
+        late.set()
+        with contextlib.suppress(OSError, RuntimeError, ValueError):  # it has just ended by itself
+            answer.raw.shutdown()
+
+    timer = threading.Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()  # it may just be cutting
+        if late.is_set():
+            raise TooSlowError  # whatever a cut connection has looked like

@@ -1,7 +1,6 @@
 """The one reader of text and JSON that Decant wrote and others may have changed, damaged or made.
 
-A file comes from a checkout: a merge may have left its marks in it, a disk may have cut it, a stranger may have written
-it. Whatever it holds, the outcome is content of the stated type, or one line with the file, the key and the rule.
+Whatever a file of a checkout holds, the outcome is content of the stated type, or one line with file, key and rule.
 """
 
 import functools
@@ -74,11 +73,7 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def read_json(path: Path, kind: Any, remedy: str = REMEDY) -> Any:
-    """Reads a JSON file that holds a `kind`, as pydantic takes it in strict mode: nothing is converted.
-
-    Raises FileError where it can't be read, does not parse, or has other keys or values: up to three wrong keys are
-    named, and the remedy ends the message.
-    """
+    """Reads a JSON file that holds a `kind`, as pydantic takes it in strict mode; FileError for anything else."""
     return parse_json(read_text(path, MOST_JSON_BYTES, remedy), kind, str(path), remedy)
 
 
@@ -104,10 +99,7 @@ def parse_json(text: str | bytes, kind: Any, name: str, remedy: str = REMEDY) ->
 
 
 def problems(error: pydantic.ValidationError, section: str = "", former: Mapping[str, str] | None = None) -> list[str]:
-    """Returns "`section.key`: rule. Received: value" for each key that breaks its rule.
-
-    All keys are in the section; `former` are keys of an earlier release -> what to do about them.
-    """
+    """Returns "`section.key`: rule. Received: value" for each wrong key; `former` says what to do about old ones."""
     explained = []
     found = error.errors(include_url=False)
     # A list with a bad item is also reported as too short, for what is left of it.

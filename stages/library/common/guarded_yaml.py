@@ -1,8 +1,7 @@
 """The one reader of params.yaml's text: YAML 1.2 as DVC reads it, without what makes YAML dangerous.
 
 Values are built from nodes, so that the place of a mistake is known, and work and memory are bounded before they are
-spent: an alias counts as all that it stands for, so a few lines can't grow to gigabytes; nesting has a limit; nothing
-is looked up by a tag. A date is text, for no key takes one.
+spent: an alias counts as all that it stands for. Nothing is looked up by a tag. A date is text.
 """
 
 from pathlib import Path
@@ -35,8 +34,7 @@ class _RuleError(MarkedYAMLError):
 def read_yaml(path: Path) -> Any:
     """Reads a YAML file of one document: dicts with keys of text, lists, texts, numbers, booleans and None.
 
-    Raises FileError, with line and column, where it can't be read or does not parse, or has a tag, a key that is no
-    text, a key twice, an alias of what it stands in, or too much of anything.
+    Raises FileError, with line and column, for anything else, a tag, a key twice, or too much of anything.
     """
     text = read_text(path, MOST_BYTES, REMEDY)
     parser = YAML(typ="safe", pure=True)

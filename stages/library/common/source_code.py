@@ -1,7 +1,4 @@
-"""The code that a result depends on: what a module imports, and a hash that comments and docstrings don't change.
-
-The hash is over the syntax tree. It is the same under each version of Python that reads the code.
-"""
+"""The code that a result depends on: what a module imports, and a hash of syntax trees, the same under any Python."""
 
 import ast
 import importlib.util

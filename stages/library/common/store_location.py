@@ -39,10 +39,7 @@ def is_local(path: Path) -> bool:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Writes a file whole: atomically on this machine, and object stores do the same.
-
-    What another file system leaves of a broken connection does not hash to its name.
-    """
+    """Writes a file whole, as object stores do; what others leave of a broken one does not hash to its name."""
     if is_local(path):
         artifacts.write_bytes(path, content)
     else:

@@ -58,10 +58,7 @@ def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]
 
 
 def read_csv(path: Path, columns: Mapping[str, type] | None = None) -> list[dict[str, str]]:
-    """Returns the rows of a table, by column, with the text that was given to the writer; UserError for anything else.
-
-    `columns` must be there, and their cells hold str, int (0 or more) or float (finite).
-    """
+    """Returns the rows of a table by column, as text; UserError where `columns` are missing or cells break RULES."""
     columns = columns or {}
     text = guarded_files.read_text(path, max_bytes=MAX_BYTES)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)

@@ -10,10 +10,7 @@ R = TypeVar("R")
 
 
 def ahead(function: Callable[[T], R], items: Iterable[T], workers: int) -> Generator[R, None, None]:
-    """Yields function(item) of each item, in order; threads compute the next ones while the caller deals with one.
-
-    Two items for each worker and one more, no more than that, are taken before the first result is used.
-    """
+    """Yields function(item) of each item, in order; threads compute the next two for each while the caller uses one."""
     pending: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:

@@ -23,9 +23,8 @@ def write(folder: Path, keys: Iterable[str]) -> None:
 def check(folder: Path, tested: Mapping[str, str], known_copies: int) -> None:
     """Compares the images that a model was trained on with those that it is tested on, file names by key.
 
-    Raises:
-      UserError: more are common to both than the `known_copies`, distinct images that the data set itself published
-        both for training and for testing; or the model does not say what it was trained on.
+    Raises UserError where more are common to both than the `known_copies`, distinct images that the data set itself
+    published both for training and for testing, or where the model does not say what it was trained on.
     """
     path = folder / (OF_HEAD if (folder / OF_HEAD).is_file() else OF_NETWORK)
     try:

@@ -94,12 +94,7 @@ class Manifest:
 
 @contextlib.contextmanager
 def writer(folder: Path) -> Iterator[Callable[[Path, Sequence[Record]], int]]:
-    """Writes shards and their manifest, a row group for each, in memory independent of their number.
-
-    Yields:
-      A function that writes the records of one shard, given its path, and returns their number. Call it for each split
-      after the other, shard after shard.
-    """
+    """Gives a function that writes one shard and its rows and returns their number; call it in the order of shards."""
     with pq.ParquetWriter(folder / NAME, SCHEMA, use_dictionary=["split", "shard"], **STORED) as file:
 
         def write(path: Path, records: Sequence[Record]) -> int:
@@ -122,8 +117,7 @@ def writer(folder: Path) -> Iterator[Callable[[Path, Sequence[Record]], int]]:
 def read(folder: Path, splits: Collection[str] = SPLITS) -> Manifest:
     """Reads where the records of some splits stand, in the order of SPLITS; their content is verified when it is read.
 
-    Raises:
-      UserError: shards or their manifest are missing or damaged, or don't belong together.
+    Raises UserError where shards or their manifest are missing or damaged, or don't belong together.
     """
     path = folder / NAME
     paths = tuple(shard for split in SPLITS if split in splits for shard in tfrecord.find_shards(folder, split))

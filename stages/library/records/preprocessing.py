@@ -81,11 +81,7 @@ def central_crop(image: "tf.Tensor", fraction: float) -> "tf.Tensor":
 
 
 def parse(serialized: "tf.Tensor", preprocessing: Preprocessing) -> dict[str, "tf.Tensor"]:
-    """Reads one record of a shard, scalar string.
-
-    Returns:
-      "key" scalar string, hex sha256; "label" scalar int64; "image" float32 (side, side, 3) of [0, 255].
-    """
+    """Reads one record: "key" string, hex sha256; "label" int64; "image" float32 (side, side, 3) of [0, 255]."""
     import tensorflow as tf
 
     kinds = {"image/key": tf.string, "image/class/label": tf.int64, "image/encoded": tf.string}
@@ -104,10 +100,8 @@ def encoded(serialized: "tf.Tensor") -> "tf.Tensor":
 
 
 def unconverted(function: Callable[..., T]) -> Callable[..., T]:
-    """Returns a function for `map` of tf.data that AutoGraph leaves as it is; it has no Python `if` on a tensor.
-
-    What AutoGraph converts it writes to the folder of temporary files, where a kill leaves it.
-    """
+    """Returns a function for `map` of tf.data, without a Python `if` on a tensor, that AutoGraph leaves as it is."""
+    # What AutoGraph converts it writes to the folder of temporary files, where a kill leaves it.
     import tensorflow as tf
 
     made: Callable[..., T] = tf.autograph.experimental.do_not_convert(function)
@@ -115,13 +109,7 @@ def unconverted(function: Callable[..., T]) -> Callable[..., T]:
 
 
 def dataset(paths: Sequence[Path], preprocessing: Preprocessing, batch_size: int) -> "tf.data.Dataset":
-    """Streams the records of shards in order, decoded in parallel, in memory independent of their number.
-
-    Batches cross the borders of shards, and the last one has what remains.
-
-    Returns:
-      A dataset of dicts as `parse` makes them, each value with the batch as its first axis.
-    """
+    """Streams batches of what `parse` makes, in order and over the borders of shards; the last has what remains."""
     import tensorflow as tf
 
     serialized = tf.data.TFRecordDataset([str(path) for path in paths])
