@@ -2,13 +2,13 @@
 
 import dataclasses
 import hashlib
-import io
 
 import described
 import numpy as np
 from conftest import ROOT
 from PIL import Image
 
+from checks.image_builders import encode
 from stages.library.extraction.runtime import Plan
 from stages.library.records.tfrecord import Record
 from stages.library.settings import load_params
@@ -24,9 +24,8 @@ def record(rng):
     label = int(rng.integers(3))
     shape = (int(rng.integers(20, 50)), int(rng.integers(20, 50))) + ((3,) if label else ())
     small = Image.fromarray(rng.integers(0, 256, (4, 4, *shape[2:]), dtype=np.uint8))
-    file, kind = io.BytesIO(), "jpeg" if label == 1 else "png"
-    small.resize((shape[1], shape[0])).save(file, kind)
-    encoded = file.getvalue()
+    kind = "jpeg" if label == 1 else "png"
+    encoded = encode(small.resize((shape[1], shape[0])), kind)
     key = hashlib.sha256(encoded).hexdigest()
     return Record(key, encoded, kind, shape[0], shape[1], label, CLASSES[label], f"{key}.{kind}")
 

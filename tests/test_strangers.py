@@ -3,7 +3,6 @@
 A good image of some size plays that file, for the limits of memory are set below what it takes.
 """
 
-import csv
 import functools
 import json
 import re
@@ -13,6 +12,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import contents
 import pytest
 from conftest import write_images
 from PIL import Image
@@ -20,10 +20,11 @@ from PIL import Image
 from app import predict, web_server
 from checks.image_builders import encode
 from stages import tfrecord
+from stages.library.common import tables
 from stages.library.preparation.decoding_process import Limits
 from stages.library.preparation.decoding_workers import BEYOND, Workers
-from tests.photos import exif
 from tests.serving import classify, png, serving, shown
+from tests.zoo import exif
 
 LITTLE = functools.partial(Workers, limits=Limits(memory_bytes=16 << 20, bytes_per_pixel=0))
 LARGE = encode(Image.new("RGB", (5000, 4000), "red"), "JPEG", exif=exif(6))  # 60 MB in memory, and more when turned
@@ -36,23 +37,22 @@ def large(tmp_path):
     return path
 
 
-def test_tfrecord_lists_it_and_uses_the_others(tmp_path, write_params, run_stage, monkeypatch, large):
+def test_tfrecord_lists_it_and_uses_the_others(tmp_path, make_records, monkeypatch, large):
     folder = write_images(tmp_path / "images", per_class=30)
-    for place in ("cat/00.jpg", "cat/30.jpg", "emu/zz.jpg"):
-        shutil.copy(large, folder / place)
-    params = write_params(dataset__name="folder", dataset__folder=str(folder))
-    run_stage("fetch", "--params", params, "--out", tmp_path / "raw")
+    names = ["cat/00.jpg", "cat/30.jpg", "emu/zz.jpg"]
+    for name in names:
+        shutil.copy(large, folder / name)
     monkeypatch.setattr(tfrecord, "Workers", LITTLE)
-    for out in ("out", "again"):
-        options = ("--raw", tmp_path / "raw", "--out", tmp_path / out, "--examples", tmp_path / "examples.png")
-        run_stage("tfrecord", "--params", params, *options)
-        with (tmp_path / out / "rejected.csv").open(newline="") as file:
-            rows = [(row["name"], row["reason"]) for row in csv.DictReader(file)]
-        assert rows == [(name, BEYOND) for name in ("cat/00.jpg", "cat/30.jpg", "emu/zz.jpg")]
-        content = json.loads((tmp_path / out / "dataset.json").read_text())
+    runs = []
+    for _ in range(2):
+        out = make_records(dataset__name="folder", dataset__folder=str(folder))
+        assert [tuple(row.values()) for row in tables.read_csv(out / "rejected.csv")] == [
+            (name, BEYOND) for name in names
+        ]
+        content = json.loads((out / "dataset.json").read_text())
         assert (content["images"], content["rejected"]) == (90, 3)
-    for path in (tmp_path / "out").iterdir():
-        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+        runs.append(contents.of(out))
+    assert runs[0] == runs[1]
 
 
 def test_predict_names_it_and_uses_the_others(tmp_path, write_params, monkeypatch, capsys, large):

@@ -17,12 +17,48 @@ from PIL import Image
 
 from checks.hostile_images import FILES
 from checks.image_builders import SIGNATURE, chunk, directory, encode, photo
-from tests.photos import HEIGHT, WIDTH, bomb, exif, interlaced_png, png, rgb_rows, turned
 
+HEIGHT, WIDTH = 40, 56
 RGB, GREY = np.asarray(photo()), np.asarray(photo().convert("L"))
 JPEG, PNG = encode(photo(), "JPEG"), encode(photo(), "PNG")
 KEPT, CONVERTED = "kept byte for byte", "converted to PNG"
 BOMB_BYTES = 64 << 20  # of zeros, in a compressed block of metadata
+
+
+def exif(orientation):
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    return tags.tobytes()
+
+
+def png(colour_type, bits, rows, *chunks, size=(WIDTH, HEIGHT), interlaced=False):
+    """A PNG built by hand: (colour type, bits a channel, unfiltered rows, chunks before the pixels)."""
+    header = struct.pack(">IIBBBBB", *size, bits, colour_type, 0, 0, interlaced)
+    pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
+    parts = [chunk(b"IHDR", header), *(chunk(*each) for each in chunks), chunk(b"IDAT", pixels), chunk(b"IEND", b"")]
+    return SIGNATURE + b"".join(parts)
+
+
+def rgb_rows(pixels):
+    return [row.tobytes() for row in pixels]
+
+
+def interlaced_png():
+    """An Adam7 PNG: seven passes, each the rows and columns that its grid picks."""
+    passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
+    return png(2, 8, [row.tobytes() for y, x, dy, dx in passes for row in RGB[y::dy, x::dx]], interlaced=True)
+
+
+def turned(orientation):
+    """How a camera stores the upright photograph under an EXIF orientation: the inverse of what a viewer must do."""
+    flat = (RGB, RGB[:, ::-1], RGB[::-1, ::-1], RGB[::-1])
+    turns = (RGB.transpose(1, 0, 2), np.rot90(RGB), RGB[::-1, ::-1].transpose(1, 0, 2), np.rot90(RGB, -1))
+    return Image.fromarray(np.ascontiguousarray((flat + turns)[orientation - 1]))
+
+
+def bomb(side):
+    """A PNG whose header promises `side` x `side` pixels."""
+    return png(2, 8, rgb_rows(RGB), size=(side, side))
 
 
 @dataclass(frozen=True)

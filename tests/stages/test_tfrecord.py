@@ -2,8 +2,10 @@ import dataclasses
 import json
 import os
 import random
+import re
 from typing import Any
 
+import contents
 import numpy as np
 import pytest
 import sharded
@@ -11,6 +13,7 @@ import sharded
 from stages import tfrecord
 from stages.library.common import tables
 from stages.library.common.console import UserError
+from stages.library.common.params import ParamsError, parse
 from stages.library.records import manifest as manifests
 from stages.library.records import tfrecord as records
 from stages.library.sources import contract as datasets
@@ -54,20 +57,16 @@ def test_every_image_is_in_one_split_with_its_class(run):
     everything = [record for split in found.values() for record in split]
     assert sorted(record.filename for record in everything) == sorted(item.name for item in items)
     for record in everything:
-        assert record.text == record.filename[0]
-        assert record.label == {"a": 0, "b": 1}[record.text]
+        assert (record.text, record.label) == {"a": ("a", 0), "b": ("b", 1)}[record.filename[0]]
         assert (record.height, record.width, record.format) == (5, 4, "png")
     assert (folder / "labels.txt").read_text() == "0:a\n1:b\n"
 
 
 def test_bytes_do_not_depend_on_the_order_of_the_images(run, tmp_path):
     items = images(200)
-    first = run(items, "first")
+    first = contents.of(run(items, "first"))
     random.Random(1).shuffle(items)
-    second = run(items, "second")
-    names = sorted(path.name for path in first.iterdir())
-    assert names == sorted(path.name for path in second.iterdir())
-    assert all((first / name).read_bytes() == (second / name).read_bytes() for name in names)
+    assert contents.of(run(items, "second")) == first
     assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
 
 
@@ -88,7 +87,7 @@ def ordered(number, file, split, seed=0):
     ]
 
 
-def test_with_the_tail_identical_images_may_stand_on_both_sides_and_are_counted(run):
+def test_with_the_tail_identical_images_may_stand_on_both_sides_and_are_counted(run, capsys):
     train, test = ordered(20, "batch", "train"), ordered(10, "test", "test", seed=1)
     train[19] = dataclasses.replace(train[19], content=train[0].content)  # training and validation
     train[18] = dataclasses.replace(train[18], content=test[0].content)  # validation and test
@@ -99,6 +98,7 @@ def test_with_the_tail_identical_images_may_stand_on_both_sides_and_are_counted(
     content = json.loads((folder / "dataset.json").read_text())
     duplicates = {"images": 2, "across_official_split": 1, "across_validation": 1, "in_several_classes": 1}
     assert content["duplicates"] == duplicates
+    assert "tfrecord: 1 images stand in several classes" in capsys.readouterr().out
     pixels = np.array([item.content for item in train + test])
     assert content["pixels"] == {"minimum": 0, "maximum": 255, "mean": round(float(pixels.mean()), 6)}
     assert content["files"] == {"batch": {"a": 10, "b": 10}, "test": {"a": 5, "b": 5}}
@@ -115,6 +115,32 @@ def test_what_is_not_included_is_neither_rejected_nor_counted(run):
     with pytest.raises(UserError, match=r"`tfrecord.include`.*as in 'a/1'\. Received: c/\*$"):
         run(images(100), "none", tfrecord__include=["a/*", "c/*"])
     assert not folder.with_name("none").exists()
+
+
+NAMES = ["data_batch_1/a.png", "data_batch_10/a.png", "test_batch/a.png", "cat/deep/x[1].jpg"]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "taken"),
+    [
+        (["*"], NAMES),
+        (["data_batch_1/*"], NAMES[:1]),
+        (["data_batch_1*"], NAMES[:2]),
+        (["data_batch_?/*", "test_batch/*"], [NAMES[0], NAMES[2]]),
+        (["cat/*.jpg"], NAMES[3:]),
+        (["*/x[[]1].jpg"], NAMES[3:]),
+        (["*/a.png", "test*"], NAMES[:3]),
+    ],
+)
+def test_an_image_is_taken_if_any_pattern_matches_its_whole_name(patterns, taken):
+    for pattern in ("DATA_BATCH_1/*", "data_batch_1", "batch_1/*"):
+        name_filter = tfrecord.NameFilter([*patterns, pattern])
+        assert [name for name in NAMES if name_filter.takes(name)] == taken
+        assert name_filter.skipped == len(NAMES) - len(taken)
+        with pytest.raises(UserError, match=rf"as in 'cat/deep/x\[1\]\.jpg'\. Received: {re.escape(pattern)}$"):
+            name_filter.check()
+    with pytest.raises(ParamsError, match=r"^`tfrecord\.include`: .*at least 1 item.*Received: \[\]"):
+        parse("tfrecord", {"shards": 1, "max_rejected": 0, "include": []}, records.Params)
 
 
 def test_images_that_cannot_be_read_are_listed_and_left_out(run):

@@ -19,8 +19,7 @@ from stages.library.figures.thumbnails import decode
 from stages.library.preparation import bitstreams, image_formats, normalisation
 from stages.library.preparation.normalisation import ImageError, normalise
 from tests import processes
-from tests.photos import HEIGHT, WIDTH, exif
-from tests.zoo import KINDS
+from tests.zoo import HEIGHT, KINDS, WIDTH, exif
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 
@@ -39,7 +38,7 @@ from stages.library.preparation.normalisation import ImageError, normalise
 from checks.hostile_images import FILES
 from checks.image_builders import POSTSCRIPT, chunk, icon, iptc
 from tests.memory import forget_peak, peak_mib
-from tests.photos import bomb
+from tests.zoo import bomb
 from tests.zoo import KINDS
 
 def accepted(contents):

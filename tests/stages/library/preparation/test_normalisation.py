@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import array_shapes, arrays
+from hypothesis.extra.numpy import arrays
 from PIL import Image
 
+from checks import fuzz_images
 from checks.image_builders import encode, photo
 from stages.library.figures.thumbnails import decode
 from stages.library.preparation import normalisation
@@ -21,8 +22,7 @@ from stages.library.preparation.normalisation import ImageError, Values, normali
 from stages.library.records import preprocessing
 from stages.library.records.preprocessing import Preprocessing
 from tests import memory, processes
-from tests.photos import bomb, exif, png, rgb_rows, turned
-from tests.zoo import CONVERTED, GREY, JPEG, KEPT, KINDS, RGB, Kind
+from tests.zoo import CONVERTED, GREY, JPEG, KEPT, KINDS, RGB, Kind, bomb, exif, png, rgb_rows, turned
 
 # pytest puts its filters in front of the module's own, which another test checks in a process of its own.
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
@@ -36,7 +36,22 @@ MORE = [
     Kind("16-bit RGBA PNG", png(6, 16, rgb_rows(np.asarray(photo().convert("RGBA")).astype(">u2") * 257)),
          CONVERTED, RGB),
 ]  # fmt: skip
+SIDES = st.integers(1, 9)
 GOOD = {kind.name: kind for kind in (*KINDS, *MORE) if kind.accepted}
+
+
+def outcome(content):
+    try:
+        return normalise(content).encoded
+    except ImageError as error:
+        return str(error)
+
+
+def damaged(content, dice):
+    """Some bytes are changed, put in or left out, at a random place."""
+    place = dice.randrange(len(content))
+    put_in, skipped = dice.choice([(1, 1), (5, 0), (0, dice.randrange(1, 20)), (5, 40)])
+    return content[:place] + dice.randbytes(put_in) + content[place + skipped :]
 
 
 def difference(encoded, pixels):
@@ -83,8 +98,7 @@ def test_tensorflow_decodes_every_result(name):
     one = {"jpeg": tensorflow.io.decode_jpeg, "png": tensorflow.io.decode_png}[result.format]
     for decoder in (one, tensorflow.io.decode_image):
         pixels = decoder(result.encoded, channels=3).numpy()
-        assert pixels.dtype == np.uint8
-        assert pixels.shape == (result.height, result.width, 3)
+        assert (pixels.dtype, pixels.shape) == (np.uint8, (result.height, result.width, 3))
         tolerance = 12 if result.format == "jpeg" else 0  # the fast integer DCT, and rounding of chroma upsampling
         assert difference(result.encoded, pixels) <= tolerance
 
@@ -95,24 +109,16 @@ DAMAGED = ["progressive JPEG", "JPEG with restarts", "PNG named .jpg", "16-bit R
 @pytest.mark.parametrize("name", [*DAMAGED, "TIFF of several pages", "animated GIF"])
 def test_tensorflow_decodes_whatever_survives_damage(name):
     tensorflow = pytest.importorskip("tensorflow")
-    whole = GOOD[name].content
     dice = random.Random(name)
-    survived, reasons = 0, []
-    for _ in range(300):
-        place = dice.randrange(len(whole))
-        other, skipped = dice.choice([(1, 1), (5, 0), (0, dice.randrange(1, 20))])
-        try:
-            result = normalise(whole[:place] + dice.randbytes(other) + whole[place + skipped :])
-        except ImageError as error:
-            reasons.append(str(error))
-            continue
-        survived += 1
-        pixels = tensorflow.io.decode_image(result.encoded, channels=3, expand_animations=False).numpy()
-        assert pixels.shape == (result.height, result.width, 3)
-    assert survived
-    assert reasons
+    found = [outcome(damaged(GOOD[name].content, dice)) for _ in range(300)]
+    reasons = [each for each in found if isinstance(each, str)]
+    assert 0 < len(reasons) < 300
     # One line each, and no memory address: the same on every run.
     assert not any("\n" in reason or "0x" in reason for reason in reasons)
+    for encoded in found:
+        if isinstance(encoded, bytes):
+            pixels = tensorflow.io.decode_image(encoded, channels=3, expand_animations=False).numpy()
+            assert pixels.shape == decode(encoded).shape
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -121,7 +127,7 @@ def test_exif_orientation_is_applied_once(orientation, kind):
     options: dict[str, dict[str, Any]] = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}
     content = encode(turned(orientation), kind, exif=exif(orientation), **options.get(kind, {}))
     result = normalise(content)
-    assert difference(result.encoded, photo()) <= (4 if kind == "JPEG" else 0)
+    assert difference(result.encoded, RGB) <= (4 if kind == "JPEG" else 0)
     assert (result.encoded == content) == (orientation == 1 and kind in ("JPEG", "PNG"))
     assert normalise(result.encoded).encoded == result.encoded
 
@@ -129,7 +135,8 @@ def test_exif_orientation_is_applied_once(orientation, kind):
 def test_transparency_is_on_white():
     pixels = np.zeros((1, 3, 4), np.uint8)
     pixels[0, :, 3] = [0, 51, 255]
-    for image in (Image.fromarray(pixels), Image.fromarray(pixels).convert("LA")):
+    for mode in ("RGBA", "LA"):
+        image = Image.fromarray(pixels).convert(mode)
         assert difference(normalise(encode(image, "PNG")).encoded, [[[255], [204], [0]]]) == 0
     key = tuple(photo().getpixel((3, 5)))
     hole = png(2, 8, rgb_rows(np.asarray(photo())), (b"tRNS", struct.pack(">HHH", *key)))
@@ -138,33 +145,29 @@ def test_transparency_is_on_white():
     assert (decode(normalise(gif).encoded) == 255).all(axis=-1).any()
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [(bomb(10_001), "more than 100 megapixels: 10001 x 10001 px"), (np.zeros((0, 4), np.uint8), "no pixels")],
-)
-def test_what_can_not_be_used_is_rejected_with_a_reason(content, reason):
-    with pytest.raises(ImageError, match=reason):
-        normalise(content)
+def test_what_can_not_be_used_is_rejected_with_a_reason():
+    for content, error, reason in (
+        (bomb(10_001), ImageError, "more than 100 megapixels: 10001 x 10001 px"),
+        (np.zeros((0, 4), np.uint8), ImageError, "no pixels"),
+        (np.zeros((2, 2), np.float32), ValueError, "Received"),
+        (np.zeros((2, 2, 4), np.uint8), ValueError, "Received"),
+        (np.zeros(4, np.uint8), ValueError, "Received"),
+    ):
+        with pytest.raises(error, match=reason):
+            normalise(content)
 
 
 def test_pillow_warnings_stay_silent_whatever_the_filters():
     code = (
-        "import io; from PIL import Image; from stages.library.preparation.normalisation import normalise; "
-        "out = io.BytesIO(); Image.new('1', (9_600, 9_600)).save(out, 'PNG'); "  # Pillow warns from 89 megapixels on
-        "print(normalise(out.getvalue()).width)"
+        "from checks.image_builders import large_png; from stages.library.preparation.normalisation import normalise; "
+        "print(normalise(large_png(9_600)).width)"  # Pillow warns from 89 megapixels on
     )
     done = processes.run(sys.executable, "-W", "error", "-c", code)
     assert (done.stdout, done.stderr) == ("9600\n", "")
 
 
-pixel_arrays = st.one_of(
-    arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=9)),
-    arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3]))),
-)
-
-
 @settings(max_examples=50)
-@given(pixel_arrays)
+@given(arrays(np.uint8, st.tuples(SIDES, SIDES) | st.tuples(SIDES, SIDES, st.sampled_from([1, 3]))))
 def test_arrays_become_png_of_the_same_pixels(array):
     result = normalise(array)
     expected = array.reshape(*array.shape[:2], -1)
@@ -172,12 +175,6 @@ def test_arrays_become_png_of_the_same_pixels(array):
     assert result.key == hashlib.sha256(str(expected.shape).encode() + expected.tobytes()).hexdigest()
     np.testing.assert_array_equal(decode(result.encoded), np.broadcast_to(expected, (*array.shape[:2], 3)))
     assert normalise(np.asfortranarray(array)).encoded == result.encoded
-
-
-@pytest.mark.parametrize("array", [np.zeros((2, 2), np.float32), np.zeros((2, 2, 4), np.uint8), np.zeros(4, np.uint8)])
-def test_other_arrays_are_errors(array):
-    with pytest.raises(ValueError, match="Received"):
-        normalise(array)
 
 
 def test_sums_of_large_white_images_do_not_overflow():
@@ -189,5 +186,74 @@ def test_images_are_decoded_no_smaller_than_asked():
     encoded = encode(Image.new("RGB", (640, 480), "red"), "JPEG")
     heights = {enough: decode(encoded, enough_px=enough).shape[0] for enough in (1, 60, 61, 120, 121, 241, 10_000)}
     assert heights == {1: 60, 60: 60, 61: 120, 120: 120, 121: 240, 241: 480, 10_000: 480}
-    assert decode(encode(Image.new("L", (640, 480)), "JPEG"), enough_px=60).shape == (60, 80, 3)
-    assert decode(encode(Image.new("RGB", (640, 480)), "PNG"), enough_px=60).shape == (480, 640, 3)
+    for mode, kind, shape in (("L", "JPEG", (60, 80, 3)), ("RGB", "PNG", (480, 640, 3))):
+        assert decode(encode(Image.new(mode, (640, 480)), kind), enough_px=60).shape == shape
+
+
+@pytest.fixture(scope="module")
+def large():
+    """An image of more than a megapixel, smooth with noise on it, as photographs are."""
+    smooth = np.asarray(photo().resize((1200, 900), Image.Resampling.BICUBIC), int)
+    noise = np.random.default_rng(0).integers(-8, 9, (900, 1200, 1))
+    return Image.fromarray(np.clip(smooth + noise, 0, 255).astype(np.uint8))
+
+
+def test_a_large_jpeg_that_cannot_keep_its_bytes_becomes_jpeg_again(large, tmp_path):
+    plain, grey = encode(large, "JPEG", quality=90), encode(large.convert("L"), "JPEG", quality=90)
+    forms = {
+        "turned": (encode(large, "JPEG", quality=90, exif=exif(6)), np.rot90(decode(plain), -1)),
+        "turned mpo": (encode(large, "MPO", quality=90, exif=exif(3)), decode(plain)[::-1, ::-1]),
+        "damaged end": (plain[:-2] + b"7\xd9", decode(plain)),
+        "grey": (encode(large.convert("L"), "JPEG", quality=90, exif=exif(2)), decode(grey)[:, ::-1]),
+        "cmyk": (encode(large.convert("CMYK"), "JPEG", quality=90), None),
+    }
+    for name, (content, upright) in forms.items():
+        result = normalise(content)
+        again = decode(result.encoded)
+        assert (result.format, result.key) == ("jpeg", hashlib.sha256(content).hexdigest()), name
+        assert again.shape == (result.height, result.width, 3), name
+        assert len(result.encoded) < 3 * len(content), name
+        if upright is not None:
+            assert np.abs(again.astype(int) - upright)[: result.height - 16].mean() < 1.5, name
+        assert outcome(result.encoded) == outcome(content) == result.encoded, name
+        fuzz_images.read(content, tmp_path)
+
+
+def test_a_large_image_of_another_format_loses_nothing(large):
+    for kind in ("BMP", "TIFF", "WEBP"):
+        result = normalise(encode(large, kind, lossless=True))
+        assert result.format == "png"
+        np.testing.assert_array_equal(decode(result.encoded), np.asarray(large))
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_the_mean_of_a_jpeg_that_is_looked_at_is_that_of_all_pixels(large, progressive):
+    for image in (large, large.convert("L"), large.crop((0, 0, 1195, 893))):
+        content = encode(image, "JPEG", quality=90, progressive=progressive)
+        pixels = decode(content) if image.mode == "RGB" else decode(content)[..., :1]
+        result = normalise(content)
+        assert result.encoded == content
+        assert (result.height, result.width) == pixels.shape[:2]
+        assert result.values.count == pixels.size
+        assert abs(result.values.total / pixels.size - pixels.mean()) < 0.5  # noise is cut off at 0
+        assert pixels.min() <= result.values.minimum < result.values.maximum <= pixels.max()
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_large_jpeg_is_rejected_wherever_it_ends(large, progressive):
+    content = encode(large, "JPEG", quality=90, progressive=progressive)
+    for kept in (0.1, 0.5, 0.9, 0.99):
+        with pytest.raises(ImageError, match="damaged: image file is truncated"):
+            normalise(content[: int(kept * len(content))])
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_damage_is_found_as_by_decoding_in_full(large, monkeypatch, progressive):
+    whole = encode(large.resize((300, 200)), "JPEG", quality=90, progressive=progressive)
+    dice = random.Random(0)
+
+    contents = [damaged(whole, dice) for _ in range(300)]
+    looked_at = [outcome(content) for content in contents]
+    monkeypatch.setattr(normalisation, "LOOKED_AT_PX", normalisation.MAX_PIXELS)
+    assert looked_at == [outcome(content) for content in contents]
+    assert 10 < sum(isinstance(found, str) for found in looked_at) < 290

@@ -5,8 +5,9 @@ import os
 import pytest
 
 from stages.library.common.console import UserError
-from stages.library.sources.contract import Params, SourceImage, Stray
+from stages.library.sources.contract import SourceImage, Stray
 from stages.plugins.datasets import folder
+from tests.layouts import params
 
 
 def put(root, *names):
@@ -16,21 +17,19 @@ def put(root, *names):
         path.write_bytes(os.fsencode(name))
 
 
-def params(root):
-    return Params(name="folder", folder=str(root), archive=None, archive_sha256=None)
-
-
 def read(root):
     """The images, whose content is their name here, with class and split; and the reasons of the strays."""
-    found = list(folder.read(params(root), root))
-    images = {each.name: (each.text, each.split) for each in found if isinstance(each, SourceImage)}
-    assert all(each.content == os.fsencode(each.name) for each in found if isinstance(each, SourceImage))
-    return images, {each.name: each.reason for each in found if isinstance(each, Stray)}
+    found = list(folder.read(params("folder", folder=root), root))
+    images = [each for each in found if isinstance(each, SourceImage)]
+    assert all(each.content == os.fsencode(each.name) for each in images)
+    return {each.name: (each.text, each.split) for each in images}, {
+        each.name: each.reason for each in found if isinstance(each, Stray)
+    }
 
 
 def fetch(root, tmp_path):
     (tmp_path / "raw").mkdir(exist_ok=True)
-    return folder.fetch(params(root), tmp_path / "raw", tmp_path / "cache")
+    return folder.fetch(params("folder", folder=root), tmp_path / "raw", tmp_path / "cache")
 
 
 @pytest.fixture
