@@ -43,20 +43,20 @@ STRAYS = {CIFAR10.name: [], CIFAR100.name: [Stray("cifar-100-python/file.txt~", 
 BOTH = pytest.mark.parametrize("cifar", [CIFAR10, CIFAR100], ids=lambda cifar: cifar.name)
 
 
-def members(cifar, change=lambda file, batch: batch):
+def members(cifar, change=lambda file, batch: batch, size=2):
     """The members of a small archive; `change` returns another content of a pickle."""
     found: list[tuple[str, bytes | None]] = [(cifar.folder, None)]
     rng = np.random.default_rng(0)
     for file in cifar.files.split():
         content: dict[str, Any] = {}
         if file == cifar.meta:
-            content = {"num_cases_per_batch": 2, f"{cifar.prefix}label_names": cifar.classes, "num_vis": 3072}
+            content = {"num_cases_per_batch": size, f"{cifar.prefix}label_names": cifar.classes, "num_vis": 3072}
         elif file in cifar.batches:
             content = cifar.more | {
-                "filenames": [f"bos_taurus_s_{file}_{index}.png" for index in range(2)],
+                "filenames": [f"bos_taurus_s_{file}_{index}.png" for index in range(size)],
                 "batch_label": f"{file} of 5",
-                f"{cifar.prefix}labels": cifar.labels,
-                "data": rng.integers(0, 256, (2, 3072), dtype=np.uint8),
+                f"{cifar.prefix}labels": (cifar.labels * size)[:size],
+                "data": rng.integers(0, 256, (size, 3072), dtype=np.uint8),
             }
         found.append((f"{cifar.folder}/{file}", python2_pickle(change(file, content)) if content else b"no pickle"))
     return found
