@@ -12,6 +12,7 @@ Costs seconds for thousands of images; the time grows with the square of `audit.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,8 +54,8 @@ def main() -> None:
     pairs, apart = auditing.near_duplicates(distances, neighbours, settings.near_duplicate)
     scores = auditing.typicality(distances, neighbours)
     outliers = np.argsort(np.round(scores, 6), kind="stable")
-    splits = images["split"].to_numpy()
-    across = int((splits[pairs[:, 0]] != splits[pairs[:, 1]]).sum())
+    first, second = images["split"].to_numpy()[pairs].T
+    across = int((first != second).sum())
     numbers = {
         "images": len(images),
         "all_images": len(manifest.keys),
@@ -73,8 +74,8 @@ def main() -> None:
         both = [images.iloc[pairs[:, side]].add_suffix(f"_{side + 1}").reset_index(drop=True) for side in range(2)]
         _write_csv(folder / "near_duplicates.csv", pd.concat(both, axis=1).assign(distance=apart))
         _write_csv(folder / "outliers.csv", images.iloc[outliers].assign(typicality=scores[outliers]))
-        shown = (rows[: settings.images] for rows in (issues, pairs, outliers))
-        write_images(folder, images, probabilities, manifest, *shown)
+        shown = [rows[: settings.images] for rows in (issues, pairs, outliers)]
+        write_images(folder, images, probabilities, manifest, shown)
         artifacts.write_json(folder / "audit.json", numbers)
     what = f"{len(issues):,} likely label errors, {len(pairs):,} near-duplicates, {across:,} of them across splits"
     stopwatch.close("audit", f"{what}; see {arguments.out}", len(images), following="report")
@@ -83,10 +84,9 @@ def main() -> None:
 def load(
     arguments: argparse.Namespace, settings: auditing.Params, manifest: Manifest
 ) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """Returns the images to look at; UserError where the inputs don't belong together.
+    """Returns the images to look at by number of record, probabilities float32 (n, classes), features float16 (n, dim).
 
-    That is a table of key, filename, split and label, a categorical, by the number of the record over all shards; their
-    probabilities by models that did not see them, float32 (n, classes); and pooled features, float16 (n, dim).
+    UserError where the inputs don't belong together.
     """
     parts = [cache.load(arguments.bottlenecks, [split], "bottleneck") for split in SPLITS]
     trained, logits = read(arguments.out_of_fold, "logits")
@@ -116,15 +116,10 @@ def read(path: Path, column: str) -> tuple[list[str], np.ndarray]:
 
 
 def write_images(
-    folder: Path,
-    images: pd.DataFrame,
-    probabilities: np.ndarray,
-    manifest: Manifest,
-    issues: np.ndarray,
-    pairs: np.ndarray,
-    outliers: np.ndarray,
+    folder: Path, images: pd.DataFrame, probabilities: np.ndarray, manifest: Manifest, shown: Sequence[np.ndarray]
 ) -> None:
-    """Writes the three images of some rows each; `images` and `probabilities` as `load` returns them."""
+    """Writes an image each of likely label errors, pairs and outliers, whose rows of what `load` returns are given."""
+    issues, pairs, outliers = shown
     rows = np.unique(np.concatenate([issues, pairs.ravel(), outliers]))
     records = manifest.records(images.index.to_numpy()[rows])
     pixels = {row: thumbnail(found.encoded, mosaics.CARD_PX) for row, found in zip(rows, records, strict=True)}

@@ -1,9 +1,8 @@
 """What may be wrong with a data set: likely label errors, near-duplicates and outliers.
 
 Label errors by confident learning (Northcutt, Jiang and Chuang, 2021, arXiv:1911.00068) on probabilities of models that
-did not see the image; outliers by the mean distance to the nearest neighbours (Kuan and Mueller, 2022,
-arXiv:2207.03061); both are cleanlab's. Near-duplicates are much nearer to each other than images usually are to their
-nearest neighbour.
+did not see the image, outliers by the mean distance to neighbours (Kuan and Mueller, 2022, arXiv:2207.03061): both are
+cleanlab's. Near-duplicates are much nearer to each other than images usually are to their nearest neighbour.
 """
 
 from typing import Annotated
@@ -37,10 +36,7 @@ def sample(keys: np.ndarray, params: Params) -> np.ndarray:
 
 
 def label_issues(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Returns the rows whose label is likely wrong, int64, the least probable label first.
-
-    Probabilities, float32 (n, classes), are by models that were not trained on the row.
-    """
+    """Returns the rows whose label is likely wrong, int64, the least probable first; `probabilities`: (n, classes)."""
     from cleanlab.filter import find_label_issues
 
     # More jobs would be copies of this process, threads and all.
@@ -56,17 +52,16 @@ def nearest(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.neighbors import NearestNeighbors
 
     rows = features.astype(np.float32)
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    rows /= np.maximum(norms, np.finfo(np.float32).tiny)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     search = NearestNeighbors(n_neighbors=min(count, len(rows) - 1), algorithm="brute").fit(rows)
     distances, neighbours = search.kneighbors()
     return distances.astype(np.float64), neighbours.astype(np.int64)
 
 
 def near_duplicates(distances: np.ndarray, neighbours: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
-    """Finds the pairs nearer than `fraction` of the median distance to the nearest row, and all at distance 0.
+    """Returns the pairs nearer than `fraction` of the median distance to the nearest row, and all at distance 0.
 
-    Returns int64 (pairs, 2), the lower row first, the nearest pairs first; and their distances, float64 (pairs,).
+    They are int64 (pairs, 2), the lower row first, nearest pairs first, with their distances, float64 (pairs,).
     """
     limit = fraction * np.median(distances[:, 0])
     rows, columns = np.nonzero((distances < limit) | (distances == 0))
@@ -86,5 +81,4 @@ def typicality(distances: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
     rows, count = distances.shape
     graph = csr_matrix((distances.ravel(), neighbours.ravel(), np.arange(rows + 1) * count), shape=(rows, rows))
     search = NearestNeighbors(n_neighbors=count, metric="precomputed").fit(graph)
-    scores: np.ndarray = OutOfDistribution({"knn": search}).score(features=graph)
-    return scores
+    return np.asarray(OutOfDistribution({"knn": search}).score(features=graph))

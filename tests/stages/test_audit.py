@@ -98,6 +98,6 @@ def test_a_gallery_without_images_says_so(tmp_path, monkeypatch):
         monkeypatch.setattr(f"stages.audit.mosaics.{function}", lambda path, title, rows: titles.append(title))
     images, nothing = pd.DataFrame({"label": pd.Categorical([])}), np.zeros(0, int)
     manifest = SimpleNamespace(records=iter)
-    given = images, np.zeros((0, 2)), manifest, nothing, nothing.reshape(0, 2), nothing
+    given = images, np.zeros((0, 2)), manifest, (nothing, nothing.reshape(0, 2), nothing)
     stage.write_images(tmp_path, *given)  # type: ignore[arg-type]
     assert titles == ["Likely label errors: none found", "Near-duplicates: none found", "Outliers: none found"]

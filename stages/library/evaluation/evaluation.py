@@ -4,7 +4,7 @@ import argparse
 import functools
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -66,8 +66,7 @@ class Predictions:
 
     @functools.cached_property
     def predicted(self) -> np.ndarray:
-        found: np.ndarray = self.logits.argmax(axis=1)
-        return found
+        return np.asarray(self.logits.argmax(axis=1))
 
     @functools.cached_property
     def confusion(self) -> np.ndarray:
@@ -98,10 +97,9 @@ def finish(
 def write_evaluation(
     model: Model, predictions: Predictions, shards: Path, params: Params, metrics_path: Path, figures: Path
 ) -> dict[str, Any]:
-    """Writes the metrics file, last, and the folder of tables and images, as a whole; returns the metrics.
+    """Writes the folder of tables and images, then the metrics file; returns the metrics.
 
-    UserError where logits are not finite, the predictions are of other images or classes than the shards hold, or the
-    model was trained on test images.
+    UserError where logits are not finite, images or classes are not those of the shards, or some were trained on.
     """
     dataset = dataset_file.read(shards / "dataset.json")
     manifest = manifests.read(shards, ["test"])
@@ -111,8 +109,9 @@ def write_evaluation(
     leakage.check(model.folder, tested, dataset["duplicates"]["across_official_split"])
     numbers = measure(predictions, params)
     if model.kind == "head":
-        cross_validation = result_files.read_cross_validation(model.folder / "cross_validation.json")
-        numbers["cross_validation"] = rounded(cross_validation)
+        numbers["cross_validation"] = rounded(
+            result_files.read_cross_validation(model.folder / "cross_validation.json")
+        )
     numbers["size_bytes"] = model_size.in_bytes(model.folder, model.backbone, model.features)
     about = {
         "model": model.name,
@@ -159,15 +158,12 @@ def measure(predictions: Predictions, params: Params) -> dict[str, Any]:
         numbers["calibration"] = {"temperature": predictions.temperature, "expected_calibration_error_before": before}
     if predictions.training_mode_logits is not None:
         numbers["training_mode"] = {"top1_accuracy": metrics.top1_accuracy(predictions.training_mode_logits, labels)}
-    found: dict[str, Any] = rounded(numbers)
-    return found
+    return rounded(numbers)
 
 
-def rounded(content: Any) -> Any:
+def rounded(content: Mapping[str, Any]) -> dict[str, Any]:
     """Returns nested objects of numbers with six decimals, more than any test set resolves."""
-    if isinstance(content, dict):
-        return {key: rounded(value) for key, value in content.items()}
-    return round(content, 6)
+    return {key: rounded(value) if isinstance(value, dict) else round(value, 6) for key, value in content.items()}
 
 
 def write_tables(folder: Path, predictions: Predictions, filenames: Sequence[str]) -> None:
@@ -210,11 +206,10 @@ def _write_images(folder: Path, model: Model, predictions: Predictions, manifest
     for row, record in zip(rows, manifest.records(rows), strict=True):
         shown = thumbnails.thumbnail(record.encoded, mosaics.CARD_PX), record.text, predictions.classes
         cards[row] = mosaics.card(*shown, predictions.probabilities[row], predictions.logits[row])
-    title = f"{model}: {len(chosen)} random test images; bold: the true class"
+    bold = "; bold: the true class"
+    title = f"{model}: {len(chosen)} random test images{bold}"
     mosaics.write_predictions(folder / "predictions.png", title, [cards[row] for row in chosen])
-    tested = f"{len(predictions.labels):,} test images"
-    title = f"{model}: no mistake on {tested}"
-    if len(wrong):
-        what = "the only mistake" if len(wrong) == 1 else f"the most confident of {len(wrong):,} mistakes"
-        title = f"{model}: {what} on {tested}; bold: the true class"
+    many = f"the most confident of {len(wrong):,} mistakes"
+    found = {0: "no mistake", 1: "the only mistake"}.get(len(wrong), many)
+    title = f"{model}: {found} on {len(predictions.labels):,} test images{bold if len(wrong) else ''}"
     mosaics.write_predictions(folder / "mistakes.png", title, [cards[row] for row in mistakes])

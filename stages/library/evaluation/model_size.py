@@ -9,7 +9,6 @@ from stages.library.records import leakage
 # What training leaves beside a model, and no prediction reads.
 BOOKKEEPING = {"curve.csv", "cross_validation.json", "last.weights.h5", "variables.csv"}
 BOOKKEEPING |= {leakage.OF_HEAD, leakage.OF_NETWORK}
-FLOAT32_BYTES = 4
 
 
 def in_bytes(folder: Path, backbone: str | None, features: str | None) -> int:
@@ -22,4 +21,4 @@ def in_bytes(folder: Path, backbone: str | None, features: str | None) -> int:
         return own
     about = backbones.lookup(backbone).BACKBONE
     classifier = 0 if "logits" in cache.COLUMNS[features] else (about.feature_width + 1) * about.num_logits
-    return own + FLOAT32_BYTES * (about.num_parameters - classifier)
+    return own + 4 * (about.num_parameters - classifier)

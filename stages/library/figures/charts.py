@@ -43,10 +43,7 @@ Rows = Sequence[Mapping[str, Any]]  # as tables.read_csv gives them: values may 
 
 @contextlib.contextmanager
 def drawing(width: float, height: float, texts: Sequence[str] = (), layout: Any = "constrained") -> Iterator[Figure]:
-    """Gives a figure, in inches, that looks alike in this block whatever the user's matplotlibrc says.
-
-    Fonts that have the characters of all `texts` are looked for among those installed.
-    """
+    """Gives a figure, in inches, alike under every matplotlibrc, with installed fonts for the characters of `texts`."""
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # "failed to find font weight normal"
     with matplotlib.rc_context():
         matplotlib.rcdefaults()

@@ -49,10 +49,9 @@ def card(
 
 
 def write_samples(path: Path, samples: Mapping[str, Iterable[bytes]]) -> None:
-    """Writes a PNG with up to ten images of each class, a row per class, in as many columns of rows as fit best.
+    """Writes a PNG of at most 2,000 px a side, a row per class with up to ten images; the first classes that fit.
 
-    It has at most 2,000 px on a side; of more classes than fit, the first ones are shown. `samples` are images as
-    `normalisation.normalise` gives them, by class name; a generator is taken one at a time.
+    `samples` are images as `normalisation.normalise` gives them, by class name; a generator is taken one at a time.
     """
     thumbnail_px, columns, rows = _layout(len(samples))
     shown = list(samples.items())[: columns * rows]
@@ -81,9 +80,8 @@ def write_samples(path: Path, samples: Mapping[str, Iterable[bytes]]) -> None:
 
 
 def write_predictions(path: Path, title: str, cards: Sequence[Card]) -> None:
-    """Writes a PNG with one card per image: the image, its class, and the likeliest classes as bars.
+    """Writes a PNG with a card per image: its class, and the likeliest as bars, blue if right, vermilion if wrong.
 
-    The bar of the right class is blue; if another is likelier, that one is vermilion, and the title has a cross.
     Without cards the title stands alone.
     """
     rows = math.ceil(len(cards) / CARD_COLUMNS)

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from stages.library.figures import charts
-
-NAME_CHARACTERS = 40
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ def frontier(points: Sequence[Point]) -> list[Point]:
 def draw(points: Sequence[Point], xlabel: str, title: str) -> bytes:
     """Draws accuracy against a cost on a logarithmic axis, a line through the frontier of 1 or more; returns a PNG."""
     best = frontier(points)
-    names = [charts.shorten(point.name, NAME_CHARACTERS) for point in points]
+    names = [charts.shorten(point.name, 40) for point in points]
     with charts.drawing(9, max(3.6, 0.9 + 0.2 * len(points)), [title, xlabel, *names]) as figure:
         axes = figure.add_subplot()
         axes.plot([point.cost for point in best], [point.accuracy for point in best], color=charts.GREY, zorder=1)
@@ -71,11 +70,7 @@ def draw(points: Sequence[Point], xlabel: str, title: str) -> bytes:
 def dodged(wanted: Sequence[float]) -> list[float]:
     """Returns heights near the wanted ones, so far apart that no name hides another; both in [0, 1], rising."""
     gap = min(0.075, 1 / max(len(wanted) - 1, 1))
-    heights = list(wanted)
-    for place in range(1, len(heights)):
-        heights[place] = max(heights[place], heights[place - 1] + gap)
-    top = 1.0
-    for place in reversed(range(len(heights))):
-        heights[place] = top = min(heights[place], top)
-        top -= gap
-    return [max(height, 0.0) for height in heights]
+    steps = gap * np.arange(len(wanted))
+    apart = np.maximum.accumulate(wanted - steps)  # each as far above the one below it
+    heights: list[float] = (np.minimum(apart, 1 - steps[-1]) + steps).clip(0, 1).tolist()
+    return heights

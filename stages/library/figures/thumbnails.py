@@ -9,8 +9,7 @@ from PIL import Image
 def decode(encoded: bytes, enough_px: int | None = None) -> np.ndarray:
     """Returns uint8 (height, width, 3) of an image that `normalise` gave.
 
-    With `enough_px` a large JPEG may come at a half, a quarter or an eighth of its size, in a fraction of the time, but
-    no side is shorter than this.
+    With `enough_px` a large JPEG comes smaller, in a fraction of the time, but no side is shorter than this.
     """
     with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG")) as image:
         if enough_px is not None:

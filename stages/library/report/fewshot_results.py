@@ -11,9 +11,8 @@ from stages.library.report.leaderboard import FEWSHOT
 from stages.library.scoring import result_files
 
 HEADINGS = ("head", "images per class", "background", "top-1", "mean per class", "repeats", "n")
-COLUMNS: dict[str, type] = {"head": str, "shots": int, "repeat": int, "background": str} | dict.fromkeys(
-    ("top1_accuracy", "balanced_accuracy"), float
-)
+COLUMNS: dict[str, type] = {"head": str, "shots": int, "repeat": int, "background": str}
+COLUMNS |= {"top1_accuracy": float, "balanced_accuracy": float}
 HEADS = [(BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (PURPLE, "D"), (ORANGE, "v")]  # repeats beyond five
 PUBLISHED = "o", "^", "D", "s"  # hollow
 
@@ -36,10 +35,9 @@ class FewShot:
 def collect(
     metrics: Path, evaluations: Path, dataset_sha256: str, names: Iterable[tuple[str, str, int]]
 ) -> tuple[list[FewShot], list[str]]:
-    """Reads the results on one data set, where there are any; `names`: backbone, head and shots.
+    """Returns the results on one data set, with background first, and sentences on those that are on another one.
 
-    Returns the results in the order of the names, with the background classes first, and a sentence on each that is
-    left out, for it is on another data set.
+    `names`, in whose order they come: backbone, head and shots.
     """
     found: list[FewShot] = []
     left_out = []
@@ -54,13 +52,11 @@ def collect(
             continue
         rows = tables.read_csv(figures / "repeats.csv", COLUMNS)
         metrics_file = result_files.read_fewshot_metrics(path)
-        parts: dict[str, result_files.FewShotNumbers] = {"with": metrics_file}
-        if "without_background" in metrics_file:
-            parts["without"] = metrics_file["without_background"]
-        for background, numbers in parts.items():
-            own = [row for row in rows if row["background"] == background]
-            run = backbone, head, shots, about["features"], about["repeats"], background
-            found.append(FewShot(*run, numbers, complete=not about["classes_left_out"], rows=own))
+        for background, numbers in (("with", metrics_file), ("without", metrics_file.get("without_background"))):
+            if numbers:
+                own = [row for row in rows if row["background"] == background]
+                run = backbone, head, shots, about["features"], about["repeats"], background
+                found.append(FewShot(*run, numbers, complete=not about["classes_left_out"], rows=own))
     return found, left_out
 
 
@@ -87,10 +83,9 @@ def as_csv(found: Iterable[FewShot]) -> str:
 
 
 def chart(found: Sequence[FewShot], theirs: Sequence[published.Row]) -> bytes:
-    """Draws accuracy against training images per class, a line per head with the standard deviation over the repeats.
+    """Draws accuracy against images per class on one backbone, a line per head; without background: a second panel.
 
-    `found` are those on the features of one backbone; with and without background, a panel each. Published results with
-    few images of all classes are hollow markers without a line.
+    Published results with few images of all classes are hollow markers without a line.
     """
     titles = {"with": "all classes", "without": "without background classes"}
     panels = [title for title in titles if any(few.background == title for few in found)] or ["with"]

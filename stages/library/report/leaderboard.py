@@ -61,10 +61,9 @@ def listed(heads: Iterable[str], backbones: Iterable[str]) -> set[str]:
 def collect(
     metrics: Path, evaluations: Path, dataset_sha256: str, names: Container[str]
 ) -> tuple[list[Result], list[str]]:
-    """Reads the results of the listed models on one data set, from the folders of `BACKBONE/HEAD.json` and the like.
+    """Returns the results of the listed models on one data set, best first, and a sentence on each that is left out.
 
-    Returns the results, highest top-1 accuracy first, and a sentence on each that is left out, for it is on another
-    data set or not listed. NoResultError where there is none.
+    NoResultError where there is none.
     """
     results, left_out = [], []
     for path in sorted(metrics.rglob("*.json")):
@@ -107,9 +106,9 @@ def measured(results: Iterable[Result], features: Mapping[str, str]) -> list[pub
     ours = []
     for result in results:
         model, numbers = result.name.rsplit("/", 1)[-1], flat(result.metrics)
-        for metric in sorted(set(published.METRICS.values()) & set(numbers)):
-            kind = features.get(model, "")
-            ours.append(published.Measured(model, result.backbone, kind, None, metric, numbers[metric]))
+        about = model, result.backbone, features.get(model, ""), None
+        metrics = sorted(set(published.METRICS.values()) & set(numbers))
+        ours += [published.Measured(*about, metric, numbers[metric]) for metric in metrics]
     return ours
 
 

@@ -1,7 +1,6 @@
 """The report as one self-contained HTML page: images inside, no script, nothing loaded from any host.
 
-One image is not inside: times differ from run to run, and the page must not. Where `python -m app.costs` has measured
-them, the browser shows its image from the folder beside the report's.
+One image is not inside, for times differ from run to run: that which `python -m app.costs` writes beside the report.
 """
 
 import base64
@@ -43,11 +42,7 @@ def render(
     comparison: Sequence[tuple[str, ...]],
     left_out: Sequence[str],
 ) -> str:
-    """Returns the page, with a section on few-shot results, audits and the comparison where there are any.
-
-    Results come best first; the comparison is lines of `published.HEADINGS`; of each result that is left out there is a
-    sentence.
-    """
+    """Returns the page: results, best first, and what there is of few-shot results, audits and `published.compare`."""
     title = f"Decant: {dataset['name']}"
     rows = map(leaderboard.cells, results)
     notes = "".join(f"<li>{escape(sentence)}</li>" for sentence in left_out)
@@ -92,10 +87,9 @@ def facts(dataset: Dataset) -> str:
 def _costs(results: Sequence[Result]) -> str:
     points = []
     for result in results:
-        if size_bytes := result.metrics.get("size_bytes"):
-            accuracy, interval = result.metrics["top1_accuracy"], result.metrics["top1_accuracy_interval"]
-            ends = (interval["low"], interval["high"])
-            points.append(Point(result.name, accuracy, size_bytes / 1e6, f"{size_bytes / 1e6:.1f} MB", interval=ends))
+        if megabytes := result.metrics.get("size_bytes", 0) / 1e6:
+            accuracy, low, high = map(leaderboard.flat(result.metrics).__getitem__, leaderboard.ACCURACY)
+            points.append(Point(result.name, accuracy, megabytes, f"{megabytes:.1f} MB", interval=(low, high)))
     if not points:
         return ""
     title = "Accuracy against size; line: no other model is both smaller and better"
@@ -166,12 +160,9 @@ def _model(result: Result) -> str:
 
 
 def _most_frequent(confusions: Iterable[dict[str, str]]) -> str:
-    wrong = [row for row in confusions if row["actual"] != row["predicted"]]
-    wrong.sort(key=lambda row: (-int(row["count"]), row["actual"], row["predicted"]))
-    if not wrong:
-        return "<p>None.</p>"
-    rows = [(row["actual"], row["predicted"], row["count"]) for row in wrong[:CONFUSIONS]]
-    return _table(("actual", "predicted", "images"), rows)
+    rows = ((row["actual"], row["predicted"], row["count"]) for row in confusions)
+    wrong = sorted((row for row in rows if row[0] != row[1]), key=lambda row: (-int(row[2]), *row))
+    return _table(("actual", "predicted", "images"), wrong[:CONFUSIONS]) if wrong else "<p>None.</p>"
 
 
 def _section(name: str, title: str, body: str, note: str = "") -> str:

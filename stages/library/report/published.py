@@ -1,7 +1,7 @@
 """Published results beside ours: the rows of published.csv, and what of ours each one stands against.
 
-A row's `counterpart` names the models that are the same kind of system, in the order of preference, and `features` what
-they have to be trained on; the backbone may be another one, and then a remark says so.
+A row's `counterpart` names the models of the same kind, in the order of preference, and `features` what they have to be
+trained on; the backbone may be another one, and then a remark says so.
 """
 
 from collections.abc import Iterable, Sequence
@@ -66,16 +66,12 @@ def load(dataset: str) -> list[Row]:
 
 def counterpart(row: Row, measured: Iterable[Measured]) -> Measured | None:
     """Returns our result that a row stands against: the same backbone if there is one, then the order of preference."""
-    same_kind = (
-        ours
-        for ours in _same_question(row, measured)
-        if ours.model in row.counterpart and row.features in ("", ours.features)
-    )
+    same = [ours for ours in _same_question(row, measured) if row.features in ("", ours.features)]
 
     def preference(ours: Measured) -> tuple[bool, int, float]:
         return ours.backbone != row.backbone, row.counterpart.index(ours.model), -ours.value
 
-    return min(same_kind, key=preference, default=None)
+    return min((ours for ours in same if ours.model in row.counterpart), key=preference, default=None)
 
 
 def compare(rows: Iterable[Row], measured: Sequence[Measured]) -> list[tuple[str, ...]]:

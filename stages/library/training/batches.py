@@ -25,11 +25,9 @@ class Augmentation(NamedTuple):
 
 @dataclass(frozen=True)
 class Stream:
-    """Augmented batches of the training split.
+    """Augmented batches of the training split; the incomplete one at the end of a pass is left out.
 
-    Order and augmentation of a pass over the split depend on the seed and the pass's number alone, so a resumed
-    training sees the batches that an undisturbed one would have seen. The incomplete batch at a pass's end is left out;
-    which examples stand in it changes with the order.
+    Order and augmentation of a pass depend on the seed and the pass's number alone: a resumed training sees the same.
     """
 
     manifest: Manifest
@@ -40,10 +38,7 @@ class Stream:
     seed: int
 
     def batches(self, first: int, end: int) -> "tf.data.Dataset":
-        """Streams the batches `first` to `end` - 1, counted from the start of the training.
-
-        They are pairs: images, float32 (batch, side, side, 3) in [0, 255], and one-hot float32 (batch, num_classes).
-        """
+        """Streams the batches `first` to `end` - 1 of the training: images in [0, 255] and one-hot float32 labels."""
         import tensorflow as tf
 
         per_pass = len(self.manifest.keys) // self.batch_size

@@ -1,7 +1,7 @@
 """Training that survives a kill: after every epoch its whole state is on disk, and the next run goes on from there.
 
-Checkpoints stand in the user's cache folder, not among the outs, for DVC deletes a stage's outs before it runs it. The
-folder's name is a fingerprint of all that the training depends on, so a changed parameter or data set starts anew.
+They stand in the user's cache folder, for DVC deletes a stage's outs before it runs it. The folder's name is a
+fingerprint of all that the training depends on, so a changed parameter or data set starts anew.
 """
 
 import math
@@ -52,16 +52,14 @@ def fingerprint(*content: Any) -> str:
 class Checkpoints:
     """The checkpoint folder of one training, and how far it has come.
 
-    A kill at any instant leaves `state.json` pointing at whole files: new files are written before it, and old ones
-    are removed after it. `model` is saved for use, `trainer`, which shares its layers, with its optimizer.
-
-    `history` has the metrics of each epoch, as `Epoch` says. Epoch 0 is the network as it comes: what fine-tuning makes
-    worse is thrown away (Kumar et al. 2022, arXiv:2202.10054, start from a fitted head, too).
+    A kill at any instant leaves `state.json` pointing at whole files: new ones are written before it, old ones removed
+    after it. `model` is saved for use, `trainer`, which shares its layers, with its optimizer. Epoch 0 is the network
+    as it comes: what fine-tuning makes worse is thrown away (Kumar et al. 2022, arXiv:2202.10054).
     """
 
     def __init__(self, folder: Path, model: "keras.Model", trainer: "keras.Model"):
         self.folder, self._model, self._trainer = folder, model, trainer
-        self.history: list[Logs] = []
+        self.history: list[Logs] = []  # of each epoch, as `Epoch` says
 
     @property
     def best(self) -> int:

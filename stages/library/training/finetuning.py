@@ -44,9 +44,8 @@ class Params(training.Params):
         if self.unfrozen_blocks is not None and self.reinitialized_blocks > self.unfrozen_blocks:
             raise ValueError("`reinitialized_blocks` must be <= `unfrozen_blocks`")
         if self.reinitialized_blocks and self.head_epochs:
-            raise ValueError(
-                "`head_epochs` must be 0 where `reinitialized_blocks` > 0: such a head fits other features"
-            )
+            rule = "`head_epochs` must be 0 where `reinitialized_blocks` > 0"
+            raise ValueError(f"{rule}: such a head fits other features")
         return self
 
 
@@ -61,10 +60,7 @@ def build(backbone_model: "keras.Model", num_classes: int, params: Params) -> "k
 
 
 def restart(model: "keras.Model", backbone: "Backbone", params: Params) -> set[str]:
-    """Gives the last `reinitialized_blocks` blocks random values again; UserError where the backbone has fewer.
-
-    Returns the names of their layers and of the head, whose variables are not the pretrained ones.
-    """
+    """Gives the last `reinitialized_blocks` blocks random values; returns the names of their layers and of the head."""
     import keras
 
     restored = _layers_below(model, backbone, "reinitialized_blocks", params.reinitialized_blocks)
@@ -78,8 +74,7 @@ def restart(model: "keras.Model", backbone: "Backbone", params: Params) -> set[s
 def freeze(model: "keras.Model", backbone: "Backbone", params: Params) -> None:
     """Freezes all layers below the last `unfrozen_blocks` blocks, and BatchNorm unless it is to be trained.
 
-    A frozen BatchNorm layer runs in inference mode (Keras ties the two), so the statistics that the weights were
-    trained with stay. UserError where the backbone has fewer blocks.
+    A frozen BatchNorm layer runs in inference mode (Keras ties the two): it keeps the statistics of the pretraining.
     """
     import keras
 
@@ -106,11 +101,7 @@ def _layers_below(model: "keras.Model", backbone: "Backbone", key: str, blocks: 
 
 
 def write_variables(path: Path, model: "keras.Model", fresh: Collection[str]) -> Counter[str]:
-    """Writes variables.csv: name, shape, trained or frozen, restored from the backbone or fresh.
-
-    `fresh` names the layers that started from random values, or that another training started. Returns how many
-    variables are "trained" and how many "frozen".
-    """
+    """Writes variables.csv; `fresh` names the layers that are not the backbone's. Returns the number in each state."""
     trained = {id(variable) for variable in model.trainable_variables}
     rows = []
     for layer in model.layers:

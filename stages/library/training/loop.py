@@ -1,12 +1,12 @@
 """Training of networks on images: what fine-tuning and training from scratch have in common."""
 
-import argparse
 import contextlib
 import math
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import numpy as np
 import pydantic
@@ -58,10 +58,7 @@ class Params:
 
 
 def prepare(seed: int) -> "contextlib.AbstractContextManager[object]":
-    """Makes TensorFlow repeatable and on a GPU quick (float16 with float32 weights).
-
-    Returns a context in which networks are built and trained: on all GPUs of this machine, where there are several.
-    """
+    """Makes TensorFlow repeatable and on a GPU quick; returns a context to train in, on all GPUs of this machine."""
     tensorflow_runtime.start()
     import keras
     import tensorflow as tf
@@ -69,8 +66,7 @@ def prepare(seed: int) -> "contextlib.AbstractContextManager[object]":
     keras.utils.set_random_seed(seed)
     gpus = tf.config.list_physical_devices("GPU")
     keras.mixed_precision.set_global_policy("mixed_float16" if gpus else "float32")
-    scope: contextlib.AbstractContextManager[object] = tensorflow_runtime.strategy().scope()
-    return scope
+    return cast("contextlib.AbstractContextManager[object]", tensorflow_runtime.strategy().scope())
 
 
 def compile_trainer(model: "keras.Model", steps_per_epoch: int, params: Params) -> "keras.Model":
@@ -107,8 +103,8 @@ def is_kernel(variable: "keras.Variable") -> bool:
 def regularize(model: "keras.Model", weight_decay: float) -> None:
     """Adds `weight_decay` / 2 times the squared norm of every kernel to the loss, whose gradient is decay times weight.
 
-    Adam scales that gradient with the rest. AdamW subtracts learning rate times decay times weight beside Adam's step
-    (Loshchilov and Hutter 2019, arXiv:1711.05101): a decay that suits one is too weak or too strong for the other.
+    Adam scales that with the rest of the gradient. AdamW subtracts rate times decay times weight beside Adam's step
+    (Loshchilov and Hutter 2019, arXiv:1711.05101), so a decay that suits one does not suit the other.
     """
     import keras
 
@@ -135,16 +131,13 @@ def run(
     causes: Sequence[Any],
     preprocessing: Preprocessing,
     params: Params,
-    arguments: argparse.Namespace,
+    arguments: Namespace,
 ) -> tuple["keras.Model", Checkpoints]:
-    """Trains a network, or goes on with a training that was killed, and writes the out of its stage.
+    """Trains a network, or goes on with a training that was killed; returns it at its best epoch, and how it went.
 
-    `build` makes the network, from float32 pixels in [0, 255] (batch, side, side, 3) to logits, and may write into the
-    folder that it is given, of the out. The network depends on `causes`, JSON values, and on `config`, the content of
-    config.json but for the sha256 of the weights. The split `validation` of `arguments.records` chooses the best epoch;
-    `arguments.tensorboard` gets event files, which carry times and so are no out.
-
-    Returns the network with the weights of its best epoch, which may be those that it came with, and how training went.
+    `build` makes the network, from pixels in [0, 255] to logits, and may write into the out, whose folder it is given.
+    The network depends on `causes`, JSON values, and on `config`, the content of config.json but for the weights'
+    sha256. Event files carry times, so `arguments.tensorboard` is no out.
     """
     kept = downloads.cache_folder() / "checkpoints" / checkpoints.fingerprint(config, *causes)
     waiting = "another run is at this very training: waiting for it"
@@ -159,12 +152,7 @@ def run(
 
 
 def _train(
-    model: "keras.Model",
-    preprocessing: Preprocessing,
-    params: Params,
-    kept: Path,
-    out: Path,
-    arguments: argparse.Namespace,
+    model: "keras.Model", preprocessing: Preprocessing, params: Params, kept: Path, out: Path, arguments: Namespace
 ) -> Checkpoints:
     """Writes weights and curves into `out`; the checkpoints, in `kept`, can be removed when the out is complete."""
     import keras
@@ -213,16 +201,11 @@ def _train(
             )
     state.export(out)
     leakage.write(out, np.concatenate([training.keys, validated.keys]).astype(str))
-    _write_curve(out / "curve.csv", state.history)
-    return state
-
-
-def _write_curve(path: Path, history: Sequence[Logs]) -> None:
-    """Writes curve.csv: step (epoch; 0: before training), series ("training", "held-out"), accuracy, loss."""
     rows = [
         (step, series, round(logs[f"{prefix}accuracy"], 6), round(logs[f"{prefix}loss"], 6))
         for series, prefix in (("training", ""), ("held-out", "val_"))
-        for step, logs in enumerate(history)
+        for step, logs in enumerate(state.history)  # epochs; 0: before training
         if f"{prefix}accuracy" in logs
     ]
-    tables.write_csv(path, tables.CURVE, rows)
+    tables.write_csv(out / "curve.csv", tables.CURVE, rows)
+    return state

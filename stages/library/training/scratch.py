@@ -54,10 +54,9 @@ def num_weights(num_classes: int, params: Params) -> int:
 
 
 def build(num_classes: int, params: Params) -> "keras.Model":
-    """Returns the untrained network: float32 pixels in [0, 255], (batch, size, size, 3), to logits (batch, classes).
+    """Returns the untrained network, float32 pixels in [0, 255] to logits; published: 32 px give 2 x 2 x 128 features.
 
-    Weights and biases start from a normal distribution truncated at two standard deviations of 0.05. In the published
-    network 32 px give 2 x 2 x 128 = 512 features.
+    Weights and biases start from a normal distribution truncated at two standard deviations of 0.05.
     """
     import keras
     from keras import layers

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NotRequired
+from typing import TYPE_CHECKING, Annotated, Literal, NotRequired, cast
 
 import numpy as np
 import pydantic
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 PREDICTION_BATCH = 64
 WEIGHTS = "best.weights.h5"
-FLOAT32_BYTES = 4
 REMEDY = "Run: dvc repro"
 
 
@@ -81,9 +80,8 @@ class Network:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Returns keys object (n,), labels int64 (n,), logits float32 (n, classes) of the images of TFRecord shards.
 
-        `training_mode` is the published fine-tuning's mistake, to show what it does: dropout works, and every BatchNorm
-        layer normalizes by the statistics of the batch, so a prediction depends on the 63 images beside it. It saw no
-        mirror images. What the layers learnt is not touched.
+        `training_mode` is the published fine-tuning's mistake, without mirror images: dropout works, and each BatchNorm
+        layer normalizes by the batch, so a prediction depends on the 63 images beside it. What was learnt stays.
         """
         import keras
         import tensorflow as tf
@@ -107,9 +105,8 @@ def load(folder: Path) -> Network:
     tensorflow_runtime.start()
     config = describe(folder)
     classes, preparation = tuple(config["classes"]), config["preprocessing"]
-    side, weights = preparation.input_size_px, folder / WEIGHTS
+    weights, name, trained_batch_norm = folder / WEIGHTS, None, False
     settings: training.Params
-    name, trained_batch_norm = None, False
     try:
         if config.get("sha256") not in (None, artifacts.sha256_file(weights)):
             raise ValueError("it does not have the sha256 in config.json")
@@ -118,7 +115,7 @@ def load(folder: Path) -> Network:
             name, settings = config["backbone"], config["finetune"]
             trained_batch_norm, plugin = settings.train_batch_norm, backbones.lookup(name)
             _check_size(weights, plugin.BACKBONE.feature_width * len(classes))
-            model = finetuning.build(plugin.build(side), len(classes), settings)
+            model = finetuning.build(plugin.build(preparation.input_size_px), len(classes), settings)
         else:
             settings = config["scratch"]
             _check_size(weights, scratch.num_weights(len(classes), settings))
@@ -132,8 +129,7 @@ def load(folder: Path) -> Network:
 def describe(folder: Path) -> Finetuned | Scratch:
     """Reads the config.json of a network; UserError where it is missing or damaged."""
     kind = Annotated[Finetuned | Scratch, pydantic.Field(discriminator="kind"), pydantic.AfterValidator(_checked)]
-    found: Finetuned | Scratch = guarded_files.read_json(folder / "config.json", kind, REMEDY)
-    return found
+    return cast("Finetuned | Scratch", guarded_files.read_json(folder / "config.json", kind, REMEDY))
 
 
 def _checked(config: Finetuned | Scratch) -> Finetuned | Scratch:
@@ -145,5 +141,5 @@ def _checked(config: Finetuned | Scratch) -> Finetuned | Scratch:
 
 def _check_size(weights: Path, parameters: int) -> None:
     """Raises ValueError where the file is too small for the network, for which memory would be taken in vain."""
-    if weights.stat().st_size < FLOAT32_BYTES * parameters:
+    if weights.stat().st_size < 4 * parameters:  # float32
         raise ValueError("it is too small for the network in config.json")
