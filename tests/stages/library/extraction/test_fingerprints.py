@@ -74,11 +74,12 @@ def test_the_covered_code_is_what_turns_bytes_into_features_by_one_backbone_and_
     assert not found & {f"library/{room}/{name}" for room, names in extraction_code.MOVING.items() for name in names}
     assert "plugins/backbones/inception_v3" in found - other
     own = {"plugins/backbones/efficientnet_lite0", "library/extraction/runtimes/tensorflow"}
-    assert own | {"library/networks/torch_weights"} <= other - found
+    assert own | {f"library/networks/{name}" for name in ("efficientnet_lite", "torch_weights")} <= other - found
 
 
 def test_a_missing_package_of_a_runtime_is_named(monkeypatch):
     assert set(extraction_code.versions("openvino", "float32")) == {"keras", "openvino", "tensorflow"}
+    assert set(extraction_code.versions("openvino", "int8")) == {"keras", "nncf", "openvino", "tensorflow"}
 
     def missing(package):
         raise metadata.PackageNotFoundError(package)

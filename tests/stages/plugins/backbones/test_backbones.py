@@ -12,6 +12,7 @@ from PIL import Image
 from stages.library.common.plugins import PLUGINS, plugin_names
 from stages.library.networks import contract as backbones
 from stages.library.networks import torch_weights, weights
+from stages.library.networks.efficientnet_lite import EfficientNetLite
 from stages.library.records import preprocessing
 from stages.plugins.backbones import efficientnet_lite0
 
@@ -33,6 +34,16 @@ def test_a_backbone_is_what_it_says(name):
     positions = [order.index(layer) for layer in backbone.blocks.values()]
     assert positions == sorted(positions)
     assert len(set(order)) == len(order)
+
+
+@pytest.mark.parametrize(("width", "depth", "parameters"), [(1.0, 1.1, 5_416_680), (1.1, 1.2, 6_092_072)])
+def test_the_larger_ones_of_the_family_have_the_published_parameters(width, depth, parameters):
+    """Lite1 and Lite2, as timm counts them."""
+    about = {"weights": {}, "input_size_px": 32, "num_parameters": parameters, "top1": 0.76}
+    network = EfficientNetLite(width, depth, name="lite", **about)
+    model = network.build(32)
+    assert sum(int(np.prod(variable.shape)) for variable in model.trainable_variables) == parameters
+    assert set(network.backbone.blocks.values()) <= {layer.name for layer in model.layers}
 
 
 # EfficientNet-Lite0, forward in NumPy alone from the published state dict.

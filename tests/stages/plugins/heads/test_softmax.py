@@ -38,6 +38,13 @@ def test_one_step_by_hand():
     np.testing.assert_allclose(layer(features.astype(np.float32)), x @ kernel + bias, atol=1e-5)
 
 
+def test_dropout_leaves_every_feature_its_mean():
+    """What is dropped is made up for by the rest: the weight of a sure feature, beside which no other one counts."""
+    features, labels = np.array([[1.0], [-1.0]] * 200, np.float32), np.array([0, 1] * 200)
+    plain, dropped = (train((features, labels), 2, dropout=dropout, epochs=1) for dropout in (0.0, 0.5))
+    np.testing.assert_allclose(dropped.kernel, plain.kernel, rtol=0.2)
+
+
 def test_dropout_shares_weight_between_copies_of_a_feature():
     """One of two equal columns would do; with dropout neither can be relied on, and noise beside them counts less."""
     rng = np.random.default_rng(0)
