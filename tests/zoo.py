@@ -101,17 +101,14 @@ def top_down_bmp():
 
 def palette_with_alpha():
     """A palette PNG whose first colour is half transparent, and what it looks like on white."""
-    pixels = np.zeros((HEIGHT, WIDTH), np.uint8)
-    pixels[:, WIDTH // 2 :] = 1
-    content = png(3, 8, rgb_rows(pixels), (b"PLTE", b"\0\0\0\xc8\0\0"), (b"tRNS", b"\x80"))
-    shown = np.full((HEIGHT, WIDTH, 3), 127, np.uint8)
-    shown[:, WIDTH // 2 :] = (200, 0, 0)
-    return content, shown
+    row = [0] * (WIDTH // 2) + [1] * (WIDTH // 2)
+    content = png(3, 8, [bytes(row)] * HEIGHT, (b"PLTE", b"\0\0\0\xc8\0\0"), (b"tRNS", b"\x80"))
+    return content, np.uint8([(127, 127, 127), (200, 0, 0)])[[row] * HEIGHT]
 
 
 def alpha(mode):
     """The photograph with a left half that is wholly transparent, and what it looks like on white."""
-    image = photo().convert("L").convert("LA") if mode == "LA" else photo().convert(mode)
+    image = photo().convert(mode)
     mask = np.full((HEIGHT, WIDTH), 255, np.uint8)
     mask[:, : WIDTH // 2] = 0
     image.putalpha(Image.fromarray(mask))

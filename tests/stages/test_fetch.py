@@ -9,50 +9,38 @@ import numpy as np
 import pytest
 
 from stages.library.common.console import UserError
-from stages.library.sources.contract import Params
 from tests import processes
 from tests.conftest import write_images
 
 
 @pytest.fixture
-def dataset(monkeypatch):
-    """Sets the section `dataset`; the other sections are of no interest here."""
+def fetch(tmp_path, write_params, run_stage):
+    """Runs the stage and returns its out."""
 
-    def choose(**keys):
-        section = {"name": "digits", "folder": "images", "archive": None, "archive_sha256": None} | keys
-        monkeypatch.setattr("stages.fetch.load_params", lambda path: {"dataset": Params(**section)})
+    def run(name="digits", folder="images"):
+        params = write_params(dataset__name=name, dataset__folder=str(folder))
+        run_stage("fetch", "--params", params, "--out", tmp_path / "raw")
+        return tmp_path / "raw"
 
-    return choose
+    return run
 
 
-def test_digits_are_the_same_bytes_on_every_run(dataset, run_stage, tmp_path, capsys):
-    dataset()
-    runs = []
-    for _ in range(2):
-        run_stage("fetch", "--out", tmp_path / "raw")
-        runs.append(contents.of(tmp_path / "raw"))
-        assert capsys.readouterr().out.startswith("fetch: digits: 1,797 images from scikit-learn; ")
-    assert runs[0] == runs[1]
-    assert list(runs[0]) == ["images.npy", "labels.npy"]
+def test_digits_are_the_same_bytes_on_every_run_and_stay_where_another_fails(fetch, tmp_path, capsys):
+    first = contents.of(fetch())
+    assert capsys.readouterr().out.startswith("fetch: digits: 1,797 images from scikit-learn; ")
+    assert list(first) == ["images.npy", "labels.npy"]
     assert np.load(tmp_path / "raw" / "images.npy").shape == (1797, 8, 8)
-
-
-def test_a_folder_leaves_a_note_without_its_place(dataset, run_stage, tmp_path, capsys):
-    dataset(name="folder", folder=str(write_images(tmp_path / "my images", per_class=2)))
-    run_stage("fetch", "--out", tmp_path / "raw")
-    assert capsys.readouterr().out.startswith("fetch: folder: 6 files in 3 classes, read where they are; ")
-    assert json.loads((tmp_path / "raw" / "source.json").read_text()) == {"folder": "my images"}
-    assert str(tmp_path) not in (tmp_path / "raw" / "source.json").read_text()
-
-
-def test_a_failure_leaves_what_was_there(dataset, run_stage, tmp_path):
-    dataset()
-    run_stage("fetch", "--out", tmp_path / "raw")
-    dataset(name="folder", folder=str(tmp_path / "missing"))
+    assert contents.of(fetch()) == first
     with pytest.raises(UserError, match="must be a readable folder"):
-        run_stage("fetch", "--out", tmp_path / "raw")
-    assert {path.name for path in tmp_path.iterdir()} == {"raw"}
-    assert {path.name for path in (tmp_path / "raw").iterdir()} == {"images.npy", "labels.npy"}
+        fetch("folder", tmp_path / "missing")
+    assert contents.of(tmp_path / "raw") == first
+    assert {path.name for path in tmp_path.iterdir()} == {"params.yaml", "raw"}
+
+
+def test_a_folder_leaves_a_note_without_its_place(fetch, tmp_path, capsys):
+    note = (fetch("folder", write_images(tmp_path / "my images", per_class=2)) / "source.json").read_text()
+    assert capsys.readouterr().out.startswith("fetch: folder: 6 files in 3 classes, read where they are; ")
+    assert json.loads(note) == {"folder": "my images"}
 
 
 def test_run_as_a_script_it_fails_in_one_line(tmp_path):

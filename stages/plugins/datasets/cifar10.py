@@ -1,8 +1,4 @@
-"""CIFAR-10: 60,000 RGB images of 32 x 32 pixels in 10 classes, 10,000 of them the official test split.
-
-A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
-https://www.cs.toronto.edu/~kriz/cifar.html.
-"""
+"""CIFAR-10: 60,000 RGB images of 32 x 32 pixels in 10 classes, 10,000 of them the official test split."""
 
 from stages.library.common.downloads import RemoteFile
 from stages.library.sources.cifar_archive import Cifar

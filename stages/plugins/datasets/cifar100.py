@@ -1,8 +1,6 @@
 """CIFAR-100: 60,000 RGB images of 32 x 32 pixels in 100 fine classes, 10,000 of them the official test split.
 
-A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
-https://www.cs.toronto.edu/~kriz/cifar.html. Its 20 coarse classes are not used; an editor's
-backup in the archive, file.txt~, is a stray.
+Its 20 coarse classes are not used; an editor's backup in the archive, file.txt~, is a stray.
 """
 
 from stages.library.common.downloads import RemoteFile

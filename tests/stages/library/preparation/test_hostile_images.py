@@ -4,7 +4,6 @@ import ast
 import itertools
 import pickle
 import re
-import subprocess
 import sys
 
 import numpy as np
@@ -26,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 MIB, CPU_SECONDS = 64, 5  # that all of them may take together, beyond a start
 
 READ_ALL = """
-import resource, struct, sys, zlib
+import contextlib, resource, struct, sys, zlib
 
 resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
 resource.setrlimit(resource.RLIMIT_CPU, (120, 120))
@@ -38,17 +37,14 @@ from stages.library.preparation.normalisation import ImageError, normalise
 from checks.hostile_images import FILES
 from checks.image_builders import POSTSCRIPT, chunk, icon, iptc
 from tests.memory import forget_peak, peak_mib
-from tests.zoo import bomb
-from tests.zoo import KINDS
+from tests.zoo import KINDS, bomb
 
 def accepted(contents):
     count = 0
     for content in contents:
-        try:
+        with contextlib.suppress(ImageError):
             normalise(content)
             count += 1
-        except ImageError:
-            pass
     return count
 
 squeezer = zlib.compressobj(9, wbits=-15)
@@ -82,15 +78,12 @@ def test_hostile_files_are_rejected_from_their_heads(name, monkeypatch):
     announced: list[int] = []
     with pytest.raises(ImageError) as caught:
         normalise(make(), before_decoding=announced.append)
-    assert str(caught.value).startswith(reason)
-    assert "\n" not in str(caught.value)
+    assert re.match(re.escape(reason) + r".*\Z", str(caught.value))
     assert announced == []
 
 
 def test_every_image_is_opened_with_a_list_of_formats():
     """Else by whatever plug-in fits, of which Pillow loads all."""
-    opening = re.compile(r"\bImage(File)?\.(open|Parser|init)\(")
-    listed = re.compile(r"formats=([\w.]*FORMATS|\(.+?\))")
     lines = [
         (path, line)
         for name in ("app", "stages", "benchmarks", "checks", ".ci", "docs")
@@ -98,14 +91,12 @@ def test_every_image_is_opened_with_a_list_of_formats():
         for line in path.read_text(encoding="utf-8").splitlines()
     ]
     assert [found for found in lines if re.search(r"import PIL\b|from PIL\.|\bImage(File)? as ", found[1])] == []
-    opened = [found for found in lines if opening.search(found[1])]
+    opened = [found for found in lines if re.search(r"\bImage(File)?\.(open|Parser|init)\(", found[1])]
     assert len(opened) > 4
     for place, line in opened:
-        (formats,) = listed.findall(line)
+        (formats,) = re.findall(r"formats=([\w.]*FORMATS|\(.+?\))", line)
         assert set(re.findall(r'"(\w*)"', formats)) <= set(normalisation.FORMATS), place
-
-
-def test_the_exports_open_with_a_list_too():
+    # The exports' own list.
     tree = ast.parse((ROOT / "app" / "exporting" / "usage" / "pixels.py").read_text(encoding="utf-8"))
     assigned = [node for node in tree.body if isinstance(node, ast.Assign)]
     constants = {ast.unparse(node.targets[0]): ast.unparse(node.value) for node in assigned}
@@ -114,19 +105,17 @@ def test_the_exports_open_with_a_list_too():
     assert ast.literal_eval(constants["MAX_PIXELS"]) == normalisation.MAX_PIXELS
 
 
-def test_only_the_listed_plug_ins_are_loaded():
+def test_only_the_listed_plug_ins_are_loaded(tmp_path):
     """The zoo is made in this process, for Pillow loads all of them to save a PDF."""
     code = (
-        "import pickle, sys; from stages.library.preparation import normalisation as images\n"
-        "for content in pickle.load(sys.stdin.buffer):\n"
-        "    try: images.normalise(content)\n"
-        "    except images.ImageError: pass\n"
+        "import contextlib, pickle, sys; from stages.library.preparation import normalisation as images\n"
+        "for content in pickle.load(open(sys.argv[1], 'rb')):\n"
+        "    with contextlib.suppress(images.ImageError): images.normalise(content)\n"
         "print(*(name for name in sys.modules if name.startswith('PIL.') and name.endswith('ImagePlugin')))"
     )
-    contents = pickle.dumps([kind.content for kind in KINDS])
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, input=contents, capture_output=True, check=True)
-    expected = {f"PIL.{name}ImagePlugin" for name in image_formats.PLUGINS}
-    assert set(done.stdout.decode().split()) == expected
+    (tmp_path / "zoo").write_bytes(pickle.dumps([kind.content for kind in KINDS]))
+    loaded = processes.run(sys.executable, "-c", code, tmp_path / "zoo").stdout.split()
+    assert set(loaded) == {f"PIL.{name}ImagePlugin" for name in image_formats.PLUGINS}
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.accepted], ids=lambda kind: kind.name)
@@ -179,23 +168,22 @@ def many(mode="RGB", side=400):
     return Image.fromarray(noise).convert(mode)
 
 
-def jpeg_options():
-    for progressive, optimize, subsampling in itertools.product((False, True), (False, True), (0, 2)):
-        yield {"progressive": progressive, "optimize": optimize, "subsampling": subsampling, "exif": exif(1)}
-    yield {"icc_profile": bytes(2_000_000), "comment": b"x" * 60_000, "restart_marker_rows": 1}
-
-
-def jpeg2000_options():
-    for precinct, block in (((256, 256), (64, 64)), ((128, 128), (32, 32)), ((64, 64), (16, 16))):
-        yield {"precinct_size": precinct, "codeblock_size": block, "num_resolutions": 6}
-    for progression in ("LRCP", "RLCP", "RPCL", "PCRL", "CPRL"):
-        layers = {"quality_layers": [80, 40, 20, 10, 5, 2], "quality_mode": "rates", "irreversible": True}
-        yield {"tile_size": (128, 128), "progression": progression, "no_jp2": progression == "LRCP", **layers}
-
-
+LAYERS = {"quality_layers": [80, 40, 20, 10, 5, 2], "quality_mode": "rates", "irreversible": True}
 GOOD = [
-    *(("JPEG", options) for options in jpeg_options()),
-    *(("JPEG2000", options) for options in jpeg2000_options()),
+    *(
+        ("JPEG", {"progressive": progressive, "optimize": optimize, "subsampling": subsampling, "exif": exif(1)})
+        for progressive, optimize, subsampling in itertools.product((False, True), (False, True), (0, 2))
+    ),
+    ("JPEG", {"icc_profile": bytes(2_000_000), "comment": b"x" * 60_000, "restart_marker_rows": 1}),
+    *(
+        ("JPEG2000", {"precinct_size": (side, side), "codeblock_size": (side // 4,) * 2, "num_resolutions": 6})
+        for side in (256, 128, 64)
+    ),
+    ("JPEG2000", {"tile_size": (128, 128), "progression": "LRCP", "no_jp2": True, **LAYERS}),
+    *(
+        ("JPEG2000", {"tile_size": (128, 128), "progression": progression, **LAYERS})
+        for progression in ("RLCP", "RPCL", "PCRL", "CPRL")
+    ),
     *(("TIFF", {"compression": name}) for name in (None, "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "zstd")),
     ("TIFF", {"compression": "tiff_lzw", "strip_size": 1}),
     ("TIFF", {"compression": None, "big_tiff": True}),
