@@ -103,7 +103,7 @@ def palette_with_alpha():
     """A palette PNG whose first colour is half transparent, and what it looks like on white."""
     row = [0] * (WIDTH // 2) + [1] * (WIDTH // 2)
     content = png(3, 8, [bytes(row)] * HEIGHT, (b"PLTE", b"\0\0\0\xc8\0\0"), (b"tRNS", b"\x80"))
-    return content, np.uint8([(127, 127, 127), (200, 0, 0)])[[row] * HEIGHT]
+    return content, np.array([(127, 127, 127), (200, 0, 0)], np.uint8)[[row] * HEIGHT]
 
 
 def alpha(mode):
