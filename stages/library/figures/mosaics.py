@@ -80,10 +80,7 @@ def write_samples(path: Path, samples: Mapping[str, Iterable[bytes]]) -> None:
 
 
 def write_predictions(path: Path, title: str, cards: Sequence[Card]) -> None:
-    """Writes a PNG with a card per image: its class, and the likeliest as bars, blue if right, vermilion if wrong.
-
-    Without cards the title stands alone.
-    """
+    """Writes a PNG with a card per image: its class, and the likeliest as bars, blue if right, vermilion if wrong."""
     rows = math.ceil(len(cards) / CARD_COLUMNS)
     names = [name for card in cards for name in (card.actual, *(name for name, _ in card.likeliest))]
     with charts.drawing(3.5 * CARD_COLUMNS, 0.5 + 1.55 * rows, [title, *names]) as figure:

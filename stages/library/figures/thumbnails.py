@@ -7,10 +7,7 @@ from PIL import Image
 
 
 def decode(encoded: bytes, enough_px: int | None = None) -> np.ndarray:
-    """Returns uint8 (height, width, 3) of an image that `normalise` gave.
-
-    With `enough_px` a large JPEG comes smaller, in a fraction of the time, but no side is shorter than this.
-    """
+    """Returns uint8 (height, width, 3); with `enough_px` a large JPEG comes smaller, but no side shorter than this."""
     with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG")) as image:
         if enough_px is not None:
             image.draft(image.mode, (enough_px, enough_px))

@@ -35,10 +35,7 @@ class FewShot:
 def collect(
     metrics: Path, evaluations: Path, dataset_sha256: str, names: Iterable[tuple[str, str, int]]
 ) -> tuple[list[FewShot], list[str]]:
-    """Returns the results on one data set, with background first, and sentences on those that are on another one.
-
-    `names`, in whose order they come: backbone, head and shots.
-    """
+    """Returns the results on one data set in the order of `names` (backbone, head, shots), and what is left out."""
     found: list[FewShot] = []
     left_out = []
     for backbone, head, shots in names:

@@ -61,10 +61,7 @@ def listed(heads: Iterable[str], backbones: Iterable[str]) -> set[str]:
 def collect(
     metrics: Path, evaluations: Path, dataset_sha256: str, names: Container[str]
 ) -> tuple[list[Result], list[str]]:
-    """Returns the results of the listed models on one data set, best first, and a sentence on each that is left out.
-
-    NoResultError where there is none.
-    """
+    """Returns the listed models' results on one data set, best first, and sentences on what is left out."""
     results, left_out = [], []
     for path in sorted(metrics.rglob("*.json")):
         if FEWSHOT in path.parts:

@@ -16,7 +16,6 @@ from stages.library.report import fewshot_results, leaderboard, published
 from stages.library.report.fewshot_results import FewShot
 from stages.library.report.leaderboard import Audit, Result
 
-CONFUSIONS = 10
 MEASURED_COSTS = "../costs/costs.png"  # from the report's folder
 AUDITED = {"label_issues": "Likely label errors", "near_duplicates": "Near-duplicates", "outliers": "Outliers"}
 CSS = """
@@ -162,7 +161,7 @@ def _model(result: Result) -> str:
 def _most_frequent(confusions: Iterable[dict[str, str]]) -> str:
     rows = ((row["actual"], row["predicted"], row["count"]) for row in confusions)
     wrong = sorted((row for row in rows if row[0] != row[1]), key=lambda row: (-int(row[2]), *row))
-    return _table(("actual", "predicted", "images"), wrong[:CONFUSIONS]) if wrong else "<p>None.</p>"
+    return _table(("actual", "predicted", "images"), wrong[:10]) if wrong else "<p>None.</p>"
 
 
 def _section(name: str, title: str, body: str, note: str = "") -> str:

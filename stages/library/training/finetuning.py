@@ -72,15 +72,13 @@ def restart(model: "keras.Model", backbone: "Backbone", params: Params) -> set[s
 
 
 def freeze(model: "keras.Model", backbone: "Backbone", params: Params) -> None:
-    """Freezes all layers below the last `unfrozen_blocks` blocks, and BatchNorm unless it is to be trained.
-
-    A frozen BatchNorm layer runs in inference mode (Keras ties the two): it keeps the statistics of the pretraining.
-    """
+    """Freezes all layers below the last `unfrozen_blocks` blocks, and BatchNorm unless it is to be trained."""
     import keras
 
     blocks = len(backbone.blocks) if params.unfrozen_blocks is None else params.unfrozen_blocks
     frozen = _layers_below(model, backbone, "unfrozen_blocks", blocks)
     for layer in model.layers:
+        # A frozen BatchNorm layer keeps its statistics, for Keras runs it in inference mode.
         if layer.name in frozen or (isinstance(layer, keras.layers.BatchNormalization) and not params.train_batch_norm):
             layer.trainable = False
 

@@ -16,8 +16,6 @@ from stages.library.training import loop as training
 if TYPE_CHECKING:
     import keras
 
-INITIAL_STDDEV = 0.05
-
 Width = Annotated[int, pydantic.Field(ge=1, le=65_536)]
 Kernel = Annotated[int, pydantic.Field(ge=1, le=31)]
 
@@ -54,17 +52,14 @@ def num_weights(num_classes: int, params: Params) -> int:
 
 
 def build(num_classes: int, params: Params) -> "keras.Model":
-    """Returns the untrained network, float32 pixels in [0, 255] to logits; published: 32 px give 2 x 2 x 128 features.
-
-    Weights and biases start from a normal distribution truncated at two standard deviations of 0.05.
-    """
+    """Returns the untrained network, float32 pixels in [0, 255] to logits; the published one has 512 features."""
     import keras
     from keras import layers
 
     seeds = iter(range(params.seed * 1000, params.seed * 1000 + 1000))
 
     def start(name: str) -> dict[str, Any]:
-        kernel, bias = (keras.initializers.TruncatedNormal(stddev=INITIAL_STDDEV, seed=next(seeds)) for _ in range(2))
+        kernel, bias = (keras.initializers.TruncatedNormal(stddev=0.05, seed=next(seeds)) for _ in range(2))
         return {"kernel_initializer": kernel, "bias_initializer": bias, "name": name}
 
     inputs = keras.Input((params.input_size_px, params.input_size_px, 3), name="pixels")
