@@ -123,6 +123,12 @@ def _work(name: str, seed: int, number: int, seconds: float, folder: Path, pipe:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+    def forbid_programs(event: str, arguments: tuple[object, ...]) -> None:
+        if event in STARTING:
+            started.append(event)
+            raise PermissionError(f"{event}: a reader starts no other program")
+
     reader = fuzz_readers.readers()[name]
     (folder / "seeds").mkdir()
     (folder / "files").mkdir()
@@ -131,18 +137,18 @@ def _work(name: str, seed: int, number: int, seconds: float, folder: Path, pipe:
         reader.read(content, folder / "files")  # valid files are accepted
     hostile, most = list(reader.hostile()), len(seeds) + KEPT_SEEDS
     if reader.alone:
-        _forbid_programs(started)
+        sys.addaudithook(forbid_programs)
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY_BYTES, mapped + MEMORY_BYTES))
     spent = 0.0  # on what is made up, which the seconds are for
     while spent < seconds or number < len(hostile):
-        before, made_up = _cpu_seconds(), number >= len(hostile)
+        before, made_up = sum(os.times()[:4]), number >= len(hostile)
         dice = random.Random(f"{name} {seed} {number}")  # noqa: S311
-        content = fuzz_mutations.variant(seeds, dice, reader.structural) if made_up else hostile[number]()
+        content = fuzz_mutations.variant(seeds, dice, reader.structural) if made_up else hostile[number]
         number += 1
         (folder / "current").write_bytes(content)
         verdict = _verdict(reader, content, folder / "files", started)
-        taken = _cpu_seconds() - before
+        taken = sum(os.times()[:4]) - before  # of processes that it started, too
         spent += taken * made_up
         cheap = taken < KEPT_CPU_SECONDS and len(content) <= fuzz_mutations.MAX_BYTES
         if verdict == "accepted" and cheap and len(seeds) < most:
@@ -151,23 +157,6 @@ def _work(name: str, seed: int, number: int, seconds: float, folder: Path, pipe:
             _save(keep, name, verdict, content)
         pipe.send((verdict, spent))
     pipe.send(("end", spent))
-
-
-def _forbid_programs(started: list[str]) -> None:
-    """Keeps this process from starting other programs, and notes the attempts."""
-
-    def hook(event: str, arguments: tuple[object, ...]) -> None:
-        if event in STARTING:
-            started.append(event)
-            raise PermissionError(f"{event}: a reader starts no other program")
-
-    sys.addaudithook(hook)
-
-
-def _cpu_seconds() -> float:
-    """Returns what this process and those that it started and that ended have taken."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
 
 
 def _verdict(reader: fuzz_readers.Reader, content: bytes, folder: Path, started: list[str]) -> str:

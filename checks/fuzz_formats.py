@@ -1,21 +1,136 @@
-"""The formats of images: how each is split into parts, and what is known of their fields."""
+"""Formats of images: how each is split into parts and joined again, and what is known of the fields of its parts.
+
+Lengths, offsets and checksums are right after any change.
+"""
 
 import random
+import re
 import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from dataclasses import field as attribute
 
-from checks.fuzz_layouts import Directory, Gif, Head, Ppm, Tagged, retype_tag, set_tag
-from checks.fuzz_mutations import MAX_BYTES, REPEATS, Change, Part, change_any, ends, field, insert
+from checks.fuzz_mutations import LARGEST_BYTES, MAX_BYTES, REPEATS, Change, Part, change_any, field, insert
+from checks.image_builders import directory
 
-SIDES = 0, 1, 12, 33, 500, 9999, 13_200, 65_536, 2**31 - 1, 2**31, 2**32 - 1
-SHORT_SIDES = 0, 1, 7, 12, 33, 500, 9999, 13_200, 65_500, 65_535
-PLACES = 0, 6, 12, 14, 16, 22, 40, 52, 54, 56, 64, 108, 124, 256, 2**31, 2**32 - 1
+MARKER = re.compile(rb"\xff[^\0\xd0-\xd7]", re.DOTALL)  # of a JPEG, that isn't a part of coded data
+WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
+TAG = ">HHI"  # number, type of the values, their count: the type of a TIFF's part
+TAG_BYTES = 8
+MOST_TAGS = 10_000
+SHORT_SIDES = 0, 1, 12, 33, 500, 9999, 13_200, 65_535
+SIDES = *SHORT_SIDES, 65_536, 2**31 - 1, 2**31, 2**32 - 1
 BITS = *range(12), 12, 16, 24, 32, 64, 255  # and kinds, flags, orders
-COUNTS = *BITS, 100, 256, 0x0101, 1000, 65_535
+PLACES = 0, 8, 16, 2**31, 2**32 - 1
 DEPTHS = 1, 8, 300  # of parts within themselves
+# Numbers of tags -> type, and what their values are set to: sides, what pixels are, places of bytes and their sizes.
+TAGS: dict[Sequence[int], tuple[tuple[int, str], Sequence[int | tuple[int, ...]]]] = {
+    (256, 257, 278, 322, 323): ((4, "I"), SIDES),
+    (258, 259, 262, 266, 274, 277, 284, 317, 338, 339): (
+        (3, "H"),
+        (*BITS, (8,) * 3, (16,) * 4, (8,) * 1000, 32_773, 32_803, 32_946, 34_712, 34_892, 34_925, 50_001, 65_535),
+    ),
+    (273, 279, 320, 324, 325, 330, 347, 700, 34_377, 34_665, 34_675, 34_853, 40_965): (
+        (4, "I"),
+        (*PLACES, *((place,) * count for place in PLACES for count in (3, 20_000))),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """Parts that begin with a type and a length."""
+
+    head: str  # type and length in either order, as `struct` writes them
+    before: int = 0  # bytes before the first part
+    counted: int = 0  # bytes that a length counts beside the data
+    checksum: bool = False  # a CRC-32 of type and data follows
+    coded: bytes | None = None  # type that data without a length follow, up to the next type
+    last: tuple[bytes, ...] = ()  # types from which on the rest is one part
+
+    def split(self, content: bytes) -> list[Part]:
+        """Returns the parts; what is no whole part is one without a type, to the end."""
+        parts, at, size = [Part(b"", content[: self.before])], self.before, struct.calcsize(self.head)
+        while at + size <= len(content) and not content.startswith(self.last, at):
+            one, other = struct.unpack_from(self.head, content, at)
+            kind, length = (one, other) if isinstance(one, bytes) else (other, one)
+            start, end = at + size, at + size + length - self.counted
+            if not start <= end <= len(content) - 4 * self.checksum:
+                break
+            parts.append(Part(kind, content[start:end]))
+            at = end + 4 * self.checksum
+            if kind == self.coded:
+                found = MARKER.search(content, end)
+                at = found.start() if found else len(content)
+                parts.append(Part(b"", content[end:at]))
+        return [part for part in (*parts, Part(b"", content[at:])) if part.kind or part.data]
+
+    def join(self, parts: Sequence[Part]) -> bytes:
+        """Returns the file."""
+        return b"".join(self._written(part) if part.kind else part.data for part in parts)
+
+    def _written(self, part: Part) -> bytes:
+        data = part.data[: 0xFFFF - self.counted] if self.head.endswith("H") else part.data
+        pair = (part.kind, len(data) + self.counted)
+        checksum = struct.pack(">I", zlib.crc32(part.kind + data)) if self.checksum else b""
+        return struct.pack(self.head, *(pair[::-1] if self.head.endswith("s") else pair)) + data + checksum
+
+
+class Directory:
+    """A TIFF: the file as it is, then the tags of its first directory."""
+
+    def split(self, content: bytes) -> list[Part]:
+        """Returns the parts; no tags where the directory is broken."""
+        order, parts, room = _order(content), [Part(b"", content)], LARGEST_BYTES // 2
+        at = struct.unpack_from(order + "I", content, 4)[0] if len(content) >= 8 else len(content)
+        count = struct.unpack_from(order + "H", content, at)[0] if at + 2 <= len(content) else 0
+        for start in range(at + 2, min(at + 2 + 12 * count, len(content) - 11), 12):
+            number, kind, values = struct.unpack_from(order + "HHI", content, start)
+            size = WIDTHS.get(kind, 1) * values
+            place = start + 8 if size <= 4 else struct.unpack_from(order + "I", content, start + 8)[0]
+            data = content[place : place + min(size, room)]
+            room -= len(data)  # many tags may have the same values
+            parts.append(Part(struct.pack(TAG, number, kind, values), data))
+        return parts
+
+    def join(self, parts: Sequence[Part]) -> bytes:
+        """Returns the file with another directory at its end, so that all offsets of its pixels stay right."""
+        content = b"".join(part.data for part in parts if len(part.kind) != TAG_BYTES)
+        tags = sorted((part for part in parts if len(part.kind) == TAG_BYTES), key=lambda part: part.kind[:2])
+        if len(content) < 8 or not tags:
+            return content
+        order, places, fields = _order(content), bytearray(content[8 : LARGEST_BYTES // 2]), []
+        for part in tags[:MOST_TAGS]:
+            number, *kind_and_count = struct.unpack(TAG, part.kind)
+            places += bytes(len(places) % 2)
+            value = part.data.ljust(4, b"\0")
+            if len(part.data) > 4:
+                value = struct.pack(order + "I", 8 + len(places))
+                places += part.data
+            fields.append((number, (*kind_and_count, *struct.unpack(order + "I", value))))
+        return directory(fields, order, places=bytes(places) + bytes(len(places) % 2))
+
+
+def _order(content: bytes) -> str:
+    return "<" if content.startswith(b"II") else ">"
+
+
+def set_tag(parts: list[Part], rng: random.Random) -> None:
+    """Gives a known tag another value, whether it was there or not."""
+    numbers, ((kind, letter), values) = rng.choice(list(TAGS.items()))
+    number, value = rng.choice(numbers), rng.choice(values)
+    several = value if isinstance(value, tuple) else (value,)
+    data = struct.pack(f"{_order(parts[0].data)}{len(several)}{letter}", *several)
+    parts[:] = [part for part in parts if part.kind[:2] != number.to_bytes(2)]
+    parts.append(Part(struct.pack(TAG, number, kind, len(several)), data))
+
+
+def retype_tag(parts: list[Part], rng: random.Random) -> None:
+    """Changes the type or count of a tag's values, which need not be there."""
+    at = rng.randrange(len(parts))
+    if parts[at].kind:
+        kind = struct.pack(">HI", rng.choice((*WIDTHS, 0, 14, 99)), rng.choice((*SIDES, 1 << 28)))
+        parts[at] = Part(parts[at].kind[:2] + kind, parts[at].data)
 
 
 @dataclass(frozen=True)
@@ -23,10 +138,10 @@ class Format:
     """A kind of file."""
 
     begins: Sequence[tuple[int, bytes]]  # what stands at an offset; one of several is enough
-    layout: Head | Tagged
+    layout: Tagged | Directory
+    within: Mapping[bytes, int]  # parts with another file after so many bytes
     fields: Sequence[Change] = ()  # change what its parts say
     extra: Sequence[Part] = ()  # are inserted, once or very often
-    within: Mapping[bytes, int] = attribute(default_factory=dict)  # parts with another file after so many bytes
 
     def starts(self, content: bytes) -> bool:
         """Whether some bytes begin as this kind does."""
@@ -47,7 +162,7 @@ class Format:
 
     def _change_within(self, parts: list[Part], at: int, rng: random.Random) -> None:
         """Changes what a part holds and all lengths around it, or puts the part within itself again and again."""
-        kind, data = parts[at].kind, parts[at].data
+        kind, data = parts[at]
         skipped = self.within[kind]
         if rng.random() < 0.1 and len(data) < MAX_BYTES // DEPTHS[-1]:
             for _ in range(rng.choice(DEPTHS)):
@@ -62,136 +177,79 @@ def _markers(*codes: int) -> tuple[bytes, ...]:
     return tuple(bytes((0xFF, code)) for code in codes)
 
 
-PACKED = {size: zlib.compress(bytes(size)) for size in (0, 1, 9, 400, 1 << 16, 1 << 20, 1 << 26)}
-FRAMES = _markers(*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC))
-(SIZE, CODING, TILE), SCAN = _markers(0x51, 0x52, 0x90), b"\xff\xda"
-HEAD, IHDR, FCTL, VP8X = [b"head"], [b"IHDR"], [b"fcTL"], [b"VP8X"]
-BOXES = dict.fromkeys((b"ipco", b"iprp", b"moov", b"trak", b"mdia", b"minf", b"stbl", b"dinf", b"jp2h", b"res "), 0)
+PACKED = {size: zlib.compress(bytes(size)) for size in (0, 9, 400, 1 << 20, 1 << 26)}
+FRAMES, SCAN = _markers(*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC)), b"\xff\xda"
+SIZE, CODING, TILE = ([marker] for marker in _markers(0x51, 0x52, 0x90))
 LARGE_JP2 = [(width, height, 0, 0, width, height) for width in SIDES[1:] for height in (1, 2000, 9999, 65_536)]
-COMPONENTS = [struct.pack(">H", count) + bytes([7, step, step]) * count
-              for count in (1, 2, 3, 4, 5, 100, 10_000) for step in (1, 2, 255)]  # fmt: skip
+COMPONENTS = [struct.pack(">H", count) + bytes([7, step, step]) * count for count in (1, 3, 5, 9999) for step in (1, 9)]
+BOXES = b"ipco", b"iprp", b"moov", b"trak", b"mdia", b"minf", b"stbl", b"dinf", b"jp2h", b"res ", b"jp2c"
 FORMATS = {
     "jpeg": Format(
         [(0, b"\xff\xd8\xff")],
-        Tagged(">2sH", counted=2, alone=frozenset(_markers(0x01, *range(0xD0, 0xD9))), coded=SCAN, last=(b"\xff\xd9",)),
+        Tagged(">2sH", before=2, counted=2, coded=SCAN),
+        {b"\xff\xe1": 6, b"\xff\xe2": 4},
         (
             field(FRAMES, ">HH", [1], [(height, width) for height in SHORT_SIDES for width in SHORT_SIDES]),
-            field(FRAMES, "B", (0, 5), BITS),
-            *[field(FRAMES, "B", (7, 10, 13), (0x11, 0x22, 0x14, 0x44, 0))] * 2,
-            field((SCAN,), "3B", (3, 5, 7), ((0, 63, 0), (1, 5, 0x21), (64, 0, 0x10), (0, 0, 1))),
+            field(FRAMES, "B", (0, 5, 7, 7, 10, 13), (*BITS, 0x11, 0x14, 0x22, 0x44)),
+            field([SCAN], "3B", (3, 5, 7), ((0, 63, 0), (1, 5, 0x21), (64, 0, 0x10), (0, 0, 1))),
         ),
         (
-            *(Part(b"\xff\xe1", start + b"q") for start in (b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta>")),
-            *(Part(b"\xff\xe2", start) for start in (b"ICC_PROFILE\0\1\1q", b"MPF\0")),
+            Part(b"\xff\xe1", b"Exif\0\0q"), Part(b"\xff\xe1", b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta>"),
+            Part(b"\xff\xe2", b"ICC_PROFILE\0\1\1q"), Part(b"\xff\xe2", b"MPF\0"),
             Part(b"\xff\xed", b"Photoshop 3.0\0008BIM\4\4\0\0\0\0\0\4abcd"),
             Part(b"\xff\xee", b"Adobe\0d\0\0\0\0\2"), Part(b"\xff\xe0", b"JFIF\0\1\1\0\0\1\0\1\0\0"),
             Part(b"\xff\xfe", b"comment"), *(Part(b"\xff\xdd", rows) for rows in (b"\0\0", b"\0\1", b"\xff\xff")),
             *(Part(frame, b"\x08\0\x09\0\x0c\1\1\x11\0") for frame in FRAMES),
         ),
-        {b"\xff\xe1": 6, b"\xff\xe2": 4},
     ),
     "png": Format(
         [(0, b"\x89PNG\r\n\x1a\n")],
         Tagged(">I4s", before=8, checksum=True),
+        {b"eXIf": 0},
         (
-            *[field(IHDR, ">I", (0, 4), SIDES)] * 2, *[field(IHDR, "B", (8, 9, 12), BITS)] * 2,
-            ends((b"IDAT",), 0, [PACKED[size] for size in (0, 1, 400, 1 << 16, 1 << 26)]),
-            field((b"acTL",), ">I", [0], (0, 1, 9, 2**31 - 1)), *[field(FCTL, ">I", range(0, 20, 4), SIDES)] * 3,
-            field(FCTL, "B", [24], range(4)),
+            *[field([b"IHDR"], ">I", (0, 4), SIDES)] * 2, *[field([b"IHDR"], "B", (8, 9, 12), BITS)] * 2,
+            field([b"IDAT"], "", [0], [PACKED[size] for size in (0, 400, 1 << 26)]),
+            field([b"acTL"], ">I", [0], SIDES), *[field([b"fcTL"], ">I", range(0, 20, 4), SIDES)] * 3,
         ),
         (
             *(Part(kind, start + PACKED[size]) for size in (9, 1 << 20, 1 << 26) for kind, start in (
                 (b"zTXt", b"Comment\0\0"), (b"iTXt", b"Comment\0\1\0en\0\0"), (b"iCCP", b"icc\0\0"))),
             Part(b"tEXt", b"Comment\0text"), Part(b"PLTE", bytes(771)),
             Part(b"eXIf", b"MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"),
-            *(Part(kind, bytes(range(size))) for kind in (b"tRNS", b"PLTE", b"gAMA") for size in (0, 1, 2, 3, 6, 256)),
+            *(Part(kind, bytes(range(size))) for kind in (b"tRNS", b"PLTE", b"gAMA") for size in (0, 1, 3, 6, 256)),
         ),
-        {b"eXIf": 0},
     ),
-    "webp": Format(
-        [(8, b"WEBP")],
-        Tagged("<4sI", before=12, riff=True),
-        (
-            field(VP8X, "B", [0], (0, 2, 0x10, 0x3E)),
-            *[field(VP8X, "<HB", (4, 7), ((0, 0), (8, 0), (11, 0), (4999, 0), (0x3FFF, 0), (0xFFFF, 255)))] * 2,
-            *[field((b"ANMF",), "<I", (0, 3, 6, 9), SIDES)] * 3, *[field((b"VP8 ",), "<H", (6, 8), SHORT_SIDES)] * 2,
-            field((b"VP8L",), "<I", [1], [(side - 1) * (1 | 1 << 14) for side in (1, 12, 500, 9999, 16_384)]),
-        ),
-        [Part(b"VP8X", struct.pack("<IHBHB", flags, side, 0, 8, 0)) for flags in (0, 2) for side in (11, 9999)],
-    ),
-    "gif": Format(
-        [(0, b"GIF8")],
-        Gif(),
-        (field((b"screen",), "<H", (6, 8), SHORT_SIDES), *[field((b",",), "<H", (1, 3, 5, 7), SHORT_SIDES)] * 2),
-        [Part(b"!", b"!" + text) for text in (b"\xfe\5hello\0", b"\xfe" + b"\1x" * 5000 + b"\0", b"\xf9\4\5\0\0\0\0",
-                                            b"\xff\x0bNETSCAPE2.0\3\1\0\0\0")],
-    ),
-    "tiff": Format([(0, b"II*\0"), (0, b"MM\0*")], Directory(), (set_tag, set_tag, set_tag, retype_tag)),
+    "tiff": Format([(0, b"II*\0"), (0, b"MM\0*")], Directory(), {}, (set_tag, set_tag, set_tag, retype_tag)),
     "j2k": Format(
         [(0, b"\xff\x4f\xff\x51")],
-        Tagged(">2sH", counted=2, alone=frozenset(_markers(0x4F)), last=_markers(0x93, 0xD9)),
+        Tagged(">2sH", before=2, counted=2, last=_markers(0x93, 0xD9)),
+        {},
         (
-            field((SIZE,), ">6I", [2], LARGE_JP2), *[field((SIZE,), ">I", range(2, 34, 4), SIDES)] * 8,
-            *[field((SIZE,), "B", (36, 37, 38), (0, 1, 2, 7, 15, 37, 255))] * 3, ends((SIZE,), 34, COMPONENTS),
-            field((SIZE,), ">2I", [18], [(side, side) for side in (1, 2, 4, 16)]),
-            field((CODING,), ">H", [2], (1, 2, 1000, 65_535)),  # layers
-            *[field((CODING,), "B", (1, 4, 5, 6, 7, 8, 9), (*range(10), 32, 33))] * 7,  # order, levels, code-blocks
-            *[field((CODING,), "6B", [10], [(size,) * 6 for size in (0, 0x11, 0x22, 0x21, 0xFF)])] * 2,  # precincts
-            field((TILE,), ">H", [0], (0, 1, 65_534, 65_535)), field((TILE,), ">I", [2], PLACES),
-            field((TILE,), "BB", [6], ((0, 0), (1, 1), (254, 255), (255, 0))),
+            field(SIZE, ">6I", [2], LARGE_JP2), *[field(SIZE, ">I", range(2, 34, 4), SIDES)] * 8,
+            *[field(SIZE, "B", (36, 37, 38), BITS)] * 3, field(SIZE, "", [34], COMPONENTS),
+            field(SIZE, ">2I", [18], [(side, side) for side in (1, 2, 4, 16)]),  # of tiles
+            field(CODING, ">H", [2], (1, 2, 1000, 65_535)),  # layers
+            *[field(CODING, "B", (1, 4, 5, 6, 7, 8, 9), BITS)] * 7,  # order, levels, code-blocks
+            *[field(CODING, "6B", [10], [(size,) * 6 for size in (0, 0x11, 0x21, 0xFF)])] * 2,  # precincts
+            field(TILE, ">H", [0], SHORT_SIDES), field(TILE, ">I", [2], PLACES), field(TILE, "B", (6, 7), BITS),
         ),
         (
             Part(b"\xff\x53", b"\0\0\5\4\4\0\0"), Part(b"\xff\x5d", b"\0" + bytes(17)), Part(b"\xff\x5e", b"\0\0\x25"),
-            *(Part(b"\xff\x5f", b"\0\0\0\1\6\1\0" * count) for count in (1, 32, 8000)), Part(b"\xff\x64", b"\0\1text"),
+            *(Part(b"\xff\x5f", b"\0\0\0\1\6\1\0" * count) for count in (1, 8000)), Part(b"\xff\x64", b"\0\1text"),
             Part(b"\xff\x55", b"\0\x40" + bytes(60_000)), Part(b"\xff\x57", bytes(3)), Part(b"\xff\x60", bytes(60_000)),
-            *(Part(kind, bytes(12)) for kind in _markers(0x74, 0x75, 0x77)),
         ),
     ),
     "boxes": Format(
         [(4, b"ftyp"), (4, b"jP  ")],
         Tagged(">I4s", counted=8),
+        {b"meta": 4, b"iinf": 6, **dict.fromkeys(BOXES, 0)},
+        (field([b"ihdr"], ">I", (0, 4), SIDES), field([b"ihdr"], "B", (9, 10, 11), BITS)),
         (
-            *[field((b"ispe",), ">I", (4, 8), SIDES)] * 2, *[field((b"ihdr",), ">I", (0, 4), SIDES)] * 2,
-            field((b"pixi", b"av1C"), ">I", [0], SIDES), *[field((b"iloc",), ">I", (6, 8, 14, 18), SIDES)] * 4,
-            field((b"infe",), "4B", [8], [tuple(kind) for kind in (b"grid", b"iovl", b"iden", b"av01")]),
-        ),
-        (
-            *(Part(b"pclr", struct.pack(">HB", count, 3) + bytes(900)) for count in (0, 1, 256, 1024)),
+            *(Part(b"pclr", struct.pack(">HB", count, 3) + bytes(900)) for count in (0, 256, 1024)),
             Part(b"cmap", bytes(12)), Part(b"cdef", bytes([0, 9]) + bytes(54)),
             # A length that is to the end, of 64 bits, or more than there is.
-            *(Part(b"", struct.pack(">I", length) + b"free" + bytes(8)) for length in (0, 1, 2, 7, 17, 2**32 - 1)),
-            Part(b"", struct.pack(">I4sQ", 1, b"free", 2**63)),
+            *(Part(b"", struct.pack(">I4sQ", length, b"free", 2**63)) for length in (0, 1, 2, 7, 17, 2**32 - 1)),
         ),
-        {b"meta": 4, b"iinf": 6, b"jp2c": 0, **BOXES},
-    ),
-    "ico": Format(
-        [(0, b"\0\0\1\0")],
-        Head(22),
-        (field(HEAD, "<H", (2, 4, 6, 8, 12), COUNTS), field(HEAD, "<I", [14], SIDES), field(HEAD, "<I", [18], PLACES)),
-        within={b"rest": 0},
-    ),
-    "bmp": Format(
-        [(0, b"BM")],
-        Head(54),
-        (
-            *[field(HEAD, "<I", (10, 14, 46), PLACES)] * 2, *[field(HEAD, "<I", (18, 22), SIDES)] * 2,
-            field(HEAD, "<H", [28], BITS), field(HEAD, "<I", [30], range(7)),
-        ),
-    ),
-    "tga": Format(
-        [(0, b"\0\0\2\0")],
-        Head(18),
-        (*[field(HEAD, "B", (0, 1, 2, 7, 16, 17), BITS)] * 2, field(HEAD, "<H", (5, 12, 14), SHORT_SIDES)),
-    ),
-    "ppm": Format(
-        [(0, b"P%d" % kind) for kind in range(1, 8)] + [(0, b"Pf")],
-        Ppm(),
-        (
-            ends((b"magic",), 0, (b"P1\n", b"P2\n", b"P3\n", b"P4\n", b"P5\n", b"P6\n", b"P7\n", b"Pf\n")),
-            ends((b"width", b"height"), 0, (b"1 ", b"9 ", b"13000 ", b"9" * 11 + b" ", b"0 ", b"-1 ", b"9999999 ")),
-            ends((b"depth",), 0, (b"1\n", b"255\n", b"65535\n", b"0\n", b"-9\n")),
-        ),
-        [Part(b"comment", text + b"\n") for text in (b"#", b"#" + b"c" * 9, b"#" + b"c" * 70_000, b"\n" * 70_000)],
     ),
 }  # fmt: skip
 

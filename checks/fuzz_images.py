@@ -1,12 +1,13 @@
 """Images, as the fuzzer sees them."""
 
 import contextlib
-import functools
+import itertools
 import random
 import struct
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,11 @@ from PIL import Image
 from checks import hostile_images
 from checks import image_builders as make
 from checks.fuzz_formats import FORMATS, kind_of
-from checks.fuzz_mutations import LARGEST_BYTES
-from checks.image_builders import POSTSCRIPT, box, chunk, directory, icon, jpeg_with, large_png, png_with, segment
+from checks.fuzz_mutations import LARGEST_BYTES, damage
+from checks.image_builders import POSTSCRIPT, chunk, directory, icon, jpeg_with, png_with, segment
 from stages.library.figures import thumbnails
 from stages.library.preparation import normalisation
 
-LARGE_PX = 13_200  # side of a square over the limit of 100 megapixels, and under that of Pillow
 # What reading an image may take, and an accepted one beside that for each of its pixels.
 IMAGE_BYTES, IMAGE_SECONDS = 600 << 20, 5.0
 PIXEL_BYTES, PIXEL_SECONDS = 16, 1e-7
@@ -41,59 +41,49 @@ def seeds(folder: Path) -> list[bytes]:
     more: dict[str, Any] = {"save_all": True, "append_images": frames}
     kinds = "PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "PPM", "ICO", "TGA", "JPEG2000", "AVIF"
     modes = [("PNG", "P"), ("PNG", "RGBA"), ("PNG", "I;16"), ("JPEG", "L"), ("JPEG", "CMYK"), ("BMP", "1")]
-    code: dict[str, Any] = {"side": 64, "no_jp2": True}
+    code = partial(image, "JPEG2000", side=64, no_jp2=True)
     return [
-        *(image(kind) for kind in kinds),
-        *(image(kind, mode) for kind, mode in modes),
+        *map(image, kinds),
+        *itertools.starmap(image, modes),
         *(image(kind, **more) for kind in ("GIF", "WEBP", "PNG", "MPO")),
         *(image(kind, exif=exif) for kind in ("JPEG", "PNG")),
         image("JPEG", progressive=True, quality=20),
         image("PNG", "P", bits=2),
-        *(image("JPEG2000", mode, **code) for mode in ("L", "RGB")),
-        image("JPEG2000", **code, tile_size=(32, 32), num_resolutions=3),
-        image("JPEG2000", "L", **code, precinct_size=(64, 64)),
-        *(
-            make.grey_tiff(order, tiled, packed)
-            for order in "<>"
-            for tiled in (False, True)
-            for packed in (False, True)
-        ),
+        *(code(mode=mode) for mode in ("L", "RGB")),
+        code(tile_size=(32, 32), num_resolutions=3),
+        code(mode="L", precinct_size=(64, 64)),
+        *(make.grey_tiff(*each) for each in itertools.product("<>", (False, True), (False, True))),
         make.tiff_jpeg(image("JPEG", "L", 16), 16, 12),
-        icon(large_png(16)),
+        icon(make.large_png(16)),
         icon(make.bitmap(16, 32, 32, data=bytes(16 * 16 * 4 + 64))),
     ]
 
 
 def change(content: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:
-    """Returns an image after one change of its structure, or within another file."""
-    one = FORMATS.get(kind_of(content))
-    if one is None or rng.random() < 0.06:
+    """Returns an image after one change of its structure, if that is known, or within another file."""
+    if rng.random() < 0.06:
         return _wrapped(content[: LARGEST_BYTES // 4], rng.choice(seeds)[: LARGEST_BYTES // 4], rng)
-    return one.change(content, seeds, rng)
+    if content.startswith(b"\0\0\1\0") and rng.random() < 0.7:
+        return icon(change(content[22:], seeds, rng))
+    one = FORMATS.get(kind_of(content))
+    return (one.change if one else damage)(content, seeds, rng)
 
 
 def _wrapped(content: bytes, other: bytes, rng: random.Random) -> bytes:
     """Returns the file within another one, or beside another, of whatever kind both are."""
-    side = rng.choice((0, 1, 16, 500, 9999, 46_000, 65_535, 2**32 - 1))
-    exif = segment(0xE1, b"Exif\0\0" + other[:60_000]) * rng.choice((1, 1, 40))
-    beside: dict[str, tuple[Callable[[], bytes], ...]] = {
-        "png": (lambda: content[:33] + chunk(b"eXIf", other) + content[33:],),
-        "jpeg": (
-            lambda: content[:2] + exif + content[2:],
-            lambda: mpo(content, other, rng.choice((0, 1, 2, 4000, 2**32 - 1))),
-        ),
-    }
-    holders: tuple[Callable[[], bytes], ...] = (
-        lambda: make.iptc(content),
-        lambda: icon(content),
-        lambda: same_icon(content, rng.choice((2, 255, 5000))),
-        lambda: make.tiff_jpeg(content, side, side),
-        lambda: make.jp2(content),
-        lambda: icns(content),
-        lambda: content + other,
-        *beside.get(kind_of(content), ()),
-    )
-    return rng.choice(holders)()
+    side, times = rng.choice((0, 1, 16, 9999, 2**32 - 1)), rng.choice((0, 1, 2, 40, 4000, 2**32 - 1))
+    exif = segment(0xE1, b"Exif\0\0" + other[:60_000]) * min(times, 40)
+    holders: list[Callable[[bytes], bytes]] = [
+        *(make.iptc, icon, make.jp2),
+        lambda inner: same_icon(inner, min(times, 5000)),
+        lambda inner: make.tiff_jpeg(inner, side, side),
+        lambda inner: inner + other,
+    ]
+    if kind_of(content) == "png":
+        holders.append(lambda inner: inner[:33] + chunk(b"eXIf", other) + inner[33:])
+    if kind_of(content) == "jpeg":
+        holders += [lambda inner: inner[:2] + exif + inner[2:], lambda inner: mpo(inner, other, times)]
+    return rng.choice(holders)(content)
 
 
 def mpo(first: bytes, other: bytes, count: int = 2) -> bytes:
@@ -111,29 +101,22 @@ def same_icon(content: bytes, times: int) -> bytes:
     return struct.pack("<HHH", 0, 1, times) + b"".join(entries) + content
 
 
-def icns(content: bytes) -> bytes:
-    """Returns a PNG or JPEG 2000 as an icon of another system."""
-    return box(b"icns", b"".join(box(kind, content) for kind in (b"ic07", b"ic10", b"ic13")))
-
-
 def hostile() -> dict[str, Callable[[], bytes]]:
     """Returns makers of files that must be rejected, or read at little cost."""
-    endless = functools.cache(lambda: b"a\0\0" + zlib.compress(bytes(1 << 28)))
+    endless = cache(lambda: b"a\0\0" + zlib.compress(bytes(1 << 28)))
     small = [(273, (4, 1, 8)), (279, (4, 1, 16)), (34_665, (4, 1, 24))]  # 24 is the directory's own place
-    loop = {f"loop of {order}": functools.partial(directory, small, order, False, 24, bytes(16)) for order in "<>"}
     return {name: maker for name, (maker, _) in hostile_images.FILES.items()} | {
         "postscript": lambda: POSTSCRIPT,
         "iptc of iptc of postscript": lambda: make.iptc(make.iptc(POSTSCRIPT)),
         "icon of 5000 images": lambda: same_icon(image("PNG", side=500), 5000),
-        "icns of a large png": lambda: icns(large_png(LARGE_PX)),
         "jp2 of a large codestream": lambda: make.jp2(make.jpeg2000(40_000)),
-        "tiff of a large jpeg": lambda: make.tiff_jpeg(make.scans(LARGE_PX, 1), 16, 16),
+        "tiff of a large jpeg": lambda: make.tiff_jpeg(make.scans(13_200, 1), 16, 16),
         "photoshop without end": lambda: jpeg_with(segment(0xED, b"Photoshop 3.0\0" + b"8BIM" * 16_000) * 40),
         "4,000 frames of an mpo": lambda: mpo(image("JPEG"), image("JPEG"), 4000),
         "text without end": lambda: png_with(chunk(b"zTXt", endless())),
         "profile without end": lambda: png_with(chunk(b"iCCP", endless())),
         "avif that says it is nearly too large": lambda: make.avif(9999),
-        **loop,
+        **{f"loop of {order}": partial(directory, small, order, False, 24, bytes(16)) for order in "<>"},
     }
 
 

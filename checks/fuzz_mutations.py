@@ -3,12 +3,12 @@
 import random
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from checks.image_builders import put
 
 # Lengths, offsets and counts at the edges of their types.
-NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1)
+NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**64 - 1)
 LONGEST = 64  # bytes that one change inserts, removes or repeats, but for splices and cuts
 MOST_CHANGES = 6
 MAX_BYTES = 1 << 20  # of a variant, so that inserting does not grow without end
@@ -31,10 +31,9 @@ def variant(seeds: Sequence[bytes], rng: random.Random, structural: Structural |
             content = structural(content, seeds, rng)[:LARGEST_BYTES]
         if kind < 0.6:
             return content
-    damaged = bytearray(content)
     for _ in range(rng.randint(1, MOST_CHANGES)):
-        _damage(damaged, seeds, rng)
-    return bytes(damaged[:MAX_BYTES])
+        content = damage(content, seeds, rng)
+    return content[:MAX_BYTES]
 
 
 def _number(rng: random.Random) -> bytes:
@@ -44,7 +43,7 @@ def _number(rng: random.Random) -> bytes:
     return number.to_bytes(width, rng.choice(("little", "big")))
 
 
-def _damage(content: bytearray, seeds: Sequence[bytes], rng: random.Random) -> None:
+def damage(content: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:
     """Changes some bytes; half of the changes are near an end, where files keep what the rest depends on."""
     size, near = len(content), min(len(content), 64)
     start = rng.choice((rng.randint(0, size), rng.randint(0, size), rng.randint(0, near), size - rng.randint(0, near)))
@@ -54,17 +53,16 @@ def _damage(content: bytearray, seeds: Sequence[bytes], rng: random.Random) -> N
     changes = (
         *[(start + len(new), new) for new in (flipped, some, number)] * 2,
         (start, rng.randbytes(length)),
-        (start, bytes(content[start : start + length]) * rng.randint(1, 9)),
+        (start, content[start : start + length] * rng.randint(1, 9)),
         (start + length, b""),
         (size, b""),
         (size, other[rng.randint(0, len(other)) :]),
     )
     end, new = rng.choice(changes)
-    content[start:end] = new
+    return content[:start] + new + content[end:]
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """A part of a file, as a segment of JPEG: its type, empty for bytes without one, and its data."""
 
     kind: bytes
@@ -74,23 +72,25 @@ class Part:
 Change = Callable[[list[Part], random.Random], None]
 
 
-def field(kinds: Sequence[bytes], form: str, offsets: Sequence[int], values: Sequence[int | tuple[int, ...]]) -> Change:
-    """Returns a change of what stands at an offset of some types of parts: numbers, as `struct` writes them."""
-    several = [value if isinstance(value, tuple) else (value,) for value in values]
-    return _replacing(kinds, lambda data, rng: put(data, rng.choice(offsets), struct.pack(form, *rng.choice(several))))
+def field(
+    kinds: Sequence[bytes], form: str, offsets: Sequence[int], values: Sequence[int | tuple[int, ...] | bytes]
+) -> Change:
+    """Returns a change of what stands at an offset of some types of parts.
 
+    Numbers, as `struct` writes them, or all that follows, which becomes some bytes.
+    """
 
-def ends(kinds: Sequence[bytes], offset: int, values: Sequence[bytes]) -> Change:
-    """Returns a change of all that follows an offset of some types of parts."""
-    return _replacing(kinds, lambda data, rng: data[:offset] + rng.choice(values))
-
-
-def _replacing(kinds: Sequence[bytes], new: Callable[[bytes, random.Random], bytes]) -> Change:
     def change(parts: list[Part], rng: random.Random) -> None:
         places = [index for index, part in enumerate(parts) if part.kind in kinds]
-        if places:
-            at = rng.choice(places)
-            parts[at] = replace(parts[at], data=new(parts[at].data, rng))
+        if not places:
+            return
+        at, offset, value = rng.choice(places), rng.choice(offsets), rng.choice(values)
+        kind, data = parts[at]
+        if isinstance(value, bytes):
+            parts[at] = Part(kind, data[:offset] + value)
+        else:
+            numbers = value if isinstance(value, tuple) else (value,)
+            parts[at] = Part(kind, put(data, offset, struct.pack(form, *numbers)))
 
     return change
 
@@ -104,12 +104,12 @@ def insert(parts: list[Part], some: Sequence[Part], rng: random.Random, times: i
 def change_any(parts: list[Part], rng: random.Random) -> None:
     """Repeats, removes, moves, resizes, splits, renames or damages a part, or adds bytes at the end."""
     at, way, step = rng.randrange(len(parts)), rng.randrange(11), rng.choice((1, 7))
-    part, data = parts[at], parts[at].data
+    kind, data = parts[at]
     if way < 2:
         insert(parts, parts[at : at + rng.choice((1, 1, 2))], rng, rng.choice(REPEATS))
     elif way == 2:  # its data in many parts of its type, empty ones among them
-        pieces = [replace(part, data=data[start : start + step]) for start in range(0, min(len(data), 1 << 16), step)]
-        parts[at : at + 1] = [*pieces, *[replace(part, data=b"")] * rng.choice(REPEATS)]
+        pieces = [Part(kind, data[start : start + step]) for start in range(0, min(len(data), 1 << 16), step)]
+        parts[at : at + 1] = [*pieces, *[Part(kind, b"")] * rng.choice(REPEATS)]
     elif way == 3:
         insert(parts, [parts.pop(at)], rng)
     elif way == 4:
@@ -118,8 +118,8 @@ def change_any(parts: list[Part], rng: random.Random) -> None:
         del parts[at]
     elif way == 6:
         size = rng.choice((0, 1, rng.randint(0, len(data)), len(data) + rng.randint(1, 9), 60_000))
-        parts[at] = replace(part, data=data[:size].ljust(size, b"\0"))
+        parts[at] = Part(kind, data[:size].ljust(size, b"\0"))
     elif way == 7:
-        parts[at] = replace(part, kind=rng.choice(parts).kind)
+        parts[at] = Part(rng.choice(parts).kind, data)
     else:
-        parts[at] = replace(part, data=put(data, rng.randint(0, min(len(data), 64)), _number(rng)))
+        parts[at] = Part(kind, put(data, rng.randint(0, min(len(data), 64)), _number(rng)))

@@ -44,7 +44,7 @@ class Reader:
     read: Callable[[bytes, Path], object]  # given a variant and a folder of this process, reads it
     rejections: tuple[type[Exception], ...] = (UserError,)  # what it is documented to raise
     structural: fuzz_mutations.Structural | None = None  # where more is known of such files than that they are bytes
-    hostile: Callable[[], Iterable[Callable[[], bytes]]] = tuple  # files that are read before any variant
+    hostile: Callable[[], Iterable[bytes]] = tuple  # files that are read before any variant
     alone: bool = True  # reading starts no other program
 
 
@@ -201,7 +201,7 @@ def readers() -> dict[str, Reader]:
 
     images = fuzz_images.seeds, fuzz_images.read, (ImageError,), fuzz_images.change
     return {
-        "image": Reader(*images, hostile=lambda: fuzz_images.hostile().values()),
+        "image": Reader(*images, hostile=lambda: (make() for make in fuzz_images.hostile().values())),
         "tfrecord": Reader(_record_seeds, _read_records),
         "example": Reader(lambda folder: map(tfrecord._serialize, RECORDS), _read_framed),
         "bottlenecks": Reader(_bottleneck_seeds, _read_bottlenecks),

@@ -16,6 +16,7 @@ SIDES = struct.pack("<HH", OVER, OVER)
 EXIF = make.segment(0xE1, b"Exif\0\0z")
 MANY_CHUNKS = make.chunk(b"tEXt", b"") * 101_000
 CHUNKS, PRECINCTS = "more than 100,000 chunks: 100,001", "more than 100,000 precincts a tile"
+SEGMENTS = "more than 64 segments"
 MEGAPIXELS, ROW = "more than 100 megapixels", "more than 65,535 pixels in a row: 65,536"
 STRIPS = "more than 2 strips or tiles that its size asks for: 99,000"
 TILE = "more than 16,777,216 pixels a tile"
@@ -29,10 +30,7 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "JPEG whose scans hide behind garbage": (lambda: scans(800, 101, b"garbage"), "more than 100 scans: 101"),
     "JPEG of EXIF in many segments": (lambda: make.jpeg_with(EXIF * 5_000), "more than 64 segments of EXIF: 65"),
     "JPEG of many comments": (lambda: make.jpeg_with(b"\xff\xfe\0\2" * 6_000), "more than 5,000 segments: 5,001"),
-    "JPEG whose segments hide behind an end": (
-        lambda: make.jpeg_with(b"\xff\xd9" + EXIF * 99),
-        "more than 64 segments",
-    ),
+    "JPEG whose segments hide behind an end": (lambda: make.jpeg_with(b"\xff\xd9" + EXIF * 99), SEGMENTS),
     "PNG of many chunks": (lambda: png_with(MANY_CHUNKS), CHUNKS),
     "PNG of many colour profiles": (lambda: make.profiles(300), "more than 256 compressed chunks"),
     "TIFF of one huge tile": (lambda: make.tiled_tiff(50_000), f"{TILE}: 2,500,000,000"),
@@ -51,13 +49,10 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "TIFF that is too large": (lambda: tiff(OVER, OVER, (273, (4, 1, 0))), MEGAPIXELS),
     "JPEG 2000 of small precincts": (lambda: jpeg2000(2000, precinct=1), PRECINCTS),
-    "JPEG 2000 of small precincts in boxes": (lambda: jpeg2000(2000, precinct=1, boxed=True), PRECINCTS),
-    "JPEG 2000 of small precincts in a tile": (lambda: jpeg2000(2000, precinct=1, style_in="tile"), PRECINCTS),
-    "JPEG 2000 of small precincts in a component": (
-        lambda: jpeg2000(2000, precinct=1, style_in="component"),
-        PRECINCTS,
-    ),
-    "JPEG 2000 whose precincts hide": (lambda: jpeg2000(2000, precinct=1, style_in="skipped"), PRECINCTS),
+    "JPEG 2000 of small precincts in boxes": (lambda: make.jp2(jpeg2000(2000, precinct=1), 2000), PRECINCTS),
+    "JPEG 2000 of small precincts in a tile": (lambda: jpeg2000(2000, precinct=1, where="tile"), PRECINCTS),
+    "JPEG 2000 of small precincts in a component": (lambda: jpeg2000(2000, precinct=1, where="component"), PRECINCTS),
+    "JPEG 2000 whose precincts hide": (lambda: jpeg2000(2000, precinct=1, where="skipped"), PRECINCTS),
     "JPEG 2000 of small code-blocks": (lambda: jpeg2000(9000, block=0), "more than 500,000 code-blocks a tile"),
     "JPEG 2000 of many layers": (lambda: jpeg2000(4000, precinct=6, layers=65_535), "more than 10,000,000 packets"),
     "JPEG 2000 of many tiles": (lambda: jpeg2000(9000, tile=36), "more than 8,192 tiles: 62,500"),

@@ -130,41 +130,33 @@ def grey_tiff(order: str, tiled: bool, packed: bool) -> bytes:
 
 
 def jpeg2000(
-    side: int,
-    tile: int = 0,
-    precinct: int | None = None,
-    block: int = 4,
-    layers: int = 1,
-    components: int = 1,
-    boxed: bool = False,
-    style_in: str = "main",
+    side: int, tile: int = 0, precinct: int = 15, block: int = 4, layers: int = 1, components: int = 1, where: str = ""
 ) -> bytes:
     """A JPEG 2000 with heads and no data.
 
-    `tile` is the side of a tile, 0: as the image; `precinct` the base-2 logarithm of a precinct's side, None: the
-    largest; `block` that of a code-block's, less 2. `boxed` puts it in the boxes of a JP2 file. `style_in` is where its
-    precincts are set: "main" head, "tile" head, "component" (COC), or "skipped", behind a marker nobody knows.
+    `tile` is the side of a tile, 0: as the image; `precinct` the base-2 logarithm of a precinct's side, `block` that of
+    a code-block's, less 2. `where` precincts are set: "" in the main head, "tile" in that of a tile, "component" in one
+    of these (COC), or "skipped" behind a marker nobody knows.
     """
     size = struct.pack(">HIIIIIIIIH", 0, side, side, 0, 0, tile or side, tile or side, 0, 0, components)
     body, order = bytes([LEVELS, block, block, 0, 1]), struct.pack(">BHB", 0, layers, 0)
-    flag, precincts = (b"\0", b"") if precinct is None else (b"\1", bytes([precinct * 17] * (LEVELS + 1)))
-    own, plain = segment(0x52, flag + order + body + precincts), segment(0x52, b"\0" + order + body)
+    precincts = bytes([precinct * 17] * (LEVELS + 1))
+    own, plain = segment(0x52, b"\1" + order + body + precincts), segment(0x52, b"\0" + order + body)
     styles = {
-        "main": own,
+        "": own,
         "tile": plain,
-        "component": plain + segment(0x53, b"\0" + flag + body + precincts),
+        "component": plain + segment(0x53, b"\0\1" + body + precincts),
         "skipped": plain + b"\xff\x6f" + own,  # of a marker that it doesn't know, OpenJPEG skips two bytes
     }
-    code = b"\xff\x4f" + segment(0x51, size + bytes([7, 1, 1]) * components) + styles[style_in]
+    code = b"\xff\x4f" + segment(0x51, size + bytes([7, 1, 1]) * components) + styles[where]
     code += segment(0x5C, bytes([0x20 | 2] + [0x40] * (3 * LEVELS + 1)))
-    part = own if style_in == "tile" else b""
-    code += segment(0x90, struct.pack(">HIBB", 0, 14 + len(part) + 1, 0, 1)) + part + b"\xff\x93\0\xff\xd9"
-    return jp2(code, side, components) if boxed else code
+    part = own if where == "tile" else b""
+    return code + segment(0x90, struct.pack(">HIBB", 0, 14 + len(part) + 1, 0, 1)) + part + b"\xff\x93\0\xff\xd9"
 
 
-def jp2(code: bytes, side: int = 16, components: int = 1) -> bytes:
+def jp2(code: bytes, side: int = 16) -> bytes:
     """A JPEG 2000 file around a codestream, with the size that its head says."""
-    head = box(b"ihdr", struct.pack(">IIHBBBB", side, side, components, 7, 7, 0, 0))
+    head = box(b"ihdr", struct.pack(">IIHBBBB", side, side, 1, 7, 7, 0, 0))
     head += box(b"colr", struct.pack(">BBBI", 1, 0, 0, 17))
     return box(b"jP  ", b"\r\n\x87\n") + box(b"ftyp", b"jp2 \0\0\0\0jp2 ") + box(b"jp2h", head) + box(b"jp2c", code)
 
@@ -174,9 +166,9 @@ def box(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I4s", len(data) + 8, kind) + data
 
 
-def icon(content: bytes, bits: int = 32) -> bytes:
+def icon(content: bytes) -> bytes:
     """An icon whose one entry says 16 x 16 px."""
-    return struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, bits, len(content), 22) + content
+    return struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, 32, len(content), 22) + content
 
 
 def bitmap(width: int, height: int, bits: int = 24, compression: int = 0, data: bytes = b"") -> bytes:

@@ -103,5 +103,5 @@ def test_hostile_files_are_read_before_any_variant_and_all_of_them(use):
         if content in (b"one", b"two"):
             raise KeyError("a defect")
 
-    use(reject, hostile=lambda: [lambda: b"one", lambda: b"two"])
+    use(reject, hostile=lambda: [b"one", b"two"])
     assert list(fuzz.fuzz("one", 1e-9).failures.values()) == [2]

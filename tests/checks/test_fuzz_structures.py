@@ -87,7 +87,6 @@ def test_any_seed_gives_a_variant_of_bounded_size(seed):
 
 def test_files_within_files_are_whole():
     inner, photo = large_png(16), fuzz_images.image("JPEG")
-    assert inner in fuzz_images.icns(inner)
     with Image.open(io.BytesIO(icon(inner)), formats=["ICO"]) as image:
         assert (image.format, image.size) == ("ICO", (16, 16))
     with Image.open(io.BytesIO(fuzz_images.mpo(photo, photo)), formats=normalisation.FORMATS) as image:
@@ -99,9 +98,8 @@ def test_files_within_files_are_whole():
         assert image.format == "JPEG2000"
 
 
-@pytest.mark.parametrize("name", fuzz_images.hostile())
-def test_hostile_images_are_small(name):
-    assert 10 < len(fuzz_images.hostile()[name]()) < 12_000_000
+def test_hostile_images_are_small():
+    assert all(10 < len(make()) < 12_000_000 for make in fuzz_images.hostile().values())
 
 
 def test_aliases_stand_for_as_many_items_as_they_say():
@@ -133,7 +131,7 @@ def test_json_keys_come_twice_and_csv_cells_are_changed():
     texts = [fuzz_text.change_json(document, [], random.Random(n)).decode(errors="replace") for n in range(300)]
     assert any(len(re.findall(r'"a":', text)) == 2 for text in texts)
     assert any("NaN" in text for text in texts)
-    hostile = {make() for make in fuzz_text.hostile_json(document)}
+    hostile = set(fuzz_text.hostile_json(document))
     assert {b"null", b'{\n  "a": null,\n  "b": 2\n}', b'{\n  "a": 1,\n  "b": null\n}'} <= hostile
     tables = {fuzz_text.change_csv(b"a,b\n1,2\n3,4\n", [], random.Random(n)) for n in range(200)}
     assert any(table.startswith(b"a,b\n") and table.count(b"\n") == 3 for table in tables)
