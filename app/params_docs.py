@@ -1,7 +1,7 @@
 """Writes docs/params.md, the reference of params.yaml.
 
 It has each key's rule, default and meaning, and the stages that it reruns, as
-the code has them. tests/app/test_reference.py fails where the page is old.
+the code has them. tests/app/test_params_docs.py fails where the page is old.
 
 example: python -m app.params_docs
 """

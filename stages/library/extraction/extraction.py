@@ -144,18 +144,9 @@ def extract(name: str, params: Params, shards: Path, dataset: Mapping[str, Any],
 
     They come from the feature store; what it lacks is computed and added first, part by part, so that a killed run goes
     on where it was. The files are the same bytes whatever the store held. Memory is independent of the number of
-    images, but for some 150 bytes each.
+    images, but for some 150 bytes each. The folder `out` exists; `dataset` is the content of the shards' dataset.json.
 
-    Args:
-      name: of the backbone.
-      params: section `extract`.
-      shards: folder of TFRecord shards, all splits.
-      dataset: content of its dataset.json; with "content_sha256" the shards are checked against that.
-      out: existing folder.
-
-    Raises:
-      UserError: shards or weights are missing or damaged, a shard is another data set's, the input size is too small,
-        or the disk is full.
+    UserError where shards or weights are missing, damaged or of another data set, or the input size is too small.
     """
     backbone = backbones.lookup(name).BACKBONE
     size_px = input_size_px(backbone, params)

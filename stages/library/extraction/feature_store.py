@@ -33,26 +33,18 @@ SECONDS_PER_PART = 5.0
 
 @dataclass(frozen=True)
 class Rows:
-    """Features of some images.
+    """Features of some images."""
 
-    Attributes:
-      keys: their sha256 hex, bytes "S64" (n,).
-      bottleneck: float16 (n, feature_width).
-      logits: float16 (n, num_logits), before softmax.
-    """
-
-    keys: np.ndarray
-    bottleneck: np.ndarray
-    logits: np.ndarray
+    keys: np.ndarray  # their sha256 hex, bytes "S64" (n,)
+    bottleneck: np.ndarray  # float16 (n, feature_width)
+    logits: np.ndarray  # float16 (n, num_logits), before softmax
 
 
 class FeatureStore:
     """The features that one network with one preprocessing gave; its methods raise UserError for a remote store.
 
-    Args:
-      folder: its folder, made with the first part.
-      source: what the features depend on beside the images; shown by `app.store`.
-      feature_width, num_logits: of every row; a part of other widths counts as damaged.
+    Its folder is made with the first part; `source` is what the features depend on beside the images. A part of other
+    widths than `feature_width` and `num_logits` counts as damaged.
     """
 
     def __init__(self, folder: Path, source: Mapping[str, Any], feature_width: int, num_logits: int):

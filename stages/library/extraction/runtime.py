@@ -44,17 +44,14 @@ class Plan:
 class Compiled:
     """A network ready to run.
 
-    Attributes:
-      forward: float32 pixels (batch_size, size_px, size_px, 3) of [0, 255] to bottleneck (batch_size, feature_width)
-        and logits (batch_size, num_logits), float32. Threads may call it at once. A row of the result depends on the
-        row of pixels and on where it stands, not on the other rows.
-      callers: how many threads keep the hardware busy.
-      device: TensorFlow's name of the device in whose memory it takes the pixels.
+    `forward` takes float32 pixels (batch_size, size_px, size_px, 3) of [0, 255] to bottleneck (batch_size, feature_width)
+    and logits (batch_size, num_logits), float32. Threads may call it at once. A row of the result depends on the row of
+    pixels and on where it stands, not on the other rows.
     """
 
     forward: Callable[["tf.Tensor"], tuple[np.ndarray, np.ndarray]]
-    callers: int
-    device: str = "CPU:0"
+    callers: int  # how many threads keep the hardware busy
+    device: str = "CPU:0"  # TensorFlow's name of the one in whose memory it takes the pixels
 
 
 def lookup(name: str) -> ModuleType:

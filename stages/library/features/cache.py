@@ -60,20 +60,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Features:
-    """Features of some splits.
+    """Features of some splits, on disk where they are many (see `disk_arrays`)."""
 
-    Attributes:
-      keys: sha256 hex of each image, object (n,).
-      labels: int64 (n,).
-      values: (n, dim), float16 as cached ("bottleneck", "logits", "joined") or float32 ("probabilities"); on disk where
-        they are many (see `disk_arrays`).
-      source: what made them.
-    """
-
-    keys: np.ndarray
-    labels: np.ndarray
-    values: np.ndarray
-    source: Source
+    keys: np.ndarray  # sha256 hex of each image, object (n,)
+    labels: np.ndarray  # int64 (n,)
+    values: np.ndarray  # (n, dim), float16 as cached, or float32 ("probabilities")
+    source: Source  # what made them
 
 
 class ShardWriter:

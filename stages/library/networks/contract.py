@@ -24,48 +24,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Weights:
-    """A published weight file.
+    """A published weight file. Where neither hash is published, it is recorded at the first download."""
 
-    Attributes:
-      filename: its name in the download cache.
-      licence: SPDX identifier or a short name.
-      urls: mirrors, tried in order; empty where a package carries the file.
-      sha256, md5: hex; at least one is published, else both are None and the hash is recorded at first download.
-      package: "package/path/in/it" of an installed Python package that carries the file, or None.
-    """
-
-    filename: str
-    licence: str
-    urls: tuple[str, ...] = ()
+    filename: str  # in the download cache
+    licence: str  # SPDX identifier or a short name
+    urls: tuple[str, ...] = ()  # mirrors, tried in order; empty where a package carries the file
     sha256: str | None = None
     md5: str | None = None
-    package: str | None = None
+    package: str | None = None  # "package/path/in/it" of an installed Python package that carries the file
 
 
 @dataclass(frozen=True)
 class Backbone:
     """What is known of a backbone without building it.
 
-    Attributes:
-      weights: variant ("keras", "slim", ...) -> its published file; the first one is the default.
-      input_size_px: side of the square input, by default; min_input_px: the smallest that it takes.
-      feature_width: number of pooled features; num_logits: number of ImageNet classes it tells apart.
-      num_parameters: without the moving statistics of batch normalization.
-      blocks: ordered; block name -> name of its last layer. Fine-tuning starts at a block: all that comes after the
-        block before it is trained.
-      top1: published ImageNet top-1 accuracy, in [0, 1].
+    `blocks` are in order: name -> name of the last layer. Fine-tuning starts at a block, and trains all that comes after
+    the block before it.
     """
 
     name: str
     paper: str
-    weights: dict[str, Weights]
-    input_size_px: int
-    feature_width: int
-    num_parameters: int
+    weights: dict[str, Weights]  # by variant ("keras", "slim", ...); the first one is the default
+    input_size_px: int  # side of the square input, by default
+    feature_width: int  # number of pooled features
+    num_parameters: int  # without the moving statistics of batch normalization
     blocks: dict[str, str]
-    top1: float
-    min_input_px: int = 32
-    num_logits: int = 1000
+    top1: float  # published ImageNet top-1 accuracy, in [0, 1]
+    min_input_px: int = 32  # the smallest that it takes
+    num_logits: int = 1000  # ImageNet classes that it tells apart
 
 
 class BackboneModule(Protocol):
