@@ -44,9 +44,9 @@ class Plan:
 class Compiled:
     """A network ready to run.
 
-    `forward` takes float32 pixels (batch_size, size_px, size_px, 3) of [0, 255] to bottleneck (batch_size, feature_width)
-    and logits (batch_size, num_logits), float32. Threads may call it at once. A row of the result depends on the row of
-    pixels and on where it stands, not on the other rows.
+    `forward` takes float32 pixels (batch_size, size_px, size_px, 3) of [0, 255] to bottleneck (batch_size,
+    feature_width) and logits (batch_size, num_logits), float32. Threads may call it at once. A row of the result
+    depends on the row of pixels and on where it stands, not on the other rows.
     """
 
     forward: Callable[["tf.Tensor"], tuple[np.ndarray, np.ndarray]]

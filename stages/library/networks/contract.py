@@ -38,8 +38,8 @@ class Weights:
 class Backbone:
     """What is known of a backbone without building it.
 
-    `blocks` are in order: name -> name of the last layer. Fine-tuning starts at a block, and trains all that comes after
-    the block before it.
+    `blocks` are in order: name -> name of the last layer. Fine-tuning starts at a block, and trains all that comes
+    after the block before it.
     """
 
     name: str
