@@ -34,7 +34,10 @@ def zoo(tmp_path_factory):
         (root / "dog" / kind.file).write_bytes(kind.content)
     for seed, entry in enumerate(ENTRIES, start=100):
         path = root / "cat" / os.fsdecode(entry.made)
-        entry.make(path, base / "outside") if entry.make else zoo_folders.png(path, seed)
+        if entry.make:
+            entry.make(path, base / "outside")
+        else:
+            zoo_folders.png(path, seed)
     return root
 
 

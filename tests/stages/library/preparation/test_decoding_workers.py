@@ -23,6 +23,7 @@ from stages.library.preparation.decoding_process import Limits
 from stages.library.preparation.decoding_workers import BEYOND, Workers
 from stages.library.preparation.normalisation import ImageError
 from stages.library.sources.contract import SourceImage, Stray
+from tests import processes
 from tests.zoo import KINDS
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
@@ -125,14 +126,13 @@ def test_in_a_request_the_one_beyond_the_limits_is_named_and_the_others_are_used
 def test_limits_that_no_process_may_raise_are_kept(limit):
     """Batch systems set them; a process without rights can't go beyond, and one with all rights needn't."""
     code = (
-        "import resource, sys; from stages.library.preparation.decoding_workers import Workers\n"
+        "import resource; from stages.library.preparation.decoding_workers import Workers\n"
         f"kind, most = resource.{limit}; resource.setrlimit(kind, (most, most))\n"
         "with Workers(1) as workers:\n"
-        "    workers.normalise(sys.stdin.buffer.read())\n"
+        f"    workers.normalise({GOOD!r})\n"
         "    print(resource.prlimit(workers._idle.get().process.pid, kind)[1] == most)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, input=GOOD, capture_output=True, check=True)
-    assert done.stdout == b"True\n"
+    assert processes.run(sys.executable, "-c", code).stdout == "True\n"
 
 
 def test_an_image_that_takes_longer_than_the_clock_allows_is_given_up(one, monkeypatch):
