@@ -82,13 +82,9 @@ class Answer:
 
 
 def explain(explained: Explained, image: np.ndarray, label: int | None, deadline: Deadline) -> Answer:
-    """Answers for one image.
+    """Answers for one normalised image, uint8 RGB (height, width, 3); raises TooSlowError after the deadline.
 
-    Args:
-      explained: the model.
-      image: uint8 RGB (height, width, 3), decoded from what `normalisation.normalise` gives.
-      label: class id that the heat map is for; None or one that the model lacks: the likeliest.
-      deadline: after which there is no answer, but TooSlowError.
+    The heat map is for the class id `label`, or for the likeliest class where that is None or one that the model lacks.
     """
     start = time.monotonic()
     model = explained.model

@@ -67,7 +67,7 @@ def names(word: str) -> list[str]:
     """
     if _is_url(word) and urlsplit(word).scheme != "file":
         return [word]
-    path = _local(word)
+    path = Path(unquote(urlsplit(word).path) if _is_url(word) else word)
     if path.is_dir():
         matches = _below(path)
         if not matches:
@@ -126,7 +126,3 @@ def _download(url: str) -> bytes:
 
 def _is_url(word: str) -> bool:
     return word.partition("://")[0] in ("http", "https", "file")
-
-
-def _local(word: str) -> Path:
-    return Path(unquote(urlsplit(word).path)) if _is_url(word) else Path(word)

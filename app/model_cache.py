@@ -27,25 +27,17 @@ class ModelCache:
         self._neighbours: dict[str, Neighbours | None] = {}
 
     def get(self, name: str, deadline: Deadline) -> Explained:
-        """Returns a model; waits for one that is being loaded.
-
-        Raises:
-          TooSlowError: the deadline passed.
-          UserError: it can't be loaded; the message holds paths.
-        """
+        """Returns a model, waiting for one that is being loaded; raises TooSlowError, or UserError that names paths."""
         with deadline.hold(self._lock):
             found = self._models.pop(name, None)
             if not found:
                 deadline.check()
                 while len(self._models) >= self._capacity:
                     del self._models[next(iter(self._models))]
-                found = self._load(name)
+                model = self._project.load(name)
+                found = Explained(model.compiled(), heat_map.explainer(model), self._compares(name))
             self._models[name] = found
             return found
-
-    def _load(self, name: str) -> Explained:
-        model = self._project.load(name)
-        return Explained(model.compiled(), heat_map.explainer(model), self._compares(name))
 
     def _compares(self, name: str) -> Neighbours | None:
         """Returns what compares by the model's own backbone, or by the first one for a network without any."""

@@ -67,13 +67,12 @@ def render() -> str:
 def stages_by_section(stages: Mapping[str, Any]) -> dict[str, list[str]]:
     """Returns the stages of dvc.yaml that depend on each section; `${item.head}` stands for every head's."""
     found: dict[str, list[str]] = {}
-    heads = plugins.plugin_names(plugins.PLUGINS["heads"])
     for stage, content in stages.items():
-        for name in content.get("params", ()):
-            section = name.split(".")[0]
-            for each in heads if section == "${item" else (section,):
-                if stage not in found.setdefault(each, []):
-                    found[each].append(stage)
+        sections = {name.split(".")[0] for name in content.get("params", ())}
+        if "${item" in sections:
+            sections.update(plugins.plugin_names(plugins.PLUGINS["heads"]))
+        for section in sections:
+            found.setdefault(section, []).append(stage)
     return found
 
 

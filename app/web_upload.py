@@ -54,10 +54,7 @@ class _Parser(MultiPartParser):
 async def read(request: Request, max_file_bytes: int) -> Upload:
     """Returns the form of a request whose body nobody has read yet.
 
-    Raises:
-      TooLargeError: the body, or the file in it, is larger than it may be.
-      HTTPException: it is no form (400).
-      ClientDisconnect: the other side hung up.
+    Raises TooLargeError for body or file, HTTPException (400) for what is no form, ClientDisconnect where one hung up.
     """
     length, most_bytes = request.headers.get("content-length", "0"), max_file_bytes + FORM_BYTES
     if not length.isdecimal() or len(length) > 15 or int(length) > most_bytes:
@@ -87,6 +84,5 @@ async def discard(request: Request, seconds: float) -> None:
 
 def _number(text: Any) -> int | None:
     """Returns a field's number, which is no longer than any of ours."""
-    if isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) <= NUMBER_DIGITS:
-        return int(text)
-    return None
+    known = isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) <= NUMBER_DIGITS
+    return int(text) if known else None

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 from ruamel.yaml import YAML
 
+from stages.library.common import console
 from stages.library.common.downloads import RemoteFile
 from tests import misbehaving
 
@@ -94,6 +95,21 @@ def write_params(tmp_path):
 @pytest.fixture
 def run_stage():
     return call_stage
+
+
+@pytest.fixture
+def run_app(monkeypatch, capsys):
+    """Runs a program of app/ by its name; returns its exit status or error, stdout and stderr."""
+
+    def run(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [f"app.{name}", *map(str, arguments)])
+        try:
+            console.run(importlib.import_module(f"app.{name}").main)
+        except SystemExit as end:
+            return end.code, *capsys.readouterr()
+        return 0, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ LIMITS = Limits(upload_bytes=UPLOAD_BYTES, pixels=10_000, request_seconds=30, co
 PATIENCE_SECONDS = 60
 UNTRAINED = Project.open(Path("/nowhere"), Path(__file__).parents[1] / "params.yaml")
 GET = b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n"
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
 HEAD = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
 PART = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
 FORM_END = b'\r\n--x\r\nContent-Disposition: form-data; name="label"\r\n\r\n1\r\n--x--\r\n'
@@ -67,13 +68,17 @@ def png(value=255, size_px=(6, 4)):
     return out.getvalue()
 
 
-@contextlib.contextmanager
-def serving(connections=200, **changes):
+def page_of(models, **changes):
+    """The page's server with changed limits."""
     limits = replace(LIMITS, **changes)
+    return Server(Pages(UNTRAINED, limits.upload_bytes, limits.pixels), cast(ModelCache, models), limits, web.LOCAL)
+
+
+@contextlib.contextmanager
+def serving(connections=200, request_seconds=LIMITS.request_seconds, **changes):
     models, listening = Models(), web.listen("127.0.0.1", 0)
-    pages = Pages(UNTRAINED, limits.upload_bytes, limits.pixels)
-    application = Server(pages, cast(ModelCache, models), limits, web.LOCAL)
-    server = uvicorn.Server(web_connection.configuration(application.app, connections, limits.request_seconds))
+    application = page_of(models, request_seconds=request_seconds, **changes)
+    server = uvicorn.Server(web_connection.configuration(application.app, connections, request_seconds))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

@@ -106,8 +106,7 @@ def _data(found: Mapping[str, Any], what: str, side: str) -> dict[str, Any]:
     """Returns what DVC has read; an error, which DVC returns as a value, is raised."""
     if error := found.get("error"):
         raise UserError(f"the {what} of {side} can't be read: {error}")
-    data: dict[str, Any] = found.get("data", {})
-    return data
+    return dict(found.get("data", {}))
 
 
 def _files(show: Any, key: str, what: str, side: str) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """app.costs: what is measured, that it can be drawn, and the command."""
 
-import sys
 import time
 
 import pandas as pd
@@ -31,18 +30,9 @@ def test_any_number_of_models_can_be_drawn(count):
     assert thumbnails.decode(costs.draw(models)).std() > 5
 
 
-def test_a_wrong_number_of_images_is_rejected(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["app.costs", "--images", "15"])
-    with pytest.raises(SystemExit, match="2"):
-        costs.main()
-    assert "--images must be at least 16. Received: 15" in capsys.readouterr().err
-
-
 @pytest.mark.slow
-def test_the_program_measures_every_model(trained_project, tmp_path, monkeypatch, capsys):
-    options = ["--project", str(trained_project), "--out", str(tmp_path / "costs"), "--images", "16"]
-    monkeypatch.setattr(sys, "argv", ["app.costs", *options])
-    costs.main()
+def test_the_program_measures_every_model(trained_project, tmp_path, run_app):
+    _, out, _ = run_app("costs", "--project", trained_project, "--out", tmp_path / "costs", "--images", 16)
     rows = pd.read_csv(tmp_path / "costs" / "costs.csv", index_col="model").rename(lambda name: name.split("/")[-1])
     assert set(rows.index) == {"ridge", "dnn", "xgboost", "finetuned", "scratch"}
     assert (rows["single_ms"] > 0).all()
@@ -53,7 +43,7 @@ def test_the_program_measures_every_model(trained_project, tmp_path, monkeypatch
     # 3.4 million parameters of the backbone, 4 bytes each, and a head of 1,280 x 3.
     assert rows["size_bytes"]["ridge"] == pytest.approx(13.5e6, rel=0.01)
     assert rows["size_bytes"]["scratch"] < 4e6
-    printed = capsys.readouterr().out.splitlines()
+    printed = out.splitlines()
     assert printed[-1].startswith("costs: 5 models")
     assert "open artifacts/report/index.html" in printed[-1]
     assert max(map(len, printed[:-1])) <= 80

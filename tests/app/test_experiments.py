@@ -1,32 +1,17 @@
 """app.experiments: a table of experiments that fits a terminal, and the spread over seeds, as `dvc exp show` tells."""
 
-import json
+import copy
 import sys
 
 import numpy as np
 import pytest
+from conftest import change
 from repository import PARAMS as OF_REPOSITORY
 from repository import made
 
 from app import experiments
 from app.experiments import Row
 from stages.library.common.console import UserError
-
-
-@pytest.fixture(scope="module")
-def shown(tmp_path_factory):
-    """What DVC says of three experiments on the pipeline: two have run, one with another seed, and one waits."""
-    repository = made(tmp_path_factory.mktemp("experiments") / "repository")
-    repository.write("params.yaml", f"{OF_REPOSITORY}split: {{seed: 0}}\n")
-    repository.commit("a seed")
-    run = "exp", "run", "--quiet", "--name"
-    repository.dvc(*run, "better", "--set-param", "ridge.accuracy=0.95")
-    repository.dvc(*run, "later", "--queue", "--set-param", "softmax.accuracy=0.7")
-    repository.git("checkout", "--quiet", ".")
-    repository.dvc(*run, "other", "--set-param", "split.seed=3")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(repository.path)
-        return experiments.show()
 
 
 @pytest.fixture
@@ -44,7 +29,18 @@ def run(monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_each_experiment_has_its_metrics_and_what_it_changed(run, shown):
+def test_each_experiment_of_a_repository_has_its_metrics_and_what_it_changed(run, tmp_path, monkeypatch):
+    """Two have run, one with another seed, and one waits."""
+    repository = made(tmp_path / "repository")
+    repository.write("params.yaml", f"{OF_REPOSITORY}split: {{seed: 0}}\n")
+    repository.commit("a seed")
+    named = "exp", "run", "--quiet", "--name"
+    repository.dvc(*named, "better", "--set-param", "ridge.accuracy=0.95")
+    repository.dvc(*named, "later", "--queue", "--set-param", "softmax.accuracy=0.7")
+    repository.git("checkout", "--quiet", ".")
+    repository.dvc(*named, "other", "--set-param", "split.seed=3")
+    monkeypatch.chdir(repository.path)
+    shown = experiments.show()
     lines = [line.split() for line in run(shown)]
     assert lines[0] == ["cross_validation.top1_accuracy.mean"]
     assert lines[1] == ["experiment", "ridge", "changed"]  # softmax is the same everywhere
@@ -57,10 +53,7 @@ def test_each_experiment_has_its_metrics_and_what_it_changed(run, shown):
     assert lines[7][:2] == ["experiments:", "3."]
     table = "\n".join(run(shown, "--spread"))
     assert "| tiny/ridge   | split.seed 0, 3 | 2    | 0.9000 ± 0.0000 |" in table
-
-
-@pytest.mark.slow
-def test_another_metric_all_models_and_a_narrow_terminal(run, shown):
+    # Another metric, all models and a narrow terminal.
     lines = run(shown, "--metric", "log_loss", "--all", columns=40)
     assert lines[1].split() == ["experiment", "ridge", "softmax", "changed"]
     assert [line.split()[1:] for line in lines if line.startswith("main")] == [["0.1000", "0.2000"]]
@@ -73,18 +66,11 @@ def row(name, baseline, **params):
     return Row(name, baseline, "", {"a/ridge": 0.5, "b/ridge": 0.25}, params)
 
 
-def test_models_of_several_backbones_have_their_full_names():
+def test_names_of_models_are_full_and_what_changed_is_told_against_the_commit_above_and_cut_at_the_edge():
     lines = experiments.table([row("main", True)], ["a/ridge", "b/ridge"], 120)
     assert lines == ["experiment   a/ridge  b/ridge  changed", "main          0.5000   0.2500"]
-
-
-def test_what_changed_is_told_against_the_commit_above_and_cut_at_the_edge():
-    rows = [
-        row("main", True, x=1, y=[1]),
-        row("one", False, x=1, y=[1, 2]),
-        row("v2", True, x=2),
-        row("two", False, x="z" * 100),
-    ]
+    rows = [row("main", True, x=1, y=[1]), row("one", False, x=1, y=[1, 2])]
+    rows += [row("v2", True, x=2), row("two", False, x="z" * 100)]
     lines = experiments.table(rows, ["a/ridge"], 60)
     assert [line.split()[-1] for line in lines[:-1]] == ["changed", "0.5000", "y=[1,2]", "0.5000"]
     assert 'x="zzz' in lines[-1]
@@ -106,10 +92,7 @@ PARAMS = {
 
 def state(accuracies, **changes):
     """What DVC shows of a run: its models' accuracies, and parameters that were changed, as section__key."""
-    params = json.loads(json.dumps(PARAMS))
-    for key, value in changes.items():
-        section, name = key.split("__")
-        params[section][name] = value
+    params = change(copy.deepcopy(PARAMS), {key.replace("__", "."): changes[key] for key in changes})
     files = {}
     for model, accuracy in accuracies.items():
         metrics = {"top1_accuracy": accuracy, "calibration": {"temperature": 1 + accuracy}}

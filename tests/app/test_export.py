@@ -1,9 +1,10 @@
 """app.export: each model in each format, what lies beside the file, and that a file that differs is not kept."""
 
+import functools
 import importlib.util
 import io
 import json
-import subprocess
+import re
 import sys
 from dataclasses import replace
 
@@ -14,14 +15,15 @@ import trained
 from conftest import ROOT
 from PIL import Image
 
-from app import export
 from app.exporting import card, check, graph, resizing
 from app.exporting.formats import FORMATS
 from app.models import Model, Project
-from stages.library.common import artifacts, console
+from stages.library.common import artifacts
+from stages.library.common.console import UserError
 from stages.library.figures import thumbnails
 from stages.library.preparation import normalisation
 from stages.library.records.preprocessing import Preprocessing
+from tests import processes
 from tests.exported import run_in_process
 
 MODELS = (
@@ -32,18 +34,8 @@ MODELS = (
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, trained_project):
-    """Runs the program and returns exit status or error, stdout and stderr."""
-
-    def run(*arguments, project=trained_project):
-        monkeypatch.setattr(sys, "argv", ["app.export", "--project", str(project), *map(str, arguments)])
-        try:
-            console.run(export.main)
-        except SystemExit as end:
-            return end.code, *capsys.readouterr()
-        return 0, *capsys.readouterr()
-
-    return run
+def run(run_app, trained_project):
+    return functools.partial(run_app, "export", "--project", trained_project)
 
 
 @pytest.fixture(scope="module")
@@ -86,11 +78,9 @@ def test_each_model_in_each_format_gives_its_probabilities(trained_project, phot
 def test_the_command_writes_what_is_needed_to_run_the_file_in_every_run_the_same(trained_project, tmp_path, form):
     def exported(seed):
         out = tmp_path / seed / "out"
-        command = [sys.executable, "-m", "app.export", "--project", trained_project, "--model", "scratch"]
-        command += ["--format", form, "--out", out]
-        env = {"PYTHONHASHSEED": seed, "TF_CPP_MIN_LOG_LEVEL": "3"}  # sets are ordered by Python's hashes
-        result = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-        assert (result.returncode, result.stderr) == (0, "")
+        command = "app.export", "--project", trained_project, "--model", "scratch", "--format", form, "--out", out
+        result = processes.run(sys.executable, "-m", *command, PYTHONHASHSEED=seed)  # by which sets are ordered
+        assert result.stderr == ""
         return out, {path.relative_to(out): path.read_bytes() for path in card.parts(out)}, result.stdout
 
     out, contents, printed = exported("1")
@@ -113,8 +103,7 @@ def test_the_command_writes_what_is_needed_to_run_the_file_in_every_run_the_same
         assert not [place for place in (ROOT, trained_project, tmp_path, sys.prefix) if str(place).encode() in content]
 
     emu = trained_project / "data" / "pictures" / "emu" / "3.png"
-    command = [sys.executable, out / "predict.py", emu]
-    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.splitlines()
+    said = processes.run(sys.executable, out / "predict.py", emu, cwd=tmp_path).stdout.splitlines()
     (expected,) = Project.open(trained_project).load("scratch").predict([emu.read_bytes()])
     assert said[0] == str(emu)
     assert [line.split()[1] for line in said[1:]] == [("cat", "dog", "emu")[label] for label in np.argsort(-expected)]
@@ -155,31 +144,15 @@ def test_wrong_words_are_errors(run, trained_project, tmp_path):
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "required: --format"),
-        (["--format", "coreml"], "--format: invalid choice: 'coreml' (choose from saved_model, onnx, tflite)"),
-        (["--format", "onnx", "--check", "-1"], "--check must be at least 0. Received: -1"),
-    ],
-)
-def test_a_wrong_command_line_ends_with_2(monkeypatch, capsys, arguments, message):
-    monkeypatch.setattr(sys, "argv", ["app.export", *arguments])
-    with pytest.raises(SystemExit, match="2"):
-        export.main()
-    assert message.replace("'", "") in " ".join(capsys.readouterr().err.split()).replace("'", "")
-
-
 @pytest.mark.parametrize("package", ["tf2onnx", "onnxruntime"])
-def test_a_missing_package_is_named(monkeypatch, write_params, package):
+def test_a_missing_package_is_named(run_app, monkeypatch, write_params, package):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else found(name))
-    monkeypatch.setattr(sys, "argv", ["app.export", "--params", str(write_params()), "--format", "onnx"])
-    with pytest.raises(console.UserError, match=rf"package {package}, .* pip install -r requirements-export\.txt"):
-        export.main()
+    status, _, _ = run_app("export", "--params", write_params(), "--format", "onnx")
+    assert re.search(rf"error: .*package {package}, .* pip install -r requirements-export\.txt", status)
 
 
 def test_a_class_name_of_two_lines_is_rejected(tmp_path, write_params):
     model = Model("scratch", ("cat\nfish", "dog"), Preprocessing(32))
-    with pytest.raises(console.UserError, match=r"one line each .* Received: 'cat\\nfish'"):
+    with pytest.raises(UserError, match=r"one line each .* Received: 'cat\\nfish'"):
         card.write(tmp_path, Project.open(tmp_path, write_params()), model, FORMATS["onnx"])

@@ -46,14 +46,12 @@ def backbone():
 
 
 def assemble(backbone, head, preparation, features="bottleneck", flip=False):
-    """Returns a model of a head on the small backbone."""
     source = Source("none", SIDE_PX, preparation.central_crop, preparation.resize, flip, "", "", CLASSES)
     trained = TrainedHead("known", head, features, DIMS[features], source, {}, temperature=2.5)
     return Model("none/known", CLASSES, preparation, backbone, flip, trained)
 
 
 def random_images(height, width):
-    """Returns uint8 (2, height, width, 3)."""
     return np.random.default_rng(0).integers(0, 256, (2, height, width, 3)).astype(np.uint8)
 
 
@@ -119,28 +117,26 @@ def test_trees_give_the_margins_of_the_booster(num_classes):
         trees.logits_of(booster, 5)
 
 
+KINDS = [
+    ("bottleneck", RowScaling(0.5), False, Preprocessing(SIDE_PX, 0.7, "bicubic")),
+    ("joined", RowScaling(0.3, unit_length=True), True, Preprocessing(SIDE_PX)),
+    ("logits", RowScaling(1.0, unit_length=True), False, Preprocessing(SIDE_PX, 0.875, "bilinear_tf1")),
+    ("probabilities", RowScaling(0.5), True, Preprocessing(SIDE_PX, 0.875)),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("features", "scaling", "flip", "preparation"),
-    [
-        ("bottleneck", RowScaling(0.5), False, Preprocessing(SIDE_PX, 0.7, "bicubic")),
-        ("joined", RowScaling(0.3, unit_length=True), True, Preprocessing(SIDE_PX)),
-        ("logits", RowScaling(1.0, unit_length=True), False, Preprocessing(SIDE_PX, 0.875, "bilinear_tf1")),
-        ("probabilities", RowScaling(0.5), True, Preprocessing(SIDE_PX, 0.875)),
-    ],
-)
-def test_each_kind_of_features_and_preprocessing_in_each_runtime(
-    backbone, tmp_path, features, scaling, flip, preparation
-):
+@pytest.mark.parametrize(("features", "scaling", "flip", "resize"), KINDS)
+def test_each_kind_of_features_and_preprocessing_in_each_runtime(backbone, tmp_path, features, scaling, flip, resize):
     rng = np.random.default_rng(5)
     shapes = (DIMS[features], 9), (9, 3)
     layers = [Dense(rng.normal(size=shape).astype("f4"), rng.normal(size=shape[1]).astype("f4")) for shape in shapes]
-    model = assemble(backbone, DenseNetwork(tuple(layers), scaling), preparation, features, flip)
+    model = assemble(backbone, DenseNetwork(tuple(layers), scaling), resize, features, flip)
     built = graph.build(model)
     runs = {form: run_in_process(form, built, tmp_path) for form in ("saved_model", "onnx", "tflite")}
     for height, width in SIZES:
         pixels = random_images(height, width)
-        expected = model.probabilities(preprocessing.fit(pixels, preparation).numpy())
+        expected = model.probabilities(preprocessing.fit(pixels, resize).numpy())
         assert np.ptp(expected) > 0.1
         for name, run in runs.items():
             np.testing.assert_allclose(run(pixels), expected, atol=5e-4, err_msg=f"{name} {height} x {width}")

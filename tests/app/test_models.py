@@ -13,7 +13,6 @@ from stages.library.common import artifacts
 from stages.library.common.console import UserError
 from stages.library.features import cache
 from stages.library.heads import trained_head
-from stages.library.preparation import normalisation
 from stages.library.records import tfrecord
 from stages.library.scoring import probabilities
 
@@ -34,12 +33,17 @@ def encoded(trained_project):
     return [record.encoded for shard in shards for record in tfrecord.read_shard(shard)]
 
 
-def test_all_evaluated_models_are_listed_best_first(project):
+def test_all_evaluated_models_are_listed_best_first_and_their_names_resolved(project):
     results = project.results()
     assert {result.name for result in results} == NAMES
     accuracies = [result.metrics["top1_accuracy"] for result in results]
     assert accuracies == sorted(accuracies, reverse=True)
     assert project.choose(None) == results[0].name
+    assert all(project.choose(result.model) == result.name for result in results)
+    assert project.choose("ridge") == f"{trained.BACKBONE}/ridge"
+    assert project.choose("imagenet/inception_v3") == "imagenet/inception_v3"
+    with pytest.raises(UserError, match=r"--model must be one of .*ridge.*imagenet/BACKBONE. Received: 'svm'"):
+        project.choose("svm")
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))
@@ -76,24 +80,6 @@ def test_pixels_give_what_cached_features_of_each_kind_give(
         models._head(head, folder, {})
 
 
-def test_an_image_of_any_size_becomes_the_input(project):
-    model = project.load(f"imagenet/{trained.BACKBONE}", 64)
-    encoded = normalisation.normalise(np.zeros((30, 50), np.uint8)).encoded
-    assert model.pixels(encoded).shape == (64, 64, 3)
-    (row,) = model.predict([encoded])
-    assert row.shape == (1000,)
-    assert row.sum() == pytest.approx(1, abs=1e-4)
-
-
-def test_names_are_resolved_or_rejected(project):
-    assert all(project.choose(result.model) == result.name for result in project.results())
-    assert project.choose("ridge") == f"{trained.BACKBONE}/ridge"
-    assert project.choose("scratch") == "scratch"
-    assert project.choose("imagenet/inception_v3") == "imagenet/inception_v3"
-    with pytest.raises(UserError, match=r"--model must be one of .*ridge.*imagenet/BACKBONE. Received: 'svm'"):
-        project.choose("svm")
-
-
 def test_the_page_offers_networks_whose_pretrained_file_is_absent(project, monkeypatch):
     monkeypatch.setattr(web_page, "weights_are_here", lambda project, backbone: False)
     pages = web_page.Pages(project, 1, 1)
@@ -102,19 +88,14 @@ def test_the_page_offers_networks_whose_pretrained_file_is_absent(project, monke
     assert set(web_page.Pages(project, 1, 1).models) == NAMES | {f"imagenet/{trained.BACKBONE}"}
 
 
-def test_a_model_whose_folder_is_gone_is_not_listed(trained_project, tmp_path):
-    for part in ("params.yaml", "data", "metrics"):
-        (tmp_path / part).symlink_to(trained_project / part)
-    (tmp_path / "artifacts" / "heads").mkdir(parents=True)
-    for part in ("evaluation", "finetuned", "scratch"):
-        (tmp_path / "artifacts" / part).symlink_to(trained_project / "artifacts" / part)
-    names = {result.name for result in Project.open(tmp_path).results()}
-    assert names == {f"{trained.BACKBONE}/finetuned", "scratch"}
-
-
-def test_before_the_first_run_there_is_none(trained_project, tmp_path):
+def test_a_model_whose_folder_is_gone_is_not_listed_and_before_the_first_run_none(trained_project, tmp_path):
     (tmp_path / "params.yaml").symlink_to(trained_project / "params.yaml")
     project = Project.open(tmp_path)
     assert project.results() == []
     with pytest.raises(UserError, match=r"holds no trained model yet\. Run: dvc repro"):
         project.choose(None)
+    (tmp_path / "artifacts" / "heads").mkdir(parents=True)
+    for part in ("data", "metrics", *(f"artifacts/{made}" for made in ("evaluation", "finetuned", "scratch"))):
+        (tmp_path / part).symlink_to(trained_project / part)
+    names = {result.name for result in Project.open(tmp_path).results()}
+    assert names == {f"{trained.BACKBONE}/finetuned", "scratch"}

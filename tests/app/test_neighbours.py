@@ -31,8 +31,7 @@ def folders(tmp_path):
         found = []
         for number in itertools.islice(numbers, len(rows)):
             image, label = an_image(number), number % 3 // 2
-            place = image.key, image.encoded, image.format, image.height, image.width
-            found.append(Record(*place, label, SOURCE.classes[label], f"{image.key}.png"))
+            found.append(Record(image.key, image.encoded, "png", 2, 3, label, SOURCE.classes[label], "image.png"))
         written.append(found)
         with contextlib.closing(ShardWriter(features / f"train-0000{shard}-of-00003.parquet", SOURCE, 3, 2)) as writer:
             if rows:
@@ -42,33 +41,26 @@ def folders(tmp_path):
     return features, shards
 
 
-def test_cosines_by_hand(folders):
+def test_cosines_by_hand_and_the_nearest_first_with_their_images_and_classes(folders):
     neighbours = Neighbours.open(*folders)
-    found = neighbours.similarities(np.array([5.0, 0, 0], np.float32))
-    np.testing.assert_allclose(found, [0, 1, np.sqrt(0.5), 0, -1], atol=1e-6)
+    cosines = neighbours.similarities(np.array([5.0, 0, 0], np.float32))
+    np.testing.assert_allclose(cosines, [0, 1, np.sqrt(0.5), 0, -1], atol=1e-6)
     assert not neighbours.similarities(np.zeros(3, np.float32)).any()
-
-
-def test_the_nearest_come_first_with_their_images_and_classes(folders):
-    found = Neighbours.open(*folders).nearest(np.array([1.0, 1, 0.1], np.float32), 3)
+    found = neighbours.nearest(np.array([1.0, 1, 0.1], np.float32), 3)
     assert [near.name for near in found] == ["dog", "cat", "cat"]
     assert [near.encoded for near in found] == [an_image(2).encoded, an_image(1).encoded, an_image(3).encoded]
     length = np.sqrt(2.01)
     np.testing.assert_allclose([near.similarity for near in found], [2 / 2**0.5 / length, 1 / length, 0.1 / length])
-    assert len(Neighbours.open(*folders).nearest(np.ones(3, np.float32), 99)) == 5
+    assert len(neighbours.nearest(np.ones(3, np.float32), 99)) == 5
 
 
-def test_an_image_that_is_no_longer_there_is_left_out(folders):
+def test_an_image_that_is_no_longer_there_is_left_out_and_missing_features_are_named(folders, tmp_path):
     features, shards = folders
+    with pytest.raises(UserError, match="shards of 'train' are missing"):
+        Neighbours.open(tmp_path, shards)
     neighbours = Neighbours.open(features, shards)
     path = shards / "train-00002-of-00003.tfrecord"
     others = [an_image(200), an_image(201)]
     tfrecord.write_shard(path, [Record(p.key, p.encoded, "png", 2, 3, 0, "cat", "new.png") for p in others])
-    assert {near.encoded for near in neighbours.nearest(np.ones(3, np.float32), 5)} == {
-        an_image(number).encoded for number in range(3)
-    }
-
-
-def test_missing_features_are_named(folders, tmp_path):
-    with pytest.raises(UserError, match="shards of 'train' are missing"):
-        Neighbours.open(tmp_path, folders[1])
+    found = {near.encoded for near in neighbours.nearest(np.ones(3, np.float32), 5)}
+    assert found == {an_image(number).encoded for number in range(3)}

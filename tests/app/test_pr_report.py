@@ -19,6 +19,7 @@ from app import pr_report
 from app.pull_request import comment, images
 from app.pull_request.revisions import Revision
 from stages.library.common.console import UserError
+from tests import processes
 
 # DVC's own, where it reads plots: an error there would be taken for one of the repository.
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value will soon raise AttributeError:DeprecationWarning")
@@ -73,20 +74,16 @@ def tables(text):
 def test_it_shows_what_differs_in_a_branch_or_the_workspace(branches, report, head):
     text = report("--head", head)
     first, metrics, params = tables(text)
-    assert first == [
-        ["file", "metric", "before", "after", "change"],
-        [RIDGE, "log_loss", "0.1", "0.05", "-0.05"],
-        [RIDGE, "top1_accuracy", "0.9", "0.95", "0.05"],
-        [SOFTMAX, "log_loss", "0.2", "0.3", "0.1"],
-        [SOFTMAX, "top1_accuracy", "0.8", "0.7", "-0.1"],
-    ]
+    rows = """file metric before after change
+        metrics/tiny/ridge.json log_loss 0.1 0.05 -0.05
+        metrics/tiny/ridge.json top1_accuracy 0.9 0.95 0.05
+        metrics/tiny/softmax.json log_loss 0.2 0.3 0.1
+        metrics/tiny/softmax.json top1_accuracy 0.8 0.7 -0.1"""
+    assert first == [row.split() for row in rows.splitlines()]
     assert [SOFTMAX, "cross_validation.top1_accuracy.mean", "0.8", "0.7", "-0.1"] in metrics
     assert not [row for row in metrics if row[1] == "num_examples"]
-    assert params == [
-        ["file", "parameter", "before", "after"],
-        ["params.yaml", "ridge.accuracy", "0.9", "0.95"],
-        ["params.yaml", "softmax.accuracy", "0.8", "0.7"],
-    ]
+    assert params[0] == ["file", "parameter", "before", "after"]
+    assert [row[1:] for row in params[1:]] == [["ridge.accuracy", "0.9", "0.95"], ["softmax.accuracy", "0.8", "0.7"]]
     assert "4 plots differ." in text
     assert "pr-report" not in branches.git("status", "--porcelain")
 
@@ -252,8 +249,7 @@ def test_a_head_that_cannot_be_read_is_an_error_and_a_folder_of_somebody_else_is
 
 
 def test_what_files_say_is_shown_as_text(branches, report):
-    hostile = "a | b `c` </details> <img src=x> @everybody\\nnext *line*"
-    branches.write("params.yaml", PARAMS + f'note: "{hostile}"\n')
+    branches.write("params.yaml", PARAMS + r'note: "a | b `c` </details> <img src=x> @everybody\nnext *line*"')
     text = report()
     shown = "a │ b 'c' </details> <img src=x> @everybody next *line*"
     assert ["params.yaml", "note", "-", shown] in tables(text)[-1]
@@ -284,14 +280,17 @@ def test_the_program_ends_with_what_to_do_next(branches):
     assert not Path("pr-report").exists()
 
 
+def test_make_quotes_the_revision():
+    shown = processes.run("make", "--dry-run", "pr-report", "BASE=a b").stdout
+    assert shown.splitlines()[-1].startswith('python -m app.pr_report --base "$BASE"')
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", re.findall(r"^(?:make pr-report|python -m) .*", PAGE, re.M))
 def test_a_documented_command_runs(branches, command):
     """What `make` would run is run here, for the repository has no Makefile."""
     if command.startswith("make "):
-        shown = Repository(ROOT).run("bash", "-c", command.replace("make", "make --dry-run", 1)).stdout
-        command = shown.splitlines()[-1]
-        assert command.startswith('python -m app.pr_report --base "$BASE"')  # quoted
+        command = processes.run("bash", "-c", command.replace("make", "make --dry-run", 1)).stdout.splitlines()[-1]
     done = branches.run("bash", "-c", f"{command} --no-plots", BASE="main", check=False)
     assert COMMENT.exists()
     gated = "--max-drop" in command  # softmax is worse by more than that

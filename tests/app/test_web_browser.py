@@ -63,17 +63,12 @@ def watched(browser, url, **options):
     """A page that must log no error and ask no other host."""
     troubles: list[str] = []
     own = (url, "data:", "blob:")
-
-    def note(trouble):
-        if trouble:
-            troubles.append(trouble)
-
     with contextlib.closing(browser.new_context(**options)) as context:
         page = context.new_page()
         page.set_default_timeout(WAIT_MS)
-        page.on("console", lambda message: note(message.text if message.type in ("error", "warning") else ""))
-        page.on("pageerror", lambda error: note(str(error)))
-        page.on("request", lambda request: note("" if request.url.startswith(own) else request.url))
+        page.on("console", lambda said: troubles.extend([said.text] if said.type in ("error", "warning") else []))
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("request", lambda asked: troubles.extend([] if asked.url.startswith(own) else [asked.url]))
         page.goto(url)
         yield page
     assert troubles == []

@@ -3,10 +3,10 @@
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import pytest
 from conftest import ROOT
@@ -14,22 +14,19 @@ from conftest import ROOT
 from tests.serving import GET, HEAD, PART, connect, png, posted, until
 
 PAGE = """
+import sys
 import time
-from dataclasses import replace
 
 from app import web
 from app.web_page import Pages
-from app.web_server import Server
 from stages.library.common import console
 from tests import serving
 
 def main():
     models, listening = serving.Models(), web.listen("127.0.0.1", 0)
     models.gate.clear()  # every image takes a minute, and nothing can interrupt it
-    limits = replace(serving.LIMITS, upload_bytes=20_000_000, request_seconds=REQUEST)
-    pages = Pages(serving.UNTRAINED, limits.upload_bytes, limits.pixels)
     Pages.leaderboard = property(lambda self: time.sleep(60))
-    server = Server(pages, models, limits, web.LOCAL)
+    server = serving.page_of(models, upload_bytes=20_000_000, request_seconds=float(sys.argv[1]))
     print(listening.getsockname()[1], flush=True)
     server.run(listening)
 
@@ -37,48 +34,34 @@ console.run(main)
 """
 
 
-class Page:
-    """A page in a process of its own."""
-
-    def __init__(self, process, temporary):
+@contextlib.contextmanager
+def started(temporary, request_seconds=30):
+    """A page in a process of its own, and a function that connects to it and sends what it is given."""
+    environment = os.environ | {"TMPDIR": str(temporary), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-c", PAGE, str(request_seconds)]
+    running = Popen(command, cwd=ROOT, env=environment, text=True, stdout=PIPE, stderr=PIPE)
+    with running as process, contextlib.ExitStack() as stack:
+        stack.callback(process.kill)
         assert process.stdout is not None
-        self.process, self.temporary = process, temporary
-        self.url = f"127.0.0.1:{int(process.stdout.readline())}"
-        self.stack = contextlib.ExitStack()
-
-    def ask(self, content):
-        return self.stack.enter_context(connect(self.url, content))
-
-    def has_files(self):
-        """Tells whether it has temporary files open, also those without a name."""
-        opened = Path(f"/proc/{self.process.pid}/fd").iterdir()
-        return any(os.path.realpath(link).startswith(str(self.temporary)) for link in opened)
-
-    def ends(self, signals, status, most_seconds):
-        start = time.monotonic()
-        for number in signals:
-            self.process.send_signal(number)
-            time.sleep(0.3)
-        _, errors = self.process.communicate(timeout=120)
-        assert (self.process.returncode, errors) == (status, "")
-        assert time.monotonic() - start < most_seconds
-        assert list(self.temporary.iterdir()) == []
+        url = f"127.0.0.1:{int(process.stdout.readline())}"
+        yield process, lambda content: stack.enter_context(connect(url, content))
 
 
-@pytest.fixture
-def page(tmp_path, request):
-    environment = os.environ | {"TMPDIR": str(tmp_path), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    code = PAGE.replace("REQUEST", str(getattr(request, "param", 30)))
-    with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=ROOT, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    ) as process:  # fmt: skip
-        one = Page(process, tmp_path)
-        with one.stack:
-            try:
-                yield one
-            finally:
-                process.kill()
+def has_files(process, temporary):
+    """Tells whether it has temporary files open, also those without a name."""
+    opened = Path(f"/proc/{process.pid}/fd").iterdir()
+    return any(os.path.realpath(link).startswith(str(temporary)) for link in opened)
+
+
+def assert_ends(process, temporary, signals=(signal.SIGTERM,), status=143, most_seconds=2.0):
+    start = time.monotonic()
+    for number in signals:
+        process.send_signal(number)
+        time.sleep(0.3)
+    _, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (status, "")
+    assert time.monotonic() - start < most_seconds
+    assert list(temporary.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -89,22 +72,21 @@ def page(tmp_path, request):
         ([signal.SIGTERM] * 2, 143, 1.5),
     ],
 )
-def test_a_stop_ends_it_in_time_and_a_second_one_at_once_whatever_it_works_on(page, signals, status, most_seconds):
-    page.ask(posted(png()))
-    page.ask(HEAD + b"Content-Length: 6000000\r\n\r\n" + PART + bytes(5_000_000))  # whose rest never comes
-    page.ask(GET % b"/leaderboard")
-    page.ask(GET % b"/assets/page.css").recv(1)  # an idle connection, and a sign that the others have arrived
-    until(page.has_files)
-    page.ends(signals, status, most_seconds)
+def test_a_stop_ends_it_in_time_and_a_second_one_at_once_whatever_it_works_on(tmp_path, signals, status, most_seconds):
+    with started(tmp_path) as (process, ask):
+        ask(posted(png()))
+        ask(HEAD + b"Content-Length: 6000000\r\n\r\n" + PART + bytes(5_000_000))  # whose rest never comes
+        ask(GET % b"/leaderboard")
+        ask(GET % b"/assets/page.css").recv(1)  # an idle connection, and a sign that the others have arrived
+        until(lambda: has_files(process, tmp_path))
+        assert_ends(process, tmp_path, signals, status, most_seconds)
 
 
-def test_without_work_it_ends_at_once(page):
-    page.ask(GET % b"/").recv(1)
-    page.ask(b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
-    page.ends([signal.SIGTERM], 143, 2)
-
-
-@pytest.mark.parametrize("page", [0.2], indirect=True)
-def test_work_that_was_given_up_holds_it_no_longer(page):
-    assert page.ask(posted(png())).recv(100).startswith(b"HTTP/1.1 503 ")
-    page.ends([signal.SIGTERM], 143, 2)
+def test_without_work_or_with_work_that_was_given_up_it_ends_at_once(tmp_path):
+    with started(tmp_path) as (process, ask):
+        ask(GET % b"/").recv(1)
+        ask(b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
+        assert_ends(process, tmp_path)
+    with started(tmp_path, request_seconds=0.2) as (process, ask):
+        assert ask(posted(png())).recv(100).startswith(b"HTTP/1.1 503 ")
+        assert_ends(process, tmp_path)
