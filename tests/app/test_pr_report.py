@@ -248,21 +248,17 @@ def test_a_head_that_cannot_be_read_is_an_error_and_a_folder_of_somebody_else_is
     assert report(broken=r"new, or an earlier report.*'thesis.tex'") == "old"
 
 
-def test_what_files_say_is_shown_as_text(branches, report):
-    branches.write("params.yaml", PARAMS + r'note: "a | b `c` </details> <img src=x> @everybody\nnext *line*"')
-    text = report()
-    shown = "a │ b 'c' </details> <img src=x> @everybody next *line*"
-    assert ["params.yaml", "note", "-", shown] in tables(text)[-1]
-    assert all(line.count("@everybody") == line.count("`a │ b 'c'") for line in text.splitlines())
-
-
-def test_many_metrics_are_folded_and_limited_to_what_github_takes(branches, report):
+def test_what_files_say_is_shown_as_text_folded_and_limited_to_what_github_takes(branches, report):
+    note = r'a_note: "a | b `c` </details> <img src=x> @everybody\nnext *line*"'
     branches.metrics(RIDGE, classes={f"class {number:05}": number for number in range(800)})
-    branches.write("params.yaml", PARAMS + "".join(f"key{number}: {number}\n" for number in range(800)))
+    branches.write("params.yaml", "\n".join([PARAMS, note, *(f"key{number}: {number}" for number in range(800))]))
     text = report("--max-drop", "top1_accuracy=1")
     assert 20_000 < len(text) < 65_536
     assert "<summary>810 metrics changed</summary>" in text
     assert all(f"more by `dvc {what} diff main`." in text for what in ("metrics", "params"))
+    shown = "a │ b 'c' </details> <img src=x> @everybody next *line*"
+    assert ["params.yaml", "a_note", "-", shown] in tables(text)[-1]
+    assert all(line.count("@everybody") == line.count("`a │ b 'c'") for line in text.splitlines())
 
 
 def test_the_program_ends_with_what_to_do_next(branches):

@@ -91,7 +91,7 @@ def emu(trained_project):
     return trained_project / "data" / "pictures" / "emu" / "0.png"
 
 
-def test_upload_answers_with_classes_heat_map_and_similar_images(page, emu):
+def test_upload_answers_with_classes_heat_map_and_similar_images_by_any_model(page, emu):
     page.set_input_files("input[name=image]", emu)
     result = settled(page)
     assert result.locator("h2").inner_text().startswith("emu ")
@@ -105,11 +105,7 @@ def test_upload_answers_with_classes_heat_map_and_similar_images(page, emu):
     assert len(similar) == 6
     assert [text.split()[0] for text in similar].count("emu") >= 5
     assert page.locator("#preview").is_visible()
-
-
-def test_the_model_can_be_changed_with_the_same_image(page, emu):
-    page.set_input_files("input[name=image]", emu)
-    settled(page)
+    # Then another model is chosen for the same image.
     for name in ("ridge", "xgboost", "finetuned"):
         page.select_option("select[name=model]", f"{trained.BACKBONE}/{name}")
         result = settled(page, f"#result:has-text('by {trained.BACKBONE}/{name}')")

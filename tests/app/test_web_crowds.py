@@ -52,15 +52,11 @@ def begin_four_images(models, connections):
     time.sleep(0.2)  # the other two wait
 
 
-def test_of_200_connections_at_once_each_is_answered():
-    with serving(web_connection.most_connections(18)) as (url, _), connected(url, 200) as connections:
+def test_of_200_connections_at_once_each_is_answered_and_of_200_uploads_the_first():
+    with serving(web_connection.most_connections(18)) as (url, models), connected(url, 200) as connections:
         assert statuses(connections[:1] + connections[-1:], ASSET) == [200] * 2
         assert statuses(connections, ASSET) == [200] * 200
         assert classify(url).status_code == 200
-
-
-def test_of_200_uploads_at_once_the_first_are_answered_and_the_others_rejected():
-    with serving(web_connection.most_connections(18)) as (url, models), connected(url, 200) as connections:
         begin_four_images(models, connections)
         for connection in connections[4:]:
             connection.sendall(IMAGE)
