@@ -9,8 +9,7 @@ import io
 import struct
 import zipfile
 import zlib
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -61,8 +60,7 @@ def bomb(side):
     return png(2, 8, rgb_rows(RGB), size=(side, side))
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """A kind of file."""
 
     name: str  # for people

@@ -9,8 +9,8 @@ import os
 import re
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -42,8 +42,7 @@ def png(path, seed):
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)).save(path, "PNG")
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A kind of entry of the class folder `cat`."""
 
     name: str  # for people
@@ -130,8 +129,7 @@ ENTRIES = [
 ]
 
 
-@dataclass(frozen=True)
-class Folder:
+class Folder(NamedTuple):
     """A kind of folder that is no data set."""
 
     name: str  # for people

@@ -3,6 +3,7 @@ import json
 import os
 import random
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import contents
@@ -24,19 +25,10 @@ from stages.library.sources.contract import Place, SourceImage, Stray
 def run(tmp_path, write_params, run_stage, monkeypatch):
     """Runs the stage on given items, in place of a data set, and returns its out."""
 
-    class Given:
-        items = ()
-
-        @classmethod
-        def read(cls, params, raw):
-            yield from cls.items
-
     def run(items, out="out", **changes):
-        Given.items = items
-        monkeypatch.setattr(datasets, "lookup", lambda name: Given)
-        path = tmp_path / out
-        params = write_params(**changes)
-        run_stage("tfrecord", "--params", params, "--out", path, "--examples", tmp_path / f"{out}.png")
+        monkeypatch.setattr(datasets, "lookup", lambda name: SimpleNamespace(read=lambda params, raw: iter(items)))
+        path, examples = tmp_path / out, tmp_path / f"{out}.png"
+        run_stage("tfrecord", "--params", write_params(**changes), "--out", path, "--examples", examples)
         return path
 
     return run

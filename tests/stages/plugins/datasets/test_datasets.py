@@ -41,7 +41,7 @@ def idx(array):
 
 @pytest.fixture
 def fashion(tmp_path, monkeypatch):
-    """Small files in place of the published ones, which stand in the Debian package's folder."""
+    """Small files in place of the published ones; and as the Debian package has them, compressed anew."""
     rng = np.random.default_rng(0)
     arrays = {
         "train-images-idx3-ubyte.gz": rng.integers(0, 256, (12, 5, 4)),
@@ -49,29 +49,26 @@ def fashion(tmp_path, monkeypatch):
         "t10k-images-idx3-ubyte.gz": rng.integers(0, 256, (3, 5, 4)),
         "t10k-labels-idx1-ubyte.gz": np.array([9, 0, 4]),
     }
-    folder = tmp_path / "debian"
-    folder.mkdir()
+    for folder in ("debian", "published"):
+        (tmp_path / folder).mkdir()
     for name, array in arrays.items():
         published = gzip.compress(idx(array), 9)
-        (folder / name).write_bytes(gzip.compress(idx(array), 1))
+        (tmp_path / "published" / name).write_bytes(published)
+        (tmp_path / "debian" / name).write_bytes(gzip.compress(idx(array), 1))
         monkeypatch.setitem(fashion_mnist.FILES, name, (len(published), hashlib.md5(published).hexdigest()))
         monkeypatch.setitem(fashion_mnist.CONTENT_SHA256, name, hashlib.sha256(idx(array)).hexdigest())
-    monkeypatch.setattr(fashion_mnist, "DEBIAN", folder)
+    monkeypatch.setattr(fashion_mnist, "DEBIAN", tmp_path / "debian")
     return arrays
 
 
 @pytest.mark.parametrize("installed", [True, False])
 def test_fashion_mnist_is_taken_from_the_debian_package_or_the_cache(fashion, tmp_path, no_network, installed):
-    (tmp_path / "cache").mkdir()
-    for number, (name, array) in enumerate([] if installed else fashion.items()):
-        content = gzip.compress(idx(array), 9)
-        (tmp_path / "cache" / name).write_bytes(content)
-        # The published hash is of the compressed file, which carries a time.
-        fashion_mnist.FILES[name] = (len(content), hashlib.md5(content).hexdigest())
-        debian = tmp_path / "debian" / name
-        debian.write_bytes(debian.read_bytes()[:-9])
-        if number % 2:
-            debian.unlink()
+    if not installed:
+        (tmp_path / "published").rename(tmp_path / "cache")
+        for number, path in enumerate((tmp_path / "debian").iterdir()):
+            path.write_bytes(path.read_bytes()[:-9])
+            if number % 2:
+                path.unlink()
     found = fetch_and_read("fashion_mnist", None, tmp_path)
     assert [each.name for each in found][-4:] == ["train/00011", "test/00000", "test/00001", "test/00002"]
     assert [each.split for each in found] == ["train"] * 12 + ["test"] * 3
