@@ -227,7 +227,7 @@ def test_a_large_image_of_another_format_loses_nothing(large):
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-def test_the_mean_of_a_jpeg_that_is_looked_at_is_that_of_all_pixels(large, progressive):
+def test_a_jpeg_that_is_looked_at_has_the_mean_of_all_pixels_and_is_rejected_wherever_it_ends(large, progressive):
     for image in (large, large.convert("L"), large.crop((0, 0, 1195, 893))):
         content = encode(image, "JPEG", quality=90, progressive=progressive)
         pixels = decode(content) if image.mode == "RGB" else decode(content)[..., :1]
@@ -237,14 +237,8 @@ def test_the_mean_of_a_jpeg_that_is_looked_at_is_that_of_all_pixels(large, progr
         assert result.values.count == pixels.size
         assert abs(result.values.total / pixels.size - pixels.mean()) < 0.5  # noise is cut off at 0
         assert pixels.min() <= result.values.minimum < result.values.maximum <= pixels.max()
-
-
-@pytest.mark.parametrize("progressive", [False, True])
-def test_a_large_jpeg_is_rejected_wherever_it_ends(large, progressive):
-    content = encode(large, "JPEG", quality=90, progressive=progressive)
-    for kept in (0.1, 0.5, 0.9, 0.99):
-        with pytest.raises(ImageError, match="damaged: image file is truncated"):
-            normalise(content[: int(kept * len(content))])
+        for kept in (0.1, 0.5, 0.9, 0.99):
+            assert outcome(content[: int(kept * len(content))]).startswith("damaged: image file is truncated")
 
 
 @pytest.mark.parametrize("progressive", [False, True])

@@ -51,15 +51,12 @@ def test_dataset_json_says_what_was_counted(summary):
     }
 
 
-def test_the_limit_of_unreadable_images_counts_those_that_should_have_been_images(summary):
+def test_too_many_unreadable_images_of_those_that_should_be_images_and_too_few_classes_are_errors(summary):
     message = (
         r"^1 of 6 images can't be read, more than `tfrecord\.max_rejected` = 0\.1 allows; the first is "
         r"'emu/broken\.jpg': truncated\. Mend or remove them, or raise the limit$"
     )
     with pytest.raises(UserError, match=message):
         summary.check(max_rejected=0.1)
-
-
-def test_fewer_than_two_classes_are_an_error():
     with pytest.raises(UserError, match=r"at least 2 classes\. Received: \[\]"):
         Summary().check(max_rejected=0.5)

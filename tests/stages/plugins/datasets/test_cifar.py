@@ -77,7 +77,7 @@ def read(cifar, tmp_path, found):
 
 @BOTH
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_it_is_read_as_published(cifar, tmp_path, order):
+def test_it_is_read_as_published_and_what_else_is_there_is_named(cifar, tmp_path, order):
     batches: dict[str, Any] = {}
 
     def keep(file, batch):
@@ -85,9 +85,11 @@ def test_it_is_read_as_published(cifar, tmp_path, order):
             batches[file] = batch["data"] = np.asarray(batch["data"], order=order)
         return batch
 
-    found, strays = read(cifar, tmp_path, members(cifar, keep))
+    batch, title = cifar.batches[-1], cifar.name.upper().replace("CIFAR", "CIFAR-")
+    extra = [(f"{cifar.folder}/._{batch}", b"x"), (f"{cifar.folder}/{batch}", b"a second one")]
+    found, strays = read(cifar, tmp_path, [*members(cifar, keep), *extra])
     assert [path.name for path in (tmp_path / "raw").iterdir()] == [cifar.archive]
-    assert strays == STRAYS[cifar.name]
+    assert strays == [*STRAYS[cifar.name], *(Stray(member, f"not a batch of {title}") for member, _ in extra)]
     names = [f"{file}/bos_taurus_s_{file}_{index}.png" for file in cifar.batches for index in range(2)]
     assert [each.name for each in found] == names
     assert [each.place for each in found] == [Place(file, index, 2) for file in cifar.batches for index in range(2)]
@@ -110,15 +112,6 @@ def test_without_usable_file_names_images_are_numbered(cifar, tmp_path, names):
 
     found, _ = read(cifar, tmp_path, members(cifar, change))
     assert [each.name for each in found[:2]] == [f"{cifar.batches[0]}/00000", f"{cifar.batches[0]}/00001"]
-
-
-@BOTH
-def test_strays_are_named(cifar, tmp_path):
-    batch = next(file for file in cifar.batches if file.startswith("test"))
-    extra = [(f"{cifar.folder}/._{batch}", b"x"), (f"{cifar.folder}/{batch}", b"a second one")]
-    reason = f"not a batch of {cifar.name.upper().replace('CIFAR', 'CIFAR-')}"
-    _, strays = read(cifar, tmp_path, [*members(cifar), *extra])
-    assert strays == [*STRAYS[cifar.name], *(Stray(member, reason) for member, _ in extra)]
 
 
 @BOTH
