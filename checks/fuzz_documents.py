@@ -1,29 +1,51 @@
-"""The readers of our own documents in YAML, JSON and CSV, and of the web page's form, as the fuzzer sees them."""
+"""Our own documents, the web page's form, weights and trained models: their readers, as the fuzzer sees them."""
 
 import asyncio
+import json
+import pickle
+import struct
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from app import web_upload
-from checks.fuzz_readers import PNG, ROOT, SEPARATOR, Reader, joined, of_files, written
+from checks.fuzz_readers import PNG, ROOT, SEPARATOR, SOURCE, Reader, joined, of_files, written
 from checks.fuzz_text import change_csv, change_json, change_yaml, hostile_json, hostile_yaml
 from stages.library.common import artifacts
+from stages.library.heads import trained_head
+from stages.library.heads.dense import WEIGHTS, Dense, DenseNetwork
+from stages.library.networks import keras_weights, slim_checkpoint, torch_weights
 from stages.library.preparation import summary as dataset_summary
 from stages.library.preparation.normalisation import Values
 from stages.library.records import dataset_file
+from stages.library.records.preprocessing import Preprocessing
 from stages.library.records.tfrecord import SPLITS, Record
 from stages.library.report import fewshot_results, leaderboard, published
 from stages.library.report import page as report_page
 from stages.library.settings import load_params
+from stages.library.training import scratch, trained_network
+
+if TYPE_CHECKING:
+    import keras
 
 SHORT = "backbones: [efficientnet_lite0]\nridge:\n  features: bottleneck\n  penalties: [1.0]\n"  # read quickly
 MODEL = "ridge"
 BACKBONE = "efficientnet_lite0"
 SHA256 = "a" * 64
 BOUNDARY = b"----x"
+# The opcodes of a tensor of float32, as torch 1.5 wrote them, with its name, key, count, size and strides.
+TENSOR = (
+    b"X\1\0\0\0%bctorch._utils\n_rebuild_tensor_v2\n((X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0%bX\3\0\0\0cpu"
+    b"K%cNtQK\0(%bt(%bt\x89ccollections\nOrderedDict\n)RtR"
+)
+HEAD_FILES = "head.json", "config.json", WEIGHTS
+NETWORK_FILES = "config.json", "best.weights.h5"
 
 
 def _dataset_seeds(folder: Path) -> list[bytes]:
@@ -103,6 +125,95 @@ def _read_upload(content: bytes, folder: Path) -> None:
         upload.file.close()
 
 
+def _torch_seeds(folder: Path) -> list[bytes]:
+    """A state dict of two tensors in torch's old format; made without torch, which is no requirement."""
+    tensors = TENSOR % (b"w", b"1", 6, b"K\2K\3", b"K\3K\1") + TENSOR % (b"b", b"2", 2, b"K\2", b"K\1")
+    state = b"\x80\2ccollections\nOrderedDict\n)R(" + tensors + b"u."
+    system = {"protocol_version": torch_weights.PROTOCOL, "little_endian": True}
+    before = (torch_weights.MAGIC_NUMBER, torch_weights.PROTOCOL, system)
+    storages = [struct.pack("<q", count) + np.arange(count, dtype="<f4").tobytes() for count in (6, 2)]
+    content = b"".join([*(pickle.dumps(value, 2) for value in before), state, pickle.dumps(["1", "2"], 2), *storages])
+    found = torch_weights.read(written(content, folder, "seed.pth"))
+    assert {name: array.shape for name, array in found.items()} == {"w": (2, 3), "b": (2,)}, "the seed is valid"
+    return [content]
+
+
+def _read_torch(content: bytes, folder: Path) -> None:
+    for array in torch_weights.read(written(content, folder, "weights.pth")).values():
+        array.sum()  # every element can be read
+
+
+def _slim_seeds(folder: Path) -> list[bytes]:
+    """A checkpoint of TensorFlow's second format, its index and data after each other; and one of the first format."""
+    import tensorflow as tf
+
+    names = ["conv/weights", "conv/biases", "global_step"]
+    values = [np.arange(6, dtype=np.float32).reshape(2, 3), np.zeros(3, np.float32), np.int64(7)]
+    tf.raw_ops.SaveV2(prefix=str(folder / "m"), tensor_names=names, shape_and_slices=[""] * 3, tensors=values)
+    tf.raw_ops.Save(filename=str(folder / "old"), tensor_names=names, data=values)
+    return [joined(folder, "m.index", "m.data-00000-of-00001"), joined(folder, "old")]
+
+
+def _read_slim(content: bytes, folder: Path) -> None:
+    """A TF-slim checkpoint: the two files of the second format, or one of the first."""
+    names = ("model.index", "model.data-00000-of-00001") if SEPARATOR in content else ("model.ckpt",)
+    slim_checkpoint.read(written(content, folder, *names))
+
+
+@cache
+def _network() -> "keras.Model":
+    import keras
+
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="a"), keras.layers.Dense(2, name="b")])
+
+
+def _keras_seeds(folder: Path) -> list[bytes]:
+    """An .h5 file of weights as keras.applications publishes them."""
+    import h5py
+
+    with h5py.File(folder / "seed.h5", "w") as file:
+        file.attrs["layer_names"] = [b"a", b"b"]
+        for name, shape in (("a", (4, 3)), ("b", (3, 2))):
+            group = file.create_group(name)
+            group.attrs["weight_names"] = [f"{name}/kernel".encode(), f"{name}/bias".encode()]
+            group.create_dataset(f"{name}/kernel", data=np.ones(shape, np.float32))
+            group.create_dataset(f"{name}/bias", data=np.ones(shape[1], np.float32))
+    return [joined(folder, "seed.h5")]
+
+
+def _read_keras(content: bytes, folder: Path) -> None:
+    keras_weights.load_h5(_network(), written(content, folder, "weights.h5"), "tiny")
+
+
+def _head_seeds(folder: Path) -> Iterator[bytes]:
+    layers = tuple(Dense(np.ones(shape, np.float32), np.zeros(shape[1], np.float32)) for shape in ((4, 3), (3, 2)))
+    for some in (layers[1:], layers):
+        width = len(some[0].kernel)
+        trained_head.TrainedHead("ridge", DenseNetwork(some), "bottleneck", width, SOURCE, {}, 1.5).save(folder)
+        yield joined(folder, *HEAD_FILES)
+
+
+def _read_head(content: bytes, folder: Path) -> None:
+    written(content, folder, *HEAD_FILES)
+    json.dumps(trained_head.load(folder).best_params)
+
+
+def _network_seeds(folder: Path) -> list[bytes]:
+    small = {"input_size_px": 16, "channels": (2,), "kernels_px": (1,), "hidden_units": ()}
+    settings = replace(load_params(ROOT / "params.yaml")["scratch"], **small)
+    scratch.build(2, settings).save_weights(folder / "best.weights.h5")
+    preprocessing = asdict(Preprocessing(settings.input_size_px))
+    config = {"kind": "scratch", "classes": ["cat", "dog"], "preprocessing": preprocessing, "scratch": asdict(settings)}
+    artifacts.write_json(folder / "config.json", config)
+    return [joined(folder, *NETWORK_FILES)]
+
+
+def _read_network(content: bytes, folder: Path) -> None:
+    written(content, folder, *NETWORK_FILES)
+    network = trained_network.load(folder)
+    assert all(isinstance(name, str) for name in network.classes), "classes are names"
+
+
 def readers() -> dict[str, Reader]:
     """Returns the readers by name."""
     return {
@@ -120,4 +231,9 @@ def readers() -> dict[str, Reader]:
         ),
         "report": Reader(_report_seeds, _read_report, structural=of_files(*[change_json] * 5, change_csv)),
         "upload": Reader(_upload_seeds, _read_upload, (web_upload.TooLargeError, HTTPException)),
+        "torch": Reader(_torch_seeds, _read_torch),
+        "slim": Reader(_slim_seeds, _read_slim),
+        "keras-h5": Reader(_keras_seeds, _read_keras, alone=False),  # which reads in a process of its own
+        "head": Reader(_head_seeds, _read_head, structural=of_files(change_json, change_json, None)),
+        "network": Reader(_network_seeds, _read_network, structural=of_files(change_json, None), alone=False),
     }

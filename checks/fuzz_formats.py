@@ -4,37 +4,34 @@ Lengths, offsets and checksums are right after any change.
 """
 
 import random
-import re
 import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from checks.fuzz_mutations import LARGEST_BYTES, MAX_BYTES, REPEATS, Change, Part, change_any, field, insert
-from checks.image_builders import directory
+from checks.fuzz_mutations import MAX_BYTES, REPEATS, Change, Part, change_any, damage, field, insert
+from checks.image_builders import icon, put
 
-MARKER = re.compile(rb"\xff[^\0\xd0-\xd7]", re.DOTALL)  # of a JPEG, that isn't a part of coded data
-WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
-TAG = ">HHI"  # number, type of the values, their count: the type of a TIFF's part
-TAG_BYTES = 8
-MOST_TAGS = 10_000
 SHORT_SIDES = 0, 1, 12, 33, 500, 9999, 13_200, 65_535
 SIDES = *SHORT_SIDES, 65_536, 2**31 - 1, 2**31, 2**32 - 1
 BITS = *range(12), 12, 16, 24, 32, 64, 255  # and kinds, flags, orders
 PLACES = 0, 8, 16, 2**31, 2**32 - 1
+TIFF, ICON = (b"II*\0", b"MM\0*"), b"\0\0\1\0"
 DEPTHS = 1, 8, 300  # of parts within themselves
-# Numbers of tags -> type, and what their values are set to: sides, what pixels are, places of bytes and their sizes.
-TAGS: dict[Sequence[int], tuple[tuple[int, str], Sequence[int | tuple[int, ...]]]] = {
-    (256, 257, 278, 322, 323): ((4, "I"), SIDES),
-    (258, 259, 262, 266, 274, 277, 284, 317, 338, 339): (
-        (3, "H"),
+# Numbers of a TIFF's tags, the letter of their type, and what their values are set to.
+TAGS: tuple[tuple[Sequence[int], str, Sequence[int | tuple[int, ...]]], ...] = (
+    ((256, 257, 278, 322, 323), "I", SIDES),
+    (
+        (258, 259, 262, 266, 274, 277, 284, 317, 338, 339),  # what pixels are
+        "H",
         (*BITS, (8,) * 3, (16,) * 4, (8,) * 1000, 32_773, 32_803, 32_946, 34_712, 34_892, 34_925, 50_001, 65_535),
     ),
-    (273, 279, 320, 324, 325, 330, 347, 700, 34_377, 34_665, 34_675, 34_853, 40_965): (
-        (4, "I"),
+    (
+        (273, 279, 320, 324, 325, 330, 347, 700, 34_377, 34_665, 34_675, 34_853, 40_965),  # places and sizes
+        "I",
         (*PLACES, *((place,) * count for place in PLACES for count in (3, 20_000))),
     ),
-}
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,6 @@ class Tagged:
     before: int = 0  # bytes before the first part
     counted: int = 0  # bytes that a length counts beside the data
     checksum: bool = False  # a CRC-32 of type and data follows
-    coded: bytes | None = None  # type that data without a length follow, up to the next type
     last: tuple[bytes, ...] = ()  # types from which on the rest is one part
 
     def split(self, content: bytes) -> list[Part]:
@@ -59,10 +55,6 @@ class Tagged:
                 break
             parts.append(Part(kind, content[start:end]))
             at = end + 4 * self.checksum
-            if kind == self.coded:
-                found = MARKER.search(content, end)
-                at = found.start() if found else len(content)
-                parts.append(Part(b"", content[end:at]))
         return [part for part in (*parts, Part(b"", content[at:])) if part.kind or part.data]
 
     def join(self, parts: Sequence[Part]) -> bytes:
@@ -76,61 +68,30 @@ class Tagged:
         return struct.pack(self.head, *(pair[::-1] if self.head.endswith("s") else pair)) + data + checksum
 
 
-class Directory:
-    """A TIFF: the file as it is, then the tags of its first directory."""
+def change_tiff(content: bytes, rng: random.Random) -> bytes:
+    """Returns a TIFF with another directory at its end, so that all offsets of its pixels stay right.
 
-    def split(self, content: bytes) -> list[Part]:
-        """Returns the parts; no tags where the directory is broken."""
-        order, parts, room = _order(content), [Part(b"", content)], LARGEST_BYTES // 2
-        at = struct.unpack_from(order + "I", content, 4)[0] if len(content) >= 8 else len(content)
-        count = struct.unpack_from(order + "H", content, at)[0] if at + 2 <= len(content) else 0
-        for start in range(at + 2, min(at + 2 + 12 * count, len(content) - 11), 12):
-            number, kind, values = struct.unpack_from(order + "HHI", content, start)
-            size = WIDTHS.get(kind, 1) * values
-            place = start + 8 if size <= 4 else struct.unpack_from(order + "I", content, start + 8)[0]
-            data = content[place : place + min(size, room)]
-            room -= len(data)  # many tags may have the same values
-            parts.append(Part(struct.pack(TAG, number, kind, values), data))
-        return parts
-
-    def join(self, parts: Sequence[Part]) -> bytes:
-        """Returns the file with another directory at its end, so that all offsets of its pixels stay right."""
-        content = b"".join(part.data for part in parts if len(part.kind) != TAG_BYTES)
-        tags = sorted((part for part in parts if len(part.kind) == TAG_BYTES), key=lambda part: part.kind[:2])
-        if len(content) < 8 or not tags:
-            return content
-        order, places, fields = _order(content), bytearray(content[8 : LARGEST_BYTES // 2]), []
-        for part in tags[:MOST_TAGS]:
-            number, *kind_and_count = struct.unpack(TAG, part.kind)
-            places += bytes(len(places) % 2)
-            value = part.data.ljust(4, b"\0")
-            if len(part.data) > 4:
-                value = struct.pack(order + "I", 8 + len(places))
-                places += part.data
-            fields.append((number, (*kind_and_count, *struct.unpack(order + "I", value))))
-        return directory(fields, order, places=bytes(places) + bytes(len(places) % 2))
-
-
-def _order(content: bytes) -> str:
-    return "<" if content.startswith(b"II") else ">"
-
-
-def set_tag(parts: list[Part], rng: random.Random) -> None:
-    """Gives a known tag another value, whether it was there or not."""
-    numbers, ((kind, letter), values) = rng.choice(list(TAGS.items()))
-    number, value = rng.choice(numbers), rng.choice(values)
+    A known field has another value, or one of its fields is gone, there twice, or of another type or count.
+    """
+    order = "<" if content.startswith(b"II") else ">"
+    at = struct.unpack_from(order + "I", content, 4)[0] if len(content) >= 8 else len(content)
+    count = struct.unpack_from(order + "H", content, at)[0] if at + 2 <= len(content) else 0
+    entries = [content[start : start + 12] for start in range(at + 2, min(at + 12 * count, len(content) - 11), 12)]
+    numbers, letter, values = rng.choice(TAGS)
+    value, way = rng.choice(values), rng.randrange(7)
     several = value if isinstance(value, tuple) else (value,)
-    data = struct.pack(f"{_order(parts[0].data)}{len(several)}{letter}", *several)
-    parts[:] = [part for part in parts if part.kind[:2] != number.to_bytes(2)]
-    parts.append(Part(struct.pack(TAG, number, kind, len(several)), data))
-
-
-def retype_tag(parts: list[Part], rng: random.Random) -> None:
-    """Changes the type or count of a tag's values, which need not be there."""
-    at = rng.randrange(len(parts))
-    if parts[at].kind:
-        kind = struct.pack(">HI", rng.choice((*WIDTHS, 0, 14, 99)), rng.choice((*SIDES, 1 << 28)))
-        parts[at] = Part(parts[at].kind[:2] + kind, parts[at].data)
+    data = struct.pack(f"{order}{len(several)}{letter}", *several).ljust(4, b"\0")
+    if entries and way < 4:
+        place = rng.randrange(len(entries))
+        other = struct.pack(order + "HI", rng.choice((*range(19), 99)), rng.choice((*SIDES, 1 << 28)))
+        entries[place : place + 1] = ([], [entries[place]] * 2, *[[put(entries[place], 2, other)]] * 2)[way]
+    else:
+        where = data if len(data) == 4 else struct.pack(order + "I", len(content))
+        entry = struct.pack(order + "HHI", rng.choice(numbers), 3 if letter == "H" else 4, len(several)) + where
+        entries = [other for other in entries if other[:2] != entry[:2]] + [entry]
+        entries.sort(key=lambda each: struct.unpack_from(order + "H", each))
+    content = put(content + data, 4, struct.pack(order + "I", len(content + data)))
+    return content + struct.pack(order + "H", len(entries)) + b"".join(entries) + bytes(4)
 
 
 @dataclass(frozen=True)
@@ -138,7 +99,7 @@ class Format:
     """A kind of file."""
 
     begins: Sequence[tuple[int, bytes]]  # what stands at an offset; one of several is enough
-    layout: Tagged | Directory
+    layout: Tagged
     within: Mapping[bytes, int]  # parts with another file after so many bytes
     fields: Sequence[Change] = ()  # change what its parts say
     extra: Sequence[Part] = ()  # are inserted, once or very often
@@ -168,9 +129,20 @@ class Format:
             for _ in range(rng.choice(DEPTHS)):
                 data = data[:skipped] + self.layout.join([Part(kind, data)])
         else:
-            inner = FORMATS.get(kind_of(data[skipped:]), self)
-            data = data[:skipped] + inner.change(data[skipped:], [data[skipped:]], rng)
+            inner = data[skipped:]
+            known = inner.startswith(TIFF) or kind_of(inner) in FORMATS
+            data = data[:skipped] + (change if known else self.change)(inner, [inner], rng)
         parts[at] = Part(kind, data)
+
+
+def change(content: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:
+    """Returns an image after one change of its structure, or of its bytes where that is not known."""
+    if content.startswith(TIFF):
+        return change_tiff(content, rng)
+    if content.startswith(ICON) and rng.random() < 0.7:
+        return icon(change(content[22:], seeds, rng))
+    one = FORMATS.get(kind_of(content))
+    return (one.change if one else damage)(content, seeds, rng)
 
 
 def _markers(*codes: int) -> tuple[bytes, ...]:
@@ -178,7 +150,7 @@ def _markers(*codes: int) -> tuple[bytes, ...]:
 
 
 PACKED = {size: zlib.compress(bytes(size)) for size in (0, 9, 400, 1 << 20, 1 << 26)}
-FRAMES, SCAN = _markers(*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC)), b"\xff\xda"
+FRAMES = _markers(*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC))
 SIZE, CODING, TILE = ([marker] for marker in _markers(0x51, 0x52, 0x90))
 LARGE_JP2 = [(width, height, 0, 0, width, height) for width in SIDES[1:] for height in (1, 2000, 9999, 65_536)]
 COMPONENTS = [struct.pack(">H", count) + bytes([7, step, step]) * count for count in (1, 3, 5, 9999) for step in (1, 9)]
@@ -186,12 +158,11 @@ BOXES = b"ipco", b"iprp", b"moov", b"trak", b"mdia", b"minf", b"stbl", b"dinf", 
 FORMATS = {
     "jpeg": Format(
         [(0, b"\xff\xd8\xff")],
-        Tagged(">2sH", before=2, counted=2, coded=SCAN),
+        Tagged(">2sH", before=2, counted=2, last=_markers(0xDA)),
         {b"\xff\xe1": 6, b"\xff\xe2": 4},
         (
             field(FRAMES, ">HH", [1], [(height, width) for height in SHORT_SIDES for width in SHORT_SIDES]),
             field(FRAMES, "B", (0, 5, 7, 7, 10, 13), (*BITS, 0x11, 0x14, 0x22, 0x44)),
-            field([SCAN], "3B", (3, 5, 7), ((0, 63, 0), (1, 5, 0x21), (64, 0, 0x10), (0, 0, 1))),
         ),
         (
             Part(b"\xff\xe1", b"Exif\0\0q"), Part(b"\xff\xe1", b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta>"),
@@ -219,7 +190,6 @@ FORMATS = {
             *(Part(kind, bytes(range(size))) for kind in (b"tRNS", b"PLTE", b"gAMA") for size in (0, 1, 3, 6, 256)),
         ),
     ),
-    "tiff": Format([(0, b"II*\0"), (0, b"MM\0*")], Directory(), {}, (set_tag, set_tag, set_tag, retype_tag)),
     "j2k": Format(
         [(0, b"\xff\x4f\xff\x51")],
         Tagged(">2sH", before=2, counted=2, last=_markers(0x93, 0xD9)),

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from checks import hostile_images
+from checks import fuzz_formats, hostile_images
 from checks import image_builders as make
-from checks.fuzz_formats import FORMATS, kind_of
-from checks.fuzz_mutations import LARGEST_BYTES, damage
+from checks.fuzz_formats import kind_of
+from checks.fuzz_mutations import LARGEST_BYTES
 from checks.image_builders import POSTSCRIPT, chunk, directory, icon, jpeg_with, png_with, segment
 from stages.library.figures import thumbnails
 from stages.library.preparation import normalisation
@@ -60,13 +60,10 @@ def seeds(folder: Path) -> list[bytes]:
 
 
 def change(content: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:
-    """Returns an image after one change of its structure, if that is known, or within another file."""
+    """Returns an image after one change, or within another file."""
     if rng.random() < 0.06:
         return _wrapped(content[: LARGEST_BYTES // 4], rng.choice(seeds)[: LARGEST_BYTES // 4], rng)
-    if content.startswith(b"\0\0\1\0") and rng.random() < 0.7:
-        return icon(change(content[22:], seeds, rng))
-    one = FORMATS.get(kind_of(content))
-    return (one.change if one else damage)(content, seeds, rng)
+    return fuzz_formats.change(content, seeds, rng)
 
 
 def _wrapped(content: bytes, other: bytes, rng: random.Random) -> bytes:

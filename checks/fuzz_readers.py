@@ -33,6 +33,8 @@ SEPARATOR = b"\0--- next file ---\0"
 WIDTHS = 4, 3
 SOURCE = Source("tiny", 32, 1.0, "bilinear", False, "a" * 64, "f" * 64, ("cat", "dog"))
 PNG = fuzz_images.image("PNG")
+IDX = bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4]) + bytes(range(24))
+BATCH = {b"data": np.zeros((2, 3072), np.uint8), b"labels": [0, 1], b"filenames": [b"a.png", b"b.png"]}  # of CIFAR
 RECORDS = [tfrecord.Record(f"{n:064x}", PNG, "png", 9, 12, n % 2, "cat", f"cat/{n}.png") for n in range(3)]
 
 
@@ -138,16 +140,6 @@ def _read_part(content: bytes, folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _pickle_seeds(folder: Path) -> list[bytes]:
-    """A batch as CIFAR's are, by NumPy of today and in all protocols from the oldest one."""
-    batch = {b"data": np.zeros((2, 3072), np.uint8), b"labels": [0, 1], b"filenames": [b"a.png", b"b.png"]}
-    return [pickle.dumps(batch, protocol) for protocol in range(5)]
-
-
-def _idx_seeds(folder: Path) -> list[bytes]:
-    return [bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4]) + bytes(range(24))]
-
-
 def _read_idx(content: bytes, folder: Path) -> None:
     """An IDX file of Fashion-MNIST within a whole gzip file, and as one that is damaged itself."""
     path = written(gzip.compress(content, 1), folder, "idx.gz")
@@ -158,10 +150,10 @@ def _tar_seeds(folder: Path) -> list[bytes]:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
         names = "101_ObjectCategories/cat/1.jpg", "101_ObjectCategories/犬/" + "x" * 200, "folder", "link"
-        for name, kind in zip(names, (tarfile.REGTYPE, tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE), strict=True):
+        for name in names:
             info = tarfile.TarInfo(name)
-            info.type, info.linkname = kind, "../../etc/passwd" if kind == tarfile.SYMTYPE else ""
-            info.size = 700 if kind == tarfile.REGTYPE else 0
+            info.type = {"folder": tarfile.DIRTYPE, "link": tarfile.SYMTYPE}.get(name, tarfile.REGTYPE)
+            info.linkname, info.size = "../../etc/passwd" if name == "link" else "", 700 * info.isreg()
             tar.addfile(info, io.BytesIO(b"p" * 700))
     return [file.getvalue()]
 
@@ -197,7 +189,7 @@ def _read_zip(content: bytes, folder: Path) -> None:
 
 def readers() -> dict[str, Reader]:
     """Returns all readers by name."""
-    from checks import fuzz_documents, fuzz_weights
+    from checks import fuzz_documents
 
     images = fuzz_images.seeds, fuzz_images.read, (ImageError,), fuzz_images.change
     return {
@@ -206,10 +198,12 @@ def readers() -> dict[str, Reader]:
         "example": Reader(lambda folder: map(tfrecord._serialize, RECORDS), _read_framed),
         "bottlenecks": Reader(_bottleneck_seeds, _read_bottlenecks),
         "feature-part": Reader(_part_seeds, _read_part),
-        "cifar": Reader(_pickle_seeds, lambda content, folder: restricted_pickle.load(content, "batch")),
-        "idx": Reader(_idx_seeds, _read_idx),
+        "cifar": Reader(
+            lambda folder: [pickle.dumps(BATCH, protocol) for protocol in range(5)],
+            lambda content, folder: restricted_pickle.load(content, "batch"),
+        ),
+        "idx": Reader(lambda folder: [IDX], _read_idx),
         "tar": Reader(_tar_seeds, _read_tar),
         "zip": Reader(_zip_seeds, _read_zip),
         **fuzz_documents.readers(),
-        **fuzz_weights.readers(),
     }

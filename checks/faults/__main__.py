@@ -15,10 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
+import pandas as pd
+
 from checks.faults import kinds, runner
-from checks.faults.project import STAGES, Project, Stage, with_needs
+from checks.faults.project import CACHING, STAGES, Project, Stage, with_needs
 from checks.faults.trials import Outcome, Trial, Undisturbed
 from stages.library.common import console
 
@@ -47,10 +50,8 @@ def main() -> None:
         outcomes = inject_all(Path(name), arguments, can_mount)
     print_table(outcomes)
     hits, bad = sum(one.hit for one in outcomes), sum(not one.good for one in outcomes)
-    seconds = time.monotonic() - started
-    print(
-        f"{len(outcomes)} faults, {hits} met the stage while it ran, {bad} with a loss or a difference; {seconds:.0f} s"
-    )
+    met = f"{len(outcomes)} faults, {hits} met the stage while it ran"
+    print(f"{met}, {bad} with a loss or a difference; {time.monotonic() - started:.0f} s")
     sys.exit(bool(bad))
 
 
@@ -73,7 +74,7 @@ def inject_all(work: Path, arguments: argparse.Namespace, can_mount: bool) -> li
     for stage in with_needs(arguments.stages):
         trial = Trial(project, stage, work / "trial", context, Outcome(stage.name, "none", 0))
         undisturbed[stage] = found = trial.measure()
-        project.add(trial.disk / "outs")
+        shutil.copytree(trial.disk / "outs", project.folder, dirs_exist_ok=True)
         trial.close()
         print(f"{stage.name}: {found.seconds:.1f} s, {found.changes} changes of files undisturbed", flush=True)
     outcomes: list[Outcome] = []
@@ -98,7 +99,7 @@ def plan(
     here = {"", *["mounts"] * can_mount, *["faketime"] * bool(kinds.FAKETIME)}
     there = {name: kind for name, kind in kinds.KINDS.items() if name in arguments.kinds and kind.needs in here}
     possible = {
-        stage: [name for name, kind in there.items() if stage.caches or not kind.caching]
+        stage: [name for name, kind in there.items() if stage.name in CACHING or not kind.caching]
         for stage in undisturbed
         if stage.name in arguments.stages
     }
@@ -113,16 +114,13 @@ def plan(
 
 def print_table(outcomes: list[Outcome]) -> None:
     """Prints a row per stage: faults that met it of those injected by kind, and what came of all."""
-    shown = [name for name in kinds.KINDS if any(outcome.kind == name for outcome in outcomes)]
-    totals = ("injected", "recovered", "differences", "losses", "stale", "unclean")
-    row = "{:20s}" + "".join(f"  {{:>{max(len(name), 5)}}}" for name in (*shown, *totals))
-    print("\n" + row.format("met/injected", *shown, *totals))
-    for stage in [*dict.fromkeys(outcome.stage for outcome in outcomes), "all"]:
-        some = [outcome for outcome in outcomes if stage in (outcome.stage, "all")]
-        hits = [[outcome.hit for outcome in some if outcome.kind == name] for name in shown]
-        flags = [(1, one.recovered, one.different, *map(bool, (one.lost, one.stale, one.unclean))) for one in some]
-        sums = map(sum, zip(*flags, strict=True))
-        print(row.format(stage, *(f"{sum(each)}/{len(each)}" if each else "" for each in hits), *sums))
+    found = pd.DataFrame([asdict(outcome) for outcome in outcomes]).assign(injected=True)
+    found = found.rename(columns={"different": "differences", "lost": "losses"})
+    found = pd.concat([found, found.assign(stage="all")], ignore_index=True)
+    met = found.pivot_table("hit", "stage", "kind", aggfunc=lambda hit: f"{sum(hit)}/{len(hit)}", sort=False)
+    columns = ["injected", "recovered", "differences", "losses", "stale", "unclean"]
+    table = met.fillna("").join(found[columns].astype(bool).groupby(found["stage"]).sum())
+    print("\n" + table.reset_index(names="met/injected").to_string(index=False))
 
 
 if __name__ == "__main__":

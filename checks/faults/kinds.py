@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from checks.faults.project import ROOT
+from benchmarks.shared import ROOT
 from checks.faults.trials import BLOCK_BYTES, PATIENCE_SECONDS, Trial
 
 FAKETIME = next(iter(glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")), "")  # noqa: PTH207 - no folder to start from
@@ -39,7 +39,7 @@ def _stop(trial: Trial) -> Code:
 
 def _signalled(trial: Trial, number: signal.Signals, at_change: bool) -> Code:
     if at_change:
-        return trial.wait(trial.start(at_change=trial.change(), act=int(number)))
+        return trial.wait(trial.start(**trial.at_change(int(number))))
     process = trial.start()
     process.join(trial.moment())
     if process.is_alive():
@@ -58,7 +58,6 @@ def _full(trial: Trial, folder: str) -> Code:
 
 
 def _read_only(trial: Trial, folder: str) -> Code:
-    """A file system that can't be written to."""
     trial.mount(folder, "ro")
     return trial.wait(trial.start())
 
@@ -69,7 +68,7 @@ def _clock(trial: Trial) -> Code:
     place.write_text("+0", encoding="utf-8")
     faked = {"LD_PRELOAD": FAKETIME, "FAKETIME_TIMESTAMP_FILE": str(place), "FAKETIME_NO_CACHE": "1"}
     faked |= {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
-    run = trial.run(at_change=trial.change(), act=jump)
+    run = trial.run(**trial.at_change(jump))
     command = [sys.executable, "-m", "checks.faults.runner", json.dumps(run)]
     done = subprocess.run(command, cwd=ROOT, env=faked, check=False, timeout=PATIENCE_SECONDS, capture_output=True)
     trial.outcome.hit = place.read_text(encoding="utf-8") == jump

@@ -1,7 +1,7 @@
 """A small project to inject faults into: a data set on a local server, and every stage with a budget of seconds."""
 
+import contextlib
 import io
-import shutil
 import tarfile
 import threading
 import time
@@ -16,9 +16,9 @@ import numpy as np
 from ruamel.yaml import YAML
 
 from benchmarks import generated
+from benchmarks.shared import ROOT, write_params
 from stages.library.common import artifacts
 
-ROOT = Path(__file__).parents[2]
 HEADS = "ridge", "logistic", "softmax", "dnn", "xgboost"  # the first one is evaluated, too
 VALUES = {"item.backbone": "efficientnet_lite0", "heads[0]": HEADS[0], "item.shots": "5"}
 CACHING = {"fetch", "bottleneck-extract", "train-heads-xgboost", "finetune", "train-scratch"}
@@ -54,11 +54,6 @@ class Stage:
     module: str
     options: tuple[str, ...]
 
-    @property
-    def caches(self) -> bool:
-        """Whether it writes to the cache folder."""
-        return self.name in CACHING
-
     def paths(self, folder: str) -> list[Path]:
         """Returns those of its options that are below {project} or {outs}, without that."""
         below = (part.removeprefix(f"{{{folder}}}/") for part in self.options if part.startswith(f"{{{folder}}}/"))
@@ -71,7 +66,6 @@ class Stage:
 
 
 def _stages() -> Iterator[Stage]:
-    """Yields the stages of dvc.yaml."""
     text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
     for name, value in VALUES.items():
         text = text.replace(f"${{{name}}}", value)
@@ -110,14 +104,8 @@ class Project:
     """
 
     def __init__(self, folder: Path):
-        self.folder = folder
-        yaml = YAML()
-        content = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-        for section, values in CHANGES.items():
-            content[section] |= values
         folder.mkdir(parents=True)
-        with (folder / "params.yaml").open("w", encoding="utf-8") as file:
-            yaml.dump(content, file)
+        write_params(folder / "params.yaml", CHANGES)
         served, starts = _archive(folder / "images"), list[int]()
 
         class Handler(BaseHTTPRequestHandler):
@@ -129,27 +117,20 @@ class Project:
                 self.send_header("Content-Range", f"bytes {start}-{len(served) - 1}/{len(served)}")
                 self.send_header("Content-Length", str(len(served) - start))
                 self.end_headers()
-                try:
+                with contextlib.suppress(OSError):  # its reader was killed
                     for begin in range(start, len(served), SERVER_BLOCK_BYTES):
                         self.wfile.write(served[begin : begin + SERVER_BLOCK_BYTES])
                         time.sleep(SERVER_SECONDS)
-                except OSError:  # its reader was killed
-                    self.close_connection = True
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
                 """Says nothing."""
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_address[1]}/caltech-101.zip"
         digest = artifacts.sha256_bytes(served)
         self.archive = {"urls": [url], "size_bytes": len(served), "sha256": digest, "md5": None}
-        self.starts = starts
-
-    def add(self, outs: Path) -> None:
-        """Takes what a stage wrote, for the stages after it."""
-        shutil.copytree(outs, self.folder, dirs_exist_ok=True)
+        self.folder, self.starts = folder, starts
 
 
 def _archive(work: Path) -> bytes:

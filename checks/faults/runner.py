@@ -49,22 +49,22 @@ def _redirect(path: str, descriptor: int) -> None:
 def perform(
     module: str,
     options: list[str],
-    environment: dict[str, str],
-    log: str,
+    folder: str,
+    name: str,
     archive: dict[str, Any],
-    watched: str,
     at_change: int = 0,
     act: int | str = int(signal.SIGKILL),
 ) -> None:
-    """Runs a stage in this process, which is for nothing else.
+    """Runs a stage in this process, which is for nothing else; its cache and temporary files are in a folder.
 
-    Its outputs go to `log.out` and `log.err`, the number of changes of files below `watched` to `log.changes`. Before
-    the one with the number `at_change` it gets the signal `act`, or that is written to `log.clock`. `archive` has the
-    fields of the data set's RemoteFile that differ from the published ones.
+    Its outputs go to `NAME.out` and `NAME.err` there, the number of changes of the folder's files to `NAME.changes`.
+    Before the one with the number `at_change` it gets the signal `act`, or that is written to `NAME.clock`. `archive`
+    has the fields of the data set's RemoteFile that differ from the published ones.
     """
+    log = f"{folder}/{name}"
     _redirect(f"{log}.out", 1)
     _redirect(f"{log}.err", 2)
-    os.environ.update(environment)
+    os.environ |= {"DECANT_CACHE": f"{folder}/cache", "TMPDIR": str(Path(folder, "tmp"))}
     tempfile.tempdir = None
     from stages.plugins.datasets import caltech101
 
@@ -73,7 +73,7 @@ def perform(
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal number
-        if (event != "open" and event not in CHANGES) or not _is_change(event, arguments, watched):
+        if (event != "open" and event not in CHANGES) or not _is_change(event, arguments, f"{folder}/"):
             return
         with lock:
             number += 1

@@ -39,7 +39,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """A run without a fault: seconds, changes of files, hash by out, all paths, and (bytes, inodes) by folder."""
+    """A run without a fault: seconds, changes of files, hash by out, all paths, (bytes in blocks, inodes) by folder."""
 
     seconds: float
     changes: int
@@ -69,14 +69,9 @@ class Trial:
         outs = self.folder / ("second" if name == "second" else "disk") / "outs"
         with contextlib.suppress(OSError):  # as on a file system that has no room for it
             outs.mkdir(parents=True, exist_ok=True)
-        return injected | {
-            "module": self.stage.module,
-            "options": [part.format(project=self.project.folder, outs=outs) for part in self.stage.options],
-            "environment": {"DECANT_CACHE": str(self.cache), "TMPDIR": str(self.folder / "tmp")},
-            "log": str(self.folder / name),
-            "archive": self.project.archive,
-            "watched": f"{self.folder}/",
-        }
+        options = [part.format(project=self.project.folder, outs=outs) for part in self.stage.options]
+        about = {"folder": str(self.folder), "name": name, "archive": self.project.archive}
+        return injected | {"module": self.stage.module, "options": options} | about
 
     def start(self, name: str = "disturbed", **injected: Any) -> Any:
         """Starts a run and returns its process."""
@@ -88,9 +83,8 @@ class Trial:
         """Returns a run's exit code, minus the signal that ended it, or None where it hung."""
         process.join(PATIENCE_SECONDS)
         code: int | None = process.exitcode
-        if code is None:
-            process.kill()
-            process.join()
+        process.kill()
+        process.join()
         return code
 
     def printed(self, name: str) -> str:
@@ -101,9 +95,9 @@ class Trial:
         """Returns a random moment of the run, seconds after its start."""
         return self.random.uniform(0.03, 1) * self.undisturbed.seconds
 
-    def change(self) -> int:
-        """Returns the number of a random change of the files."""
-        return self.random.randint(1, max(self.undisturbed.changes, 1))
+    def at_change(self, act: int | str) -> dict[str, Any]:
+        """Returns what a run is to get at a random change of its files: a signal, or a jump of the clock."""
+        return {"at_change": self.random.randint(1, max(self.undisturbed.changes, 1)), "act": act}
 
     def measure(self) -> Undisturbed:
         """Runs the stage undisturbed."""
@@ -115,7 +109,11 @@ class Trial:
         seconds = time.monotonic() - started
         if code:
             raise SystemExit(f"{self.stage.name} fails without a fault: {self.printed('plain.err')}")
-        sizes = {name: _size(self.folder / name) for name in ("disk", "cache")}
+        sizes = {}
+        for name in ("disk", "cache"):
+            found = list((self.folder / name).rglob("*"))
+            blocks = sum(-(-path.stat().st_size // BLOCK_BYTES) for path in found if path.is_file())
+            sizes[name] = blocks * BLOCK_BYTES, len(found)
         return Undisturbed(seconds, int(self.printed("plain.changes")), self.outs(), self.entries(), sizes)
 
     def outs(self, disk: str = "disk") -> dict[str, str]:
@@ -184,10 +182,3 @@ class Trial:
         for name in self.mounted:
             subprocess.run(["umount", str(self.folder / name)], check=True)  # noqa: S607 - wherever it is
         shutil.rmtree(self.folder)
-
-
-def _size(folder: Path) -> tuple[int, int]:
-    """Returns the bytes, in whole blocks, and the inodes that a folder's content takes."""
-    found = list(folder.rglob("*"))
-    blocks = sum(-(-path.stat().st_size // BLOCK_BYTES) for path in found if path.is_file())
-    return blocks * BLOCK_BYTES, len(found)
