@@ -145,17 +145,14 @@ def test_an_image_that_takes_longer_than_the_clock_allows_is_given_up(one, monke
     assert one.normalise(GOOD).encoded == GOOD
 
 
-def test_a_worker_that_another_kills_is_no_fault_of_the_image(one):
+def test_a_worker_opens_no_file_and_that_another_kills_it_is_no_fault_of_the_image(one):
+    limits = Path(f"/proc/{pid_of(one)}/limits").read_text()
+    for name in ("open files", "core file size", "file size"):
+        assert limits.split(f"Max {name}")[1].split()[:2] == ["0", "0"], name
     os.kill(pid_of(one), signal.SIGKILL)
     with pytest.raises(UserError, match=r"was killed\. Most likely the machine has too little memory"):
         one.normalise(GOOD)
     assert one.normalise(GOOD).encoded == GOOD
-
-
-def test_a_worker_opens_no_file_and_so_starts_no_program(one):
-    limits = Path(f"/proc/{pid_of(one)}/limits").read_text()
-    for name in ("open files", "core file size", "file size"):
-        assert limits.split(f"Max {name}")[1].split()[:2] == ["0", "0"], name
 
 
 def test_closing_ends_a_worker_in_the_midst_of_its_work(one, noise):
@@ -220,7 +217,7 @@ def test_batches_keep_the_order_and_hold_little():
             image = SourceImage(f"{number}", "a", None, array if number % 50 == 9 else content)
             yield Stray(f"{number}", "no class") if number % 50 == 7 else image
 
-    found: list[Any] = list(tfrecord.batches(files()))
+    found: Any = list(tfrecord.batches(files()))
     assert [item.name for batch in found for item in batch] == [str(number) for number in range(200)]
     several = [[item.content for item in batch] for batch in found if len(batch) > 1]
     assert 1 < max(map(len, several)) <= decoding_process.MAX_FILES

@@ -216,14 +216,12 @@ def test_parts_up_to_the_limits_are_used():
     assert normalise(image_builders.gif(WIDTH, HEIGHT, b"!\xfe" + b"\1x" * 99_000 + b"\0")).width == WIDTH
 
 
-def test_tiles_larger_than_the_image_are_used():
+def test_odd_tiffs_are_used():
+    """A tile larger than the image; a chain of directories that loops, read once."""
     tile = photo().convert("L").resize((256, 256))
     fields = ((322, (4, 1, 256)), (323, (4, 1, 256)), (324, (4, 1, 8)), (325, (4, 1, 256 * 256)), (262, (4, 1, 1)))
     content = tiff(200, 100, *fields, places=tile.tobytes())
     np.testing.assert_array_equal(decode(normalise(content).encoded)[..., 0], np.asarray(tile)[:100, :200])
-
-
-def test_a_chain_of_directories_that_loops_is_read_once():
     fields = ((273, (4, 1, 8)), (278, (4, 1, 9)), (279, (4, 1, 81)))
     content = tiff(9, 9, *fields, places=bytes(range(81)))
     looped = content[:-4] + content[4:8]
