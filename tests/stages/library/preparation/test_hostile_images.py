@@ -222,7 +222,7 @@ def test_odd_tiffs_are_used():
     fields = ((322, (4, 1, 256)), (323, (4, 1, 256)), (324, (4, 1, 8)), (325, (4, 1, 256 * 256)), (262, (4, 1, 1)))
     content = tiff(200, 100, *fields, places=tile.tobytes())
     np.testing.assert_array_equal(decode(normalise(content).encoded)[..., 0], np.asarray(tile)[:100, :200])
-    fields = ((273, (4, 1, 8)), (278, (4, 1, 9)), (279, (4, 1, 81)))
-    content = tiff(9, 9, *fields, places=bytes(range(81)))
+    strip = ((273, (4, 1, 8)), (278, (4, 1, 9)), (279, (4, 1, 81)))
+    content = tiff(9, 9, *strip, places=bytes(range(81)))
     looped = content[:-4] + content[4:8]
     assert decode(normalise(looped).encoded)[..., 0].ravel().tolist() == list(range(81))
