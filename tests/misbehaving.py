@@ -6,6 +6,7 @@ import http.server
 import socket
 import struct
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 CONTENT = bytes(range(256)) * 40
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -47,16 +48,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
         self.wfile.flush()
 
-    def start(self):
-        return int(self.headers.get("Range", "bytes=0-")[6:-1])
 
-
-def answers(code, body, **headers):
+def answers(code, body=b"no", **headers):
     return lambda handler: handler.answer(code, body, **headers)
-
-
-def status(code):
-    return answers(code, b"no")
 
 
 def redirects(where):
@@ -67,7 +61,7 @@ def serves(content):
     """A file, whole or its rest."""
 
     def behaviour(handler):
-        start = handler.start()
+        start = int(handler.headers.get("Range", "bytes=0-")[6:-1])
         where = {"Content_Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if start else {}
         handler.answer(206 if start else 200, content[start:], **where)
 
@@ -147,12 +141,9 @@ DRIPS = {
 @contextlib.contextmanager
 def running():
     """Yields a server that answers until the context ends."""
-    server = Server()
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with Server() as server, ThreadPoolExecutor(1) as pool:
+        pool.submit(server.serve_forever, 0.01)
+        try:
+            yield server
+        finally:
+            server.shutdown()

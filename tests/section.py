@@ -3,8 +3,7 @@
 import importlib
 from dataclasses import asdict
 
-from conftest import ROOT
-from ruamel.yaml import YAML
+from conftest import read_yaml
 
 from stages.library import settings
 from stages.library.common import params
@@ -12,6 +11,5 @@ from stages.library.common import params
 
 def section(name, **changes):
     """Returns the section's `Params`; the other sections may be broken."""
-    content = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text(encoding="utf-8"))[name]
     kind = importlib.import_module(settings.SECTIONS[name]).Params
-    return params.parse(name, asdict(params.parse(name, content, kind)) | changes, kind)
+    return params.parse(name, asdict(params.parse(name, read_yaml("params.yaml")[name], kind)) | changes, kind)

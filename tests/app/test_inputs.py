@@ -85,7 +85,7 @@ def test_urls(server, monkeypatch):
 
     image = read(lambda handler: handler.answer(200, png))
     assert thumbnails.decode(image.encoded).shape == (5, 6, 3)
-    assert read(misbehaving.status(404)).error == "the server answered 404"
+    assert read(misbehaving.answers(404)).error == "the server answered 404"
     assert read(endless).error == "more than 1 MiB"
     start = time.monotonic()
     assert read(lambda handler: threading.Event().wait(2)).error == "can't be downloaded: ReadTimeout"

@@ -1,3 +1,5 @@
+"""Files that are whole or absent, whatever stops or kills their writers."""
+
 import errno
 import fcntl
 import hashlib
@@ -6,13 +8,12 @@ import os
 import shutil
 import signal
 import threading
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from stages.library.common import artifacts
+from stages.library.common import artifacts, console
 
 
 def test_hashes_agree_and_canonical_json_ignores_the_order_of_keys_and_refuses_nan(tmp_path):
@@ -25,25 +26,16 @@ def test_hashes_agree_and_canonical_json_ignores_the_order_of_keys_and_refuses_n
         artifacts.canonical_json({"a": float("nan")})
 
 
-def started(method, target, *arguments):
-    process = multiprocessing.get_context(method).Process(target=target, args=arguments)
+def started(target, *arguments):
+    process = multiprocessing.get_context("fork").Process(target=target, args=arguments)
     process.start()
     return process
 
 
-def fail_within(context, write):
-    def fail():
-        with context as partial:
-            write(partial)
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
-
-
 def test_a_file_is_whole_or_absent(tmp_path):
     path = tmp_path / "deep" / ("x" * 250 + ".json")  # a name as long as names can be
-    fail_within(artifacts.new_file(path), lambda partial: partial.write_text("half"))
+    with pytest.raises(RuntimeError), artifacts.new_file(path) as partial:
+        raise RuntimeError(partial.write_text("half"))
     assert list(tmp_path.rglob("*.*")) == []
     artifacts.write_json(path, {"ü": [1]})
     assert path.read_bytes() == '{\n  "ü": [\n    1\n  ]\n}\n'.encode()
@@ -55,15 +47,12 @@ def test_what_killed_writers_left_is_removed_and_what_others_write_is_not(tmp_pa
     (tmp_path / ".keep").write_text("no partial file")
     with artifacts.new_file(tmp_path / "first") as first:
         assert not (tmp_path / ".old.json.1.partial").exists()
-        assert first.parent == tmp_path
-        assert first.name.startswith(".first.")
-        assert first.suffix == ".partial"
+        assert first.match(f"{tmp_path}/.first.*.partial")
         first.write_text("1")
         artifacts.write_bytes(tmp_path / "second", b"2")
         assert not (tmp_path / "first").exists()
         assert first.exists()
-    names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == [".keep", "first", "second"]
+    assert {path.name for path in tmp_path.iterdir()} == {".keep", "first", "second"}
     assert (tmp_path / "first").read_text() == "1"
 
 
@@ -89,7 +78,8 @@ def test_a_folder_is_whole_or_what_it_was(tmp_path):
         assert partial == folder.parent / ".out.partial"
         assert not folder.exists()
         (partial / "a").write_text("1")
-    fail_within(artifacts.new_folder(folder), lambda partial: (partial / "b").write_text("2"))
+    with pytest.raises(RuntimeError), artifacts.new_folder(folder) as partial:
+        raise RuntimeError((partial / "b").write_text("2"))
     assert [path.name for path in folder.iterdir()] == ["a"]
     (folder.parent / ".out.partial").mkdir()  # as a killed run leaves it
     (folder.parent / ".out.partial" / "stale").write_text("x")
@@ -108,12 +98,6 @@ def _replace_and_die(path, victim):
         return rename(self, target)
 
     Path.rename = rename_or_die  # type: ignore[method-assign]
-
-    def kill_at_removal(folder, **_):
-        if Path(folder) == path:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    shutil.rmtree = kill_at_removal  # type: ignore[assignment]
     with artifacts.new_folder(path) as partial:
         (partial / "b").write_text("2")
 
@@ -121,9 +105,8 @@ def _replace_and_die(path, victim):
 @pytest.mark.parametrize("victim", ["out", ".out.partial"])
 def test_a_folder_that_is_replaced_is_whole_or_absent_whenever_its_writer_is_killed(tmp_path, victim):
     folder = tmp_path / "out"
-    with artifacts.new_folder(folder) as partial:
-        (partial / "a").write_text("1")
-    writer = started("fork", _replace_and_die, folder, victim)
+    artifacts.write_bytes(folder / "a", b"1")
+    writer = started(_replace_and_die, folder, victim)
     writer.join()
     assert writer.exitcode == -signal.SIGKILL
     assert not folder.exists() or [path.name for path in folder.iterdir()] == ["a"]
@@ -133,19 +116,24 @@ def test_a_folder_that_is_replaced_is_whole_or_absent_whenever_its_writer_is_kil
     assert [path.name for path in folder.iterdir()] == ["b"]
 
 
-def _write_slowly(path, ready, release):
-    with artifacts.new_folder(path) as partial:
-        (partial / "a").write_text("1")
+def _write_slowly(context, ready, release):
+    with context as folder:
+        (folder / "page").write_text("1")
         ready.set()
         release.wait(60)
-        (partial / "b").write_text("1")
+        (folder / "b").write_text("1")
+
+
+@pytest.fixture
+def events():
+    context = multiprocessing.get_context("fork")
+    return context.Event(), context.Event()
 
 
 @pytest.mark.parametrize("kill", [False, True])
-def test_two_runs_write_a_folder_one_after_the_other(tmp_path, capsys, kill):
-    context = multiprocessing.get_context("fork")
-    ready, release = context.Event(), context.Event()
-    first = started("fork", _write_slowly, tmp_path / "out", ready, release)
+def test_two_runs_write_a_folder_one_after_the_other(tmp_path, capsys, events, kill):
+    ready, release = events
+    first = started(_write_slowly, artifacts.new_folder(tmp_path / "out"), ready, release)
     assert ready.wait(60)
     threading.Timer(0.3, first.kill if kill else release.set).start()
     with artifacts.new_folder(tmp_path / "out") as partial:
@@ -166,22 +154,13 @@ def test_room_for_the_last_byte_is_enough(tmp_path, monkeypatch):
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path))
 
 
-def _hold_scratch(parent, ready):
-    with artifacts.scratch_folder(parent) as folder:
-        (folder / "page").write_bytes(b"x")
-        ready.set()
-        time.sleep(600)
-
-
-def test_a_scratch_folder_vanishes_with_its_block_or_after_a_kill(tmp_path):
+def test_a_scratch_folder_vanishes_with_its_block_or_after_a_kill(tmp_path, events):
     with artifacts.scratch_folder(tmp_path) as first, artifacts.scratch_folder(tmp_path) as second:
         assert first != second
-        assert first.is_dir()
-        assert second.is_dir()
+        assert all(folder.is_dir() for folder in (first, second))
     assert list(tmp_path.iterdir()) == []
-    ready = multiprocessing.get_context("spawn").Event()
-    writer = started("spawn", _hold_scratch, tmp_path, ready)
-    assert ready.wait(60)
+    writer = started(_write_slowly, artifacts.scratch_folder(tmp_path), *events)
+    assert events[0].wait(60)
     with artifacts.scratch_folder(tmp_path):
         assert len(list(tmp_path.glob(".*.scratch/page"))) == 1  # it lives
     writer.kill()
@@ -189,3 +168,60 @@ def test_a_scratch_folder_vanishes_with_its_block_or_after_a_kill(tmp_path):
     with artifacts.scratch_folder(tmp_path):
         assert not list(tmp_path.glob(".*.scratch/page"))
     assert list(tmp_path.iterdir()) == []
+
+
+CHANGES = ("open", "mkdir", "rename", "replace", "unlink", "rmdir")
+CONTEXTS = {
+    "file": lambda folder: artifacts.new_file(folder / "out"),
+    "folder": lambda folder: artifacts.new_folder(folder / "out"),
+    "scratch": artifacts.scratch_folder,
+    "lock": lambda folder: artifacts.locked(folder / "lock", "waits"),
+}
+
+
+def _stop_at_change(name, folder, number, moment):
+    """Raises what SIGTERM raises right before or after one of the changes of files."""
+    left = number
+
+    def count(now):
+        nonlocal left
+        left -= now == moment
+        if left == 0 and now == moment:
+            raise console.Stopped
+
+    def stopping(change):
+        def changed(*arguments, **options):
+            count("before")
+            result = change(*arguments, **options)
+            count("after")
+            return result
+
+        return changed
+
+    for change in CHANGES:
+        setattr(os, change, stopping(getattr(os, change)))
+    try:
+        with CONTEXTS[name](folder) as path:
+            if path and path.is_file():
+                path.write_text("2")
+    except console.Stopped:
+        os._exit(143)
+    os._exit(0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("name", CONTEXTS)
+def test_a_stop_at_any_change_leaves_nothing_half_done(tmp_path, name, moment):
+    for number in range(1, 100):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        if name == "folder":
+            (folder / "out").mkdir()
+        writer = started(_stop_at_change, name, folder, number, moment)
+        writer.join()
+        assert {path.name for path in folder.iterdir()} <= {"out"}, number
+        if writer.exitcode == 0:
+            break
+        assert writer.exitcode == 143
+    assert number > 2

@@ -1,32 +1,24 @@
 import errno
-import functools
 import io
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import pytest
-from conftest import ROOT
 
 from stages.library.common import console
 from stages.library.common.console import UserError
+from tests import processes
 
 
 def rejected(main):
     with pytest.raises(SystemExit) as caught:
         console.run(main)
     return caught.value.code
-
-
-def failing(error):
-    def main():
-        raise error
-
-    return main
 
 
 FULL = f"No space left on device. {console.REMEDIES[errno.ENOSPC]}"
@@ -45,13 +37,13 @@ FULL = f"No space left on device. {console.REMEDIES[errno.ENOSPC]}"
     ],
 )
 def test_what_a_user_can_mend_is_one_line_with_the_remedy_and_exit_status_1(error, line):
-    assert rejected(failing(error)) == f"error: {line}"
+    assert rejected(mock.Mock(side_effect=error)) == f"error: {line}"
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError(), FileNotFoundError(errno.ENOENT, "missing", "a")])
 def test_a_defect_keeps_its_traceback(error):
     with pytest.raises(type(error)):
-        console.run(failing(error))
+        console.run(mock.Mock(side_effect=error))
 
 
 @pytest.fixture
@@ -83,12 +75,11 @@ def test_what_may_not_be_read_and_what_may_not_be_written_are_told_apart(nobody)
     file = folder / "file"
     assert rejected(file.read_bytes) == f"{denied}{file}. Let this user read {file}"
     assert rejected(lambda: list((folder / "closed").iterdir())).endswith(f". Let this user read {folder / 'closed'}")
-    for name in ("file", "none"):
-        inside = folder / "closed" / name
+    for inside in (folder / "closed" / "file", folder / "closed" / "none"):
         assert rejected(inside.read_bytes) == f"{denied}{inside}. Let this user read {folder / 'closed'}"
     new = folder / "open" / "new"
-    assert rejected(lambda: new.write_text("x")) == f"{denied}{new}. {console.REMEDIES[errno.EACCES]}"
-    assert rejected(new.mkdir) == f"{denied}{new}. {console.REMEDIES[errno.EACCES]}"
+    for write in (lambda: new.write_text("x"), new.mkdir):
+        assert rejected(write) == f"{denied}{new}. {console.REMEDIES[errno.EACCES]}"
 
 
 def test_the_closing_line_says_what_how_long_and_how_fast(capsys, monkeypatch):
@@ -98,40 +89,10 @@ def test_the_closing_line_says_what_how_long_and_how_fast(capsys, monkeypatch):
     assert capsys.readouterr().out == "fetch: 2,000 images; 2.0 s, 1,000 images/s. Next: dvc repro tfrecord\n"
 
 
-WAITS = """
-import sys, time
+RUNS = """
+import os, signal, sys, time, warnings
 from pathlib import Path
 from stages.library.common import artifacts, console
-
-def main():
-    with artifacts.new_folder(Path(sys.argv[1])):
-        print("begun", flush=True)
-        time.sleep(60)
-
-console.run(main)
-"""
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_is_one_line_the_shells_exit_status_and_nothing_half_done(number, tmp_path):
-    command = [sys.executable, "-c", WAITS, str(tmp_path / "out")]
-    # A shell has its background jobs ignore SIGINT, and their children after them.
-    heeds = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeds
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "begun\n"
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 128 + number
-    assert errors == f"stopped by {number.name}. What is finished is kept; run it again to go on\n"
-    assert list(tmp_path.iterdir()) == []
-
-
-RUNS = """
-import os, sys, time
-from stages.library.common import console
 
 def main():
     {}
@@ -144,12 +105,37 @@ console.run(main)
 def shell(monkeypatch):
     """What comes of a line of a shell in which "$0" -c "$1" is a program of some body."""
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # what is printed waits in a buffer, as it does for a user
+    return lambda line, body: processes.run("sh", "-c", line, sys.executable, RUNS.format(body), check=False)
 
-    def run(line, body):
-        command = ["sh", "-c", line, sys.executable, RUNS.format(body)]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
-    return run
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_is_one_line_the_shells_exit_status_and_nothing_half_done(shell, number, tmp_path):
+    body = f"with artifacts.new_folder(Path({str(tmp_path / 'out')!r})): os.kill(os.getpid(), {number}); time.sleep(60)"
+    # A shell has its background jobs ignore SIGINT, and their children after them.
+    done = shell('"$0" -c "$1"', f"signal.signal(signal.SIGINT, signal.default_int_handler)\n    {body}")
+    assert done.returncode == 128 + number
+    assert done.stderr == f"stopped by {number.name}. What is finished is kept; run it again to go on\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "shown"),
+    [
+        ("raise console.UserError(text)", 1),
+        ("raise OSError(28, 'full', text)", 1),
+        ("raise ZeroDivisionError(text)", 0),
+        ("warnings.warn(text)", 2),
+        ("console.Parser().parse_args([text])", 3),
+        ("console.Parser().error(text)", 3),
+    ],
+)
+def test_whatever_ends_a_program_is_escaped(shell, statement, shown):
+    """In a process of its own, for what Python itself prints in the end."""
+    text = "x\x1b[31mred\u202egnp.exe\n\x9b2Jgone\r"
+    done = shell('"$0" -c "$1"', f"text = {text!a}\n    {statement}")
+    assert r"\x1b[31mred\u202egnp.exe" in done.stderr
+    assert all(character.isprintable() or character == "\n" for character in done.stderr)
+    assert shown == 0 or done.stderr.count("\n") <= shown
 
 
 @pytest.mark.parametrize(
@@ -170,13 +156,9 @@ def test_who_stops_reading_ends_a_program_with_nothing_but_its_error(shell, body
     assert shell(line, f"print(1, flush=True)\n    {body}").stderr == f"{errors or ''}{status}\n"
 
 
-def test_the_break_of_another_pipe_is_a_defect(shell):
+def test_the_break_of_another_pipe_is_a_defect_and_a_full_disk_is_none(shell):
     done = shell('"$0" -c "$1"', "reader, writer = os.pipe(); os.close(reader); os.write(writer, b'x')")
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "BrokenPipeError: [Errno 32] Broken pipe"
-
-
-def test_results_that_find_no_space_are_one_line(shell):
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "BrokenPipeError: [Errno 32] Broken pipe")
     done = shell('"$0" -c "$1" > /dev/full', "print(1)")
     assert (done.returncode, done.stderr) == (1, f"error: {FULL}\n")
 
@@ -188,18 +170,14 @@ def test_a_program_runs_without_stdout_or_stderr(shell, closed, tmp_path):
     assert (tmp_path / "end").read_text() == ""
 
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
 def test_a_notice_is_shown_on_a_terminal_and_wiped_out(monkeypatch, capsys):
     with console.notice("starting"):
         pass
     assert capsys.readouterr().err == ""  # no terminal
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setattr(sys, "__stderr__", terminal)
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    for name in ("stderr", "__stderr__"):
+        monkeypatch.setattr(sys, name, terminal)
     with console.notice("starting"):
         assert terminal.getvalue() == "starting ..."
     assert terminal.getvalue() == "starting ...\r\x1b[K"

@@ -1,14 +1,14 @@
 """Training shared out between devices: two logical CPUs stand for two GPUs, in a process of their own."""
 
-import os
-import subprocess
 import sys
 
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, write_images
+from conftest import write_images
+
+from tests import processes
 
 TWO_DEVICES = """
 from stages.library.common import tensorflow_runtime
@@ -24,23 +24,14 @@ TRAIN = "from stages import train_scratch; train_scratch.main()"  # as its comma
 
 # On CPUs with AVX-512, oneDNN's fused convolutions take the input of another layer where two logical CPU devices stand
 # for GPUs: "input depth must be evenly divisible by filter depth: 3 vs 32" (TensorFlow 2.21.0).
-ENVIRONMENT = os.environ | {"TF_ENABLE_ONEDNN_OPTS": "0"}
-
-
-def values(path):
-    """Every array of a weight file by its path."""
-    found = {}
-    with h5py.File(path) as file:
-        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-    return found
+ENVIRONMENT = {"TF_ENABLE_ONEDNN_OPTS": "0"}
 
 
 @pytest.mark.slow
-def test_two_devices_learn_what_one_learns(tmp_path, write_params, run_stage):
-    images = write_images(tmp_path / "images", per_class=30)
-    path = write_params(
+def test_two_devices_learn_what_one_learns(tmp_path, make_records):
+    shards = make_records(
         dataset__name="folder",
-        dataset__folder=str(images),
+        dataset__folder=str(write_images(tmp_path / "images", per_class=30)),
         scratch__input_size_px=16,
         scratch__epochs=2,
         scratch__batch_size=16,
@@ -48,21 +39,20 @@ def test_two_devices_learn_what_one_learns(tmp_path, write_params, run_stage):
         scratch__optimizer="sgd",  # Adam divides by roots of tiny gradients, which amplifies the order of sums
         scratch__learning_rate=0.01,
     )
-    shards = tmp_path / "tfrecord"
-    run_stage("fetch", "--params", path, "--out", tmp_path / "raw")
-    options = ["--params", path, "--raw", tmp_path / "raw", "--out", shards, "--examples", tmp_path / "examples.png"]
-    run_stage("tfrecord", *options)
-    for devices in ("1", "2"):
-        out = tmp_path / f"scratch-{devices}"
-        options = ["--params", path, "--records", shards, "--tensorboard", tmp_path / "tensorboard", "--out", out]
-        code = (TWO_DEVICES if devices == "2" else "") + TRAIN
-        subprocess.run([sys.executable, "-c", code, *map(str, options)], cwd=ROOT, env=ENVIRONMENT, check=True)
-    one, two = (values(tmp_path / f"scratch-{devices}" / "last.weights.h5") for devices in ("1", "2"))
-    assert one.keys() == two.keys()
-    for name, value in one.items():
-        np.testing.assert_allclose(two[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
-    curves = [pd.read_csv(tmp_path / f"scratch-{devices}" / "curve.csv") for devices in ("1", "2")]
-    np.testing.assert_allclose(curves[0]["loss"], curves[1]["loss"], rtol=1e-3)
+    weights, losses = [], []
+    for devices, code in (("1", TRAIN), ("2", TWO_DEVICES + TRAIN)):
+        out = tmp_path / devices
+        options = ["--params", tmp_path / "params.yaml", "--records", shards, "--out", out, "--tensorboard", out / "t"]
+        processes.run(sys.executable, "-c", code, *options, **ENVIRONMENT)
+        with h5py.File(out / "last.weights.h5") as file:
+            found: dict[str, h5py.Dataset] = {}
+            file.visititems(found.__setitem__)
+            weights.append({name: item[()] for name, item in found.items() if isinstance(item, h5py.Dataset)})
+        losses.append(pd.read_csv(out / "curve.csv")["loss"])
+    assert weights[0].keys() == weights[1].keys()
+    for name, value in weights[0].items():
+        np.testing.assert_allclose(weights[1][name], value, rtol=1e-3, atol=1e-5, err_msg=name)
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
 
 
 DNN = """
@@ -89,7 +79,7 @@ for device in ("cpu", "gpu"):
 
 @pytest.mark.slow
 def test_the_dnn_learns_on_two_devices_what_it_learns_on_one(tmp_path):
-    subprocess.run([sys.executable, "-c", TWO_DEVICES + DNN, tmp_path], cwd=ROOT, check=True)
+    processes.run(sys.executable, "-c", TWO_DEVICES + DNN, tmp_path)
     one, two = (np.load(tmp_path / f"{device}.npy") for device in ("cpu", "gpu"))
     assert np.ptp(one) > 2
     np.testing.assert_allclose(two, one, atol=0.02)

@@ -31,22 +31,15 @@ SAME = [
     CODE.replace("a, b=2", "a,  b = 2").replace("a + b", "(a + b)") + "\n\n# the end\n",
     CODE.replace('"text"', "'text'"),
 ]
-OTHER = [
-    CODE.replace("a + b", "b + a"),
-    CODE.replace("b=2", "b=3"),
-    CODE.replace("size = 1", "size = 1.0"),
-    CODE.replace("size = 1", "size: int = 1"),
-    CODE.replace('"text"', '"other text"'),
-    CODE.replace('"text"', 'b"text"'),
-    CODE.replace('"text"', "None"),
-    CODE.replace('"text"', "..."),
-    CODE.replace('"text"', r"'\udce9'"),  # which is no Unicode
-    CODE.replace("import one", "import two"),
-    CODE.replace("async ", ""),
-    CODE.replace("size = 1", "'no docstring'; 'but code'"),
-    CODE + "half written (",
-    "",
-]
+CHANGES = {
+    "a + b": ["b + a"],
+    "b=2": ["b=3"],
+    "size = 1": ["size = 1.0", "size: int = 1", "'no docstring'; 'but code'"],
+    '"text"': ['"other text"', 'b"text"', "None", "...", r"'\udce9'"],  # the last is no Unicode
+    "import one": ["import two"],
+    "async ": [""],
+}
+OTHER = ["", CODE + "half written (", *(CODE.replace(old, new) for old in CHANGES for new in CHANGES[old])]
 
 
 def test_the_hash_changes_with_the_syntax_and_with_nothing_else(tmp_path):
@@ -61,39 +54,27 @@ def test_the_hash_changes_with_the_syntax_and_with_nothing_else(tmp_path):
     assert source_code.sha256(both) == source_code.sha256(both[::-1]) != sha256(CODE)
 
 
-@pytest.fixture
-def package(tmp_path, monkeypatch):
-    """Writes modules of a package `p` in a project of their own."""
+def test_imports_are_followed_wherever_they_stand(tmp_path, monkeypatch):
     monkeypatch.setattr(source_code, "ROOT", tmp_path)
+    modules = dict.fromkeys(("__init__", "q/__init__", "d", "h", "q/f", "q/i"), "") | {
+        "a": "import os\nfrom p import b\ndef later():\n    import p.q.c\n",
+        "b": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import p.d\nelse:\n    import p.e\n",
+        "e": "from .q import f\nfrom . import g\n",
+        "g": "import p.a\n",
+        "q/c": "from ..h import anything",
+    }
+    paths = {name: tmp_path / "p" / f"{name}.py" for name in modules}
+    (tmp_path / "p" / "q").mkdir(parents=True)
+    for name, path in paths.items():
+        path.write_text(modules[name], encoding="utf-8")
 
-    def write(**modules):
-        (tmp_path / "p" / "q").mkdir(parents=True)
-        for name, code in {"__init__": "", "q.__init__": "", **modules}.items():
-            (tmp_path / "p" / f"{name.replace('.', '/')}.py").write_text(code, encoding="utf-8")
-        return tmp_path / "p"
+    def found(names, without=""):
+        files = source_code.closure([paths[name] for name in names], [paths[name] for name in without])
+        return {name for name in modules if paths[name] in files} - {"__init__", "q/__init__"}
 
-    return write
-
-
-def found(package, *names, without=()):
-    named, left_out = ([package / f"{name}.py" for name in some] for some in (names, without))
-    paths = source_code.closure(named, left_out)
-    return {path.relative_to(package).as_posix().removesuffix(".py") for path in paths} - {"__init__", "q/__init__"}
-
-
-def test_imports_are_followed_wherever_they_stand(package):
-    folder = package(
-        a="import os\nfrom p import b\ndef later():\n    import p.q.c\n",
-        b="from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import p.d\nelse:\n    import p.e\n",
-        d="",
-        e="from .q import f\nfrom . import g\n",
-        g="import p.a\n",
-        **{"q.c": "from ..h import anything", "q.f": "", "q.i": ""},
-        h="",
-    )
-    assert found(folder, "a") == {"a", "b", "e", "g", "h", "q/c", "q/f"}
-    assert found(folder, "a", without=["e"]) == {"a", "b", "h", "q/c"}
-    assert found(folder, "d", "g", without=["a", "d"]) == {"g"}
+    assert found("a") == {"a", "b", "e", "g", "h", "q/c", "q/f"}
+    assert found("a", without="e") == {"a", "b", "h", "q/c"}
+    assert found("dg", without="ad") == {"g"}
 
 
 def test_a_modules_file_is_found_without_importing_it():

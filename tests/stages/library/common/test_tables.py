@@ -14,30 +14,11 @@ from stages.library.common.console import UserError
 # Any text, with what the rules are about in it more often than chance would have it; names of files have surrogates.
 ANY = st.text(st.characters(codec=None) | st.sampled_from("'=+-@\t\r\n\\u03cU<\"\0,"))
 NAMES = ["cat", "猫", "a, b", 'a "b"', "c:\\users", "it's", "-0.5", "+1e-3", "x=y", "a|b", "&amp;", "\u0643\u200d"]
-ODD = {
-    "=1+1": "'=1+1",
-    "+x": "'+x",
-    "-x": "'-x",
-    "@SUM(A1)": "'@SUM(A1)",
-    "'=x": "''=x",
-    "''": "'''",
-    "\uff1dx": "'\uff1dx",
-    "\tx": r"\u0009x",
-    "\rx": r"\u000dx",
-    "\x1b[31mred": r"\u001b[31mred",
-    "\x9b2J": r"\u009b2J",
-    "\x7f": r"\u007f",
-    "\u202egnp": r"\u202egnp",
-    "two\nlines": r"two\u000alines",
-    "nul\0": r"nul\u0000",
-    "\udcff.jpg": r"\udcff.jpg",
-    "\U000e0001": r"\U000e0001",
-    "</script>": r"\u003c/script>",
-    "<!--": r"\u003c!--",
-    r"\u003c": r"\u005cu003c",
-    r"\ud": r"\ud",
-    "\\<": r"\\u003c",
-}
+ODD = {name: f"'{name}" for name in ("=1+1", "+x", "-x", "@SUM(A1)", "'=x", "''", "\uff1dx")}
+ODD |= {"\tx": r"\u0009x", "\rx": r"\u000dx", "two\nlines": r"two\u000alines", "nul\0": r"nul\u0000", "\x7f": r"\u007f"}
+ODD |= {"\x1b[31mred": r"\u001b[31mred", "\x9b2J": r"\u009b2J", "\u202egnp": r"\u202egnp", "\U000e0001": r"\U000e0001"}
+ODD |= {"</script>": r"\u003c/script>", "<!--": r"\u003c!--", "\udcff.jpg": r"\udcff.jpg"}
+ODD |= {r"\u003c": r"\u005cu003c", r"\ud": r"\ud", "\\<": r"\\u003c"}
 
 
 def written(path, rows, header=("name", "reason")):

@@ -2,14 +2,13 @@
 
 import importlib
 import json
-import subprocess
 import sys
 import threading
 
 import pytest
-from conftest import ROOT
 
 from stages.library.common import tensorflow_runtime
+from tests import processes
 
 
 def test_the_memory_of_each_gpu_is_taken_as_it_is_needed(monkeypatch):
@@ -63,5 +62,5 @@ for fold in range(6):
 
 @pytest.mark.slow
 def test_nothing_superfluous_is_imported_and_nothing_chatters():
-    done = subprocess.run([sys.executable, "-c", QUIET], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = processes.run(sys.executable, "-c", QUIET)
     assert (done.stdout, done.stderr) == ("", "")

@@ -1,9 +1,7 @@
 """An evaluation never sees training images, and no choice sees test images: by key, at run time."""
 
-import json
-import shutil
-
 import contents
+import described
 import evaluated
 import numpy as np
 import pyarrow as pa
@@ -12,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.library.common import artifacts
 from stages.library.common.console import UserError
 from stages.library.records import leakage
 from tests.stages.test_train_heads import write_bottlenecks
@@ -30,12 +27,9 @@ def test_more_common_images_than_the_data_set_published_are_an_error(tmp_path_fa
     if len(common := trained & tested) <= known:
         leakage.check(folder, names, known)
     else:
-        message = (
-            rf"^{folder} was trained on {len(common)} of the {len(tested)} distinct test images, more than the "
-            rf"{known} that the data set has in both; the first is '{min(common)}\.png' "
-            rf"\(sha256 {min(common):064x}\)\. Run: dvc repro$"
-        )
-        with pytest.raises(UserError, match=message):
+        counts = f"{len(common)} of the {len(tested)} distinct test images, more than the {known} that"
+        first = rf"'{min(common)}\.png' \(sha256 {min(common):064x}\)"
+        with pytest.raises(UserError, match=rf"^{folder} was trained on {counts} .* {first}\. Run: dvc repro$"):
             leakage.check(folder, names, known)
 
 
@@ -52,26 +46,17 @@ def test_the_keys_of_a_network_are_text_sorted_and_compressed_even_where_there_a
 @pytest.fixture
 def evaluate(tmp_path, monkeypatch):
     """Evaluates a model that was trained on some of the test images; `known` is how many the data set has in both."""
-    keys = evaluated.write_shards(tmp_path / "tfrecord", CLASSES, LABELS)
-    written, write_shards = evaluated.write_model, evaluated.write_shards
 
     def run(kind, seen, known=0):
-        def write_model(folder, kind):
-            path = written(folder, kind) / KINDS[kind]
-            path.unlink()
-            if seen is not None:
-                evaluated.write_trained_on(path, [*keys[:seen], "0" * 64])
-            return folder
-
-        def with_copies(folder, *arguments):
-            found = write_shards(folder, *arguments)
-            content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-            content["duplicates"]["across_official_split"] = known
-            artifacts.write_json(folder / "dataset.json", content)
-            return found
-
-        monkeypatch.setattr(evaluated, "write_model", write_model)
-        monkeypatch.setattr(evaluated, "write_shards", with_copies)
+        keys = evaluated.write_shards(tmp_path / "tfrecord", CLASSES, LABELS)
+        content = described.dataset("noise", CLASSES)
+        content["duplicates"]["across_official_split"] = known
+        monkeypatch.setattr(described, "dataset", lambda *_: content)
+        path = evaluated.write_model(tmp_path / "models" / "model", kind) / KINDS[kind]
+        path.unlink()
+        if seen is not None:
+            evaluated.write_trained_on(path, [*keys[:seen], "0" * 64])
+        monkeypatch.setattr(evaluated, "write_model", lambda folder, _: folder)
         return evaluated.evaluate(tmp_path, "model", CLASSES, LABELS, LOGITS, "ridge", kind)
 
     return run
@@ -97,41 +82,26 @@ def test_copies_that_the_data_set_published_in_both_are_allowed(evaluate, seen, 
     assert evaluate("head", seen, known)["top1_accuracy"] == 1
 
 
-@pytest.mark.parametrize(
-    ("damage", "reason"),
-    [
-        (lambda content: content[:-9], "Parquet magic bytes not found in footer"),
-        (lambda content: b"", "Parquet file size is 0 bytes"),
-        (lambda content: b"PAR1" * 9, "smaller than the size reported by footer"),
-    ],
-)
-def test_a_damaged_list_is_a_one_line_error_with_the_reason(tmp_path, damage, reason):
+def test_a_damaged_list_is_a_one_line_error_with_the_reason(tmp_path):
     leakage.write(tmp_path, ["a" * 64])
     path = tmp_path / leakage.OF_NETWORK
-    path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(UserError, match=rf"^.*trained_on\.parquet, the images .*({reason}).*\. Run: dvc repro$"):
-        leakage.check(tmp_path, {}, 0)
+    damages = {"magic bytes not found in footer": path.read_bytes()[:-9], "file size is 0 bytes": b""}
+    for reason, content in (damages | {"smaller than the size reported by footer": b"PAR1" * 9}).items():
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=rf"^.*trained_on\.parquet, the images .*({reason}).*\. Run: dvc repro$"):
+            leakage.check(tmp_path, {}, 0)
 
 
 @pytest.mark.parametrize("head", ["ridge", "logistic"])
-@pytest.mark.parametrize("test_split", ["garbage", "absent", "other images of other classes"])
-def test_a_head_is_chosen_calibrated_and_trained_without_the_test_split(
-    tmp_path, run_stage, write_params, head, test_split
-):
-    source, params = write_bottlenecks(tmp_path / "features", n=60), write_params()
-    path = source / "test-00000-of-00001.parquet"
-    shutil.copy(source / "validation-00000-of-00001.parquet", path)
-
-    def train(name):
-        run_stage("train_heads", "--params", params, "--head", head, "--bottlenecks", source, "--out", tmp_path / name)
-        return contents.of(tmp_path / name)
-
-    before = train("before")
-    if test_split == "garbage":
-        path.write_bytes(b"no features")
-    elif test_split == "absent":
-        path.unlink()
-    else:
-        other = write_bottlenecks(tmp_path / "other", n=50, labels=(2,))
-        shutil.copy(other / "train-00000-of-00002.parquet", path)
-    assert train("after") == before
+def test_a_head_is_chosen_calibrated_and_trained_without_the_test_split(tmp_path, run_stage, write_params, head):
+    source, other = write_bottlenecks(tmp_path / "a", n=60), write_bottlenecks(tmp_path / "b", n=50, labels=(2,))
+    params, path = write_params(), source / "test-00000-of-00001.parquet"
+    trained: list[dict] = []
+    other_classes = (other / "train-00000-of-00002.parquet").read_bytes()
+    for content in (None, (source / "validation-00000-of-00001.parquet").read_bytes(), b"no features", other_classes):
+        if content is not None:
+            path.write_bytes(content)
+        out = tmp_path / str(len(trained))
+        run_stage("train_heads", "--params", params, "--head", head, "--bottlenecks", source, "--out", out)
+        trained.append(contents.of(out))
+    assert trained == trained[:1] * 4

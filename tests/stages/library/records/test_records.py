@@ -1,3 +1,4 @@
+import struct
 from dataclasses import replace
 
 import pytest
@@ -49,11 +50,12 @@ def test_tensorflow_reads_what_we_write_and_we_what_it_writes(tmp_path):
     tfrecord.write_shard(tmp_path / "ours", written)
     serialized = [item.numpy() for item in tf.data.TFRecordDataset(str(tmp_path / "ours"))]
     feature, second = (tf.train.Example.FromString(item).features.feature for item in serialized)
-    names = {"key", "encoded", "format", "height", "width", "class/label", "class/text", "filename"}
-    assert set(feature) == {f"image/{name}" for name in names}
-    assert feature["image/encoded"].bytes_list.value[0] == RECORD.encoded
-    assert feature["image/class/text"].bytes_list.value[0].decode() == "猫"
-    assert feature["image/height"].int64_list.value[0] == 7
+    texts = {"key": "ab" * 32, "format": "png", "class/text": "猫", "filename": "猫/1.png"}
+    contents = {name: text.encode() for name, text in texts.items()} | {"encoded": RECORD.encoded}
+    numbers = {"height": 7, "width": 9, "class/label": 3}
+    assert len(feature) == len(contents) + len(numbers)
+    assert {name: feature[f"image/{name}"].bytes_list.value[0] for name in contents} == contents
+    assert {name: feature[f"image/{name}"].int64_list.value[0] for name in numbers} == numbers
     assert second["image/class/label"].int64_list.value[0] == 4
     with tf.io.TFRecordWriter(str(tmp_path / "theirs")) as writer:
         for item in serialized:
@@ -71,6 +73,30 @@ def test_every_flipped_bit_and_every_truncation_is_found(tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(UserError, match="damaged"):
             list(tfrecord.read_shard(path))
+
+
+EXAMPLE = tfrecord._serialize(RECORD)
+FRAMED = tfrecord.framed(EXAMPLE)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        tfrecord.framed(b""),  # a message of nothing
+        tfrecord.framed(b"\xff" * 9),  # no message
+        tfrecord.framed(EXAMPLE[:-3]),
+        tfrecord.framed(EXAMPLE.replace(b"abababab", bytes(range(248, 256)), 1)),  # the key is no text
+        tfrecord.framed(EXAMPLE.replace("猫".encode(), b"\xff\xff\xff", 1)),
+        # Lengths beyond the file, which take no memory.
+        *(tfrecord._with_crc(struct.pack("<Q", n)) + FRAMED[12:] for n in (2**63 - 1, 2**64 - 1, 2**40, len(FRAMED))),
+    ],
+)
+def test_anything_else_with_right_checksums_is_rejected(tmp_path, frame):
+    path = tmp_path / "shard.tfrecord"
+    path.write_bytes(FRAMED + frame)
+    assert frame != FRAMED
+    with pytest.raises(UserError, match=r"^[^\n]*(damaged|not a shard)[^\n]*\. Run: dvc repro -f tfrecord$"):
+        list(tfrecord.read_shard(path))
 
 
 def test_a_missing_shard_is_named(tmp_path):
