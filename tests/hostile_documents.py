@@ -79,8 +79,6 @@ def yaml_texts(text):
         "two documents": "---\nx: 1\n",
         "a later YAML": f"%YAML 9.9\n---\n{text}",
         "broken directive": f"%YAML a.b\n---\n{text}",
-        "a list": "- a\n",
-        "a text": "a\n",
         "large": "x: y\n" * 100_000,
     }
 

@@ -91,7 +91,7 @@ def resets(handler):
 
 
 def hangs_up(handler):
-    handler.connection.close()
+    handler.close_connection = True
 
 
 def paced(handler):

@@ -47,19 +47,15 @@ def test_a_defect_keeps_its_traceback(error):
 
 
 @pytest.fixture
-def nobody(monkeypatch):
+def nobody():
     """A folder in which this process is a user whom permissions bind; pytest's own belong to root alone."""
-    folder = Path(tempfile.mkdtemp())
+    folder, user = Path(tempfile.mkdtemp()), os.geteuid()
     folder.chmod(0o755)
-    as_root = os.geteuid() == 0
-    try:
-        yield folder, (lambda: os.seteuid(65534)) if as_root else (lambda: None)
-    finally:
-        if as_root:
-            os.seteuid(0)
-        for path in folder.iterdir():
-            path.chmod(0o755)
-        shutil.rmtree(folder)
+    yield folder, lambda: os.seteuid(user or 65534)
+    os.seteuid(user)
+    for path in folder.iterdir():
+        path.chmod(0o755)
+    shutil.rmtree(folder)
 
 
 def test_what_may_not_be_read_and_what_may_not_be_written_are_told_apart(nobody):
@@ -71,8 +67,7 @@ def test_what_may_not_be_read_and_what_may_not_be_written_are_told_apart(nobody)
     (folder / "file").write_text("x")
     (folder / "file").chmod(0)
     become()
-    denied = "error: Permission denied: "
-    file = folder / "file"
+    denied, file = "error: Permission denied: ", folder / "file"
     assert rejected(file.read_bytes) == f"{denied}{file}. Let this user read {file}"
     assert rejected(lambda: list((folder / "closed").iterdir())).endswith(f". Let this user read {folder / 'closed'}")
     for inside in (folder / "closed" / "file", folder / "closed" / "none"):

@@ -20,8 +20,6 @@ tensorflow_runtime.accelerators = lambda: ["CPU:0", "CPU:1"]
 assert tensorflow_runtime.strategy().num_replicas_in_sync == 2
 """
 TRAIN = "from stages import train_scratch; train_scratch.main()"  # as its command does
-
-
 # On CPUs with AVX-512, oneDNN's fused convolutions take the input of another layer where two logical CPU devices stand
 # for GPUs: "input depth must be evenly divisible by filter depth: 3 vs 32" (TensorFlow 2.21.0).
 ENVIRONMENT = {"TF_ENABLE_ONEDNN_OPTS": "0"}

@@ -35,7 +35,6 @@ AUDIT = {**dict.fromkeys(FOUND, 3), "dataset": ON}
 
 
 def leaderboard_of(path):
-    """The metrics of a model as every table has them."""
     result = leaderboard.Result("a/ridge", "ridge", "a", result_files.read_metrics(path), path.parent)
     leaderboard.cells(result)
     leaderboard.as_csv([result])
@@ -43,7 +42,6 @@ def leaderboard_of(path):
 
 
 def texts(about, *names):
-    """Values that must be text, and the data set's hash."""
     return "".join([about["dataset"]["sha256"], *(about[name] or "" for name in names)])
 
 

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -62,9 +63,7 @@ def test_what_a_remote_store_raises_becomes_one_line_and_an_error_of_a_folder_st
     class NoCredentialsError(Exception):  # as of boto, whose errors are no OSError
         pass
 
-    def reject(*_, **__):
-        raise NoCredentialsError("Unable to locate credentials")
-
+    reject = mock.Mock(side_effect=NoCredentialsError("Unable to locate credentials"))
     monkeypatch.setattr(type(root), "glob", reject)
     monkeypatch.setattr(store_location, "write", reject)
     store = FeatureStore(root / "x", {}, 4, 2)
@@ -94,8 +93,8 @@ def test_the_program_shows_and_prunes_it_but_for_what_was_never_dated(root, monk
 
 
 def test_touching_is_allowed_to_fail(root):
-    store_location.touch(root / "missing")
     path = root / "some.json"
+    store_location.touch(path)
     store_location.write(path, b"{}")
     store_location.touch(path)
     assert path.read_bytes() == b"{}"

@@ -4,6 +4,7 @@ import importlib
 import json
 import sys
 import threading
+from unittest import mock
 
 import pytest
 
@@ -15,17 +16,13 @@ def test_the_memory_of_each_gpu_is_taken_as_it_is_needed(monkeypatch):
     tensorflow_runtime.start()
     import tensorflow as tf
 
-    grown = []
+    too_late = RuntimeError("Physical devices cannot be modified after being initialized")
+    grow = mock.Mock(side_effect=[None, None, too_late])
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [f"{kind}:0", f"{kind}:1"])
-    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, enable: grown.append((gpu, enable)))
-    tensorflow_runtime.start()
-    assert grown == [("GPU:0", True), ("GPU:1", True)]
-
-    def too_late(gpu, enable):
-        raise RuntimeError("Physical devices cannot be modified after being initialized")
-
-    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", too_late)
-    tensorflow_runtime.start()
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", grow)
+    for _ in range(2):
+        tensorflow_runtime.start()
+    assert grow.call_args_list == [mock.call("GPU:0", True), mock.call("GPU:1", True), mock.call("GPU:0", True)]
 
 
 def test_what_is_imported_stays_and_what_is_not_is_hidden_while_no_thread_can_see_it(monkeypatch):

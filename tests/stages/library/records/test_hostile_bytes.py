@@ -14,7 +14,8 @@ from tests.stages.library.features.test_cache import write
 ONE_LINE = r"^[^\n]*\. Run: dvc repro -f bottleneck-extract$"
 
 
-def feature_file(tmp_path):
+@pytest.fixture
+def path(tmp_path):
     write(tmp_path / "b", "train", 6)
     return tmp_path / "b" / "train-00005-of-00006.parquet"
 
@@ -23,8 +24,7 @@ def load(path):
     return cache.load(path.parent, ["train"], "joined")
 
 
-def test_a_flipped_bit_of_the_feature_cache_is_rejected_or_changes_no_feature(tmp_path):
-    path = feature_file(tmp_path)
+def test_a_flipped_bit_of_the_feature_cache_is_rejected_or_changes_no_feature(path):
     source = load(path).source
 
     def read():
@@ -34,8 +34,7 @@ def test_a_flipped_bit_of_the_feature_cache_is_rejected_or_changes_no_feature(tm
     flips.are_found_or_harmless(path, read)
 
 
-def test_a_feature_cache_that_does_not_say_what_made_it_or_has_other_columns_is_rejected(tmp_path):
-    path = feature_file(tmp_path)
+def test_a_feature_cache_that_does_not_say_what_made_it_or_has_other_columns_is_rejected(path):
     table = pq.read_table(path)
     others = [b"{}", b"[]", b"null", b'{"classes": 3}', b'{"classes": [], "more": 1}', b"\xff"]
     variants = [table.replace_schema_metadata({cache.METADATA_KEY: metadata}) for metadata in others]
@@ -49,8 +48,7 @@ def test_a_feature_cache_that_does_not_say_what_made_it_or_has_other_columns_is_
             load(path)
 
 
-def test_a_feature_cache_whose_footer_counts_other_rows_is_rejected(tmp_path):
-    path = feature_file(tmp_path)
+def test_a_feature_cache_whose_footer_counts_other_rows_is_rejected(path):
     whole, tried = path.read_bytes(), set()
     (length,) = struct.unpack("<I", whole[-8:-4])
     for position in range(len(whole) - 8 - length, len(whole) - 8):

@@ -24,12 +24,11 @@ def encode(pixels, kind="png", **options):
     return file.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["png", "jpeg", 0, 1, 2])
+@pytest.mark.parametrize("options", [{}, {"quality": 80}, *({"quality": 80, "subsampling": n} for n in range(3))])
 @pytest.mark.parametrize("shape", [(37, 53), (37, 53, 3)])
-def test_images_are_decoded_as_pillow_does_and_grey_is_replicated(kind, shape):
+def test_images_are_decoded_as_pillow_does_and_grey_is_replicated(options, shape):
     pixels = np.asarray(Image.fromarray(RNG.integers(0, 256, (6, 8, *shape[2:]), dtype=np.uint8)).resize(shape[1::-1]))
-    options = {"quality": 80} | ({"subsampling": kind} if isinstance(kind, int) else {})
-    encoded = encode(pixels, "png") if kind == "png" else encode(pixels, "jpeg", **options)
+    encoded = encode(pixels, "jpeg" if options else "png", **options)
     decoded = preprocessing.decode(encoded)
     assert decoded.dtype == tf.uint8
     np.testing.assert_array_equal(decoded, Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG")).convert("RGB"))
@@ -109,10 +108,6 @@ def test_records_stream_in_order_over_the_borders_of_shards(shards):
     assert images.shape == (9, 8, 8, 3)
     assert images.dtype == np.float32
     np.testing.assert_allclose(images.mean(axis=(1, 2, 3)), np.arange(9), atol=1e-5)
-    (serialized,) = tf.data.TFRecordDataset(str(paths[0])).take(1)
-    parsed = preprocessing.parse(serialized, Preprocessing(8))
-    assert (parsed["key"].numpy().decode(), parsed["label"]) == (written[0].key, written[0].label)
-    np.testing.assert_array_equal(parsed["image"], images[0])
 
 
 def test_streaming_leaves_the_folder_of_temporary_files_alone(shards, tmp_path, monkeypatch):
