@@ -14,13 +14,14 @@ from stages.library.common import artifacts, tables
 from stages.library.evaluation import evaluation
 from stages.library.evaluation.evaluation import Model, Predictions
 from stages.library.records import leakage, tfrecord
+from stages.library.report import fewshot_results
 
 PARAMS = evaluation.Params(bootstrap_samples=1000, images=4, seed=0)
 
 
-def write_shards(folder, classes, labels, seed=0):
+def write_shards(folder, classes, labels):
     """Writes a test split of noise in two shards with dataset.json; returns the keys in order."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     found = []
     for index, label in enumerate(labels):
         buffer = io.BytesIO()
@@ -29,10 +30,9 @@ def write_shards(folder, classes, labels, seed=0):
         found.append(tfrecord.Record(*image, int(label), classes[label], f"{index}.png"))
     half = len(found) // 2
     sharded.write(folder, {"test": [found[:half], found[half:]]})
-    counts = {split: dict.fromkeys(classes, 0) for split in ("train", "validation", "test")}
-    counts["test"] = {name: int(np.sum(np.asarray(labels) == label)) for label, name in enumerate(classes)}
-    changes = {"images": len(found), "counts": counts, "rejected": 3, "seed": seed}
-    artifacts.write_json(folder / "dataset.json", described.dataset("noise", classes) | changes)
+    content = described.dataset("noise", classes, per_split=0) | {"images": len(found), "rejected": 3}
+    content["counts"]["test"] = {name: list(labels).count(label) for label, name in enumerate(classes)}
+    artifacts.write_json(folder / "dataset.json", content)
     return np.array([record.key for record in found], object)
 
 
@@ -40,11 +40,7 @@ def write_model(folder, kind="head"):
     """Writes what an evaluation reads of a trained model's folder, and as many bytes of weights as no model has."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "weights.safetensors").write_bytes(bytes(1000))
-    rows = [
-        (step, series, accuracy + step / 10, 1 / step / accuracy)
-        for series, accuracy in (("training", 0.6), ("held-out", 0.5))
-        for step in (1, 2, 3)
-    ]
+    rows = [(step, series, step / 10, 1 / step) for series in ("training", "held-out") for step in (1, 2, 3)]
     tables.write_csv(folder / "curve.csv", tables.CURVE, rows)
     if kind == "head":
         content = {"top1_accuracy": {"mean": 0.91234567, "std": 0.01}}
@@ -68,9 +64,8 @@ def write_fewshot(root, backbone, digest, head="ridge", mean=0.9, classes_left_o
     figures.mkdir(parents=True)
     about = {"features": "bottleneck", "repeats": 2, "classes_left_out": classes_left_out}
     artifacts.write_json(figures / "fewshot.json", about | {"dataset": {"sha256": digest}})
-    columns = ("head", "shots", "repeat", "background", "top1_accuracy", "balanced_accuracy", "best_params")
-    rows = [(head, 15, repeat, name, 0.9, 0.8, "{}") for repeat in range(2) for name in ("with", "without")]
-    tables.write_csv(figures / "repeats.csv", columns, rows)
+    rows = [(head, 15, repeat, name, 0.9, 0.8) for repeat in range(2) for name in ("with", "without")]
+    tables.write_csv(figures / "repeats.csv", fewshot_results.COLUMNS, rows)
     numbers = {"balanced_accuracy": {"mean": 0.8, "std": 0.02}, "num_examples": 1234}
     numbers |= {"top1_accuracy": {"mean": mean, "std": 0.01}}
     without = {"without_background": numbers | {"top1_accuracy": {"mean": 0.95, "std": 0.0}}}
@@ -86,13 +81,13 @@ def noisy_logits(labels, num_classes, accuracy, seed=0):
     return logits
 
 
-def evaluate(root, name, classes, labels, logits, model="ridge", kind="head", backbone="efficientnet_lite0", seed=0):
+def evaluate(root, name, classes, labels, logits, model="ridge", kind="head", backbone="efficientnet_lite0", **more):
     """Evaluates given logits on hand-made shards; returns the metrics. Writes root/{metrics,evaluation}/NAME."""
-    keys = write_shards(root / "tfrecord", classes, labels, seed)
+    keys = write_shards(root / "tfrecord", classes, labels)
     features = "bottleneck" if kind == "head" else None
     return evaluation.write_evaluation(
         Model(model, kind, backbone, write_model(root / "models" / name, kind), features),
-        Predictions(keys, np.asarray(labels), np.asarray(logits, np.float32), tuple(classes)),
+        Predictions(keys, np.asarray(labels), np.asarray(logits, np.float32), tuple(classes), **more),
         root / "tfrecord",
         PARAMS,
         root / "metrics" / f"{name}.json",

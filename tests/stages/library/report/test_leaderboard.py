@@ -11,17 +11,9 @@ from stages.library.common.console import UserError
 from stages.library.report import fewshot_results, leaderboard
 from stages.library.report.published import Measured
 
-METRICS = {
-    "top1_accuracy": 0.9,
-    "top1_accuracy_interval": {"low": 0.85, "high": 0.95},
-    "top5_accuracy": 0.99,
-    "balanced_accuracy": 0.88,
-    "macro_f1": 0.87,
-    "log_loss": 0.3,
-    "expected_calibration_error": 0.02,
-    "size_bytes": 18_650_000,
-    "num_examples": 1234,
-}
+METRICS = {"top1_accuracy": 0.9, "top5_accuracy": 0.99, "balanced_accuracy": 0.88, "macro_f1": 0.87, "log_loss": 0.3}
+METRICS |= {"expected_calibration_error": 0.02, "size_bytes": 18_650_000, "num_examples": 1234}
+INTERVAL = {"top1_accuracy_interval": {"low": 0.85, "high": 0.95}}
 CROSS_VALIDATION = {"cross_validation": {"top1_accuracy": {"mean": 0.91, "std": 0.011}}}
 BEFORE = {"calibration": {"expected_calibration_error_before": 0.1234}}
 TRAINING_MODE = {"training_mode": {"top1_accuracy": 0.7}}
@@ -32,7 +24,7 @@ def add(tmp_path):
     def add(name, top1, digest="d", backbone="efficientnet_lite0", **more):
         model = name.rsplit("/", 1)[-1]
         about = {"model": model, "kind": "head", "backbone": backbone, "dataset": {"name": "x", "sha256": digest}}
-        artifacts.write_json(tmp_path / "metrics" / f"{name}.json", METRICS | {"top1_accuracy": top1} | more)
+        artifacts.write_json(tmp_path / "metrics" / f"{name}.json", METRICS | INTERVAL | {"top1_accuracy": top1} | more)
         artifacts.write_json(tmp_path / "evaluation" / name / "evaluation.json", about)
 
     return add
@@ -71,11 +63,12 @@ def test_stale_results_are_left_out_and_named_and_few_shot_metrics_are_no_model(
         assert reason in sentence
 
 
-def test_cells_read_as_people_write_them(add, collect):
-    add("a/ridge", 0.9, **CROSS_VALIDATION)
-    add("scratch", 0.8, backbone=None, **BEFORE)
-    head, scratch = rows = [leaderboard.cells(result) for result in collect()[0]]
-    assert head[:3] == ("ridge", "efficientnet_lite0", "0.9000 [0.8500, 0.9500]")
+def test_cells_read_as_people_write_them_and_csv_keeps_full_precision_and_empty_cells(add, collect):
+    add("a/ridge", 0.912345, **CROSS_VALIDATION)
+    add("scratch", 0.8, backbone=None, **BEFORE, **TRAINING_MODE)
+    results, _ = collect()
+    head, scratch = rows = [leaderboard.cells(result) for result in results]
+    assert head[:3] == ("ridge", "efficientnet_lite0", "0.9123 [0.8500, 0.9500]")
     assert head[3:8] == ("0.9900", "0.8800", "0.8700", "0.3000", "0.0200")
     assert head[8:] == ("-", "0.9100 ± 0.0110", "18.6 MB", "1,234")
     assert (scratch[:2], scratch[8:10]) == (("scratch", "-"), ("0.1234", "-"))
@@ -84,18 +77,13 @@ def test_cells_read_as_people_write_them(add, collect):
     bars = {tuple(index for index, character in enumerate(line) if character == "|") for line in lines}
     assert (len(lines), len(bars), set(lines[1])) == (4, 1, {"|", "-"})
     assert [line.split("|")[1].strip() for line in lines[2:]] == ["ridge", "scratch"]
-
-
-def test_csv_keeps_full_precision_and_empty_cells(add, collect):
-    add("a/ridge", 0.912345, **CROSS_VALIDATION, **BEFORE)
-    add("scratch", 0.8, backbone=None, **TRAINING_MODE)
-    head, scratch = csv.DictReader(io.StringIO(leaderboard.as_csv(collect()[0])))
+    first, last = csv.DictReader(io.StringIO(leaderboard.as_csv(results)))
     columns = (
         *("backbone", "top1_accuracy", "top1_accuracy_interval.low", "cross_validation.top1_accuracy.std"),
         *("calibration.expected_calibration_error_before", "training_mode.top1_accuracy"),
     )
-    assert [head[column] for column in columns] == ["efficientnet_lite0", "0.912345", "0.85", "0.011", "0.1234", ""]
-    assert [scratch[column] for column in columns] == ["", "0.8", "0.85", "", "", "0.7"]
+    assert [first[column] for column in columns] == ["efficientnet_lite0", "0.912345", "0.85", "0.011", "", ""]
+    assert [last[column] for column in columns] == ["", "0.8", "0.85", "", "0.1234", "0.7"]
 
 
 def collect_fewshot(tmp_path, *backbones):

@@ -43,13 +43,8 @@ def test_freezing_leaves_the_last_blocks(lite0, blocks, batch_norm):
     names = list(BACKBONE.blocks)
     frozen = below(model, BACKBONE.blocks[names[-blocks - 1]] if blocks is not None and blocks < len(names) else None)
     trained = {layer.name for layer in model.layers if layer.trainable and layer.trainable_variables}
-    assert trained == {
-        layer.name
-        for layer in model.layers
-        if layer.name not in frozen
-        and layer.variables
-        and (batch_norm or not isinstance(layer, keras.layers.BatchNormalization))
-    }
+    kept = () if batch_norm else keras.layers.BatchNormalization
+    assert trained == {layer.name for layer in model.layers if layer.variables and not isinstance(layer, kept)} - frozen
     assert finetuning.CLASSIFIER in trained
     assert ("stem_conv" in trained) == (not frozen)
 
@@ -63,8 +58,7 @@ def test_a_frozen_batch_norm_keeps_its_statistics(lite0):
     trainer = training.compile_trainer(model, 2, section("finetune", warmup_epochs=0.0, learning_rate=0.01))
     trainer.fit(IMAGES, np.eye(4)[[0, 1, 2, 3] * 2], epochs=1, verbose=0, shuffle=False)
     for layer, old in zip(layers, before, strict=True):
-        unchanged = all(np.array_equal(a, b) for a, b in zip(old, layer.get_weights(), strict=True))
-        assert unchanged == (not layer.trainable), layer.name
+        assert all(map(np.array_equal, old, layer.get_weights())) == (not layer.trainable), layer.name
     assert any(layer.trainable for layer in layers)
 
 
@@ -82,15 +76,13 @@ def values(model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("reinitialized_blocks", "boundary"), [(0, "bottleneck"), (2, "stage_6_block_4_add"), (9, None)]
-)
-def test_the_last_blocks_start_afresh_and_the_table_says_so(lite0, tmp_path, reinitialized_blocks, boundary):
+@pytest.mark.parametrize(("blocks", "boundary"), [(0, "bottleneck"), (2, "stage_6_block_4_add"), (9, None)])
+def test_the_last_blocks_start_afresh_and_the_table_says_so(lite0, tmp_path, blocks, boundary):
     model = keras.models.clone_model(lite0)
     for variable in model.variables:
         variable.assign(variable.numpy() + 0.5)  # no initial value is left, not even of BatchNorm
     changes = {"unfrozen_blocks": None, "head_epochs": 0, "train_batch_norm": True}
-    settings = section("finetune", **changes, reinitialized_blocks=reinitialized_blocks)
+    settings = section("finetune", **changes, reinitialized_blocks=blocks)
     network = finetuning.build(model, 4, settings)
     before = values(network)
     fresh = finetuning.restart(network, BACKBONE, settings)
@@ -119,24 +111,20 @@ def test_dropout_stands_before_the_head_in_training_only(lite0):
     assert head.input is layer.output
 
 
-@pytest.mark.parametrize(
-    ("name", "changes", "message"),
-    [
-        (
-            "finetune",
-            {"reinitialized_blocks": 3, "unfrozen_blocks": 2, "head_epochs": 0},
-            "`reinitialized_blocks` must be <= `unfrozen_blocks`",
-        ),
-        ("finetune", {"reinitialized_blocks": 1, "head_epochs": 5}, "`head_epochs` must be 0 where"),
-        ("finetune", {"optimizer": "rmsprop"}, "finetune.optimizer"),
-        ("finetune", {"schedule": "linear"}, "finetune.schedule"),
-        ("finetune", {"steps_per_epoch": 0}, "finetune.steps_per_epoch"),
-        ("scratch", {"channels": [8, 8]}, "`kernels_px` must have as many items as `channels`"),
-        ("scratch", {"channels": [], "kernels_px": []}, "scratch.channels"),
-        ("scratch", {"kernels_px": [7, 3, 0]}, "scratch.kernels_px.2"),
-        ("scratch", {"hidden_units": [0]}, "scratch.hidden_units.0"),
-    ],
-)
-def test_contradictions_are_errors(name, changes, message):
+CONTRADICTIONS = {
+    "`reinitialized_blocks` must be <= `unfrozen_blocks`": {"reinitialized_blocks": 3, "unfrozen_blocks": 2},
+    "`head_epochs` must be 0 where": {"reinitialized_blocks": 1, "head_epochs": 5},
+    "finetune.optimizer": {"optimizer": "rmsprop"},
+    "finetune.schedule": {"schedule": "linear"},
+    "finetune.steps_per_epoch": {"steps_per_epoch": 0},
+    "`kernels_px` must have as many items as `channels`": {"channels": [8, 8]},
+    "scratch.channels": {"channels": [], "kernels_px": []},
+    "scratch.kernels_px.2": {"kernels_px": [7, 3, 0]},
+    "scratch.hidden_units.0": {"hidden_units": [0]},
+}
+
+
+@pytest.mark.parametrize(("message", "changes"), CONTRADICTIONS.items())
+def test_contradictions_are_errors(message, changes):
     with pytest.raises(ParamsError, match=message):
-        section(name, **changes)
+        section("scratch" if {"channels", "kernels_px", "hidden_units"} & set(changes) else "finetune", **changes)

@@ -1,7 +1,6 @@
 """The folder of a trained network, damaged or made by a stranger: used, or rejected in one line."""
 
 import json
-import shutil
 from dataclasses import asdict
 
 import h5py
@@ -18,33 +17,31 @@ from stages.library.training import scratch, trained_network
 
 CLASSES = ("ant", "bee", "cat")
 SIDE_PX = 16
+SETTINGS = section("scratch", input_size_px=SIDE_PX, channels=[2], kernels_px=[3], hidden_units=[4])
+CONFIG = {"kind": "scratch", "classes": CLASSES, "scratch": asdict(SETTINGS)}
+CONFIG |= {"preprocessing": asdict(Preprocessing(SIDE_PX))}
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    """A network from scratch, as train-scratch leaves it."""
-    settings = section("scratch", input_size_px=SIDE_PX, channels=[2], kernels_px=[3], hidden_units=[4])
-    folder = tmp_path_factory.mktemp("network")
-    scratch.build(len(CLASSES), settings).save_weights(folder / trained_network.WEIGHTS)
-    config = {
-        "kind": "scratch",
-        "classes": CLASSES,
-        "preprocessing": asdict(Preprocessing(SIDE_PX)),
-        "scratch": asdict(settings),
-        "sha256": artifacts.sha256_file(folder / trained_network.WEIGHTS),
-    }
-    artifacts.write_json(folder / "config.json", config)
-    return folder
+def weights(tmp_path_factory):
+    """The weights of a network from scratch."""
+    path = tmp_path_factory.mktemp("network") / trained_network.WEIGHTS
+    scratch.build(len(CLASSES), SETTINGS).save_weights(path)
+    return path.read_bytes()
 
 
 @pytest.fixture
-def copy(network, tmp_path):
-    return shutil.copytree(network, tmp_path / "network")
+def copy(weights, tmp_path):
+    """The network, as train-scratch leaves it."""
+    write(tmp_path, weights)
+    return tmp_path
 
 
-def change(folder, **changes):
-    config = json.loads((folder / "config.json").read_text())
-    artifacts.write_json(folder / "config.json", {key: value for key, value in (config | changes).items() if value})
+def write(folder, content, **changes):
+    """Writes weights and a config.json with their hash and with changes."""
+    (folder / trained_network.WEIGHTS).write_bytes(content)
+    config = CONFIG | {"sha256": artifacts.sha256_bytes(bytes(content))} | changes
+    artifacts.write_json(folder / "config.json", {key: value for key, value in config.items() if value})
 
 
 def rejected(folder):
@@ -60,24 +57,18 @@ def rejected(folder):
     return None
 
 
-def write_weights(folder, content):
-    """Writes weights with their own hash."""
-    (folder / trained_network.WEIGHTS).write_bytes(content)
-    change(folder, sha256=artifacts.sha256_bytes(bytes(content)))
-
-
-def flipped(folder, seed, flips, size=None):
+def flipped(weights, seed, flips, size=None):
     """Returns the weights with some bytes changed."""
     rng = np.random.default_rng(seed)
-    content = bytearray((folder / trained_network.WEIGHTS).read_bytes())
+    content = bytearray(weights)
     for position in rng.integers(0, size or len(content), flips):
         content[position] ^= int(rng.integers(1, 256))
     return content
 
 
-def test_the_network_is_read(copy):
+def test_the_network_is_read(copy, weights):
     assert rejected(copy) is None
-    change(copy, sha256=None)  # as it was written before there was one
+    write(copy, weights, sha256=None)  # as it was written before there was one
     assert rejected(copy) is None
 
 
@@ -105,35 +96,33 @@ def test_every_variant_of_config_json_is_used_or_rejected_in_one_line(copy):
         ({"preprocessing": {"input_size_px": 10**9, "central_crop": 1.0, "resize": "bilinear"}}, "less than or equal"),
     ],
 )
-def test_a_config_of_another_network_is_rejected(copy, changes, rule):
-    change(copy, **changes)
-    assert rule in rejected(copy)
+def test_a_config_of_another_network_is_rejected(tmp_path, weights, changes, rule):
+    write(tmp_path, weights, **changes)
+    assert rule in rejected(tmp_path)
 
 
-def test_a_network_larger_than_its_file_is_rejected_before_it_is_built(copy, monkeypatch):
-    config = json.loads((copy / "config.json").read_text())
-    change(copy, scratch=config["scratch"] | {"channels": [65536, 65536], "kernels_px": [31, 31]})
+def test_a_network_larger_than_its_file_is_rejected_before_it_is_built(tmp_path, weights, monkeypatch):
+    write(tmp_path, weights, scratch=asdict(SETTINGS) | {"channels": [65536, 65536], "kernels_px": [31, 31]})
     monkeypatch.setattr(scratch, "build", lambda *arguments: pytest.fail("it would take all memory"))
-    assert "too small for the network" in rejected(copy)
+    assert "too small for the network" in rejected(tmp_path)
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_flipped_bytes_of_the_weights_are_rejected(copy, seed):
-    (copy / trained_network.WEIGHTS).write_bytes(flipped(copy, seed, 1))
+def test_flipped_bytes_of_the_weights_are_rejected(copy, weights, seed):
+    (copy / trained_network.WEIGHTS).write_bytes(flipped(weights, seed, 1))
     assert "does not have the sha256 in config.json" in rejected(copy)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
-def test_hostile_weights_with_their_own_hash_are_used_or_rejected(copy, seed):
-    write_weights(copy, flipped(copy, seed, 3, 4096))
-    rejected(copy)
+def test_hostile_weights_with_their_own_hash_are_used_or_rejected(tmp_path, weights, seed):
+    write(tmp_path, flipped(weights, seed, 3, 4096))
+    rejected(tmp_path)
 
 
-def test_missing_and_cut_files_are_rejected(copy):
-    content = (copy / trained_network.WEIGHTS).read_bytes()
-    for damaged in (content[: len(content) // 2], b"", b"text"):
-        write_weights(copy, damaged)
+def test_missing_and_cut_files_are_rejected(copy, weights):
+    for damaged in (weights[: len(weights) // 2], b"", b"text"):
+        write(copy, damaged)
         assert rejected(copy)
     for name, message in ((trained_network.WEIGHTS, "can't be read"), ("config.json", "can't be read: No such file")):
         (copy / name).unlink()

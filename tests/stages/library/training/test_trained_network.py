@@ -18,10 +18,8 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (20, SIDE_PX, SIDE_PX, 3), np
 def shard(tmp_path, monkeypatch):
     monkeypatch.setattr(trained_network, "PREDICTION_BATCH", BATCH)
     (path,) = tfrecord.shard_paths(tmp_path, "test", 1)
-    found = map(normalisation.normalise, PIXELS)
-    tfrecord.write_shard(
-        path, (tfrecord.Record(f.key, f.encoded, f.format, SIDE_PX, SIDE_PX, 0, "x", "x.png") for f in found)
-    )
+    images = [(f.key, f.encoded, f.format, SIDE_PX, SIDE_PX) for f in map(normalisation.normalise, PIXELS)]
+    tfrecord.write_shard(path, [tfrecord.Record(*image, 0, "x", "x.png") for image in images])
     return path
 
 
@@ -37,22 +35,18 @@ def after_pooling(layer):
     return network(lambda pixels: layer(keras.layers.GlobalAveragePooling2D()(pixels)))
 
 
-def batch_norm(trainable):
-    layer = keras.layers.BatchNormalization(epsilon=0.001)
-    layer.build((None, 3))
-    # gamma, beta, moving mean, moving variance
-    layer.set_weights([np.array([1.0, 2.0, 3.0]), np.array([0.5, 0.0, -0.5]), np.full(3, 100.0), np.full(3, 400.0)])
-    layer.trainable = trainable
-    return layer
+GAMMA, BETA = np.array([1.0, 2.0, 3.0]), np.array([0.5, 0.0, -0.5])
 
 
 def normalized(means, mean, variance):
-    return np.array([1.0, 2.0, 3.0]) * (means - mean) / np.sqrt(variance + 0.001) + np.array([0.5, 0.0, -0.5])
+    return GAMMA * (means - mean) / np.sqrt(variance + 0.001) + BETA
 
 
 @pytest.mark.parametrize("trainable", [True, False])
 def test_in_training_mode_a_batch_is_normalized_by_itself(shard, trainable):
-    tested = after_pooling(batch_norm(trainable))
+    layer = keras.layers.BatchNormalization(epsilon=0.001, trainable=trainable)
+    tested = after_pooling(layer)
+    layer.set_weights([GAMMA, BETA, np.full(3, 100.0), np.full(3, 400.0)])  # and moving mean and variance
     means = PIXELS.astype(np.float64).mean(axis=(1, 2))
     parts = [means[start : start + BATCH] for start in (0, 8, 16)]
     expected = np.concatenate([normalized(part, part.mean(axis=0), part.var(axis=0)) for part in parts])
@@ -67,25 +61,20 @@ def test_in_training_mode_a_batch_is_normalized_by_itself(shard, trainable):
 
 
 def test_in_training_mode_dropout_works_by_its_seed(shard):
-    def predictions(seed, training_mode):
-        tested = after_pooling(keras.layers.Dropout(0.5, seed=seed))
-        return tested.predict_shards([shard], training_mode=training_mode)[2]
-
-    plain = predictions(0, training_mode=False)
-    dropped = predictions(0, training_mode=True)
+    networks = [after_pooling(keras.layers.Dropout(0.5, seed=seed)) for seed in (0, 0, 1)]
+    plain = networks[0].predict_shards([shard])[2]
+    dropped, again, other = (one.predict_shards([shard], training_mode=True)[2] for one in networks)
     kept = dropped != 0
     assert 15 < kept.sum() < 45
     np.testing.assert_allclose(dropped[kept], 2 * plain[kept], rtol=1e-5)
-    np.testing.assert_array_equal(dropped, predictions(0, training_mode=True))
-    assert not np.array_equal(dropped, predictions(1, training_mode=True))
-
-
-def squared_differences(pixels):
-    """Of the left column from the right one's double."""
-    return keras.ops.square(keras.ops.mean(pixels[:, :, 0] - 2 * pixels[:, :, -1], axis=1))
+    np.testing.assert_array_equal(dropped, again)
+    assert not np.array_equal(dropped, other)
 
 
 def test_flipped_predictions_are_means_over_both_views(shard):
+    def squared_differences(pixels):
+        return keras.ops.square(keras.ops.mean(pixels[:, :, 0] - 2 * pixels[:, :, -1], axis=1))
+
     left, right = PIXELS.astype(np.float64)[:, :, 0].mean(axis=1), PIXELS.astype(np.float64)[:, :, -1].mean(axis=1)
     one, other = (left - 2 * right) ** 2, (right - 2 * left) ** 2
     np.testing.assert_allclose(network(squared_differences).predict_shards([shard])[2], one, rtol=1e-4)

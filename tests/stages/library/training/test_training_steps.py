@@ -24,12 +24,6 @@ def batch_bytes(batches):
     return [(images.numpy().tobytes(), targets.numpy().tobytes()) for images, targets in batches]
 
 
-def example_bytes(batches):
-    """Returns the bytes of each image with its target."""
-    pairs = [pair for images, targets in batches for pair in zip(images.numpy(), targets.numpy(), strict=True)]
-    return [(image.tobytes(), target.tobytes()) for image, target in pairs]
-
-
 @pytest.fixture
 def shards(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3), np.uint8)
@@ -43,8 +37,8 @@ def shards(tmp_path):
 
 def test_a_pass_has_every_example_once_with_its_target_in_an_order_of_its_own(shards):
     stream = Stream(shards, INPUT, 2, 5, UNCHANGED, seed=0)
-    originals = sorted(example_bytes(held_out(shards, INPUT, 2, 7)))
-    passes = [example_bytes(stream.batches(4 * number, 4 * number + 4)) for number in range(3)]
+    originals = sorted(batch_bytes(held_out(shards, INPUT, 2, 7).unbatch()))
+    passes = [batch_bytes(stream.batches(4 * number, 4 * number + 4).unbatch()) for number in range(3)]
     assert all(sorted(found) == originals for found in passes)
     assert len({tuple(found) for found in passes}) == 3
 
@@ -68,14 +62,10 @@ def line():
     return model
 
 
-@pytest.mark.parametrize(
-    ("schedule", "warmup", "expected"),
-    [
-        ("cosine", 1.0, [0, 0.05, 0.1, 0.05, 0]),
-        ("constant", 1.0, [0, 0.05, 0.1, 0.1, 0.1]),
-        ("constant", 0.0, [0.1] * 5),
-    ],
-)
+RATES = [("cosine", 1.0, [0, 0.05, 0.1, 0.05, 0]), ("constant", 1.0, [0, 0.05, 0.1, 0.1, 0.1])]
+
+
+@pytest.mark.parametrize(("schedule", "warmup", "expected"), [*RATES, ("constant", 0.0, [0.1] * 5)])
 def test_the_learning_rate_follows_the_schedule(line, schedule, warmup, expected):
     settings = section("scratch", epochs=11, warmup_epochs=warmup, learning_rate=0.1, schedule=schedule)
     rate = training.compile_trainer(line, steps_per_epoch=10, params=settings).optimizer._learning_rate
@@ -126,15 +116,10 @@ def apply(pixels, flip=1.0, shift=(0.0, 0.0), scale=1.0, angle=0.0):
     return changed(pixels, flip, tf.constant(shift), scale, angle).numpy()
 
 
-def test_without_limits_nothing_changes_and_nothing_is_computed():
-    pixels = image()
-    assert augment(pixels, tf.constant([0, 3], tf.int64), UNCHANGED) is pixels
-    # The resampling that is skipped would have changed nothing.
-    np.testing.assert_array_equal(apply(pixels), pixels)
-
-
 def test_each_change_is_what_it_is_called():
     pixels = image().numpy()
+    assert augment(pixels, tf.constant([0, 3], tf.int64), UNCHANGED) is pixels  # nothing is computed,
+    np.testing.assert_array_equal(apply(image()), pixels)  # for it would have changed nothing
     np.testing.assert_allclose(apply(image(), flip=-1.0), pixels[:, ::-1], atol=1e-4)
     moved = apply(image(), shift=(2.0, 1.0))  # right and down
     np.testing.assert_allclose(moved[1:, 2:], pixels[:-1, :-2], atol=1e-4)
@@ -146,16 +131,13 @@ def test_each_change_is_what_it_is_called():
     np.testing.assert_allclose(apply(ramp, scale=2.0)[0, :, 0], np.arange(2, 6.5, 0.5), atol=1e-4)
 
 
-def test_the_seed_decides_and_limits_hold():
+def test_the_seed_decides_limits_hold_and_half_of_the_images_are_mirrored():
     limits = Augmentation(flip=True, shift=0.2, zoom=0.2, rotation_degrees=15.0)
     results = [augment(image(), tf.constant([1, number], tf.int64), limits).numpy() for number in (*range(20), 7)]
     np.testing.assert_array_equal(results[7], results.pop())
     assert len({result.tobytes() for result in results}) == 20
     assert all(result.min() >= 0 and result.max() <= 107 for result in results)
-
-
-def test_half_of_the_images_are_mirrored():
     limits = Augmentation(flip=True, shift=0.0, zoom=0.0, rotation_degrees=0.0)
     ramp = tf.tile(tf.range(4, dtype=tf.float32)[None, :, None], (4, 1, 1))
     mirrored = [augment(ramp, tf.constant([0, number], tf.int64), limits)[0, 0, 0].numpy() > 1 for number in range(200)]
-    assert 70 <= sum(mirrored) <= 130
+    assert 70 <= sum(mirrored) <= 130  # half of them
