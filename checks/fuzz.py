@@ -35,13 +35,10 @@ STARTING |= {"pty.spawn", "subprocess.Popen"}  # events of the interpreter; a fo
 
 @dataclass
 class Outcome:
-    """How many variants a reader accepted, rejected or failed on, by "accepted", "hang", "crash: KeyError at x.py:210".
+    """What came of a reader's variants."""
 
-    `cpu_seconds` are those of the processes that read them, their start left out.
-    """
-
-    verdicts: Counter[str] = field(default_factory=Counter)
-    cpu_seconds: float = 0.0
+    verdicts: Counter[str] = field(default_factory=Counter)  # by "accepted", "hang", "crash: KeyError at x.py:210"
+    cpu_seconds: float = 0.0  # of the processes that read the variants, their start left out
 
     @property
     def failures(self) -> dict[str, int]:

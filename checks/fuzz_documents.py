@@ -168,7 +168,6 @@ def _network() -> "keras.Model":
 
 
 def _keras_seeds(folder: Path) -> list[bytes]:
-    """An .h5 file of weights as keras.applications publishes them."""
     import h5py
 
     with h5py.File(folder / "seed.h5", "w") as file:

@@ -1,7 +1,4 @@
-"""Formats of images: how each is split into parts and joined again, and what is known of the fields of its parts.
-
-Lengths, offsets and checksums are right after any change.
-"""
+"""Formats of images: their parts and fields, which change and leave lengths, offsets and checksums right."""
 
 import random
 import struct
@@ -58,7 +55,6 @@ class Tagged:
         return [part for part in (*parts, Part(b"", content[at:])) if part.kind or part.data]
 
     def join(self, parts: Sequence[Part]) -> bytes:
-        """Returns the file."""
         return b"".join(self._written(part) if part.kind else part.data for part in parts)
 
     def _written(self, part: Part) -> bytes:
@@ -105,7 +101,6 @@ class Format:
     extra: Sequence[Part] = ()  # are inserted, once or very often
 
     def starts(self, content: bytes) -> bool:
-        """Whether some bytes begin as this kind does."""
         return any(content.startswith(begin, offset) for offset, begin in self.begins)
 
     def change(self, content: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:

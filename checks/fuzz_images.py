@@ -129,12 +129,9 @@ def _peak_bytes() -> int:
 
 @contextlib.contextmanager
 def limited(memory_bytes: int, cpu_seconds: float, about: str) -> Iterator[list[int]]:
-    """Measures a block: the memory that comes to be in use, and the CPU time of all threads.
+    """Raises LimitError where a block takes more CPU time or memory, or runs out of it, whatever came of that.
 
     It may take more for pixels that were accepted, whose number is to be added to what this yields.
-
-    Raises:
-      LimitError: it took more, or something within ran out of memory, whatever came of that.
     """
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak is what is in use now
     before, started, pixels = _peak_bytes(), time.process_time(), list[int]()

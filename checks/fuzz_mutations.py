@@ -20,11 +20,8 @@ Structural = Callable[[bytes, Sequence[bytes], random.Random], bytes]
 
 
 def variant(seeds: Sequence[bytes], rng: random.Random, structural: Structural | None = None) -> bytes:
-    """Returns one of the seeds after one to six random changes.
-
-    Most variants of what has a structure are changed by `structural` alone, for a single wrong byte would keep the rest
-    from being looked at; some by it and then in their bytes.
-    """
+    """Returns one of the seeds after one to six random changes."""
+    # Most are changed by `structural` alone: a single wrong byte would keep the rest from being looked at.
     content, kind = rng.choice(seeds), rng.random()
     if structural and kind < 0.8:
         for _ in range(rng.randint(1, MOST_CHANGES // 2)):
@@ -75,10 +72,7 @@ Change = Callable[[list[Part], random.Random], None]
 def field(
     kinds: Sequence[bytes], form: str, offsets: Sequence[int], values: Sequence[int | tuple[int, ...] | bytes]
 ) -> Change:
-    """Returns a change of what stands at an offset of some types of parts.
-
-    Numbers, as `struct` writes them, or all that follows, which becomes some bytes.
-    """
+    """Returns a change of numbers, as `struct` writes them, or of all bytes, from an offset of some types of parts on."""
 
     def change(parts: list[Part], rng: random.Random) -> None:
         places = [index for index, part in enumerate(parts) if part.kind in kinds]

@@ -1,8 +1,7 @@
 """The readers of bytes from outside, as the fuzzer sees them: valid files to start from, and what reading one means.
 
-A reader's function writes the bytes where the code of Decant looks for them and reads them. It returns normally (the
-bytes were accepted), raises one of its rejections (they were rejected as documented) or anything else, which is a
-defect; that what was accepted is damaged is an AssertionError.
+Reading returns (the bytes were accepted), raises one of the reader's rejections, or anything else, which is a defect;
+that what was accepted is damaged is an AssertionError.
 """
 
 import gzip
@@ -65,7 +64,7 @@ def joined(folder: Path, *names: str) -> bytes:
 
 
 def of_files(*changes: fuzz_mutations.Structural | None) -> fuzz_mutations.Structural:
-    """Returns a change of several files that stand after each other: of one of those that have a change here."""
+    """Returns a change of one of several files that stand after each other."""
 
     def change(content: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:
         files = content.split(SEPARATOR)

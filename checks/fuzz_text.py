@@ -1,7 +1,4 @@
-"""Text of our own, YAML, JSON and CSV, after changes that keep what is around them whole.
-
-Values of other types, and what an editor, a merge or a careless writer leaves in a file.
-"""
+"""YAML, JSON and CSV with values of other types, and with what an editor or a merge leaves; the rest stays whole."""
 
 import json
 import random
@@ -56,10 +53,7 @@ def aliases(depth: int, width: int) -> str:
 
 
 def _change(*ways: tuple[str, Sequence[str]]) -> Structural:
-    """Returns a change of text: a place that a pattern finds becomes one of its values.
-
-    A hole in the value is what was found, or the group in it.
-    """
+    """Returns a change of what a pattern finds to one of its values, whose holes become the group that was found."""
     compiled = [
         (re.compile(pattern.encode(), re.MULTILINE), [value.encode(errors="surrogatepass") for value in values])
         for pattern, values in ways

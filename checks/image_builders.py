@@ -36,7 +36,7 @@ def put(data: bytes, offset: int, new: bytes) -> bytes:
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
-    """Returns a chunk of a PNG."""
+    """A chunk of a PNG."""
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
@@ -44,9 +44,7 @@ def iptc(content: bytes) -> bytes:
     """IPTC around any bytes, which Pillow's reader of it opens by whatever fits."""
     fields = [(3, 20, b"\0\x09"), (3, 30, b"\0\x09"), (3, 60, b"\1\0"), (3, 65, b"\1"), (3, 120, b"\5")]
     fields += [(8, 10, content[at : at + IPTC_PIECE]) for at in range(0, len(content), IPTC_PIECE)] + [(9, 10, b"")]
-    return b"".join(
-        bytes([28, record, number]) + struct.pack(">H", len(data)) + data for record, number, data in fields
-    )
+    return b"".join(struct.pack(">BBBH", 28, *numbers, len(data)) + data for *numbers, data in fields)
 
 
 def segment(marker: int, data: bytes) -> bytes:

@@ -45,10 +45,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of the pipeline with one item, and the command that runs it.
-
-    In its options {project} is what earlier stages wrote, and {outs} the folder that it writes to.
-    """
+    """A stage with one item; in its options {project} is what earlier stages wrote, {outs} where it writes to."""
 
     name: str
     module: str
@@ -98,10 +95,7 @@ def with_needs(names: list[str]) -> list[Stage]:
 
 
 class Project:
-    """Parameters, the archive on its server, and a folder of what the stages wrote undisturbed.
-
-    `archive` has the fields of the data set's RemoteFile, `starts` where the downloads so far began, bytes.
-    """
+    """A folder of params.yaml and what stages wrote undisturbed, the archive on a server, and where downloads began."""
 
     def __init__(self, folder: Path):
         folder.mkdir(parents=True)

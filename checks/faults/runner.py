@@ -1,7 +1,6 @@
 """A stage in a process that a fault can be injected into, at a random moment or before a chosen change of its files.
 
-Processes are forked from one that has everything imported, TensorFlow too, which has no threads until its first op: a
-run costs what the stage does, not seconds of start-up. The stage itself is run as `python -m stages.NAME` runs it.
+Processes are forked from one that has everything imported, TensorFlow too, which has no threads until its first op.
 """
 
 import contextlib

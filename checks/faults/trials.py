@@ -49,16 +49,13 @@ class Undisturbed:
 
 
 class Trial:
-    """A folder of its own for a fault: `disk` (outs and TensorBoard's files), `cache` and `tmp`.
-
-    `undisturbed` is what the same stage does without it; only `measure` does without one. `random` decides about it.
-    """
+    """A fault's own folder with `disk` (outs and TensorBoard's files), `cache` and `tmp`; `random` decides about it."""
 
     def __init__(self, project: Project, stage: Stage, folder: Path, context: Any, outcome: Outcome, seed: int = 0):
         self.project, self.stage, self.folder, self._context = project, stage, folder, context
         self.disk, self.cache, self.outcome = folder / "disk", folder / "cache", outcome
         self.random = random.Random(f"{seed} {outcome.stage} {outcome.kind} {outcome.number}")  # noqa: S311
-        self.undisturbed: Undisturbed
+        self.undisturbed: Undisturbed  # which `measure` does without
         self.mounted: list[str] = []
         shutil.rmtree(folder, ignore_errors=True)
         for name in ("disk/outs", "cache", "tmp"):
@@ -74,7 +71,6 @@ class Trial:
         return injected | {"module": self.stage.module, "options": options} | about
 
     def start(self, name: str = "disturbed", **injected: Any) -> Any:
-        """Starts a run and returns its process."""
         process = self._context.Process(target=runner.perform, kwargs=self.run(name, **injected))
         process.start()
         return process
@@ -100,7 +96,6 @@ class Trial:
         return {"at_change": self.random.randint(1, max(self.undisturbed.changes, 1)), "act": act}
 
     def measure(self) -> Undisturbed:
-        """Runs the stage undisturbed."""
         first = self._context.Process(target=int)  # it waits for the imports, which are not of the stage
         first.start()
         first.join()
@@ -123,7 +118,6 @@ class Trial:
         return {str(path.relative_to(folder)): artifacts.sha256_file(path) for path in files}
 
     def place_outs(self) -> None:
-        """Puts the outs of an earlier run where the stage writes."""
         for path in self.stage.paths("outs"):
             source, target = self.project.folder / path, self.disk / "outs" / path
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -159,7 +153,6 @@ class Trial:
             outcome.lost.append(f"{kept['bytes']} bytes of the download")
 
     def compare(self, disk: str = "disk") -> None:
-        """Notes differences and stale files."""
         self.outcome.different |= self.outs(disk) != self.undisturbed.outs
         self.outcome.stale += sorted(self.entries() - self.undisturbed.entries)
 
@@ -178,7 +171,6 @@ class Trial:
             self.mounted.append(name)
 
     def close(self) -> None:
-        """Removes the folder."""
         for name in self.mounted:
             subprocess.run(["umount", str(self.folder / name)], check=True)  # noqa: S607 - wherever it is
         shutil.rmtree(self.folder)

@@ -1,17 +1,16 @@
 """Some faults in every run of CI; `python -m checks.faults` injects hundreds of all kinds (docs/reliability.md)."""
 
 import re
-import subprocess
 import sys
 from types import SimpleNamespace
 from typing import Any
 
 import contents
 import pytest
-from conftest import ROOT
 
 from checks.faults.project import Stage
 from checks.faults.trials import Outcome, Trial, Undisturbed
+from tests import processes
 
 STAGES = ("fetch", "tfrecord", "train-scratch")
 KINDS = ("kill-at-change", "stop", "full-outs", "read-only-cache", "two")
@@ -19,8 +18,8 @@ KINDS = ("kill-at-change", "stop", "full-outs", "read-only-cache", "two")
 
 @pytest.mark.slow
 def test_faults_lose_nothing():
-    command = [sys.executable, "-m", "checks.faults", "--faults", "1", "--stages", *STAGES, "--kinds", *KINDS]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    command = "checks.faults", "--faults", "1", "--stages", *STAGES, "--kinds", *KINDS
+    done = processes.run(sys.executable, "-m", *command, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     found = re.search(r"(\d+) faults, (\d+) met the stage while it ran, 0 with", done.stdout)
     assert found
@@ -64,17 +63,13 @@ def test_other_bytes_are_a_difference_and_what_an_undisturbed_run_does_not_leave
     assert trial.outcome == Outcome("s", "kill", 0, recovered=True, **expected)
 
 
-def test_parts_of_features_are_not_stale(trial):
-    part = trial.cache / "features" / "0" / "1.parquet"
+def test_parts_of_features_are_not_stale_and_half_of_an_out_is_a_loss_and_a_missing_one_is_not(trial):
+    part, out = trial.cache / "features" / "0" / "1.parquet", trial.disk / "outs" / "deep" / "out"
     part.parent.mkdir(parents=True)
     before = trial.entries()
     part.touch()
     assert trial.entries() == before
     assert trial.kept()["parts"] == {"1.parquet"}
-
-
-def test_half_of_an_out_is_a_loss_and_a_missing_one_is_not(trial):
-    out = trial.disk / "outs" / "deep" / "out"
     assert trial.half_outs() == []
     (out / "a").unlink()
     assert trial.half_outs() == ["half of deep/out"]
