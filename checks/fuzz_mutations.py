@@ -72,7 +72,7 @@ Change = Callable[[list[Part], random.Random], None]
 def field(
     kinds: Sequence[bytes], form: str, offsets: Sequence[int], values: Sequence[int | tuple[int, ...] | bytes]
 ) -> Change:
-    """Returns a change of numbers, as `struct` writes them, or of all bytes, from an offset of some types of parts on."""
+    """Returns a change of numbers, as `struct` writes them, or of all bytes, from an offset of some parts on."""
 
     def change(parts: list[Part], rng: random.Random) -> None:
         places = [index for index, part in enumerate(parts) if part.kind in kinds]
