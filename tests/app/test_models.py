@@ -63,9 +63,7 @@ FEATURES = {"ridge": "bottleneck", "logistic": "logits", "softmax": "probabiliti
 
 
 @pytest.mark.parametrize(("head", "kind"), FEATURES.items())
-def test_pixels_give_what_cached_features_of_each_kind_give(
-    trained_project, tmp_path, write_params, run_stage, encoded, head, kind
-):
+def test_pixels_give_what_cached_features_give(trained_project, tmp_path, write_params, run_stage, encoded, head, kind):
     changes = {"cross_validation__folds": 2, "xgboost__num_trees": 10, "softmax__learning_rate": 0.01}
     params = write_params(**changes, **{f"{head}__features": kind})
     features, folder = trained_project / "artifacts" / "bottlenecks" / trained.BACKBONE, tmp_path / head

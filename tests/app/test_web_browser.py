@@ -209,8 +209,7 @@ def test_without_scripts_the_form_works_by_plain_requests(browser, url, emu):
 
 def test_a_server_that_is_gone_is_said(browser, url):
     # Its own page, for the broken request itself is an error in the console.
-    with contextlib.closing(browser.new_context()) as context:
-        page = context.new_page()
+    with contextlib.closing(browser.new_page()) as page:
         page.goto(url)
         page.route("**/classify", lambda route: route.abort())
         page.locator(".examples label").first.click()

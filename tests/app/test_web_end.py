@@ -39,8 +39,8 @@ def started(temporary, request_seconds=30):
     """A page in a process of its own, and a function that connects to it and sends what it is given."""
     environment = os.environ | {"TMPDIR": str(temporary), "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, "-c", PAGE, str(request_seconds)]
-    running = Popen(command, cwd=ROOT, env=environment, text=True, stdout=PIPE, stderr=PIPE)
-    with running as process, contextlib.ExitStack() as stack:
+    process = Popen(command, cwd=ROOT, env=environment, text=True, stdout=PIPE, stderr=PIPE)
+    with process, contextlib.ExitStack() as stack:
         stack.callback(process.kill)
         assert process.stdout is not None
         url = f"127.0.0.1:{int(process.stdout.readline())}"
