@@ -5,6 +5,7 @@ tested here. Where what may import what is settled is test_layout.py.
 """
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -113,22 +114,13 @@ def test_what_python_leaves_in_folders_is_no_dep():
     assert "__pycache__/" in (ROOT / ".dvcignore").read_text(encoding="utf-8").splitlines()
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_params_exist(stage, default_params):
-    for key in STAGES[stage].get("params", []):
-        section = default_params
-        for part in key.split("."):
-            if part.startswith("${"):
-                break
-            section = section[part]
-
-
-def test_stages_that_read_every_head_list_its_parameters():
-    heads = set(plugins("heads"))
-    assert {f"{head}.features" for head in heads} < set(STAGES["report"]["params"])
-
-
-def test_finetune_lists_what_its_first_head_takes_of_the_softmax_head(default_params):
+def test_params_exist_and_none_of_a_head_is_left_out(default_params):
+    for stage in STAGES.values():
+        for key in stage.get("params", []):
+            if key != "${item.head}":
+                functools.reduce(lambda part, name: part[name], key.split("."), default_params)
+    assert {f"{head}.features" for head in plugins("heads")} < set(STAGES["report"]["params"])
+    # What its first head takes of the softmax head:
     listed = {key.removeprefix("softmax.") for key in STAGES["finetune"]["params"] if key.startswith("softmax.")}
     assert listed == set(default_params["softmax"]) - {"features", "epochs"}
 

@@ -45,20 +45,18 @@ def test_each_requirements_file_has_its_lock_and_no_lock_is_left_over():
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-def test_a_lock_holds_what_its_source_names(source):
-    locked = {canonicalize_name(each.name): str(each.specifier) for each, _ in entries(LOCKS / source.name)}
+def test_a_lock_holds_what_its_source_names_each_in_one_version_with_hashes_and_no_place(source):
+    locked = {}
+    for requirement, hashes in entries(LOCKS / source.name):
+        locked[canonicalize_name(requirement.name)] = str(requirement.specifier)
+        assert re.fullmatch(r"==[^*,]+", str(requirement.specifier)), requirement
+        assert hashes, requirement
+        assert [each for each in hashes if not re.fullmatch(r"sha256:[0-9a-f]{64}", each)] == [], requirement
     asked = requirements(source)
     assert asked
     wrong = {name: locked.get(name) for name, specifier in asked.items() if locked.get(name) != specifier}
     assert wrong == {}, "make lock"
-
-
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-def test_every_entry_is_one_version_with_hashes(source):
-    for requirement, hashes in entries(LOCKS / source.name):
-        assert re.fullmatch(r"==[^*,]+", str(requirement.specifier)), requirement
-        assert hashes, requirement
-        assert [each for each in hashes if not re.fullmatch(r"sha256:[0-9a-f]{64}", each)] == [], requirement
+    assert names_a_place((LOCKS / source.name).read_text(encoding="utf-8")) == []
 
 
 def test_no_two_locks_disagree():
@@ -72,11 +70,6 @@ def test_no_two_locks_disagree():
 def names_a_place(text):
     """Returns what stands in a lock of the machine or the registry that it was made with."""
     return re.findall(r"\w+://\S+|(?:^|[ =])/\S+|^--?\w.*| @ \S+", text, re.MULTILINE)
-
-
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-def test_a_lock_names_no_place(source):
-    assert names_a_place((LOCKS / source.name).read_text(encoding="utf-8")) == []
 
 
 def test_a_place_would_be_found():

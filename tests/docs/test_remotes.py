@@ -17,7 +17,6 @@ SECRETS = {"KEY": "the-key", "SECRET": "the-secret", "CONNECTION": "the-connecti
 
 SERVER = """\
 import sys
-from typing import Any
 from moto.server import ThreadedMotoServer
 
 server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
