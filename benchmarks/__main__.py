@@ -18,7 +18,6 @@ RUNS = (
     "extraction --backbone inception_v3 --size 299 --images 200",
     "feature_store",
     "memory",
-    "nothing_to_do",
     "heads",
 )
 ON_GPU = (
