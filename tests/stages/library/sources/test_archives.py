@@ -31,8 +31,8 @@ class Forward(io.BytesIO):
         raise io.UnsupportedOperation
 
 
-def members(content, **options):
-    return list(tar_gz_members(Forward(content), "images", **options))
+def members(content):
+    return list(tar_gz_members(Forward(content), "images"))
 
 
 def plain_members(content):
@@ -56,12 +56,6 @@ def test_folders_are_passed_over_and_links_and_devices_rejected():
         Member("../../etc/passwd", b"x"),
         *(Member(name, None, "a link or device in the archive, not a file") for name in kinds),
     ]
-
-
-def test_a_large_member_is_rejected_unread_and_the_next_is_read():
-    content = gzip.compress(tar_bytes([("bomb", bytes(4 << 20)), ("small", b"x")]))
-    expected = [Member("bomb", None, "larger than 1 MiB"), Member("small", b"x")]
-    assert members(content, max_member_bytes=1 << 20) == expected
 
 
 END = 512 * (4 + 1 + 10 + 40)  # headers, and blocks of content; then zeros
@@ -114,38 +108,27 @@ def padded(content):
 def header(name, size, kind=tarfile.REGTYPE):
     info = tarfile.TarInfo(name)
     info.size, info.type = size, kind
-    return info.tobuf(tarfile.USTAR_FORMAT)
+    return info.tobuf(tarfile.GNU_FORMAT)
 
 
-def of_size(field):
-    """A header whose 12 bytes of size are these, with a checksum that fits."""
-    whole = bytearray(header("liar", 0))
-    whole[124:136] = field
-    whole[148:156] = b" " * 8
-    whole[148:156] = b"%06o\0 " % sum(whole)
-    return bytes(whole)
-
-
-def attributes(**values):
-    """A pax header; a dot in a name is written as two underscores."""
-    body = b""
-    for name, value in values.items():
-        rest = b" %s=%s\n" % (name.replace("__", ".").encode(), value)
-        body += b"%d%s" % (len(rest) + len(str(len(rest) + 2)), rest)
-    return header("pax", len(body), tarfile.XHDTYPE) + padded(body)
+def attributes(values):
+    """A pax header without the member that it is of."""
+    info = tarfile.TarInfo()
+    info.pax_headers = values
+    return info.tobuf(tarfile.PAX_FORMAT)[: -tarfile.BLOCKSIZE]
 
 
 ONE = header(IMAGE[0], 3) + padded(IMAGE[1])
-SPARSE = {"GNU__sparse__name": b"s", "GNU__sparse__realsize": b"9"}
-SPARSE_1 = attributes(GNU__sparse__major=b"1", GNU__sparse__minor=b"0", **SPARSE) + header("s", 512)
+SPARSE = {"GNU.sparse.name": "s", "GNU.sparse.realsize": "9", "GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
+SPARSE_1 = attributes(SPARSE) + header("s", 512)
 LIES = {
-    "a member of 2^87 bytes": of_size(b"\x80" + b"\x7f" * 11),
-    "3,000 lists of attributes in a row": attributes(a=b"b") * 3000,
+    "a member of 2^87 bytes": header("liar", int.from_bytes(b"\x7f" * 11)),
+    "3,000 lists of attributes in a row": attributes({"a": "b"}) * 3000,
     "3,000 long names in a row": (header("x", 5, tarfile.GNUTYPE_LONGNAME) + padded(b"abcd\0")) * 3000,
     "a sparse file whose map is no number": SPARSE_1 + padded(b"x\n0\n"),
     "a sparse file whose map never ends": SPARSE_1 + padded(b"99999999999\n0\n"),
-    "a sparse file whose old map is no number": attributes(GNU__sparse__map=b"1,x", GNU__sparse__size=b"9"),
-    "a sparse file whose size is no number": attributes(GNU__sparse__size=b"zz", GNU__sparse__offset=b"q"),
+    "a sparse file whose old map is no number": attributes({"GNU.sparse.map": "1,x", "GNU.sparse.size": "9"}),
+    "a sparse file whose size is no number": attributes({"GNU.sparse.size": "zz", "GNU.sparse.offset": "q"}),
 }
 
 
@@ -159,7 +142,7 @@ def test_headers_that_lie_are_a_users_error_at_once(name, read, compress):
 
 
 def test_a_negative_size_neither_hangs_nor_hides_the_next_member():
-    content = of_size(b"\xff" * 11 + b"\0") + ONE + END_BLOCKS
+    content = header("liar", -256) + ONE + END_BLOCKS
     assert plain_members(content)[1:] == [Member(*IMAGE)]
 
 
@@ -183,11 +166,9 @@ def test_bombs_stay_in_bounded_memory(tmp_path, kind):
     assert int(peak_mib) < 128
 
 
-@pytest.mark.parametrize(
-    "name", ["/etc/passwd", "../../../etc/passwd", "a/../../x", "C:\\x", "\\\\host\\x", "a\0b", "."]
-)
-def test_no_name_leads_out_for_nothing_is_unpacked(name, tmp_path, monkeypatch):
+def test_no_name_leads_out_for_nothing_is_unpacked(tmp_path, monkeypatch):
+    names = ["/etc/passwd", "../../../etc/passwd", "a/../../x", "C:\\x", "\\\\host\\x", "a\0b", "."]
     monkeypatch.chdir(tmp_path)
-    found = plain_members(tar_bytes([(name, b"x"), IMAGE]))
-    assert found[1:] == [Member(*IMAGE)]
+    found = plain_members(tar_bytes([*((name, b"x") for name in names), IMAGE]))
+    assert found[len(names) :] == [Member(*IMAGE)]
     assert list(tmp_path.iterdir()) == []

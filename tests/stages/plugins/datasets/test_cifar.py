@@ -1,7 +1,8 @@
 """CIFAR-10 and CIFAR-100, read from small archives in the published layouts, with pickles as Python 2 wrote them."""
 
 import gzip
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,36 +11,20 @@ from stages.library.common.console import UserError
 from stages.library.sources.contract import Place, Stray
 from tests.layouts import fetch_and_read, python2_pickle, tar_bytes
 
-
-class Published(NamedTuple):
-    """What is published; files stand in the order of the archive, where the names come late."""
-
-    name: str
-    archive: str
-    folder: str
-    files: str
-    meta: str
-    prefix: str
-    classes: list[str]
-    labels: list[int]
-    more: dict[str, Any]
-
-    @property
-    def batches(self):
-        return [file for file in self.files.split() if file not in (self.meta, "readme.html", "file.txt~")]
-
-
 TEN = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-CIFAR10 = Published(
-    "cifar10", "cifar-10-python.tar.gz", "cifar-10-batches-py",
-    "data_batch_4 readme.html test_batch data_batch_3 batches.meta data_batch_2 data_batch_5 data_batch_1",
-    "batches.meta", "", TEN, [6, 9], {},
+# As published; the members stand in the order of the archive, where the names come late.
+CIFAR10 = SimpleNamespace(
+    name="cifar10", title="CIFAR-10", archive="cifar-10-python.tar.gz", folder="cifar-10-batches-py",
+    files="data_batch_4 readme.html test_batch data_batch_3 batches.meta data_batch_2 data_batch_5 data_batch_1",
+    batches=["data_batch_4", "test_batch", "data_batch_3", "data_batch_2", "data_batch_5", "data_batch_1"],
+    meta="batches.meta", prefix="", classes=TEN, labels=[6, 9], more={}, strays=[],
 )  # fmt: skip
-CIFAR100 = Published(
-    "cifar100", "cifar-100-python.tar.gz", "cifar-100-python", "file.txt~ train test meta",
-    "meta", "fine_", [f"fine {number:02d}" for number in range(100)], [19, 99], {"coarse_labels": [11] * 2},
+CIFAR100 = SimpleNamespace(
+    name="cifar100", title="CIFAR-100", archive="cifar-100-python.tar.gz", folder="cifar-100-python",
+    files="file.txt~ train test meta", batches=["train", "test"], meta="meta", prefix="fine_",
+    classes=[f"fine {number:02d}" for number in range(100)], labels=[19, 99], more={"coarse_labels": [11] * 2},
+    strays=["file.txt~"],
 )  # fmt: skip
-STRAYS = {CIFAR10.name: [], CIFAR100.name: [Stray("cifar-100-python/file.txt~", "not a batch of CIFAR-100")]}
 BOTH = pytest.mark.parametrize("cifar", [CIFAR10, CIFAR100], ids=lambda cifar: cifar.name)
 
 
@@ -62,15 +47,11 @@ def members(cifar, change=lambda file, batch: batch, size=2):
     return found
 
 
-def archive(tmp_path, found):
-    path = tmp_path / "cifar.tar.gz"
-    path.write_bytes(gzip.compress(tar_bytes(found)))
-    return path
-
-
 def read(cifar, tmp_path, found):
     """The images and the strays of an archive of these members."""
-    everything = fetch_and_read(cifar.name, archive(tmp_path, found), tmp_path)
+    path = tmp_path / "cifar.tar.gz"
+    path.write_bytes(gzip.compress(tar_bytes(found)))
+    everything = fetch_and_read(cifar.name, path, tmp_path)
     strays = [each for each in everything if isinstance(each, Stray)]
     return [each for each in everything if each not in strays], strays
 
@@ -85,11 +66,13 @@ def test_it_is_read_as_published_and_what_else_is_there_is_named(cifar, tmp_path
             batches[file] = batch["data"] = np.asarray(batch["data"], order=order)
         return batch
 
-    batch, title = cifar.batches[-1], cifar.name.upper().replace("CIFAR", "CIFAR-")
-    extra = [(f"{cifar.folder}/._{batch}", b"x"), (f"{cifar.folder}/{batch}", b"a second one")]
-    found, strays = read(cifar, tmp_path, [*members(cifar, keep), *extra])
+    extra = [f"._{cifar.batches[-1]}", cifar.batches[-1]]  # the latter a second time
+    found, strays = read(
+        cifar, tmp_path, [*members(cifar, keep), *((f"{cifar.folder}/{file}", b"x") for file in extra)]
+    )
     assert [path.name for path in (tmp_path / "raw").iterdir()] == [cifar.archive]
-    assert strays == [*STRAYS[cifar.name], *(Stray(member, f"not a batch of {title}") for member, _ in extra)]
+    reason = f"not a batch of {cifar.title}"
+    assert strays == [Stray(f"{cifar.folder}/{file}", reason) for file in (*cifar.strays, *extra)]
     names = [f"{file}/bos_taurus_s_{file}_{index}.png" for file in cifar.batches for index in range(2)]
     assert [each.name for each in found] == names
     assert [each.place for each in found] == [Place(file, index, 2) for file in cifar.batches for index in range(2)]

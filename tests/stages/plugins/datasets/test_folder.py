@@ -11,10 +11,12 @@ from tests.layouts import params
 
 
 def put(root, *names):
+    """Makes files whose content is their name; one that ends in "/" is an empty folder."""
     for name in names:
         path = root / os.fsdecode(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(os.fsencode(name))
+        (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
+        if not name.endswith("/"):
+            path.write_bytes(os.fsencode(name))
 
 
 def read(root):
@@ -22,9 +24,8 @@ def read(root):
     found = list(folder.read(params("folder", folder=root), root))
     images = [each for each in found if isinstance(each, SourceImage)]
     assert all(each.content == os.fsencode(each.name) for each in images)
-    return {each.name: (each.text, each.split) for each in images}, {
-        each.name: each.reason for each in found if isinstance(each, Stray)
-    }
+    strays = {each.name: each.reason for each in found if isinstance(each, Stray)}
+    return {each.name: (each.text, each.split) for each in images}, strays
 
 
 def fetch(root, tmp_path):
@@ -32,52 +33,40 @@ def fetch(root, tmp_path):
     return folder.fetch(params("folder", folder=root), tmp_path / "raw", tmp_path / "cache")
 
 
-@pytest.fixture
-def root(tmp_path):
-    path = tmp_path / "images"
-    path.mkdir()
-    return path
+HIDDEN, OUTSIDE = "hidden or system file", "not in a class folder"
+SPLIT = {"train/dog/1.jpg": ("dog", "train"), "test/dog/1.jpg": ("dog", "test")}
 
 
 @pytest.mark.parametrize(
-    ("images", "strays"),
+    ("images", "strays", "more"),
     [
         # To any depth, whatever the suffix.
-        ({"cat/1.jpg": "cat", "cat/a/b/2.png": "cat", "dog/no suffix": "dog", "dog/notes.txt": "dog"}, {}),
+        ({"cat/1.jpg": "cat", "cat/a/b/2.png": "cat", "dog/no suffix": "dog", "dog/notes.txt": "dog"}, {}, ()),
         # One of train and test alone is no split, and a class may be called train.
-        ({"train/cat/1.jpg": "cat", "train/dog/1.jpg": "dog"}, {}),
-        ({"test/cat/1.jpg": "cat", "test/dog/1.jpg": "dog"}, {}),
-        ({"train/1.jpg": "train", "bus/1.jpg": "bus", "car/1.jpg": "car"}, {}),
+        ({"train/cat/1.jpg": "cat", "train/dog/1.jpg": "dog"}, {}, ()),
+        ({"test/cat/1.jpg": "cat", "test/dog/1.jpg": "dog"}, {}, ()),
+        ({"train/1.jpg": "train", "bus/1.jpg": "bus", "car/1.jpg": "car"}, {}, ()),
+        # Both are the official one.
+        (SPLIT | {"test/cat/a/2.jpg": ("cat", "test")}, dict.fromkeys(["test/litter", "README.txt"], OUTSIDE), ()),
+        # Composed and decomposed accents are one class.
+        (SPLIT | {"train/caf\u00e9/1": ("caf\u00e9", "train"), "test/cafe\u0301/2": ("caf\u00e9", "test")}, {}, ()),
         (
             {"cat/1.jpg": "cat", "dog/1.jpg": "dog"},
-            dict.fromkeys(["cat/.DS_Store", "cat/Thumbs.db", "dog/desktop.ini"], "hidden or system file"),
+            dict.fromkeys(["cat/.DS_Store", "cat/Thumbs.db", "dog/desktop.ini", ".git", "__MACOSX"], HIDDEN)
+            | {"emu": "class folder without images"},
+            (".git/HEAD", "__MACOSX/x/y", "emu/empty/"),
         ),
     ],
 )
-def test_class_folders_are_read_with_their_litter(root, tmp_path, images, strays):
-    put(root, *images, *strays)
-    assert read(root) == ({name: (text, None) for name, text in images.items()}, strays)
+def test_class_folders_are_read_with_their_litter(tmp_path, images, strays, more):
+    root = tmp_path / "images"
+    put(root, *images, *more, *(name for name in strays if not any(f"{name}/" in each for each in more)))
+    expected = {name: (found, None) if isinstance(found, str) else found for name, found in images.items()}
+    assert read(root) == (expected, strays)
     (tmp_path / "link").symlink_to(root)
     assert read(tmp_path / "link") == read(root)
-
-
-def test_train_and_test_are_the_official_split(root, tmp_path):
-    put(root, "train/cat/1.jpg", "train/dog/1.jpg", "test/cat/1.jpg", "test/cat/sub/2.jpg", "test/litter", "README.txt")
-    images = {
-        "train/cat/1.jpg": ("cat", "train"),
-        "train/dog/1.jpg": ("dog", "train"),
-        "test/cat/1.jpg": ("cat", "test"),
-        "test/cat/sub/2.jpg": ("cat", "test"),
-    }
-    assert read(root) == (images, dict.fromkeys(["test/litter", "README.txt"], "not in a class folder"))
-    assert fetch(root, tmp_path) == "4 files in 2 classes, read where they are"
-
-
-def test_hidden_and_empty_folders_are_named(root):
-    put(root, "cat/1.jpg", ".git/HEAD", "__MACOSX/x/y")
-    (root / "emu" / "empty").mkdir(parents=True)
-    hidden = dict.fromkeys([".git", "__MACOSX"], "hidden or system file")
-    assert read(root) == ({"cat/1.jpg": ("cat", None)}, hidden | {"emu": "class folder without images"})
+    classes = {text for text, _ in expected.values()}
+    assert fetch(root, tmp_path) == f"{len(images)} files in {len(classes)} classes, read where they are"
 
 
 def test_what_is_no_folder_is_an_error(tmp_path):
@@ -87,13 +76,8 @@ def test_what_is_no_folder_is_an_error(tmp_path):
             fetch(tmp_path / name, tmp_path)
 
 
-def test_composed_and_decomposed_accents_are_one_class(root):
-    put(root, "train/caf\u00e9/1.jpg", "train/dog/1.jpg", "test/cafe\u0301/2.jpg", "test/dog/1.jpg")
-    assert {text for text, _ in read(root)[0].values()} == {"caf\u00e9", "dog"}
-
-
-@pytest.mark.parametrize("name", [b"tab\t", "\u2028".encode()])
-def test_class_names_that_no_label_file_can_hold_are_errors(root, tmp_path, name):
-    put(root, name + b"/1.jpg", "dog/1.jpg")
+@pytest.mark.parametrize("name", ["tab\t", "\u2028"])
+def test_class_names_that_no_label_file_can_hold_are_errors(tmp_path, name):
+    put(tmp_path, f"{name}/1.jpg", "dog/1.jpg")
     with pytest.raises(UserError, match=r"UTF-8 names without control characters. Received: '.*'$"):
-        fetch(root, tmp_path)
+        fetch(tmp_path, tmp_path)
