@@ -31,33 +31,31 @@ def exif(orientation):
 
 
 def png(colour_type, bits, rows, *chunks, size=(WIDTH, HEIGHT), interlaced=False):
-    """A PNG built by hand: (colour type, bits a channel, unfiltered rows, chunks before the pixels)."""
+    """A PNG built by hand: (colour type, bits a channel, rows of bytes or pixels, chunks before them)."""
     header = struct.pack(">IIBBBBB", *size, bits, colour_type, 0, 0, interlaced)
-    pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
+    pixels = zlib.compress(b"".join(b"\0" + bytes(row) for row in rows))
     parts = [chunk(b"IHDR", header), *(chunk(*each) for each in chunks), chunk(b"IDAT", pixels), chunk(b"IEND", b"")]
     return SIGNATURE + b"".join(parts)
-
-
-def rgb_rows(pixels):
-    return [row.tobytes() for row in pixels]
 
 
 def interlaced_png():
     """An Adam7 PNG: seven passes, each the rows and columns that its grid picks."""
     passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
-    return png(2, 8, [row.tobytes() for y, x, dy, dx in passes for row in RGB[y::dy, x::dx]], interlaced=True)
+    return png(2, 8, [row for y, x, dy, dx in passes for row in RGB[y::dy, x::dx]], interlaced=True)
+
+
+# What a camera does to the upright photograph for orientations 2 to 8: the inverse of what a viewer must do.
+TURNS = "FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_90", "TRANSVERSE", "ROTATE_270"
 
 
 def turned(orientation):
-    """How a camera stores the upright photograph under an EXIF orientation: the inverse of what a viewer must do."""
-    flat = (RGB, RGB[:, ::-1], RGB[::-1, ::-1], RGB[::-1])
-    turns = (RGB.transpose(1, 0, 2), np.rot90(RGB), RGB[::-1, ::-1].transpose(1, 0, 2), np.rot90(RGB, -1))
-    return Image.fromarray(np.ascontiguousarray((flat + turns)[orientation - 1]))
+    """How a camera stores the upright photograph under an EXIF orientation."""
+    return photo() if orientation == 1 else photo().transpose(Image.Transpose[TURNS[orientation - 2]])
 
 
 def bomb(side):
     """A PNG whose header promises `side` x `side` pixels."""
-    return png(2, 8, rgb_rows(RGB), size=(side, side))
+    return png(2, 8, RGB, size=(side, side))
 
 
 class Kind(NamedTuple):
@@ -179,8 +177,8 @@ KINDS = [
     Kind("JPEG whose last bytes are others", JPEG[:-2] + b"7\xd9", CONVERTED, RGB, 12),
     Kind("PNG without its end", PNG[:-12], CONVERTED, RGB),
     Kind("PNG with a wrong checksum over right pixels", flipped(PNG, IDAT + 4 + DATA_BYTES), CONVERTED, RGB),
-    Kind("16-bit grey PNG", png(0, 16, rgb_rows(GREY.astype(">u2") * 257)), CONVERTED, GREY),
-    Kind("16-bit RGB PNG", png(2, 16, rgb_rows(RGB.astype(">u2") * 257)), CONVERTED, RGB),
+    Kind("16-bit grey PNG", png(0, 16, GREY.astype(">u2") * 257), CONVERTED, GREY),
+    Kind("16-bit RGB PNG", png(2, 16, RGB.astype(">u2") * 257), CONVERTED, RGB),
     Kind("16-bit TIFF", tiff(16, 1, (GREY.astype("<u2") * 257).tobytes()), CONVERTED, GREY),
     Kind("16-bit TIFF where 0 is white", tiff(16, 0, (65535 - GREY.astype("<u2") * 257).tobytes()), CONVERTED, GREY),
     Kind("12-bit TIFF", tiff(12, 1, packed_12_bits(GREY.astype(int) << 4)), CONVERTED, GREY),
@@ -218,9 +216,8 @@ KINDS = [
     Kind("bomb: BMP of 30,000 x 30,000 px",
          b"BM" + struct.pack("<IIIIiiHHIIIIII", 99, 0, 54, 40, 30_000, 30_000, 1, 24, 0, 0, 0, 0, 0, 0),
          "more than 100 megapixels"),
-    Kind("bomb: PNG text of 64 MB in 64 kB", png(2, 8, rgb_rows(RGB), (b"zTXt", b"Comment\0\0" + ZEROS)), "damaged: "),
-    Kind("bomb: PNG colour profile of 64 MB in 64 kB", png(2, 8, rgb_rows(RGB), (b"iCCP", b"x\0\0" + ZEROS)),
-         "damaged: "),
+    Kind("bomb: PNG text of 64 MB in 64 kB", png(2, 8, RGB, (b"zTXt", b"Comment\0\0" + ZEROS)), "damaged: "),
+    Kind("bomb: PNG colour profile of 64 MB in 64 kB", png(2, 8, RGB, (b"iCCP", b"x\0\0" + ZEROS)), "damaged: "),
     Kind("floating-point TIFF", encode(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"), "floating-point pixels"),
     Kind("32-bit TIFF", encode(Image.fromarray(np.full((4, 4), 70_000, np.int32)), "TIFF"), "32-bit pixels"),
     Kind("signed 16-bit TIFF", tiff(16, 1, (GREY.astype("<i2") - 99).tobytes(), kind=2), "32-bit pixels"),

@@ -191,15 +191,11 @@ def test_no_worker_outlives_its_parent(number, tmp_path):
         time.sleep(0.01)
 
 
-def test_nothing_is_started_before_there_is_a_file(monkeypatch):
-    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+def test_a_machine_that_can_start_no_process_is_told_once_there_is_a_file(monkeypatch, tmp_path):
     array = SourceImage("a/1", "a", None, np.zeros((2, 2), np.uint8))
-    assert [found is None for _, found in tfrecord.normalise_all([array, Stray("b", "no class")])] == [False, True]
-
-
-def test_a_machine_that_can_start_no_process_is_told(monkeypatch, tmp_path):
     with Workers(1) as few, monkeypatch.context() as patch:
         patch.setattr(sys, "executable", "/nowhere/python")
+        assert [found is None for _, found in tfrecord.normalise_all([array, Stray("b", "no class")])] == [False, True]
         few.prepare()
         with pytest.raises(UserError, match="can be started: No such file or directory"):
             few.normalise(GOOD)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import Image
+from PIL import Image, ImageFile
 
 from checks import fuzz_images
 from checks.image_builders import encode, photo
@@ -22,7 +22,7 @@ from stages.library.preparation.normalisation import ImageError, Values, normali
 from stages.library.records import preprocessing
 from stages.library.records.preprocessing import Preprocessing
 from tests import memory, processes
-from tests.zoo import CONVERTED, GREY, JPEG, KEPT, KINDS, RGB, Kind, bomb, exif, png, rgb_rows, turned
+from tests.zoo import CONVERTED, GREY, JPEG, KEPT, KINDS, RGB, Kind, bomb, exif, png, turned
 
 # pytest puts its filters in front of the module's own, which another test checks in a process of its own.
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
@@ -32,9 +32,8 @@ MORE = [
     Kind("JPEG with fill bytes", JPEG.replace(b"\xff\xdb", b"\xff\xff\xff\xdb", 1), KEPT, RGB, 12),
     Kind("TGA", encode(photo(), "TGA"), CONVERTED, RGB),
     Kind("PPM", encode(photo(), "PPM"), CONVERTED, RGB),
-    Kind("16-bit grey and more", png(0, 16, rgb_rows((GREY * np.uint16(256) + 255).astype(">u2"))), CONVERTED, GREY),
-    Kind("16-bit RGBA PNG", png(6, 16, rgb_rows(np.asarray(photo().convert("RGBA")).astype(">u2") * 257)),
-         CONVERTED, RGB),
+    Kind("16-bit grey and more", png(0, 16, (GREY * np.uint16(256) + 255).astype(">u2")), CONVERTED, GREY),
+    Kind("16-bit RGBA PNG", png(6, 16, np.asarray(photo().convert("RGBA")).astype(">u2") * 257), CONVERTED, RGB),
 ]  # fmt: skip
 SIDES = st.integers(1, 9)
 GOOD = {kind.name: kind for kind in (*KINDS, *MORE) if kind.accepted}
@@ -61,12 +60,30 @@ def difference(encoded, pixels):
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_good_files_keep_their_bytes_or_become_png_with_the_key_of_their_own_bytes(name):
-    kind = GOOD[name]
-    result = normalise(kind.content)
+def test_good_files_keep_their_bytes_or_become_png_which_tensorflow_decodes(name, monkeypatch):
+    """With the key of their own bytes; and the pixels to be decoded are announced once, before that."""
+    tensorflow, kind = pytest.importorskip("tensorflow"), GOOD[name]
+    events: list[object] = []
+    load = ImageFile.ImageFile.load
+
+    def loaded(image):
+        events.append("load")
+        return load(image)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageFile.ImageFile, "load", loaded)
+        result = normalise(kind.content, before_decoding=events.append)
+    assert events[0] == result.width * result.height
+    assert set(events[1:]) == {"load"}
     assert (result.encoded == kind.content) == (kind.outcome == KEPT)
     assert result.key == hashlib.sha256(kind.content).hexdigest()
     assert difference(result.encoded, kind.pixels) <= kind.tolerance
+    one = {"jpeg": tensorflow.io.decode_jpeg, "png": tensorflow.io.decode_png}[result.format]
+    for decoder in (one, tensorflow.io.decode_image):
+        pixels = decoder(result.encoded, channels=3).numpy()
+        assert (pixels.dtype, pixels.shape) == (np.uint8, (result.height, result.width, 3))
+        tolerance = 12 if result.format == "jpeg" else 0  # the fast integer DCT, and rounding of chroma upsampling
+        assert difference(result.encoded, pixels) <= tolerance
     if kind.outcome == KEPT:
         return
     assert result.format == "png"
@@ -89,18 +106,6 @@ def test_the_longest_row_that_is_used_is_shrunk_in_little_memory(size, kind):
     before = memory.peak_mib()
     assert preprocessing.fit(preprocessing.decode(result.encoded), preparation).shape == (384, 384, 3)
     assert memory.peak_mib() - before < 500
-
-
-@pytest.mark.parametrize("name", GOOD)
-def test_tensorflow_decodes_every_result(name):
-    tensorflow = pytest.importorskip("tensorflow")
-    result = normalise(GOOD[name].content)
-    one = {"jpeg": tensorflow.io.decode_jpeg, "png": tensorflow.io.decode_png}[result.format]
-    for decoder in (one, tensorflow.io.decode_image):
-        pixels = decoder(result.encoded, channels=3).numpy()
-        assert (pixels.dtype, pixels.shape) == (np.uint8, (result.height, result.width, 3))
-        tolerance = 12 if result.format == "jpeg" else 0  # the fast integer DCT, and rounding of chroma upsampling
-        assert difference(result.encoded, pixels) <= tolerance
 
 
 DAMAGED = ["progressive JPEG", "JPEG with restarts", "PNG named .jpg", "16-bit RGB PNG", "JPEG 2000", "WebP", "icon"]
@@ -139,7 +144,7 @@ def test_transparency_is_on_white():
         image = Image.fromarray(pixels).convert(mode)
         assert difference(normalise(encode(image, "PNG")).encoded, [[[255], [204], [0]]]) == 0
     key = tuple(photo().getpixel((3, 5)))
-    hole = png(2, 8, rgb_rows(np.asarray(photo())), (b"tRNS", struct.pack(">HHH", *key)))
+    hole = png(2, 8, RGB, (b"tRNS", struct.pack(">HHH", *key)))
     assert decode(normalise(hole).encoded)[5, 3].tolist() == [255, 255, 255]
     gif = encode(photo().quantize(8), "GIF", transparency=0)
     assert (decode(normalise(gif).encoded) == 255).all(axis=-1).any()
@@ -245,7 +250,6 @@ def test_a_jpeg_that_is_looked_at_has_the_mean_of_all_pixels_and_is_rejected_whe
 def test_damage_is_found_as_by_decoding_in_full(large, monkeypatch, progressive):
     whole = encode(large.resize((300, 200)), "JPEG", quality=90, progressive=progressive)
     dice = random.Random(0)
-
     contents = [damaged(whole, dice) for _ in range(300)]
     looked_at = [outcome(content) for content in contents]
     monkeypatch.setattr(normalisation, "LOOKED_AT_PX", normalisation.MAX_PIXELS)

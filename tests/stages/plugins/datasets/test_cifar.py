@@ -47,11 +47,15 @@ def members(cifar, change=lambda file, batch: batch, size=2):
     return found
 
 
-def read(cifar, tmp_path, found):
-    """The images and the strays of an archive of these members."""
+def archive(tmp_path, found):
     path = tmp_path / "cifar.tar.gz"
     path.write_bytes(gzip.compress(tar_bytes(found)))
-    everything = fetch_and_read(cifar.name, path, tmp_path)
+    return path
+
+
+def read(cifar, tmp_path, found):
+    """The images and the strays of an archive of these members."""
+    everything = fetch_and_read(cifar.name, archive(tmp_path, found), tmp_path)
     strays = [each for each in everything if isinstance(each, Stray)]
     return [each for each in everything if each not in strays], strays
 
