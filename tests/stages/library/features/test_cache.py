@@ -38,7 +38,7 @@ def assert_loads(folder, splits, blocks, source=SOURCE):
     for kind, expected in (("bottleneck", bottleneck), ("logits", logits), ("joined", np.hstack([bottleneck, logits]))):
         features = cache.load(folder, splits, kind)
         assert (features.keys.tolist(), features.labels.tolist()) == (keys.tolist(), labels.tolist())
-        assert (features.values.dtype, features.values.shape) == (np.float16, expected.shape)
+        assert (str(features.values.dtype), features.values.shape) == ("float16", expected.shape)
         assert (features.values.tobytes(), features.source) == (expected.tobytes(), source)
     return logits
 
