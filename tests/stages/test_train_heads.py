@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 
 import contents
 import numpy as np
@@ -35,14 +36,10 @@ def write_bottlenecks(folder, n=120, labels=(0, 1, 3)):
     return folder
 
 
-def out_of_fold(out):
-    """Returns keys and logits of out_of_fold.parquet."""
-    table = pq.read_table(out / "out_of_fold.parquet")
-    return table["key"].to_pylist(), np.array(table["logits"].to_pylist(), np.float32)
-
-
-def numbers(out):
-    return json.loads((out / "cross_validation.json").read_text())
+def results(out):
+    """Returns keys and logits of out_of_fold.parquet, and the content of cross_validation.json."""
+    table, numbers = pq.read_table(out / "out_of_fold.parquet"), json.loads((out / "cross_validation.json").read_text())
+    return table["key"].to_pylist(), np.array(table["logits"].to_pylist(), np.float32), numbers
 
 
 @pytest.fixture
@@ -65,7 +62,7 @@ def test_outs_agree_with_each_other_and_a_second_run_writes_the_same_bytes(tmp_p
     features = cache.load(source, ("train", "validation"), kind)
     assert trained.dim == features.values.shape[1]
     assert metrics.top1_accuracy(trained.logits(features.values), features.labels) > 0.8
-    keys, logits = out_of_fold(out)
+    keys, logits, found = results(out)
     assert keys == list(features.keys)
     fold_of = folds.assign(keys, folds.Params(folds=5, holdout_fraction={}, seed=0, temperature_scaling=True), head)
     accuracies = [metrics.top1_accuracy(logits[fold_of == f], features.labels[fold_of == f]) for f in range(5)]
@@ -73,7 +70,6 @@ def test_outs_agree_with_each_other_and_a_second_run_writes_the_same_bytes(tmp_p
         metrics.expected_calibration_error(probabilities.softmax(scores), features.labels)
         for scores in (logits * trained.temperature, logits)
     ]
-    found = numbers(out)
     assert found["top1_accuracy"] == pytest.approx({"mean": np.mean(accuracies), "std": np.std(accuracies, ddof=1)})
     assert found["expected_calibration_error"] == pytest.approx({"before": errors[0], "after": errors[1]})
     assert calibration.fit_temperature(logits, features.labels) == pytest.approx(1, abs=1e-3), "they are calibrated"
@@ -91,20 +87,19 @@ def test_a_head_validated_once_scores_that_part_and_is_fitted_on_all(tmp_path, t
     once = folds.Params(folds=5, holdout_fraction={"ridge": 0.25}, seed=0, temperature_scaling=True)
     held_out = folds.assign(features.keys, once, "ridge") != folds.NEVER
     assert 60 < held_out.sum() < 120
-    keys, logits = out_of_fold(out)
+    keys, logits, numbers = results(out)
     assert keys == list(features.keys), "what it was trained on is all of it"
     assert np.isnan(logits[~held_out]).all()
     accuracy = metrics.top1_accuracy(logits[held_out], features.labels[held_out])
     assert accuracy > 0.7
-    assert numbers(out)["top1_accuracy"] == {"mean": pytest.approx(accuracy)}
+    assert numbers["top1_accuracy"] == {"mean": pytest.approx(accuracy)}
     assert f"{accuracy:.4f} on the {held_out.sum()} held out, 360 examples" in capsys.readouterr().out
 
 
 def test_without_temperature_scaling_logits_stay_as_they_are(tmp_path, train):
     out = train("ridge", write_bottlenecks(tmp_path / "features"), cross_validation__temperature_scaling=False)
     assert trained_head.load(out).temperature == 1
-    errors = numbers(out)["expected_calibration_error"]
-    assert errors["before"] == errors["after"]
+    assert len(set(results(out)[2]["expected_calibration_error"].values())) == 1
 
 
 @pytest.mark.parametrize(
@@ -112,11 +107,7 @@ def test_without_temperature_scaling_logits_stay_as_they_are(tmp_path, train):
     [
         ({"labels": (1,)}, {}, r"at least 2 classes.*Bär"),
         ({"n": 20}, {"folds": 50}, r"`cross_validation.folds`: .* 50 folds for 60 images, fold .* is empty"),
-        (
-            {"n": 5},
-            {"holdout_fraction": {"ridge": 1e-4}},
-            r"n.ridge` must leave some of the 15 images .* Received: 0.0001",
-        ),
+        ({"n": 5}, {"holdout_fraction": {"ridge": 1e-4}}, r"n.ridge` must leave some of the 15 images .* 0.0001"),
     ],
 )
 def test_too_few_images_are_an_error(tmp_path, train, features, changes, message):
@@ -129,11 +120,7 @@ def test_too_few_images_are_an_error(tmp_path, train, features, changes, message
 @pytest.mark.parametrize(("head", "name"), [("ridge", "weights.safetensors"), ("xgboost", "model.ubj")])
 def test_a_damaged_head_is_a_one_line_error(tmp_path, train, head, name):
     out = train(head, write_bottlenecks(tmp_path / "features"))
-    content = (out / name).read_bytes()
-    (out / name).write_bytes(content[: len(content) // 2])
-    with pytest.raises(UserError, match=r"no readable head") as caught:
-        trained_head.load(out)
-    assert "\n" not in str(caught.value)
-    (out / name).unlink()
-    with pytest.raises(UserError, match=r"no readable head"):
-        trained_head.load(out)
+    for damage in (lambda path: os.truncate(path, path.stat().st_size // 2), os.remove):
+        damage(out / name)
+        with pytest.raises(UserError, match=r"\A[^\n]*no readable head[^\n]*\Z"):
+            trained_head.load(out)

@@ -30,13 +30,11 @@ def test_is_the_minimum_of_the_smoothed_log_loss():
     assert calibration.fit_temperature(logits, labels) == pytest.approx(temperatures[np.argmin(losses)], rel=3e-3)
 
 
-def test_scores_without_a_mistake_end_as_sure_as_their_number_allows():
+def test_scores_without_a_mistake_end_as_sure_as_their_number_allows_and_useless_ones_at_the_bound():
     """Two classes, n right rows: the target of each is 1 - 1 / (2 (n + 1)), which the probability meets exactly."""
     for n in (9, 999):
         logits = np.tile(np.array([[1, -1]], np.float32), (n, 1))
         temperature = calibration.fit_temperature(logits, np.zeros(n, np.int64))
         assert softmax(logits / np.float32(temperature))[0, 0] == pytest.approx(1 - 1 / (2 * (n + 1)), abs=1e-5)
-
-
-def test_useless_scores_end_at_the_bound():
+    # Those that are of no use end at the bound.
     assert calibration.fit_temperature(-np.eye(3, dtype=np.float32), np.arange(3)) == pytest.approx(100)

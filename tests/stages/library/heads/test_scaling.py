@@ -1,8 +1,5 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 
 from stages.library.heads import scaling
 from stages.library.heads.scaling import RowScaling
@@ -10,17 +7,13 @@ from stages.library.heads.scaling import RowScaling
 
 def test_rows_by_hand():
     features = np.array([[9, -16], [0, 0]], np.float32)
-    np.testing.assert_array_equal(RowScaling()(features), features)
-    np.testing.assert_allclose(RowScaling(power=0.5)(features), np.array([[3, -4], [0, 0]]), rtol=1e-6)
-    np.testing.assert_allclose(RowScaling(0.5, True)(features), np.array([[0.6, -0.8], [0, 0]]), rtol=1e-6)
+    length = np.sqrt(9**2 + 16**2)
+    for row, options in (([9, -16], (1, False)), ([3, -4], (0.5, False)), ([0.6, -0.8], (0.5, True))):
+        np.testing.assert_allclose(RowScaling(*options)(features), [row, [0, 0]], rtol=1e-6)
+    for factor in (1, 0.002, 500):
+        unit = RowScaling(unit_length=True)(features * np.float32(factor))
+        np.testing.assert_allclose(unit, [[9 / length, -16 / length], [0, 0]], rtol=1e-6)
     assert RowScaling(0.5, True)(features.astype(np.float16)).dtype == np.float16
-
-
-@given(arrays.arrays(np.float32, (3, 4), elements=st.floats(0.125, 1000, width=32)), st.floats(0.5, 20))
-def test_length_and_factor_of_a_row_do_not_matter(features, factor):
-    scaled = RowScaling(unit_length=True)(features)
-    np.testing.assert_allclose(np.linalg.norm(scaled, axis=1), 1, rtol=1e-5)
-    np.testing.assert_allclose(RowScaling(unit_length=True)(features * np.float32(factor)), scaled, rtol=1e-5)
 
 
 def test_blocks_change_nothing(monkeypatch):
@@ -39,8 +32,8 @@ def test_standardization_survives_constant_columns_and_offsets():
     rows = np.arange(0, 9000, 2)
     measured = scaling.standardization(features, rows)
     np.testing.assert_allclose(measured.mean, features[rows].mean(axis=0, dtype=np.float64), rtol=1e-9)
-    deviation = features[rows].std(axis=0, dtype=np.float64)
-    np.testing.assert_allclose(measured.scale**2, deviation**2 + 0.01 * (deviation**2).mean(), rtol=1e-6)
+    variance = features[rows].var(axis=0, dtype=np.float64)
+    np.testing.assert_allclose(measured.scale**2, variance + 0.01 * variance.mean(), rtol=1e-6)
     assert (scaling.standardization(np.full((4, 2), 5, np.float16), np.arange(4)).scale == 1).all()
     centred = scaling.standardization(features, rows, deviation=None)
     np.testing.assert_array_equal([centred.mean, centred.scale], [measured.mean, [1, 1, 1]])

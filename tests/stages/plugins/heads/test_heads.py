@@ -1,7 +1,5 @@
 """What every head must do."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +14,7 @@ from stages.library.scoring import metrics
 from stages.library.scoring.probabilities import softmax
 from stages.library.settings import load_params
 from stages.plugins.heads.xgboost import head as xgboost
+from tests import processes
 from tests.stages.plugins.heads.training import cross_validate, fit, problem
 
 QUICK: dict[str, dict[str, Any]] = {
@@ -49,9 +48,9 @@ def test_cross_validation_is_fitting_without_each_fold(name):
     for fold in range(4):
         rest, held_out = folds != fold, folds == fold
         head = fit(module, (features[rest], labels[rest]), params, classes=6, **result.best_params)
-        found, expected = (softmax(logits) for logits in (result.logits[held_out], head.logits(features[held_out])))
-        np.testing.assert_allclose(found, expected, atol=0.01)
-        scores.append(metrics.top1_accuracy(result.logits[held_out], labels[held_out]))
+        logits = result.logits[held_out]
+        np.testing.assert_allclose(softmax(logits), softmax(head.logits(features[held_out])), atol=0.01)
+        scores.append(metrics.top1_accuracy(logits, labels[held_out]))
     assert np.isnan(result.logits[folds == NEVER]).all()
     assert {series for _, series, *_ in result.curve} == {"training", "held-out"}
     best = np.log10(result.best_params["penalty"]) if result.best_params else max(at for at, *_ in result.curve)
@@ -66,8 +65,7 @@ def test_a_loaded_head_gives_the_same_bits_as_another_one_of_the_same_seed(name,
     module, params = quick(name)
     features, labels = problem()
     features[:, 3] = 2
-    data = features, labels
-    head, again, other = (fit(module, data, params, classes=6, seed=seed, penalty=1.0) for seed in (3, 3, 4))
+    head, again, other = (fit(module, (features, labels), params, 6, seed, penalty=1.0) for seed in (3, 3, 4))
     logits = head.logits(features)
     assert logits.dtype == np.float32
     assert logits.argmax(axis=1).max() < 4, "classes 4 and 5 have no example"
@@ -108,8 +106,7 @@ def test_another_process_writes_the_same_bytes(name, tmp_path):
         "import sys; sys.path.append('tests'); from pathlib import Path;"
         "from tests.stages.plugins.heads.test_heads import saved; print(saved(Path(sys.argv[1]), sys.argv[2]))"
     )
-    there = subprocess.run([sys.executable, "-c", code, tmp_path, name], check=True, capture_output=True, text=True)
-    assert there.stdout.strip() == str(here)
+    assert processes.run("python", "-c", code, tmp_path, name).stdout.strip() == str(here)
 
 
 def test_heads_without_a_network_import_no_tensorflow():
@@ -118,4 +115,4 @@ def test_heads_without_a_network_import_no_tensorflow():
         f"[heads.lookup(name) for name in {list(QUICK)}];"
         "assert not {'tensorflow', 'keras', 'xgboost', 'sklearn'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    processes.run("python", "-c", code)
