@@ -1,8 +1,10 @@
 """The stage fewshot: its table and numbers agree, and depend on the images alone."""
 
 import json
+import re
 from dataclasses import replace
 
+import contents
 import described
 import numpy as np
 import pandas as pd
@@ -62,21 +64,19 @@ def test_outs_agree_with_each_other(tmp_path, few, capsys, head, chooses):
         assert set(own["n_test"]) == {place["num_examples"]}
         assert set(own["n_train"] + own["n_test"]) == {images}  # two copies are left out
     assert {"penalty" in json.loads(chosen) for chosen in repeats["best_params"]} == {chooses}
-    digest = artifacts.sha256_file(tmp_path / "records" / "dataset.json")
     about = {"backbone": "efficientnet_lite0", "head": head, "features": "bottleneck", "shots": 5, "repeats": 2}
+    digest = artifacts.sha256_file(tmp_path / "records" / "dataset.json")
     about |= {"classes_left_out": [], "dataset": {"name": "caltech101", "sha256": digest}}
     assert json.loads((out / "fewshot.json").read_text()) == about
-    printed = capsys.readouterr().out
-    assert f"{head} on efficientnet_lite0, 5 images of each class: top-1 0." in printed
-    assert "90 images, 2 copies left out" in printed
+    printed = rf"{head} on efficientnet_lite0, 5 images of each class: top-1 0\..*90 images, 2 copies left out"
+    assert re.search(printed, capsys.readouterr().out)
 
 
 def test_splits_and_shards_do_not_matter_and_two_runs_give_the_same_bytes(tmp_path, few):
     first = few(write_bottlenecks(tmp_path / "features"), "first")
     second = few(write_bottlenecks(tmp_path / "moved", ("test", "train", "validation")), "second")
-    names = ["fewshot.json", "repeats.csv"]
-    assert sorted(path.name for path in first.iterdir()) == names
-    assert all((first / name).read_bytes() == (second / name).read_bytes() for name in names)
+    assert list(contents.of(first)) == ["fewshot.json", "repeats.csv"]
+    assert contents.of(first) == contents.of(second)
     assert (tmp_path / "first.json").read_bytes() == (tmp_path / "second.json").read_bytes()
     third = few(write_bottlenecks(tmp_path / "noisy", noise=4.0), "third")
     assert (first / "repeats.csv").read_bytes() != (third / "repeats.csv").read_bytes()
