@@ -38,6 +38,7 @@ from tests.serving import classify, png, serving, shown
 from tests.zoo import KINDS, exif
 from tests.zoo_folders import ACCEPTED, ENTRIES, FOLDERS, NOTHING, as_anyone
 
+LITE0 = "efficientnet_lite0"
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 
 
@@ -106,26 +107,23 @@ def brightness(encoded):
 
 
 @pytest.fixture
-def predicted(monkeypatch, tmp_path, write_params):
-    """Runs `app.predict --json` on some paths with a stand-in for the network; returns file -> what it says."""
+def predicted(monkeypatch, write_params, run_app):
+    """Runs `app.predict` on some paths with a stand-in for the network; returns what it prints to stdout and stderr."""
+    model = SimpleNamespace(classes=("dark", "bright"), predict=brightness)
+    model.compiled = lambda: model
+    monkeypatch.setattr(Project, "load", lambda *_: model)
 
-    def run(capfd, *paths, output="--json"):
-        model = SimpleNamespace(classes=("dark", "bright"), predict=brightness)
-        monkeypatch.setattr(Project, "load", lambda *_: model)
-        model.compiled = lambda: model
-        place = ("--params", str(write_params()), "--backbone", "efficientnet_lite0")
-        monkeypatch.setattr(sys, "argv", ["predict", *place, output, *map(str, paths)])
-        with pytest.raises(SystemExit) as ended:
-            predict.main()
-        assert ended.value.code == 1
-        return capfd.readouterr()
+    def run(*paths, output="--json"):
+        status, *printed = run_app("predict", "--params", write_params(), "--backbone", LITE0, output, *paths)
+        assert status == 1
+        return printed
 
     return run
 
 
-def test_prediction_says_of_every_kind_what_the_stages_say(zoo, predicted, capfd):
+def test_prediction_says_of_every_kind_what_the_stages_say(zoo, predicted):
     with as_anyone():
-        said = {answer["file"]: answer for answer in json.loads(predicted(capfd, zoo).out)}
+        said = {answer["file"]: answer for answer in json.loads(predicted(zoo)[0])}
     for kind in KINDS:
         answer = said.pop(str(zoo / "dog" / kind.file))
         assert ("classes" in answer) == kind.accepted
@@ -147,11 +145,11 @@ ODD = {
 }
 
 
-def test_prediction_prints_any_name_in_one_line(predicted, capfd, tmp_path):
+def test_prediction_prints_any_name_in_one_line(predicted, tmp_path):
     for name in ODD:
         zoo_folders.png(tmp_path / "good" / name, 1)
         (tmp_path / name).write_bytes(b"text")
-    out, err = predicted(capfd, tmp_path / "good", *(tmp_path / name for name in ODD), output="--top=1")
+    out, err = predicted(tmp_path / "good", *(tmp_path / name for name in ODD), output="--top=1")
     assert sorted(out.splitlines()[::2]) == sorted(f"{tmp_path}/good/{shown}" for shown in ODD.values())
     assert [f"error: {tmp_path}/{shown}: not an image" for shown in ODD.values()] == err.splitlines()[:-1]
 
@@ -160,7 +158,7 @@ def test_prediction_prints_any_name_in_one_line(predicted, capfd, tmp_path):
 def test_tables_of_odd_names_are_printed_in_any_encoding(tmp_path, encoding, output):
     for name in ODD:
         (tmp_path / name).write_bytes(b"text")
-    command = [sys.executable, "-m", "app.predict", output, "--backbone", "efficientnet_lite0", tmp_path]
+    command = [sys.executable, "-m", "app.predict", output, "--backbone", LITE0, tmp_path]
     done = processes.run(*command, check=False, PYTHONIOENCODING=encoding)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -203,15 +201,16 @@ def test_tfrecord_lists_a_file_beyond_the_limits_and_uses_the_others(tmp_path, m
     assert runs[0] == runs[1]
 
 
-def test_predict_names_a_file_beyond_the_limits_and_uses_the_others(tmp_path, write_params, monkeypatch, capsys, large):
+def test_predict_names_a_file_beyond_the_limits_and_uses_the_others(
+    tmp_path, write_params, monkeypatch, run_app, large
+):
     good = tmp_path / "good.png"
     good.write_bytes(png(128))
     monkeypatch.setattr(predict, "Workers", LITTLE)
-    arguments = ["--json", large, good, "--backbone", "efficientnet_lite0", "--size", 64, "--params", write_params()]
-    monkeypatch.setattr(sys, "argv", ["app.predict", *map(str, arguments)])
-    with pytest.raises(SystemExit, match="1"):
-        predict.main()
-    rejected, used = json.loads(capsys.readouterr().out)
+    words = "--json", large, good, "--backbone", LITE0, "--size", 64, "--params", write_params()
+    status, out, _ = run_app("predict", *words)
+    assert status == 1
+    rejected, used = json.loads(out)
     assert rejected == {"file": str(large), "error": BEYOND}
     assert len(used["classes"]) == 5
 
