@@ -42,7 +42,12 @@ def test_the_lowest_loss_of_all_rows_is_chosen_and_its_logits_are_kept(workers):
     assert result.best_params == {"penalty": 1}
     np.testing.assert_array_equal(result.logits[:, 0], [1, 1, 1, 11, np.nan])
     assert result.curve[:3] == [(0, "training", 1, 0), (0, "held-out", 0, 3), (-1, "training", 1, 0)]
-    assert result.curve[3] == (-1, "held-out", 0, 2)
+    assert result.curve[3:4] == [(-1, "held-out", 0, 2)]
+    # A single candidate has a curve, too, and the logits of its end.
+    single = cross_validate(Told(*[[(0, 1), (0, 2)]] * 2, candidates=1, workers=workers))
+    np.testing.assert_array_equal(single.logits, result.logits)
+    assert single.best_params == {"penalty": 0}
+    assert len(single.curve) == 4
 
 
 def test_merit_decides_then_the_largest_step_among_what_all_folds_reached():
@@ -52,10 +57,3 @@ def test_merit_decides_then_the_largest_step_among_what_all_folds_reached():
     result = cross_validate(Told([(0, 3), (0, 2), (0, 1)], [(0, 3), (0, 2)]))
     assert result.best_params == {"penalty": 1}
     assert [at for at, *_ in result.curve] == [0, 0, -1, -1]
-
-
-def test_a_single_candidate_has_a_curve_and_the_logits_of_its_end():
-    result = cross_validate(Told(*[[(0, 1), (0, 2)]] * 2, candidates=1))
-    assert result.best_params == {"penalty": 0}
-    np.testing.assert_array_equal(result.logits[:, 0], [1, 1, 1, 11, np.nan])
-    assert len(result.curve) == 4

@@ -38,22 +38,16 @@ def test_one_step_by_hand():
     np.testing.assert_allclose(layer(features.astype(np.float32)), x @ kernel + bias, atol=1e-5)
 
 
-def test_dropout_leaves_every_feature_its_mean():
-    """What is dropped is made up for by the rest: the weight of a sure feature, beside which no other one counts."""
-    features, labels = np.array([[1.0], [-1.0]] * 200, np.float32), np.array([0, 1] * 200)
-    plain, dropped = (train((features, labels), 2, dropout=dropout, epochs=1) for dropout in (0.0, 0.5))
+def test_dropout_leaves_every_feature_its_mean_and_shares_weight_between_copies_of_one():
+    labels, dropouts = np.arange(400) % 2, (0.0, 0.5)
+    sure = labels[:, None] * 2.0 - 1
+    # What is dropped is made up for by the rest: the weight of a sure feature, beside which no other one counts.
+    plain, dropped = (train((sure.astype(np.float32), labels), 2, dropout=d, epochs=1) for d in dropouts)
     np.testing.assert_allclose(dropped.kernel, plain.kernel, rtol=0.2)
-
-
-def test_dropout_shares_weight_between_copies_of_a_feature():
-    """One of two equal columns would do; with dropout neither can be relied on, and noise beside them counts less."""
+    # One of two equal columns would do; with dropout neither can be relied on, and noise beside them counts less.
     rng = np.random.default_rng(0)
-    labels = np.arange(400) % 2
-    signal = labels[:, None] * 2.0 - 1 + rng.normal(scale=0.7, size=(400, 1))
+    signal = sure + rng.normal(scale=0.7, size=(400, 1))
     features = np.hstack([signal, signal, rng.normal(size=(400, 60))]).astype(np.float32)
-
-    def noise_share(dropout):
-        kernel = train((features, labels), 2, dropout=dropout, epochs=30).kernel
-        return np.abs(kernel[2:]).sum() / np.abs(kernel[:2]).sum()
-
-    assert noise_share(0.5) < 0.9 * noise_share(0.0)
+    kernels = [np.abs(train((features, labels), 2, dropout=d, epochs=30).kernel) for d in dropouts]
+    shares = [kernel[2:].sum() / kernel[:2].sum() for kernel in kernels]
+    assert shares[1] < 0.9 * shares[0]
