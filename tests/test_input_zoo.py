@@ -34,7 +34,7 @@ from stages.library.preparation.decoding_process import Limits
 from stages.library.preparation.decoding_workers import BEYOND, Workers
 from stages.library.preparation.normalisation import normalise
 from tests import processes, zoo_folders
-from tests.serving import classify, png, serving, shown
+from tests.serving import classify, serving, shown
 from tests.zoo import KINDS, exif
 from tests.zoo_folders import ACCEPTED, ENTRIES, FOLDERS, NOTHING, as_anyone
 
@@ -201,18 +201,12 @@ def test_tfrecord_lists_a_file_beyond_the_limits_and_uses_the_others(tmp_path, m
     assert runs[0] == runs[1]
 
 
-def test_predict_names_a_file_beyond_the_limits_and_uses_the_others(
-    tmp_path, write_params, monkeypatch, run_app, large
-):
-    good = tmp_path / "good.png"
-    good.write_bytes(png(128))
+def test_predict_names_a_file_beyond_the_limits_and_uses_the_others(tmp_path, predicted, monkeypatch, large):
+    zoo_folders.png(tmp_path / "good.png", 1)
     monkeypatch.setattr(predict, "Workers", LITTLE)
-    words = "--json", large, good, "--backbone", LITE0, "--size", 64, "--params", write_params()
-    status, out, _ = run_app("predict", *words)
-    assert status == 1
-    rejected, used = json.loads(out)
+    rejected, used = json.loads(predicted(large, tmp_path / "good.png")[0])
     assert rejected == {"file": str(large), "error": BEYOND}
-    assert len(used["classes"]) == 5
+    assert len(used["classes"]) == 2
 
 
 def test_the_page_refuses_a_file_beyond_the_limits_and_answers_the_next(monkeypatch):

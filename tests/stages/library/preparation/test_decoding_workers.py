@@ -86,14 +86,9 @@ def test_pixels_are_those_of_the_image(workers):
         workers.pixels(GOOD, max_pixels=100)
 
 
-@pytest.mark.slow
-def test_large_files_and_large_answers_come_whole(workers, noise):
-    for content in (noise, encode(photo(), "PNG") + bytes(3 << 20)):
-        assert outcome(workers.normalise, content) == outcome(normalisation.normalise, content)
-
-
-def test_what_many_threads_get_of_the_zoo_is_the_same_as_in_this_process(workers):
+def test_what_many_threads_get_of_the_zoo_and_of_large_files_is_the_same_as_in_this_process(workers, noise):
     contents = [content for kind in KINDS for content in (kind.content, *[GOOD] * 6)]
+    contents += [noise, GOOD + bytes(3 << 20)]
     expected = {content: outcome(normalisation.normalise, content) for content in set(contents)}
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda content: outcome(workers.normalise, content), contents))
@@ -110,11 +105,8 @@ def test_what_goes_beyond_a_limit_has_one_reason_and_hurts_nobody_else(limits, n
             for _ in range(20):
                 assert few.normalise(GOOD).encoded == GOOD
         assert runs(pid_of(few))
-
-
-def test_in_a_request_the_one_beyond_the_limits_is_named_and_the_others_are_used(noise):
-    contents = [GOOD, b"text", noise, GOOD, noise, GOOD]
-    with Workers(1, LITTLE_MEMORY) as few:
+        # In a request it is named, and the others are used.
+        contents = [GOOD, b"text", noise, GOOD, noise, GOOD]
         outcomes: list = []
         while len(outcomes) < len(contents):
             outcomes += few.normalise_some(contents[len(outcomes) :])

@@ -27,6 +27,9 @@ from tests.zoo import CONVERTED, GREY, JPEG, KEPT, KINDS, RGB, Kind, bomb, exif,
 # pytest puts its filters in front of the module's own, which another test checks in a process of its own.
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 
+TRANSLUCENT = Image.fromarray(np.array([[[0, 0, 0, 0], [0, 0, 0, 51], [0, 0, 0, 255]]], np.uint8))
+HOLE = (RGB[5, 3] == RGB).all(axis=-1, keepdims=True)
+PALETTE = photo().quantize(8)
 MORE = [
     Kind("JPEG with restarts", encode(photo(), "JPEG", restart_marker_blocks=2), KEPT, RGB, 12),
     Kind("JPEG with fill bytes", JPEG.replace(b"\xff\xdb", b"\xff\xff\xff\xdb", 1), KEPT, RGB, 12),
@@ -34,6 +37,12 @@ MORE = [
     Kind("PPM", encode(photo(), "PPM"), CONVERTED, RGB),
     Kind("16-bit grey and more", png(0, 16, (GREY * np.uint16(256) + 255).astype(">u2")), CONVERTED, GREY),
     Kind("16-bit RGBA PNG", png(6, 16, np.asarray(photo().convert("RGBA")).astype(">u2") * 257), CONVERTED, RGB),
+    Kind("RGB of some alpha", encode(TRANSLUCENT, "PNG"), CONVERTED, [[[255], [204], [0]]]),
+    Kind("grey of some alpha", encode(TRANSLUCENT.convert("LA"), "PNG"), CONVERTED, [[255, 204, 0]]),
+    Kind("PNG of a transparent colour", png(2, 8, RGB, (b"tRNS", struct.pack(">HHH", *RGB[5, 3]))), CONVERTED,
+         np.where(HOLE, 255, RGB)),
+    Kind("GIF of a transparent colour", encode(PALETTE, "GIF", transparency=0), CONVERTED,
+         np.where(np.asarray(PALETTE)[..., None] == 0, 255, np.asarray(PALETTE.convert("RGB")))),
 ]  # fmt: skip
 SIDES = st.integers(1, 9)
 GOOD = {kind.name: kind for kind in (*KINDS, *MORE) if kind.accepted}
@@ -135,19 +144,6 @@ def test_exif_orientation_is_applied_once(orientation, kind):
     assert difference(result.encoded, RGB) <= (4 if kind == "JPEG" else 0)
     assert (result.encoded == content) == (orientation == 1 and kind in ("JPEG", "PNG"))
     assert normalise(result.encoded).encoded == result.encoded
-
-
-def test_transparency_is_on_white():
-    pixels = np.zeros((1, 3, 4), np.uint8)
-    pixels[0, :, 3] = [0, 51, 255]
-    for mode in ("RGBA", "LA"):
-        image = Image.fromarray(pixels).convert(mode)
-        assert difference(normalise(encode(image, "PNG")).encoded, [[[255], [204], [0]]]) == 0
-    key = tuple(photo().getpixel((3, 5)))
-    hole = png(2, 8, RGB, (b"tRNS", struct.pack(">HHH", *key)))
-    assert decode(normalise(hole).encoded)[5, 3].tolist() == [255, 255, 255]
-    gif = encode(photo().quantize(8), "GIF", transparency=0)
-    assert (decode(normalise(gif).encoded) == 255).all(axis=-1).any()
 
 
 def test_what_can_not_be_used_is_rejected_with_a_reason():

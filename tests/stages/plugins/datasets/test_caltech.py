@@ -46,13 +46,11 @@ ENTRIES_256 = [
 
 def tar(entries, link):
     """The entries, and a link after them; and what must be found in them."""
-    found: list[SourceImage | Stray] = []
-    for name, content, reason in entries:
-        if reason:
-            found.append(Stray(name, reason))
-        elif reason == "":
-            _, text, file = name.split("/")
-            found.append(SourceImage(f"{text}/{file}", text, None, content))
+    found: list[SourceImage | Stray] = [
+        Stray(name, reason) if reason else SourceImage(name.partition("/")[2], name.split("/")[1], None, content)
+        for name, content, reason in entries
+        if reason is not None
+    ]
     files = [(name, content) for name, content, _ in entries]
     return tar_bytes(files, [special(link, tarfile.SYMTYPE, "/etc/passwd")]), [*found, Stray(link, LINK)]
 

@@ -78,6 +78,8 @@ def test_fashion_mnist_is_taken_from_the_debian_package_or_the_cache(fashion, tm
     np.testing.assert_array_equal([each.content for each in found], np.concatenate(pixels))
     for path in (tmp_path / "debian").iterdir():  # copied: what the pipeline does to its outs must not reach them
         assert not path.samefile(tmp_path / "raw" / path.name)
+    with pytest.raises(UserError, match=r"`dataset.archive` must be null for fashion_mnist"):
+        fashion_mnist.fetch(params("fashion_mnist", "x", "0" * 64), tmp_path, tmp_path)
 
 
 def head(*fields):
@@ -119,11 +121,6 @@ def test_labels_must_fit_the_images(fashion, tmp_path, labels):
 def test_what_was_not_fetched_is_a_users_error(tmp_path, name):
     with pytest.raises(UserError, match=r"dvc repro|must be a zip"):
         list(datasets.lookup(name).read(params(name), tmp_path))
-
-
-def test_fashion_mnist_takes_no_archive(tmp_path):
-    with pytest.raises(UserError, match=r"`dataset.archive` must be null for fashion_mnist"):
-        fashion_mnist.fetch(params("fashion_mnist", "x", "0" * 64), tmp_path, tmp_path)
 
 
 @pytest.mark.parametrize("module", [caltech101, caltech256, cifar10, cifar100])
