@@ -5,10 +5,12 @@ import hashlib
 
 import described
 import numpy as np
+import sharded
 from conftest import ROOT
 from PIL import Image
 
 from checks.image_builders import encode
+from stages.library.common import artifacts
 from stages.library.extraction.runtime import Plan
 from stages.library.records.tfrecord import Record
 from stages.library.settings import load_params
@@ -28,6 +30,14 @@ def record(rng):
     encoded = encode(small.resize((shape[1], shape[0])), kind)
     key = hashlib.sha256(encoded).hexdigest()
     return Record(key, encoded, kind, shape[0], shape[1], label, CLASSES[label], f"{key}.{kind}")
+
+
+def shards(folder, counts, seed):
+    """Writes shards of so many random records, {split: counts}, and what `tfrecord` says of the data set."""
+    rng = np.random.default_rng(seed)
+    sharded.write(folder, {split: [[record(rng) for _ in range(n)] for n in some] for split, some in counts.items()})
+    artifacts.write_json(folder / "dataset.json", DATASET)
+    return folder
 
 
 def plan(batch_size):

@@ -3,7 +3,6 @@
 import dataclasses
 import re
 import shutil
-import subprocess
 import sys
 
 import contents
@@ -12,9 +11,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import sharded
-from conftest import ROOT
+from conftest import ROOT, changed_params
 
-from stages.library.common import artifacts, store_location, tensorflow_runtime
+from stages.library.common import store_location, tensorflow_runtime
 from stages.library.common.console import UserError
 from stages.library.extraction import extraction, extraction_code, feature_store, feature_table, ray_engine, worker
 from stages.library.extraction.extraction import Extracted
@@ -28,18 +27,14 @@ from stages.library.records.preprocessing import Preprocessing
 from stages.library.records.tfrecord import SPLITS
 from stages.plugins import backbones
 from stages.plugins.backbones import efficientnet_lite0
-
-COUNTS = {"train": (7, 0, 4), "validation": (1, 2, 0), "test": (0, 0, 3)}
+from tests import processes
 
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
     """Seventeen images in nine shards, some of them empty; JPEG and PNG, colour and grey, of several sizes."""
-    folder, rng = tmp_path_factory.mktemp("tfrecord"), np.random.default_rng(0)
-    splits = {split: [[insects.record(rng) for _ in range(n)] for n in counts] for split, counts in COUNTS.items()}
-    sharded.write(folder, splits)
-    artifacts.write_json(folder / "dataset.json", insects.DATASET)
-    return folder
+    counts = {"train": (7, 0, 4), "validation": (1, 2, 0), "test": (0, 0, 3)}
+    return insects.shards(tmp_path_factory.mktemp("tfrecord"), counts, seed=0)
 
 
 def extract(shards, out, batch_size=5, name="efficientnet_lite0", **changes):
@@ -114,12 +109,10 @@ def test_what_was_computed_here_is_not_read_again_and_written_in_blocks_of_rows(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("images", "size_bytes"), [(1, 1 << 24), (10, 1 << 24), (64, 1)])
-def test_how_many_batches_are_prepared_at_once_changes_nothing(
-    shards, extracted, tmp_path, monkeypatch, images, size_bytes
-):
-    monkeypatch.setattr(worker, "IMAGES_AT_ONCE", images)
-    monkeypatch.setattr(worker, "BYTES_AT_ONCE", size_bytes)
+@pytest.mark.parametrize("limits", [(1, 1 << 24), (10, 1 << 24), (64, 1)])
+def test_how_many_batches_are_prepared_at_once_changes_nothing(shards, extracted, tmp_path, monkeypatch, limits):
+    for name, limit in zip(("IMAGES_AT_ONCE", "BYTES_AT_ONCE"), limits, strict=True):
+        monkeypatch.setattr(worker, name, limit)
     assert extract(shards, tmp_path).computed == 17
     assert contents.of(tmp_path) == contents.of(extracted)
 
@@ -232,14 +225,12 @@ def test_damaged_shards_are_rejected(shards, tmp_path, damage):
 
 @pytest.mark.slow
 def test_the_stage_runs_in_any_folder_in_silence(tmp_path, shards, extracted):
-    def stage(shards, out):
-        command = [sys.executable, "-m", "stages.bottleneck_extract", "--params", tmp_path / "params.yaml"]
-        command += ["--backbone", "efficientnet_lite0", "--records", shards, "--out", tmp_path / out]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    params = changed_params(tmp_path, {"extract.input_size_px": insects.SIZE_PX, "extract.batch_size": 5})
 
-    text = (ROOT / "params.yaml").read_text()
-    changed = text.replace("input_size_px: 128", "input_size_px: 32").replace("batch_size: null ", "batch_size: 5 ", 1)
-    (tmp_path / "params.yaml").write_text(changed)
+    def stage(shards, out):
+        command = f"{sys.executable} -m stages.bottleneck_extract --params {params} --backbone efficientnet_lite0"
+        return processes.run(*command.split(), "--records", shards, "--out", tmp_path / out, check=False)
+
     done = stage(shards, "out")
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(r"bottleneck-extract efficientnet_lite0: 17 images at 32 px, 17 computed; .*\n", done.stdout)
@@ -281,9 +272,8 @@ def test_other_code_and_another_release_compute_features_anew_and_a_comment_does
         (tmp_path / "tiny.py").write_text(code, encoding="utf-8")
         monkeypatch.delitem(sys.modules, "stages.plugins.backbones.tiny", raising=False)
         shutil.rmtree(tmp_path / "out", ignore_errors=True)
-        return extract(shards, tmp_path / "out", name="tiny").computed, cache.load(
-            tmp_path / "out", SPLITS, "logits"
-        ).values
+        computed = extract(shards, tmp_path / "out", name="tiny").computed
+        return computed, cache.load(tmp_path / "out", SPLITS, "logits").values
 
     computed, first = edited(BACKBONE)
     assert computed == 17

@@ -11,12 +11,10 @@ from concurrent.futures import ProcessPoolExecutor
 
 import contents
 import insects
-import numpy as np
 import pytest
-import sharded
 from conftest import ROOT
 
-from stages.library.common import artifacts, store_location
+from stages.library.common import store_location
 from stages.library.common.console import UserError
 from stages.library.extraction import extraction, feature_store, ray_engine
 
@@ -25,11 +23,8 @@ IMAGES = 64
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
-    folder, rng = tmp_path_factory.mktemp("tfrecord"), np.random.default_rng(1)
-    counts = {"train": IMAGES - 8, "validation": 4, "test": 4}
-    sharded.write(folder, {split: [[insects.record(rng) for _ in range(n)]] for split, n in counts.items()})
-    artifacts.write_json(folder / "dataset.json", insects.DATASET)
-    return folder
+    counts = {"train": [IMAGES - 8], "validation": [4], "test": [4]}
+    return insects.shards(tmp_path_factory.mktemp("tfrecord"), counts, seed=1)
 
 
 @pytest.fixture(scope="module")

