@@ -10,6 +10,7 @@ import pytest
 
 from checks.faults.project import Stage
 from checks.faults.trials import Outcome, Trial, Undisturbed
+from stages.library.common import artifacts
 from tests import processes
 
 STAGES = ("fetch", "tfrecord", "train-scratch")
@@ -34,10 +35,8 @@ def trial(tmp_path):
     project: Any = SimpleNamespace(folder=tmp_path / "project", archive={"size_bytes": 100}, starts=[0])
     stage, outcome = Stage("s", "s", ("--out", "{outs}/deep/out")), Outcome("s", "kill", 0, recovered=True)
     made = Trial(project, stage, tmp_path / "trial", None, outcome)
-    out = made.disk / "outs" / "deep" / "out"
-    out.mkdir(parents=True)
     for name in ("a", "b"):
-        (out / name).write_text(name)
+        artifacts.write_bytes(made.disk / "outs" / "deep" / "out" / name, name.encode())
     made.undisturbed = Undisturbed(1.0, 1, contents.of(made.disk / "outs"), made.entries(), {})
     return made
 

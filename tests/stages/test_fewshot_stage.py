@@ -20,18 +20,14 @@ SOURCE = replace(test_train_heads.SOURCE, backbone="efficientnet_lite0", classes
 
 def write_bottlenecks(folder, splits=("train", "validation", "test"), noise=2.5, per_class=(30, 30, 30)):
     """Images of three classes and two copies, as shards of the given splits in turn; the splits' order is theirs."""
-    rng = np.random.default_rng(0)
-    count = sum(per_class)
-    labels = np.concatenate([np.repeat(np.arange(3), per_class), [1, 2]])
-    values = rng.normal(size=(3, 10))[labels] * 2 + noise * rng.normal(size=(count + 2, 10))
-    copied = [np.flatnonzero(labels == label)[1] for label in (1, 2)]
-    keys = [key_of(i) for i in range(count)] + [key_of(i) for i in copied]
-    values[count:] = values[copied]
+    rng, labels = np.random.default_rng(0), np.repeat(np.arange(3), per_class)
+    images = [*range(len(labels)), *(np.flatnonzero(labels == label)[1] for label in (1, 2))]
+    values = rng.normal(size=(3, 10))[labels] * 2 + noise * rng.normal(size=(len(labels), 10))
     folder.mkdir()
     for offset, split in enumerate(splits):
+        rows = images[offset::3]
         writer = cache.ShardWriter(folder / f"{split}-00000-of-00001.parquet", SOURCE, 10, 6)
-        rows = np.arange(offset, count + 2, 3)
-        writer.write([keys[row] for row in rows], labels[rows], values[rows], values[rows, :6])
+        writer.write([key_of(row) for row in rows], labels[rows], values[rows], values[rows, :6])
         writer.close()
     return folder
 
@@ -42,10 +38,9 @@ def few(tmp_path, run_stage, write_params):
 
     def run(source, out="out", head="ridge", shots=5, **changes):
         params = write_params(fewshot=SETTINGS | changes, softmax__epochs=3)
-        paths = {"params": params, "bottlenecks": source, "records": tmp_path / "records", "out": tmp_path / out}
-        paths["metrics"] = tmp_path / f"{out}.json"
-        arguments = [part for key, path in paths.items() for part in (f"--{key}", path)]
-        run_stage("fewshot", "--backbone", "efficientnet_lite0", "--head", head, "--shots", shots, *arguments)
+        what = "--params", params, "--backbone", "efficientnet_lite0", "--head", head, "--shots", shots
+        paths = "--bottlenecks", source, "--records", tmp_path / "records", "--out", tmp_path / out
+        run_stage("fewshot", *what, *paths, "--metrics", tmp_path / f"{out}.json")
         return tmp_path / out
 
     return run
@@ -65,7 +60,7 @@ def test_outs_agree_with_each_other(tmp_path, few, capsys, head, chooses):
         assert set(own["n_train"] + own["n_test"]) == {images}  # two copies are left out
     assert {"penalty" in json.loads(chosen) for chosen in repeats["best_params"]} == {chooses}
     about = {"backbone": "efficientnet_lite0", "head": head, "features": "bottleneck", "shots": 5, "repeats": 2}
-    digest = artifacts.sha256_file(tmp_path / "records" / "dataset.json")
+    (digest,) = contents.of(tmp_path / "records").values()
     about |= {"classes_left_out": [], "dataset": {"name": "caltech101", "sha256": digest}}
     assert json.loads((out / "fewshot.json").read_text()) == about
     printed = rf"{head} on efficientnet_lite0, 5 images of each class: top-1 0\..*90 images, 2 copies left out"

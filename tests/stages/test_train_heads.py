@@ -1,4 +1,3 @@
-import hashlib
 import json
 import os
 
@@ -13,6 +12,7 @@ from stages.library.features import cache
 from stages.library.features.cache import Source
 from stages.library.heads import calibration, folds, trained_head
 from stages.library.scoring import metrics, probabilities
+from tests.stages.library.test_fewshot import key_of
 
 SOURCE = Source("tiny", 32, 1.0, "bilinear", False, "a" * 64, "f" * 64, ("Ameise", "Bär", "none", "犬"))
 QUICK = {"softmax__epochs": 3, "dnn__epochs": 8, "dnn__learning_rate": 0.01, "dnn__hidden_units": [16]}
@@ -25,13 +25,11 @@ def write_bottlenecks(folder, n=120, labels=(0, 1, 3)):
     folder.mkdir()
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(4, 10)) * 2
-    for name, count in (("train-00000-of-00002", n), ("train-00001-of-00002", n), ("validation-00000-of-00001", n)):
+    for name in ("train-00000-of-00002", "train-00001-of-00002", "validation-00000-of-00001"):
+        ids = rng.choice(labels, n)
+        values = centres[ids] + rng.normal(size=(n, 10)) + 2
         writer = cache.ShardWriter(folder / f"{name}.parquet", SOURCE, 10, 6)
-        if count:
-            ids = rng.choice(labels, count)
-            keys = [hashlib.sha256(f"{name} {i}".encode()).hexdigest() for i in range(count)]
-            values = centres[ids] + rng.normal(size=(count, 10)) + 2
-            writer.write(keys, ids, values, values[:, :6])
+        writer.write([key_of(f"{name} {i}") for i in range(n)], ids, values, values[:, :6])
         writer.close()
     return folder
 
@@ -66,10 +64,8 @@ def test_outs_agree_with_each_other_and_a_second_run_writes_the_same_bytes(tmp_p
     assert keys == list(features.keys)
     fold_of = folds.assign(keys, folds.Params(folds=5, holdout_fraction={}, seed=0, temperature_scaling=True), head)
     accuracies = [metrics.top1_accuracy(logits[fold_of == f], features.labels[fold_of == f]) for f in range(5)]
-    errors = [
-        metrics.expected_calibration_error(probabilities.softmax(scores), features.labels)
-        for scores in (logits * trained.temperature, logits)
-    ]
+    both = [probabilities.softmax(scores) for scores in (logits * trained.temperature, logits)]
+    errors = [metrics.expected_calibration_error(scores, features.labels) for scores in both]
     assert found["top1_accuracy"] == pytest.approx({"mean": np.mean(accuracies), "std": np.std(accuracies, ddof=1)})
     assert found["expected_calibration_error"] == pytest.approx({"before": errors[0], "after": errors[1]})
     assert calibration.fit_temperature(logits, features.labels) == pytest.approx(1, abs=1e-3), "they are calibrated"

@@ -25,5 +25,5 @@ def fit(module, data, params, classes=4, seed=0, **best_params):
     return trainer(module, data, params, classes, seed=seed).fit(best_params)
 
 
-def cross_validate(module, data, params, folds, classes=4, seed=0):
-    return cross_validation.cross_validate(trainer(module, data, params, classes, folds, seed))
+def cross_validate(module, data, params, folds, classes=4):
+    return cross_validation.cross_validate(trainer(module, data, params, classes, folds))
