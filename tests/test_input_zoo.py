@@ -9,7 +9,6 @@ import functools
 import json
 import os
 import re
-import shutil
 import sys
 import threading
 import time
@@ -177,18 +176,11 @@ LITTLE = functools.partial(Workers, limits=Limits(memory_bytes=16 << 20, bytes_p
 LARGE = encode(Image.new("RGB", (5000, 4000), "red"), "JPEG", exif=exif(6))  # 60 MB in memory, and more when turned
 
 
-@pytest.fixture
-def large(tmp_path):
-    path = tmp_path / "large.jpg"
-    path.write_bytes(LARGE)
-    return path
-
-
-def test_tfrecord_lists_a_file_beyond_the_limits_and_uses_the_others(tmp_path, make_records, monkeypatch, large):
+def test_tfrecord_lists_a_file_beyond_the_limits_and_uses_the_others(tmp_path, make_records, monkeypatch):
     folder = write_images(tmp_path / "images", per_class=30)
     names = ["cat/00.jpg", "cat/30.jpg", "emu/zz.jpg"]
     for name in names:
-        shutil.copy(large, folder / name)
+        (folder / name).write_bytes(LARGE)
     monkeypatch.setattr(tfrecord, "Workers", LITTLE)
     runs = []
     for _ in range(2):
@@ -201,10 +193,12 @@ def test_tfrecord_lists_a_file_beyond_the_limits_and_uses_the_others(tmp_path, m
     assert runs[0] == runs[1]
 
 
-def test_predict_names_a_file_beyond_the_limits_and_uses_the_others(tmp_path, predicted, monkeypatch, large):
-    zoo_folders.png(tmp_path / "good.png", 1)
+def test_predict_names_a_file_beyond_the_limits_and_uses_the_others(tmp_path, predicted, monkeypatch):
+    large, good = tmp_path / "large.jpg", tmp_path / "good.png"
+    large.write_bytes(LARGE)
+    zoo_folders.png(good, 1)
     monkeypatch.setattr(predict, "Workers", LITTLE)
-    rejected, used = json.loads(predicted(large, tmp_path / "good.png")[0])
+    rejected, used = json.loads(predicted(large, good)[0])
     assert rejected == {"file": str(large), "error": BEYOND}
     assert len(used["classes"]) == 2
 

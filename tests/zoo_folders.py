@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from tests.zoo import CONVERTED, KEPT, KINDS
+from tests.zoo import CONVERTED, KEPT, KINDS, Kind
 
 ACCEPTED, NOTHING = "used", "nothing in it to be used"
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
@@ -184,10 +184,10 @@ def as_anyone() -> Iterator[None]:
 
 def outcomes() -> Iterator[tuple[str, str]]:
     """Yields the name of every kind, and which of `OUTCOMES` must become of it."""
-    for kind in KINDS:
-        yield kind.name, {KEPT: "used as it is", CONVERTED: "used as PNG"}.get(kind.outcome, "rejected")
-    for entry in ENTRIES:
-        yield entry.name, {ACCEPTED: "used as it is", NOTHING: "skipped"}.get(entry.outcome, "rejected")
+    said = {KEPT: "used as it is", ACCEPTED: "used as it is", CONVERTED: "used as PNG", NOTHING: "skipped"}
+    kinds: tuple[Kind | Entry, ...] = (*KINDS, *ENTRIES)
+    for kind in kinds:
+        yield kind.name, said.get(kind.outcome, "rejected")
     for folder in FOLDERS:
         yield f"folder: {folder.name}", "error"
 

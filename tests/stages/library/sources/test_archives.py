@@ -17,6 +17,7 @@ from tests.layouts import special, tar_bytes
 FILES = [("a/1.jpg", b"one"), ("a/2.jpg", b"x" * 5000), ("b/3", b""), ("b/4.jpg", bytes(range(256)) * 80)]
 MEMBERS = [Member(name, content) for name, content in FILES]
 PLAIN = tar_bytes(FILES)  # it has no checksum of its content
+END = 512 * (4 + 1 + 10 + 40)  # headers, and blocks of content; then zeros
 WHOLE = gzip.compress(PLAIN, mtime=0)
 DAMAGED = r"^images is damaged or truncated \(.+\). Fetch it again"
 
@@ -44,9 +45,11 @@ def test_members_come_back_as_they_were_put_in(files):
     assert members(gzip.compress(tar_bytes(files))) == [Member(name, content) for name, content in files]
 
 
-def test_of_a_plain_tar_folders_come_too():
+def test_of_a_plain_tar_folders_come_too_and_it_may_end_after_its_first_block_of_zeros():
     folders = [Member(name, None, "a folder", is_folder=True) for name in ("a", "c/d")]
     assert plain_members(tar_bytes([("a", None), *FILES, ("c/d", None)])) == [folders[0], *MEMBERS, folders[1]]
+    assert PLAIN[:END] == PLAIN.rstrip(b"\0")
+    assert plain_members(PLAIN[: END + 512]) == MEMBERS
 
 
 def test_folders_are_passed_over_and_links_and_devices_rejected():
@@ -58,7 +61,6 @@ def test_folders_are_passed_over_and_links_and_devices_rejected():
     ]
 
 
-END = 512 * (4 + 1 + 10 + 40)  # headers, and blocks of content; then zeros
 TRUNCATED = [
     *((members, gzip.compress(PLAIN[:size])) for size in (100, 512 + 100, 3 * 512)),  # before it was compressed
     *((members, WHOLE[:size]) for size in range(0, len(WHOLE), 7)),
@@ -90,11 +92,6 @@ def test_a_flipped_bit_is_found(place):
     except UserError:
         return
     assert found == MEMBERS  # a field that says nothing about the content
-
-
-def test_a_plain_tar_may_end_after_its_first_block_of_zeros():
-    assert PLAIN[:END] == PLAIN.rstrip(b"\0")
-    assert plain_members(PLAIN[: END + 512]) == MEMBERS
 
 
 IMAGE = FILES[0]

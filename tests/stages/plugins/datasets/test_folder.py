@@ -69,15 +69,15 @@ def test_class_folders_are_read_with_their_litter(tmp_path, images, strays, more
     assert fetch(root, tmp_path) == f"{len(images)} files in {len(classes)} classes, read where they are"
 
 
-def test_what_is_no_folder_is_an_error(tmp_path):
-    put(tmp_path, "a file")
-    for name in ("missing", "a file", "nul\0"):
-        with pytest.raises(UserError, match=r"`dataset.folder` must be a readable folder"):
-            fetch(tmp_path / name, tmp_path)
+NO_FOLDER = r"`dataset.folder` must be a readable folder"
+NO_NAME = r"UTF-8 names without control characters. Received: '.*'$"
 
 
-@pytest.mark.parametrize("name", ["tab\t", "\u2028"])
-def test_class_names_that_no_label_file_can_hold_are_errors(tmp_path, name):
-    put(tmp_path, f"{name}/1.jpg", "dog/1.jpg")
-    with pytest.raises(UserError, match=r"UTF-8 names without control characters. Received: '.*'$"):
-        fetch(tmp_path, tmp_path)
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("missing", NO_FOLDER), ("a file", NO_FOLDER), ("nul\0", NO_FOLDER), ("tab", NO_NAME), ("separator", NO_NAME)],
+)
+def test_what_is_no_folder_and_class_names_that_no_label_file_can_hold_are_errors(tmp_path, name, message):
+    put(tmp_path, "a file", "tab/\t/1.jpg", "tab/dog/1.jpg", "separator/\u2028/1.jpg", "separator/dog/1.jpg")
+    with pytest.raises(UserError, match=message):
+        fetch(tmp_path / name, tmp_path)
