@@ -13,8 +13,12 @@ from stages.library.heads import folds
 from stages.library.preparation import splits
 from stages.library.sources.contract import Place
 
-PARAMS = splits.Params(method="hash", validation=0.2, test=0.3, seed=0)
+ONE = Place("x", 0, 1)
 KEYS = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(20_000)]
+
+
+def params(validation=0.2, test=0.3, seed=0, method="hash"):
+    return splits.Params(method=method, validation=validation, test=test, seed=seed)
 
 
 def test_uniform_is_the_first_seven_bytes_of_a_hash():
@@ -28,8 +32,7 @@ def test_a_split_is_where_its_number_falls(key, seed):
     """Fixed for ever, or every published figure would be on another split; a border belongs to the part above it."""
 
     def decided(validation, test, official=None):
-        params = splits.Params(method="hash", validation=validation, test=test, seed=seed)
-        return splits.split_of(key, official, params)
+        return splits.split_of(key, official, params(validation, test, seed))
 
     number = hashing.uniform(key, "split", seed)
     assert 0.01 < number < 0.98
@@ -43,8 +46,7 @@ def test_a_split_is_where_its_number_falls(key, seed):
 @settings(max_examples=20)
 @given(st.floats(0.02, 0.48), st.floats(0.02, 0.48), st.integers(0, 1000))
 def test_any_fractions_hold(validation, test, seed):
-    params = splits.Params(method="hash", validation=validation, test=test, seed=seed)
-    counts = Counter(splits.split_of(key, None, params) for key in KEYS[:4000])
+    counts = Counter(splits.split_of(key, None, params(validation, test, seed)) for key in KEYS[:4000])
     for split, fraction in (("validation", validation), ("test", test), ("train", 1 - validation - test)):
         # Six standard deviations: one false alarm in 10 million examples.
         assert abs(counts[split] - 4000 * fraction) < 6 * (4000 * fraction * (1 - fraction)) ** 0.5
@@ -57,38 +59,30 @@ def test_fractions_that_leave_nothing_to_train_on_are_an_error(validation):
         parse("split", content, splits.Params)
 
 
-def tail(validation):
-    return splits.Params(method="tail", validation=validation, test=0.001, seed=0)
-
-
 @given(st.integers(1, 500), st.floats(0.001, 0.99))
 @example(10_000, 0.43)  # 1 - 0.43 and 100 * 0.29 are not exact in binary
 @example(10_000, 0.29)
 @example(10_000, 0.00004)  # a fraction of less than half an image is none
 def test_the_tail_of_each_file_validates(count, validation):
-    split = [splits.split_of("any", "train", tail(validation), Place("x", index, count)) for index in range(count)]
+    tail = params(validation, 0.001, method="tail")
+    split = [splits.split_of("any", "train", tail, Place("x", index, count)) for index in range(count)]
     assert abs(split.count("validation") - count * validation) <= 0.5
     assert split == sorted(split)
-    assert splits.split_of("any", "test", tail(validation), Place("test", count - 1, count)) == "test"
+    assert splits.split_of("any", "test", tail, Place("test", count - 1, count)) == "test"
 
 
-@pytest.mark.parametrize(
-    ("official", "place"), [(None, None), ("train", None), ("test", None), (None, Place("x", 0, 1))]
-)
+@pytest.mark.parametrize(("official", "place"), [(None, None), ("train", None), ("test", None), (None, ONE)])
 def test_a_tail_needs_files_with_an_order_and_an_official_test_split(official, place):
-    message = (
-        r"^`split.method` must be hash for data sets without an official test split in files that have an order "
-        r"\(cifar10, cifar100 and fashion_mnist have\)\. Received: tail$"
-    )
+    message = r"^`split.method` must be hash for data sets without an official test split in files .* Received: tail$"
     with pytest.raises(UserError, match=message):
-        splits.split_of(KEYS[0], official, tail(0.1), place)
+        splits.split_of(KEYS[0], official, params(method="tail"), place)
 
 
 def test_folds_do_not_depend_on_the_split():
     """Of each split, with the same seed, each fold has its share."""
-    params = folds.Params(folds=5, holdout_fraction={}, seed=PARAMS.seed, temperature_scaling=True)
-    found = zip(KEYS, folds.assign(KEYS, params, "ridge"), strict=True)
-    counts = Counter((splits.split_of(key, None, PARAMS), fold) for key, fold in found)
+    folded = folds.Params(folds=5, holdout_fraction={}, seed=params().seed, temperature_scaling=True)
+    found = zip(KEYS, folds.assign(KEYS, folded, "ridge"), strict=True)
+    counts = Counter((splits.split_of(key, None, params()), fold) for key, fold in found)
     for split, share in (("train", 0.5), ("validation", 0.2), ("test", 0.3)):
         for fold in range(5):
             assert counts[split, fold] == pytest.approx(len(KEYS) * share / 5, rel=0.15)
