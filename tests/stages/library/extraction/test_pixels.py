@@ -1,28 +1,23 @@
 """Many records at once have the pixels that each has by itself. A second logical CPU stands for a GPU."""
 
-import io
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 import sharded
-from conftest import ROOT
 from PIL import Image
 
+from checks.image_builders import encode
 from stages.library.extraction import pixels
 from stages.library.records import manifest as manifests
 from stages.library.records import preprocessing
 from stages.library.records.preprocessing import CPU, Preprocessing
 from stages.library.records.tfrecord import Record
+from tests import processes
 
 MIXED = [(20, 30), (50, 60), (20, 30), (32, 32), (1, 1), (300, 33), (33, 20), (32, 31)]  # height, width
-SIZES = {
-    "all small": [(20, 30)] * 8,
-    "all large": [(50, 60), (300, 30)] * 4,
-    "mixed": MIXED,
-    "small of two sizes": [(20, 30), (30, 20)] * 4,
-}
+SIZES = {"all small": [(20, 30)] * 8, "all large": [(50, 60), (300, 30)] * 4, "mixed": MIXED}
+SIZES["small of two sizes"] = [(20, 30), (30, 20)] * 4
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +27,10 @@ def shards(tmp_path_factory):
     for name, sizes in SIZES.items():
         written = []
         for number, (height, width) in enumerate(sizes):
-            file, kind = io.BytesIO(), ("png", "jpeg")[number % 2]
-            Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(file, kind)
+            kind = ("png", "jpeg")[number % 2]
+            encoded = encode(Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)), kind)
             about = number % 2, "ab"[number % 2], f"{number}.{kind}"
-            written.append(Record(f"{number:064x}", file.getvalue(), kind, height, width, *about))
+            written.append(Record(f"{number:064x}", encoded, kind, height, width, *about))
         folders[name] = tmp_path_factory.mktemp("shards")
         sharded.write(folders[name], {"train": [written]})
     return folders
@@ -145,10 +140,7 @@ Worker(replace(job, plan=replace(job.plan, batch_size=8)))
 @pytest.mark.slow
 def test_pixels_and_batches_are_where_they_are_needed(shards):
     """In a process of its own, with a second logical CPU as the GPU; the pixels do not come back in between."""
-    command = [sys.executable, "-c", DEVICES, shards["mixed"]]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [
+    assert processes.run(sys.executable, "-c", DEVICES, shards["mixed"]).stdout.splitlines() == [
         "batches of 8:",
         "`extract.batch_size` is 8, which suits a CPU; for this GPU set it to 64 or more",
     ]
