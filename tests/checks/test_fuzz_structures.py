@@ -24,8 +24,7 @@ FORMATS = "JPEG", "PNG", "WEBP", "GIF", "TIFF", "JPEG2000", "AVIF", "ICO", "BMP"
 
 def recognised(content):
     """Whether Pillow takes a file's head for that of an image."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         try:
             with Image.open(io.BytesIO(content), formats=FORMATS):
                 return True
