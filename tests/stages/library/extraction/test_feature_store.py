@@ -29,13 +29,9 @@ def rows(*numbers):
     return Rows(keys, values + np.arange(5, dtype=np.float16), -values * 2 ** np.arange(3, dtype=np.float16))
 
 
-def opened(folder):
-    return FeatureStore(folder, {"backbone": "tiny"}, 5, 3)
-
-
 @pytest.fixture
 def store(tmp_path):
-    return opened(tmp_path)
+    return FeatureStore(tmp_path, {"backbone": "tiny"}, 5, 3)
 
 
 def numbers(store):
@@ -137,19 +133,19 @@ def test_use_is_noted_by_the_time_of_a_file(store, tmp_path):
     assert time.time() - source.stat().st_mtime < 1000
 
 
-def _put_many(folder, start, parts):
+def _put_many(store, start, parts):
     for number in range(start, start + parts):
-        opened(folder).put(rows(number, number + 1), "digits")
+        store.put(rows(number, number + 1), "digits")
 
 
-def writing(folder, start, parts):
-    process = multiprocessing.get_context("spawn").Process(target=_put_many, args=(folder, start, parts))
+def writing(store, start, parts):
+    process = multiprocessing.get_context("spawn").Process(target=_put_many, args=(store, start, parts))
     process.start()
     return process
 
 
-def test_several_processes_write_at_once(store, tmp_path):
-    for writer in [writing(tmp_path, start, 20) for start in (0, 10, 20)]:
+def test_several_processes_write_at_once(store):
+    for writer in [writing(store, start, 20) for start in (0, 10, 20)]:
         writer.join()
         assert writer.exitcode == 0
     assert numbers(store) == set(range(41))
@@ -157,7 +153,7 @@ def test_several_processes_write_at_once(store, tmp_path):
 
 def test_a_killed_writer_leaves_whole_parts_only(store, tmp_path, capsys):
     for wait_seconds in (0.0, 0.01, 0.03):
-        writer, before = writing(tmp_path, 0, 10_000), len(store.parts())
+        writer, before = writing(store, 0, 10_000), len(store.parts())
         while len(store.parts()) == before and writer.is_alive():
             time.sleep(0.001)
         time.sleep(wait_seconds)
