@@ -1,7 +1,5 @@
 """Backbones: their contract, and their weights against values computed another way."""
 
-import io
-
 import keras
 import numpy as np
 import pytest
@@ -9,6 +7,7 @@ import skimage.data
 import tensorflow as tf
 from PIL import Image
 
+from checks.image_builders import encode
 from stages.library.common.plugins import PLUGINS, plugin_names
 from stages.library.networks import contract as backbones
 from stages.library.networks import torch_weights, weights
@@ -116,13 +115,9 @@ def test_lite0_agrees_with_numpy_at_every_block():
 def test_lite0_knows_a_cat_and_a_coffee():
     model, _, _ = weights.build_with_weights("efficientnet_lite0", 224, {})
     egyptian_cat, espresso = 285, 967
-    for pixels, expected, least in (
-        (skimage.data.chelsea(), egyptian_cat, 0.75),
-        (skimage.data.coffee(), espresso, 0.85),
-    ):
-        file = io.BytesIO()
-        Image.fromarray(pixels).save(file, "png")
-        image = preprocessing.fit(preprocessing.decode(file.getvalue()), preprocessing.Preprocessing(224))
+    for name, expected, least in (("chelsea", egyptian_cat, 0.75), ("coffee", espresso, 0.85)):
+        encoded = encode(Image.fromarray(getattr(skimage.data, name)()), "png")
+        image = preprocessing.fit(preprocessing.decode(encoded), preprocessing.Preprocessing(224))
         probabilities = tf.nn.softmax(model(image[None])["logits"][0]).numpy()
         assert probabilities.argmax() == expected
         assert probabilities.max() > least

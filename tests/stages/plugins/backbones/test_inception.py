@@ -51,11 +51,8 @@ def assert_loads_the_same_network(module, path):
 @every_module
 def test_a_slim_checkpoint_gives_slims_network(module, tmp_path):
     _, slim = made(module)
-    unused = (
-        "global_step",
-        f"{slim.scope}/AuxLogits/Conv2d_2a_5x5/weights",
-        f"{slim.scope}/Conv2d_1a_3x3/weights/Adam",
-    )
+    names = "AuxLogits/Conv2d_2a_5x5/weights", "Conv2d_1a_3x3/weights/Adam"
+    unused = ["global_step", *(f"{slim.scope}/{name}" for name in names)]
     variables = slim.variables | dict.fromkeys(unused, np.full(2, np.nan, np.float32))
     tf.raw_ops.Save(filename=str(tmp_path / "x.ckpt"), tensor_names=[*variables], data=[*variables.values()])
     assert_loads_the_same_network(module, tmp_path / "x.ckpt")

@@ -27,14 +27,10 @@ NEARLY_TO_ONE = [[-1.0] * 3, [-0.00390625] * 3, [0.9921875] * 3]
 
 
 class Published(NamedTuple):
-    """Its parameters with moving statistics as keras.io has them, and what its first convolution sees of the pixels
-    0, 127.5 and 255.
-    """
-
     constructor: str
-    parameters: int
-    first: str
-    scaled: list
+    parameters: int  # with moving statistics, as keras.io has them
+    first: str  # convolution
+    scaled: list  # what it sees of the pixels 0, 127.5 and 255
     blocks: int
 
 
@@ -165,15 +161,18 @@ def test_fine_tuning_trains_the_last_blocks(case):
     name, _, _, backbone_model = case
     backbone = backbones.lookup(name).BACKBONE
     model = finetuning.build(backbone_model, 3, fine_tuning(0))
+
+    def trainable():
+        return {layer.name for layer in model.layers if layer.trainable_variables}
+
     assert len(backbone.blocks) == PUBLISHED[name].blocks
-    batch_norm = {layer.name for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)}
-    every = {layer.name for layer in model.layers if layer.trainable_variables} - batch_norm
+    every = trainable() - {layer.name for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)}
     trained = []
     for unfrozen_blocks in range(len(backbone.blocks) + 1):
         for layer in model.layers:
             layer.trainable = True
         finetuning.freeze(model, backbone, fine_tuning(unfrozen_blocks))
-        trained.append({layer.name for layer in model.layers if layer.trainable_variables})
+        trained.append(trainable())
     assert trained[:2] == [{"classifier"}, {"classifier"} | TRAINED_IN_LAST_BLOCK[name]]
     assert all(fewer < more for fewer, more in pairwise(trained))
     assert trained[-1] == every
