@@ -68,7 +68,7 @@ _GLOBALS: dict[tuple[str, str], Any] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):  # in Python: that in C takes memory up to the highest place of the memo
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _GLOBALS:
             raise _RefusedError(f"{module}.{name}")

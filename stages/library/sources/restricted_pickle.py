@@ -74,7 +74,7 @@ _ALLOWED = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):  # in Python: that in C takes memory up to the highest place of the memo
     def find_class(self, module: str, name: str) -> Any:
         try:
             return _ALLOWED[module, name]

@@ -1,5 +1,6 @@
 """Pickles of numbers are read as Python 2 and 3 wrote them; any other is rejected without running anything."""
 
+import contextlib
 import os
 import pickle
 
@@ -8,7 +9,9 @@ import pytest
 from numpy._core.multiarray import _reconstruct
 
 from stages.library.common.console import UserError
+from stages.library.networks import torch_weights
 from stages.library.sources.restricted_pickle import load
+from tests import memory
 from tests.layouts import python2_pickle
 
 
@@ -103,3 +106,15 @@ def test_shapes_that_do_not_fit_the_content_are_damage(shape):
     assert load(content, "test").shape == (16,)
     with pytest.raises(UserError, match=r"damaged: an array of shape .* does not have 16 bytes"):
         load(damaged, "test")
+
+
+@pytest.mark.parametrize("reads", [lambda path: load(path.read_bytes(), "test"), torch_weights.read])
+def test_a_high_place_in_the_memo_takes_no_memory(reads, tmp_path):
+    """Python's reader in C takes 16 bytes for each place below it: here 2 GiB, at most 64."""
+    path = tmp_path / "a"
+    path.write_bytes(b"\x80\x02K\x01r\0\0\0\x08.")
+    memory.forget_peak()
+    before = memory.peak_mib()
+    with contextlib.suppress(UserError):
+        assert reads(path) == 1
+    assert memory.peak_mib() - before < 100
