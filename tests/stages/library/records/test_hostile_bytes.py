@@ -16,6 +16,7 @@ ONE_LINE = r"^[^\n]*\. Run: dvc repro -f bottleneck-extract$"
 
 @pytest.fixture
 def path(tmp_path):
+    (tmp_path / "b").mkdir()
     write(tmp_path / "b", "train", 6)
     return tmp_path / "b" / "train-00005-of-00006.parquet"
 

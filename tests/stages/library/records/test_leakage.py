@@ -51,7 +51,7 @@ def evaluate(tmp_path, monkeypatch):
         keys = evaluated.write_shards(tmp_path / "tfrecord", CLASSES, LABELS)
         content = described.dataset("noise", CLASSES)
         content["duplicates"]["across_official_split"] = known
-        monkeypatch.setattr(described, "dataset", lambda *_: content)
+        monkeypatch.setattr(described, "dataset", lambda *_, **__: content)
         path = evaluated.write_model(tmp_path / "models" / "model", kind) / KINDS[kind]
         path.unlink()
         if seen is not None:
