@@ -73,7 +73,7 @@ def names_a_place(text):
 
 
 def test_a_place_would_be_found():
-    lines = "--index-url https://a.example/simple", "a==1", "    # via -r /home/a/requirements.txt", "b @ file:///b.whl"
+    lines = "--index-url https://a.example/simple", "a==1", "    # via -r /a/requirements.txt", "b @ file:///b.whl"
     assert len(names_a_place("\n".join(lines))) == 3
 
 

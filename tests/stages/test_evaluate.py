@@ -10,7 +10,11 @@ import pytest
 import trained
 
 from stages.library.common.console import UserError
+from stages.library.features import cache
+from stages.library.heads import trained_head
 from stages.library.records import manifest as manifests
+from stages.library.scoring import metrics
+from stages.library.scoring.probabilities import softmax
 from tests import processes
 
 CLASSES = ("cat", "dog", "emu")
@@ -38,8 +42,17 @@ def test_a_head_is_evaluated_without_tensorflow(trained_project, tmp_path, name)
     accuracy = f"{numbers['top1_accuracy']:.4f} [{low:.4f}, {high:.4f}]"
     count = numbers["num_examples"]
     assert f"evaluate: {name} on efficientnet_lite0: top-1 {accuracy} on {count} test images" in printed
-    assert numbers["top1_accuracy"] > 0.8
+    known = trained_head.load(head)
+    features = cache.load(trained_project / "artifacts/bottlenecks" / trained.BACKBONE, ["test"], known.features)
+    logits = known.logits(features.values)
+    assert numbers["top1_accuracy"] == pytest.approx(np.mean(logits.argmax(axis=1) == features.labels), abs=1e-6)
     calibration = numbers["calibration"]
+    for temperature, error in (
+        (known.temperature, calibration["expected_calibration_error_before"]),
+        (1, numbers["expected_calibration_error"]),
+    ):
+        expected = metrics.expected_calibration_error(softmax(logits * np.float32(temperature)), features.labels)
+        assert error == pytest.approx(expected, abs=1e-6)
     assert calibration["temperature"] == round(json.loads((head / "head.json").read_text())["temperature"], 6) != 1
     assert calibration["expected_calibration_error_before"] != numbers["expected_calibration_error"]
     assert json.loads((tmp_path / "figures" / "evaluation.json").read_text())["model"] == name
