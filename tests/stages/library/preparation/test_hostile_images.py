@@ -4,6 +4,7 @@ import ast
 import itertools
 import pickle
 import re
+import struct
 import sys
 
 import numpy as np
@@ -15,7 +16,7 @@ from checks import hostile_images, image_builders
 from checks.hostile_images import FILES
 from checks.image_builders import chunk, encode, icon, photo, scans, tiff
 from stages.library.figures.thumbnails import decode
-from stages.library.preparation import bitstreams, image_formats, normalisation
+from stages.library.preparation import bitstreams, image_formats, image_heads, jpeg2000_heads, normalisation, tiff_heads
 from stages.library.preparation.normalisation import ImageError, normalise
 from tests import processes
 from tests.zoo import HEIGHT, KINDS, WIDTH, exif
@@ -209,3 +210,19 @@ def test_odd_tiffs_are_used():
     content = tiff(9, 9, *strip, places=bytes(range(81)))
     looped = content[:-4] + content[4:8]
     assert decode(normalise(looped).encoded)[..., 0].ravel().tolist() == list(range(81))
+
+
+@pytest.mark.parametrize("check", [jpeg2000_heads.check, tiff_heads.check, image_heads.check, image_heads.check_icon])
+def test_damaged_heads_are_rejected_or_passed_on(check):
+    """Whatever bytes come, no other error than what `normalise` makes a reason of."""
+    dice = np.random.default_rng(0)
+    whole = [image_builders.jpeg2000(99, tile=33), image_builders.tiled_tiff(64), encode(photo(), "JPEG2000")]
+    whole += [encode(photo(), "WEBP"), encode(photo(), "ICO", sizes=[(32, 32)]), encode(photo().quantize(8), "GIF")]
+    for content, _ in itertools.product(whole, range(300)):
+        damaged = bytearray(content)
+        for place in dice.integers(8, min(len(content), 200), 3):
+            damaged[place] = dice.choice([0, 1, 255, int(dice.integers(256))])
+        try:
+            check(bytes(damaged[: dice.integers(20, len(damaged))]), normalisation.MAX_PIXELS)
+        except (ImageError, SyntaxError, OSError, ValueError, IndexError, struct.error):
+            continue
