@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 LOCKS := .ci/locks
 INSTALL := pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: repro train test test-all test-pages lint coverage mutation fuzz ci-repro pr-report lock audit sbom licences clean
+.PHONY: repro train test test-all lint coverage mutation fuzz ci-repro pr-report lock audit sbom licences clean
 
 repro: $(BIN)/.installed
 	dvc repro
@@ -23,17 +23,13 @@ train: $(BIN)/.installed
 	@echo "Images and curves: artifacts/report/index.html. Next: .venv/bin/python -m app.predict IMAGE, or app.web."
 
 # A file's tests stay in one process, which shares what they build. test-all has the slow proofs, too: processes killed at
-# any moment, whole pipelines, fuzzing, a browser. test-pages is what the pages of docs/ tell the reader to type, recipes of
-# systems.md included, for which DVC starts hundreds of processes.
+# any moment, whole pipelines, fuzzing, a browser, and what the pages of docs/ tell the reader to type.
 PYTEST := pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 test: $(BIN)/.installed-dev
 	$(PYTEST) -m "not slow"
 
 test-all: $(BIN)/.installed-dev
-	$(PYTEST) -m "not pages"
-
-test-pages: $(BIN)/.installed-dev
-	$(PYTEST) -m pages
+	$(PYTEST)
 
 lint: $(BIN)/.installed-dev
 	ruff format --check .
