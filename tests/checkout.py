@@ -28,15 +28,13 @@ SMALL = {
 }
 
 
-FILES = ("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore")
-
-
 class Project:
     """A copy of the project in a git and DVC repository of its own, with a cache of its own."""
 
     def __init__(self, folder: Path):
         self.folder = folder
-        for name in ("stages", *(f".dvc/{name}" for name in ("config", ".gitignore", "plots")), *FILES):
+        files = "dvc.yaml", "params.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"
+        for name in ("stages", ".dvc/plots", *files):
             source, target = ROOT / name, folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir():

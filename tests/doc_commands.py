@@ -3,19 +3,15 @@
 import re
 
 
-def commands(path):
-    """Returns the commands of a page's shell blocks and those that stand in its text as code, without comments."""
-    return _commands(path.read_text(encoding="utf-8"))
-
-
 def sections(path):
-    """Returns heading -> commands, as commands of one section belong together; "" is what stands above the first."""
+    """Returns heading -> commands, of shell blocks and then of the text; "" is what stands above the first."""
     parts = re.split(r"^##+ (.*)\n", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     found = {heading: _commands(text) for heading, text in zip(["", *parts[1::2]], parts[::2], strict=True)}
     return {heading: lines for heading, lines in found.items() if lines}
 
 
 def _commands(text):
+    """Returns them without comments."""
     blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
     outside = re.sub(r"```.*?```", "", text, flags=re.DOTALL)

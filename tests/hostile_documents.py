@@ -63,14 +63,8 @@ def yaml_texts(text):
         "key": ["{? [1, 2] : 3}", "{? {a: 1} : 3}", "{1: 2}", "{~: 2}", "{2001-01-01: 2}", "{<<: [1]}", "1\nsplit: 1"],
         "date": ["2001-99-99", "2001-01-01T99:99:99Z", "!!timestamp abc"],
         "number": [HUGE, f"0x{'f' * 5000}", f"0o{'7' * 5000}", "!!int abc", "!!float abc"],
-        "tag": [
-            "!foo bar",
-            "!!python/object/apply:os.system [date]",
-            "!!binary '*'",
-            "!!set [1]",
-            "!!omap {a: 1}",
-            "!<a",
-        ],
+        "tag": ["!foo bar", "!!python/object/apply:os.system [date]", "!<a"],
+        "value of a tag": ["!!binary '*'", "!!set [1]", "!!omap {a: 1}"],
         "text": [r'"\xZZ"', r'"\q"', r'"\UFFFFFFFF"', r'"\ud800"', r'"\0"', "'y", "\n\t- y", "\x1b[31m"],
         "depth": ["[" * 20_000, "[" * 2_000 + "]" * 2_000, "{a: " * 5_000, "\n" + "- " * 20_000],
     }

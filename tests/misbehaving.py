@@ -36,6 +36,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         behaviours = self.server.behaviours
         (behaviours.pop(0) if len(behaviours) > 1 else behaviours[0])(self)
 
+    def do_POST(self):
+        self.do_GET()
+
     def log_message(self, *_):
         pass
 

@@ -13,10 +13,8 @@ def md5(path):
     """The hash of a file, or that of a folder as DVC makes it: over the names and the hashes of its files."""
     if path.is_file():
         return hashlib.md5(path.read_bytes()).hexdigest()
-    files = sorted((file.relative_to(path) for file in path.rglob("*") if file.is_file()), key=lambda file: file.parts)
-    entries = [
-        {"md5": md5(path / file), "relpath": file.as_posix()} for file in files if "__pycache__" not in file.parts
-    ]
+    files = sorted(file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    entries = [{"md5": md5(file), "relpath": file.relative_to(path).as_posix()} for file in files]
     return hashlib.md5(json.dumps(entries, sort_keys=True).encode()).hexdigest() + ".dir"
 
 

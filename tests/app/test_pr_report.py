@@ -276,11 +276,6 @@ def test_the_program_ends_with_what_to_do_next(branches):
     assert not Path("pr-report").exists()
 
 
-def test_make_quotes_the_revision():
-    shown = processes.run("make", "--dry-run", "pr-report", "BASE=a b").stdout
-    assert shown.splitlines()[-1].startswith('python -m app.pr_report --base "$BASE"')
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("command", re.findall(r"^(?:make pr-report|python -m) .*", PAGE, re.M))
 def test_a_documented_command_runs(branches, command):

@@ -49,11 +49,8 @@ def test_an_answer_and_its_headers(site):
         ({"files": [(name, (None, "7")) for name in ("model", "label", "example")]}, 200, "paste or drop one first"),
         ({"files": {"image": bytes(UPLOAD_BYTES + 1)}}, 413, "At most 0.2 MB, please."),
         ({"files": {"image": bytes(40 * UPLOAD_BYTES)}}, 413, ""),
-        (
-            {"data": lambda: iter([PART, *[bytes(10_000)] * 100]), "headers": FORM},
-            413,
-            "too large",
-        ),  # of no known length
+        # Of no known length.
+        ({"data": lambda: iter([PART, *[bytes(10_000)] * 100]), "headers": FORM}, 413, "too large"),
         *(
             ({"data": b"\x00\xff{", "headers": {"Content-Type": kind}}, 400, "not one that this page sends")
             for kind in ("multipart/form-data", FORM["Content-Type"], "application/json", "", None)

@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from conftest import ROOT
@@ -18,36 +16,20 @@ ALIAS = "CVE-2026-1"
 CI = ".ci/ignored-vulnerabilities.txt"
 
 
-class Service(BaseHTTPRequestHandler):
+def osv(handler):
     """Answers as OSV does: the package "bad" has a vulnerability. A plain request shows that it is there."""
-
-    def do_GET(self):
-        self.answer({})
-
-    def do_POST(self):
-        package = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["package"]
-        affected = [{"package": package, "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}]}]}]
-        found = {"id": ID, "aliases": [ALIAS], "summary": "reads any file", "affected": affected}
-        self.answer({"vulns": [found]} if package["name"] == "bad" else {})
-
-    def answer(self, content):
-        body = json.dumps(content).encode()
-        self.send_response(404 if self.path == "/missing" else 200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
+    asked = json.loads(handler.rfile.read(int(handler.headers.get("Content-Length", 0))) or "{}")
+    affected = [{"package": asked.get("package"), "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}]}]}]
+    found = {"id": ID, "aliases": [ALIAS], "summary": "reads any file", "affected": affected}
+    is_bad = asked.get("package", {}).get("name") == "bad"
+    body = json.dumps({"vulns": [found]} if is_bad else {}).encode()
+    handler.answer(404 if handler.path == "/missing" else 200, body)
 
 
-@pytest.fixture(scope="module")
-def service():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+@pytest.fixture
+def service(server):
+    server.behaviours = [osv]
+    return server.url("").rstrip("/")
 
 
 @pytest.fixture

@@ -21,14 +21,14 @@ from dvc.utils.hydra import apply_overrides, get_hydra_sweeps  # type: ignore[im
 
 from stages.library.settings import load_params
 from tests import processes
-from tests.doc_commands import commands
+from tests.doc_commands import sections
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 
-EVERY = [pytest.param(line, id=f"{path.stem}: {line}"[:90]) for path in PAGES for line in commands(path)]
+LINES = [(path.stem, line) for path in PAGES for lines in sections(path).values() for line in lines]
 
 
-@pytest.mark.parametrize("line", EVERY)
+@pytest.mark.parametrize("line", [pytest.param(line, id=f"{stem}: {line}"[:90]) for stem, line in LINES])
 def test_a_command_is_understood(line, tmp_path, monkeypatch, capsys):
     lexer = shlex.shlex(line.replace("...", ""), posix=True, punctuation_chars="|<>")
     lexer.whitespace_split = True

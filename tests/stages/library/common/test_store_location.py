@@ -7,7 +7,6 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from app import store as program
 from stages.library.common import store_location
 from stages.library.common.console import UserError
 from stages.library.extraction.feature_store import FeatureStore, Rows
@@ -74,21 +73,15 @@ def test_what_a_remote_store_raises_becomes_one_line_and_an_error_of_a_folder_st
         FeatureStore(tmp_path / "x", {}, 4, 2).put(ROWS, "digits")
 
 
-def test_the_program_shows_and_prunes_it_but_for_what_was_never_dated(root, monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["app.store", *arguments])
-        program.main()
-        return capsys.readouterr().out
-
+def test_the_program_shows_and_prunes_it_but_for_what_was_never_dated(root, run_app):
     made(root)
     made(root, "large")
-    run("prune", "--unused-for", "0.001")
-    assert f"{root}: 6 images" in run()
-    with pytest.raises(SystemExit, match="0"):
-        run("verify")
-    run("prune", "--backbone", "tiny")
-    assert f"{root}: 3 images" in run()
-    run("prune", "--all")
+    run_app("store", "prune", "--unused-for", "0.001")
+    assert f"{root}: 6 images" in run_app("store")[1]
+    assert run_app("store", "verify")[0] == 0
+    run_app("store", "prune", "--backbone", "tiny")
+    assert f"{root}: 3 images" in run_app("store")[1]
+    run_app("store", "prune", "--all")
     assert not list(root.glob("*/*"))
 
 

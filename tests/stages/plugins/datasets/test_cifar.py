@@ -71,9 +71,8 @@ def test_it_is_read_as_published_and_what_else_is_there_is_named(cifar, tmp_path
         return batch
 
     extra = [f"._{cifar.batches[-1]}", cifar.batches[-1]]  # the latter a second time
-    found, strays = read(
-        cifar, tmp_path, [*members(cifar, keep), *((f"{cifar.folder}/{file}", b"x") for file in extra)]
-    )
+    more = [(f"{cifar.folder}/{file}", b"x") for file in extra]
+    found, strays = read(cifar, tmp_path, [*members(cifar, keep), *more])
     assert [path.name for path in (tmp_path / "raw").iterdir()] == [cifar.archive]
     reason = f"not a batch of {cifar.title}"
     assert strays == [Stray(f"{cifar.folder}/{file}", reason) for file in (*cifar.strays, *extra)]
