@@ -47,6 +47,16 @@ def special(name, kind, target=""):
     return info
 
 
+class Calls:
+    """Pickles as a call of any function."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
 def python2_pickle(value):
     """Protocol 2 as Python 2 and NumPy 1 wrote it: byte strings for all text, and the old path of a module of NumPy."""
     out = io.BytesIO()

@@ -11,20 +11,27 @@ import numpy as np
 import tensorflow as tf
 
 NUM_CLASSES = 1001
-SCOPES = {"inception_v3": "InceptionV3", "inception_v4": "InceptionV4", "inception_resnet_v2": "InceptionResnetV2"}
+POOLS = {
+    "average": lambda x: tf.nn.avg_pool2d(x, 3, 1, "SAME"),
+    "maximum": lambda x: tf.nn.max_pool2d(x, 3, 2, "VALID"),
+}
+SCALES = {"Repeat": 0.17, "Repeat_1": 0.1, "Repeat_2": 0.2, "Block8": 1.0}  # by which a block is added to its input
 
 
 class Network:
     """The variables of a network by their published names, and `ends`, the outputs of its blocks at the last pass."""
 
-    def __init__(self, scope, forward):
-        self.scope, self.forward = scope, forward
+    def __init__(self, name):
+        self.scope, self.blocks = NETWORKS[name]
         self.variables, self.ends = {}, {}
         self._rng = np.random.default_rng(0)
 
     def __call__(self, pixels):
         """Returns pooled features and the logits of the classes without background, for pixels in [0, 255]."""
-        features = tf.reduce_mean(self.forward(self, pixels / 127.5 - 1), (1, 2))
+        x = pixels / 127.5 - 1
+        for block, branches in self.blocks.items():
+            x = self.ends[block] = self.block(x, block, branches.split(" | "))
+        features = tf.reduce_mean(x, (1, 2))
         width, is_v3 = features.shape[-1], self.scope == "InceptionV3"
         scope, shape = ("Logits/Conv2d_1c_1x1", (1, 1)) if is_v3 else ("Logits/Logits", ())
         kernel = self.variable(f"{scope}/weights", (*shape, width, NUM_CLASSES), 0, width**-0.5)
@@ -65,94 +72,70 @@ class Network:
                 continue
             outputs = []
             for name, channels, how, kernel in re.findall(r"(\w+):(\d+)(/[2v])?(?:@(\dx\d))?", step):
-                name = name if name.startswith("Conv") else f"Conv2d_{name}"
+                place = scope + (name if name.startswith("Conv") else f"Conv2d_{name}")
                 stride, padding = {"": (1, "SAME"), "/2": (2, "VALID"), "/v": (1, "VALID")}[how]
-                place = f"{scope}/{name}" if scope else name
                 outputs.append(self.conv(x, place, int(channels), stride, padding, kernel))
             x = tf.concat(outputs, 3)
         return x
 
-    def branched(self, x, block, *branches):
-        return tf.concat([self.chain(x, f"{block}/Branch_{n}", steps) for n, steps in enumerate(branches)], 3)
+    def block(self, x, block, branches):
+        """A chain that is no branch, or joined branches, which are added to the input where the block has a scale."""
+        if len(branches) == 1:
+            return self.chain(x, "", *branches)
+        joined = tf.concat([self.chain(x, f"{block}/Branch_{n}/", steps) for n, steps in enumerate(branches)], 3)
+        scale = SCALES.get(block.partition("/")[0])
+        if scale is None:
+            return joined
+        total = x + scale * self.conv(joined, f"{block}/Conv2d_1x1", x.shape[-1], bias=True)
+        return total if block == "Block8" else tf.nn.relu(total)
 
-    def block(self, x, block, *branches):
-        self.ends[block] = self.branched(x, block, *branches)
-        return self.ends[block]
 
-    def stem(self, x, steps):
-        self.ends["stem"] = self.chain(x, "", steps)
-        return self.ends["stem"]
-
-
-POOLS = {
-    "average": lambda x: tf.nn.avg_pool2d(x, 3, 1, "SAME"),
-    "maximum": lambda x: tf.nn.max_pool2d(x, 3, 2, "VALID"),
-}
 STEM_WITH_POOLS = "1a_3x3:32/2 2a_3x3:32/v 2b_3x3:64 maximum 3b_1x1:80/v 4a_3x3:192/v maximum"
-
-
-def inception_v3(net, x):
-    x = net.stem(x, STEM_WITH_POOLS)
-    third = "0a_1x1:64 0b_3x3:96 0c_3x3:96"
-    x = net.block(x, "Mixed_5b", "0a_1x1:64", "0a_1x1:48 0b_5x5:64", third, "average 0b_1x1:32")
-    x = net.block(x, "Mixed_5c", "0a_1x1:64", "0b_1x1:48 Conv_1_0c_5x5:64", third, "average 0b_1x1:64")
-    x = net.block(x, "Mixed_5d", "0a_1x1:64", "0a_1x1:48 0b_5x5:64", third, "average 0b_1x1:64")
-    x = net.block(x, "Mixed_6a", "1a_1x1:384/2@3x3", "0a_1x1:64 0b_3x3:96 1a_1x1:96/2@3x3", "maximum")
-    for letter, width in zip("bcde", (128, 160, 160, 192), strict=True):
-        second = f"0a_1x1:{width} 0b_1x7:{width} 0c_7x1:192"
-        third = f"0a_1x1:{width} 0b_7x1:{width} 0c_1x7:{width} 0d_7x1:{width} 0e_1x7:192"
-        x = net.block(x, f"Mixed_6{letter}", "0a_1x1:192", second, third, "average 0b_1x1:192")
-    second = "0a_1x1:192 0b_1x7:192 0c_7x1:192 1a_3x3:192/2"
-    x = net.block(x, "Mixed_7a", "0a_1x1:192 1a_3x3:320/2", second, "maximum")
-    for letter, column in (("b", "0b_3x1"), ("c", "0c_3x1")):
-        second = f"0a_1x1:384 0b_1x3:384+{column}:384"
-        third = "0a_1x1:448 0b_3x3:384 0c_1x3:384+0d_3x1:384"
-        x = net.block(x, f"Mixed_7{letter}", "0a_1x1:320", second, third, "average 0b_1x1:192")
-    return x
-
-
-def inception_resnet_v2(net, x):
-    def residual(x, scope, scale, branches, activation=tf.nn.relu):
-        up = net.conv(net.branched(x, scope, *branches), f"{scope}/Conv2d_1x1", x.shape[-1], bias=True)
-        net.ends[scope] = activation(x + scale * up)
-        return net.ends[scope]
-
-    x = net.stem(x, STEM_WITH_POOLS)
-    third = "0a_1x1:64 0b_3x3:96 0c_3x3:96"
-    x = net.block(x, "Mixed_5b", "1x1:96", "0a_1x1:48 0b_5x5:64", third, "average 0b_1x1:64")
-    for number in range(1, 11):
-        branches = "1x1:32", "0a_1x1:32 0b_3x3:32", "0a_1x1:32 0b_3x3:48 0c_3x3:64"
-        x = residual(x, f"Repeat/block35_{number}", 0.17, branches)
-    x = net.block(x, "Mixed_6a", "1a_3x3:384/2", "0a_1x1:256 0b_3x3:256 1a_3x3:384/2", "maximum")
-    for number in range(1, 21):
-        x = residual(x, f"Repeat_1/block17_{number}", 0.1, ("1x1:192", "0a_1x1:128 0b_1x7:160 0c_7x1:192"))
-    third = "0a_1x1:256 0b_3x3:288 1a_3x3:320/2"
-    x = net.block(x, "Mixed_7a", "0a_1x1:256 1a_3x3:384/2", "0a_1x1:256 1a_3x3:288/2", third, "maximum")
-    last = "1x1:192", "0a_1x1:192 0b_1x3:224 0c_3x1:256"
-    for number in range(1, 10):
-        x = residual(x, f"Repeat_2/block8_{number}", 0.2, last)
-    x = residual(x, "Block8", 1.0, last, activation=tf.identity)
-    net.ends["Conv2d_7b_1x1"] = net.conv(x, "Conv2d_7b_1x1", 1536)
-    return net.ends["Conv2d_7b_1x1"]
-
-
-def inception_v4(net, x):
-    x = net.stem(x, "1a_3x3:32/2 2a_3x3:32/v 2b_3x3:64")
-    x = net.block(x, "Mixed_3a", "maximum", "0a_3x3:96/2")
-    x = net.block(x, "Mixed_4a", "0a_1x1:64 1a_3x3:96/v", "0a_1x1:64 0b_1x7:64 0c_7x1:64 1a_3x3:96/v")
-    x = net.block(x, "Mixed_5a", "1a_3x3:192/2", "maximum")
-    for letter in "bcde":
-        branches = "0a_1x1:96", "0a_1x1:64 0b_3x3:96", "0a_1x1:64 0b_3x3:96 0c_3x3:96", "average 0b_1x1:96"
-        x = net.block(x, f"Mixed_5{letter}", *branches)
-    x = net.block(x, "Mixed_6a", "1a_3x3:384/2", "0a_1x1:192 0b_3x3:224 1a_3x3:256/2", "maximum")
-    for letter in "bcdefgh":
-        second = "0a_1x1:192 0b_1x7:224 0c_7x1:256"
-        third = "0a_1x1:192 0b_7x1:192 0c_1x7:224 0d_7x1:224 0e_1x7:256"
-        x = net.block(x, f"Mixed_6{letter}", "0a_1x1:384", second, third, "average 0b_1x1:128")
-    second = "0a_1x1:256 0b_1x7:256 0c_7x1:320 1a_3x3:320/2"
-    x = net.block(x, "Mixed_7a", "0a_1x1:192 1a_3x3:192/2", second, "maximum")
-    for letter in "bcd":
-        second = "0a_1x1:384 0b_1x3:256+0c_3x1:256"
-        third = "0a_1x1:384 0b_3x1:448 0c_1x3:512 0d_1x3:256+0e_3x1:256"
-        x = net.block(x, f"Mixed_7{letter}", "0a_1x1:256", second, third, "average 0b_1x1:256")
-    return x
+THREES = "0a_1x1:64 0b_3x3:96 0c_3x3:96"
+V3_B = "0a_1x1:192 | 0a_1x1:{0} 0b_1x7:{0} 0c_7x1:192 | "
+V3_B += "0a_1x1:{0} 0b_7x1:{0} 0c_1x7:{0} 0d_7x1:{0} 0e_1x7:192 | average 0b_1x1:192"
+V3_C = "0a_1x1:320 | 0a_1x1:384 0b_1x3:384+{}:384 | 0a_1x1:448 0b_3x3:384 0c_1x3:384+0d_3x1:384 | average 0b_1x1:192"
+INCEPTION_V3 = {
+    "stem": STEM_WITH_POOLS,
+    "Mixed_5b": f"0a_1x1:64 | 0a_1x1:48 0b_5x5:64 | {THREES} | average 0b_1x1:32",
+    "Mixed_5c": f"0a_1x1:64 | 0b_1x1:48 Conv_1_0c_5x5:64 | {THREES} | average 0b_1x1:64",
+    "Mixed_5d": f"0a_1x1:64 | 0a_1x1:48 0b_5x5:64 | {THREES} | average 0b_1x1:64",
+    "Mixed_6a": "1a_1x1:384/2@3x3 | 0a_1x1:64 0b_3x3:96 1a_1x1:96/2@3x3 | maximum",
+    **{f"Mixed_6{letter}": V3_B.format(width) for letter, width in zip("bcde", (128, 160, 160, 192), strict=True)},
+    "Mixed_7a": "0a_1x1:192 1a_3x3:320/2 | 0a_1x1:192 0b_1x7:192 0c_7x1:192 1a_3x3:192/2 | maximum",
+    "Mixed_7b": V3_C.format("0b_3x1"),
+    "Mixed_7c": V3_C.format("0c_3x1"),
+}
+RESNET_C = "1x1:192 | 0a_1x1:192 0b_1x3:224 0c_3x1:256"
+INCEPTION_RESNET_V2 = {
+    "stem": STEM_WITH_POOLS,
+    "Mixed_5b": f"1x1:96 | 0a_1x1:48 0b_5x5:64 | {THREES} | average 0b_1x1:64",
+    **{f"Repeat/block35_{n}": "1x1:32 | 0a_1x1:32 0b_3x3:32 | 0a_1x1:32 0b_3x3:48 0c_3x3:64" for n in range(1, 11)},
+    "Mixed_6a": "1a_3x3:384/2 | 0a_1x1:256 0b_3x3:256 1a_3x3:384/2 | maximum",
+    **{f"Repeat_1/block17_{n}": "1x1:192 | 0a_1x1:128 0b_1x7:160 0c_7x1:192" for n in range(1, 21)},
+    "Mixed_7a": "0a_1x1:256 1a_3x3:384/2 | 0a_1x1:256 1a_3x3:288/2 | 0a_1x1:256 0b_3x3:288 1a_3x3:320/2 | maximum",
+    **{f"Repeat_2/block8_{n}": RESNET_C for n in range(1, 10)},
+    "Block8": RESNET_C,
+    "Conv2d_7b_1x1": "7b_1x1:1536",
+}
+V4_A = "0a_1x1:96 | 0a_1x1:64 0b_3x3:96 | 0a_1x1:64 0b_3x3:96 0c_3x3:96 | average 0b_1x1:96"
+V4_B = "0a_1x1:384 | 0a_1x1:192 0b_1x7:224 0c_7x1:256 | "
+V4_B += "0a_1x1:192 0b_7x1:192 0c_1x7:224 0d_7x1:224 0e_1x7:256 | average 0b_1x1:128"
+V4_C = "0a_1x1:256 | 0a_1x1:384 0b_1x3:256+0c_3x1:256 | "
+V4_C += "0a_1x1:384 0b_3x1:448 0c_1x3:512 0d_1x3:256+0e_3x1:256 | average 0b_1x1:256"
+INCEPTION_V4 = {
+    "stem": "1a_3x3:32/2 2a_3x3:32/v 2b_3x3:64",
+    "Mixed_3a": "maximum | 0a_3x3:96/2",
+    "Mixed_4a": "0a_1x1:64 1a_3x3:96/v | 0a_1x1:64 0b_1x7:64 0c_7x1:64 1a_3x3:96/v",
+    "Mixed_5a": "1a_3x3:192/2 | maximum",
+    **{f"Mixed_5{letter}": V4_A for letter in "bcde"},
+    "Mixed_6a": "1a_3x3:384/2 | 0a_1x1:192 0b_3x3:224 1a_3x3:256/2 | maximum",
+    **{f"Mixed_6{letter}": V4_B for letter in "bcdefgh"},
+    "Mixed_7a": "0a_1x1:192 1a_3x3:192/2 | 0a_1x1:256 0b_1x7:256 0c_7x1:320 1a_3x3:320/2 | maximum",
+    **{f"Mixed_7{letter}": V4_C for letter in "bcd"},
+}
+NETWORKS = {
+    "inception_v3": ("InceptionV3", INCEPTION_V3),
+    "inception_v4": ("InceptionV4", INCEPTION_V4),
+    "inception_resnet_v2": ("InceptionResnetV2", INCEPTION_RESNET_V2),
+}

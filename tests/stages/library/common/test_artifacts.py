@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import hashlib
+import itertools
 import multiprocessing
 import os
 import shutil
@@ -167,7 +168,6 @@ def test_a_scratch_folder_vanishes_with_its_block_or_after_a_kill(tmp_path, even
     assert list(tmp_path.iterdir()) == []
 
 
-CHANGES = ("open", "mkdir", "rename", "replace", "unlink", "rmdir")
 CONTEXTS = {
     "file": lambda folder: artifacts.new_file(folder / "out"),
     "folder": lambda folder: artifacts.new_folder(folder / "out"),
@@ -178,24 +178,20 @@ CONTEXTS = {
 
 def _stop_at_change(name, folder, number, moment):
     """Raises what SIGTERM raises right before or after one of the changes of files."""
-    left = number
-
-    def count(now):
-        nonlocal left
-        left -= now == moment
-        if left == 0 and now == moment:
-            raise console.Stopped
+    counted = itertools.count(1)
 
     def stopping(change):
         def changed(*arguments, **options):
-            count("before")
+            if moment == "before" and next(counted) == number:
+                raise console.Stopped
             result = change(*arguments, **options)
-            count("after")
+            if moment == "after" and next(counted) == number:
+                raise console.Stopped
             return result
 
         return changed
 
-    for change in CHANGES:
+    for change in ("open", "mkdir", "rename", "replace", "unlink", "rmdir"):
         setattr(os, change, stopping(getattr(os, change)))
     try:
         with CONTEXTS[name](folder) as path:

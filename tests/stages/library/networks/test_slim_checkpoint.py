@@ -1,6 +1,6 @@
 """TF-slim's checkpoints in all their formats, written by TensorFlow itself, and files that are none."""
 
-import io
+import gzip
 import sys
 import tarfile
 
@@ -12,6 +12,7 @@ import tensorflow as tf
 from stages.library.common.console import UserError
 from stages.library.networks import slim_checkpoint
 from tests import processes
+from tests.layouts import special, tar_bytes
 
 FIRST, UP, LOGITS = "Net/Conv2d_1a_3x3", "Net/Repeat/block_1/Conv2d_1x1", "Net/Logits/Logits"
 RNG = np.random.default_rng(0)
@@ -42,16 +43,8 @@ def write_second_format(path, variables):
     tf.raw_ops.SaveV2(prefix=str(path), tensor_names=names, shape_and_slices=slices, tensors=[*variables.values()])
 
 
-def archived(path, *files):
-    """Packs (name in the archive, bytes), or None for a link."""
-    with tarfile.open(path, "w:gz", compresslevel=1) as archive:
-        for name, content in files:
-            member = tarfile.TarInfo(name)
-            if content is None:
-                member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
-            else:
-                member.size = len(content)
-            archive.addfile(member, io.BytesIO(content or b""))
+def archived(path, *files, extra=()):
+    path.write_bytes(gzip.compress(tar_bytes(files, extra), 1))
     return path
 
 
@@ -183,6 +176,7 @@ def test_altered_and_missing_values_are_noticed(tmp_path):
 )
 def test_an_archive_must_hold_one_checkpoint_and_no_path_that_leaves_it(tmp_path, names, message):
     content = write_first_format(tmp_path / "net.ckpt").read_bytes()
-    archived(tmp_path / "x.tar", *((name, content) for name in names), *([] if names else [("net.ckpt", None)]))
+    link = special("net.ckpt", tarfile.SYMTYPE, "/etc/passwd")
+    archived(tmp_path / "x.tar", *((name, content) for name in names), extra=[] if names else [link])
     with pytest.raises(UserError, match=rf"x\.tar {message}"):
         slim_checkpoint.read(tmp_path / "x.tar")

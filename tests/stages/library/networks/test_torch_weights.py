@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from stages.library.common.console import UserError
 from stages.library.networks import torch_weights
+from tests.layouts import Calls
 
 STORAGES = {"float32": "FloatStorage", "int64": "LongStorage", "float16": "HalfStorage"}
 
@@ -24,20 +25,10 @@ class Storage(SimpleNamespace):
     """Its `key` and `values`."""
 
 
-class Calling:
-    """What is pickled as a call; a tensor is one, too."""
-
-    def __init__(self, function, *arguments):
-        self.call = function, arguments
-
-    def __reduce__(self):
-        return self.call
-
-
 def view(storage, size, strides, offset=0):
-    """A tensor as torch pickles it."""
+    """A tensor as torch pickles it, which is a call."""
     rebuild = sys.modules["torch._utils"]._rebuild_tensor_v2
-    return Calling(rebuild, storage, offset, size, strides, False, OrderedDict())
+    return Calls(rebuild, storage, offset, size, strides, False, OrderedDict())
 
 
 class Pickler(pickle.Pickler):
@@ -114,8 +105,8 @@ def test_a_file_that_runs_something_is_rejected_and_named(read, tmp_path):
     victim.touch()
     attribute_of_what_is_let_in = b"\x80\x04\x8c\x0bcollections\x8c\x14OrderedDict.fromkeys\x93."
     for content, name in (
-        (old_format(OrderedDict(x=Calling(os.remove, str(victim)))), r"posix\.remove"),
-        (pickle.dumps(Calling(exec, f"__import__('os').remove({str(victim)!r})"), protocol=4), r"builtins\.exec"),
+        (old_format(OrderedDict(x=Calls(os.remove, str(victim)))), r"posix\.remove"),
+        (pickle.dumps(Calls(exec, f"__import__('os').remove({str(victim)!r})"), protocol=4), r"builtins\.exec"),
         (attribute_of_what_is_let_in, r"collections\.OrderedDict\.fromkeys"),
     ):
         with pytest.raises(UserError, match=rf"asks for {name}, which no weight file needs: rejected"):

@@ -23,14 +23,6 @@ def test_an_override_is_taken_as_it_is_and_a_missing_one_names_its_key(tmp_path)
         weights.locate(inception_v3.BACKBONE, str(tmp_path / "absent.h5"))
 
 
-def test_a_packaged_file_is_found_and_is_the_published_one():
-    path = weights.locate(efficientnet_lite0.BACKBONE, None)
-    published = efficientnet_lite0.BACKBONE.weights["pytorch"]
-    assert (path.name, path.stat().st_size) == (published.filename, 18_826_032)
-    assert artifacts.sha256_file(path) == published.sha256
-    assert str(published.sha256).startswith("57934424")
-
-
 def test_an_altered_package_file_and_a_missing_package_are_rejected(monkeypatch, tmp_path):
     good = artifacts.sha256_bytes(b"good")
     published = Weights("weights.bin", "MIT", sha256=good, package="some_package/inner/weights.bin")
@@ -75,11 +67,12 @@ def test_all_else_is_downloaded_with_the_published_hash(monkeypatch, tmp_path):
     assert asked[-1][0].sha256 == "c" * 64
 
 
-def test_build_with_weights_reads_the_file_that_it_gives_the_hash_of(tmp_path):
+def test_build_with_weights_reads_the_published_file_of_the_package_or_another_and_gives_its_hash(tmp_path):
     model, backbone, sha256 = weights.build_with_weights("efficientnet_lite0", 32, {})
     assert model.input_shape == (None, 32, 32, 3)
     assert backbone is efficientnet_lite0.BACKBONE
-    assert sha256 == backbone.weights["pytorch"].sha256
+    assert sha256 == backbone.weights["pytorch"].sha256 == artifacts.sha256_file(weights.locate(backbone, None))
+    assert sha256.startswith("57934424")
     path = tmp_path / "mine.pth"
     path.write_bytes(b"not weights")
     with pytest.raises(UserError, match=r"mine\.pth"):

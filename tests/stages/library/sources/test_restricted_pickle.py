@@ -12,17 +12,7 @@ from stages.library.common.console import UserError
 from stages.library.networks import torch_weights
 from stages.library.sources.restricted_pickle import load
 from tests import memory
-from tests.layouts import python2_pickle
-
-
-class Calls:
-    """Pickles as a call of any function."""
-
-    def __init__(self, function, *arguments):
-        self.call = function, arguments
-
-    def __reduce__(self):
-        return self.call
+from tests.layouts import Calls, python2_pickle
 
 
 @pytest.mark.parametrize("dtype", ["|u1", "<i8", ">i4"])

@@ -22,8 +22,7 @@ every_module = pytest.mark.parametrize("module", MODULES, ids=["v3", "v4", "resn
 @functools.cache
 def made(module):
     """Makes a backbone and TF-slim's network once, whatever the order of the tests."""
-    name = module.BACKBONE.name
-    slim = slim_networks.Network(slim_networks.SCOPES[name], getattr(slim_networks, name))
+    slim = slim_networks.Network(module.BACKBONE.name)
     slim(PIXELS)
     return module.build(SIZE_PX), slim
 

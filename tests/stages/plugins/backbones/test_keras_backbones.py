@@ -42,15 +42,12 @@ PUBLISHED = {
     "inception_v3": Published("InceptionV3", 23_851_784, "conv2d", TO_ONE, 12),
     "inception_resnet_v2": Published("InceptionResNetV2", 55_873_736, "conv2d", TO_ONE, 45),
 }
-OF_CONVNEXT = ("depthwise_conv", "layernorm", "pointwise_conv_1", "pointwise_conv_2", "layer_scale")
+OF_CONVNEXT = "depthwise_conv", "layernorm", "pointwise_conv_1", "pointwise_conv_2", "layer_scale"
 TRAINED_IN_LAST_BLOCK = {
     "xception": {"block14_sepconv1", "block14_sepconv2"},
     "efficientnet_v2_b0": {"top_conv"},
     "efficientnet_v2_s": {"top_conv"},
-    "convnext_tiny": {
-        "convnext_tiny_head_layernorm",
-        *(f"convnext_tiny_stage_3_block_2_{name}" for name in OF_CONVNEXT),
-    },
+    "convnext_tiny": {"convnext_tiny_head_layernorm", *(f"convnext_tiny_stage_3_block_2_{n}" for n in OF_CONVNEXT)},
     "inception_v3": {f"conv2d_{number}" for number in range(85, 94)},
     "inception_resnet_v2": {"conv_7b"},
 }
@@ -153,14 +150,11 @@ def test_parameters_and_scaling_are_as_published(case):
     np.testing.assert_allclose(scaled[:, 0, 0], published.scaled, atol=1e-6)
 
 
-def fine_tuning(unfrozen_blocks):
-    return SimpleNamespace(unfrozen_blocks=unfrozen_blocks, train_batch_norm=False, dropout=0.0, seed=0)
-
-
 def test_fine_tuning_trains_the_last_blocks(case):
     name, _, _, backbone_model = case
     backbone = backbones.lookup(name).BACKBONE
-    model = finetuning.build(backbone_model, 3, fine_tuning(0))
+    params = SimpleNamespace(unfrozen_blocks=0, train_batch_norm=False, dropout=0.0, seed=0)
+    model = finetuning.build(backbone_model, 3, params)
 
     def trainable():
         return {layer.name for layer in model.layers if layer.trainable_variables}
@@ -168,10 +162,10 @@ def test_fine_tuning_trains_the_last_blocks(case):
     assert len(backbone.blocks) == PUBLISHED[name].blocks
     every = trainable() - {layer.name for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)}
     trained = []
-    for unfrozen_blocks in range(len(backbone.blocks) + 1):
+    for params.unfrozen_blocks in range(len(backbone.blocks) + 1):
         for layer in model.layers:
             layer.trainable = True
-        finetuning.freeze(model, backbone, fine_tuning(unfrozen_blocks))
+        finetuning.freeze(model, backbone, params)
         trained.append(trainable())
     assert trained[:2] == [{"classifier"}, {"classifier"} | TRAINED_IN_LAST_BLOCK[name]]
     assert all(fewer < more for fewer, more in pairwise(trained))
