@@ -196,11 +196,9 @@ def table() -> str:
     """Returns the number of kinds by what they are and by what becomes of them, as Markdown."""
     found = pd.DataFrame(outcomes(), columns=["name", "outcome"])
     subjects = found["name"].map(lambda name: next(label for label in SUBJECTS if re.search(SUBJECTS[label], name)))
-    counted = pd.crosstab(subjects, found["outcome"])
-    counts = counted.reindex(index=list(SUBJECTS), columns=list(OUTCOMES), fill_value=0)
-    counts.loc["**all**"] = counts.sum()
-    shown = counts.astype(str).replace("0", "").assign(all=counts.sum(axis=1))
-    rows = [("kind of input", *shown), *shown.itertuples()]
+    counts = pd.crosstab(subjects, found["outcome"], margins=True, margins_name="**all**")
+    counts = counts.reindex(index=[*SUBJECTS, "**all**"], columns=[*OUTCOMES, "**all**"], fill_value=0)
+    rows = [("kind of input", *counts), *counts.astype(str).replace("0", "").itertuples()]
     lines = [f"| {' | '.join(map(str, row))} |" for row in rows]
     return "\n".join([lines[0], f"|{'---|' * len(rows[0])}", *lines[1:]])
 

@@ -92,12 +92,10 @@ def test_beyond_its_limit_new_connections_are_rejected_while_all_others_work(mon
         until(lambda: requests.get(url, timeout=PATIENCE_SECONDS).status_code == 200)
 
 
-@pytest.mark.parametrize(
-    ("files", "requests_at_once", "most"), [(1024, 18, 256), (1024, 10_000, 256), (100_000, 18, 572)]
-)
-def test_connections_leave_files_for_the_rest(monkeypatch, files, requests_at_once, most):
+@pytest.mark.parametrize(("files", "at_once", "most"), [(1024, 18, 256), (1024, 10_000, 256), (100_000, 18, 572)])
+def test_connections_leave_files_for_the_rest(monkeypatch, files, at_once, most):
     monkeypatch.setattr(web_connection, "open_files", lambda: files)
-    assert web_connection.most_connections(requests_at_once) == most
+    assert web_connection.most_connections(at_once) == most
 
 
 def test_a_thousand_requests_at_once_are_answered_or_rejected_in_bounded_memory(monkeypatch):
