@@ -6,7 +6,7 @@ The published files can't be had offline, so files of their layout are written h
 import shutil
 from itertools import pairwise
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import keras
@@ -153,7 +153,7 @@ def test_parameters_and_scaling_are_as_published(case):
 def test_fine_tuning_trains_the_last_blocks(case):
     name, _, _, backbone_model = case
     backbone = backbones.lookup(name).BACKBONE
-    params = SimpleNamespace(unfrozen_blocks=0, train_batch_norm=False, dropout=0.0, seed=0)
+    params: Any = SimpleNamespace(unfrozen_blocks=0, train_batch_norm=False, dropout=0.0, seed=0)
     model = finetuning.build(backbone_model, 3, params)
 
     def trainable():
