@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import sharded
-from conftest import ROOT, changed_params
+from conftest import changed_params
+from section import section
 
 from stages.library.common import store_location, tensorflow_runtime
 from stages.library.common.console import UserError
-from stages.library.extraction import extraction, extraction_code, feature_store, feature_table, ray_engine, worker
+from stages.library.extraction import extraction, feature_store, feature_table, ray_engine, worker
 from stages.library.extraction.extraction import Extracted
 from stages.library.extraction.feature_store import FeatureStore
 from stages.library.extraction.runtime import Plan
@@ -25,8 +26,7 @@ from stages.library.records import manifest as manifests
 from stages.library.records import preprocessing
 from stages.library.records.preprocessing import Preprocessing
 from stages.library.records.tfrecord import SPLITS
-from stages.plugins import backbones
-from stages.plugins.backbones import efficientnet_lite0
+from stages.plugins.backbones import efficientnet_lite0, inception_v3
 from tests import processes
 
 
@@ -198,6 +198,7 @@ def test_int8_is_calibrated_on_training_images_in_whatever_order(shards):
 
 @pytest.mark.slow
 def test_int8_features_are_features_of_their_own(shards, extracted, tmp_path):
+    extract(shards, tmp_path / "float32")
     for name, computed in (("first", 17), ("second", 0)):
         assert extract(shards, tmp_path / name, runtime="openvino", precision="int8").computed == computed
     assert contents.of(tmp_path / "first") == contents.of(tmp_path / "second")
@@ -243,47 +244,17 @@ def test_the_stage_runs_in_any_folder_in_silence(tmp_path, shards, extracted):
     assert not (tmp_path / "none").exists()
 
 
-BACKBONE = '''"""A tiny network."""
-import keras
-from stages.library.networks.contract import Backbone, Weights
-
-BACKBONE = Backbone("tiny", "", {"only": Weights("", "")}, 32, 3, 8, {"all": "bottleneck"}, 0.5, 32, 2)
-
-
-def build(input_size_px):
-    pixels = keras.Input((input_size_px, input_size_px, 3))
-    bottleneck = keras.layers.GlobalAveragePooling2D(name="bottleneck")(pixels)
-    logits = keras.layers.Dense(2, kernel_initializer="ones")(bottleneck)
-    return keras.Model(pixels, {"bottleneck": bottleneck, "logits": logits})
+@pytest.mark.parametrize(("size_px", "expected"), [(32, 8), (96, 8), (128, 8), (129, 4), (160, 4), (224, 2), (299, 2)])
+def test_batches_are_smaller_the_larger_the_images(size_px, expected):
+    assert extraction.batch_size(insects.options(None), size_px) == expected
+    assert extraction.batch_size(insects.options(64), size_px) == 64
 
 
-def load_weights(model, path):
-    pass
-'''
-
-
-def test_other_code_and_another_release_compute_features_anew_and_a_comment_does_not(shards, tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "locate", lambda backbone, choice: ROOT / "params.yaml")
-    monkeypatch.setattr(backbones, "__path__", [*backbones.__path__, str(tmp_path)])
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    monkeypatch.delattr(backbones, "tiny", raising=False)
-
-    def edited(code):
-        (tmp_path / "tiny.py").write_text(code, encoding="utf-8")
-        monkeypatch.delitem(sys.modules, "stages.plugins.backbones.tiny", raising=False)
-        shutil.rmtree(tmp_path / "out", ignore_errors=True)
-        computed = extract(shards, tmp_path / "out", name="tiny").computed
-        return computed, cache.load(tmp_path / "out", SPLITS, "logits").values
-
-    computed, first = edited(BACKBONE)
-    assert computed == 17
-    assert first.all()
-    for same in (BACKBONE, f"# edited\n{BACKBONE}", BACKBONE.replace(" tiny n", " n")):
-        computed, values = edited(same)
-        assert computed == 0
-        np.testing.assert_array_equal(values, first)
-    computed, others = edited(BACKBONE.replace('"ones"', '"zeros"'))
-    assert computed == 17
-    assert (others == 0).all()
-    monkeypatch.setattr(extraction_code, "version", lambda package: "another")
-    assert edited(BACKBONE)[0] == 17
+def test_the_input_size_has_a_default_and_a_minimum():
+    unset = section("extract", input_size_px=None, weights={"inception_v3": "w.h5"})
+    assert extraction.input_size_px(inception_v3.BACKBONE, unset) == 299
+    assert extraction.input_size_px(efficientnet_lite0.BACKBONE, unset) == 224
+    small = insects.options(1, input_size_px=74)
+    assert extraction.input_size_px(efficientnet_lite0.BACKBONE, small) == 74
+    with pytest.raises(UserError, match=r"`extract\.input_size_px` must be at least 75 for inception_v3.*Received: 74"):
+        extraction.input_size_px(inception_v3.BACKBONE, small)

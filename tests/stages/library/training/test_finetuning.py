@@ -7,7 +7,6 @@ import pytest
 from section import section
 
 from stages.library.common.console import UserError
-from stages.library.common.params import ParamsError
 from stages.library.networks import contract as backbones
 from stages.library.training import finetuning
 from stages.library.training import loop as training
@@ -109,22 +108,3 @@ def test_dropout_stands_before_the_head_in_training_only(lite0):
     # Of a batch of its own, so that BatchNorm stays out of it.
     assert set(np.unique(layer(np.ones((2, 1280), np.float32), training=True))) == {0.0, 2.0}
     assert head.input is layer.output
-
-
-CONTRADICTIONS = {
-    "`reinitialized_blocks` must be <= `unfrozen_blocks`": {"reinitialized_blocks": 3, "unfrozen_blocks": 2},
-    "`head_epochs` must be 0 where": {"reinitialized_blocks": 1, "head_epochs": 5},
-    "finetune.optimizer": {"optimizer": "rmsprop"},
-    "finetune.schedule": {"schedule": "linear"},
-    "finetune.steps_per_epoch": {"steps_per_epoch": 0},
-    "`kernels_px` must have as many items as `channels`": {"channels": [8, 8]},
-    "scratch.channels": {"channels": [], "kernels_px": []},
-    "scratch.kernels_px.2": {"kernels_px": [7, 3, 0]},
-    "scratch.hidden_units.0": {"hidden_units": [0]},
-}
-
-
-@pytest.mark.parametrize(("message", "changes"), CONTRADICTIONS.items())
-def test_contradictions_are_errors(message, changes):
-    with pytest.raises(ParamsError, match=message):
-        section("scratch" if {"channels", "kernels_px", "hidden_units"} & set(changes) else "finetune", **changes)
