@@ -1,6 +1,5 @@
 """Shards and predictions made by hand, for the tests of evaluation and report."""
 
-import io
 import json
 
 import described
@@ -8,12 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import sharded
-from PIL import Image
 
 from stages.library.common import artifacts, tables
 from stages.library.evaluation import evaluation
 from stages.library.evaluation.evaluation import Model, Predictions
-from stages.library.records import leakage, tfrecord
+from stages.library.records import leakage
 from stages.library.report import fewshot_results
 
 PARAMS = evaluation.Params(bootstrap_samples=1000, images=4, seed=0)
@@ -24,10 +22,8 @@ def write_shards(folder, classes, labels):
     rng = np.random.default_rng(0)
     found = []
     for index, label in enumerate(labels):
-        buffer = io.BytesIO()
-        Image.fromarray(rng.integers(0, 256, (12, 9 + index % 5, 3), np.uint8)).save(buffer, "PNG")
-        image = artifacts.sha256_bytes(buffer.getvalue()), buffer.getvalue(), "png", 12, 9
-        found.append(tfrecord.Record(*image, int(label), classes[label], f"{index}.png"))
+        pixels = rng.integers(0, 256, (12, 9 + index % 5, 3), np.uint8)
+        found.append(sharded.record(pixels, int(label), classes[label], f"{index}.png"))
     half = len(found) // 2
     sharded.write(folder, {"test": [found[:half], found[half:]]})
     content = described.dataset("noise", classes, per_split=0) | {"images": len(found), "rejected": 3}

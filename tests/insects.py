@@ -1,7 +1,6 @@
 """Small images of three classes as records, JPEG and PNG, colour and grey, and how they are extracted."""
 
 import dataclasses
-import hashlib
 
 import described
 import numpy as np
@@ -12,7 +11,6 @@ from PIL import Image
 from checks.image_builders import encode
 from stages.library.common import artifacts
 from stages.library.extraction.runtime import Plan
-from stages.library.records.tfrecord import Record
 from stages.library.settings import load_params
 
 CLASSES = ("ant", "bee", "cat")
@@ -28,8 +26,7 @@ def record(rng):
     small = Image.fromarray(rng.integers(0, 256, (4, 4, *shape[2:]), dtype=np.uint8))
     kind = "jpeg" if label == 1 else "png"
     encoded = encode(small.resize((shape[1], shape[0])), kind)
-    key = hashlib.sha256(encoded).hexdigest()
-    return Record(key, encoded, kind, shape[0], shape[1], label, CLASSES[label], f"{key}.{kind}")
+    return sharded.record(encoded, label, CLASSES[label], f"{CLASSES[label]}.{kind}")
 
 
 def shards(folder, counts, seed):

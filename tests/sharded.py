@@ -1,6 +1,13 @@
 """Shards with their manifest, as the tfrecord stage writes them."""
 
+from stages.library.preparation import normalisation
 from stages.library.records import manifest, tfrecord
+
+
+def record(image, label=0, text="x", name="x.png"):
+    """Returns an array of pixels, or the bytes of a file, as a record."""
+    found = normalisation.normalise(image)
+    return tfrecord.Record(found.key, found.encoded, found.format, found.height, found.width, label, text, name)
 
 
 def write(folder, splits):

@@ -13,6 +13,7 @@ import pytest
 from conftest import ROOT
 from dvc.render.match import match_defs_renderers  # type: ignore[import-untyped]
 from dvc.repo import Repo  # type: ignore[import-untyped]
+from PIL import Image
 
 from app import pr_report
 from stages.library.common import tables
@@ -107,7 +108,7 @@ def test_the_page_of_a_pull_request_escapes_tables_that_others_wrote_and_names_o
 
     def page(classes, image):
         write_tables(project, classes, raw=True)
-        evaluated.Image.new("RGB", (4, 4)).save(project / image)
+        Image.new("RGB", (4, 4)).save(project / image)
         text = f"{DVC_YAML}  - {json.dumps(image)}: {{}}\n"
         (project / "dvc.yaml").write_text(text, encoding="utf-8")
         words = ["-P", pr_report.DVC, "plots", "show", "--quiet", "--out", "page"]

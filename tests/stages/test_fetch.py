@@ -1,15 +1,12 @@
 """The fetch stage, run as a user runs it."""
 
 import json
-import re
-import sys
 
 import contents
 import numpy as np
 import pytest
 
 from stages.library.common.console import UserError
-from tests import processes
 from tests.conftest import write_images
 
 
@@ -41,9 +38,3 @@ def test_a_folder_leaves_a_note_without_its_place(fetch, tmp_path, capsys):
     note = (fetch("folder", write_images(tmp_path / "my images", per_class=2)) / "source.json").read_text()
     assert capsys.readouterr().out.startswith("fetch: folder: 6 files in 3 classes, read where they are; ")
     assert json.loads(note) == {"folder": "my images"}
-
-
-def test_run_as_a_script_it_fails_in_one_line(tmp_path):
-    done = processes.run(sys.executable, "-m", "stages.fetch", "--params", tmp_path / "none.yaml", check=False)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert re.fullmatch(r".*none\.yaml can't be read.*\n", done.stderr)

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from sklearn import metrics as reference
 
 from stages.library.common.console import UserError
+from stages.library.evaluation import model_size
 from stages.library.evaluation.evaluation import Model, Params, Predictions, measure, write_evaluation
 from stages.library.figures import mosaics, thumbnails
 from stages.library.records import tfrecord
@@ -67,21 +67,13 @@ def test_metrics_are_those_computed_by_hand(root):
     assert interval["low"] <= 0.8 <= interval["high"] <= 1
 
 
-def test_metrics_agree_with_scikit_learn_and_cross_validation(tmp_path):
+def test_more_classes_and_the_interval_have_the_metrics_of_cross_validation(tmp_path):
     labels = np.random.default_rng(1).integers(0, 7, 200)
     logits = evaluated.noisy_logits(labels, 7, accuracy=0.7) * np.random.default_rng(2).random((200, 1), np.float32)
     numbers = evaluated.evaluate(tmp_path, NAME, list("abcdefg"), labels, logits)
     assert json.loads((tmp_path / "metrics" / f"{NAME}.json").read_text()) == numbers
+    assert numbers["top5_accuracy"] == round(metrics.topk_accuracy(logits, labels), 6) < 1
     predicted, found = logits.argmax(axis=1), softmax(logits)
-    expected = {
-        "top1_accuracy": reference.accuracy_score(labels, predicted),
-        "balanced_accuracy": reference.balanced_accuracy_score(labels, predicted),
-        "macro_f1": reference.f1_score(labels, predicted, average="macro"),
-        "top5_accuracy": reference.top_k_accuracy_score(labels, logits, k=5),
-    }
-    assert {key: numbers[key] for key in expected} == pytest.approx(expected, abs=1e-6)
-    probabilities = found.astype(np.float64) / found.sum(axis=1, keepdims=True, dtype=np.float64)
-    assert numbers["log_loss"] == pytest.approx(reference.log_loss(labels, probabilities), abs=1e-5)
     # As many bins as in cross-validation: heads call the function without a number of them, too.
     error = metrics.expected_calibration_error(found, labels)
     assert numbers["expected_calibration_error"] == round(error, 6)
@@ -92,6 +84,14 @@ def test_metrics_agree_with_scikit_learn_and_cross_validation(tmp_path):
         numbers = measure(Predictions(np.arange(200), labels, logits, tuple("abcdefg")), params)
         low, high = metrics.bootstrap_interval(predicted == labels, samples, seed)
         assert numbers["top1_accuracy_interval"] == {"low": round(low, 6), "high": round(high, 6)}
+
+
+def test_only_what_predicts_weighs_and_of_a_backbone_as_much_as_its_head_reads(tmp_path):
+    for name in ("best.weights.h5", *model_size.BOOKKEEPING):
+        (tmp_path / name).write_bytes(bytes(1000))
+    whole = 1000 + 4 * 4_652_008
+    sizes = {None: 1000, "logits": whole, "joined": whole, "bottleneck": whole - 4 * 1281 * 1000}  # without classifier
+    assert {features: model_size.in_bytes(tmp_path, "efficientnet_lite0", features) for features in sizes} == sizes
 
 
 def test_temperature_and_training_mode_stand_beside_the_metrics(tmp_path):

@@ -12,7 +12,6 @@ from stages.library.extraction import pixels
 from stages.library.records import manifest as manifests
 from stages.library.records import preprocessing
 from stages.library.records.preprocessing import CPU, Preprocessing
-from stages.library.records.tfrecord import Record
 from tests import processes
 
 MIXED = [(20, 30), (50, 60), (20, 30), (32, 32), (1, 1), (300, 33), (33, 20), (32, 31)]  # height, width
@@ -29,8 +28,7 @@ def shards(tmp_path_factory):
         for number, (height, width) in enumerate(sizes):
             kind = ("png", "jpeg")[number % 2]
             encoded = encode(Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)), kind)
-            about = number % 2, "ab"[number % 2], f"{number}.{kind}"
-            written.append(Record(f"{number:064x}", encoded, kind, height, width, *about))
+            written.append(sharded.record(encoded, number % 2, "ab"[number % 2], f"{number}.{kind}"))
         folders[name] = tmp_path_factory.mktemp("shards")
         sharded.write(folders[name], {"train": [written]})
     return folders

@@ -29,14 +29,6 @@ def exact(image, side):
     return values
 
 
-def test_shrinking_averages_under_a_triangle():
-    image = np.broadcast_to(np.array([10, 20, 40, 80], np.uint8)[None, :, None], (4, 4, 3))
-    # A triangle of half-width 2 around 0.5: the pixels 0, 1, 2 lie 0.5, 0.5, 1.5 away and weigh 3/4, 3/4, 1/4.
-    left, right = (0.75 * 10 + 0.75 * 20 + 0.25 * 40) / 1.75, (0.25 * 20 + 0.75 * 40 + 0.75 * 80) / 1.75
-    expected = np.broadcast_to(np.array([left, right])[None, :, None], (2, 2, 3))
-    np.testing.assert_allclose(resized([image], 2)[0], expected, rtol=1e-6)
-
-
 @pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(

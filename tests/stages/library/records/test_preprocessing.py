@@ -9,26 +9,20 @@ import sharded
 import tensorflow as tf
 from PIL import Image
 
+from checks.image_builders import encode
 from stages.library.records import manifest as manifests
 from stages.library.records import preprocessing
 from stages.library.records.preprocessing import Preprocessing
-from stages.library.records.tfrecord import Record
 from stages.library.training import batches as training_data
 
 RNG = np.random.default_rng(0)
-
-
-def encode(pixels, kind="png", **options):
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, kind, **options)
-    return file.getvalue()
 
 
 @pytest.mark.parametrize("options", [{}, {"quality": 80}, *({"quality": 80, "subsampling": n} for n in range(3))])
 @pytest.mark.parametrize("shape", [(37, 53), (37, 53, 3)])
 def test_images_are_decoded_as_pillow_does_and_grey_is_replicated(options, shape):
     pixels = np.asarray(Image.fromarray(RNG.integers(0, 256, (6, 8, *shape[2:]), dtype=np.uint8)).resize(shape[1::-1]))
-    encoded = encode(pixels, "jpeg" if options else "png", **options)
+    encoded = encode(Image.fromarray(pixels), "jpeg" if options else "png", **options)
     decoded = preprocessing.decode(encoded)
     assert decoded.dtype == tf.uint8
     np.testing.assert_array_equal(decoded, Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG")).convert("RGB"))
@@ -91,11 +85,8 @@ def test_bicubic_follows_keys_kernel_and_stays_in_range():
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("shards")
-    images = [encode(np.full((3, 4 + number, 3), number, np.uint8)) for number in range(9)]
-    found = ((f"{n:064x}", encoded, "png", 3, 4 + n, n % 3, "abc"[n % 3], "") for n, encoded in enumerate(images))
-    records = [Record(*values) for values in found]
-    return sharded.write(folder, {"train": [records[:5], [], records[5:]]}), records
+    records = [sharded.record(np.full((3, 4 + n, 3), n, np.uint8), n % 3, "abc"[n % 3]) for n in range(9)]
+    return sharded.write(tmp_path_factory.mktemp("shards"), {"train": [records[:5], [], records[5:]]}), records
 
 
 def test_records_stream_in_order_over_the_borders_of_shards(shards):

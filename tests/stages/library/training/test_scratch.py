@@ -15,14 +15,8 @@ def test_the_published_network_has_the_published_layers():
     assert kernels == [(7, 7, 3, 32), (3, 3, 32, 64), (2, 2, 64, 128), (512, 1024), (1024, 128), (128, 10)]
     assert [model.get_layer(f"convolution_{number}").output.shape[1] for number in (1, 2, 3)] == [16, 8, 4]
     assert model.get_layer("pool_3").output.shape == (None, 2, 2, 128)
-    assert [layer.name for layer in model.layers[-6:]] == [
-        "flatten",
-        "dropout_1",
-        "dense_1",
-        "dropout_2",
-        "dense_2",
-        "logits",
-    ]
+    last = ["flatten", "dropout_1", "dense_1", "dropout_2", "dense_2", "logits"]
+    assert [layer.name for layer in model.layers[-6:]] == last
     assert model.get_layer("dropout_1").output.shape == (None, 512)
 
 

@@ -3,9 +3,8 @@
 import keras
 import numpy as np
 import pytest
+import sharded
 
-from stages.library.preparation import normalisation
-from stages.library.records import tfrecord
 from stages.library.records.preprocessing import Preprocessing
 from stages.library.training import trained_network
 from stages.library.training.trained_network import Network
@@ -17,9 +16,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (20, SIDE_PX, SIDE_PX, 3), np
 @pytest.fixture
 def shard(tmp_path, monkeypatch):
     monkeypatch.setattr(trained_network, "PREDICTION_BATCH", BATCH)
-    (path,) = tfrecord.shard_paths(tmp_path, "test", 1)
-    images = [(f.key, f.encoded, f.format, SIDE_PX, SIDE_PX) for f in map(normalisation.normalise, PIXELS)]
-    tfrecord.write_shard(path, [tfrecord.Record(*image, 0, "x", "x.png") for image in images])
+    (path,) = sharded.write(tmp_path, {"test": [[sharded.record(image) for image in PIXELS]]})
     return path
 
 

@@ -10,9 +10,7 @@ import tensorflow as tf
 from section import section
 
 from stages.library.common.console import UserError
-from stages.library.preparation import normalisation
 from stages.library.records import manifest as manifests
-from stages.library.records import tfrecord
 from stages.library.records.preprocessing import Preprocessing
 from stages.library.training import loop as training
 from stages.library.training.batches import Augmentation, Stream, augment, changed, held_out
@@ -27,10 +25,7 @@ def batch_bytes(batches):
 @pytest.fixture
 def shards(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3), np.uint8)
-    records = [
-        tfrecord.Record(f.key, f.encoded, f.format, 4, 4, number % 2, "x", f"{number}")
-        for number, f in enumerate(map(normalisation.normalise, pixels))
-    ]
+    records = [sharded.record(image, number % 2) for number, image in enumerate(pixels)]
     sharded.write(tmp_path / "shards", {"train": [records[:10], records[10:]]})
     return manifests.read(tmp_path / "shards", ["train"])
 

@@ -1,6 +1,8 @@
 """What every head must do."""
 
+import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import contents
@@ -8,17 +10,19 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from stages.library.features import disk_arrays
 from stages.library.heads import contract, dense, scaling
 from stages.library.heads.folds import NEVER
 from stages.library.scoring import metrics
 from stages.library.scoring.probabilities import softmax
 from stages.library.settings import load_params
+from stages.plugins.heads.xgboost import column_subsampling
 from stages.plugins.heads.xgboost import head as xgboost
 from tests import processes
 from tests.stages.plugins.heads.training import cross_validate, fit, problem
 
 QUICK: dict[str, dict[str, Any]] = {
-    "ridge": {"penalties": (1.0, 100.0), "power": 1.0},
+    "ridge": {"penalties": (1.0, 100.0)},
     "logistic": {"penalties": (1.0, 100.0), "tolerance": 1e-8},
     "softmax": {"epochs": 8, "batch_size": 32},
     "dnn": {"hidden_units": (32, 16), "learning_rate": 0.01, "batch_size": 32, "epochs": 5},
@@ -72,6 +76,26 @@ def test_a_loaded_head_gives_the_same_bits_as_another_one_of_the_same_seed(name,
     for same in (again, module.load(tmp_path, 20, 6)):
         np.testing.assert_array_equal(same.logits(features), logits)
     assert (other.logits(features) == logits).all() == (name in ("ridge", "logistic"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", QUICK)
+def test_a_head_is_the_same_bits_wherever_its_arrays_lie(name, tmp_path, monkeypatch):
+    def trained(folder):
+        module, params = quick(name)
+        result = cross_validate(module, problem(), params, np.arange(300) % 4)
+        folder.mkdir()
+        fit(module, problem(), params, **result.best_params).save(folder)
+        return result.logits, result.curve, contents.of(folder)
+
+    logits, *in_memory = trained(tmp_path / "memory")
+    for module in (disk_arrays, xgboost):
+        monkeypatch.setattr(module, "BYTES_IN_MEMORY", 0)
+    monkeypatch.setattr(column_subsampling, "BYTES_PER_BLOCK", 1 << 12)
+    logits_there, *on_disk = trained(tmp_path / "disk")
+    np.testing.assert_array_equal(logits_there, logits)
+    assert on_disk == in_memory
+    assert list(Path(os.environ["DECANT_CACHE"]).glob("scratch/*")) == []
 
 
 @pytest.mark.parametrize(("name", "atol"), [("ridge", 1e-5), ("logistic", 1e-4)])
