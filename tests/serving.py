@@ -1,7 +1,6 @@
 """The web page's server on this machine, with models that are quick or slow as told, and requests to it."""
 
 import contextlib
-import io
 import re
 import socket
 import threading
@@ -21,6 +20,7 @@ from app.model_cache import ModelCache
 from app.models import Model, Project
 from app.web_page import Pages
 from app.web_server import Limits, Server
+from checks.image_builders import encode
 from stages.library.records.preprocessing import Preprocessing
 
 UPLOAD_BYTES = 200_000
@@ -63,9 +63,7 @@ class Bright(Model):
 
 
 def png(value=255, size_px=(6, 4)):
-    out = io.BytesIO()
-    Image.new("RGB", size_px, (value,) * 3).save(out, "PNG")
-    return out.getvalue()
+    return encode(Image.new("RGB", size_px, (value,) * 3), "PNG")
 
 
 def page_of(models, **changes):

@@ -2,7 +2,6 @@
 
 import functools
 import importlib.util
-import io
 import json
 import re
 import sys
@@ -18,6 +17,7 @@ from PIL import Image
 from app.exporting import card, check, graph, resizing
 from app.exporting.formats import FORMATS
 from app.models import Model, Project
+from checks.image_builders import encode
 from stages.library.common import artifacts
 from stages.library.common.console import UserError
 from stages.library.figures import thumbnails
@@ -47,9 +47,8 @@ def photographs():
         skimage.data.coffee()[:30, :500],
         skimage.data.astronaut()[:400, 50:90],
     )
-    jpeg = io.BytesIO()
-    Image.fromarray(skimage.data.astronaut()).save(jpeg, "JPEG")
-    return [*(normalisation.normalise(pixels).encoded for pixels in arrays), jpeg.getvalue()]
+    jpeg = encode(Image.fromarray(skimage.data.astronaut()), "JPEG")
+    return [*(normalisation.normalise(pixels).encoded for pixels in arrays), jpeg]
 
 
 @pytest.mark.slow
