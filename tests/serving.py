@@ -58,8 +58,8 @@ class Models:
 
 class Bright(Model):
     def probabilities(self, images):
-        bright = np.asarray(images, np.float32).mean() / 255
-        return np.array([[1 - bright, bright]], np.float32)
+        bright = np.asarray(images, np.float32).mean(axis=(1, 2, 3)) / 255
+        return np.stack([1 - bright, bright], axis=1)
 
 
 def png(value=255, size_px=(6, 4)):

@@ -13,10 +13,8 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import contents
-import numpy as np
 import pytest
 import sharded
 from conftest import ROOT, write_images
@@ -28,12 +26,12 @@ from checks.image_builders import encode
 from stages import tfrecord
 from stages.library.common import tables
 from stages.library.common.console import UserError
-from stages.library.figures import thumbnails
 from stages.library.preparation.decoding_process import Limits
 from stages.library.preparation.decoding_workers import BEYOND, Workers
 from stages.library.preparation.normalisation import normalise
+from stages.library.records.preprocessing import Preprocessing
 from tests import processes, zoo_folders
-from tests.serving import classify, serving, shown
+from tests.serving import Bright, classify, serving, shown
 from tests.zoo import KINDS, exif
 from tests.zoo_folders import ACCEPTED, ENTRIES, FOLDERS, NOTHING, as_anyone
 
@@ -99,18 +97,12 @@ def test_what_is_no_data_set_is_an_error_that_says_what_to_do(kind, make_records
     assert not (tmp_path / "out").exists()
 
 
-def brightness(encoded):
-    """A stand-in for a network that looks at every pixel."""
-    bright = [thumbnails.decode(image).mean() / 255 for image in encoded]
-    return np.array([[1 - value, value] for value in bright], np.float32)
-
-
 @pytest.fixture
 def predicted(monkeypatch, write_params, run_app):
     """Runs `app.predict` on some paths with a stand-in for the network; returns what it prints to stdout and stderr."""
-    model = SimpleNamespace(classes=("dark", "bright"), predict=brightness)
-    model.compiled = lambda: model
+    model = Bright("known", ("dark", "bright"), Preprocessing(8))
     monkeypatch.setattr(Project, "load", lambda *_: model)
+    monkeypatch.setattr(Bright, "compiled", lambda self: self)
 
     def run(*paths, output="--json"):
         status, *printed = run_app("predict", "--params", write_params(), "--backbone", LITE0, output, *paths)
