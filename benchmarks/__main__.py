@@ -34,8 +34,9 @@ def main() -> None:
     failed = []
     for run in ON_GPU if shutil.which("nvidia-smi") else RUNS:
         name, *options = run.split()
-        peers = ["--peers", arguments.peers] if name == "extraction" and arguments.peers else []
-        command = ["-m", f"benchmarks.{name}", *options, *peers]
+        if name == "extraction" and arguments.peers:
+            options += ["--peers", arguments.peers]
+        command = ["-m", f"benchmarks.{name}", *options]
         print(f"\n$ {' '.join(['python', *command])}", flush=True)
         # Heads are compared by CPU time, and threads that wait for each other would count as work.
         environment = os.environ | ({"OMP_NUM_THREADS": "1"} if name == "heads" else {})

@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from benchmarks import generated
-from benchmarks.shared import ROOT, parser, ratio, records, rounds, run, write_params
+from benchmarks.extraction_ways import PEERS
+from benchmarks.shared import ROOT, parser, ratios, records, rounds, run, write_params
 
 BACKBONES = ["efficientnet_lite0", "inception_v3"]
 FEW = 32
 CALIBRATION_IMAGES = 16  # so few that the run over FEW images pays as much for int8 as the whole run
-PEERS = {"timm", "onnxruntime", "openvino-peer"}
 # (ours, the other): "files-" begins with the stage tfrecord, which later extractions of the same images don't pay.
 PAIRS = [
     ("tensorflow", "raw-tensorflow"),
@@ -59,17 +60,17 @@ def main() -> None:
         speeds = rounds({way: partial(speed, way, work, arguments, count) for way in ways}, arguments.rounds)
     what = arguments.dataset or arguments.folder or "generated"
     print(f"{count:,} images ({what}), {arguments.backbone} at {arguments.size} px, {arguments.rounds} rounds")
-    print(f"{'ours':18s} {'the other':18s} ratio  (rounds)                        images/s, medians")
-    for ours, other in pairs:
-        medians = ", ".join(f"{np.median(speeds[way]):.1f}" for way in (ours, other))
-        print(f"{ours:18s} {other:18s} {ratio(speeds[ours], speeds[other], 29)} {medians}")
+    medians = {way: f"{np.median(found):.1f}" for way, found in speeds.items()}
+    table = pd.DataFrame([ratios(speeds[ours], speeds[other]) for ours, other in pairs], [*map("/".join, pairs)])
+    table["images/s, medians"] = [f"{medians[ours]}, {medians[other]}" for ours, other in pairs]
+    print(table.to_string())
 
 
 def wanted(pair: tuple[str, str], arguments: argparse.Namespace) -> bool:
     """Whether a pair is compared: the peers need an environment of their own, and all libraries need files."""
     if arguments.pairs:
         return "/".join(pair) in arguments.pairs
-    if PEERS & set(pair) and arguments.peers is None:
+    if pair[1] in PEERS and arguments.peers is None:
         return False
     return not arguments.dataset or pair[1].startswith(("raw-", "tensorflow"))
 
@@ -112,11 +113,10 @@ def speed(way: str, work: Path, arguments: argparse.Namespace, count: int) -> fl
     scratch = work / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
-    options = [way, "--work", str(work), "--scratch", str(scratch), "--backbone", arguments.backbone]
-    command = [sys.executable, "-m", "benchmarks.extraction_ways", *options, "--images", str(count)]
-    if way in PEERS:
-        script = str(ROOT / "benchmarks" / "extraction_peers.py")
-        command = [str(arguments.peers), script, *options, "--size", str(arguments.size)]
+    python = str(arguments.peers) if way in PEERS else sys.executable
+    options = {"work": work, "scratch": scratch, "backbone": arguments.backbone, "size": arguments.size}
+    given = [f"--{option}={value}" for option, value in (options | {"images": count}).items()]
+    command = [python, "-m", "benchmarks.extraction_ways", way, *given]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     result = json.loads(done.stdout.splitlines()[-1])
     found = float(result["images"] / result["seconds"])

@@ -1,16 +1,18 @@
 """One way of turning images into features, timed in a process of its own; `benchmarks.extraction` compares them.
 
 Prints the seconds and the number of images as JSON. What is paid once (imports, building and compiling the network)
-isn't counted: ours runs on a few images first, and their time is taken off.
+isn't counted: ours runs on a few images first, and their time is taken off. Those of PEERS need an environment of their
+own (benchmarks/requirements-peers.txt).
 """
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +24,9 @@ from benchmarks.shared import parser, stage
 
 FORWARD_BATCHES = 8  # kept in memory for the raw forward, used over and over
 DECODED_AT_ONCE = 16
+PEER_BATCH, PEER_WORKERS = 32, 2
 Timed = tuple[float, int]  # seconds, images
+Features = Callable[[Iterable[Any]], np.ndarray]  # from batches of images as tensors of PyTorch
 
 
 def main() -> None:
@@ -32,7 +36,8 @@ def main() -> None:
     options.add_argument("--work", type=Path, required=True, help="made by benchmarks.extraction")
     options.add_argument("--scratch", type=Path, required=True, help="empty folder")
     options.add_argument("--backbone", required=True)
-    options.add_argument("--images", type=int, required=True)
+    for option in ("--size", "--images"):
+        options.add_argument(option, type=int, required=True)
     arguments = options.parse_args()
     seconds, images = WAYS[arguments.way](arguments)
     print(json.dumps({"seconds": seconds, "images": images}))
@@ -79,6 +84,7 @@ def forward(runtime: str, precision: str | None, arguments: argparse.Namespace) 
     """The network alone, on random batches in its device's memory, as many calls at once as extraction makes."""
     import tensorflow as tf
 
+    from stages.library.common.threads import ahead
     from stages.library.extraction import extraction
     from stages.library.extraction import runtime as runtimes
     from stages.library.extraction.runtime import Plan
@@ -97,20 +103,12 @@ def forward(runtime: str, precision: str | None, arguments: argparse.Namespace) 
     if runtime == "tensorflow":
         with tf.device(compiled.device):
             batches = [tf.constant(batch) for batch in batches]
-    forward_seconds(compiled, batches, 2 * compiled.callers)
     count = -(-arguments.images // batch_size)
-    return forward_seconds(compiled, batches, count), count * batch_size
-
-
-def forward_seconds(compiled: Any, batches: Sequence[Any], count: int) -> float:
-    """Runs a compiled network on so many of the batches in turn, as many at once as extraction does."""
-    from stages.library.common.threads import ahead
-
-    start = time.perf_counter()
-    turns = (batches[number % len(batches)] for number in range(count))
-    for _ in ahead(compiled.forward, turns, compiled.callers):
-        pass
-    return time.perf_counter() - start
+    for calls in (2 * compiled.callers, count):  # the first ones warm it up
+        start = time.perf_counter()
+        for _ in ahead(compiled.forward, itertools.islice(itertools.cycle(batches), calls), compiled.callers):
+            pass
+    return time.perf_counter() - start, count * batch_size
 
 
 def decoding(arguments: argparse.Namespace) -> Timed:
@@ -146,19 +144,79 @@ def keras(arguments: argparse.Namespace) -> Timed:
     model.compile(jit_compile=False)
     model.predict(np.zeros((batch_size, *side, 3), np.float32), verbose=0)
     start = time.perf_counter()
-    dataset = keras.utils.image_dataset_from_directory(
-        str(arguments.work / "images"),
-        labels=None,
-        image_size=side,
-        batch_size=batch_size,
-        shuffle=False,
-        verbose=False,
-    )
+    options = {"image_size": side, "batch_size": batch_size, "shuffle": False, "verbose": False}
+    dataset = keras.utils.image_dataset_from_directory(str(arguments.work / "images"), labels=None, **options)
     features = model.predict(dataset, verbose=0)
     np.save(arguments.scratch / "features.npy", features)
     return time.perf_counter() - start, len(features)
 
 
+def peer(prepare: Callable[[Any, argparse.Namespace], Features], arguments: argparse.Namespace) -> Timed:
+    """From files to features as a user of PyTorch writes it, with random weights, which cost the same."""
+    import timm
+    import torch
+    from torchvision import datasets, transforms
+
+    size = arguments.size
+    model = timm.create_model(f"tf_{arguments.backbone}", pretrained=False, num_classes=0).eval()
+    steps = [transforms.Resize((size, size)), transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)]
+    with torch.inference_mode():
+        features_of = prepare(model, arguments)
+        features_of([torch.zeros(PEER_BATCH, 3, size, size)])
+        start = time.perf_counter()
+        files = datasets.ImageFolder(arguments.work / "images", transforms.Compose(steps))
+        loader = torch.utils.data.DataLoader(files, batch_size=PEER_BATCH, num_workers=PEER_WORKERS)
+        features = features_of(images for images, _ in loader)
+        np.save(arguments.scratch / "features.npy", features)
+        return time.perf_counter() - start, len(features)
+
+
+def with_timm(model: Any, arguments: argparse.Namespace) -> Features:
+    """PyTorch itself."""
+    return lambda batches: np.concatenate([model(images).numpy() for images in batches])
+
+
+def exported(model: Any, arguments: argparse.Namespace) -> Path:
+    """Exports the network to ONNX with batches of any size."""
+    import torch
+
+    path: Path = arguments.scratch / "model.onnx"
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    example = torch.zeros(2, 3, arguments.size, arguments.size)
+    torch.onnx.export(model, (example,), path, dynamo=True, dynamic_shapes=({0: batch},), verbose=False)
+    return path
+
+
+def with_onnxruntime(model: Any, arguments: argparse.Namespace) -> Features:
+    """ONNX Runtime on the CPU, its defaults."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(exported(model, arguments), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda batches: np.concatenate([session.run(None, {name: images.numpy()})[0] for images in batches])
+
+
+def with_openvino(model: Any, arguments: argparse.Namespace) -> Features:
+    """OpenVINO on the CPU, in its throughput mode, with a queue of requests."""
+    import openvino
+
+    # float32 as the others; its default is bfloat16 on CPUs that have it.
+    options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.compile_model(openvino.convert_model(exported(model, arguments)), "CPU", options)
+
+    def features(batches: Iterable[Any]) -> np.ndarray:
+        found = {}
+        queue = openvino.AsyncInferQueue(compiled)
+        queue.set_callback(lambda request, number: found.update({number: request.get_output_tensor(0).data.copy()}))
+        for number, images in enumerate(batches):
+            queue.start_async([images.numpy()], number)
+        queue.wait_all()
+        return np.concatenate([found[number] for number in sorted(found)])
+
+    return features
+
+
+PEERS = {"timm": with_timm, "onnxruntime": with_onnxruntime, "openvino-peer": with_openvino}
 WAYS: dict[str, Callable[[argparse.Namespace], Timed]] = {
     "tensorflow": partial(ours, "tensorflow", None, False),
     "openvino": partial(ours, "openvino", None, False),
@@ -170,6 +228,7 @@ WAYS: dict[str, Callable[[argparse.Namespace], Timed]] = {
     "raw-openvino-int8": partial(forward, "openvino", "int8"),
     "decoding": decoding,
     "keras": keras,
+    **{name: partial(peer, prepare) for name, prepare in PEERS.items()},
 }
 
 

@@ -1,6 +1,5 @@
 """Generated features, as bottleneck-extract writes them, and photographs, for benchmarks without a data set."""
 
-import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,28 +29,26 @@ def write_features(folder: Path, splits: Mapping[str, int], width: int, classes:
     source = Source("generated", 96, 1.0, "bilinear", False, "", "", tuple(f"{label:03d}" for label in range(classes)))
     folder.mkdir()
     for split, count in splits.items():
-        bounds = np.linspace(0, count, SHARDS + 1).astype(int)
-        for shard, (first, last) in enumerate(itertools.pairwise(bounds.tolist())):
-            path = folder / f"{split}-{shard:05d}-of-{SHARDS:05d}.parquet"
-            writer = ShardWriter(path, source, width, 2)
-            for start in range(first, last, BLOCK_ROWS):
-                rows = np.arange(start, min(start + BLOCK_ROWS, last))
-                labels = rows % classes
-                keys = [artifacts.sha256_bytes(f"{split} {row}".encode()) for row in rows]
-                latent = centres[labels] + rng.normal(size=(len(rows), LATENT)).astype(np.float32)
-                values = latent @ mixing + rng.normal(scale=0.3, size=(len(rows), width)).astype(np.float32)
-                features = cache.quantize(np.maximum(values, 0))
-                writer.write(keys, labels, features, np.zeros((len(rows), 2), np.float16))
+        for shard, rows in enumerate(np.array_split(np.arange(count), SHARDS)):
+            writer = ShardWriter(folder / f"{split}-{shard:05d}-of-{SHARDS:05d}.parquet", source, width, 2)
+            for block in np.array_split(rows, range(BLOCK_ROWS, len(rows), BLOCK_ROWS)):
+                labels = block % classes
+                keys = [artifacts.sha256_bytes(f"{split} {row}".encode()) for row in block]
+                latent = centres[labels] + rng.normal(size=(len(block), LATENT)).astype(np.float32)
+                values = latent @ mixing + rng.normal(scale=0.3, size=(len(block), width)).astype(np.float32)
+                writer.write(keys, labels, cache.quantize(np.maximum(values, 0)), np.zeros((len(block), 2), np.float16))
             writer.close()
 
 
-def write_photos(folder: Path, count: int, seed: int = 0, sizes: tuple[tuple[int, int], ...] = SIZES) -> None:
+def write_photos(
+    folder: Path, count: int, seed: int = 0, sizes: tuple[tuple[int, int], ...] = SIZES, first: int = 0
+) -> None:
     """Writes `folder/CLASS/NUMBER.jpg`, images of the sizes in turn, width and height in pixels.
 
     Smooth colours with noise on them compress to some 80 kB at 500 x 375, as photographs do.
     """
     rng = np.random.default_rng(seed)
-    for number in range(count):
+    for number in range(first, first + count):
         label = number % PHOTO_CLASSES
         width, height = sizes[number % len(sizes)]
         small = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
@@ -61,16 +58,3 @@ def write_photos(folder: Path, count: int, seed: int = 0, sizes: tuple[tuple[int
         path = folder / f"class_{label}" / f"{number:06d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.clip(image + noise, 0, 255).astype(np.uint8)).save(path, quality=90)
-
-
-def write_copies(folder: Path, count: int, originals: int = 500) -> None:
-    """Writes `folder/CLASS/NUMBER.jpg`, `count` files that differ by some bytes after the JPEG's end, of few images.
-
-    Much faster than `write_photos`, and as much work to hash, decode and shrink.
-    """
-    write_photos(folder, min(originals, count))
-    paths = sorted(folder.rglob("*.jpg"))
-    for number in range(len(paths), count):
-        original = paths[number % len(paths)]
-        content = original.read_bytes() + number.to_bytes(8, "big")
-        original.with_name(f"{number:06d}.jpg").write_bytes(content)

@@ -13,13 +13,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from benchmarks.shared import parser, ratio, rounds
+from benchmarks.shared import parser, ratios, rounds
 from stages.library.features import cache
 from stages.library.heads import contract as heads
+from stages.library.heads.contract import Examples
 from stages.library.heads.cross_validation import cross_validate
 from stages.library.scoring import metrics, probabilities
 from stages.library.settings import load_params
@@ -30,16 +32,6 @@ ROWS = {"ridge": 60_000, "xgboost": 6000}  # where --rows doesn't say
 PENALTIES = tuple(10.0 ** np.linspace(-2, 4, 13))
 HEADS = ("ridge", "logistic", "softmax", "dnn", "xgboost")
 Way = Callable[[], float]  # does the work and returns an accuracy
-
-
-class Data(NamedTuple):
-    """Rows to train on and to test on."""
-
-    features: np.ndarray
-    labels: np.ndarray
-    folds: np.ndarray
-    x_test: np.ndarray
-    truth: np.ndarray
 
 
 def main() -> None:
@@ -56,19 +48,19 @@ def main() -> None:
     settings = load_params(arguments.params)
     for name in arguments.heads:
         kind, width = ("probabilities", 1000) if name == "xgboost" else ("bottleneck", 1280)
-        data = rows(arguments.bottlenecks, kind, arguments.rows or ROWS.get(name, 5000), width)
-        print(f"{name}: {len(data.labels):,} x {data.features.shape[1]:,}, {data.labels.max() + 1} classes")
-        print(f"{'':30s} ratio   (pairs)                accuracy   reference")
-        for title, section, reference in compared(name, settings[name], data, arguments.trees):
-            ways = {"ours": timed(partial(ours, name, section, data)), "reference": timed(reference)}
-            found = rounds(ways, arguments.pairs)
-            seconds = {way: [result[0] for result in results] for way, results in found.items()}
-            accuracies = f"{found['ours'][-1][1]:.4f}     {found['reference'][-1][1]:.4f}"
-            print(f"{title:30s} {ratio(seconds['ours'], seconds['reference'], 24)} {accuracies}", flush=True)
+        train, test = rows(arguments.bottlenecks, kind, arguments.rows or ROWS.get(name, 5000), width)
+        print(f"{name}: {len(train.labels):,} x {train.features.shape[1]:,}, {train.num_classes} classes")
+        table = []
+        for title, section, reference in compared(name, settings[name], train, test, arguments.trees):
+            ways: dict[str, Way] = {"accuracy": partial(ours, name, section, train, test), "reference": reference}
+            found = rounds({column: partial(timed, way) for column, way in ways.items()}, arguments.pairs)
+            seconds, accuracies = np.transpose([found[column] for column in ways], (2, 0, 1))
+            table.append({"": title, **ratios(*seconds), **dict(zip(ways, accuracies[:, -1].round(4), strict=True))})
+        print(pd.DataFrame(table).to_string(index=False), flush=True)
 
 
-def rows(folder: Path | None, kind: str, count: int, width: int) -> Data:
-    """Returns features, of training and validation or, without a folder, generated ones of 10 classes.
+def rows(folder: Path | None, kind: str, count: int, width: int) -> tuple[Examples, Examples]:
+    """Returns what to train on and to test on: a folder's training and validation, or generated ones of 10 classes.
 
     Generated features are non-negative, as pooled features are, or probabilities over `width` classes, most near zero.
     """
@@ -83,30 +75,27 @@ def rows(folder: Path | None, kind: str, count: int, width: int) -> Data:
         values = centres[labels] + noise + rng.normal(scale=1.5, size=noise.shape)
         pooled = kind == "bottleneck"
         features = cache.quantize(np.maximum(values, 0)) if pooled else probabilities.softmax(2 * values)
-    train, test = slice(-TEST_ROWS), slice(-TEST_ROWS, None)
-    return Data(features[train], labels[train], np.arange(len(labels[train])) % FOLDS, features[test], labels[test])
+    classes, folds = int(labels.max()) + 1, np.arange(len(labels)) % FOLDS
+    parts = slice(-TEST_ROWS), slice(-TEST_ROWS, None)
+    train, test = (Examples(features[part], labels[part], classes, folds[part]) for part in parts)
+    return train, test
 
 
-def timed(way: Way) -> Callable[[], tuple[float, float]]:
-    """Returns a function that does the work and returns CPU seconds and the accuracy."""
-
-    def run() -> tuple[float, float]:
-        start = time.process_time()
-        accuracy = way()
-        return time.process_time() - start, accuracy
-
-    return run
+def timed(way: Way) -> tuple[float, float]:
+    """Does the work; returns CPU seconds and the accuracy."""
+    start = time.process_time()
+    accuracy = way()
+    return time.process_time() - start, accuracy
 
 
-def ours(name: str, section: Any, data: Data) -> float:
+def ours(name: str, section: Any, train: Examples, test: Examples) -> float:
     """Trains as train-heads does."""
-    examples = heads.Examples(data.features, data.labels, int(data.labels.max()) + 1, data.folds)
-    trainer = heads.lookup(name).Trainer(examples, section, 0)
+    trainer = heads.lookup(name).Trainer(train, section, 0)
     head = trainer.fit(cross_validate(trainer).best_params)
-    return metrics.top1_accuracy(head.logits(data.x_test), data.truth)
+    return metrics.top1_accuracy(head.logits(test.features), test.labels)
 
 
-def compared(name: str, section: Any, data: Data, trees: int) -> Iterator[tuple[str, Any, Way]]:
+def compared(name: str, section: Any, train: Examples, test: Examples, trees: int) -> Iterator[tuple[str, Any, Way]]:
     """Yields what is compared: its title, our section of params.yaml, and the reference."""
     from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
     from sklearn.model_selection import GridSearchCV, PredefinedSplit, cross_val_score
@@ -115,41 +104,38 @@ def compared(name: str, section: Any, data: Data, trees: int) -> Iterator[tuple[
     from sklearn.preprocessing import StandardScaler
     from xgboost import XGBClassifier
 
-    split = PredefinedSplit(data.folds)
+    split = PredefinedSplit(train.folds)
 
-    def accuracy(model: Any, dtype: type[np.floating[Any]] = np.float32) -> float:
-        return float((model.predict(data.x_test.astype(dtype)) == data.truth).mean())
-
-    def two_fits(dtype: type[np.floating[Any]]) -> float:
-        x = data.features.astype(dtype)
-        return [accuracy(RidgeClassifier(alpha=alpha).fit(x, data.labels), dtype) for alpha in (1.0, 100.0)][-1]
-
-    def fitted(make: Callable[[], Any], scores: bool = True) -> float:
-        x = data.features.astype(np.float32)
-        if scores:
-            cross_val_score(make(), x, data.labels, cv=split)
-        return accuracy(make().fit(x, data.labels))
+    def fitted(*models: Any, dtype: type[np.floating[Any]] = np.float32, scores: bool = True) -> float:
+        x = train.features.astype(dtype)
+        for model in models:
+            if scores:
+                cross_val_score(model, x, train.labels, cv=split)
+            model.fit(x, train.labels)
+        return float((models[-1].predict(test.features.astype(dtype)) == test.labels).mean())
 
     if name == "ridge":
+        models = [RidgeClassifier(alpha=alpha) for alpha in (1.0, 100.0)]
         for dtype in (np.float16, np.float32):
-            yield f"to two fits in {dtype.__name__}", replace(section, penalties=PENALTIES), partial(two_fits, dtype)
+            reference = partial(fitted, *models, dtype=dtype, scores=False)
+            yield f"to two fits in {dtype.__name__}", replace(section, penalties=PENALTIES), reference
     elif name == "logistic":
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=section.max_iterations))
         grid = {"logisticregression__C": [1 / penalty for penalty in section.penalties]}
-        yield name, section, partial(fitted, lambda: GridSearchCV(model, grid, cv=split), scores=False)
-    elif name == "xgboost":
+        yield name, section, partial(fitted, GridSearchCV(model, grid, cv=split), scores=False)
+    elif name == "softmax":
+        model = SGDClassifier(loss="log_loss", max_iter=section.epochs, tol=None)
+        yield name, section, partial(fitted, make_pipeline(StandardScaler(), model))
+    elif name == "dnn":
+        options = {"batch_size": section.batch_size, "learning_rate_init": section.learning_rate}
+        model = MLPClassifier(section.hidden_units, max_iter=section.epochs, **options)
+        yield name, section, partial(fitted, make_pipeline(StandardScaler(), model))
+    else:
         base = replace(section, num_trees=trees, learning_rate=0.1, max_depth=4, colsample_bytree=1.0)
-        reference = partial(fitted, partial(XGBClassifier, n_estimators=trees, learning_rate=0.1, max_depth=4))
+        reference = partial(fitted, XGBClassifier(n_estimators=trees, learning_rate=0.1, max_depth=4))
         yield "params.yaml", base, reference
         yield "64 bins, all columns", replace(base, colsample_byround=1.0, max_bin=64), reference
         yield "published", replace(base, colsample_byround=1.0, max_bin=256), reference
-    else:
-        options = {"batch_size": section.batch_size, "learning_rate_init": section.learning_rate}
-        make: Callable[[], Any] = {
-            "softmax": lambda: SGDClassifier(loss="log_loss", max_iter=section.epochs, tol=None),
-            "dnn": lambda: MLPClassifier(section.hidden_units, max_iter=section.epochs, **options),
-        }[name]
-        yield name, section, partial(fitted, lambda: make_pipeline(StandardScaler(), make()))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What benchmarks share: the command line, a params.yaml of their own, stages in silence, and rounds that alternate."""
 
 import argparse
+import contextlib
 import subprocess
 import sys
 import time
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 Result = TypeVar("Result")
@@ -22,6 +22,8 @@ def parser(name: str, about: str | None) -> argparse.ArgumentParser:
 
 def write_params(path: Path, changes: Mapping[str, Any]) -> Path:
     """Writes params.yaml with changes in some sections, and returns its path."""
+    from ruamel.yaml import YAML  # which the environment of the peers doesn't have
+
     yaml = YAML()
     content = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     for section, values in changes.items():
@@ -38,10 +40,11 @@ def stage(name: str, cache: Path | None = None, **options: str | Path) -> list[s
     return [*environment, sys.executable, "-m", f"stages.{name}", *given]
 
 
-def run(command: list[str]) -> float:
-    """Runs a command in silence; returns the seconds that it took."""
+def run(command: list[str], at_most_seconds: float | None = None) -> float:
+    """Runs a command in silence, and kills it when its time is over; returns the seconds that it took."""
     start = time.perf_counter()
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, timeout=at_most_seconds)
     return time.perf_counter() - start
 
 
@@ -60,22 +63,7 @@ def rounds(ways: Mapping[str, Callable[[], Result]], count: int) -> dict[str, li
     return found
 
 
-def ratio(ours: Sequence[float], others: Sequence[float], width: int) -> str:
-    """Returns the median of the ratios and, in brackets, that of each round."""
-    ratios = np.divide(ours, others)
-    each = " ".join(f"{one:.2f}" for one in ratios)
-    return f"{np.median(ratios):5.2f}  ({each:{width}s})"
-
-
-def peaks(process: "subprocess.Popen[bytes]") -> tuple[float, float]:
-    """Waits for a process; returns the peaks of its anonymous and its resident memory, MiB, looked at every 20 ms."""
-    if sys.platform != "linux":
-        raise SystemExit("memory is read from /proc: Linux only")
-    status, found = Path(f"/proc/{process.pid}/status"), {"RssAnon": 0.0, "VmRSS": 0.0}
-    while process.poll() is None:
-        for line in status.read_text(encoding="utf-8").splitlines():
-            name, _, value = line.partition(":")
-            if name in found:
-                found[name] = max(found[name], int(value.split()[0]) / 1024)
-        time.sleep(0.02)
-    return found["RssAnon"], found["VmRSS"]
+def ratios(ours: Sequence[float], others: Sequence[float]) -> dict[str, str]:
+    """Returns two cells of a table: the median of the ratios, and that of each round."""
+    each = np.divide(ours, others)
+    return {"ratio": f"{np.median(each):.2f}", "rounds": " ".join(f"{one:.2f}" for one in each)}

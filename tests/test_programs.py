@@ -17,7 +17,6 @@ BENCHMARKS = sorted(
     for path in (ROOT / folder).glob("*.py")
     if "parse_args()" in path.read_text()
 )
-PEERS = {"benchmarks.extraction_peers"}  # which needs packages of its own
 PROGRAMS = sorted(path.stem for path in (ROOT / "app").glob("*.py") if "console.run(main)" in path.read_text())
 
 
@@ -62,7 +61,7 @@ def test_the_help_of_a_stage_fits_a_screen_and_has_an_example(stage, monkeypatch
     fits(lines)
 
 
-@pytest.mark.parametrize("name", sorted(set(BENCHMARKS) - PEERS))
+@pytest.mark.parametrize("name", BENCHMARKS)
 def test_the_help_of_a_benchmark_fits_a_screen(name, monkeypatch, capsys):
     lines = shown_help(name, monkeypatch, capsys).splitlines()
     assert f"python -m {name}".removesuffix(".__main__") in lines[0]

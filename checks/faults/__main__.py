@@ -9,8 +9,8 @@ its own); libfaketime for the clock. What is missing is left out, with a message
 """
 
 import argparse
-import os
-import shutil
+import ctypes
+import itertools
 import subprocess
 import sys
 import tempfile
@@ -20,13 +20,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from checks.faults import kinds, runner
-from checks.faults.project import CACHING, STAGES, Project, Stage, with_needs
+from checks.faults import kinds
+from checks.faults.project import STAGES, Project, Stage, with_needs
 from checks.faults.trials import Outcome, Trial, Undisturbed
 from stages.library.common import console
 
 NAMES = [stage.name for stage in STAGES]
-OWN_MOUNTS = "DECANT_FAULTS_OWN_MOUNTS"
+CLONE_NEWNS = 0x20000  # Linux: a mount namespace
 
 
 def main() -> None:
@@ -38,16 +38,16 @@ def main() -> None:
     parser.add_argument("--stages", nargs="+", default=NAMES, choices=NAMES, metavar="STAGE", help=", ".join(NAMES))
     parser.add_argument("--kinds", nargs="+", default=list(kinds.KINDS), choices=kinds.KINDS, metavar="KIND")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="after which no further one is injected")
     arguments = parser.parse_args()
-    can_mount = own_mounts()
-    if not can_mount:
+    here = {"": True, "mounts": own_mounts(), "faketime": bool(kinds.FAKETIME)}
+    if not here["mounts"]:
         print("file systems can't be mounted here: full and read-only ones are left out")
-    if not kinds.FAKETIME:
+    if not here["faketime"]:
         print("libfaketime is not installed: jumps of the clock are left out")
+    arguments.kinds = [name for name in arguments.kinds if here[kinds.KINDS[name].needs]]
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="decant-faults-") as name:
-        outcomes = inject_all(Path(name), arguments, can_mount)
+        outcomes = inject_all(Path(name), arguments)
     print_table(outcomes)
     hits, bad = sum(one.hit for one in outcomes), sum(not one.good for one in outcomes)
     met = f"{len(outcomes)} faults, {hits} met the stage while it ran"
@@ -56,60 +56,41 @@ def main() -> None:
 
 
 def own_mounts() -> bool:
-    """Goes on in a mount namespace of its own, so that nothing stays mounted; returns whether it can mount there."""
-    if os.environ.get(OWN_MOUNTS):
-        return True
-    unshare = shutil.which("unshare")
-    test = [unshare or "", "--mount", "mount", "-t", "tmpfs", "tmpfs", tempfile.gettempdir()]
-    if unshare is None or subprocess.run(test, capture_output=True, check=False).returncode:
-        return False
-    command = [unshare, "--mount", sys.executable, "-m", "checks.faults", *sys.argv[1:]]
-    raise SystemExit(subprocess.run(command, env=os.environ | {OWN_MOUNTS: "1"}, check=False).returncode)
+    """Goes into a mount namespace of its own, so that nothing stays mounted; returns whether it can mount there."""
+    command = ["mount", "--make-rprivate", "/"]
+    moved = ctypes.CDLL(None).unshare(CLONE_NEWNS) == 0
+    return moved and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def inject_all(work: Path, arguments: argparse.Namespace, can_mount: bool) -> list[Outcome]:
+def inject_all(work: Path, arguments: argparse.Namespace) -> list[Outcome]:
     """Runs what is needed undisturbed, then injects; returns what came of each fault."""
-    project, context = Project(work / "project"), runner.context()
+    project = Project(work / "project")
     undisturbed: dict[Stage, Undisturbed] = {}
     for stage in with_needs(arguments.stages):
-        trial = Trial(project, stage, work / "trial", context, Outcome(stage.name, "none", 0))
+        trial = Trial(project, stage, work / "trial")
         undisturbed[stage] = found = trial.measure()
-        shutil.copytree(trial.disk / "outs", project.folder, dirs_exist_ok=True)
-        trial.close()
         print(f"{stage.name}: {found.seconds:.1f} s, {found.changes} changes of files undisturbed", flush=True)
-    outcomes: list[Outcome] = []
-    end = time.monotonic() + 60 * arguments.minutes
-    for stage, kind, number in console.progress(plan(arguments, undisturbed, can_mount), "inject", "faults"):
-        if time.monotonic() > end:
-            break
-        outcomes.append(outcome := Outcome(stage.name, kind, number))
-        trial = Trial(project, stage, work / "trial", context, outcome, arguments.seed)
+    outcomes = []
+    faults = plan(arguments, undisturbed)
+    for number, (kind, stage) in enumerate(console.progress(faults, "inject", "faults")):
+        trial = Trial(project, stage, work / "trial", kind, f"{arguments.seed} {number}")
         trial.undisturbed = undisturbed[stage]
         kinds.inject(trial, kinds.KINDS[kind])
         trial.close()
-        if not outcome.good:
-            print(f"NOT GOOD: {outcome}", flush=True)
+        outcomes.append(trial.outcome)
+        if not trial.outcome.good:
+            print(f"NOT GOOD: {trial.outcome}", flush=True)
     return outcomes
 
 
-def plan(
-    arguments: argparse.Namespace, undisturbed: dict[Stage, Undisturbed], can_mount: bool
-) -> list[tuple[Stage, str, int]]:
+def plan(arguments: argparse.Namespace, undisturbed: dict[Stage, Undisturbed]) -> list[tuple[str, Stage]]:
     """Returns the faults: each kind of each stage once, and the rest on the stages that cost least."""
-    here = {"", *["mounts"] * can_mount, *["faketime"] * bool(kinds.FAKETIME)}
-    there = {name: kind for name, kind in kinds.KINDS.items() if name in arguments.kinds and kind.needs in here}
-    possible = {
-        stage: [name for name, kind in there.items() if stage.name in CACHING or not kind.caching]
-        for stage in undisturbed
-        if stage.name in arguments.stages
-    }
-    counts = {stage: len(some) for stage, some in possible.items() if some}
-    while counts and sum(counts.values()) < arguments.faults:
-        cost = {stage: (count >= 10, count * undisturbed[stage].seconds) for stage, count in counts.items()}
-        counts[min(cost, key=lambda stage: cost[stage])] += 1
-    shares = [(index / count, stage, index) for stage, count in counts.items() for index in range(count)]
-    shares.sort(key=lambda share: share[0])  # side by side, so that a run that is cut short has met all stages
-    return [(stage, possible[stage][n % len(possible[stage])], n // len(possible[stage])) for _, stage, n in shares]
+    stages = [stage for stage in undisturbed if stage.name in arguments.stages]
+    pairs = itertools.product(arguments.kinds, stages)
+    caching = {stage for stage in stages if undisturbed[stage].usage["cache"] > (0, 0)}
+    once = [(name, stage) for name, stage in pairs if stage in caching or not kinds.KINDS[name].caching]
+    rest = itertools.cycle(sorted(once, key=lambda pair: undisturbed[pair[1]].seconds))
+    return [*once, *itertools.islice(rest, max(arguments.faults - len(once), 0))]
 
 
 def print_table(outcomes: list[Outcome]) -> None:

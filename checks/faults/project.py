@@ -7,31 +7,28 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ruamel.yaml import YAML
 
 from benchmarks import generated
 from benchmarks.shared import ROOT, write_params
+from checks.faults import runner
 from stages.library.common import artifacts
 
 HEADS = "ridge", "logistic", "softmax", "dnn", "xgboost"  # the first one is evaluated, too
 VALUES = {"item.backbone": "efficientnet_lite0", "heads[0]": HEADS[0], "item.shots": "5"}
-CACHING = {"fetch", "bottleneck-extract", "train-heads-xgboost", "finetune", "train-scratch"}
+TENSORBOARD = "artifacts/tensorboard"  # differs between equal runs
 IMAGES = 120
 OTHER_BYTES = 6 << 20  # what else is in the archive, so that its download takes a while
 SERVER_BLOCK_BYTES, SERVER_SECONDS = 1 << 18, 0.03
 CHANGES: dict[str, dict[str, Any]] = {
     "dataset": {"name": "caltech101"},
-    "split": {"validation": 0.2, "test": 0.2},
-    "tfrecord": {"shards": 2},
     "extract": {"input_size_px": 32},
     "cross_validation": {"folds": 3},
-    "ridge": {"penalties": [1.0, 100.0]},
     "logistic": {"penalties": [1.0, 100.0]},
     "softmax": {"epochs": 5},
     "dnn": {"hidden_units": [32], "epochs": 3},
@@ -39,26 +36,20 @@ CHANGES: dict[str, dict[str, Any]] = {
     "fewshot": {"heads": ["ridge"], "shots": [5], "repeats": 2},
     "finetune": {"epochs": 3, "head_epochs": 2, "batch_size": 16, "unfrozen_blocks": 1},
     "scratch": {"epochs": 3, "batch_size": 16, "hidden_units": [32]},
-    "evaluate": {"bootstrap_samples": 1000},
 }
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A stage with one item; in its options {project} is what earlier stages wrote, {outs} where it writes to."""
+class Stage(NamedTuple):
+    """A stage of dvc.yaml with one item; its paths are relative to the folder that it runs in."""
 
     name: str
-    module: str
-    options: tuple[str, ...]
-
-    def paths(self, folder: str) -> list[Path]:
-        """Returns those of its options that are below {project} or {outs}, without that."""
-        below = (part.removeprefix(f"{{{folder}}}/") for part in self.options if part.startswith(f"{{{folder}}}/"))
-        return [Path(part) for part in below if ".." not in part]
+    words: tuple[str, ...]  # module and options, as in dvc.yaml
+    reads: tuple[Path, ...]
+    outs: tuple[Path, ...]
 
     def needs(self, other: "Stage") -> bool:
         """Whether it reads an out of another stage."""
-        pairs = [(one, out) for one in self.paths("project") for out in other.paths("outs")]
+        pairs = [(one, out) for one in self.reads for out in other.outs]
         return any(one.is_relative_to(out) or out.is_relative_to(one) for one, out in pairs)
 
 
@@ -68,18 +59,13 @@ def _stages() -> Iterator[Stage]:
         text = text.replace(f"${{{name}}}", value)
     for name, row in YAML(typ="safe", pure=True).load(text)["stages"].items():
         for head in HEADS if name == "train-heads" else HEADS[:1]:
-            _, _, module, *words = row["cmd"].replace("${item.head}", head).split()
+            words = row["cmd"].replace("${item.head}", head).split()[2:]
             deps = [Path(dep.replace("${item.head}", head)) for dep in row["deps"]]
-            options = ["--params", "{project}/params.yaml"]
-            for before, word in zip(["", *words], words, strict=False):
-                if before == "--tensorboard":  # which differs between equal runs
-                    word = "{outs}/../tensorboard"
-                elif word.startswith(("data", "artifacts", "metrics")):
-                    read = any(dep.is_relative_to(word) for dep in deps)
-                    word = ("{project}/" if read else "{outs}/") + word
-                options.append(word)
+            paths = [Path(word) for word in words if word.startswith(("data", "artifacts", "metrics"))]
+            reads = [path for path in paths if any(dep.is_relative_to(path) for dep in deps)]
+            outs = [path for path in paths if path not in reads and not path.is_relative_to(TENSORBOARD)]
             item = f"{name}-{head}" if name in ("train-heads", "evaluate") else name
-            yield Stage(item, module.removeprefix("stages."), tuple(options))
+            yield Stage(item, tuple(words), (Path("params.yaml"), *reads), tuple(outs))
 
 
 STAGES = tuple(_stages())
@@ -87,11 +73,11 @@ STAGES = tuple(_stages())
 
 def with_needs(names: list[str]) -> list[Stage]:
     """Returns some stages and all that they need, in the order in which they run."""
-    wanted = [stage for stage in STAGES if stage.name in names]
+    wanted: list[Stage] = []
     for stage in reversed(STAGES):
-        if stage not in wanted and any(other.needs(stage) for other in wanted):
-            wanted.append(stage)
-    return [stage for stage in STAGES if stage in wanted]
+        if stage.name in names or any(other.needs(stage) for other in wanted):
+            wanted.insert(0, stage)
+    return wanted
 
 
 class Project:
@@ -123,8 +109,8 @@ class Project:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_address[1]}/caltech-101.zip"
         digest = artifacts.sha256_bytes(served)
-        self.archive = {"urls": [url], "size_bytes": len(served), "sha256": digest, "md5": None}
-        self.folder, self.starts = folder, starts
+        self.archive: dict[str, Any] = {"urls": [url], "size_bytes": len(served), "sha256": digest, "md5": None}
+        self.folder, self.starts, self.context = folder, starts, runner.context()
 
 
 def _archive(work: Path) -> bytes:

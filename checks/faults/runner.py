@@ -4,15 +4,14 @@ Processes are forked from one that has everything imported, TensorFlow too, whic
 """
 
 import contextlib
+import itertools
 import json
 import multiprocessing
-import multiprocessing.forkserver
 import os
 import runpy
-import signal
 import sys
 import tempfile
-import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ PRELOADED = [
     *("stages.library.training.loop", "stages.library.training.trained_network"),
 ]
 CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.truncate"}
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
 def context() -> Any:
@@ -33,7 +33,9 @@ def context() -> Any:
     made.set_forkserver_preload(PRELOADED)
     stderr = os.dup(2)
     _redirect(os.devnull, 2)  # TensorFlow's libraries log while they are loaded
-    multiprocessing.forkserver.ensure_running()
+    first = made.Process(target=int)  # it ends when all is imported
+    first.start()
+    first.join()
     os.dup2(stderr, 2)
     os.close(stderr)
     return made
@@ -46,61 +48,46 @@ def _redirect(path: str, descriptor: int) -> None:
 
 
 def perform(
-    module: str,
-    options: list[str],
-    folder: str,
-    name: str,
-    archive: dict[str, Any],
-    at_change: int = 0,
-    act: int | str = int(signal.SIGKILL),
+    folder: str, disk: str, words: Sequence[str], archive: dict[str, Any], at_change: int = 0, act: int | str = ""
 ) -> None:
-    """Runs a stage in this process, which is for nothing else; its cache and temporary files are in a folder.
+    """Runs a stage in this process, which is for nothing else, in `disk`; cache and temporary files are beside it.
 
-    Its outputs go to `NAME.out` and `NAME.err` there, the number of changes of the folder's files to `NAME.changes`.
-    Before the one with the number `at_change` it gets the signal `act`, or that is written to `NAME.clock`. `archive`
+    Its outputs go to `DISK.out` and `DISK.err` in the folder, the number of changes of the files to `DISK.changes`.
+    Before the one with the number `at_change` it gets the signal `act`, or that is written to `DISK.clock`. `archive`
     has the fields of the data set's RemoteFile that differ from the published ones.
     """
-    log = f"{folder}/{name}"
+    log = f"{folder}/{disk}"
     _redirect(f"{log}.out", 1)
     _redirect(f"{log}.err", 2)
     os.environ |= {"DECANT_CACHE": f"{folder}/cache", "TMPDIR": str(Path(folder, "tmp"))}
     tempfile.tempdir = None
+    os.chdir(log)
     from stages.plugins.datasets import caltech101
 
     caltech101.ARCHIVE = replace(caltech101.ARCHIVE, **archive)
-    lock, number = threading.Lock(), 0
+    numbers = itertools.count(1)
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal number
-        if (event != "open" and event not in CHANGES) or not _is_change(event, arguments, f"{folder}/"):
+        if event not in CHANGES and (event != "open" or not (arguments[2] or 0) & WRITING):
             return
-        with lock:
-            number += 1
-            now = number == at_change
-        if now and isinstance(act, int):
+        if not isinstance(arguments[0], (str, bytes, os.PathLike)):
+            return
+        path = Path(os.fsdecode(arguments[0]))
+        if (path.is_absolute() and not path.is_relative_to(folder)) or next(numbers) != at_change:
+            return
+        if isinstance(act, int):
             os.kill(os.getpid(), act)
-        elif now:
+        else:
             with contextlib.suppress(OSError):
-                Path(f"{log}.clock").write_text(str(act), encoding="utf-8")
+                Path(f"{log}.clock").write_text(act, encoding="utf-8")
 
     # What libraries write by themselves (parquet, HDF5, XGBoost) is not seen; random moments cover it.
     sys.addaudithook(hook)
-    sys.argv = [f"stages.{module}", *options]
+    sys.argv = list(words)
     try:
-        runpy.run_module(f"stages.{module}", run_name="__main__", alter_sys=True)
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
     finally:
-        Path(f"{log}.changes").write_text(str(number), encoding="utf-8")
-
-
-def _is_change(event: str, arguments: tuple[Any, ...], watched: str) -> bool:
-    path, flags = arguments[0], arguments[-1]
-    if not isinstance(path, (str, bytes, os.PathLike)):
-        return False
-    if event == "open" and not (flags or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
-        return False
-    name = os.fsdecode(path)
-    # Removing a tree gives names within a folder that is open; nothing else of a stage is relative.
-    return name.startswith(watched) if Path(name).is_absolute() else event in ("os.remove", "os.rmdir")
+        Path(f"{log}.changes").write_text(str(next(numbers) - 1), encoding="utf-8")
 
 
 if __name__ == "__main__":

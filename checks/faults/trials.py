@@ -1,21 +1,23 @@
 """One fault and what came of it: a plain rerun, its bytes against an undisturbed run's, losses and stale files."""
 
-import contextlib
 import json
 import random
 import shutil
 import subprocess
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from checks.faults import runner
-from checks.faults.project import Project, Stage
+from checks.faults.project import TENSORBOARD, Project, Stage
 from stages.library.common import artifacts
 
 PATIENCE_SECONDS = 300
 BLOCK_BYTES = 4096
+PARTS = "cache/features/*/*.parquet"
+ROOM = "size=256m,nr_inodes=10000"
 
 
 @dataclass
@@ -24,7 +26,7 @@ class Outcome:
 
     stage: str
     kind: str
-    number: int
+    seed: str
     hit: bool = False  # it met the stage while that ran
     recovered: bool = False  # a plain rerun succeeded
     different: bool = False  # an out had other bytes than the undisturbed run's at the end
@@ -39,39 +41,42 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """A run without a fault: seconds, changes of files, hash by out, all paths, (bytes in blocks, inodes) by folder."""
+    """A run without a fault: seconds, changes of files, sha256 by path, (blocks, paths) by folder."""
 
     seconds: float
     changes: int
-    outs: dict[str, str]
-    entries: set[str]
-    sizes: dict[str, tuple[int, int]]
+    entries: dict[str, str]
+    usage: dict[str, tuple[int, int]]
 
 
 class Trial:
-    """A fault's own folder with `disk` (outs and TensorBoard's files), `cache` and `tmp`; `random` decides about it."""
+    """A fault's own folder: the stage runs in `disk`, with `cache` and `tmp` beside it; `random` decides about it."""
 
-    def __init__(self, project: Project, stage: Stage, folder: Path, context: Any, outcome: Outcome, seed: int = 0):
-        self.project, self.stage, self.folder, self._context = project, stage, folder, context
-        self.disk, self.cache, self.outcome = folder / "disk", folder / "cache", outcome
-        self.random = random.Random(f"{seed} {outcome.stage} {outcome.kind} {outcome.number}")  # noqa: S311
+    def __init__(self, project: Project, stage: Stage, folder: Path, kind: str = "none", seed: str = ""):
+        self.project, self.stage, self.folder = project, stage, folder
+        self.disk, self.cache, self.outcome = folder / "disk", folder / "cache", Outcome(stage.name, kind, seed)
+        self.random = random.Random(seed)  # noqa: S311
         self.undisturbed: Undisturbed  # which `measure` does without
         self.mounted: list[str] = []
         shutil.rmtree(folder, ignore_errors=True)
-        for name in ("disk/outs", "cache", "tmp"):
+        for name in ("disk", "cache", "tmp"):
             (folder / name).mkdir(parents=True)
+        self.place(stage.reads)
 
-    def run(self, name: str = "disturbed", **injected: Any) -> dict[str, Any]:
-        """Returns a run of the stage, of which the one named "second" has other outs, with what is to be injected."""
-        outs = self.folder / ("second" if name == "second" else "disk") / "outs"
-        with contextlib.suppress(OSError):  # as on a file system that has no room for it
-            outs.mkdir(parents=True, exist_ok=True)
-        options = [part.format(project=self.project.folder, outs=outs) for part in self.stage.options]
-        about = {"folder": str(self.folder), "name": name, "archive": self.project.archive}
-        return injected | {"module": self.stage.module, "options": options} | about
+    def place(self, paths: Iterable[Path], disk: str = "disk") -> None:
+        """Puts what earlier runs wrote undisturbed into the folder that the stage runs in."""
+        for path in paths:
+            source, target = self.project.folder / path, self.folder / disk / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if source.is_dir() else shutil.copyfile)(source, target)
 
-    def start(self, name: str = "disturbed", **injected: Any) -> Any:
-        process = self._context.Process(target=runner.perform, kwargs=self.run(name, **injected))
+    def run(self, disk: str = "disk", **injected: Any) -> dict[str, Any]:
+        """Returns a run of the stage, with what is to be injected, as `runner.perform` takes it."""
+        fixed = {"words": self.stage.words, "archive": self.project.archive}
+        return {"folder": str(self.folder), "disk": disk} | fixed | injected
+
+    def start(self, disk: str = "disk", **injected: Any) -> Any:
+        process = self.project.context.Process(target=runner.perform, kwargs=self.run(disk, **injected))
         process.start()
         return process
 
@@ -84,7 +89,7 @@ class Trial:
         return code
 
     def printed(self, name: str) -> str:
-        """Returns what a run wrote: "plain.out" its standard output, "plain.err" its standard error."""
+        """Returns what the last run wrote: "disk.out" its standard output, "disk.err" its standard error."""
         return (self.folder / name).read_text(encoding="utf-8", errors="replace")
 
     def moment(self) -> float:
@@ -96,81 +101,80 @@ class Trial:
         return {"at_change": self.random.randint(1, max(self.undisturbed.changes, 1)), "act": act}
 
     def measure(self) -> Undisturbed:
-        first = self._context.Process(target=int)  # it waits for the imports, which are not of the stage
-        first.start()
-        first.join()
+        """Runs the stage undisturbed, and puts what it wrote into the project."""
         started = time.monotonic()
-        code = self.wait(self.start("plain"))
+        code = self.wait(self.start())
         seconds = time.monotonic() - started
         if code:
-            raise SystemExit(f"{self.stage.name} fails without a fault: {self.printed('plain.err')}")
-        sizes = {}
-        for name in ("disk", "cache"):
-            found = list((self.folder / name).rglob("*"))
-            blocks = sum(-(-path.stat().st_size // BLOCK_BYTES) for path in found if path.is_file())
-            sizes[name] = blocks * BLOCK_BYTES, len(found)
-        return Undisturbed(seconds, int(self.printed("plain.changes")), self.outs(), self.entries(), sizes)
+            raise SystemExit(f"{self.stage.name} fails without a fault: {self.printed('disk.err')}")
+        usage = {name: self.usage(name) for name in ("disk", "cache")}
+        shutil.copytree(self.disk, self.project.folder, dirs_exist_ok=True)
+        return Undisturbed(seconds, int(self.printed("disk.changes")), self.entries(), usage)
 
-    def outs(self, disk: str = "disk") -> dict[str, str]:
-        """Returns the sha256 of each file of the outs by its relative path."""
-        folder = self.folder / disk / "outs"
-        files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-        return {str(path.relative_to(folder)): artifacts.sha256_file(path) for path in files}
+    def usage(self, name: str) -> tuple[int, int]:
+        """Returns what a folder takes: blocks, and files and folders."""
+        found = list((self.folder / name).rglob("*"))
+        return sum(-(-path.stat().st_size // BLOCK_BYTES) for path in found if path.is_file()), len(found)
 
-    def place_outs(self) -> None:
-        for path in self.stage.paths("outs"):
-            source, target = self.project.folder / path, self.disk / "outs" / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            (shutil.copytree if source.is_dir() else shutil.copyfile)(source, target)
+    def entries(self, disk: str = "disk") -> dict[str, str]:
+        """Returns the paths in disk, cache and tmp, with the sha256 of the files in disk, else "".
+
+        But not TensorBoard's, and no parts of features, whose names say which images they hold.
+        """
+        found = {}
+        for folder, name in ((disk, "disk"), ("cache", "cache"), ("tmp", "tmp")):
+            for path in (self.folder / folder).rglob("*"):
+                relative = name / path.relative_to(self.folder / folder)
+                if not relative.is_relative_to(f"disk/{TENSORBOARD}") and not relative.match(PARTS):
+                    hashed = name == "disk" and path.is_file()
+                    found[str(relative)] = artifacts.sha256_file(path) if hashed else ""
+        return found
 
     def half_outs(self) -> list[str]:
         """Returns the outs that are there and not as the undisturbed run's."""
-        differing = {name for name, _ in self.outs().items() ^ self.undisturbed.outs.items()}
-        there = [path for path in self.stage.paths("outs") if (self.disk / "outs" / path).exists()]
-        return [f"half of {path}" for path in there if any(Path(name).is_relative_to(path) for name in differing)]
+        differing = [Path(name) for name, _ in self.entries().items() ^ self.undisturbed.entries.items()]
+        there = [path for path in self.stage.outs if (self.disk / path).exists()]
+        return [f"half of {path}" for path in there if any(name.is_relative_to("disk" / path) for name in differing)]
 
-    def kept(self) -> dict[str, Any]:
+    def kept(self) -> tuple[set[str], int, int]:
         """Returns what must not be lost: parts of features, finished epochs, bytes of a download."""
         states = [json.loads(path.read_text(encoding="utf-8")) for path in self.cache.glob("checkpoints/*/state.json")]
-        return {
-            "parts": {path.name for path in self.cache.glob("features/*/*.parquet")},
-            "epochs": max((len(state["history"]) - 1 for state in states), default=0),
-            "bytes": sum(path.stat().st_size for path in self.cache.glob("downloads/*.partial")),
-        }
+        epochs = max((len(state["history"]) - 1 for state in states), default=0)
+        size_bytes = sum(path.stat().st_size for path in self.cache.glob("downloads/*.partial"))
+        return {path.name for path in self.folder.glob(PARTS)}, epochs, size_bytes
 
     def rerun(self) -> None:
         """Runs the stage once more, plainly, and notes what is different, lost or stale."""
-        kept, outcome = self.kept(), self.outcome
-        outcome.recovered = self.wait(self.start("plain")) == 0
+        (parts, epochs, size_bytes), outcome = self.kept(), self.outcome
+        outcome.recovered = self.wait(self.start()) == 0
         if not outcome.recovered:
-            outcome.unclean += f" rerun: {self.printed('plain.err')[-2000:]}"
+            outcome.unclean += f" rerun: {self.printed('disk.err')[-2000:]}"
         self.compare()
-        if not kept["parts"] <= self.kept()["parts"]:
+        if not parts <= self.kept()[0]:
             outcome.lost.append("parts of features")
-        if kept["epochs"] and f"resuming after epoch {kept['epochs']} of" not in self.printed("plain.out"):
-            outcome.lost.append(f"{kept['epochs']} epochs")
-        if 0 < kept["bytes"] < self.project.archive["size_bytes"] and self.project.starts[-1] != kept["bytes"]:
-            outcome.lost.append(f"{kept['bytes']} bytes of the download")
+        if epochs and f"resuming after epoch {epochs} of" not in self.printed("disk.out"):
+            outcome.lost.append(f"{epochs} epochs")
+        if 0 < size_bytes < self.project.archive["size_bytes"] and self.project.starts[-1] != size_bytes:
+            outcome.lost.append(f"{size_bytes} bytes of the download")
 
     def compare(self, disk: str = "disk") -> None:
-        self.outcome.different |= self.outs(disk) != self.undisturbed.outs
-        self.outcome.stale += sorted(self.entries() - self.undisturbed.entries)
-
-    def entries(self) -> set[str]:
-        """Returns everything in outs, cache and tmp but parts of features, whose names say which images they hold."""
-        found = (path for name in ("disk/outs", "cache", "tmp") for path in (self.folder / name).rglob("*"))
-        names = (path.relative_to(self.folder) for path in found)
-        return {str(name) for name in names if not name.match("cache/features/*/*.parquet")}
+        found, expected = self.entries(disk), self.undisturbed.entries
+        self.outcome.different |= any(found.get(name) != digest for name, digest in expected.items() if digest)
+        self.outcome.stale += sorted(found.keys() - expected.keys())
 
     def mount(self, name: str, options: str) -> None:
-        """Puts an empty file system in memory over a folder, or sets the options of one that is there."""
-        again = "remount," if name in self.mounted else ""
-        command = ["mount", "-t", "tmpfs", "-o", again + options, "tmpfs", str(self.folder / name)]
-        subprocess.run(command, check=True)
-        if not again:
+        """Sets the options of a file system in memory over a folder; a new one gets what the stage reads."""
+        folder = str(self.folder / name)
+        if name not in self.mounted:
+            command = ["mount", "-t", "tmpfs", "-o", ROOM, "tmpfs", folder]
+            subprocess.run(command, check=True)
             self.mounted.append(name)
+            self.place(self.stage.reads if name == "disk" else ())
+        command = ["mount", "-o", f"remount,{options}", folder]
+        subprocess.run(command, check=True)
 
     def close(self) -> None:
         for name in self.mounted:
-            subprocess.run(["umount", str(self.folder / name)], check=True)  # noqa: S607 - wherever it is
+            # Lazily, for a process that is ending may still be in it.
+            subprocess.run(["umount", "--lazy", str(self.folder / name)], check=True)  # noqa: S607 - wherever it is
         shutil.rmtree(self.folder)

@@ -1,10 +1,10 @@
 """Some faults in every run of CI; `python -m checks.faults` injects hundreds of all kinds (docs/reliability.md)."""
 
 import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import contents
 import pytest
 
 from checks.faults.project import Stage
@@ -30,19 +30,20 @@ def test_faults_lose_nothing():
 def trial(tmp_path):
     """A trial whose stage has written all that it should, and that was rerun."""
     project: Any = SimpleNamespace(folder=tmp_path / "project", archive={"size_bytes": 100}, starts=[0])
-    stage, outcome = Stage("s", "s", ("--out", "{outs}/deep/out")), Outcome("s", "kill", 0, recovered=True)
-    made = Trial(project, stage, tmp_path / "trial", None, outcome)
+    made = Trial(project, Stage("s", (), (), (Path("deep/out"),)), tmp_path / "trial", "kill")
+    made.outcome.recovered = True
     for name in ("a", "b"):
-        artifacts.write_bytes(made.disk / "outs" / "deep" / "out" / name, name.encode())
-    made.undisturbed = Undisturbed(1.0, 1, contents.of(made.disk / "outs"), made.entries(), {})
+        artifacts.write_bytes(made.disk / "deep" / "out" / name, name.encode())
+    made.undisturbed = Undisturbed(1.0, 1, made.entries(), {})
     return made
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("disk/outs/deep/out/a", {"different": True, "lost": ["half of deep/out"]}),
-        ("disk/outs/deep/.out.partial", {"different": True, "stale": ["disk/outs/deep/.out.partial"]}),
+        ("disk/deep/out/a", {"different": True, "lost": ["half of deep/out"]}),
+        ("disk/deep/.out.partial", {"stale": ["disk/deep/.out.partial"]}),
+        ("disk/artifacts/tensorboard/events", {"stale": ["disk/artifacts"]}),
         ("cache/checkpoints/x.lock", {"stale": ["cache/checkpoints", "cache/checkpoints/x.lock"]}),
         ("tmp/decant-1", {"stale": ["tmp/decant-1"]}),
         ("cache/downloads/a.partial", {"stale": ["cache/downloads", "cache/downloads/a.partial"]}),
@@ -56,16 +57,16 @@ def test_other_bytes_are_a_difference_and_what_an_undisturbed_run_does_not_leave
     trial.compare()
     trial.outcome.lost += trial.half_outs()
     assert not trial.outcome.good
-    assert trial.outcome == Outcome("s", "kill", 0, recovered=True, **expected)
+    assert trial.outcome == Outcome("s", "kill", "", recovered=True, **expected)
 
 
 def test_parts_of_features_are_not_stale_and_half_of_an_out_is_a_loss_and_a_missing_one_is_not(trial):
-    part, out = trial.cache / "features" / "0" / "1.parquet", trial.disk / "outs" / "deep" / "out"
+    part, out = trial.cache / "features" / "0" / "1.parquet", trial.disk / "deep" / "out"
     part.parent.mkdir(parents=True)
     before = trial.entries()
     part.touch()
     assert trial.entries() == before
-    assert trial.kept()["parts"] == {"1.parquet"}
+    assert trial.kept() == ({"1.parquet"}, 0, 0)
     assert trial.half_outs() == []
     (out / "a").unlink()
     assert trial.half_outs() == ["half of deep/out"]
