@@ -38,7 +38,7 @@ class Outcome:
     """What came of a reader's variants."""
 
     verdicts: Counter[str] = field(default_factory=Counter)  # by "accepted", "hang", "crash: KeyError at x.py:210"
-    cpu_seconds: float = 0.0  # of the processes that read the variants, their start left out
+    cpu_seconds: float = 0.0  # of the processes that read what is made up, their start left out
 
     @property
     def failures(self) -> dict[str, int]:
@@ -60,8 +60,8 @@ def main() -> None:
     for name in arguments.readers:
         found = fuzz(name, arguments.seconds, arguments.hang_seconds, arguments.seed, arguments.keep)
         hangs = sum(count for reason, count in found.failures.items() if reason.startswith("hang"))
-        fine = [found.verdicts[verdict] for verdict in FINE]
-        counts = found.verdicts.total(), *fine, found.verdicts.total() - sum(fine) - hangs, hangs
+        crashes = sum(found.failures.values()) - hangs
+        counts = found.verdicts.total(), *(found.verdicts[verdict] for verdict in FINE), crashes, hangs
         print(row.format(name, *(f"{count:,}" for count in counts), f"{found.cpu_seconds:.1f}"), flush=True)
         for reason, count in found.failures.items():
             print(f"    {count} x {reason}", flush=True)
@@ -74,48 +74,64 @@ def fuzz(name: str, seconds: float, hang_seconds: float = 30.0, seed: int = 0, k
 
     A variant may take `hang_seconds` of real time. `seed` chooses the variants; `keep` is a folder for those that fail.
     """
-    outcome, failure = Outcome(), "first"
+    outcome, structural, failure = Outcome(), fuzz_readers.readers()[name].structural, "first"
+    content: bytes | None
     context = multiprocessing.get_context("spawn")
     while failure and outcome.cpu_seconds < seconds:
-        ours, theirs = context.Pipe(duplex=False)
+        failure, content = "", None
         with tempfile.TemporaryDirectory(prefix="decant-fuzz-") as folder:
-            left, current = seconds - outcome.cpu_seconds, Path(folder, "current")
-            arguments = (name, seed, outcome.verdicts.total(), left, Path(folder), theirs, keep)
-            worker = context.Process(target=_work, args=arguments, daemon=True)
+            pipe, theirs = context.Pipe()
+            worker = context.Process(target=_work, args=(name, Path(folder), theirs), daemon=True)
             worker.start()
             theirs.close()
-            failure = _watch(ours, outcome, hang_seconds)
-            worker.kill()
-            worker.join()
-            if failure == "died":
+            try:
+                if not pipe.poll(STARTING_SECONDS):
+                    raise TimeoutError
+                seeds, hostile, before = pipe.recv()
+                most = len(seeds) + KEPT_SEEDS
+                while outcome.cpu_seconds < seconds or outcome.verdicts.total() < len(hostile):
+                    number = outcome.verdicts.total()
+                    dice, made_up = random.Random(f"{name} {seed} {number}"), number >= len(hostile)  # noqa: S311
+                    content = fuzz_mutations.variant(seeds, dice, structural) if made_up else hostile[number]
+                    pipe.send(content)
+                    if not pipe.poll(hang_seconds):
+                        raise TimeoutError
+                    verdict, now = pipe.recv()
+                    cheap = now - before < KEPT_CPU_SECONDS and len(content) <= fuzz_mutations.MAX_BYTES
+                    if verdict == "accepted" and cheap and len(seeds) < most:
+                        seeds.append(content)
+                    outcome.cpu_seconds += (now - before) * made_up
+                    before = now
+                    _count(outcome, verdict, content, name, keep)
+            except TimeoutError:
+                failure = "hang"
+                outcome.cpu_seconds += hang_seconds
+            except (EOFError, OSError):
+                worker.join()
                 lines = Path(folder, "stderr").read_text(errors="replace").strip().splitlines()
                 failure = f"crash: the process ended ({worker.exitcode}) {lines[-1][:100] if lines else ''}"
-            if failure:
-                outcome.verdicts[failure] += 1
-                if not current.exists():  # it never came to the first variant
-                    break
-                _save(keep, name, failure, current.read_bytes())
+            worker.kill()
+            worker.join()
+        if failure:
+            _count(outcome, failure, content or b"", name, keep)
+            if content is None:  # it never came to the first variant
+                break
     return outcome
 
 
-def _watch(pipe: Connection, outcome: Outcome, hang_seconds: float) -> str:
-    """Counts what a process reports; returns "" at its end, else "hang" or "died"."""
-    before, patience = outcome.cpu_seconds, STARTING_SECONDS
-    try:
-        while pipe.poll(patience):
-            verdict, spent = pipe.recv()
-            outcome.cpu_seconds, patience = before + spent, hang_seconds
-            if verdict == "end":
-                return ""
-            outcome.verdicts[verdict] += 1
-        outcome.cpu_seconds += hang_seconds
-        return "hang"
-    except EOFError:
-        return "died"
+def _count(outcome: Outcome, verdict: str, content: bytes, name: str, keep: Path | None) -> None:
+    """Counts a verdict, and keeps the bytes of the first few failures of each kind."""
+    outcome.verdicts[verdict] += 1
+    if keep and verdict not in FINE and outcome.verdicts[verdict] <= KEPT_FAILURES:
+        keep.mkdir(parents=True, exist_ok=True)
+        file = f"{name}-{sha256_bytes(content)[:12]}"
+        (keep / file).write_bytes(content)
+        with (keep / "reasons.txt").open("a", encoding="utf-8") as lines:
+            lines.write(f"{file}: {name} {verdict}\n")
 
 
-def _work(name: str, seed: int, number: int, seconds: float, folder: Path, pipe: Connection, keep: Path | None) -> None:
-    """Reads the hostile files, then variants until `seconds` of CPU time are over, in a process of its own."""
+def _work(name: str, folder: Path, pipe: Connection) -> None:
+    """Sends the seeds and the hostile files, then reads what comes, in a process of its own; tells its CPU time."""
     with (folder / "stderr").open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -132,28 +148,14 @@ def _work(name: str, seed: int, number: int, seconds: float, folder: Path, pipe:
     seeds, started = list(reader.seeds(folder / "seeds")), list[str]()
     for content in seeds:
         reader.read(content, folder / "files")  # valid files are accepted
-    hostile, most = list(reader.hostile()), len(seeds) + KEPT_SEEDS
+    pipe.send((seeds, list(reader.hostile()), sum(os.times()[:4])))
     if reader.alone:
         sys.addaudithook(forbid_programs)
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY_BYTES, mapped + MEMORY_BYTES))
-    spent = 0.0  # on what is made up, which the seconds are for
-    while spent < seconds or number < len(hostile):
-        before, made_up = sum(os.times()[:4]), number >= len(hostile)
-        dice = random.Random(f"{name} {seed} {number}")  # noqa: S311
-        content = fuzz_mutations.variant(seeds, dice, reader.structural) if made_up else hostile[number]
-        number += 1
-        (folder / "current").write_bytes(content)
-        verdict = _verdict(reader, content, folder / "files", started)
-        taken = sum(os.times()[:4]) - before  # of processes that it started, too
-        spent += taken * made_up
-        cheap = taken < KEPT_CPU_SECONDS and len(content) <= fuzz_mutations.MAX_BYTES
-        if verdict == "accepted" and cheap and len(seeds) < most:
-            seeds.append(content)
-        if verdict not in FINE:
-            _save(keep, name, verdict, content)
-        pipe.send((verdict, spent))
-    pipe.send(("end", spent))
+    while True:
+        verdict = _verdict(reader, pipe.recv(), folder / "files", started)
+        pipe.send((verdict, sum(os.times()[:4])))  # of processes that it started, too
 
 
 def _verdict(reader: fuzz_readers.Reader, content: bytes, folder: Path, started: list[str]) -> str:
@@ -172,19 +174,6 @@ def _verdict(reader: fuzz_readers.Reader, content: bytes, folder: Path, started:
                and "site-packages" not in file.parts]  # fmt: skip
         verdict = f"crash: {type(error).__name__} at {own[-1] if own else ''}"
     return f"crash: program: {started[0]}" if started else verdict
-
-
-def _save(keep: Path | None, name: str, reason: str, content: bytes) -> None:
-    """Keeps the bytes of a failure, the first few of each reason."""
-    if keep is None:
-        return
-    keep.mkdir(parents=True, exist_ok=True)
-    log = keep / "reasons.txt"
-    if not log.exists() or log.read_text(encoding="utf-8").count(f"{name} {reason}\n") < KEPT_FAILURES:
-        file = f"{name}-{sha256_bytes(content)[:12]}"
-        (keep / file).write_bytes(content)
-        with log.open("a", encoding="utf-8") as lines:
-            lines.write(f"{file}: {name} {reason}\n")
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ import pickle
 import struct
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from starlette.exceptions import HTTPException
@@ -21,24 +21,19 @@ from stages.library.common import artifacts
 from stages.library.heads import trained_head
 from stages.library.heads.dense import WEIGHTS, Dense, DenseNetwork
 from stages.library.networks import keras_weights, slim_checkpoint, torch_weights
-from stages.library.preparation import summary as dataset_summary
 from stages.library.preparation.normalisation import Values
+from stages.library.preparation.summary import Summary
 from stages.library.records import dataset_file
 from stages.library.records.preprocessing import Preprocessing
 from stages.library.records.tfrecord import SPLITS, Record
-from stages.library.report import fewshot_results, leaderboard, published
-from stages.library.report import page as report_page
+from stages.library.report import fewshot_results, leaderboard, page, published
 from stages.library.settings import load_params
 from stages.library.training import scratch, trained_network
 
-if TYPE_CHECKING:
-    import keras
-
 SHORT = "backbones: [efficientnet_lite0]\nridge:\n  features: bottleneck\n  penalties: [1.0]\n"  # read quickly
-MODEL = "ridge"
-BACKBONE = "efficientnet_lite0"
+MODEL, BACKBONE = "ridge", "efficientnet_lite0"
+FEW = f"{BACKBONE}/{leaderboard.FEWSHOT}/{MODEL}/5"
 SHA256 = "a" * 64
-BOUNDARY = b"----x"
 # The opcodes of a tensor of float32, as torch 1.5 wrote them, with its name, key, count, size and strides.
 TENSOR = (
     b"X\1\0\0\0%bctorch._utils\n_rebuild_tensor_v2\n((X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0%bX\3\0\0\0cpu"
@@ -46,52 +41,51 @@ TENSOR = (
 )
 HEAD_FILES = "head.json", "config.json", WEIGHTS
 NETWORK_FILES = "config.json", "best.weights.h5"
+FORM_TYPE = b"multipart/form-data; boundary=--x"
+FORM = (
+    b'----x\r\nContent-Disposition: form-data; name="model"\r\n\r\nridge\r\n'
+    b'----x\r\nContent-Disposition: form-data; name="label"\r\n\r\n3\r\n'
+    b'----x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n' + PNG + b"\r\n----x--\r\n"
+)
 
 
-def _dataset_seeds(folder: Path) -> list[bytes]:
-    summary = dataset_summary.Summary()
+def _dataset() -> bytes:
+    summary = Summary()
     for number, split in enumerate((*SPLITS, *SPLITS)):
         text = ("cat", "dog")[number % 2]
         summary.add(split, Record(f"{number:064x}", b"", "png", 9, 12, 0, text, f"{text}/1.png"), Values(0, 255, 99, 3))
-    return [artifacts.canonical_json(summary.content("folder")).encode()]
+    return artifacts.canonical_json(summary.content("folder")).encode()
 
 
 def _read_dataset(content: bytes, folder: Path) -> None:
     about = dataset_file.read(written(content, folder, "dataset.json"))
     assert all(isinstance(name, str) for name in about["classes"]), "classes are names"
-    report_page.facts(about)
+    page.facts(about)
 
 
-def _report_seeds(folder: Path) -> list[bytes]:
-    """What a report is made of: metrics, what was evaluated, few-shot results with their table, and an audit."""
+@cache
+def _report() -> dict[str, bytes]:
+    """The files of a report: metrics, what was evaluated, few-shot results with their table, and an audit."""
     about = {"dataset": {"name": "digits", "sha256": SHA256}}
+    head = {"model": MODEL, "kind": "head", "backbone": BACKBONE}
     low = {"label_issues": 1, "near_duplicate_pairs": 2, "near_duplicate_pairs_across_splits": 0}
     accuracies = {key: {"mean": 0.5, "std": 0.01} for key in ("top1_accuracy", "balanced_accuracy")}
-    documents: tuple[dict[str, Any], ...] = (
-        about | {"model": MODEL, "kind": "head", "backbone": BACKBONE},
-        about | {"features": "bottleneck", "repeats": 2, "classes_left_out": []},
-        accuracies | {"num_examples": 100},
-        about | low | {"images": 5, "all_images": 9},
-    )
+    documents: dict[str, dict[str, Any]] = {
+        f"evaluations/{BACKBONE}/{MODEL}/evaluation.json": about | head,
+        f"evaluations/{FEW}/fewshot.json": about | {"features": "bottleneck", "repeats": 2, "classes_left_out": []},
+        f"metrics/{FEW}.json": accuracies | {"num_examples": 100},
+        f"evaluations/{BACKBONE}/{leaderboard.AUDIT}/audit.json": about | low | {"images": 5, "all_images": 9},
+    }
+    metrics = f"metrics/{BACKBONE}/{MODEL}.json"
     table = b"head,shots,repeat,background,top1_accuracy,balanced_accuracy\nridge,5,0,with,0.5,0.5\n"
-    metrics = joined(ROOT, f"metrics/{BACKBONE}/{MODEL}.json")
-    return [SEPARATOR.join((metrics, *(artifacts.canonical_json(each).encode() for each in documents), table))]
+    made = {name: artifacts.canonical_json(each).encode() for name, each in documents.items()}
+    return {metrics: joined(ROOT, metrics), **made, f"evaluations/{FEW}/repeats.csv": table}
 
 
 def _read_report(content: bytes, folder: Path) -> None:
     """The documents of a report, to the text of its tables."""
+    written(content, folder, *_report())
     metrics, evaluations = folder / "metrics", folder / "evaluations"
-    few = Path(BACKBONE, leaderboard.FEWSHOT, MODEL)
-    written(
-        content,
-        folder,
-        metrics / BACKBONE / f"{MODEL}.json",
-        evaluations / BACKBONE / MODEL / "evaluation.json",
-        evaluations / few / "5" / "fewshot.json",
-        metrics / few / "5.json",
-        evaluations / BACKBONE / leaderboard.AUDIT / "audit.json",
-        evaluations / few / "5" / "repeats.csv",
-    )
     results, _ = leaderboard.collect(metrics, evaluations, SHA256, {f"{BACKBONE}/{MODEL}"})
     fewshots, _ = fewshot_results.collect(metrics, evaluations, SHA256, [(BACKBONE, MODEL, 5)])
     leaderboard.collect_audits(evaluations, SHA256, [BACKBONE])
@@ -103,12 +97,6 @@ def _read_report(content: bytes, folder: Path) -> None:
     published.compare(published.load("cifar10"), ours)
 
 
-def _upload_seeds(folder: Path) -> list[bytes]:
-    fields = {b'"model"': b"ridge", b'"label"': b"3", b'"image"; filename="a.png"': PNG}
-    parts = [b"Content-Disposition: form-data; name=" + name + b"\r\n\r\n" + value for name, value in fields.items()]
-    return [b"".join(b"--" + BOUNDARY + b"\r\n" + part + b"\r\n" for part in parts) + b"--" + BOUNDARY + b"--\r\n"]
-
-
 def _read_upload(content: bytes, folder: Path) -> None:
     """A form of the web page as the server reads it, in two blocks."""
     half = len(content) // 2
@@ -117,8 +105,7 @@ def _read_upload(content: bytes, folder: Path) -> None:
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": blocks.pop(0), "more_body": bool(blocks)}
 
-    kind = b"multipart/form-data; boundary=" + BOUNDARY
-    scope = {"type": "http", "method": "POST", "headers": [(b"content-type", kind)]}
+    scope = {"type": "http", "method": "POST", "headers": [(b"content-type", FORM_TYPE)]}
     upload = asyncio.run(web_upload.read(Request(scope, receive), 1 << 16))
     assert upload.label is None or 0 <= upload.label < 10**6, "a number as long as ours"
     if upload.file:
@@ -132,10 +119,7 @@ def _torch_seeds(folder: Path) -> list[bytes]:
     system = {"protocol_version": torch_weights.PROTOCOL, "little_endian": True}
     before = (torch_weights.MAGIC_NUMBER, torch_weights.PROTOCOL, system)
     storages = [struct.pack("<q", count) + np.arange(count, dtype="<f4").tobytes() for count in (6, 2)]
-    content = b"".join([*(pickle.dumps(value, 2) for value in before), state, pickle.dumps(["1", "2"], 2), *storages])
-    found = torch_weights.read(written(content, folder, "seed.pth"))
-    assert {name: array.shape for name, array in found.items()} == {"w": (2, 3), "b": (2,)}, "the seed is valid"
-    return [content]
+    return [b"".join([*(pickle.dumps(value, 2) for value in before), state, pickle.dumps(["1", "2"], 2), *storages])]
 
 
 def _read_torch(content: bytes, folder: Path) -> None:
@@ -155,13 +139,12 @@ def _slim_seeds(folder: Path) -> list[bytes]:
 
 
 def _read_slim(content: bytes, folder: Path) -> None:
-    """A TF-slim checkpoint: the two files of the second format, or one of the first."""
     names = ("model.index", "model.data-00000-of-00001") if SEPARATOR in content else ("model.ckpt",)
     slim_checkpoint.read(written(content, folder, *names))
 
 
 @cache
-def _network() -> "keras.Model":
+def _network() -> Any:
     import keras
 
     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="a"), keras.layers.Dense(2, name="b")])
@@ -178,10 +161,6 @@ def _keras_seeds(folder: Path) -> list[bytes]:
             group.create_dataset(f"{name}/kernel", data=np.ones(shape, np.float32))
             group.create_dataset(f"{name}/bias", data=np.ones(shape[1], np.float32))
     return [joined(folder, "seed.h5")]
-
-
-def _read_keras(content: bytes, folder: Path) -> None:
-    keras_weights.load_h5(_network(), written(content, folder, "weights.h5"), "tiny")
 
 
 def _head_seeds(folder: Path) -> Iterator[bytes]:
@@ -215,24 +194,26 @@ def _read_network(content: bytes, folder: Path) -> None:
 
 def readers() -> dict[str, Reader]:
     """Returns the readers by name."""
+    params, dataset, report = joined(ROOT, "params.yaml"), _dataset(), SEPARATOR.join(_report().values())
     return {
         "params": Reader(
-            lambda folder: [joined(ROOT, "params.yaml")],
+            lambda _: [params],
             lambda content, folder: load_params(written(content, folder, "params.yaml")),
             structural=change_yaml,
-            hostile=lambda: hostile_yaml(SHORT, "backbones", "penalties"),
+            hostile=partial(hostile_yaml, SHORT, "backbones", "penalties"),
         ),
         "dataset": Reader(
-            _dataset_seeds,
-            _read_dataset,
-            structural=change_json,
-            hostile=lambda: hostile_json(_dataset_seeds(Path())[0]),
+            lambda _: [dataset], _read_dataset, structural=change_json, hostile=partial(hostile_json, dataset)
         ),
-        "report": Reader(_report_seeds, _read_report, structural=of_files(*[change_json] * 5, change_csv)),
-        "upload": Reader(_upload_seeds, _read_upload, (web_upload.TooLargeError, HTTPException)),
+        "report": Reader(lambda _: [report], _read_report, structural=of_files(*[change_json] * 5, change_csv)),
+        "upload": Reader(lambda _: [FORM], _read_upload, (web_upload.TooLargeError, HTTPException)),
         "torch": Reader(_torch_seeds, _read_torch),
         "slim": Reader(_slim_seeds, _read_slim),
-        "keras-h5": Reader(_keras_seeds, _read_keras, alone=False),  # which reads in a process of its own
+        "keras-h5": Reader(
+            _keras_seeds,
+            lambda content, folder: keras_weights.load_h5(_network(), written(content, folder, "weights.h5"), "tiny"),
+            alone=False,  # it is read in a process of its own
+        ),
         "head": Reader(_head_seeds, _read_head, structural=of_files(change_json, change_json, None)),
         "network": Reader(_network_seeds, _read_network, structural=of_files(change_json, None), alone=False),
     }

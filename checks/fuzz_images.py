@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from checks import fuzz_formats, hostile_images
+from checks import fuzz_formats
 from checks import image_builders as make
 from checks.fuzz_formats import kind_of
 from checks.fuzz_mutations import LARGEST_BYTES
-from checks.image_builders import POSTSCRIPT, chunk, directory, icon, jpeg_with, png_with, segment
+from checks.image_builders import POSTSCRIPT, chunk, directory, icon, segment, with_parts
 from stages.library.figures import thumbnails
 from stages.library.preparation import normalisation
 
@@ -33,26 +33,33 @@ def image(kind: str, mode: str = "RGB", side: int = 12, **options: Any) -> bytes
     return make.encode(Image.fromarray(pixels).convert(mode), kind, **options)
 
 
+def _grey_tiff(order: str, tiled: bool, packed: bool) -> bytes:
+    """Returns a square of 16 px, in one tile or one strip."""
+    data = zlib.compress(bytes(256)) if packed else bytes(256)
+    fields = {277: 1, 322: 16, 323: 16, 324: 8, 325: len(data)} if tiled else {273: 8, 277: 1, 278: 16, 279: len(data)}
+    places = data + bytes(len(data) % 2)
+    return make.tiff(16, 16, *fields.items(), compression=8 if packed else 1, order=order, places=places)
+
+
 def seeds(folder: Path) -> list[bytes]:
     """Images of many formats and modes, several frames and pages among them."""
     exif = Image.Exif()
     exif[0x0112] = 6
     frames = [Image.new("RGB", (12, 9), colour) for colour in ("red", "blue")]
-    more: dict[str, Any] = {"save_all": True, "append_images": frames}
     kinds = "PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "PPM", "ICO", "TGA", "JPEG2000", "AVIF"
     modes = [("PNG", "P"), ("PNG", "RGBA"), ("PNG", "I;16"), ("JPEG", "L"), ("JPEG", "CMYK"), ("BMP", "1")]
     code = partial(image, "JPEG2000", side=64, no_jp2=True)
     return [
         *map(image, kinds),
         *itertools.starmap(image, modes),
-        *(image(kind, **more) for kind in ("GIF", "WEBP", "PNG", "MPO")),
+        *(image(kind, save_all=True, append_images=frames) for kind in ("GIF", "WEBP", "PNG", "MPO")),
         *(image(kind, exif=exif) for kind in ("JPEG", "PNG")),
         image("JPEG", progressive=True, quality=20),
         image("PNG", "P", bits=2),
         *(code(mode=mode) for mode in ("L", "RGB")),
         code(tile_size=(32, 32), num_resolutions=3),
         code(mode="L", precinct_size=(64, 64)),
-        *(make.grey_tiff(*each) for each in itertools.product("<>", (False, True), (False, True))),
+        *(_grey_tiff(*each) for each in itertools.product("<>", (False, True), (False, True))),
         make.tiff_jpeg(image("JPEG", "L", 16), 16, 12),
         icon(make.large_png(16)),
         icon(make.bitmap(16, 32, 32, data=bytes(16 * 16 * 4 + 64))),
@@ -60,58 +67,48 @@ def seeds(folder: Path) -> list[bytes]:
 
 
 def change(content: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:
-    """Returns an image after one change, or within another file."""
-    if rng.random() < 0.06:
-        return _wrapped(content[: LARGEST_BYTES // 4], rng.choice(seeds)[: LARGEST_BYTES // 4], rng)
-    return fuzz_formats.change(content, seeds, rng)
-
-
-def _wrapped(content: bytes, other: bytes, rng: random.Random) -> bytes:
-    """Returns the file within another one, or beside another, of whatever kind both are."""
+    """Returns an image after one change; or within another file or beside another, of whatever kind both are."""
+    if rng.random() >= 0.06:
+        return fuzz_formats.change(content, seeds, rng)
+    content, other = content[: LARGEST_BYTES // 4], rng.choice(seeds)[: LARGEST_BYTES // 4]
     side, times = rng.choice((0, 1, 16, 9999, 2**32 - 1)), rng.choice((0, 1, 2, 40, 4000, 2**32 - 1))
-    exif = segment(0xE1, b"Exif\0\0" + other[:60_000]) * min(times, 40)
-    holders: list[Callable[[bytes], bytes]] = [
-        *(make.iptc, icon, make.jp2),
-        lambda inner: same_icon(inner, min(times, 5000)),
-        lambda inner: make.tiff_jpeg(inner, side, side),
-        lambda inner: inner + other,
+    holders: list[Callable[[], bytes]] = [
+        *(partial(holder, content) for holder in (make.iptc, icon, make.jp2)),
+        lambda: icon(content, min(times, 5000)),
+        lambda: make.tiff_jpeg(content, side, side),
+        lambda: content + other,
     ]
     if kind_of(content) == "png":
-        holders.append(lambda inner: inner[:33] + chunk(b"eXIf", other) + inner[33:])
+        holders.append(lambda: with_parts(content, chunk(b"eXIf", other)))
     if kind_of(content) == "jpeg":
-        holders += [lambda inner: inner[:2] + exif + inner[2:], lambda inner: mpo(inner, other, times)]
-    return rng.choice(holders)(content)
+        exif = segment(0xE1, b"Exif\0\0" + other[:60_000]) * min(times, 40)
+        holders += [lambda: with_parts(content, exif), lambda: mpo(content, other, times)]
+    return rng.choice(holders)()
 
 
 def mpo(first: bytes, other: bytes, count: int = 2) -> bytes:
     """Returns a JPEG that says that so many images, of which one is there, begin at its end."""
     entries = struct.pack("<IIIHH", 0x030000, len(other), len(first), 0, 0) * min(max(count, 2), 4000)
-    fields = {0xB000: (7, 4, int.from_bytes(b"0100", "little")), 0xB001: (4, 1, count), 0xB002: (7, len(entries), 8)}
-    head = segment(0xE2, b"MPF\0" + directory(list(fields.items()), places=entries)) if len(entries) < 65_000 else b""
-    return first[:2] + head + first[2:] + other
-
-
-def same_icon(content: bytes, times: int) -> bytes:
-    """Returns an icon that has the same image so many times, each as another size, in the same bytes."""
-    size = len(content), 6 + 16 * times
-    entries = (struct.pack("<BBBBHHII", 1 + number % 255, 16, 0, 0, 1, 32, *size) for number in range(times))
-    return struct.pack("<HHH", 0, 1, times) + b"".join(entries) + content
+    fields = (0xB000, (7, 4, int.from_bytes(b"0100", "little"))), (0xB001, count), (0xB002, (7, len(entries), 8))
+    head = segment(0xE2, b"MPF\0" + directory(fields, places=entries)) if len(entries) < 65_000 else b""
+    return with_parts(first, head) + other
 
 
 def hostile() -> dict[str, Callable[[], bytes]]:
     """Returns makers of files that must be rejected, or read at little cost."""
     endless = cache(lambda: b"a\0\0" + zlib.compress(bytes(1 << 28)))
-    small = [(273, (4, 1, 8)), (279, (4, 1, 16)), (34_665, (4, 1, 24))]  # 24 is the directory's own place
-    return {name: maker for name, (maker, _) in hostile_images.FILES.items()} | {
+    small = [(273, 8), (279, 16), (34_665, 24)]  # 24 is the directory's own place
+    photoshop = segment(0xED, b"Photoshop 3.0\0" + b"8BIM" * 16_000) * 40
+    return {name: maker for name, (maker, _) in make.FILES.items()} | {
         "postscript": lambda: POSTSCRIPT,
         "iptc of iptc of postscript": lambda: make.iptc(make.iptc(POSTSCRIPT)),
-        "icon of 5000 images": lambda: same_icon(image("PNG", side=500), 5000),
+        "icon of 5000 images": lambda: icon(image("PNG", side=500), 5000),
         "jp2 of a large codestream": lambda: make.jp2(make.jpeg2000(40_000)),
         "tiff of a large jpeg": lambda: make.tiff_jpeg(make.scans(13_200, 1), 16, 16),
-        "photoshop without end": lambda: jpeg_with(segment(0xED, b"Photoshop 3.0\0" + b"8BIM" * 16_000) * 40),
+        "photoshop without end": lambda: with_parts(make.JPEG, photoshop),
         "4,000 frames of an mpo": lambda: mpo(image("JPEG"), image("JPEG"), 4000),
-        "text without end": lambda: png_with(chunk(b"zTXt", endless())),
-        "profile without end": lambda: png_with(chunk(b"iCCP", endless())),
+        "text without end": lambda: with_parts(make.PNG, chunk(b"zTXt", endless())),
+        "profile without end": lambda: with_parts(make.PNG, chunk(b"iCCP", endless())),
         "avif that says it is nearly too large": lambda: make.avif(9999),
         **{f"loop of {order}": partial(directory, small, order, False, 24, bytes(16)) for order in "<>"},
     }
@@ -141,7 +138,7 @@ def limited(memory_bytes: int, cpu_seconds: float, about: str) -> Iterator[list[
     except Exception as error:
         what = f"rejected {about}"
         cause: BaseException | None = error
-        while cause is not None:
+        while cause:
             full |= isinstance(cause, MemoryError) or "out of memory" in str(cause)
             cause = cause.__cause__ or cause.__context__
         raise

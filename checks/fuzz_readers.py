@@ -12,6 +12,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +30,15 @@ from stages.plugins.datasets import caltech101, fashion_mnist
 
 ROOT = Path(__file__).parents[1]
 SEPARATOR = b"\0--- next file ---\0"
-WIDTHS = 4, 3
 SOURCE = Source("tiny", 32, 1.0, "bilinear", False, "a" * 64, "f" * 64, ("cat", "dog"))
 PNG = fuzz_images.image("PNG")
 IDX = bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4]) + bytes(range(24))
 BATCH = {b"data": np.zeros((2, 3072), np.uint8), b"labels": [0, 1], b"filenames": [b"a.png", b"b.png"]}  # of CIFAR
-RECORDS = [tfrecord.Record(f"{n:064x}", PNG, "png", 9, 12, n % 2, "cat", f"cat/{n}.png") for n in range(3)]
+KEYS, WIDTHS = [f"{n:064x}" for n in range(5)], (4, 3)
+RECORDS = [tfrecord.Record(KEYS[n], PNG, "png", 9, 12, n % 2, "cat", f"cat/{n}.png") for n in range(3)]
+EXAMPLES = [tfrecord._serialize(record) for record in RECORDS]
+BOTTLENECK = np.arange(5, dtype=np.float16)[:, None] + np.zeros(WIDTHS[0], np.float16)
+ROWS = Rows(np.array(KEYS, "S64"), BOTTLENECK, BOTTLENECK[:, : WIDTHS[1]])
 
 
 @dataclass(frozen=True)
@@ -76,61 +80,43 @@ def of_files(*changes: fuzz_mutations.Structural | None) -> fuzz_mutations.Struc
     return change
 
 
-def _record_seeds(folder: Path) -> Iterator[bytes]:
-    for records in (RECORDS, []):
-        tfrecord.write_shard(folder / "shard", records)
-        yield joined(folder, "shard")
-
-
-def _read_records(content: bytes, folder: Path) -> None:
-    """A TFRecord shard: whatever is accepted is a run of whole records, by their checksums."""
-    found = list(tfrecord.read_shard(written(content, folder, "shard")))
-    assert all(record in RECORDS for record in found), "a changed record passed its checksum"
-
-
-def _read_framed(content: bytes, folder: Path) -> None:
-    """A tf.train.Example that a hostile writer gave right checksums."""
-    for record in tfrecord.read_shard(written(tfrecord.framed(content), folder, "shard")):
+def _read_records(content: bytes, folder: Path, hostile: bool = False) -> None:
+    """A TFRecord shard: what is accepted is a run of our records, unless a hostile writer gave right checksums."""
+    shard = written(tfrecord.framed(content) if hostile else content, folder, "shard")
+    for record in tfrecord.read_shard(shard):
         assert isinstance(record.label, int), "a record has its types"
-
-
-def _rows(count: int) -> Rows:
-    values = np.arange(count, dtype=np.float16)[:, None] + np.zeros(WIDTHS[0], np.float16)
-    return Rows(np.array([f"{n:064x}" for n in range(count)], "S64"), values, values[:, : WIDTHS[1]])
+        assert hostile or record in RECORDS, "a changed record passed its checksum"
 
 
 def _bottleneck_seeds(folder: Path) -> Iterator[bytes]:
-    for count in (5, 0):
-        writer, rows = ShardWriter(folder / "shard", SOURCE, *WIDTHS), _rows(count)
-        if count:
-            writer.write([key.decode() for key in rows.keys], np.arange(count) % 2, rows.bottleneck, rows.logits)
+    for blocks in (1, 0):
+        writer = ShardWriter(folder / "shard", SOURCE, *WIDTHS)
+        for _ in range(blocks):
+            writer.write(KEYS, np.arange(5) % 2, ROWS.bottleneck, ROWS.logits)
         writer.close()
         yield joined(folder, "shard")
 
 
 def _read_bottlenecks(content: bytes, folder: Path) -> None:
-    """A shard of the feature cache, read as each kind of features."""
     written(content, folder, "train-00000-of-00001.parquet")
     for kind in cache.COLUMNS:
         found = cache.load(folder, ["train"], kind)
         assert len(found.keys) == len(found.labels) == len(found.values), "as many keys as labels as rows"
 
 
-def _store(folder: Path) -> FeatureStore:
-    return FeatureStore(folder / "store", {"backbone": "tiny"}, *WIDTHS)
-
-
 def _part_seeds(folder: Path) -> list[bytes]:
-    _store(folder).put(_rows(5), "digits")
-    return [path.read_bytes() for path in _store(folder).parts()]
+    store = FeatureStore(folder, {"backbone": "tiny"}, *WIDTHS)
+    store.put(ROWS, "digits")
+    return [path.read_bytes() for path in store.parts()]
 
 
 def _read_part(content: bytes, folder: Path) -> None:
     """A part of a feature store that others can write to: it has the name that its bytes ask for."""
-    path = written(content, folder, f"store/{artifacts.sha256_bytes(content)}.parquet")
+    path, store = folder / f"{artifacts.sha256_bytes(content)}.parquet", FeatureStore(folder, {}, *WIDTHS)
+    path.write_bytes(content)
     try:
-        _store(folder).keys([path])
-        found = list(_store(folder).read([path]))
+        store.keys([path])
+        found = list(store.read([path]))
         if not found:
             raise UserError("counted as damaged")
         for rows in found:
@@ -140,21 +126,20 @@ def _read_part(content: bytes, folder: Path) -> None:
 
 
 def _read_idx(content: bytes, folder: Path) -> None:
-    """An IDX file of Fashion-MNIST within a whole gzip file, and as one that is damaged itself."""
     path = written(gzip.compress(content, 1), folder, "idx.gz")
     assert fashion_mnist.read_idx(path, 3).ndim == 3, "three dimensions"
 
 
-def _tar_seeds(folder: Path) -> list[bytes]:
-    file = io.BytesIO()
+def _tar() -> bytes:
+    file, long_name = io.BytesIO(), "101_ObjectCategories/犬/" + "x" * 200
+    kinds = {"101_ObjectCategories/cat/1.jpg": tarfile.REGTYPE, long_name: tarfile.REGTYPE}
     with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        names = "101_ObjectCategories/cat/1.jpg", "101_ObjectCategories/犬/" + "x" * 200, "folder", "link"
-        for name in names:
+        for name, kind in (kinds | {"folder": tarfile.DIRTYPE, "link": tarfile.SYMTYPE}).items():
             info = tarfile.TarInfo(name)
-            info.type = {"folder": tarfile.DIRTYPE, "link": tarfile.SYMTYPE}.get(name, tarfile.REGTYPE)
-            info.linkname, info.size = "../../etc/passwd" if name == "link" else "", 700 * info.isreg()
+            info.type, info.linkname = kind, "../../etc/passwd" if name == "link" else ""
+            info.size = 700 * info.isreg()
             tar.addfile(info, io.BytesIO(b"p" * 700))
-    return [file.getvalue()]
+    return file.getvalue()
 
 
 def _read_tar(content: bytes, folder: Path) -> None:
@@ -175,8 +160,7 @@ def _zip_seeds(folder: Path) -> Iterator[bytes]:
     for kind in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         file = io.BytesIO()
         with zipfile.ZipFile(file, "w", kind) as archive:
-            inner = gzip.compress(_tar_seeds(folder)[0], mtime=0)
-            archive.writestr(f"caltech-101/{caltech101.IMAGES}.tar.gz", inner)
+            archive.writestr(f"caltech-101/{caltech101.IMAGES}.tar.gz", gzip.compress(_tar(), mtime=0))
         yield file.getvalue()
 
 
@@ -191,18 +175,16 @@ def readers() -> dict[str, Reader]:
     from checks import fuzz_documents
 
     images = fuzz_images.seeds, fuzz_images.read, (ImageError,), fuzz_images.change
+    batches = [pickle.dumps(BATCH, protocol) for protocol in range(5)]
     return {
         "image": Reader(*images, hostile=lambda: (make() for make in fuzz_images.hostile().values())),
-        "tfrecord": Reader(_record_seeds, _read_records),
-        "example": Reader(lambda folder: map(tfrecord._serialize, RECORDS), _read_framed),
+        "tfrecord": Reader(lambda _: [b"".join(map(tfrecord.framed, EXAMPLES)), b""], _read_records),
+        "example": Reader(lambda _: EXAMPLES, partial(_read_records, hostile=True)),
         "bottlenecks": Reader(_bottleneck_seeds, _read_bottlenecks),
         "feature-part": Reader(_part_seeds, _read_part),
-        "cifar": Reader(
-            lambda folder: [pickle.dumps(BATCH, protocol) for protocol in range(5)],
-            lambda content, folder: restricted_pickle.load(content, "batch"),
-        ),
-        "idx": Reader(lambda folder: [IDX], _read_idx),
-        "tar": Reader(_tar_seeds, _read_tar),
+        "cifar": Reader(lambda _: batches, lambda content, folder: restricted_pickle.load(content, "batch")),
+        "idx": Reader(lambda _: [IDX], _read_idx),
+        "tar": Reader(lambda _: [_tar()], _read_tar),
         "zip": Reader(_zip_seeds, _read_zip),
         **fuzz_documents.readers(),
     }

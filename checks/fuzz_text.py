@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from checks.fuzz_mutations import Structural
 
-MOST_DEEP = 30_000
 HOLE = "\ue000hole"  # in a value: what stood there
 CONFLICT = "<<<<<<< HEAD\n", "=======\n", ">>>>>>> other\n"
 # In place of any value of JSON.
@@ -31,7 +30,7 @@ YAML_VALUES: tuple[str, ...] = (
     "1_000", "-0", "1e", "9" * 5000, "-" + "9" * 4300, "0x" + "f" * 5000, "1." + "0" * 5000, "1" + ":0" * 3000,
     '"\\x"', '"\\uD800"', '"\\UFFFFFFFF"', '"\\0"', '"\\e[31m"', '"', "'", "@", "`", "%", "|", "|9", "|+\n  x", "? x",
     "- x", ": x", "---", "...", "x" * 70_000, "~", "\u202e", "\x85", "\ufeff", "\U0001f600", "\tx", "No", "[", "]", "{",
-    "}", "[]", "{}", "[,]", "[" * 500 + "]" * 500, "{a: " * 500 + "}" * 500, "[" * MOST_DEEP + "]" * MOST_DEEP,
+    "}", "[]", "{}", "[,]", "[" * 500 + "]" * 500, "{a: " * 500 + "}" * 500, "[" * 30_000 + "]" * 30_000,
     "- " * 3000 + "x", "? " * 500 + "x", "\n" + "\n".join(" " * n + "a:" for n in range(3, 900)),
 )  # fmt: skip
 YAML_LINES = (
@@ -48,16 +47,14 @@ CELLS = (
 
 def aliases(depth: int, width: int) -> str:
     """Returns lines whose last anchor stands for `width` to the power of `depth` items."""
-    lines = [f"level_{n}: &level_{n} [{', '.join([f'*level_{n - 1}' if n else 'x'] * width)}]\n" for n in range(depth)]
-    return "".join(lines)
+    return "".join(
+        f"level_{n}: &level_{n} [{', '.join([f'*level_{n - 1}' if n else 'x'] * width)}]\n" for n in range(depth)
+    )
 
 
 def _change(*ways: tuple[str, Sequence[str]]) -> Structural:
     """Returns a change of what a pattern finds to one of its values, whose holes become the group that was found."""
-    compiled = [
-        (re.compile(pattern.encode(), re.MULTILINE), [value.encode(errors="surrogatepass") for value in values])
-        for pattern, values in ways
-    ]
+    compiled = [(re.compile(pattern.encode(), re.MULTILINE), values) for pattern, values in ways]
 
     def change(content: bytes, seeds: Sequence[bytes], rng: random.Random) -> bytes:
         pattern, values = rng.choice(compiled)
@@ -65,7 +62,7 @@ def _change(*ways: tuple[str, Sequence[str]]) -> Structural:
         if not places:
             return content
         place, value = rng.choice(places), rng.choice(values)
-        new = value.replace(HOLE.encode(), place[pattern.groups])
+        new = value.encode(errors="surrogatepass").replace(HOLE.encode(), place[pattern.groups])
         return content[: place.start()] + new + content[place.end() :]
 
     return change
@@ -77,8 +74,7 @@ TEXT = r'"(?:[^"\\]|\\.)*"'
 ITEM = rf"(?:(?<=: )|^ +)(?:{TEXT}|-?\d[\d.eE+-]*|true|false|null)(?=,?$)"
 HOLDER = rf"^( *)({TEXT}: )[\[{{]\n(?:.*\n)*?\1[]}}]"
 ANCHORED = [f"&there {HOLE}{alias}" for alias in ("*there", "[*there, *there]", "{<<: *there}", "{*there : 1}")]
-SIZES = (2, 3), (9, 9), (64, 2), (3, 200)  # of aliases
-BOMBS = [f"{aliases(depth, width)}{HOLE}*level_{depth - 1}" for depth, width in SIZES]
+BOMBS = [f"{aliases(depth, width)}{HOLE}*level_{depth - 1}" for depth, width in ((2, 3), (9, 9), (64, 2), (3, 200))]
 OTHER_LINES = [indent + line for indent in ("", "  ", "    ") for line in (*YAML_LINES, HOLE, f"- {HOLE}")]
 change_yaml = _change(
     *[(VALUE, YAML_VALUES)] * 4,

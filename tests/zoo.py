@@ -14,12 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from checks.hostile_images import FILES
-from checks.image_builders import SIGNATURE, chunk, directory, encode, photo, put
+from checks.image_builders import FILES, JPEG, PNG, SIGNATURE, chunk, directory, encode, photo, put
 
 HEIGHT, WIDTH = 40, 56
 RGB, GREY = np.asarray(photo()), np.asarray(photo().convert("L"))
-JPEG, PNG = encode(photo(), "JPEG"), encode(photo(), "PNG")
 KEPT, CONVERTED = "kept byte for byte", "converted to PNG"
 BOMB_BYTES = 64 << 20  # of zeros, in a compressed block of metadata
 
@@ -81,7 +79,7 @@ def tiff(bits, photometric, content, kind=1):
     """A grey TIFF of one strip."""
     tags = {256: WIDTH, 257: HEIGHT, 258: bits, 259: 1, 262: photometric, 273: 8, 277: 1, 278: HEIGHT}
     tags |= {279: len(content), 339: kind}
-    return directory([(tag, (4, 1, value)) for tag, value in tags.items()], places=content)
+    return directory(tags.items(), places=content)
 
 
 def packed_12_bits(values):

@@ -45,7 +45,7 @@ def test_all_seeds_are_images_and_there_are_some_of_each_kind():
 def test_a_file_is_the_sum_of_its_parts_and_a_third_of_the_changed_ones_get_past_the_first_check(begin):
     seeds = [content for content in SEEDS if begin in (content[:4], kind_of(content))]
     for content in seeds if begin in fuzz_formats.FORMATS else ():
-        layout = fuzz_formats.FORMATS[begin].layout
+        layout = fuzz_formats.FORMATS[begin]
         assert len(layout.split(content)) >= 2
         assert layout.join(layout.split(content)) == content
     changed = [fuzz_formats.change(random.Random(n).choice(seeds), seeds, random.Random(n)) for n in range(150)]

@@ -12,9 +12,8 @@ import pytest
 from conftest import ROOT
 from PIL import Image, ImageFile
 
-from checks import hostile_images, image_builders
-from checks.hostile_images import FILES
-from checks.image_builders import chunk, encode, icon, photo, scans, tiff
+from checks import image_builders
+from checks.image_builders import EXIF, FILES, JPEG, PNG, PROFILE, chunk, encode, icon, photo, scans, tiff, with_parts
 from stages.library.figures.thumbnails import decode
 from stages.library.preparation import bitstreams, image_formats, image_heads, jpeg2000_heads, normalisation, tiff_heads
 from stages.library.preparation.normalisation import ImageError, normalise
@@ -35,8 +34,7 @@ started = []
 sys.addaudithook(lambda event, arguments: started.append((event, arguments)) if event in PROGRAMS else None)
 
 from stages.library.preparation.normalisation import ImageError, normalise
-from checks.hostile_images import FILES
-from checks.image_builders import POSTSCRIPT, chunk, icon, iptc
+from checks.image_builders import FILES, POSTSCRIPT, chunk, icon, iptc
 from tests.memory import forget_peak, peak_mib
 from tests.zoo import KINDS, bomb
 
@@ -193,9 +191,9 @@ def test_good_files_of_every_make_are_used(kind, options):
 
 def test_parts_up_to_the_limits_are_used():
     assert normalise(scans(800, bitstreams.SCANS - 1)).width == 800
-    assert normalise(image_builders.jpeg_with(hostile_images.EXIF * bitstreams.EXIF_SEGMENTS)).width == WIDTH
-    assert normalise(image_builders.png_with(chunk(b"abCd", b"") * (bitstreams.CHUNKS - 4))).width == WIDTH
-    assert normalise(image_builders.profiles(bitstreams.PACKED_CHUNKS)).width == WIDTH
+    assert normalise(with_parts(JPEG, EXIF * bitstreams.EXIF_SEGMENTS)).width == WIDTH
+    assert normalise(with_parts(PNG, chunk(b"abCd", b"") * (bitstreams.CHUNKS - 4))).width == WIDTH
+    assert normalise(with_parts(PNG, PROFILE * bitstreams.PACKED_CHUNKS)).width == WIDTH
     assert normalise(image_builders.jpeg2000(1060, precinct=2)).width == 1060
     assert normalise(image_builders.gif(WIDTH, HEIGHT, b"!\xfe" + b"\1x" * 99_000 + b"\0")).width == WIDTH
 
@@ -203,11 +201,10 @@ def test_parts_up_to_the_limits_are_used():
 def test_odd_tiffs_are_used():
     """A tile larger than the image; a chain of directories that loops, read once."""
     tile = photo().convert("L").resize((256, 256))
-    fields = ((322, (4, 1, 256)), (323, (4, 1, 256)), (324, (4, 1, 8)), (325, (4, 1, 256 * 256)), (262, (4, 1, 1)))
+    fields = (322, 256), (323, 256), (324, 8), (325, 256 * 256), (262, 1)
     content = tiff(200, 100, *fields, places=tile.tobytes())
     np.testing.assert_array_equal(decode(normalise(content).encoded)[..., 0], np.asarray(tile)[:100, :200])
-    strip = ((273, (4, 1, 8)), (278, (4, 1, 9)), (279, (4, 1, 81)))
-    content = tiff(9, 9, *strip, places=bytes(range(81)))
+    content = tiff(9, 9, (273, 8), (278, 9), (279, 81), places=bytes(range(81)))
     looped = content[:-4] + content[4:8]
     assert decode(normalise(looped).encoded)[..., 0].ravel().tolist() == list(range(81))
 

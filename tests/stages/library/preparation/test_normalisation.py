@@ -15,14 +15,14 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageFile
 
 from checks import fuzz_images
-from checks.image_builders import encode, photo
+from checks.image_builders import JPEG, encode, photo
 from stages.library.figures.thumbnails import decode
 from stages.library.preparation import normalisation
 from stages.library.preparation.normalisation import ImageError, Values, normalise
 from stages.library.records import preprocessing
 from stages.library.records.preprocessing import Preprocessing
 from tests import memory, processes
-from tests.zoo import CONVERTED, GREY, JPEG, KEPT, KINDS, RGB, Kind, bomb, exif, png, turned
+from tests.zoo import CONVERTED, GREY, KEPT, KINDS, RGB, Kind, bomb, exif, png, turned
 
 # pytest puts its filters in front of the module's own, which another test checks in a process of its own.
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
