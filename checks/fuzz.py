@@ -13,6 +13,7 @@ import random
 import resource
 import sys
 import tempfile
+import time
 import traceback
 from collections import Counter
 from dataclasses import dataclass, field
@@ -38,7 +39,7 @@ class Outcome:
     """What came of a reader's variants."""
 
     verdicts: Counter[str] = field(default_factory=Counter)  # by "accepted", "hang", "crash: KeyError at x.py:210"
-    cpu_seconds: float = 0.0  # of the processes that read what is made up, their start left out
+    cpu_seconds: float = 0.0  # of making and reading variants, the start of processes left out
 
     @property
     def failures(self) -> dict[str, int]:
@@ -88,6 +89,7 @@ def fuzz(name: str, seconds: float, hang_seconds: float = 30.0, seed: int = 0, k
                 if not pipe.poll(STARTING_SECONDS):
                     raise TimeoutError
                 seeds, hostile, before = pipe.recv()
+                before += time.process_time()
                 most = len(seeds) + KEPT_SEEDS
                 while outcome.cpu_seconds < seconds or outcome.verdicts.total() < len(hostile):
                     number = outcome.verdicts.total()
@@ -97,6 +99,7 @@ def fuzz(name: str, seconds: float, hang_seconds: float = 30.0, seed: int = 0, k
                     if not pipe.poll(hang_seconds):
                         raise TimeoutError
                     verdict, now = pipe.recv()
+                    now += time.process_time()  # making a variant counts, too
                     cheap = now - before < KEPT_CPU_SECONDS and len(content) <= fuzz_mutations.MAX_BYTES
                     if verdict == "accepted" and cheap and len(seeds) < most:
                         seeds.append(content)
