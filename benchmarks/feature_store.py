@@ -2,8 +2,8 @@
 
 Every run is the stage bottleneck-extract in a process of its own, start-up included; the time of a run over a few
 images says what start-up is. "other split" has the same images in other shards, as another `split.seed` or a second
-checkout makes them. The killed run gets SIGKILL when 90% of the cold run's time after start-up are over (earlier where
-it had stored all by then), and loses what was not yet in the store. Rounds alternate.
+checkout makes them. The killed run gets SIGKILL when KILLED_AFTER of the cold run's time after start-up are over, and
+loses what was not yet in the store; its row is the run after that. Rounds alternate.
 Run: python -m benchmarks.feature_store [--backbone inception_v3 --size 299 --images 1000] [--rounds 5]
 """
 
@@ -14,12 +14,12 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
-import pyarrow.parquet as pq
 
 from benchmarks import generated
 from benchmarks.extraction import BACKBONES, FEW, extract_section
 from benchmarks.shared import parser, records, run, stage, write_params
 
+KILLED_AFTER = 0.9
 SMALL = ((160, 120), (120, 160))
 
 
@@ -60,37 +60,19 @@ def prepare(work: Path, arguments: argparse.Namespace) -> None:
 
 def one_round(work: Path, arguments: argparse.Namespace) -> dict[str, float]:
     """Returns the seconds of each kind of run, once."""
-    shutil.rmtree(work / "cache", ignore_errors=True)
-    found = {
-        run: extract(work, arguments, shards, "cache")[0]
-        for run, shards in {"start-up": "few", "cold": "all", "other split": "other", "1% new": "more"}.items()
-    }
-    for percent in range(90, 0, -10):
-        shutil.rmtree(work / "killed", ignore_errors=True)
-        moment = found["start-up"] + percent / 100 * (found["cold"] - found["start-up"])
-        _, computed = extract(work, arguments, "all", "killed", moment)
-        if computed < arguments.images:
-            break
-    found["killed"], computed = extract(work, arguments, "all", "killed")
-    shown = ", ".join(f"{run} {value:.1f} s" for run, value in found.items())
-    what = f"killed at {percent}%; resumed: {computed} of {arguments.images} images"
-    print(f"{shown}; {what}", file=sys.stderr, flush=True)
+    for cache in ("cache", "killed"):
+        shutil.rmtree(work / cache, ignore_errors=True)
+
+    def extract(shards: str, cache: str = "cache", kill_after: float | None = None) -> float:
+        options = {"params": work / f"{shards}.yaml", "records": work / shards, "out": work / "out"}
+        return run(stage("bottleneck_extract", work / cache, backbone=arguments.backbone, **options), kill_after)
+
+    kinds = {"start-up": "few", "cold": "all", "other split": "other", "1% new": "more"}
+    found = {kind: extract(shards) for kind, shards in kinds.items()}
+    extract("all", "killed", found["start-up"] + KILLED_AFTER * (found["cold"] - found["start-up"]))
+    found["killed"] = extract("all", "killed")
+    print(", ".join(f"{kind} {value:.1f} s" for kind, value in found.items()), file=sys.stderr, flush=True)
     return found
-
-
-def extract(
-    work: Path, arguments: argparse.Namespace, shards: str, cache: str, kill_after: float | None = None
-) -> tuple[float, int]:
-    """Runs bottleneck-extract; returns seconds and the number of images added to the store."""
-    before = stored(work / cache)
-    options = {"params": work / f"{shards}.yaml", "records": work / shards, "out": work / "out"}
-    command = stage("bottleneck_extract", work / cache, backbone=arguments.backbone, **options)
-    return run(command, kill_after), stored(work / cache) - before
-
-
-def stored(cache: Path) -> int:
-    """Returns how many images the store holds."""
-    return sum(pq.read_metadata(part).num_rows for part in cache.glob("features/*/*.parquet"))
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def hostile() -> dict[str, Callable[[], bytes]]:
     endless = cache(lambda: b"a\0\0" + zlib.compress(bytes(1 << 28)))
     small = [(273, 8), (279, 16), (34_665, 24)]  # 24 is the directory's own place
     photoshop = segment(0xED, b"Photoshop 3.0\0" + b"8BIM" * 16_000) * 40
-    return {name: maker for name, (maker, _) in make.FILES.items()} | {
+    return {
         "postscript": lambda: POSTSCRIPT,
         "iptc of iptc of postscript": lambda: make.iptc(make.iptc(POSTSCRIPT)),
         "icon of 5000 images": lambda: icon(image("PNG", side=500), 5000),

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from checks.image_builders import FILES, JPEG, PNG, SIGNATURE, chunk, directory, encode, photo, put
+from checks.image_builders import JPEG, PNG, SIGNATURE, chunk, directory, encode, photo, put
+from tests.hostile_images import FILES
 
 HEIGHT, WIDTH = 40, 56
 RGB, GREY = np.asarray(photo()), np.asarray(photo().convert("L"))

@@ -13,11 +13,12 @@ from conftest import ROOT
 from PIL import Image, ImageFile
 
 from checks import image_builders
-from checks.image_builders import EXIF, FILES, JPEG, PNG, PROFILE, chunk, encode, icon, photo, scans, tiff, with_parts
+from checks.image_builders import JPEG, PNG, chunk, encode, icon, photo, scans, tiff, with_parts
 from stages.library.figures.thumbnails import decode
 from stages.library.preparation import bitstreams, image_formats, image_heads, jpeg2000_heads, normalisation, tiff_heads
 from stages.library.preparation.normalisation import ImageError, normalise
 from tests import processes
+from tests.hostile_images import EXIF, FILES, PROFILE, tiled_tiff
 from tests.zoo import HEIGHT, KINDS, WIDTH, exif
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
@@ -34,7 +35,8 @@ started = []
 sys.addaudithook(lambda event, arguments: started.append((event, arguments)) if event in PROGRAMS else None)
 
 from stages.library.preparation.normalisation import ImageError, normalise
-from checks.image_builders import FILES, POSTSCRIPT, chunk, icon, iptc
+from checks.image_builders import POSTSCRIPT, chunk, icon, iptc
+from tests.hostile_images import FILES
 from tests.memory import forget_peak, peak_mib
 from tests.zoo import KINDS, bomb
 
@@ -213,7 +215,7 @@ def test_odd_tiffs_are_used():
 def test_damaged_heads_are_rejected_or_passed_on(check):
     """Whatever bytes come, no other error than what `normalise` makes a reason of."""
     dice = np.random.default_rng(0)
-    whole = [image_builders.jpeg2000(99, tile=33), image_builders.tiled_tiff(64), encode(photo(), "JPEG2000")]
+    whole = [image_builders.jpeg2000(99, tile=33), tiled_tiff(64), encode(photo(), "JPEG2000")]
     whole += [encode(photo(), "WEBP"), encode(photo(), "ICO", sizes=[(32, 32)]), encode(photo().quantize(8), "GIF")]
     for content, _ in itertools.product(whole, range(300)):
         damaged = bytearray(content)
