@@ -1,26 +1,24 @@
-# Each target is the plain commands that the README shows; PYTHON chooses the interpreter (3.11 or newer).
+# Each target is the plain commands that the README shows; PYTHON chooses the interpreter (3.11 to 3.13).
 PYTHON ?= python3
 BIN := .venv/bin
+# As who calls make finds it, and not that of a .venv that may be broken.
+HOST := env PATH="$(PATH)" $(PYTHON)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # From the locks: the versions and the bytes that were tested, of the whole tree. docs/supply-chain.md
 LOCKS := .ci/locks
 INSTALL := pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: repro train test test-all lint coverage mutation fuzz ci-repro pr-report lock audit sbom licences clean
+.PHONY: repro train train-all test test-all lint coverage mutation fuzz ci-repro pr-report lock audit sbom licences clean \
+	FORCE
 
-repro: $(BIN)/.installed
-	dvc repro
-	@cat artifacts/report/leaderboard.md
-	@echo
-	@echo "Images and curves: artifacts/report/index.html and 'dvc plots show'. Compare runs: 'dvc metrics diff', 'dvc exp show'."
-
-# make train PICTURES=folder: all of the pipeline on one's own images, CLASS/image.
-train: $(BIN)/.installed
-	@test -d "$(PICTURES)" || { echo "error: PICTURES must be a folder of CLASS/image. Received: '$(PICTURES)'"; exit 1; }
-	dvc exp run -S dataset.name=folder -S "dataset.folder=$(abspath $(PICTURES))" -S extract.input_size_px=null
-	@cat artifacts/report/leaderboard.md
-	@echo
-	@echo "Images and curves: artifacts/report/index.html. Next: .venv/bin/python -m app.predict IMAGE, or app.web."
+# make train PICTURES=folder [LABELS=table.csv] [SET='-S key=value']: a first leaderboard on one's own images, by the heads
+# that take seconds; train-all: all models; repro: the same as params.yaml stands. The names reach the program as they are,
+# for make and the shell would read `$`, quotes and blanks in them.
+unexport PICTURES LABELS
+export DECANT_PICTURES := $(value PICTURES)
+export DECANT_LABELS := $(value LABELS)
+repro train train-all: $(BIN)/.installed
+	@exec python -m app.train --folder="$$DECANT_PICTURES" --labels="$$DECANT_LABELS" $(if $(filter train,$@),,--all) $(SET)
 
 # A file's tests stay in one process, which shares what they build. test-all has the slow proofs, too: processes killed at
 # any moment, whole pipelines, fuzzing, a browser, and what the pages of docs/ tell the reader to type.
@@ -102,9 +100,16 @@ clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find app checks stages tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(BIN)/.installed: $(LOCKS)/requirements.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Decant needs Python 3.11 or newer: make PYTHON=python3.12")'
-	$(PYTHON) -m venv .venv
+# .venv is made anew where it is half made, its Python is gone, or PYTHON names another one.
+VERSION := -c 'import sys; print(*sys.version_info[:2], sep=".")' 2> /dev/null
+HAS := $(shell $(BIN)/python $(VERSION))
+ASKED := $(if $(filter file,$(origin PYTHON)),$(HAS),$(shell $(HOST) $(VERSION)))
+STALE := $(if $(HAS),$(filter-out $(HAS),$(ASKED)),yes)
+FITS := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and f"error: Decant needs Python 3.11 to 3.13, for \
+	which there is TensorFlow. Received: {sys.version.split()[0]}. Run: make PYTHON=python3.13")
+$(BIN)/.installed: $(LOCKS)/requirements.txt $(if $(STALE),FORCE)
+	@if [ ! -e $@ ] || [ -n "$(STALE)" ]; then \
+		$(HOST) -c '$(FITS)' && rm -rf .venv && $(HOST) -m venv .venv; fi
 	$(INSTALL) -r $(LOCKS)/requirements.txt
 	touch $@
 

@@ -1,0 +1,345 @@
+"""app.train: what it writes into params.yaml and takes out again, and what it runs, with a pipeline of tiny stages."""
+
+import difflib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import hypothesis
+import pytest
+from conftest import ROOT, read_yaml
+from dvc.utils.hydra import apply_overrides  # type: ignore[import-untyped]
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from app import train
+from stages.library.common.console import UserError
+from tests import processes
+
+TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
+DVC_YAML = """\
+stages:
+  tfrecord:
+    cmd: python stage.py tfrecord
+    params: [dataset.folder]
+    deps: ["${dataset.folder}"]
+    outs: [data/tfrecord]
+  evaluate:
+    matrix: {backbone: "${backbones}", head: "${heads}"}
+    cmd: python stage.py evaluate ${item.head}
+    params: [split]
+    deps: [data/tfrecord]
+    outs: ["artifacts/evaluation/${item.head}"]
+  audit:
+    matrix: {backbone: "${backbones}"}
+    cmd: python stage.py audit
+    deps: ["artifacts/evaluation/${heads[0]}"]
+    outs: [artifacts/evaluation/audit]
+  report:
+    cmd: python stage.py report
+    deps: [artifacts/evaluation]
+    outs: [artifacts/report]
+"""
+STAGE = """\
+import json, sys, time
+from pathlib import Path
+
+what = sys.argv[1]
+outs = {"tfrecord": "data/tfrecord/dataset.json", "report": "artifacts/report/leaderboard.md"}
+out = Path(outs.get(what, "artifacts/evaluation/" + sys.argv[-1]))
+out.parent.mkdir(parents=True, exist_ok=True)
+if what == "evaluate" and Path("wait").exists():
+    Path("waits").touch()
+    try:
+        time.sleep(60)
+    finally:
+        time.sleep(0.5)
+        Path("cleaned").touch()
+if what == "evaluate" and Path("fail").exists():
+    sys.exit("this stage fails")
+dataset = {
+    "name": "folder", "images": 24, "classes": ["cat"],
+    "counts": {split: {"cat": 8} for split in ("train", "validation", "test")},
+    "shape": {"height_px": [1, 1], "width_px": [1, 1]}, "duplicates": {"across_official_split": 0}, "rejected": 0,
+}
+models = sorted(path.name for path in Path("artifacts/evaluation").iterdir()) if what == "report" else []
+out.write_text(json.dumps(dataset) if what == "tfrecord" else " ".join(["models:", *models]))
+"""
+
+
+def lines_changed(text):
+    """The lines of params.yaml that differ, as `git diff` shows them."""
+    return [line for line in difflib.ndiff(TEXT.splitlines(), text.splitlines()) if line[0] in "+-"]
+
+
+def leaves(content, prefix=""):
+    for key, value in content.items():
+        yield from leaves(value, f"{prefix}{key}.") if value and isinstance(value, dict) else [(prefix + key, value)]
+
+
+def test_params_yaml_is_as_dvc_writes_it_so_that_one_setting_changes_its_own_lines_alone(tmp_path):
+    path = tmp_path / "params.yaml"
+    compared = 0
+    for key, value in leaves(read_yaml("params.yaml")):
+        if isinstance(value, dict):
+            continue
+        shutil.copy(ROOT / "params.yaml", path)
+        apply_overrides(path, [f"{key}=[7]" if isinstance(value, list) else f"{key}=7"])
+        changed = lines_changed(path.read_text(encoding="utf-8"))
+        name = key.rpartition(".")[-1]
+        if isinstance(value, list):
+            assert {line[2:].split("#")[0].strip() for line in changed} <= {
+                *(f"- {each}" if each != "*" else "- '*'" for each in value), "- 7", f"{name}: []", f"{name}:",
+            }, key  # fmt: skip
+        else:
+            assert [line[2:].split("#")[0].split(":")[0].strip() for line in changed] == [name, name], key
+            assert changed[0].partition("#")[2] == changed[1].partition("#")[2], key
+        compared += 1
+    assert compared > 80
+
+
+NAMES = [
+    "ünï",
+    "it's mine",
+    "x (v2)",
+    "a, b",
+    "x[1]",
+    "key=1",
+    "$HOME",
+    "$(shell touch pwned)",
+    'say "hi"',
+    "a#b",
+    "${x}",
+    "-x",
+]
+
+
+@hypothesis.settings(max_examples=25)
+@hypothesis.given(st.sampled_from(NAMES) | st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
+def test_a_folder_of_any_name_comes_back_and_changes_nothing_else(name):
+    values = {"dataset.folder": name, "extract.input_size_px": None}
+    written = train.changed(ROOT / "params.yaml", [], values).decode()
+    expected = read_yaml("params.yaml")
+    expected["dataset"]["folder"] = name
+    expected["extract"]["input_size_px"] = None
+    assert YAML(typ="safe", pure=True).load(written) == expected
+    if name.isprintable():
+        assert len(lines_changed(written)) in (2, 4)
+
+
+def test_settings_are_read_as_dvc_reads_them():
+    written = train.changed(ROOT / "params.yaml", ["ridge.penalties=[1,10]", "++extract.weights.xception=a.h5"], {})
+    content = YAML(typ="safe").load(written)
+    assert content["ridge"]["penalties"] == [1, 10]
+    assert content["extract"]["weights"] == {"xception": "a.h5"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["ridge.penalty=1"],
+            r"-S must be KEY=VALUE with a key of params.yaml, and one value. Received: ridge.penalty=1",
+        ),
+        (["split.seed=1,2"], "and one value. Received: split.seed=1,2"),
+        (["split.seed"], "Received: split.seed"),
+        (["split.seed=-1"], r"`split.seed`.*Received: -1"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_and_written_nowhere(overrides, message, tmp_path):
+    path = tmp_path / "params.yaml"
+    shutil.copy(ROOT / "params.yaml", path)
+    with pytest.raises(UserError, match=message) as error, train.settings(path, overrides, {}):
+        raise AssertionError
+    assert "\n" not in str(error.value)
+    assert path.read_text(encoding="utf-8") == TEXT
+
+
+@pytest.mark.parametrize("error", [UserError("x"), KeyboardInterrupt(), SystemExit(1)])
+@pytest.mark.parametrize("edit", ["", "seed: 8"])
+def test_a_run_that_ends_early_leaves_nothing_in_params_yaml_but_what_others_wrote(error, edit, tmp_path, monkeypatch):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest needs its own
+    path = tmp_path / "params.yaml"
+    shutil.copy(ROOT / "params.yaml", path)
+
+    def run():
+        with train.settings(path, ["split.seed=5"], {}):
+            assert len(lines_changed(path.read_text(encoding="utf-8"))) == 2
+            if edit:
+                path.write_text(TEXT.replace("seed: 0", edit), encoding="utf-8")
+            raise error
+
+    with pytest.raises(type(error)):
+        run()
+    assert path.read_text(encoding="utf-8") == (TEXT.replace("seed: 0", edit) if edit else TEXT)
+
+
+def test_folders_are_found_from_home_and_missing_ones_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "labels.csv").touch()
+    monkeypatch.chdir(tmp_path / "pictures")
+    folder = {"dataset.name": "folder", "dataset.folder": str(tmp_path / "pictures"), "extract.input_size_px": None}
+    assert train.chosen("~/pictures", "") == folder
+    assert train.chosen(".", "") == folder
+    table = {"dataset.name": "table", "dataset.table": str(tmp_path / "labels.csv")}
+    assert train.chosen("~/pictures/", "../labels.csv") == folder | table
+    assert train.chosen("", "") == {}
+    for words, message in {
+        ("~/nosuch", ""): rf"PICTURES \(--folder\) must be there. Received: {tmp_path}/nosuch",
+        ("~/pictures", "no.csv"): r"LABELS \(--labels\) must be there",
+        ("", "~/labels.csv"): "needs the folder of its images",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            train.chosen(*words)
+
+
+class Project:
+    """A Git and DVC repository with the real params.yaml and Makefile, and tiny stages; no Git identity."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        folder.mkdir()
+        (folder.parent / "home").mkdir()
+        for name in ("Makefile", "params.yaml", ".gitignore", ".dvcignore"):
+            shutil.copy(ROOT / name, folder)
+        shutil.copytree(ROOT / ".ci", folder / ".ci")
+        shutil.copytree(ROOT / ".dvc", folder / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp", "config.local"))
+        (folder / "dvc.yaml").write_text(DVC_YAML, encoding="utf-8")
+        (folder / "stage.py").write_text(STAGE, encoding="utf-8")
+        (folder / "data" / "pictures").mkdir(parents=True)
+        self.environment = {"HOME": folder.parent / "home", "PYTHONPATH": ROOT}
+        self.git("init", "--quiet", "--initial-branch", "main")
+        self.git("add", ".")
+        self.git("commit", "--quiet", "--message", "x", **processes.GIT)
+
+    def git(self, *words, **environment):
+        return processes.run("git", *words, cwd=self.folder, **self.environment | environment).stdout.strip()
+
+    def command(self, *words):
+        return ["make", "--no-print-directory", "--old-file", ".venv/bin/.installed", *map(str, words)]
+
+    def make(self, *words, check=True, **environment):
+        return processes.run(*self.command(*words), cwd=self.folder, check=check, **self.environment | environment)
+
+    def changed(self):
+        """Paths that Git calls changed or new."""
+        return sorted(line.split(maxsplit=1)[1] for line in self.git("status", "--porcelain").splitlines())
+
+
+@pytest.fixture
+def project(tmp_path):
+    return Project(tmp_path / "project")
+
+
+def test_the_first_leaderboard_needs_the_quick_heads_alone_and_stays_on_the_branch(project, tmp_path):
+    (tmp_path / "home" / "images" / "cat").mkdir(parents=True)
+    (tmp_path / "home" / "images" / "cat" / "0.png").touch()
+    before = project.git("rev-parse", "HEAD")
+    shown = project.make("train", "PICTURES=~/images", "SET=-S split.seed=3").stdout
+    assert (
+        "folder: 24 images in 1 classes. If all is new, the first leaderboard (ridge, logistic, softmax) takes" in shown
+    )
+    assert shown.index("24 images") < shown.index("Running stage 'evaluate@efficientnet_lite0-ridge'")
+    assert "\nmodels: audit logistic ridge softmax\n" in shown
+    assert shown.splitlines()[-1].endswith("make train-all")
+    assert (project.git("rev-parse", "HEAD"), project.git("branch", "--show-current")) == (before, "main")
+    assert project.changed() == ["dvc.lock", "params.yaml"]
+    assert project.git("diff", "--numstat", "params.yaml").split() == ["4", "4", "params.yaml"]
+    shown = project.make("train-all").stdout
+    assert "models: audit dnn logistic ridge softmax xgboost" in shown
+    assert "Stage 'evaluate@efficientnet_lite0-ridge' didn't change, skipping" in shown
+    assert "Data and pipelines are up to date." in project.make("repro").stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_a_folder_of_any_name_is_trained_on(project, tmp_path, name):
+    (tmp_path / name / "cat").mkdir(parents=True)
+    project.make("train", f"PICTURES={tmp_path / name}")
+    assert read_yaml(project.folder / "params.yaml")["dataset"]["folder"] == str(tmp_path / name)
+    assert not list(tmp_path.rglob("pwned"))
+    project.make("train", f"PICTURES=../{name}")  # from where it is typed
+
+
+def test_a_failed_stage_leaves_params_yaml_as_it_was(project):
+    (project.folder / "fail").touch()
+    done = project.make("train", "PICTURES=data/pictures", check=False)
+    assert done.returncode != 0
+    assert "this stage fails" in done.stderr
+    assert "error: `dvc repro evaluate@efficientnet_lite0-ridge" in done.stderr
+    assert (project.folder / "params.yaml").read_text(encoding="utf-8") == TEXT
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "ignored"), [(signal.SIGTERM, False), (signal.SIGHUP, False), (signal.SIGINT, True)]
+)
+def test_a_stopped_run_ends_its_stage_first_and_leaves_params_yaml_as_it_was(project, number, ignored):
+    """SIGTERM and SIGHUP as a supervisor and a terminal send them, to make; and Ctrl+C of what runs in a background."""
+    (project.folder / "wait").touch()
+    environment = os.environ | {name: str(value) for name, value in project.environment.items()}
+    environment["PATH"] = f"{processes.BIN}:{environment['PATH']}"
+    command = [sys.executable, "-m", "app.train", "--folder=data/pictures"] if ignored else project.command(
+        "train", "PICTURES=data/pictures"
+    )  # fmt: skip
+    shell = ["bash", "-c", 'trap "" INT; exec "$@"', "_", *command] if ignored else command
+    process = subprocess.Popen(
+        shell, cwd=project.folder, env=environment, stderr=subprocess.PIPE, start_new_session=True
+    )
+    while not (project.folder / "waits").exists():
+        assert process.poll() is None
+        time.sleep(0.1)
+    assert (project.folder / "params.yaml").read_text(encoding="utf-8") != TEXT
+    if number == signal.SIGHUP:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    stderr = process.communicate(timeout=60)[1].decode()
+    if number == signal.SIGHUP:  # make itself ends at once
+        deadline = time.monotonic() + 30
+        while (project.folder / "params.yaml").read_text(encoding="utf-8") != TEXT and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert (project.folder / "cleaned").exists()
+    assert (project.folder / "params.yaml").read_text(encoding="utf-8") == TEXT
+    assert "params.yaml is as it was before" in stderr
+    assert project.git("branch", "--show-current") == "main"
+    (project.folder / "wait").unlink()
+    project.make("train", "PICTURES=data/pictures")  # no lock is left
+
+
+def test_a_place_where_dvc_cannot_run_is_one_line_with_the_remedy(project, monkeypatch, tmp_path):
+    monkeypatch.chdir(project.folder)
+    train.check_place()
+
+    def no_account(number):
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    def wrong(match):
+        with pytest.raises(UserError, match=match) as error:
+            train.check_place()
+        assert "\n" not in str(error.value)
+
+    with monkeypatch.context() as patch:
+        patch.delenv("HOME", raising=False)
+        patch.setattr("pwd.getpwuid", no_account)
+        wrong(r"HOME or USER is missing.*export USER=me HOME=FOLDER")
+        patch.setenv("HOME", str(tmp_path))
+        for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+            patch.delenv(name, raising=False)
+        wrong(r"HOME or USER is missing")
+        patch.setenv("USER", "me")
+        train.check_place()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: str(path) != ".dvc")
+        wrong("belongs to another user and can't be written to. Clone it again")
+    shutil.rmtree(project.folder / ".git")
+    wrong("is no Git checkout .* Run: git init")
+    for target in ("train", "repro"):
+        done = project.make(target, check=False)
+        assert (done.stdout, done.stderr.count("\n"), done.stderr[:6]) == ("", 2, "error:")  # and make's own line
+    project.git("init", "--quiet")
+    project.make("train")
