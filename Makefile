@@ -17,8 +17,14 @@ INSTALL := pip install --quiet --disable-pip-version-check --require-hashes
 unexport PICTURES LABELS
 export DECANT_PICTURES := $(value PICTURES)
 export DECANT_LABELS := $(value LABELS)
-repro train train-all: $(BIN)/.installed
-	@exec python -m app.train --folder="$$DECANT_PICTURES" --labels="$$DECANT_LABELS" $(if $(filter train,$@),,--all) $(SET)
+TRAIN := python -m app.train --folder="$$DECANT_PICTURES" --labels="$$DECANT_LABELS"
+train: $(BIN)/.installed
+	@exec $(TRAIN) $(SET)
+
+train-all: $(BIN)/.installed
+	@exec $(TRAIN) --all $(SET)
+
+repro: train-all
 
 # A file's tests stay in one process, which shares what they build. test-all has the slow proofs, too: processes killed at
 # any moment, whole pipelines, fuzzing, a browser, and what the pages of docs/ tell the reader to type.

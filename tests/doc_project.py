@@ -58,7 +58,7 @@ class Place:
     def type(self, line):
         """Runs a line and returns what it prints."""
         filled = line.replace("=PATH", f"={self.cifar10}").replace("=HEX", f"={sha256_file(self.cifar10)}")
-        filled = filled.replace("IMAGE...", "new.jpg").replace(".venv/bin/python", "python")
+        filled = filled.replace("IMAGE...", "new.jpg")
         printed = self.project.run("bash", "-euo", "pipefail", "-c", f"export COLUMNS=400; {filled}")
         if line.startswith("dvc exp run") and "--run-all" not in line:
             words = shlex.split(line)

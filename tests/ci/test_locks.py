@@ -155,3 +155,77 @@ def test_a_lock_moves_only_when_told_to(project, tmp_path):
     wheel(tmp_path / "wheels", "child", "1.1")
     assert lock(project) == before
     assert "child==1.1 " in lock(project, "--upgrade")["requirements.txt"]
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Runs make in a folder with a lock; `python` is a stand-in that notes what it is asked to do, and so is pip."""
+    (tmp_path / ".ci" / "locks").mkdir(parents=True)
+    (tmp_path / ".ci" / "locks" / "requirements.txt").touch()
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "bin").mkdir()
+
+    def python(version, path):
+        """A Python of a version: it runs what it gets, but says that it is that version, and makes no real .venv."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        major, minor = version.split(".")
+        path.write_text(
+            f"""#!/bin/sh
+if [ "$1" = -m ]; then
+    mkdir -p .venv/bin && cp "$0" .venv/bin/python && printf '#!/bin/sh\\nexit 0\\n' > .venv/bin/pip && chmod +x .venv/bin/pip
+    echo "made by {version}"
+else
+    exec {sys.executable} -c "import sys; sys.version_info = ({major}, {minor}, 0); sys.version = '{version}.0 x'; $2"
+fi
+""",
+            encoding="utf-8",
+        )
+        path.chmod(0o755)
+
+    def run(*words):
+        path = f"{tmp_path / 'bin'}:/usr/bin:/bin"
+        return processes.run("make", ".venv/bin/.installed", *words, cwd=tmp_path, check=False, PATH=path)
+
+    for version in ("3.10", "3.11", "3.13", "3.14"):
+        python(version, tmp_path / "bin" / f"python{version}")
+    python("3.13", tmp_path / "bin" / "python3")
+    return run
+
+
+def test_a_python_without_tensorflow_is_refused_in_one_line_that_says_which_has_it(make, tmp_path):
+    for version in ("3.10", "3.14"):
+        done = make(f"PYTHON=python{version}")
+        assert done.returncode != 0
+        line = rf"^error: Decant needs Python 3.11 to 3.13.*Received: {version}.0. Run: make PYTHON=python3.13$"
+        assert re.search(line, done.stderr, re.MULTILINE)
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_an_environment_is_made_anew_where_it_is_half_made_or_its_python_is_gone_or_another_one(make, tmp_path):
+    assert "made by 3.13" in make().stdout
+    assert "made by" not in make().stdout  # it is whole
+    assert "made by 3.11" in make("PYTHON=python3.11").stdout
+    assert "made by" not in make().stdout  # of another Python than python3, but nobody asks for that one
+    (tmp_path / ".venv" / "bin" / ".installed").unlink()
+    (tmp_path / ".venv" / "left over").touch()
+    assert "made by 3.13" in make().stdout
+    assert not (tmp_path / ".venv" / "left over").exists()
+    (tmp_path / ".venv" / "bin" / "python").unlink()
+    assert "made by 3.13" in make().stdout
+    done = make("PYTHON=python3.14")  # and a whole one stays where the other is refused
+    assert (done.returncode != 0, (tmp_path / ".venv" / "bin" / ".installed").exists()) == (True, True)
+    (tmp_path / ".ci" / "locks" / "requirements.txt").touch()
+    assert "made by" not in make().stdout  # another lock: what is there is brought up to date
+
+
+def test_text_has_the_same_bytes_on_every_system():
+    names = processes.run("git", "ls-files", "--eol").stdout.splitlines()
+    assert {line.split()[0] for line in names} <= {"i/lf", "i/-text", "i/none"}
+    assert {line.split("\t")[1].rpartition(".")[2] for line in names if line.startswith("i/-text")} == {"png"}
+    shown = processes.run("git", "check-attr", "eol", "linguist-generated", "--", "dvc.lock", "stages/fetch.py").stdout
+    assert shown.splitlines() == [
+        "dvc.lock: eol: lf",
+        "dvc.lock: linguist-generated: set",
+        "stages/fetch.py: eol: lf",
+        "stages/fetch.py: linguist-generated: unspecified",
+    ]

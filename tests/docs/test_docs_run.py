@@ -5,8 +5,8 @@ its lines belong together. Each line is run, from the committed params.yaml, or 
 
 Reduced: 75 images of 24 px in 3 classes, networks that see 32 px, two heads with two folds, two epochs of everything
 (SIZES of doc_project.py and SMALL of checkout.py). `PATH` and `HEX` are those of an archive of 120 images in
-CIFAR-10's layout, `new.jpg` is one of the images, `.venv/bin/python` the interpreter of the tests. Nothing else of a
-line is replaced: 160 px and 10 epochs are as the page has them.
+CIFAR-10's layout, `new.jpg` is one of the images. Nothing else of a line is replaced: 160 px and 10 epochs are as the
+page has them.
 """
 
 import csv
@@ -25,6 +25,8 @@ LEFT_OUT = {
     "make test": "runs these tests",
     "git clone URL decant && cd decant": "the project of these tests is such a copy",
     "make train PICTURES=~/images": "run by test_docs.py, in the tutorial",
+    "make train SET='-S split.seed=1'": "run by test_train.py, on a folder",
+    ". .venv/bin/activate": "the tests have an environment; test_docs.py types it",
     "python3 -m venv .venv && . .venv/bin/activate": "the tests have an environment",
     "pip install -r requirements.txt": "needs a package registry",
     "pip install -r requirements-dev.txt": "needs a package registry",
@@ -177,10 +179,16 @@ def nothing_is_that_old(place, printed):
     store_is_shown(place, place.type("python -m app.store"))
 
 
+def committed_is_back(place, printed):
+    assert place.project.git("status", "--porcelain", "params.yaml", "dvc.lock", "metrics") == ""
+    assert "Data and pipelines are up to date." in place.project.run("dvc", "status")
+
+
 RIDGE = f"train-heads@{LITE0}-ridge"
 EXTRACT = f"bottleneck-extract@{LITE0}"
 OUTCOMES = {
-    ".venv/bin/python -m app.predict new.jpg": says(r"0\.\d{4} +\S"),
+    "python -m app.predict new.jpg": says(r"0\.\d{4} +\S"),
+    "git restore params.yaml dvc.lock metrics && dvc checkout": committed_is_back,
     "dvc repro": says("Data and pipelines are up to date."),
     "cat artifacts/report/leaderboard.md": says(r"\| ridge "),
     "dvc plots show": images_are_drawn,
