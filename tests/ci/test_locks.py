@@ -172,7 +172,8 @@ def make(tmp_path):
         path.write_text(
             f"""#!/bin/sh
 if [ "$1" = -m ]; then
-    mkdir -p .venv/bin && cp "$0" .venv/bin/python && printf '#!/bin/sh\\nexit 0\\n' > .venv/bin/pip && chmod +x .venv/bin/pip
+    mkdir -p .venv/bin && cp "$0" .venv/bin/python
+    printf '#!/bin/sh\\nexit 0\\n' > .venv/bin/pip && chmod +x .venv/bin/pip
     echo "made by {version}"
 else
     exec {sys.executable} -c "import sys; sys.version_info = ({major}, {minor}, 0); sys.version = '{version}.0 x'; $2"

@@ -49,7 +49,7 @@ def test_services_understand_the_files(schema, pattern):
 
 def test_the_container_has_the_python_and_the_extensions_of_the_project():
     assert re.fullmatch(r"mcr\.microsoft\.com/devcontainers/python:\d+-3\.11-\w+", CONTAINER["image"])
-    assert PROJECT["requires-python"] == ">=3.11"
+    assert PROJECT["requires-python"] == ">=3.11,<3.14"
     recommended = json.loads(text(".vscode/extensions.json"))["recommendations"]
     assert CONTAINER["customizations"]["vscode"]["extensions"] == recommended
 

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 
 import pytest
 from conftest import ROOT
@@ -44,6 +45,9 @@ def make(tmp_path):
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     for name in (".installed", ".installed-dev"):
         (tmp_path / ".venv" / "bin" / name).touch()
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
     command = "make", "--no-print-directory"
     return lambda *words: processes.run(*command, *words, cwd=tmp_path, check=False, NO_PROXY="127.0.0.1")
 
