@@ -1,6 +1,7 @@
 """Lists experiments in a table that fits a terminal.
 
-It has a metric of each model, and what each experiment changed in params.yaml.
+It has a metric of each model, and what each experiment changed in params.yaml
+or in the images. A metric that a run did not compute is left out.
 `dvc exp show` has a column for each metric of each model, some 80 of them.
 Models in which the metric is the same everywhere are left out.
 With --spread, it shows how much the metric varies between runs of this commit
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from app import computed
 from app.spinner import spinner
 from stages.library.common import console
 from stages.library.common.console import UserError
@@ -90,17 +92,17 @@ def say_spreads(rows: Sequence[Row], metric: str) -> None:
     console.say(f"spread: more runs make it surer: {MORE.format('3,4')}")
 
 
-def show() -> list[dict[str, Any]]:
-    """Returns what `dvc exp show --json` prints; raises UserError where DVC can't tell."""
+def show() -> Sequence[Mapping[str, Any]]:
+    """Returns what `dvc exp show --json` prints, but metrics of other runs; raises UserError where DVC can't tell."""
     command = [sys.executable, "-m", "dvc", "exp", "show", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no shell, fixed words
     if done.returncode:
         raise UserError(f"dvc exp show failed: {' '.join(done.stderr.split())}")
     try:
-        found: list[dict[str, Any]] = json.loads(done.stdout)
+        found = json.loads(done.stdout)
     except (ValueError, RecursionError) as error:
         raise UserError(f"dvc exp show prints no JSON: {error}. Run: dvc exp show") from error
-    return found
+    return computed.alone(found)
 
 
 def read(shown: Sequence[Mapping[str, Any]], metric: str) -> Iterator[Row]:
