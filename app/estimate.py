@@ -9,28 +9,29 @@ from stages.library.networks import contract as backbones
 from stages.library.settings import Params
 
 # Seconds where everything below was measured: one product of two matrices, by which another machine is compared.
-PRODUCT_SECONDS, SIDE = 0.025, 1024
+PRODUCT_SECONDS, SIDE = 0.02, 1024
 # Of each stage to start and to look after, and for each image and parameter of a network that it goes through once.
 STAGE_SECONDS, FORWARD_SECONDS = 5.0, 2.6e-9
-# For each image: of a quick head, of another one, and of training from scratch for an epoch.
-QUICK_SECONDS, SLOW_SECONDS, SCRATCH_SECONDS = 0.004, 0.05, 0.003
-BACKWARD = 3.0  # passes forward that a step of fine-tuning costs
+# For each image: of a quick head, which takes twice as long with CLASSES, of another one with CLASSES, for trees grow with
+# them, and of training from scratch for an epoch.
+QUICK_SECONDS, SLOW_SECONDS, SCRATCH_SECONDS, CLASSES = 0.003, 0.1, 0.0015, 30
+BACKWARD = 2.0  # passes forward that a step of fine-tuning costs
 
 
-def seconds(images: int, params: Params, quick: Sequence[str]) -> tuple[float, float]:
+def seconds(images: int, classes: int, params: Params, quick: Sequence[str]) -> tuple[float, float]:
     """Returns the seconds to a leaderboard of the quick heads, and those for everything else, nothing being cached."""
-    first, rest = STAGE_SECONDS, 2 * STAGE_SECONDS + images * SCRATCH_SECONDS * params["scratch"].epochs
+    first, rest = STAGE_SECONDS, 3 * STAGE_SECONDS + images * SCRATCH_SECONDS * params["scratch"].epochs
     for name in params["backbones"]:
         backbone, extract = backbones.lookup(name).BACKBONE, params["extract"]
         side = (extract.input_size_px or backbone.input_size_px) / backbone.input_size_px
         forward = images * FORWARD_SECONDS * backbone.num_parameters * side**2 * (1 + extract.flip)
         first += STAGE_SECONDS + forward
-        rest += 2 * STAGE_SECONDS + BACKWARD * forward * params["finetune"].epochs
+        rest += 4 * STAGE_SECONDS + BACKWARD * forward * params["finetune"].epochs
         for head in params["heads"]:
             if head in quick:
-                first += 2 * STAGE_SECONDS + images * QUICK_SECONDS
+                first += 2 * STAGE_SECONDS + images * QUICK_SECONDS * (1 + classes / CLASSES)
             else:
-                rest += 2 * STAGE_SECONDS + images * SLOW_SECONDS
+                rest += 3 * STAGE_SECONDS + images * SLOW_SECONDS * classes / CLASSES
     slowness = product_seconds() / PRODUCT_SECONDS
     return first * slowness, rest * slowness
 

@@ -60,7 +60,9 @@ def train(everything: bool) -> None:
     data = dataset_file.read(Path("data/tfrecord/dataset.json"))
     quick = [head for head in params["heads"] if head in QUICK] or params["heads"]
     heads = params["heads"] if everything else quick
-    first, rest = (estimate.shown(seconds) for seconds in estimate.seconds(data["images"], params, quick))
+    first, rest = (
+        estimate.shown(seconds) for seconds in estimate.seconds(data["images"], len(data["classes"]), params, quick)
+    )
     console.say(
         f"{data['name']}: {data['images']:,} images in {len(data['classes']):,} classes. If all is new, the first "
         f"leaderboard ({', '.join(quick)}) takes {first}, everything else {rest}"
