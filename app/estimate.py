@@ -12,8 +12,8 @@ from stages.library.settings import Params
 PRODUCT_SECONDS, SIDE = 0.02, 1024
 # Of each stage to start and to look after, and for each image and parameter of a network that it goes through once.
 STAGE_SECONDS, FORWARD_SECONDS = 5.0, 2.6e-9
-# For each image: of a quick head, which takes twice as long with CLASSES, of another one with CLASSES, for trees grow with
-# them, and of training from scratch for an epoch.
+# For each image: of a quick head, which takes twice as long with CLASSES, of another one with CLASSES, for trees grow
+# with them, and of training from scratch for an epoch.
 QUICK_SECONDS, SLOW_SECONDS, SCRATCH_SECONDS, CLASSES = 0.003, 0.1, 0.0015, 30
 BACKWARD = 2.0  # passes forward that a step of fine-tuning costs
 

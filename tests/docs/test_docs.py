@@ -7,6 +7,7 @@ line here, up to the point where it would begin.
 import argparse
 import importlib
 import itertools
+import json
 import os
 import re
 import shlex
@@ -19,6 +20,7 @@ from checkout import Project
 from conftest import ROOT, write_images
 from dvc.cli import DvcParserError, parse_args  # type: ignore[import-untyped]
 from dvc.utils.hydra import apply_overrides, get_hydra_sweeps  # type: ignore[import-untyped]
+from repository import FEATURES, PARAMS, made
 
 from stages.library.settings import load_params
 from tests import processes
@@ -109,6 +111,35 @@ def test_a_page_names_the_environment_before_the_first_command_that_is_found_in_
     text = path.read_text(encoding="utf-8")
     lines = re.search(r"^ *(dvc|pip|python|pytest|ruff|xargs dvc) .*", re.sub(r"^    ", "", text, flags=re.M), re.M)
     assert lines is None or ".venv/bin/activate" in text[: text.index(lines[0].strip())]
+
+
+@pytest.mark.slow
+def test_two_branches_are_merged_as_the_page_says(tmp_path):
+    """Each changes a head; the merge has both changes, and no file that is a mixture."""
+    repository = made(tmp_path / "repository")
+    shutil.copy(ROOT / ".gitattributes", repository.path)
+    repository.commit("attributes")
+    repository.git("branch", "other")
+    for branch, ridge, softmax in (("main", "0.7", "0.5"), ("other", "0.9", "0.6")):
+        repository.git("switch", "--quiet", branch)
+        repository.write("params.yaml", PARAMS.replace("0.9", ridge).replace("0.8", softmax))
+        repository.write("features.py", FEATURES.replace('"features"', f'"features of {branch}"', 1))
+        repository.dvc("repro", "--quiet")
+        repository.commit(branch)
+    repository.git("switch", "--quiet", "main")
+    mine = repository.git("show", "main:dvc.lock")
+    merge, rest = sections(ROOT / "docs" / "how-to.md")["Merge two branches"]
+    done = repository.run("bash", "-c", merge.replace("BRANCH", "other"), check=False)
+    assert done.stdout.count("CONFLICT") == 4  # a script, params.yaml, dvc.lock and the metrics of softmax
+    assert (repository.path / "dvc.lock").read_text(encoding="utf-8").strip() == mine
+    assert json.loads((repository.path / "metrics" / "tiny" / "softmax.json").read_text())["top1_accuracy"] == 0.5
+    repository.write("params.yaml", PARAMS.replace("0.9", "0.7").replace("0.8", "0.6"))
+    repository.git("checkout", "--ours", "features.py")
+    repository.git("add", "params.yaml", "features.py")
+    repository.run("bash", "-e", "-c", rest)
+    assert repository.git("status", "--porcelain") == ""
+    assert json.loads(repository.git("show", "HEAD:metrics/tiny/softmax.json"))["top1_accuracy"] == 0.6
+    assert repository.dvc("status").stdout.strip() == "Data and pipelines are up to date."
 
 
 @pytest.mark.slow
