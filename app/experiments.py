@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from app import computed
+from app import computed, place
 from app.spinner import spinner
 from stages.library.common import console
 from stages.library.common.console import UserError
@@ -94,6 +94,8 @@ def say_spreads(rows: Sequence[Row], metric: str) -> None:
 
 def show() -> Sequence[Mapping[str, Any]]:
     """Returns what `dvc exp show --json` prints, but metrics of other runs; raises UserError where DVC can't tell."""
+    if said := place.foreign():
+        raise UserError(said)
     command = [sys.executable, "-m", "dvc", "exp", "show", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no shell, fixed words
     if done.returncode:

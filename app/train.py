@@ -10,7 +10,6 @@ example: python -m app.train --folder ~/images
 """
 
 import contextlib
-import getpass
 import os
 import shutil
 import signal
@@ -21,9 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
-from app import estimate
+from app import estimate, place
 from stages.library.common import artifacts, console
 from stages.library.common.console import UserError
 from stages.library.common.params import ParamsError
@@ -44,12 +41,14 @@ def main() -> None:
     parser.add_argument("--all", action="store_true", help="all heads, fine-tuning and training from scratch, too")
     parser.add_argument("-S", "--set", action="append", default=[], metavar="KEY=VALUE", help="as for `dvc exp run`")
     arguments = parser.parse_args()
-    check_place()
+    place.check()
     # A shell that runs it in the background may have SIGINT ignored, by which DVC and its stage are stopped here.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # a closed terminal
         signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
-    with settings(PARAMS, arguments.set, chosen(arguments.folder, arguments.labels)):
+    values = chosen(arguments.folder, arguments.labels)
+    waiting = "waiting for another training in this folder"
+    with artifacts.locked(Path(".dvc/tmp/train"), waiting), settings(PARAMS, arguments.set, values):
         train(everything=arguments.all)
 
 
@@ -80,22 +79,6 @@ def train(everything: bool) -> None:
     )
     if not everything:
         console.say(f"The other heads, fine-tuning and training from scratch, {rest}: make train-all")
-
-
-def check_place() -> None:
-    """Raises UserError where DVC would fail here with many lines, or with none that say what to do."""
-    try:
-        platformdirs.user_config_path("dvc"), getpass.getuser()
-    except (RuntimeError, KeyError, OSError) as error:  # a container that runs as a number without an account
-        remedy = "Set both: export USER=me HOME=FOLDER, a folder that can be written to"
-        raise UserError(f"the variable HOME or USER is missing, and this user has no account. {remedy}") from error
-    here = Path.cwd()
-    if not os.access(here, os.W_OK) or (Path(".dvc").exists() and not os.access(".dvc", os.W_OK)):
-        raise UserError(
-            f"{here} belongs to another user and can't be written to. Clone it again, as the user who trains"
-        )
-    if not any((folder / ".git").exists() for folder in (here, *here.parents)):
-        raise UserError(f"{here} is no Git checkout (a ZIP has none of Git's files), and DVC needs one. Run: git init")
 
 
 def chosen(folder: str, labels: str) -> dict[str, Any]:

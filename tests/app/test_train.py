@@ -225,6 +225,21 @@ class Project:
     def make(self, *words, check=True, **environment):
         return processes.run(*self.command(*words), cwd=self.folder, check=check, **self.environment | environment)
 
+    def popen(self, command):
+        """Starts a command in a session of its own; returns it when the first stage waits, or one has waited before."""
+        added = {name: str(value) for name, value in self.environment.items()}
+        environment = os.environ | added | {"PATH": f"{processes.BIN}:{os.environ['PATH']}"}
+        process = subprocess.Popen(
+            command, cwd=self.folder, env=environment, stderr=subprocess.PIPE, start_new_session=True
+        )
+        while not (self.folder / "waits").exists():
+            assert process.poll() is None
+            time.sleep(0.1)
+        return process
+
+    def start(self, *words):
+        return self.popen(self.command(*words))
+
     def changed(self):
         """Paths that Git calls changed or new."""
         return sorted(line.split(maxsplit=1)[1] for line in self.git("status", "--porcelain").splitlines())
@@ -248,7 +263,7 @@ def test_the_first_leaderboard_needs_the_quick_heads_alone_and_stays_on_the_bran
     assert shown.splitlines()[-1].endswith("make train-all")
     assert (project.git("rev-parse", "HEAD"), project.git("branch", "--show-current")) == (before, "main")
     assert project.changed() == ["dvc.lock", "params.yaml"]
-    assert project.git("diff", "--numstat", "params.yaml").split() == ["4", "4", "params.yaml"]
+    assert project.git("diff", "--numstat", "params.yaml").split()[1] == "4"  # a long path takes a line more
     shown = project.make("train-all").stdout
     assert "models: audit dnn logistic ridge softmax xgboost" in shown
     assert "Stage 'evaluate@efficientnet_lite0-ridge' didn't change, skipping" in shown
@@ -281,18 +296,8 @@ def test_a_failed_stage_leaves_params_yaml_as_it_was(project):
 def test_a_stopped_run_ends_its_stage_first_and_leaves_params_yaml_as_it_was(project, number, ignored):
     """SIGTERM and SIGHUP as a supervisor and a terminal send them, to make; and Ctrl+C of what runs in a background."""
     (project.folder / "wait").touch()
-    environment = os.environ | {name: str(value) for name, value in project.environment.items()}
-    environment["PATH"] = f"{processes.BIN}:{environment['PATH']}"
-    command = [sys.executable, "-m", "app.train", "--folder=data/pictures"] if ignored else project.command(
-        "train", "PICTURES=data/pictures"
-    )  # fmt: skip
-    shell = ["bash", "-c", 'trap "" INT; exec "$@"', "_", *command] if ignored else command
-    process = subprocess.Popen(
-        shell, cwd=project.folder, env=environment, stderr=subprocess.PIPE, start_new_session=True
-    )
-    while not (project.folder / "waits").exists():
-        assert process.poll() is None
-        time.sleep(0.1)
+    shell = ["bash", "-c", 'trap "" INT; exec "$@"', "_", sys.executable, "-m", "app.train", "--folder=data/pictures"]
+    process = project.popen(shell) if ignored else project.start("train", "PICTURES=data/pictures")
     assert (project.folder / "params.yaml").read_text(encoding="utf-8") != TEXT
     if number == signal.SIGHUP:
         os.killpg(process.pid, number)
@@ -311,35 +316,29 @@ def test_a_stopped_run_ends_its_stage_first_and_leaves_params_yaml_as_it_was(pro
     project.make("train", "PICTURES=data/pictures")  # no lock is left
 
 
-def test_a_place_where_dvc_cannot_run_is_one_line_with_the_remedy(project, monkeypatch, tmp_path):
-    monkeypatch.chdir(project.folder)
-    train.check_place()
-
-    def no_account(number):
-        raise KeyError(f"getpwuid(): uid not found: {number}")
-
-    def wrong(match):
-        with pytest.raises(UserError, match=match) as error:
-            train.check_place()
-        assert "\n" not in str(error.value)
-
-    with monkeypatch.context() as patch:
-        patch.delenv("HOME", raising=False)
-        patch.setattr("pwd.getpwuid", no_account)
-        wrong(r"HOME or USER is missing.*export USER=me HOME=FOLDER")
-        patch.setenv("HOME", str(tmp_path))
-        for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
-            patch.delenv(name, raising=False)
-        wrong(r"HOME or USER is missing")
-        patch.setenv("USER", "me")
-        train.check_place()
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "access", lambda path, mode: str(path) != ".dvc")
-        wrong("belongs to another user and can't be written to. Clone it again")
+@pytest.mark.parametrize("target", ["train", "repro"])
+def test_a_place_where_dvc_cannot_run_is_one_line(project, target):
     shutil.rmtree(project.folder / ".git")
-    wrong("is no Git checkout .* Run: git init")
-    for target in ("train", "repro"):
-        done = project.make(target, check=False)
-        assert (done.stdout, done.stderr.count("\n"), done.stderr[:6]) == ("", 2, "error:")  # and make's own line
-    project.git("init", "--quiet")
-    project.make("train")
+    done = project.make(target, check=False)
+    assert (done.stdout, done.stderr.count("\n"), done.stderr[:6]) == ("", 2, "error:")  # and make's own line
+    project.git("init", "--quiet")  # as the line says
+    project.make(target, GIT_TEST_ASSUME_DIFFERENT_OWNER="1")
+
+
+@pytest.mark.slow
+def test_a_second_training_waits_for_the_first_and_neither_loses_its_settings(project):
+    (project.folder / "wait").touch()
+    first = project.start("train", "PICTURES=data/pictures", "SET=-S split.seed=3")
+    second = project.start("train", "SET=-S ridge.power=1.0")
+    time.sleep(3)
+    assert "power: 0.5" in (project.folder / "params.yaml").read_text(encoding="utf-8")
+    (project.folder / "wait").unlink()
+    os.kill(first.pid, signal.SIGTERM)
+    first.communicate(timeout=60)
+    second.communicate(timeout=120)
+    assert second.returncode == 0
+    assert lines_changed((project.folder / "params.yaml").read_text(encoding="utf-8"))[1].split()[:3] == [
+        "+",
+        "power:",
+        "1.0",
+    ]
