@@ -128,7 +128,7 @@ def test_two_branches_are_merged_as_the_page_says(tmp_path):
         repository.commit(branch)
     repository.git("switch", "--quiet", "main")
     mine = repository.git("show", "main:dvc.lock")
-    merge, rest = sections(ROOT / "docs" / "how-to.md")["Merge two branches"]
+    merge, *rest = sections(ROOT / "docs" / "how-to.md")["Merge two branches"]
     done = repository.run("bash", "-c", merge.replace("BRANCH", "other"), check=False)
     assert done.stdout.count("CONFLICT") == 4  # a script, params.yaml, dvc.lock and the metrics of softmax
     assert (repository.path / "dvc.lock").read_text(encoding="utf-8").strip() == mine
@@ -136,7 +136,7 @@ def test_two_branches_are_merged_as_the_page_says(tmp_path):
     repository.write("params.yaml", PARAMS.replace("0.9", "0.7").replace("0.8", "0.6"))
     repository.git("checkout", "--ours", "features.py")
     repository.git("add", "params.yaml", "features.py")
-    repository.run("bash", "-e", "-c", rest)
+    repository.run("bash", "-e", "-c", "\n".join(rest))
     assert repository.git("status", "--porcelain") == ""
     assert json.loads(repository.git("show", "HEAD:metrics/tiny/softmax.json"))["top1_accuracy"] == 0.6
     assert repository.dvc("status").stdout.strip() == "Data and pipelines are up to date."
