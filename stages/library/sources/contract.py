@@ -62,9 +62,11 @@ class SourceImage:
 
     name: str  # path inside the data set, with forward slashes; unique within it
     text: str  # class name
-    split: str | None  # "train" or "test" where the data set has an official test split, else None
+    split: str | None  # "train", "validation" or "test" where the data set says so, else None
     content: bytes | np.ndarray  # an image file's bytes, or uint8 pixels (height, width[, 3])
     place: Place | None = None  # if the data set is published as files of many images whose order means something
+    group: str | None = None  # a name that images share which must stay on one side of a split
+    weight: float = 1.0  # > 0; what the image counts in training
 
 
 @dataclass(frozen=True)
