@@ -1,9 +1,9 @@
 """Turns the images of a data set into TFRecord shards.
 
-Reads `data/raw` (and `dataset.folder` for the data set `folder`). Writes a folder of `SPLIT-00000-of-00004.tfrecord`,
-`manifest.parquet` (where each record stands), `labels.txt`, `dataset.json` (counts, sizes, pixel statistics,
-duplicates) and `rejected.csv` (what was left out, and why), and an image of ten random images of each class. Costs one
-decoding of every image.
+Reads `data/raw` (and, for the data sets `folder` and `table`, `dataset.folder`). Writes a folder of
+`SPLIT-00000-of-00004.tfrecord`, `manifest.parquet` (where each record stands), `labels.txt`, `dataset.json` (counts,
+sizes, pixel statistics, duplicates) and `rejected.csv` (what was left out, and why), and an image of ten random images
+of each class. Costs one decoding of every image.
 """
 
 import fnmatch
@@ -29,10 +29,10 @@ from stages.library.sources.contract import SourceImage, Stray
 
 
 class NameFilter:
-    """Glob patterns, at least one of which must match an image's name; `*` matches across slashes too."""
+    """Glob patterns, at least one of which must match an image's name, in any case; `*` matches slashes too."""
 
     def __init__(self, patterns: Sequence[str]):
-        self._expressions = {pattern: re.compile(fnmatch.translate(pattern)) for pattern in patterns}
+        self._expressions = {name: re.compile(fnmatch.translate(name), re.IGNORECASE) for name in patterns}
         self._unmatched = set(patterns)
         self._example = ""
         self.skipped = 0  # images that no pattern matched
@@ -75,9 +75,9 @@ def main() -> None:
         used = (item for item in found if isinstance(item, Stray) or name_filter.takes(item.name))
         for item, outcome in console.progress(normalise_all(used), "tfrecord", "images"):
             if isinstance(item, Stray):
-                summary.reject(item.name, item.reason)
+                summary.reject(item)
             elif isinstance(outcome, ImageError):
-                summary.reject(item.name, str(outcome), item.text)
+                summary.reject(Stray(item.name, str(outcome), is_expected=True), item.text)
             elif outcome is not None:
                 split = splits.split_of(outcome.key, item.split, settings["split"], item.place)
                 image = outcome.key, outcome.encoded, outcome.format, outcome.height, outcome.width
@@ -96,7 +96,8 @@ def main() -> None:
         labels = "".join(f"{label}:{text}\n" for label, text in enumerate(classes))  # as the classic image pipelines do
         (folder / "labels.txt").write_text(labels, encoding="utf-8", errors="surrogateescape")
         artifacts.write_json(folder / "dataset.json", content)
-        tables.write_csv(folder / "rejected.csv", ("name", "reason"), sorted(summary.rejected))
+        rejected = sorted(summary.rejected, key=lambda found: (found[0], found[1] or 0, found[2]))
+        tables.write_csv(folder / "rejected.csv", ("name", "row", "reason"), rejected)
     shown = {text: [encoded for *_, encoded in kept] for text, kept in sorted(samples.items())}
     mosaics.write_samples(arguments.examples, shown)
     if untrained := [text for text, number in counts["train"].items() if not number]:
@@ -104,7 +105,9 @@ def main() -> None:
     if several := content["duplicates"]["in_several_classes"]:
         console.say(f"tfrecord: {several:,} images stand in several classes, byte for byte")
     sizes = ", ".join(f"{sum(counted.values()):,} {split}" for split, counted in counts.items())
-    said = f"{sizes}; {len(classes)} classes, {content['rejected']} left out"
+    said = f"{sizes}; {len(classes)} classes; {summary.left_out()}"
+    said += f", see {arguments.out / 'rejected.csv'}" if summary.rejected else ""
+    said += f"; {name_filter.skipped:,} skipped by `tfrecord.include`" if name_filter.skipped else ""
     stopwatch.close("tfrecord", said, content["images"], following="bottleneck-extract")
 
 

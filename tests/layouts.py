@@ -11,11 +11,18 @@ from stages.library.sources import contract as datasets
 from stages.library.sources.contract import Params
 
 
-def params(name, archive=None, sha256=None, folder="-"):
+def params(name, archive=None, sha256=None, folder="-", table=None, columns=None):
     """Section `dataset`, with an archive and its hash."""
     if archive is not None:
         sha256 = sha256 or sha256_file(archive)
-    return Params(name=name, folder=str(folder), archive=archive and str(archive), archive_sha256=sha256)
+    return Params(
+        name=name,
+        folder=str(folder),
+        table=table and str(table),
+        columns=columns or {},
+        archive=archive and str(archive),
+        archive_sha256=sha256,
+    )
 
 
 def fetch_and_read(name, archive, tmp_path):

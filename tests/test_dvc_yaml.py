@@ -16,6 +16,7 @@ PLUGINS = ROOT / "stages" / "plugins"
 EXTRACTION = ROOT / "stages" / "library" / "extraction"
 # Stage -> families of plug-ins that it looks up by name, with the pattern that stands for the one looked up; *: all.
 FAMILIES = {
+    "inputs": {},
     "fetch": {"datasets": "${dataset.name}"},
     "tfrecord": {"datasets": "${dataset.name}"},
     "bottleneck-extract": {"backbones": "${item.backbone}", "runtimes": "*", "engines": "*"},
@@ -130,7 +131,9 @@ def test_params_exist_and_none_of_a_head_is_left_out(default_params):
     assert listed == set(default_params["softmax"]) - {"features", "epochs"}
 
 
-@pytest.mark.parametrize("stage", ["train-heads", "evaluate", "audit", "fewshot", "report", "fetch", "tfrecord"])
+@pytest.mark.parametrize(
+    "stage", ["train-heads", "evaluate", "audit", "fewshot", "report", "inputs", "fetch", "tfrecord"]
+)
 def test_stages_that_run_no_network_name_no_tensorflow(stage):
     """TensorFlow may be imported in the functions that run a network, never when a module of theirs is imported."""
     for name in closure(script(stage)):

@@ -87,6 +87,8 @@ def test_what_is_no_data_set_is_an_error_that_says_what_to_do(kind, make_records
         if made.endswith(b"/"):
             path.mkdir()
         elif made.endswith(b"!"):
+            path.write_bytes(b"\xff\xd8\xff" + bytes([seed]))
+        elif made.endswith(b"?"):
             path.write_text(f"text {seed}")
         else:
             zoo_folders.png(path, seed)

@@ -226,7 +226,7 @@ KINDS = [
     Kind("zip named .jpg", zipped(), "a zip archive, not an image"),
     Kind("zip with a password named .jpg", zipped(encrypted=True), "a zip archive, not an image"),
     Kind("gzip named .jpg", gzip.compress(JPEG, mtime=0), "not an image"),
-    Kind("HEIC of a phone", film_of(b"heic"), "HEIC, which can't be decoded (export it as JPEG)", suffix=".heic"),
+    Kind("HEIC of a phone", film_of(b"heic"), "HEIC, ", suffix=".heic"),
     Kind("film", film_of(b"isom"), "a film, not an image", suffix=".mp4"),
     Kind("pointer of Git LFS", LFS, "a pointer of Git LFS (fetch the file by: git lfs pull)"),
     Kind("program", b"\x7fELF\2\1\1" + bytes(99), "not an image"),

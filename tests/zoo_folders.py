@@ -114,6 +114,7 @@ ENTRIES = [
     Entry("link to a folder outside", b"outside", LEAVES, linked("OUTSIDE")),
     Entry("link to the folder above, a circle", b"up", "a link to a folder", linked("..")),
     Entry("link to itself", b"itself.png", "can't be read: a link to itself", linked("itself.png")),
+    Entry("text beside images", b"notes.txt", "not an image", lambda path, _: path.write_text("text")),
     Entry("link to nothing", b"dangling.png", "can't be read: No such file or directory", linked("nowhere")),
     Entry("folder named .jpg", b"folder.jpg", ACCEPTED, lambda path, _: png(path / "in.png", 93), "cat/folder.jpg/in"),
     Entry("empty folder within a class", b"nothing", NOTHING, lambda path, _: path.mkdir()),
@@ -126,6 +127,8 @@ ENTRIES = [
     Entry("hidden file", b".hidden.png", HIDDEN),
     Entry("litter of Windows", b"Thumbs.db", HIDDEN),
     Entry("litter of macOS", b".DS_Store", HIDDEN),
+    Entry("thumbnails of a network drive", b"@eaDir", HIDDEN, lambda path, _: png(path / "1.png" / "T.png", 94)),
+    Entry("hidden folder with images", b".more", "hidden folder with images", lambda path, _: png(path / "1.png", 95)),
 ]
 
 
@@ -133,7 +136,7 @@ class Folder(NamedTuple):
     """A kind of folder that is no data set."""
 
     name: str  # for people
-    files: tuple[bytes, ...]  # paths of images; one that ends in "/" is an empty folder, one in "!" is no image
+    files: tuple[bytes, ...]  # paths of images; one that ends in "/" is an empty folder, one in "!" is a damaged one
     message: str  # regular expression of the error
     stage: str = "fetch"  # that says so
 
@@ -152,14 +155,15 @@ FOLDERS = [
     Folder("with one image", (b"cat/1.png",), FEW),
     Folder("with one image a class", (b"cat/1.png", b"dog/2.png"), r"no image fell into: .*Add some", "tfrecord"),
     Folder("with hidden files only in its second class", (*some("cat"), b"dog/.1.png"), FEW),
-    Folder("with no file but text", (b"cat/1!", b"cat/2!", b"dog/3!"), r"3 of 3 images can't be read", "tfrecord"),
+    Folder("with no file but text", (b"cat/1?", b"cat/2?", b"dog/3?"), FEW),
+    Folder("with damaged images only", (b"cat/1!", b"cat/2!", b"dog/3!"), r"3 of 3 images can't be read", "tfrecord"),
     Folder("with a class without a readable image", (*some("cat", "dog", count=30), b"emu/1!"),
            r"no image of these classes can be read: emu. Mend or remove their folders", "tfrecord"),
     Folder("with too many unreadable images", (*some("cat", "dog"), *(b"cat/%d!" % index for index in range(9))),
-           r"9 of 33 images can't be read, more than `tfrecord.max_rejected` = 0.05 .*'cat/0!': not an image",
+           r"9 of 33 images can't be read, more than `tfrecord.max_rejected` = 0.05 .*'cat/0!': damaged",
            "tfrecord"),
     Folder("with train and an empty test", (*some("train/cat", "train/dog"), b"test/"), "both train and test must"),
-    Folder("with train, test and a third split", some("train/cat", "test/cat", "val/cat"), "or train and test and no"),
+    Folder("with splits and another folder", some("train/cat", "test/cat", "more/cat"), "or of splits .* and no other"),
     Folder("with a class whose name has a line break", some("cat", "d\nog"), NO_NAME),
     Folder("with a class whose name is no UTF-8", (*some("cat"), b"\xff/1.png"), NO_NAME),
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """Images of any format as upright 8-bit grey or RGB, in JPEG or PNG bytes that every decoder reads.
 
 Plain JPEG and PNG files keep their bytes: encoding them again would cost time and, for JPEG, quality. What can't keep
-them becomes PNG, but for a large JPEG, such as a phone's turned portrait: as PNG, 12 megapixels of 2 MB took 16 MB.
+them becomes PNG, but for a large JPEG or HEIC, as phones write: as PNG, 12 megapixels of 2 MB took 16 MB.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from stages.library.common.artifacts import sha256_bytes
 from stages.library.preparation import image_heads
 from stages.library.preparation.image_formats import FORMATS as FORMATS
 from stages.library.preparation.image_formats import ImageError as ImageError
-from stages.library.preparation.image_formats import what_else
+from stages.library.sources.image_files import what_else
 
 MAX_PIXELS = 100_000_000
 LARGE_PIXELS = 1_000_000
@@ -97,6 +97,7 @@ def _from_file(content: bytes, max_pixels: int, announce: Callable[[int], object
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             width, height = size = icon or image_heads.check_opened(image, max_pixels)
             is_jpeg = KEPT.get(str(image.format)) == "jpeg"
+            is_photo = is_jpeg or image.format == "HEIF"
             kept = _kept_format(image) if is_jpeg and is_well_formed else ""
             if kept:
                 image.draft(image.mode, (LOOKED_AT_PX, LOOKED_AT_PX))
@@ -113,7 +114,7 @@ def _from_file(content: bytes, max_pixels: int, announce: Callable[[int], object
                 pixels = _to_8_bit(image)
     key = sha256_bytes(content)
     if not kept:
-        return _encoded(pixels, key, "jpeg" if is_jpeg and width * height > LARGE_PIXELS else "png")
+        return _encoded(pixels, key, "jpeg" if is_photo and width * height > LARGE_PIXELS else "png")
     return Normalised(content, kept, height, width, key, _values(image, width * height))
 
 

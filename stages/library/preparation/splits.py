@@ -41,8 +41,8 @@ def split_of(key: str, official: str | None, params: Params, place: "Place | Non
             "`split.method` must be hash for data sets without an official test split in files that have an order "
             "(cifar10, cifar100 and fashion_mnist have). Received: tail"
         )
-    if official == "test":
-        return "test"
+    if official in ("test", "validation"):
+        return official
     if is_tail and place:
         return "validation" if place.index >= place.count - round(place.count * params.validation) else "train"
     number = uniform(key, "split", params.seed)

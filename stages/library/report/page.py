@@ -79,7 +79,7 @@ def facts(dataset: Dataset) -> str:
     width, height = (f"{low:,}" if low == high else f"{low:,} to {high:,}" for low, high in ends)
     return (
         f"{len(dataset['classes']):,} classes, {dataset['images']:,} images ({splits}), {width} by {height} px "
-        f"(width by height). {dataset['rejected']:,} entries of the source were left out as unreadable."
+        f"(width by height). {dataset['rejected']:,} entries of the source were left out."
     )
 
 

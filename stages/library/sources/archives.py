@@ -1,13 +1,16 @@
-"""Members of tar archives, one after the other and without unpacking anything to disk."""
+"""Members of zip and tar archives, one after the other and without unpacking anything to disk."""
 
 import contextlib
 import gzip
 import lzma
+import stat
+import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any, Self
 
 from stages.library.common.console import UserError
@@ -16,9 +19,11 @@ MAX_MEMBER_BYTES = 256 << 20
 MAX_EXTENDED_BYTES = 1 << 20  # a long name or a list of attributes, which tarfile holds in memory whole
 BLOCK_BYTES = 1 << 20
 READS_AT_THE_END = 8
+LINK = "a link or device in the archive, not a file"
 
 # ValueError, RecursionError: what tarfile makes of attributes that are no numbers, and of thousands of them in a row.
 DAMAGE = tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RecursionError
+ZIP_DAMAGE = *DAMAGE, struct.error, NotImplementedError, RuntimeError
 # Types of headers that hold attributes or a long name: pax (also Solaris') and GNU.
 EXTENDED = b"x", b"g", b"X", b"L", b"K"
 
@@ -31,6 +36,7 @@ class Member:
     content: bytes | None  # None where `rejected` says why it was not read, as for any folder
     rejected: str = ""
     is_folder: bool = False
+    is_lost: bool = False  # rejected although it should have been an image
 
 
 class _Header(tarfile.TarInfo):
@@ -78,7 +84,66 @@ def tar_members(file: IO[bytes], source: str, max_member_bytes: int = MAX_MEMBER
         yield from _members(file, max_member_bytes, ending_bytes=tarfile.BLOCKSIZE)
 
 
-def _members(file: Any, max_member_bytes: int, ending_bytes: int = 0) -> Iterator[Member]:
+def members(path: Path, wanted: Callable[[str], bool], max_member_bytes: int = MAX_MEMBER_BYTES) -> Iterator[Member]:
+    """Yields every member of a zip, a tar or a tar.gz, its folders too; `content` is empty for names not `wanted`.
+
+    UserError: it is none of them, or it is damaged as a whole. A damaged or encrypted member of a zip is just rejected.
+    """
+    with _damage_named(str(path), "Get it anew"), path.open("rb") as file:
+        start = file.read(tarfile.BLOCKSIZE)
+        file.seek(0)
+        if start.startswith(b"\x1f\x8b"):
+            with gzip.GzipFile(fileobj=file) as plain:
+                yield from _members(plain, max_member_bytes, wanted=wanted)
+        elif start[257:262] == b"ustar":
+            yield from _members(file, max_member_bytes, tarfile.BLOCKSIZE, wanted)
+        elif zipfile.is_zipfile(file):
+            with _opened_zip(file) as archive:
+                yield from (_zip_member(archive, info, wanted, max_member_bytes) for info in archive.infolist())
+        else:
+            raise UserError(f"`dataset.folder` must be a folder, or a zip, tar or tar.gz of one. Received: {path}")
+
+
+def _opened_zip(file: IO[bytes]) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(file)
+    except ZIP_DAMAGE as error:
+        raise zipfile.BadZipFile(str(error)) from error
+
+
+def _zip_member(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, wanted: Callable[[str], bool], max_member_bytes: int
+) -> Member:
+    name = (
+        info.filename if "/" in info.filename else info.filename.replace("\\", "/")
+    )  # as old programs of Windows write
+    if name.endswith("/"):
+        return Member(name, None, "a folder", is_folder=True)
+    kind, rejected = stat.S_IFMT(info.external_attr >> 16), ""
+    if kind not in (0, stat.S_IFREG):
+        return Member(name, None, LINK)
+    if info.flag_bits & 1:
+        rejected = "encrypted in the archive"
+    elif info.compress_type not in (
+        zipfile.ZIP_STORED,
+        zipfile.ZIP_DEFLATED,
+    ):  # others may unpack to more than they say
+        rejected = "compressed in the archive by another method than Deflate"
+    elif info.file_size > max_member_bytes:
+        rejected = f"larger than {max_member_bytes >> 20} MiB"
+    elif not wanted(name):
+        return Member(name, b"")
+    else:
+        try:
+            return Member(name, archive.read(info))
+        except ZIP_DAMAGE as error:
+            rejected = f"damaged in the archive: {' '.join(str(error).split()) or type(error).__name__}"
+    return Member(name, None, rejected, is_lost=True)
+
+
+def _members(
+    file: Any, max_member_bytes: int, ending_bytes: int = 0, wanted: Callable[[str], bool] = lambda name: True
+) -> Iterator[Member]:
     ending: Any = _Ending(file)
     with tarfile.open(fileobj=ending, mode="r|", tarinfo=_Header) as tar:
         for info in tar:
@@ -86,13 +151,15 @@ def _members(file: Any, max_member_bytes: int, ending_bytes: int = 0) -> Iterato
             if info.isdir():
                 rejected = "a folder"
             elif not info.isfile():
-                rejected = "a link or device in the archive, not a file"
+                rejected = LINK
             elif info.size > max_member_bytes:
                 rejected = f"larger than {max_member_bytes / (1 << 20):g} MiB"
-            else:
+            elif wanted(info.name):
                 reader = tar.extractfile(info)
                 content = reader.read() if reader else b""
-            yield Member(info.name, content, rejected, info.isdir())
+            else:
+                content = b""
+            yield Member(info.name, content, rejected, info.isdir(), is_lost=info.size > max_member_bytes)
         if tar.fileobj.tell() < tar.offset + ending_bytes:
             raise tarfile.ReadError("its end is missing")
         # tarfile takes a damaged header for the end. After the true end there are only zeros.
@@ -102,11 +169,9 @@ def _members(file: Any, max_member_bytes: int, ending_bytes: int = 0) -> Iterato
 
 
 @contextlib.contextmanager
-def _damage_named(source: str) -> Iterator[None]:
+def _damage_named(source: str, remedy: str = "Fetch it again: dvc repro -f fetch") -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
-        raise UserError(
-            f"{source} is damaged or truncated ({' '.join(str(error).split()) or type(error).__name__}). "
-            "Fetch it again: dvc repro -f fetch"
-        ) from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{source} is damaged or truncated ({reason}). {remedy}") from error

@@ -11,7 +11,7 @@ A data set's module has two functions:
 import importlib
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 import pydantic
@@ -20,6 +20,9 @@ from stages.library.common.params import CONFIG
 from stages.library.common.plugins import PLUGINS, plugin_names
 
 NAMES = plugin_names(PLUGINS["datasets"])
+FILES = {"folder": ("folder",), "table": ("folder", "table")}  # keys of the files that a data set reads; else `archive`
+Column = Literal["filename", "label", "split", "group", "weight"]
+COLUMNS: tuple[Column, ...] = get_args(Column)
 
 
 @pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIG)
@@ -27,7 +30,17 @@ class Params:
     """Section `dataset` of params.yaml."""
 
     name: Annotated[str, pydantic.Field(description="data set: " + ", ".join(NAMES))]
-    folder: Annotated[str, pydantic.Field(min_length=1, description="for name `folder`: path of the images")]
+    folder: Annotated[
+        str,
+        pydantic.Field(min_length=1, description="for names `folder` and `table`: the images, or a zip or tar of them"),
+    ]
+    table: Annotated[
+        str | None, pydantic.Field(description="for name `table`: the labels, as CSV, TSV, JSON Lines or parquet")
+    ]
+    columns: Annotated[
+        dict[Column, str],
+        pydantic.Field(description="what the columns of `table` are called; the last three may be missing"),
+    ]
     archive: Annotated[str | None, pydantic.Field(description="local archive to use in place of the download")]
     archive_sha256: Annotated[
         str | None, pydantic.Field(pattern="^[0-9a-f]{64}$", description="sha256 of `archive`, hex")
@@ -44,6 +57,8 @@ class Params:
     def _archive_with_hash(self) -> "Params":
         if (self.archive is None) != (self.archive_sha256 is None):
             raise ValueError("`archive` and `archive_sha256` must be given together or both be null")
+        if self.name == "table" and not self.table:
+            raise ValueError("`table` must be the path of the labels where `name` is table")
         return self
 
 
@@ -75,6 +90,8 @@ class Stray:
 
     name: str
     reason: str
+    row: int | None = None  # of the table that names it, from 1
+    is_expected: bool = False  # it should have been an image: it counts against `tfrecord.max_rejected`
 
 
 def lookup(name: str) -> ModuleType:

@@ -8,6 +8,7 @@ from stages.library.common.console import UserError
 from stages.library.preparation.normalisation import Values
 from stages.library.preparation.summary import Summary
 from stages.library.records.tfrecord import Record
+from stages.library.sources.contract import Stray
 
 
 def record(key, text, height=2, width=3):
@@ -23,8 +24,8 @@ def summary():
     summary.add("train", record(3, "cat"), Values(9, 100, 18, 18), file="batch_2")
     summary.add("validation", record(3, "dog"), Values(9, 100, 18, 18), file="batch_2")
     summary.add("test", record(1, "dog", 5, 8), Values(7, 200, 3000, 120))
-    summary.reject("emu/broken.jpg", "truncated", "emu")
-    summary.reject("notes.txt", "no image")
+    summary.reject(Stray("emu/broken.jpg", "damaged: truncated", is_expected=True), "emu")
+    summary.reject(Stray("notes.txt", "not an image"))
     return summary
 
 
@@ -52,8 +53,34 @@ def test_dataset_json_says_what_was_counted(summary):
 
 
 def test_too_many_unreadable_images_of_those_that_should_be_images_and_too_few_classes_are_errors(summary):
-    message = r"^1 of 6 images .* `tfrecord\.max_rejected` = 0\.1 allows; the first is 'emu/broken\.jpg': truncated"
+    message = (
+        r"^1 of 6 images .* `tfrecord\.max_rejected` = 0\.1 allows; the first is 'emu/broken\.jpg': damaged: truncated"
+    )
     with pytest.raises(UserError, match=message):
         summary.check(max_rejected=0.1)
     with pytest.raises(UserError, match=r"at least 2 classes\. Received: \[\]"):
         Summary().check(max_rejected=0.5)
+
+
+def test_what_was_left_out_is_counted_by_reason(summary):
+    assert summary.left_out() == "2 left out (1 damaged; 1 not an image)"
+    assert Summary().left_out() == "0 left out"
+    for number in range(3):
+        summary.reject(Stray(f"{number}.heic", "HEIC, which needs x (pip install: y)"))
+        summary.reject(Stray(f"{number}.jpg", f"damaged: in byte {number}"))
+        summary.reject(Stray(f"{number}", "a film"))
+        summary.reject(Stray(f"{number}", f"other{number // 2}"))
+    expected = (
+        "14 left out (4 damaged; 3 HEIC, which needs x (pip install: y); 3 a film; 2 other0; 2 for other reasons)"
+    )
+    assert summary.left_out() == expected
+
+
+def test_the_first_wrong_row_of_a_table_is_named_by_its_number():
+    summary = Summary()
+    for text in "ab":
+        summary.add("train", record(1, text), Values(3, 250, 1000, 108))
+    for row in (30, 4):
+        summary.reject(Stray(f"{row}.jpg", "no such file", row, is_expected=True))
+    with pytest.raises(UserError, match=r"^2 of 4 images .* the first is '4\.jpg' in row 4: no such file\. Mend"):
+        summary.check(max_rejected=0.4)

@@ -1,0 +1,69 @@
+"""Measures what a table of labels costs: seconds and peak memory of reading, checking and splitting its rows.
+
+Names, labels, splits and the listing of the files are made up; there are no images.
+
+example: python -m benchmarks.table --rows 1000000
+"""
+
+import argparse
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from stages.library.sources import label_rows, label_tables
+
+CLASSES = 1000
+PEAK_UNIT = 1 if sys.platform == "darwin" else 1024
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "labels.csv")
+        names = write(path, arguments.rows)
+        print(f"{arguments.rows:,} rows, {path.stat().st_size / 1e6:,.0f} MB; made at {peak():.2f} GB of memory")
+        started = time.monotonic()
+        table = label_tables.read(path, {})
+        print(f"read: {time.monotonic() - started:.1f} s, {peak():.2f} GB")
+        labels = label_rows.check(table, names, {}, ["/data/images"])
+        print(
+            f"read and checked: {time.monotonic() - started:.1f} s, {peak():.2f} GB, {len(labels.wrong):,} wrong rows"
+        )
+
+
+def write(path: Path, rows: int) -> pa.ChunkedArray:
+    """Writes a table, in random order and with one wrong row in 100,000; returns the names of all files."""
+    names = pa.array([f"images/{number // 1000:06d}/{number:09d}.jpg" for number in range(rows)], pa.string())
+    rng = np.random.default_rng(0)
+    columns = {
+        "filename": names.take(pa.array(rng.permutation(rows))),
+        "label": pa.array([f"class {number}" for number in range(CLASSES)]).take(
+            pa.array(rng.integers(0, CLASSES, rows))
+        ),
+        "split": pa.array(["train", "valid", "test"]).take(pa.array(rng.choice(3, rows, p=[0.8, 0.1, 0.1]))),
+        "group": pa.array([f"patient {number}" for number in range(rows // 20 + 1)]).take(
+            pa.array(np.arange(rows) // 20)
+        ),
+    }
+    wrong = pa.array(np.arange(rows) % 100_000 == 7)
+    columns["label"] = pa.compute.if_else(wrong, None, columns["label"])
+    pa.csv.write_csv(pa.table(columns), path)
+    return pa.chunked_array([names])
+
+
+def peak() -> float:
+    """Returns the most memory that this process has held, in GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * PEAK_UNIT / 1e9
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Images whose labels stand in a table, `dataset.table`; the files are in `dataset.folder`, or in a zip or tar.
+
+Columns: filename and label; where they are there split, group and weight. An empty cell of these three says nothing:
+the image is split as all others, belongs to no group, and weighs 1.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from stages.library.common import artifacts
+from stages.library.common.console import UserError
+from stages.library.sources import image_trees, label_rows, label_tables
+from stages.library.sources.archives import Member
+from stages.library.sources.contract import Params, SourceImage, Stray
+from stages.library.sources.label_rows import SPLITS, Labels
+
+BATCH = 100_000
+UNNAMED = "no row of the table names it"
+
+
+def fetch(params: Params, raw: Path, cache: Path) -> str:
+    """Checks that the table has labels of at least 2 classes for files that are there; they are read where they are."""
+    labels, names = _checked(params)
+    first = f", the first of row {labels.wrong[0].row}: {labels.wrong[0].reason}" if labels.wrong else ""
+    found = np.unique(labels.labels)
+    if len(found) < 2:
+        example = f". The files are named as {names[0].as_py()!r}" if len(names) else ""
+        raise UserError(
+            f"`dataset.table` must label files of `dataset.folder` with at least 2 classes. Received: {params.table} "
+            f"with {len(labels.files):,} usable rows of {len(found)} classes, {len(labels.wrong):,} wrong{first}"
+            f"{example}"
+        )
+    artifacts.write_json(
+        raw / "source.json", {"folder": Path(params.folder).name, "table": Path(params.table or "").name}
+    )
+    said = f"{len(labels.files):,} rows label files in {len(found):,} classes, {len(labels.wrong):,} rows are wrong"
+    return f"{said}{first}"
+
+
+def read(params: Params, raw: Path) -> Iterator[SourceImage | Stray]:
+    """Yields wrong rows and other files as strays, and the images; `raw` is not used."""
+    labels, names = _checked(params)
+    yield from labels.wrong
+    rows = np.full(len(names), -1)
+    rows[labels.files] = np.arange(len(labels.files))
+    for place, member in enumerate(_files(image_trees.located(params.folder), contents=True)):
+        if place >= len(names) or names[place].as_py() != _utf8(member.name):
+            raise UserError(f"`dataset.folder` changed while it was read, at {member.name!r}. Run it again")
+        row = rows[place]
+        if member.content is None:
+            yield Stray(member.name, member.rejected, is_expected=row >= 0)
+        elif row < 0:
+            yield Stray(member.name, UNNAMED)
+        else:
+            split, group = labels.splits[row], labels.groups[row].as_py() if labels.groups is not None else None
+            text, weight = labels.classes[labels.labels[row]], float(labels.weights[row])
+            image = member.name, text, SPLITS[split] if split >= 0 else None, member.content
+            yield SourceImage(*image, group=group, weight=weight)
+
+
+def _checked(params: Params) -> tuple[Labels, Any]:
+    """Returns what the table says, and the names of all files."""
+    root = image_trees.located(params.folder)
+    table = label_tables.read(Path(params.table or "").expanduser(), params.columns)
+    refused: dict[int, str] = {}
+    chunks, batch = [], []
+    for place, member in enumerate(_files(root, contents=False)):
+        batch.append(_utf8(member.name))
+        if member.rejected:
+            refused[place] = member.rejected
+        if len(batch) == BATCH:
+            chunks.append(pa.array(batch, pa.string()))
+            batch = []
+    names = pa.chunked_array([*chunks, pa.array(batch, pa.string())])
+    roots = {str(root), str(Path(params.folder).expanduser().absolute())}
+    return label_rows.check(table, names, refused, sorted(roots)), names
+
+
+def _files(root: Path, contents: bool) -> Iterator[Member]:
+    return (member for member in image_trees.members(root, contents) if not member.is_folder)
+
+
+def _utf8(name: str) -> str:
+    return name.encode("utf-8", "replace").decode()
