@@ -180,7 +180,7 @@ def test_tfrecord_lists_a_file_beyond_the_limits_and_uses_the_others(tmp_path, m
     for _ in range(2):
         out = make_records(dataset__name="folder", dataset__folder=str(folder))
         rows = tables.read_csv(out / "rejected.csv")
-        assert rows == [{"name": name, "reason": BEYOND} for name in names]
+        assert rows == [{"name": name, "row": "", "reason": BEYOND} for name in names]
         content = json.loads((out / "dataset.json").read_text())
         assert (content["images"], content["rejected"]) == (90, 3)
         runs.append(contents.of(out))
