@@ -25,7 +25,7 @@ from stages.library.features import cache
 from stages.library.features.cache import ShardWriter, Source
 from stages.library.preparation.normalisation import ImageError
 from stages.library.records import tfrecord
-from stages.library.sources import archives, restricted_pickle
+from stages.library.sources import archives, image_trees, restricted_pickle
 from stages.plugins.datasets import caltech101, fashion_mnist
 
 ROOT = Path(__file__).parents[1]
@@ -156,7 +156,7 @@ def _read_tar(content: bytes, folder: Path) -> None:
 
 
 def _zip_seeds(folder: Path) -> Iterator[bytes]:
-    """A zip with a tar.gz in it, as Caltech-101 is published."""
+    """A zip with a tar.gz in it, as Caltech-101 is published; people's own zips are read by `image_trees`."""
     for kind in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         file = io.BytesIO()
         with zipfile.ZipFile(file, "w", kind) as archive:
@@ -165,7 +165,9 @@ def _zip_seeds(folder: Path) -> Iterator[bytes]:
 
 
 def _read_zip(content: bytes, folder: Path) -> None:
-    written(content, folder, caltech101.ARCHIVE.filename)
+    path = written(content, folder, caltech101.ARCHIVE.filename)
+    for member in image_trees.members(path, contents=True):
+        assert member.is_folder or bool(member.rejected) == (member.content is None), "an image or a reason"
     for item in caltech101.read(None, folder):  # type: ignore[arg-type]  # its parameters are not looked at
         assert item.name, "each entry has a name"
 
