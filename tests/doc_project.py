@@ -42,6 +42,9 @@ class Place:
         shutil.copytree(ROOT / "app", folder / "app", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(ROOT / "docs" / "recipes", folder / "docs" / "recipes")
         shutil.copy(folder / "data" / "pictures" / "cat" / "0.png", folder / "new.jpg")
+        shutil.make_archive(str(folder / "train_images"), "zip", folder / "data" / "pictures")
+        rows = [f"{text}/{index},{text}" for text in ("cat", "dog", "emu") for index in range(25)]
+        (folder / "train.csv").write_text("\n".join(["filename,label", *rows]), encoding="utf-8")
         self.project.set(SIZES)
         self.project.commit()
         self.cifar10 = archive(folder.parent, members(CIFAR10, size=20))

@@ -173,6 +173,11 @@ def cifar_is_classified(place, printed):
     assert 0 <= place.metrics(f"{LITE0}/ridge")["top1_accuracy"] <= 1
 
 
+def table_is_classified(place, printed):
+    assert "fetch: table: 75 rows label files in 3 classes, 0 rows are wrong; " in printed
+    assert 0 <= place.metrics(f"{LITE0}/ridge")["top1_accuracy"] <= 1
+
+
 store_is_shown = says(rf"^{LITE0} +32 px bilinear tensorflow float32 +folder +75 ")
 
 
@@ -191,7 +196,7 @@ EXTRACT = f"bottleneck-extract@{LITE0}"
 OUTCOMES = {
     "python -m app.predict new.jpg": says(r"0\.\d{4} +\S"),
     "git restore params.yaml dvc.lock metrics && dvc checkout": committed_is_back,
-    "dvc repro": says("Data and pipelines are up to date."),
+    "dvc repro": says("Stage 'report' didn't change, skipping"),
     "cat artifacts/report/leaderboard.md": says(r"\| ridge "),
     "dvc plots show": images_are_drawn,
     "dvc exp run -S 'ridge.penalties=[1,10,100]'": ran_with(RIDGE, "ridge.penalties", [1, 10, 100]),
@@ -215,6 +220,9 @@ OUTCOMES = {
     "python -m app.experiments --spread": spread_over_three_seeds,
     "dvc exp run evaluate -S dataset.name=cifar10 -S dataset.archive=PATH -S dataset.archive_sha256=HEX": (
         cifar_is_classified
+    ),
+    "dvc exp run evaluate -S dataset.name=table -S dataset.table=train.csv -S dataset.folder=train_images.zip": (
+        table_is_classified
     ),
     "python -m app.store verify": says(r"^[1-9]\d* parts, 0 damaged\. Nothing to be done"),
     "python -m app.store prune --unused-for 30": nothing_is_that_old,

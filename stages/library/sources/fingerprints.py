@@ -12,6 +12,7 @@ from stages.library.sources import image_trees
 
 SETTLED_NS = 2 * 10**9  # a file may change again within one tick of the clock of its file system
 TABLE = "create table if not exists files (path blob primary key, state text, sha256 text) without rowid"
+TOGETHER = 10_000  # rows that are written to the cache at once
 
 
 def of(path: Path, cache: Path) -> str:
@@ -23,35 +24,54 @@ def of(path: Path, cache: Path) -> str:
     if not path.is_dir():
         return artifacts.sha256_file(path)
     digest = hashlib.sha256()
-    with contextlib.closing(_opened(cache)) as known, known:
+    with contextlib.closing(_Known(cache)) as known:
         for member, entry in image_trees.walk(path):
-            content = "" if member.is_folder else member.rejected or _sha256(entry, known)
+            content = "" if member.is_folder else member.rejected or known.sha256(entry)
             digest.update(f"{len(os.fsencode(member.name))} ".encode() + os.fsencode(f"{member.name} {content}\n"))
     return digest.hexdigest()
 
 
-def _opened(cache: Path) -> sqlite3.Connection:
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        known = sqlite3.connect(cache)
-        known.execute(TABLE)
-    except (sqlite3.Error, OSError):  # damaged, or not to be written: everything is read
-        known = sqlite3.connect(":memory:")
-        known.execute(TABLE)
-    return known
+class _Known:
+    """The hashes of files that have not changed since; without use of the cache where it is damaged or locked."""
 
+    def __init__(self, cache: Path):
+        self._new: list[tuple[bytes, str, str]] = []
+        with contextlib.suppress(OSError):
+            cache.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._database = sqlite3.connect(cache, timeout=1)
+            self._database.execute(TABLE)
+        except sqlite3.Error as error:
+            self.close()
+            if type(error) is sqlite3.DatabaseError:  # no database
+                cache.unlink(missing_ok=True)
+            self._database = sqlite3.connect(":memory:")
+            self._database.execute(TABLE)
 
-def _sha256(entry: os.DirEntry[str], known: sqlite3.Connection) -> str:
-    try:
-        status = entry.stat()
-        key, state = os.fsencode(entry.path), f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
-        with contextlib.suppress(sqlite3.Error):
-            for (found,) in known.execute("select sha256 from files where path = ? and state = ?", (key, state)):
-                return str(found)
-        found = artifacts.sha256_file(Path(entry.path))
-    except OSError as error:
-        return f"can't be read: {error.strerror}"
-    if time.time_ns() - status.st_mtime_ns > SETTLED_NS:
-        with contextlib.suppress(sqlite3.Error):
-            known.execute("insert or replace into files values (?, ?, ?)", (key, state, found))
-    return found
+    def sha256(self, entry: os.DirEntry[str]) -> str:
+        """Returns the hex sha256 of a file, or why it can't be read."""
+        try:
+            status = entry.stat()
+            key, state = os.fsencode(entry.path), f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
+            with contextlib.suppress(sqlite3.Error):
+                found = self._database.execute("select sha256 from files where path = ? and state = ?", (key, state))
+                for (known,) in found:
+                    return str(known)
+            read = artifacts.sha256_file(Path(entry.path))
+        except OSError as error:
+            return f"can't be read: {error.strerror}"
+        if time.time_ns() - status.st_mtime_ns > SETTLED_NS:
+            self._new.append((key, state, read))
+            if len(self._new) == TOGETHER:
+                self._write()
+        return read
+
+    def close(self) -> None:
+        if hasattr(self, "_database"):
+            self._write()
+            self._database.close()
+
+    def _write(self) -> None:
+        with contextlib.suppress(sqlite3.Error), self._database:
+            self._database.executemany("insert or replace into files values (?, ?, ?)", self._new)
+        self._new.clear()

@@ -125,6 +125,6 @@ def _text(column: Any) -> Any:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_floating(column.type):
-        whole = pc.all(pc.equal(column, pc.round(column)), skip_nulls=True).as_py()
-        column = column.cast(pa.int64()) if whole else column
+        whole = pc.and_(pc.equal(column, pc.round(column)), pc.less(pc.abs(column), 2**53))
+        column = column.cast(pa.int64()) if pc.all(whole, skip_nulls=True).as_py() else column
     return column.cast(pa.string())

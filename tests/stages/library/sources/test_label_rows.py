@@ -130,6 +130,13 @@ def test_columns_have_other_names_and_numbers_are_text(labelled):
         assert (3, "9", label_rows.NO_LABEL) in strays
 
 
+def test_infinite_and_huge_weights_are_wrong_rows_in_parquet_too(labelled):
+    frame = pd.DataFrame({"filename": FILES[:3], "label": ["a", "b", "c"], "weight": [float("inf"), 1e300, 2.0]})
+    images, strays = labelled(frame.to_parquet(), ".parquet")
+    assert {name: each.weight for name, each in images.items()} == {"b/3.JPG": 2.0}
+    assert [stray[0] for stray in strays if stray[2] == label_rows.NO_WEIGHT] == [1, 2]
+
+
 @pytest.mark.parametrize(
     ("text", "suffix", "columns", "message"),
     [
