@@ -1,5 +1,6 @@
 """A copy of the project in a git and DVC repository of its own, small enough that all stages run in a minute."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -65,6 +66,10 @@ class Project:
     def repro(self, *arguments):
         """Runs `dvc repro` (or another command of DVC) and returns the stages that ran; inputs runs each time."""
         return set(re.findall(r"Running stage '([^']+)'", self.run("dvc", *(arguments or ("repro",))))) - {"inputs"}
+
+    def changed(self):
+        """Returns the stages that DVC would run, as `repro` does."""
+        return set(json.loads(self.run("dvc", "status", "--json"))) - {"inputs"}
 
     def outs(self):
         """Returns path -> hash of every out in dvc.lock."""
