@@ -19,12 +19,12 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from app import computed, place
+from app import computed, conflicts, place
 from app.spinner import spinner
 from stages.library.common import console
 from stages.library.common.console import UserError
@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--spread", action="store_true", help=f"over seeds; its metric: {OF_SPREAD}")
     arguments = parser.parse_args()
     metric = arguments.metric or (OF_SPREAD if arguments.spread else METRIC)
+    conflicts.reject(Path())
     with spinner("reading experiments"):
         rows = list(read(show(), metric))
     if arguments.spread:

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from app import estimate, place
+from app import conflicts, estimate, place
 from stages.library.common import artifacts, console
 from stages.library.common.console import UserError
 from stages.library.common.params import ParamsError
@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("-S", "--set", action="append", default=[], metavar="KEY=VALUE", help="as for `dvc exp run`")
     arguments = parser.parse_args()
     place.check()
+    conflicts.reject(Path())
     # A shell that runs it in the background may have SIGINT ignored, by which DVC and its stage are stopped here.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # a closed terminal

@@ -7,12 +7,14 @@ and shows nothing at all where both sides are the same commit. So each side is r
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dvc.compare import diff_table  # type: ignore[import-untyped]
 from dvc.exceptions import DvcException  # type: ignore[import-untyped]
 from dvc.repo import Repo  # type: ignore[import-untyped]
 
+from app import conflicts
 from stages.library.common.console import UserError
 from stages.library.report.leaderboard import flat
 
@@ -53,6 +55,8 @@ def open_repository() -> Repo:
 def read(repository: Repo, name: str) -> Revision:
     """Reads a revision or the "workspace"; raises UserError where DVC can't read all of it, or it has no metrics."""
     commit = _resolve(name)
+    if name == WORKSPACE:
+        conflicts.reject(Path(repository.root_dir))
     key, side = name if name == WORKSPACE else commit, f"{name} ({commit[:7]})"
     content = _files(repository.metrics.show, key, "metrics", side)
     # A file may hold one number and no key; DVC calls that key "".

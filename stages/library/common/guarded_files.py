@@ -62,8 +62,8 @@ def read_text(path: Path, max_bytes: int = MOST_TEXT_BYTES, remedy: str = REMEDY
     if mark := CONFLICT.search(text):
         line = text.count("\n", 0, mark.start()) + 1
         raise FileError(
-            f"{path} has the mark of a merge conflict in line {line}, {shortened(mark[0])}. Keep one of the two sides, "
-            f"or make it anew. {remedy}"
+            f"{path} has the mark of a merge conflict in line {line}, {shortened(mark[0])}. Take one of the two sides, "
+            f"git checkout --ours or --theirs {path}. {remedy}"
         )
     return text
 
