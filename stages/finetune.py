@@ -22,7 +22,7 @@ import numpy as np
 from stages.library.common import console
 from stages.library.common.model_names import FINETUNED
 from stages.library.features import cache
-from stages.library.heads.contract import Examples
+from stages.library.heads.contract import Examples, check_finite
 from stages.library.networks import weights
 from stages.library.records import dataset_file
 from stages.library.records.preprocessing import Preprocessing
@@ -56,6 +56,7 @@ def main() -> None:
         head = replace(settings["softmax"], features="bottleneck", epochs=finetune.head_epochs)
         examples = Examples(features.values, features.labels, len(source.classes), np.zeros_like(features.labels))
         (linear,) = softmax.Trainer(examples, head, finetune.seed).fit({}).layers
+        check_finite(linear.kernel)
     dataset = dataset_file.read(arguments.records / "dataset.json")
     counts: Counter[str] = Counter()
 

@@ -120,7 +120,7 @@ def load(folder: Path, splits: Iterable[str], kind: str) -> Features:
       kind: "bottleneck", "logits", "joined" (both side by side) or "probabilities" (softmax of the logits).
 
     Raises:
-      UserError: a file is missing or damaged.
+      UserError: a file is missing or damaged, or has features that are not finite.
     """
     paths = [path for split in splits for path in _shards(folder, split)]
     schemas, counts = zip(*map(_footer, paths), strict=True)
@@ -134,6 +134,12 @@ def load(folder: Path, splits: Iterable[str], kind: str) -> Features:
             keys.append(batch["key"].to_numpy(zero_copy_only=False))
             labels.append(batch["label"].to_numpy().astype(np.int64))
             block = np.hstack([_matrix(batch[column]) for column in COLUMNS[kind]])
+            if len(wrong := np.flatnonzero((block.view(np.uint16) & INFINITY == INFINITY).any(axis=1))):
+                raise UserError(
+                    f"{path}: the features of {len(wrong)} images or more are NaN or infinite, first those of "
+                    f"{keys[-1][wrong[0]]}. Choose other `extract.weights` or `extract.precision`; if the file was "
+                    "changed, run: dvc repro -f bottleneck-extract"
+                )
             values[start : start + len(block)] = softmax(block) if kind == "probabilities" else block
             start += len(block)
     return Features(np.concatenate(keys), np.concatenate(labels), values, _source(schemas[0]))

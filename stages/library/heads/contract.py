@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from stages.library.common.console import UserError
 from stages.library.scoring import metrics
 from stages.library.scoring.probabilities import softmax
 
@@ -109,9 +110,20 @@ def batches(n: int, batch_size: int) -> Iterator[slice]:
 
 
 def logits_of_rows(head: Fitted, features: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Returns a head's logits of some rows (int64 ids), float32 (len(rows), num_classes)."""
+    """Returns a head's logits of some rows (int64 ids), float32 (len(rows), num_classes); UserError: not finite."""
     blocks = [rows[block] for block in batches(len(rows), BLOCK_ROWS)] or [rows]
-    return np.concatenate([head.logits(features[block]) for block in blocks])
+    logits = np.concatenate([head.logits(features[block]) for block in blocks])
+    check_finite(logits)
+    return logits
+
+
+def check_finite(numbers: np.ndarray) -> None:
+    """Raises UserError where logits or scores of a head are not finite."""
+    if not np.isfinite(numbers).all():
+        raise UserError(
+            "the head gives NaN or infinite numbers: its training diverged. Lower its learning rate or weight decay, "
+            "or leave out its smallest penalties"
+        )
 
 
 def lookup(name: str) -> ModuleType:

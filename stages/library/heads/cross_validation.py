@@ -7,7 +7,7 @@ import numpy as np
 
 from stages.library.common.console import progress
 from stages.library.features import disk_arrays
-from stages.library.heads.contract import Score, Step, Trainer
+from stages.library.heads.contract import Score, Step, Trainer, check_finite
 from stages.library.heads.folds import NEVER
 
 
@@ -24,16 +24,19 @@ class CrossValidation(NamedTuple):
 
 
 def cross_validate(trainer: Trainer) -> CrossValidation:
-    """Trains without each fold, and chooses among the candidates that all folds reached."""
+    """Trains without each fold, and chooses among the candidates that all folds reached; UserError: one diverged."""
     examples, candidates = trainer.examples, trainer.candidates
     count = int(examples.folds.max()) + 1
     logits = disk_arrays.empty((len(candidates), len(examples.labels), examples.num_classes), np.float32)
 
+    @np.errstate(over="ignore", invalid="ignore")  # what diverges is said once, below
     def run(fold: int) -> list[Step]:
         _, held_out = examples.split(fold)
         steps = []
         for index, step in enumerate(trainer.path(fold)):
+            check_finite(np.array([step.training, step.held_out]))
             if step.logits is not None:
+                check_finite(step.logits)
                 logits[min(index, len(candidates) - 1), held_out] = step.logits
             steps.append(step._replace(logits=None))
         return steps

@@ -94,6 +94,20 @@ def test_what_a_network_in_mixed_precision_overflowed_to_saturates_too():
     assert cache.quantize(values[2:]).base is values  # what is in range is not copied
 
 
+@pytest.mark.parametrize("kind", cache.COLUMNS)
+def test_features_that_are_not_finite_are_an_error_that_names_the_image(tmp_path, kind):
+    path = tmp_path / "train-00000-of-00001.parquet"
+    writer = ShardWriter(path, SOURCE, 3, 2)
+    values = np.ones((3, 3), np.float32)
+    values[1] = np.nan
+    writer.write([f"{number}" * 64 for number in range(3)], np.zeros(3, np.int64), values, values[:, :2])
+    writer.close()
+    with pytest.raises(
+        UserError, match=rf"^{path}: the features of 1 images or more .* {'1' * 64}\. Choose other .*run: dvc"
+    ):
+        cache.load(tmp_path, ["train"], kind)
+
+
 @settings(max_examples=50)
 @given(arrays.arrays(np.float32, (4,), elements=st.floats(-1e9, 1e9, width=32)))
 def test_values_beyond_float16_saturate(values):
