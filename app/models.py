@@ -22,6 +22,7 @@ from stages.library.records import preprocessing
 from stages.library.records.preprocessing import Preprocessing
 from stages.library.report import leaderboard
 from stages.library.scoring.probabilities import softmax
+from stages.library.scoring.selection import SelectionMetric
 from stages.library.settings import Params, load_params
 
 if TYPE_CHECKING:
@@ -88,15 +89,25 @@ class Project:
         """Reads params.yaml; raises ParamsError where it can't be read or is wrong."""
         return cls(root, load_params(params_file or root / "params.yaml"))
 
+    @property
+    def selected_by(self) -> SelectionMetric:
+        """The metric by which models are compared."""
+        metric: SelectionMetric = self.settings["evaluate"].selection_metric
+        return metric
+
     def results(self) -> list[leaderboard.Result]:
-        """Returns the evaluated models that can be loaded, best first; raises UserError where a result is damaged."""
+        """Returns the evaluated models that can be loaded, best first; raises UserError where a result is damaged.
+
+        The best is that of the report, which `evaluate.selection_metric` of the validation split decides.
+        """
         dataset = self.root / "data" / "tfrecord" / "dataset.json"
         if not dataset.is_file():
             return []
         names = leaderboard.listed(self.settings["heads"], self.settings["backbones"])
         evaluations = self.root / "artifacts" / "evaluation"
         try:
-            found, _ = leaderboard.collect(self.root / "metrics", evaluations, artifacts.sha256_file(dataset), names)
+            on = artifacts.sha256_file(dataset), names, self.selected_by
+            found, _ = leaderboard.collect(self.root / "metrics", evaluations, *on)
         except leaderboard.NoResultError:
             return []
         return [result for result in found if self.folder(result.name).is_dir()]

@@ -96,7 +96,7 @@ def compare(arguments: argparse.Namespace) -> tuple[str, list[str]]:
         head.title,
         comment.verdict(limits, failures, gone),
         comment.table("metric", [row for row in metrics if row[1] in first], base.name),
-        comment.folded("metric", metrics, base.name),
+        comment.folded("metric", sorted(metrics, key=lambda row: row[1].startswith("classes.")), base.name),
         comment.folded("parameter", params, base.name),
         comment.plots(sides, changed, drawn, page, arguments.link),
     )

@@ -40,7 +40,7 @@ class Pages:
 
     def __init__(self, project: Project, max_upload_bytes: int, max_pixels: int):
         self.examples = read_examples(project.root / "data" / "tfrecord", EXAMPLES)
-        self._results = project.results()
+        self._results, self._selected_by = project.results(), project.selected_by
         self.trained = {
             result.name: described(result)
             for result in self._results
@@ -74,7 +74,10 @@ class Pages:
         return self._environment.get_template("classify.html").render(
             page="classify",
             model=model,
-            groups={"Trained here, by accuracy on test images": self.trained, "ImageNet's classes": self.pretrained},
+            groups={
+                "Trained here, best first; accuracy on test images": self.trained,
+                "ImageNet's classes": self.pretrained,
+            },
             examples=self.examples,
             example=example,
             answer=answer,
@@ -89,8 +92,9 @@ class Pages:
         confused = [tables.read_csv(result.figures / "confusion.csv", tables.CONFUSION) for result in self._results]
         return self._environment.get_template("leaderboard.html").render(
             page="leaderboard",
-            headings=leaderboard.HEADINGS,
-            rows=[leaderboard.cells(result) for result in self._results],
+            headings=leaderboard.headings(self._selected_by),
+            rows=[leaderboard.cells(result, self._selected_by) for result in self._results],
+            note=leaderboard.NOTE,
             matrices=list(zip(self._results, map(charts.confusion, confused), strict=True)),
         )
 

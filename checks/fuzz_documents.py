@@ -86,10 +86,11 @@ def _read_report(content: bytes, folder: Path) -> None:
     """The documents of a report, to the text of its tables."""
     written(content, folder, *_report())
     metrics, evaluations = folder / "metrics", folder / "evaluations"
-    results, _ = leaderboard.collect(metrics, evaluations, SHA256, {f"{BACKBONE}/{MODEL}"})
+    results, _ = leaderboard.collect(metrics, evaluations, SHA256, {f"{BACKBONE}/{MODEL}"}, "log_loss")
     fewshots, _ = fewshot_results.collect(metrics, evaluations, SHA256, [(BACKBONE, MODEL, 5)])
     leaderboard.collect_audits(evaluations, SHA256, [BACKBONE])
-    leaderboard.as_markdown(leaderboard.HEADINGS, map(leaderboard.cells, results))
+    rows = [leaderboard.cells(result, "log_loss") for result in results]
+    leaderboard.as_markdown(leaderboard.headings("log_loss"), rows)
     leaderboard.as_csv(results)
     leaderboard.as_markdown(fewshot_results.HEADINGS, map(fewshot_results.cells, fewshots))
     fewshot_results.as_csv(fewshots)

@@ -17,8 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from stages.library import auditing
 from stages.library.common import artifacts, console, tables
@@ -29,6 +27,7 @@ from stages.library.figures.thumbnails import thumbnail
 from stages.library.records import manifest as manifests
 from stages.library.records.dataset_file import SPLITS
 from stages.library.records.manifest import Manifest
+from stages.library.scoring import prediction_files
 from stages.library.scoring.probabilities import softmax
 from stages.library.settings import load_params
 
@@ -89,8 +88,8 @@ def load(
     UserError where the inputs don't belong together.
     """
     parts = [cache.load(arguments.bottlenecks, [split], "bottleneck") for split in SPLITS]
-    trained, logits = read(arguments.out_of_fold, "logits")
-    tested, predicted = read(arguments.predictions, "probabilities")
+    trained, logits = prediction_files.read(arguments.out_of_fold, "logits")
+    tested, predicted = prediction_files.read(arguments.predictions, "probabilities")
     keys = np.concatenate([part.keys for part in parts])
     if not (manifest.keys.astype(str).tolist() == keys.tolist() == [*trained, *tested]):
         raise UserError(f"{arguments.out_of_fold} and {arguments.records} are of different images. Run: dvc repro")
@@ -103,16 +102,6 @@ def load(
     classes = pd.Index(parts[0].source.classes, dtype=object)
     images["label"] = pd.Categorical.from_codes(np.concatenate([part.labels for part in parts]), classes)
     return images.iloc[rows], probabilities[rows], np.concatenate([part.values for part in parts])[rows]
-
-
-def read(path: Path, column: str) -> tuple[list[str], np.ndarray]:
-    """Returns the keys and a column of lists as float32 (n, classes)."""
-    try:
-        table = pq.read_table(path, columns=["key", column])
-        values = table[column].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
-        return table["key"].to_pylist(), values.astype(np.float32)
-    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
-        raise UserError(f"{path} can't be read ({error}). Run: dvc repro -f") from error
 
 
 def write_images(

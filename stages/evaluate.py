@@ -1,18 +1,25 @@
 """Measures a trained head on the test split, in seconds and without TensorFlow.
 
-Reads the TFRecord shards, the head and its backbone's cached features. Writes a metrics file (nested numbers) and a
-folder: predictions.parquet, confusion.csv, per_class.csv, reliability.csv, curve.csv, predictions.png, mistakes.png and
+Reads the TFRecord shards, the head, its out-of-fold logits and its backbone's cached features. Writes a metrics file
+(nested numbers; below `validation` those of the validation split, by heads that did not see the image) and a folder:
+predictions.parquet, confusion.csv, per_class.csv, reliability.csv, curve.csv, predictions.png, mistakes.png and
 evaluation.json.
 """
 
 from pathlib import Path
 
+import numpy as np
+
 from stages.library.common import console
 from stages.library.common.console import UserError
 from stages.library.evaluation import evaluation
-from stages.library.evaluation.evaluation import Model, Predictions
+from stages.library.evaluation.evaluation import Model
+from stages.library.evaluation.measures import Predictions
 from stages.library.features import cache
 from stages.library.heads import trained_head
+from stages.library.records import leakage
+from stages.library.records import manifest as manifests
+from stages.library.scoring import prediction_files
 from stages.library.settings import load_params
 
 
@@ -32,8 +39,12 @@ def main() -> None:
         )
     logits, classes = head.logits(features.values), head.source.classes
     predictions = Predictions(features.keys, features.labels, logits, classes, temperature=head.temperature)
+    validated = manifests.read(arguments.records, ["validation"])
+    keys, scores = prediction_files.read(arguments.head / leakage.OF_HEAD, "logits")
+    last = slice(max(len(keys) - len(validated.keys), 0), None)  # training comes first
+    validation = Predictions(np.array(keys[last], object), validated.labels, scores[last], classes)
     model = Model(head.name, "head", head.source.backbone, arguments.head, head.features)
-    evaluation.finish(stopwatch, model, predictions, settings, arguments)
+    evaluation.finish(stopwatch, model, predictions, validation, settings, arguments)
 
 
 if __name__ == "__main__":

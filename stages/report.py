@@ -29,7 +29,8 @@ def main() -> None:
     dataset = arguments.records / "dataset.json"
     on = arguments.evaluations, artifacts.sha256_file(dataset)
     backbones, heads, few = settings["backbones"], settings["heads"], settings["fewshot"]
-    results, left_out = leaderboard.collect(arguments.metrics, *on, leaderboard.listed(heads, backbones))
+    selected_by, listed = settings["evaluate"].selection_metric, leaderboard.listed(heads, backbones)
+    results, left_out = leaderboard.collect(arguments.metrics, *on, listed, selected_by)
     runs = product(backbones, few.heads, few.shots)
     fewshots, fewshots_left_out = fewshot_results.collect(arguments.metrics, *on, runs)
     audits, audits_left_out = leaderboard.collect_audits(*on, backbones)
@@ -38,10 +39,11 @@ def main() -> None:
     features = {head: settings[head].features for head in heads}
     ours = [*leaderboard.measured(results, features), *fewshot_results.measured(fewshots)]
     comparison = published.compare(published.load(about["name"]), ours)
-    tables = {"leaderboard": leaderboard.as_markdown(leaderboard.HEADINGS, map(leaderboard.cells, results))}
+    rows = [leaderboard.cells(result, selected_by) for result in results]
+    tables = {"leaderboard": leaderboard.as_markdown(leaderboard.headings(selected_by), rows)}
     if comparison:
         tables["published"] = leaderboard.as_markdown(published.HEADINGS, comparison)
-    page = report_page.render(about, results, fewshots, audits, comparison, left_out)
+    page = report_page.render(about, results, fewshots, audits, comparison, left_out, selected_by)
     with artifacts.new_folder(arguments.out) as folder:
         artifacts.write_bytes(folder / "leaderboard.csv", leaderboard.as_csv(results).encode())
         artifacts.write_bytes(folder / "few_shot.csv", fewshot_results.as_csv(fewshots).encode())

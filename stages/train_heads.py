@@ -2,8 +2,9 @@
 
 Reads the parquet files of training and validation under --bottlenecks. Writes a folder:
   head.json, config.json and the weights: the head trained on all of training + validation (library/trained_head.py);
-  cross_validation.json: top-1 accuracy, mean and sample standard deviation over the folds (one fold has none); expected
-    calibration error out of fold, before and after temperature scaling (one parameter, fitted on the same rows);
+  cross_validation.json: each of `selection.METRICS`, mean and sample standard deviation over the folds (one fold has
+    none); expected calibration error out of fold, before and after temperature scaling (one parameter, fitted on the
+    same rows);
   curve.csv: step, series, accuracy, loss, averaged over the folds;
   out_of_fold.parquet: key, label and calibrated logits of each example by the head that did not see its fold, NaN where
     every head saw it (`cross_validation.holdout_fraction`).
@@ -23,7 +24,7 @@ from stages.library.features import cache
 from stages.library.heads import calibration, cross_validation, folds
 from stages.library.heads import contract as heads
 from stages.library.heads.trained_head import TrainedHead
-from stages.library.scoring import metrics
+from stages.library.scoring import metrics, selection
 from stages.library.scoring.probabilities import softmax
 from stages.library.settings import load_params
 
@@ -47,17 +48,18 @@ def main() -> None:
     trainer = heads.lookup(args.head).Trainer(examples, head_params, fold_params.seed)
     validation = cross_validation.cross_validate(trainer)
     head = trainer.fit(validation.best_params)
+    heads.logits_of_rows(head, features.values, np.arange(1))  # an error where it diverged on all rows alone
     held_out = fold_of != folds.NEVER
     scored, labels = validation.logits[held_out], features.labels[held_out]
     temperature = calibration.fit_temperature(scored, labels) if fold_params.temperature_scaling else 1.0
     logits = validation.logits / np.float32(temperature)
     by_fold = [fold_of == fold for fold in range(fold_of.max() + 1)]
-    accuracies = [metrics.top1_accuracy(logits[rows], features.labels[rows]) for rows in by_fold]
-    accuracy = {"mean": float(np.mean(accuracies))}
-    shown = f"{accuracy['mean']:.4f} on the {held_out.sum():,} held out"
-    if len(accuracies) > 1:
-        accuracy["std"] = float(np.std(accuracies, ddof=1))
-        shown = f"{accuracy['mean']:.4f} ± {accuracy['std']:.4f}"
+    scores = [selection.measure(logits[rows], features.labels[rows]) for rows in by_fold]
+    numbers = {metric: _moments([score[metric] for score in scores]) for metric in selection.METRICS}
+    accuracy = numbers["top1_accuracy"]
+    shown = f"{accuracy['mean']:.4f} " + (
+        f"± {accuracy['std']:.4f}" if "std" in accuracy else f"on the {held_out.sum():,} held out"
+    )
     calibration_error = {
         when: metrics.expected_calibration_error(softmax(each), labels)
         for when, each in (("before", scored), ("after", logits[held_out]))
@@ -65,8 +67,8 @@ def main() -> None:
     with artifacts.new_folder(args.out) as out:
         made_of = head_params.features, features.values.shape[1], features.source
         TrainedHead(args.head, head, *made_of, validation.best_params, temperature).save(out)
-        numbers = {"top1_accuracy": accuracy, "expected_calibration_error": calibration_error}
-        artifacts.write_json(out / "cross_validation.json", numbers)
+        scored_by = numbers | {"expected_calibration_error": calibration_error}
+        artifacts.write_json(out / "cross_validation.json", scored_by)
         points = ((f"{at:g}", series, f"{hits:.6f}", f"{loss:.6f}") for at, series, hits, loss in validation.curve)
         tables.write_csv(out / "curve.csv", tables.CURVE, points)
         columns = {
@@ -78,6 +80,11 @@ def main() -> None:
     count, backbone = len(features.labels), features.source.backbone
     what = f"{args.head} on {backbone}, cross-validated top-1 {shown}, {count:,} examples"
     stopwatch.close("train-heads", what, count, "examples", following="evaluate")
+
+
+def _moments(values: list[float]) -> dict[str, float]:
+    deviation = {"std": float(np.std(values, ddof=1))} if len(values) > 1 else {}
+    return {"mean": float(np.mean(values))} | deviation
 
 
 def _check(features: cache.Features, fold_of: np.ndarray, fold_params: folds.Params, head: str) -> None:

@@ -25,7 +25,6 @@ SMALL = {
     "finetune.epochs": 2,
     "finetune.unfrozen_blocks": 2,
     "scratch.epochs": 2,
-    "evaluate.bootstrap_samples": 1000,
 }
 
 

@@ -27,7 +27,6 @@ SIZES = {
     "fewshot.folds": 2,
     "finetune.unfrozen_blocks": 1,
     "finetune.head_epochs": 2,
-    "evaluate.bootstrap_samples": 100,
     "evaluate.images": 2,
     "audit.images": 2,
 }

@@ -10,23 +10,27 @@ import sharded
 
 from stages.library.common import artifacts, tables
 from stages.library.evaluation import evaluation
-from stages.library.evaluation.evaluation import Model, Predictions
+from stages.library.evaluation.evaluation import Model
+from stages.library.evaluation.measures import Predictions
 from stages.library.records import leakage
 from stages.library.report import fewshot_results
 
-PARAMS = evaluation.Params(bootstrap_samples=1000, images=4, seed=0)
+PARAMS = evaluation.Params(selection_metric="top1_accuracy", images=4, seed=0)
 
 
-def write_shards(folder, classes, labels):
-    """Writes a test split of noise in two shards with dataset.json; returns the keys in order."""
+def write_shards(folder, classes, labels, validation=()):
+    """Writes a test split of noise in two shards, with dataset.json, and a validation split; returns all keys in order.
+
+    The test split comes first; both are given by their labels.
+    """
     rng = np.random.default_rng(0)
     found = []
-    for index, label in enumerate(labels):
+    for index, label in enumerate([*labels, *validation]):
         pixels = rng.integers(0, 256, (12, 9 + index % 5, 3), np.uint8)
         found.append(sharded.record(pixels, int(label), classes[label], f"{index}.png"))
-    half = len(found) // 2
-    sharded.write(folder, {"test": [found[:half], found[half:]]})
-    content = described.dataset("noise", classes, per_split=0) | {"images": len(found), "rejected": 3}
+    half, end = len(labels) // 2, len(labels)
+    sharded.write(folder, {"validation": [found[end:]], "test": [found[:half], found[half:end]]})
+    content = described.dataset("noise", classes, per_split=0) | {"images": end, "rejected": 3}
     content["counts"]["test"] = {name: list(labels).count(label) for label, name in enumerate(classes)}
     artifacts.write_json(folder / "dataset.json", content)
     return np.array([record.key for record in found], object)
@@ -77,13 +81,31 @@ def noisy_logits(labels, num_classes, accuracy, seed=0):
     return logits
 
 
-def evaluate(root, name, classes, labels, logits, model="ridge", kind="head", backbone="efficientnet_lite0", **more):
-    """Evaluates given logits on hand-made shards; returns the metrics. Writes root/{metrics,evaluation}/NAME."""
-    keys = write_shards(root / "tfrecord", classes, labels)
+def evaluate(
+    root,
+    name,
+    classes,
+    labels,
+    logits,
+    model="ridge",
+    kind="head",
+    backbone="efficientnet_lite0",
+    validation=None,
+    **more,
+):
+    """Evaluates given logits on hand-made shards; returns the metrics. Writes root/{metrics,evaluation}/NAME.
+
+    `validation` are labels and logits of the validation split.
+    """
+    keys = write_shards(root / "tfrecord", classes, labels, validation[0] if validation else ())
+    tested, validated = np.split(keys, [len(labels)])
+    if validation:
+        validation = Predictions(validated, np.asarray(validation[0]), np.asarray(validation[1]), tuple(classes))
     features = "bottleneck" if kind == "head" else None
     return evaluation.write_evaluation(
         Model(model, kind, backbone, write_model(root / "models" / name, kind), features),
-        Predictions(keys, np.asarray(labels), np.asarray(logits, np.float32), tuple(classes), **more),
+        Predictions(tested, np.asarray(labels), np.asarray(logits, np.float32), tuple(classes), **more),
+        validation,
         root / "tfrecord",
         PARAMS,
         root / "metrics" / f"{name}.json",

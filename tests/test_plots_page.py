@@ -18,7 +18,7 @@ from PIL import Image
 from app import pr_report
 from stages.library.common import tables
 from stages.library.evaluation import evaluation
-from stages.library.evaluation.evaluation import Predictions
+from stages.library.evaluation.measures import Predictions
 from tests import processes
 
 # DVC's own, where it reads plots.
@@ -29,7 +29,7 @@ HOSTILE = ["</script><script>alert(1)</script>", "<!--<script>", "<DVC_METRIC_DA
 DVC_YAML = """\
 plots:
   - confusion.csv: {template: confusion_counts, x: predicted, y: actual}
-  - per_class.csv: {template: per_class, x: accuracy, y: class}
+  - per_class.csv: {template: per_class, x: recall, y: class}
 """
 MARKUP = re.compile(r"<(?:/?script|!--)", re.IGNORECASE)
 

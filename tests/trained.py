@@ -17,7 +17,6 @@ CHANGES = {
     "finetune.unfrozen_blocks": 1,
     "finetune.epochs": 2,
     "scratch.epochs": 2,
-    "evaluate.bootstrap_samples": 100,
 }
 
 

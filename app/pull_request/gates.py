@@ -9,7 +9,9 @@ from typing import Any, TypeGuard
 from app.pull_request.revisions import Revision
 from stages.library.common.console import UserError
 
-HIGHER_IS_BETTER = {"top1_accuracy", "top5_accuracy", "balanced_accuracy", "macro_f1"}
+HIGHER_IS_BETTER = {"top1_accuracy", "top5_accuracy", "balanced_accuracy", "macro_precision", "macro_f1", "cohen_kappa"}
+HIGHER_IS_BETTER |= {"weighted_precision", "weighted_recall", "weighted_f1", "roc_auc", "average_precision"}
+HIGHER_IS_BETTER |= {"precision", "recall", "f1"}  # of a class
 LOWER_IS_BETTER = {"log_loss", "expected_calibration_error", "expected_calibration_error_before"}
 FORMER_METRICS = {"mean_class_accuracy": "balanced_accuracy"}  # names of earlier releases -> what they are now
 TOLERANCE = 1e-9  # metrics are rounded to 6 decimals, so a difference of exactly the limit must not depend on floats

@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 from PIL import Image
 from repository import DVC_YAML, PARAMS, Repository, made
 
-from app import pr_report
+from app import experiments, pr_report
 from app.pull_request import comment, images
 from app.pull_request.revisions import Revision
 from stages.library.common.console import UserError
@@ -246,6 +246,16 @@ def test_a_head_that_cannot_be_read_is_an_error_and_a_folder_of_somebody_else_is
     branches.write("pr-report/thesis.tex", "everything")
     branches.write(COMMENT, "old")
     assert report(broken=r"new, or an earlier report.*'thesis.tex'") == "old"
+
+
+@pytest.mark.parametrize("path", [RIDGE, "dvc.lock", "params.yaml"])
+def test_a_merge_conflict_is_called_so_by_each_command_that_reads_the_file(branches, report, monkeypatch, path):
+    branches.write(path, f"<<<<<<< HEAD\n{(branches.path / path).read_text()}=======\n>>>>>>> other\n")
+    said = rf"{path} has the mark of a merge conflict in line 1, .* git checkout --ours or --theirs .*{path}\. Run"
+    report(broken=said)
+    monkeypatch.setattr(sys, "argv", ["app.experiments"])
+    with pytest.raises(UserError, match=said):
+        experiments.main()
 
 
 def test_what_files_say_is_shown_as_text_folded_and_limited_to_what_github_takes(branches, report):

@@ -14,6 +14,7 @@ import trained
 from stages import audit as stage
 from stages.library.common.console import UserError
 from stages.library.figures import thumbnails
+from stages.library.scoring import prediction_files
 
 pytestmark = pytest.mark.slow
 NAMES = ("cat", "dog", "emu")
@@ -80,7 +81,7 @@ def test_files_that_do_not_belong_together_are_rejected(audit, out_of_fold, tmp_
         audit(table=out_of_fold.slice(1))
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match=r"broken\.parquet can't be read"):
-        stage.read(tmp_path / "broken.parquet", "logits")
+        prediction_files.read(tmp_path / "broken.parquet", "logits")
 
 
 def test_a_gallery_without_images_says_so(tmp_path, monkeypatch):

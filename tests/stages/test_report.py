@@ -165,7 +165,7 @@ def test_published_and_few_shot_results_and_what_was_found_in_the_data_have_a_se
     ("template", "table", "x", "y"),
     [
         ("confusion_counts", "confusion", "predicted", "actual"),
-        ("per_class", "per_class", "accuracy", "class"),
+        ("per_class", "per_class", "recall", "class"),
         ("reliability", "reliability", "confidence", "accuracy"),
         ("learning_curve", "curve", "step", "accuracy"),
         ("few_shot", "few_shot", "shots", "top1_accuracy"),

@@ -11,7 +11,8 @@ from stages.library.common.console import UserError
 from stages.library.features import cache
 from stages.library.features.cache import Source
 from stages.library.heads import calibration, folds, trained_head
-from stages.library.scoring import metrics, probabilities
+from stages.library.heads.dense import Dense, DenseNetwork
+from stages.library.scoring import metrics, probabilities, selection
 from tests.stages.library.test_fewshot import key_of
 
 SOURCE = Source("tiny", 32, 1.0, "bilinear", False, "a" * 64, "f" * 64, ("Ameise", "Bär", "none", "犬"))
@@ -67,6 +68,10 @@ def test_outs_agree_with_each_other_and_a_second_run_writes_the_same_bytes(tmp_p
     both = [probabilities.softmax(scores) for scores in (logits * trained.temperature, logits)]
     errors = [metrics.expected_calibration_error(scores, features.labels) for scores in both]
     assert found["top1_accuracy"] == pytest.approx({"mean": np.mean(accuracies), "std": np.std(accuracies, ddof=1)})
+    scores = [selection.measure(logits[fold_of == f], features.labels[fold_of == f]) for f in range(5)]
+    for metric in selection.METRICS:
+        values = [score[metric] for score in scores]
+        assert found[metric] == pytest.approx({"mean": np.mean(values), "std": np.std(values, ddof=1)})
     assert found["expected_calibration_error"] == pytest.approx({"before": errors[0], "after": errors[1]})
     assert calibration.fit_temperature(logits, features.labels) == pytest.approx(1, abs=1e-3), "they are calibrated"
     rows = tables.read_csv(out / "curve.csv", tables.CURVE)
@@ -109,6 +114,28 @@ def test_too_few_images_are_an_error(tmp_path, train, features, changes, message
     with pytest.raises(UserError, match=message):
         train("ridge", source, **{f"cross_validation__{key}": value for key, value in changes.items()})
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("head", "changes"),
+    [
+        ("softmax", {"softmax__weight_decay": 50, "softmax__epochs": 400}),
+        ("ridge", {"ridge__penalties": [1.0, 1e-300]}),
+    ],
+)
+def test_a_head_that_diverges_is_a_one_line_error_with_the_remedy(tmp_path, train, capfd, head, changes):
+    source = write_bottlenecks(tmp_path / "features", n=4)
+    with pytest.raises(UserError, match=r"^the head gives NaN or infinite .*Lower its learning rate .*penalties$"):
+        train(head, source, cross_validation__folds=2, **changes)
+    assert "Warning" not in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_head_that_diverges_only_on_all_rows_is_not_written(tmp_path, train, monkeypatch):
+    fitted = DenseNetwork((Dense(np.full((10, 4), np.nan, np.float32), np.zeros(4, np.float32)),))
+    monkeypatch.setattr("stages.plugins.heads.ridge.head.Trainer.fit", lambda *_: fitted)
+    with pytest.raises(UserError, match="its training diverged"):
+        train("ridge", write_bottlenecks(tmp_path / "features"))
 
 
 @pytest.mark.parametrize(("head", "name"), [("ridge", "weights.safetensors"), ("xgboost", "model.ubj")])

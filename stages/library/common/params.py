@@ -17,6 +17,7 @@ FORMER_KEYS = {
     "audit.max_pictures": "is now `audit.max_images`",
     "audit.pictures": "is now `audit.images`",
     "cross_validation.held_out": "is now `cross_validation.holdout_fraction`",
+    "evaluate.bootstrap_samples": "is no longer there: intervals are by Wilson's formula. Delete it",
     "evaluate.calibration_bins": "is no longer there: the calibration error has 15 bins everywhere. Delete it",
     "evaluate.pictures": "is now `evaluate.images`",
     "extract.xla": "is no longer there: XLA is not used. Delete it",

@@ -22,7 +22,7 @@ from stages.library.common.console import UserError, steers
 MAX_BYTES = 256 << 20  # confusions of a thousand classes have some 40 MB
 # The columns of tables that several modules write or read, and what their cells hold.
 CONFUSION: dict[str, type] = {"actual": str, "predicted": str, "count": int}
-PER_CLASS: dict[str, type] = {"class": str, "accuracy": float, "examples": int}
+PER_CLASS: dict[str, type] = {"class": str, "precision": float, "recall": float, "f1": float, "count": int}
 RELIABILITY: dict[str, type] = {"confidence": float, "accuracy": float, "examples": int}
 CURVE: dict[str, type] = {"step": float, "series": str, "accuracy": float, "loss": float}
 
@@ -42,8 +42,8 @@ def as_csv(header: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
     """Returns a table: a line of column names and one for each row; None is an empty cell."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(map(_escaped, header))
-    writer.writerows(map(_escaped, row) for row in rows)
+    writer.writerow(map(escaped, header))
+    writer.writerows(map(escaped, row) for row in rows)
     return text.getvalue()
 
 
@@ -90,7 +90,8 @@ def restored(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{key: _restored(cell) if isinstance(cell, str) else cell for key, cell in row.items()} for row in rows]
 
 
-def _escaped(value: object) -> str:
+def escaped(value: object) -> str:
+    """Returns a cell, of which `restored` gives the text again; other values get different cells."""
     text = "" if value is None else str(value)
     if not text.isprintable() or "<" in text or "\\" in text:
         text = AMBIGUOUS.sub(r"\\u005c", text)

@@ -1,10 +1,9 @@
 """From a model's logits on the test split to its metrics, tables and images."""
 
 import argparse
-import functools
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,22 +16,25 @@ import pydantic
 from stages.library.common import artifacts, console, tables
 from stages.library.common.console import UserError
 from stages.library.common.params import CONFIG
-from stages.library.evaluation import model_size
+from stages.library.evaluation import measures, model_size
+from stages.library.evaluation.measures import Predictions
 from stages.library.features.cache import METADATA_KEY
 from stages.library.records import dataset_file, leakage
 from stages.library.records import manifest as manifests
 from stages.library.records.manifest import Manifest
-from stages.library.scoring import metrics, result_files
-from stages.library.scoring.probabilities import softmax
+from stages.library.scoring import metrics, result_files, selection
+from stages.library.scoring.selection import SelectionMetric
 
 
 @pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIG)
 class Params:
     """Section `evaluate` of params.yaml."""
 
-    bootstrap_samples: Annotated[int, pydantic.Field(ge=100, le=1_000_000, description="resamples for the interval")]
+    selection_metric: Annotated[
+        SelectionMetric, pydantic.Field(description="of the validation images; sorts models and chooses the best")
+    ]
     images: Annotated[int, pydantic.Field(ge=1, le=100, description="test images shown in each image")]
-    seed: Annotated[int, pydantic.Field(ge=0, description="chooses the test images shown and the resamples")]
+    seed: Annotated[int, pydantic.Field(ge=0, description="chooses the test images shown")]
 
 
 @dataclass(frozen=True)
@@ -49,30 +51,6 @@ class Model:
         return f"{self.name} on {self.backbone}" if self.backbone else self.name
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """A model's scores on the test split, in the order of its shards."""
-
-    keys: np.ndarray  # hex sha256 of each image, object (n,)
-    labels: np.ndarray  # int64 (n,)
-    logits: np.ndarray  # float32 (n, classes), finite
-    classes: tuple[str, ...]  # in the order of the labels
-    training_mode_logits: np.ndarray | None = None  # as `logits`; see `Network.predict_shards`
-    temperature: float | None = None  # by which a head's logits are divided
-
-    @functools.cached_property
-    def probabilities(self) -> np.ndarray:
-        return softmax(self.logits)
-
-    @functools.cached_property
-    def predicted(self) -> np.ndarray:
-        return np.asarray(self.logits.argmax(axis=1))
-
-    @functools.cached_property
-    def confusion(self) -> np.ndarray:
-        return metrics.confusion_matrix(self.labels, self.predicted, len(self.classes))
-
-
 def parser(doc: str | None, module: str, stage: str) -> console.Parser:
     """Returns a command line with the options that the stages have in common."""
     made = console.parser(doc, module, stage)
@@ -84,32 +62,54 @@ def parser(doc: str | None, module: str, stage: str) -> console.Parser:
 
 
 def finish(
-    stopwatch: console.Stopwatch, model: Model, predictions: Predictions, params: Params, arguments: argparse.Namespace
+    stopwatch: console.Stopwatch,
+    model: Model,
+    predictions: Predictions,
+    validation: Predictions | None,
+    params: Params,
+    arguments: argparse.Namespace,
 ) -> None:
     """Writes what `write_evaluation` does, and the stage's closing line."""
     with console.notice(f"measuring and drawing {model}"):
-        numbers = write_evaluation(model, predictions, arguments.records, params, arguments.metrics, arguments.figures)
+        outs = arguments.metrics, arguments.figures
+        numbers = write_evaluation(model, predictions, validation, arguments.records, params, *outs)
     interval, count = numbers["top1_accuracy_interval"], numbers["num_examples"]
     accuracy = f"top-1 {numbers['top1_accuracy']:.4f} [{interval['low']:.4f}, {interval['high']:.4f}]"
     stopwatch.close("evaluate", f"{model}: {accuracy} on {count:,} test images", count, following="report")
 
 
 def write_evaluation(
-    model: Model, predictions: Predictions, shards: Path, params: Params, metrics_path: Path, figures: Path
+    model: Model,
+    predictions: Predictions,
+    validation: Predictions | None,
+    shards: Path,
+    params: Params,
+    metrics_path: Path,
+    figures: Path,
 ) -> dict[str, Any]:
     """Writes the folder of tables and images, then the metrics file; returns the metrics.
+
+    `validation` is on the validation split, where there is one, by models that did not see the image; of images that
+    every head saw, a head's logits are NaN, and are not counted.
 
     UserError where logits are not finite, images or classes are not those of the shards, or some were trained on.
     """
     dataset = dataset_file.read(shards / "dataset.json")
     manifest = manifests.read(shards, ["test"])
-    _check(predictions, manifest, shards, dataset["classes"])
+    _check(predictions, manifest, shards, "test", dataset["classes"])
     filenames = manifest.names()
     tested = dict(zip(predictions.keys, filenames, strict=True))
     leakage.check(model.folder, tested, dataset["duplicates"]["across_official_split"])
-    numbers = measure(predictions, params)
+    numbers = measures.measure(predictions)
+    if validation:
+        validated = manifests.read(shards, ["validation"])
+        never = np.isnan(validation.logits).all(axis=1) & (model.kind == "head")
+        _check(validation, validated, shards, "validation", dataset["classes"], never)
+        if len(seen := np.flatnonzero(~never)):
+            found = selection.measure(validation.logits[seen], validated.labels[seen])
+            numbers["validation"] = measures.rounded(found | {"num_examples": len(seen)})
     if model.kind == "head":
-        numbers["cross_validation"] = rounded(
+        numbers["cross_validation"] = measures.rounded(
             result_files.read_cross_validation(model.folder / "cross_validation.json")
         )
     numbers["size_bytes"] = model_size.in_bytes(model.folder, model.backbone, model.features)
@@ -128,42 +128,22 @@ def write_evaluation(
     return numbers
 
 
-def _check(predictions: Predictions, manifest: Manifest, shards: Path, classes: Sequence[str]) -> None:
-    if not np.isfinite(predictions.logits).all():
-        rows = int((~np.isfinite(predictions.logits)).any(axis=1).sum())
-        raise UserError(f"the model gives NaN or infinite logits for {rows} test images: its training diverged")
+def _check(
+    predictions: Predictions,
+    manifest: Manifest,
+    shards: Path,
+    split: str,
+    classes: Sequence[str],
+    left_out: np.ndarray | bool = False,
+) -> None:
+    if rows := int(np.count_nonzero(~np.isfinite(predictions.logits).all(axis=1) & ~np.asarray(left_out))):
+        cause = "its training diverged. Lower its learning rate"
+        raise UserError(f"the model gives NaN or infinite logits for {rows} {split} images: {cause}")
     if predictions.classes != tuple(classes):
         different = sorted(set(predictions.classes) ^ set(classes))[:5]
         raise UserError(f"the model's classes are not those of {shards}; they differ in {different}. Run: dvc repro")
     if manifest.keys.astype(str).tolist() != list(predictions.keys):
-        raise UserError(f"the predictions are of other test images than {shards} holds. Run: dvc repro")
-
-
-def measure(predictions: Predictions, params: Params) -> dict[str, Any]:
-    """Returns the metrics: nested objects of numbers, rounded to six decimals."""
-    logits, labels, probabilities = predictions.logits, predictions.labels, predictions.probabilities
-    low, high = metrics.bootstrap_interval(predictions.predicted == labels, params.bootstrap_samples, params.seed)
-    numbers = {
-        "top1_accuracy": metrics.top1_accuracy(logits, labels),
-        "top1_accuracy_interval": {"low": low, "high": high},
-        "top5_accuracy": metrics.topk_accuracy(logits, labels, 5),
-        "balanced_accuracy": metrics.balanced_accuracy(predictions.confusion),
-        "macro_f1": metrics.macro_f1(predictions.confusion),
-        "log_loss": metrics.log_loss(probabilities, labels),
-        "expected_calibration_error": metrics.expected_calibration_error(probabilities, labels),
-        "num_examples": len(labels),
-    }
-    if predictions.temperature is not None:
-        before = metrics.expected_calibration_error(softmax(logits * np.float32(predictions.temperature)), labels)
-        numbers["calibration"] = {"temperature": predictions.temperature, "expected_calibration_error_before": before}
-    if predictions.training_mode_logits is not None:
-        numbers["training_mode"] = {"top1_accuracy": metrics.top1_accuracy(predictions.training_mode_logits, labels)}
-    return rounded(numbers)
-
-
-def rounded(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns nested objects of numbers with six decimals, more than any test set resolves."""
-    return {key: rounded(value) if isinstance(value, dict) else round(value, 6) for key, value in content.items()}
+        raise UserError(f"the predictions are of other {split} images than {shards} holds. Run: dvc repro")
 
 
 def write_tables(folder: Path, predictions: Predictions, filenames: Sequence[str]) -> None:
@@ -184,9 +164,8 @@ def write_tables(folder: Path, predictions: Predictions, filenames: Sequence[str
     pq.write_table(table, folder / "predictions.parquet", compression="zstd")
     cells = ((classes[row], classes[column], confusion[row, column]) for row, column in np.argwhere(confusion))
     tables.write_csv(folder / "confusion.csv", tables.CONFUSION, cells)
-    rows = zip(classes, metrics.recall(confusion), confusion.sum(axis=1), strict=True)
-    tested = ((name, f"{accuracy:.6f}", count) for name, accuracy, count in rows if count)
-    tables.write_csv(folder / "per_class.csv", tables.PER_CLASS, tested)
+    rows = ((name, *(f"{score:.6f}" for score in scores), count) for name, *scores, count in predictions.class_rows())
+    tables.write_csv(folder / "per_class.csv", tables.PER_CLASS, rows)
     found = metrics.reliability(probabilities, predictions.labels)
     bins = zip(found.confidence, found.accuracy, found.count, strict=True)
     filled = ((f"{confidence:.6f}", f"{accuracy:.6f}", count) for confidence, accuracy, count in bins if count)

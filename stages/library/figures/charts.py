@@ -19,6 +19,7 @@ from matplotlib.ft2font import FT2Font
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#B8BEC4"
 GREEN, PURPLE, ORANGE, DARK_GREY = "#009E73", "#CC79A7", "#E69F00", "#4B5563"
 DPI = 100
+MOST_CLASSES = 120  # of a confusion matrix: 1,750 px a side
 STYLE = {
     "figure.dpi": DPI,
     "savefig.dpi": "figure",
@@ -70,8 +71,13 @@ def shorten(text: str, limit: int) -> str:
 
 
 def confusion(rows: Rows) -> bytes:
-    """Draws a confusion matrix of `tables.CONFUSION`, shaded by the fraction of the actual class."""
+    """Draws a confusion matrix of `tables.CONFUSION`, shaded by the fraction of the actual class.
+
+    An image grows with the square of the classes: of more than MOST_CLASSES the most confused pairs are drawn.
+    """
     classes = sorted({row[side] for row in rows for side in ("actual", "predicted")})
+    if len(classes) > MOST_CLASSES:
+        return _most_confused(rows)
     index = {name: position for position, name in enumerate(classes)}
     counts = np.zeros((len(classes), len(classes)), np.int64)
     for row in rows:
@@ -95,21 +101,40 @@ def confusion(rows: Rows) -> bytes:
 
 
 def per_class(rows: Rows, limit: int = 30) -> bytes:
-    """Draws the accuracy of each class of `tables.PER_CLASS`, the hardest first, and no more than `limit` of them."""
-    hardest = sorted(rows, key=lambda row: (float(row["accuracy"]), row["class"]))[:limit]
-    names = [f"{shorten(row['class'], 24)}  (n={int(row['examples']):,})" for row in hardest]
-    values = [float(row["accuracy"]) for row in hardest]
+    """Draws the recall of each class of `tables.PER_CLASS`, the hardest first, and no more than `limit` of them."""
+    hardest = sorted(rows, key=lambda row: (float(row["recall"]), row["class"]))[:limit]
+    names = [f"{shorten(row['class'], 24)}  (n={int(row['count']):,})" for row in hardest]
+    values = [float(row["recall"]) for row in hardest]
     with drawing(5, 0.8 + 0.2 * len(names), names) as figure:
-        axes = figure.add_subplot()
-        bars = axes.barh(range(len(names)), values, color=BLUE, height=0.7)
-        axes.bar_label(bars, [f"{value:.1%}" for value in values], padding=3, fontsize=8)
-        axes.set_yticks(range(len(names)), names, fontsize=8)
-        axes.set(xlim=(0, 1.12), ylim=(len(names) - 0.4, -0.6))
+        axes = _bars(figure, names, values, [f"{value:.1%}" for value in values])
+        axes.set(xlim=(0, 1.12))
         axes.set_xticks(np.linspace(0, 1, 6))
         axes.xaxis.set_major_formatter("{x:.0%}")
         if len(names) < len(rows):
             axes.set_title(f"the {len(names)} hardest of {len(rows):,} classes")
         return png(figure)
+
+
+def _most_confused(rows: Rows, limit: int = 40) -> bytes:
+    """Draws how often the pairs of `tables.CONFUSION` that are confused most are, and no more than `limit` of them."""
+    wrong = (row for row in rows if row["actual"] != row["predicted"] and int(row["count"]))
+    pairs = sorted((-int(row["count"]), row["actual"], row["predicted"]) for row in wrong)
+    names = [f"{shorten(actual, 24)} → {shorten(predicted, 24)}" for _, actual, predicted in pairs[:limit]]
+    counts = [-count for count, *_ in pairs[:limit]]
+    with drawing(7, 1 + 0.2 * len(names), names) as figure:
+        axes = _bars(figure, names, counts, [f"{count:,}" for count in counts])
+        axes.set(xlabel="images", title=f"the {len(names)} most confused of {len(pairs):,} pairs: actual → predicted")
+        axes.margins(x=0.1)
+        return png(figure)
+
+
+def _bars(figure: Figure, names: Sequence[str], values: Sequence[float], labels: Sequence[str]) -> Any:
+    """Draws a bar for each name, the first one on top; returns the axes."""
+    axes = figure.add_subplot()
+    axes.bar_label(axes.barh(range(len(names)), values, color=BLUE, height=0.7), labels, padding=3, fontsize=8)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set(ylim=(len(names) - 0.4, -0.6))
+    return axes
 
 
 def reliability(rows: Rows) -> bytes:

@@ -10,7 +10,7 @@ from stages.library.report import published
 from stages.library.report.leaderboard import FEWSHOT
 from stages.library.scoring import result_files
 
-HEADINGS = ("head", "images per class", "background", "top-1", "mean per class", "repeats", "n")
+HEADINGS = ("head", "images per class", "background", "top-1", "balanced accuracy", "repeats", "n")
 COLUMNS: dict[str, type] = {"head": str, "shots": int, "repeat": int, "background": str}
 COLUMNS |= {"top1_accuracy": float, "balanced_accuracy": float}
 HEADS = [(BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (PURPLE, "D"), (ORANGE, "v")]  # repeats beyond five

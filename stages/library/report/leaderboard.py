@@ -1,6 +1,7 @@
 """The tables of all models: from metrics files and evaluation folders to CSV, Markdown and text cells."""
 
 import html
+import math
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -12,11 +13,18 @@ from stages.library.common.console import UserError, in_a_line
 from stages.library.common.model_names import FINETUNED, SCRATCH
 from stages.library.report import published
 from stages.library.scoring import result_files
+from stages.library.scoring.selection import SelectionMetric, merit
 
+# What stands below the table, on its page and on that of the web.
+NOTE = """The order is that of the validation column: of the same images for all models (their number in brackets), by
+models that were not fitted to them. Ties go by cross-validation, the mean and standard deviation over the folds of
+training and validation data. All else is measured on the test split, which decides nothing. Intervals are 95% intervals
+by Wilson's formula; ECE is the expected calibration error, "before" that of the logits as they were trained; n counts
+test images."""
 # Metrics key -> column heading; in the order in which people read them.
 COLUMNS = {
     "top5_accuracy": "top-5",
-    "balanced_accuracy": "mean per class",
+    "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro F1",
     "log_loss": "log loss",
     "expected_calibration_error": "ECE",
@@ -24,9 +32,8 @@ COLUMNS = {
 }
 AUDIT, FEWSHOT = "audit", "fewshot"  # names of the folders of what was found in the data, and of few-shot results
 ACCURACY = ("top1_accuracy", "top1_accuracy_interval.low", "top1_accuracy_interval.high")
-CROSS_VALIDATION = ("cross_validation.top1_accuracy.mean", "cross_validation.top1_accuracy.std")
-METRICS = (*ACCURACY, *COLUMNS, *CROSS_VALIDATION, "size_bytes", "num_examples")
-HEADINGS = ("model", "backbone", "top-1 [95% interval]", *COLUMNS.values(), "cross-validation", "size", "n")
+METRICS = (*ACCURACY, *COLUMNS, "size_bytes", "num_examples")
+NAMES = {"top1_accuracy": "top-1"} | COLUMNS  # of what models are selected by
 
 
 class NoResultError(UserError):
@@ -59,9 +66,12 @@ def listed(heads: Iterable[str], backbones: Iterable[str]) -> set[str]:
 
 
 def collect(
-    metrics: Path, evaluations: Path, dataset_sha256: str, names: Container[str]
+    metrics: Path, evaluations: Path, dataset_sha256: str, names: Container[str], selected_by: SelectionMetric
 ) -> tuple[list[Result], list[str]]:
-    """Returns the listed models' results on one data set, best first, and sentences on what is left out."""
+    """Returns the listed models' results on one data set, best first, and sentences on what is left out.
+
+    The best is so on the validation split by `evaluate.selection_metric`, of equals by cross-validation, then by name.
+    """
     results, left_out = [], []
     for path in sorted(metrics.rglob("*.json")):
         if FEWSHOT in path.parts:
@@ -80,7 +90,14 @@ def collect(
             results.append(Result(name, about["model"], about["backbone"] or "", numbers, figures))
     if not results:
         raise NoResultError(f"{metrics} holds no result on the present data set. Run: dvc repro")
-    return sorted(results, key=lambda result: (-result.metrics["top1_accuracy"], result.name)), left_out
+
+    def place(result: Result) -> tuple[float, float, str]:
+        validation = result.metrics.get("validation", {}).get(selected_by)
+        folds = result.metrics.get("cross_validation", {}).get(selected_by, {}).get("mean")
+        first, second = (math.inf if value is None else -merit(selected_by, value) for value in (validation, folds))
+        return first, second, result.name
+
+    return sorted(results, key=place), left_out
 
 
 def collect_audits(evaluations: Path, dataset_sha256: str, backbones: Sequence[str]) -> tuple[list[Audit], list[str]]:
@@ -109,15 +126,24 @@ def measured(results: Iterable[Result], features: Mapping[str, str]) -> list[pub
     return ours
 
 
-def cells(result: Result) -> tuple[str, ...]:
-    """Returns a result's row as people read it, a cell for each of `HEADINGS`."""
+def headings(selected_by: SelectionMetric) -> tuple[str, ...]:
+    """Returns what stands over the columns of `cells`."""
+    scores = *COLUMNS.values(), f"cross-validation: {NAMES[selected_by]}"
+    return "model", "backbone", f"validation: {NAMES[selected_by]}", "top-1 [95% interval]", *scores, "size", "n"
+
+
+def cells(result: Result, selected_by: SelectionMetric) -> tuple[str, ...]:
+    """Returns a result's row as people read it, a cell for each of `headings`."""
     numbers = flat(result.metrics)
+    validation = f"validation.{selected_by}"
+    folds = (f"cross_validation.{selected_by}.{part}" for part in ("mean", "std"))
     return (
         result.model,
         result.backbone or "-",
+        f"{numbers[validation]:.4f} ({numbers['validation.num_examples']:,})" if validation in numbers else "-",
         "{:.4f} [{:.4f}, {:.4f}]".format(*map(numbers.get, ACCURACY)),
         *(f"{numbers[key]:.4f}" if key in numbers else "-" for key in COLUMNS),
-        " ± ".join(f"{numbers[key]:.4f}" for key in CROSS_VALIDATION if key in numbers) or "-",
+        " ± ".join(f"{numbers[key]:.4f}" for key in folds if key in numbers) or "-",
         f"{numbers['size_bytes'] / 1e6:.1f} MB" if "size_bytes" in numbers else "-",
         f"{numbers['num_examples']:,}",
     )
@@ -135,8 +161,11 @@ def as_markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def as_csv(results: Sequence[Result]) -> str:
-    """Returns the table as CSV in full precision; a metric's column is its path in the metrics file, with dots."""
-    rows = [flat(result.metrics) for result in results]
+    """Returns the table as CSV in full precision; a metric's column is its path in the metrics file, with dots.
+
+    The scores of each class are in the models' own tables.
+    """
+    rows = [flat({key: value for key, value in result.metrics.items() if key != "classes"}) for result in results]
     columns = [*METRICS, *sorted(set().union(*rows) - set(METRICS))]
     lines = ((result.model, result.backbone, *map(row.get, columns)) for result, row in zip(results, rows, strict=True))
     return tables.as_csv(("model", "backbone", *columns), lines)

@@ -15,8 +15,10 @@ from stages.library.records.dataset_file import Dataset, Split
 from stages.library.report import fewshot_results, leaderboard, published
 from stages.library.report.fewshot_results import FewShot
 from stages.library.report.leaderboard import Audit, Result
+from stages.library.scoring.selection import SelectionMetric
 
 MEASURED_COSTS = "../costs/costs.png"  # from the report's folder
+SHOWN_CLASSES = 20
 AUDITED = {"label_issues": "Likely label errors", "near_duplicates": "Near-duplicates", "outliers": "Outliers"}
 CSS = """
 :root { color-scheme: light; --ink: #1f2933; --soft: #5b6770; --line: #d9dee3; }
@@ -40,10 +42,12 @@ def render(
     audits: Sequence[Audit],
     comparison: Sequence[tuple[str, ...]],
     left_out: Sequence[str],
+    selected_by: SelectionMetric,
 ) -> str:
     """Returns the page: results, best first, and what there is of few-shot results, audits and `published.compare`."""
     title = f"Decant: {dataset['name']}"
-    rows = map(leaderboard.cells, results)
+    rows = (leaderboard.cells(result, selected_by) for result in results)
+    table = _table(leaderboard.headings(selected_by), rows, [result.name for result in results])
     notes = "".join(f"<li>{escape(sentence)}</li>" for sentence in left_out)
     return f"""<!doctype html>
 <html lang="en">
@@ -56,10 +60,8 @@ def render(
 <body>
 <h1>{escape(title)}</h1>
 <p>{escape(facts(dataset))}</p>
-{_scroll(_table(leaderboard.HEADINGS, rows, [result.name for result in results]))}
-<p class="soft">Measured on the test split. Intervals are 95% bootstrap intervals; cross-validation is the mean and
-standard deviation over the folds of training and validation data; ECE is the expected calibration error, "before" that
-of the logits as they were trained; n counts test images.</p>
+{_scroll(table)}
+<p class="soft">{escape(leaderboard.NOTE)}</p>
 <ul class="soft">{notes}</ul>
 {_costs(results)}
 {_published(comparison) if comparison else ""}
@@ -145,17 +147,25 @@ def _model(result: Result) -> str:
     title = f"{result.model} on {result.backbone}" if result.backbone else result.model
     predictions, mistakes = ((result.figures / f"{name}.png").read_bytes() for name in ("predictions", "mistakes"))
     curve = charts.learning_curve(table("curve", tables.CURVE))
-    confusions = table("confusion", tables.CONFUSION)
+    confusions, classes = table("confusion", tables.CONFUSION), table("per_class", tables.PER_CLASS)
     body = f"""{_scroll(_figure("Random test images", predictions))}
 {_scroll(_figure("Most confident mistakes", mistakes))}
 <div class="grid">
-{_figure("Accuracy of each class", charts.per_class(table("per_class", tables.PER_CLASS)))}
+{_figure("Recall of each class: how many of its images are recognised", charts.per_class(classes))}
+<div><h3>Hardest classes by F1</h3>{_hardest(classes)}</div>
 {_figure("Reliability", charts.reliability(table("reliability", tables.RELIABILITY)))}
 {_figure("Learning curve (step: epoch, boosting round or log10 of the penalty)", curve)}
 <div><h3>Most frequent confusions</h3>{_most_frequent(confusions)}</div>
 </div>
-{_scroll(_figure("Confusion matrix", charts.confusion(confusions)))}"""
+{_scroll(_figure("Confusions", charts.confusion(confusions)))}"""
     return _section(result.name, title, body)
+
+
+def _hardest(classes: Iterable[dict[str, str]]) -> str:
+    hardest = sorted(classes, key=lambda row: (float(row["f1"]), row["class"]))[:SHOWN_CLASSES]
+    scores = ("precision", "recall", "f1")
+    rows = ((row["class"], *(f"{float(row[score]):.4f}" for score in scores), row["count"]) for row in hardest)
+    return _table(("class", "precision", "recall", "F1", "n"), rows)
 
 
 def _most_frequent(confusions: Iterable[dict[str, str]]) -> str:

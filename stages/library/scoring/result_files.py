@@ -21,6 +21,16 @@ class Interval(TypedDict):
     high: Fraction
 
 
+class Validation(TypedDict):
+    """What `selection.measure` found on the validation split, or on those of its images that a head did not see."""
+
+    top1_accuracy: Fraction
+    balanced_accuracy: Fraction
+    macro_f1: Fraction
+    log_loss: float
+    num_examples: Count
+
+
 @pydantic.with_config(extra="allow")  # keys that only people read
 class Metrics(TypedDict):
     """A model's metrics file: nested objects of numbers."""
@@ -31,6 +41,7 @@ class Metrics(TypedDict):
     size_bytes: NotRequired[Count]
     calibration: NotRequired[dict[str, float]]
     cross_validation: NotRequired[dict[str, dict[str, float]]]
+    validation: NotRequired[Validation]
 
 
 class On(TypedDict):

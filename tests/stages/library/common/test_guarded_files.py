@@ -26,6 +26,8 @@ SOURCE = cache.Source("tiny", 32, 1.0, "bilinear", False, "a" * 64, "f" * 64, CL
 METRICS = {"top1_accuracy": 0.9, "top1_accuracy_interval": {"low": 0.8, "high": 0.95}, "top5_accuracy": 1.0}
 METRICS |= {"calibration": {"temperature": 0.5, "expected_calibration_error_before": 0.1}, "num_examples": 100}
 METRICS |= {"cross_validation": {"top1_accuracy": {"mean": 0.9, "std": 0.01}}, "size_bytes": 1000}
+SELECTION = {"top1_accuracy": 0.5, "balanced_accuracy": 0.5, "macro_f1": 0.5, "log_loss": 0.5}
+METRICS |= {"classes": {"ant": {"recall": 0.5, "count": 3}}, "validation": SELECTION | {"num_examples": 9}}
 METRICS |= {"training_mode": {"top1_accuracy": 0.5}}
 ON = {"name": "noise", "sha256": "d"}
 MOMENTS = {"mean": 0.9, "std": 0.01}
@@ -36,7 +38,8 @@ AUDIT = {**dict.fromkeys(FOUND, 3), "dataset": ON}
 
 def leaderboard_of(path):
     result = leaderboard.Result("a/ridge", "ridge", "a", result_files.read_metrics(path), path.parent)
-    leaderboard.cells(result)
+    leaderboard.cells(result, "log_loss")
+    leaderboard.headings("log_loss")
     leaderboard.as_csv([result])
     leaderboard.measured([result], {"ridge": "bottleneck"})
 
@@ -131,7 +134,10 @@ def test_what_is_no_file_is_rejected_and_never_waited_for(tmp_path):
 def test_a_conflict_is_named_with_its_line(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("a,b\n<<<<<<< HEAD\n1,2\n=======\n1,3\n>>>>>>> theirs\n")
-    with pytest.raises(UserError, match=r"a\.csv has the mark of a merge conflict in line 2, '<<<<<<< HEAD'\."):
+    said = (
+        r"a\.csv has the mark of a merge conflict in line 2, '<<<<<<< HEAD'\. Take .* git checkout --ours or --theirs "
+    )
+    with pytest.raises(UserError, match=said):
         guarded_files.read_text(path)
     path.write_text("a\n=======\n<<<<<<<<<<\n")  # a rule of eight or more is none
     assert guarded_files.read_text(path) == path.read_text()

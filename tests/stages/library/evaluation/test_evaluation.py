@@ -12,7 +12,8 @@ import pytest
 
 from stages.library.common.console import UserError
 from stages.library.evaluation import model_size
-from stages.library.evaluation.evaluation import Model, Params, Predictions, measure, write_evaluation
+from stages.library.evaluation.evaluation import Model, write_evaluation
+from stages.library.evaluation.measures import Predictions, measure
 from stages.library.figures import mosaics, thumbnails
 from stages.library.records import tfrecord
 from stages.library.scoring import metrics
@@ -57,6 +58,21 @@ def test_metrics_are_those_computed_by_hand(root):
         "balanced_accuracy": round((3 / 4 + 2 / 3 + 3 / 3) / 3, 6),
         # F1 = 2 TP / (2 TP + FP + FN): cat 6/7, dog 4/6, emu 6/7.
         "macro_f1": round((6 / 7 + 4 / 6 + 6 / 7) / 3, 6),
+        "macro_precision": round((3 / 3 + 2 / 3 + 3 / 4) / 3, 6),
+        "weighted_precision": round((4 * 1 + 3 * 2 / 3 + 3 * 3 / 4) / 10, 6),
+        "weighted_recall": 0.8,
+        "weighted_f1": round((4 * 6 / 7 + 3 * 4 / 6 + 3 * 6 / 7) / 10, 6),
+        # By chance (4 * 3 + 3 * 3 + 3 * 4) / 100 agree.
+        "cohen_kappa": round((0.8 - 0.33) / (1 - 0.33), 6),
+        # Pairs of an image of the class and another one, ties by half: cat 18 + 6 / 2 of 24, dog 12 + 8 / 2 of 21, ...
+        "roc_auc": round((21 / 24 + 16 / 21 + 19.5 / 21) / 3, 6),
+        # The precision at each image of the class: cat 1 three times and 4 / 10, dog 2 / 3 twice and 3 / 10, emu 3 / 4.
+        "average_precision": round((3.4 / 4 + (4 / 3 + 0.3) / 3 + 0.75) / 3, 6),
+        "classes": {
+            "cat": {"precision": 1.0, "recall": 0.75, "f1": round(6 / 7, 6), "count": 4},
+            "dog": {"precision": round(2 / 3, 6), "recall": round(2 / 3, 6), "f1": round(4 / 6, 6), "count": 3},
+            "emu": {"precision": 0.75, "recall": 1.0, "f1": round(6 / 7, 6), "count": 3},
+        },
         "log_loss": pytest.approx(-(8 * np.log(0.9) + 2 * np.log(0.05)) / 10, abs=2e-6),
         "expected_calibration_error": pytest.approx(0.1, abs=2e-6),
         "num_examples": 10,
@@ -64,7 +80,7 @@ def test_metrics_are_those_computed_by_hand(root):
         "size_bytes": 1000 + 26 + 4 * (4_652_008 - 1281 * 1000),
         "cross_validation": {"top1_accuracy": {"mean": 0.912346, "std": 0.01}},
     }
-    assert interval["low"] <= 0.8 <= interval["high"] <= 1
+    assert interval == {"low": 0.490162, "high": 0.943318}  # Wilson's, of 8 in 10
 
 
 def test_more_classes_and_the_interval_have_the_metrics_of_cross_validation(tmp_path):
@@ -79,11 +95,46 @@ def test_more_classes_and_the_interval_have_the_metrics_of_cross_validation(tmp_
     assert numbers["expected_calibration_error"] == round(error, 6)
     assert error == metrics.expected_calibration_error(found, labels, metrics.CALIBRATION_BINS)
     assert error != metrics.expected_calibration_error(found, labels, 10)
-    for samples, seed in (100, 0), (1000, 0), (1000, 3):
-        params = Params(bootstrap_samples=samples, images=1, seed=seed)
-        numbers = measure(Predictions(np.arange(200), labels, logits, tuple("abcdefg")), params)
-        low, high = metrics.bootstrap_interval(predicted == labels, samples, seed)
-        assert numbers["top1_accuracy_interval"] == {"low": round(low, 6), "high": round(high, 6)}
+
+
+def test_what_is_not_defined_is_left_out_and_of_many_classes_there_are_no_scores_of_each():
+    classes = tuple(f"{number:02}" for number in range(51))
+    one = np.zeros(4, np.int64)
+    numbers = measure(Predictions(np.arange(4), one, sure_logits(one, num_classes=50), classes[:50]))
+    assert not {"roc_auc", "cohen_kappa"} & set(numbers)
+    assert (numbers["average_precision"], numbers["classes"].keys()) == (1, {"00"})
+    assert "classes" not in measure(Predictions(np.arange(4), one, sure_logits(one, num_classes=51), classes))
+
+
+def test_names_of_classes_are_keys_that_steer_no_terminal():
+    names = ("a\x1b[2Jb", "a\\u001b[2Jb", "c.d")
+    numbers = measure(Predictions(np.arange(3), np.arange(3), sure_logits(np.arange(3)), names))
+    assert list(numbers["classes"]) == ["a\\u001b[2Jb", "a\\u005cu001b[2Jb", "c.d"]
+
+
+def test_the_validation_split_is_measured_where_the_head_did_not_see_it(tmp_path):
+    seen = np.full((2, 3), np.nan, np.float32)
+    validation = [0, 1, 2, 1, 0], np.concatenate([sure_logits([0, 1, 1]), seen])
+    numbers = evaluated.evaluate(tmp_path, NAME, CLASSES, LABELS, sure_logits(PREDICTED), validation=validation)
+    assert numbers["validation"] == {
+        "top1_accuracy": 0.666667,
+        "balanced_accuracy": 0.666667,
+        "macro_f1": round((1 + 2 / 3 + 0) / 3, 6),
+        "log_loss": pytest.approx(-(2 * np.log(0.9) + np.log(0.05)) / 3, abs=2e-6),
+        "num_examples": 3,
+    }
+    everything = validation[0], np.full((5, 3), np.nan, np.float32)
+    rest = tmp_path, NAME, CLASSES, LABELS, sure_logits(PREDICTED)
+    assert "validation" not in evaluated.evaluate(*rest, validation=everything)
+    with pytest.raises(UserError, match=r"logits for 2 validation images: its training diverged"):
+        evaluated.evaluate(*rest, "finetuned", "finetuned", validation=validation)
+    evaluated.evaluate(*rest, validation=validation)
+    keys = pq.read_table(tmp_path / "evaluation" / NAME / "predictions.parquet")["key"].to_numpy()
+    model = Model("ridge", "head", "efficientnet_lite0", tmp_path / "models" / NAME, "bottleneck")
+    tested = Predictions(keys, np.array(LABELS), sure_logits(PREDICTED), tuple(CLASSES))
+    out = tmp_path / "new.json", tmp_path / "new"
+    with pytest.raises(UserError, match=r"predictions are of other validation images than"):
+        write_evaluation(model, tested, tested, tmp_path / "tfrecord", evaluated.PARAMS, *out)
 
 
 def test_only_what_predicts_weighs_and_of_a_backbone_as_much_as_its_head_reads(tmp_path):
@@ -107,7 +158,7 @@ def test_temperature_and_training_mode_stand_beside_the_metrics(tmp_path):
 def test_tables_count_cells_classes_and_confidences(figures, tmp_path):
     cells = [("cat", "cat", 3), ("cat", "dog", 1), ("dog", "dog", 2), ("dog", "emu", 1), ("emu", "emu", 3)]
     assert rows_of(figures / "confusion.csv") == cells
-    rows = [("cat", 0.75, 4), ("dog", 0.666667, 3), ("emu", 1.0, 3)]
+    rows = [("cat", 1.0, 0.75, 0.857143, 4), ("dog", 0.666667, 0.666667, 0.666667, 3), ("emu", 0.75, 1.0, 0.857143, 3)]
     assert rows_of(figures / "per_class.csv") == rows
     ((confidence, *counted),) = rows_of(figures / "reliability.csv")
     assert (confidence, counted) == (pytest.approx(0.9, abs=1e-6), [0.8, 10])
@@ -175,7 +226,12 @@ def test_the_most_confident_mistakes_come_first(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("step", "broken", "last_class", "message"),
     [
-        (1, 2, "emu", r"^the model gives NaN or infinite logits for 2 test images: its training diverged$"),
+        (
+            1,
+            2,
+            "emu",
+            r"^the model gives NaN or infinite logits for 2 test images: its training diverged\. Lower its .* rate$",
+        ),
         (1, 0, "fox", r"^the model's classes are not those of .*; they differ in \['emu', 'fox'\]\. Run: dvc repro$"),
         (-1, 0, "emu", r"^the predictions are of other test images than .* holds\. Run: dvc repro$"),
     ],
@@ -188,5 +244,5 @@ def test_what_does_not_belong_together_is_rejected(root, figures, tmp_path, step
     predictions = Predictions(keys, np.array(LABELS), logits, ("cat", "dog", last_class))
     out = tmp_path / "new.json", tmp_path / "new"
     with pytest.raises(UserError, match=message):
-        write_evaluation(model, predictions, root / "tfrecord", evaluated.PARAMS, *out)
+        write_evaluation(model, predictions, None, root / "tfrecord", evaluated.PARAMS, *out)
     assert list(tmp_path.iterdir()) == []

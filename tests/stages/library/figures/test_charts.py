@@ -37,7 +37,7 @@ FEW_SHOT = [
 PUBLISHED = [replace(published.load("caltech101")[0], system=NAMES[1], shots=shots) for shots in (15, 30)]
 CHARTS = {
     "confusion": lambda: charts.confusion([{"actual": name, "predicted": name, "count": "3"} for name in NAMES]),
-    "per_class": lambda: charts.per_class([{"class": name, "accuracy": "0.5", "examples": "4"} for name in NAMES]),
+    "per_class": lambda: charts.per_class([{"class": name, "recall": "0.5", "count": "4"} for name in NAMES]),
     "reliability": lambda: charts.reliability([{"confidence": "0.3", "accuracy": "0.2", "examples": "5"}]),
     "learning_curve": lambda: charts.learning_curve(CURVE),
     "few_shot": lambda: fewshot_results.chart(FEW_SHOT, PUBLISHED),
@@ -67,12 +67,24 @@ def test_confusion_shades_by_the_fraction_of_the_actual_class():
     assert (first != drawn(("a", "a", 2), ("b", "b", 1))).any()
 
 
+def test_of_many_classes_the_most_confused_pairs_are_drawn_however_many_there_are():
+    def drawn(classes, *more):
+        rows = [(f"c{index:05d}", f"c{index + off:05d}", 9 - off) for index in range(classes) for off in (0, 1, 7)]
+        return charts.confusion([dict(zip(tables.CONFUSION, row, strict=True)) for row in [*rows, *more]])
+
+    assert len(pixels(drawn(20_000))) == len(pixels(drawn(charts.MOST_CLASSES))) < 1000 < len(pixels(drawn(100)))
+    assert drawn(200) != drawn(200, ("c00009", "c00003", 10))
+    assert drawn(200) == drawn(200, ("c00009", "c00003", 0))  # never confused
+    alone = [{"actual": str(index), "predicted": str(index), "count": "1"} for index in range(200)]
+    assert charts.confusion(alone).startswith(b"\x89PNG")  # none is confused
+
+
 def test_only_the_hardest_of_many_classes_are_drawn():
-    rows = [{"class": f"{index:03d}", "accuracy": str(index / 100), "examples": "1"} for index in range(100)]
+    rows = [{"class": f"{index:03d}", "recall": str(index / 100), "count": "1"} for index in range(100)]
     few = charts.per_class(rows, limit=5)
     assert len(pixels(few)) < len(pixels(charts.per_class(rows)))
     # What is beyond the limit does not matter.
-    assert few == charts.per_class(rows[:5] + [row | {"accuracy": "1"} for row in rows[5:]], 5)
+    assert few == charts.per_class(rows[:5] + [row | {"recall": "1"} for row in rows[5:]], 5)
 
 
 def test_few_shot_has_a_panel_without_background_where_there_is_one_and_shows_published_points():

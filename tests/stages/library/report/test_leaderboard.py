@@ -14,6 +14,13 @@ from stages.library.report.published import Measured
 METRICS = {"top1_accuracy": 0.9, "top5_accuracy": 0.99, "balanced_accuracy": 0.88, "macro_f1": 0.87, "log_loss": 0.3}
 METRICS |= {"expected_calibration_error": 0.02, "size_bytes": 18_650_000, "num_examples": 1234}
 INTERVAL = {"top1_accuracy_interval": {"low": 0.85, "high": 0.95}}
+VALIDATION = {
+    "top1_accuracy": 0.92,
+    "balanced_accuracy": 0.5,
+    "macro_f1": 0.6,
+    "log_loss": 0.25,
+    "num_examples": 1000,
+}
 CROSS_VALIDATION = {"cross_validation": {"top1_accuracy": {"mean": 0.91, "std": 0.011}}}
 BEFORE = {"calibration": {"expected_calibration_error_before": 0.1234}}
 TRAINING_MODE = {"training_mode": {"top1_accuracy": 0.7}}
@@ -32,19 +39,33 @@ def add(tmp_path):
 
 @pytest.fixture
 def collect(tmp_path):
-    def collect():
+    def collect(selected_by="top1_accuracy"):
         listed = {"a/ridge", "a/softmax", "a/old", "a/lost", "b/ridge", "b/finetuned", "scratch"}
-        return leaderboard.collect(tmp_path / "metrics", tmp_path / "evaluation", "d", listed)
+        return leaderboard.collect(tmp_path / "metrics", tmp_path / "evaluation", "d", listed, selected_by)
 
     return collect
 
 
-def test_the_best_model_comes_first_and_ties_go_by_name(add, collect):
-    for name, top1 in (("b/ridge", 0.8), ("a/softmax", 0.8), ("scratch", 0.7), ("b/finetuned", 0.95)):
-        add(name, top1)
+def test_the_best_model_in_validation_comes_first_then_in_cross_validation_then_by_name(add, collect):
+    # A model with the best test results may be the worst, and one that was never validated comes last.
+    for name, top1, accuracy, loss, mean in (
+        ("a/softmax", 0.8, 0.9, 0.2, None),
+        ("b/finetuned", 0.7, 0.9, 0.2, 0.6),
+        ("b/ridge", 0.9, 0.9, 0.2, 0.7),
+        ("scratch", 0.99, 0.8, 0.1, None),
+        ("a/ridge", 1.0, None, None, 0.9),
+    ):
+        more: dict[str, object] = {}
+        if accuracy and loss:
+            more["validation"] = VALIDATION | {"top1_accuracy": accuracy, "log_loss": loss}
+        if mean:
+            more["cross_validation"] = {metric: {"mean": mean} for metric in ("top1_accuracy", "log_loss")}
+        add(name, top1, **more)
     results, left_out = collect()
-    assert [result.name for result in results] == ["b/finetuned", "a/softmax", "b/ridge", "scratch"]
+    assert [result.name for result in results] == ["b/ridge", "b/finetuned", "a/softmax", "scratch", "a/ridge"]
     assert left_out == []
+    results, _ = collect("log_loss")  # of which less is better
+    assert [result.name for result in results] == ["scratch", "b/finetuned", "b/ridge", "a/softmax", "a/ridge"]
 
 
 def test_stale_results_are_left_out_and_named_and_few_shot_metrics_are_no_model(add, collect, tmp_path):
@@ -64,26 +85,32 @@ def test_stale_results_are_left_out_and_named_and_few_shot_metrics_are_no_model(
 
 
 def test_cells_read_as_people_write_them_and_csv_keeps_full_precision_and_empty_cells(add, collect):
-    add("a/ridge", 0.912345, **CROSS_VALIDATION)
+    add("a/ridge", 0.912345, **CROSS_VALIDATION, validation=VALIDATION, classes={"cat": {"count": 3}})
     add("scratch", 0.8, backbone=None, **BEFORE, **TRAINING_MODE)
     results, _ = collect()
-    head, scratch = rows = [leaderboard.cells(result) for result in results]
-    assert head[:3] == ("ridge", "efficientnet_lite0", "0.9123 [0.8500, 0.9500]")
-    assert head[3:8] == ("0.9900", "0.8800", "0.8700", "0.3000", "0.0200")
-    assert head[8:] == ("-", "0.9100 ± 0.0110", "18.6 MB", "1,234")
-    assert (scratch[:2], scratch[8:10]) == (("scratch", "-"), ("0.1234", "-"))
-    assert (len(head), leaderboard.HEADINGS[8]) == (len(leaderboard.HEADINGS), "ECE before")
-    lines = leaderboard.as_markdown(leaderboard.HEADINGS, rows).splitlines()
+    head, scratch = rows = [leaderboard.cells(result, "top1_accuracy") for result in results]
+    headings = leaderboard.headings("top1_accuracy")
+    assert head[:4] == ("ridge", "efficientnet_lite0", "0.9200 (1,000)", "0.9123 [0.8500, 0.9500]")
+    assert head[4:9] == ("0.9900", "0.8800", "0.8700", "0.3000", "0.0200")
+    assert head[9:] == ("-", "0.9100 ± 0.0110", "18.6 MB", "1,234")
+    assert (scratch[:3], scratch[9:11]) == (("scratch", "-", "-"), ("0.1234", "-"))
+    assert (len(head), headings[2], headings[9:11]) == (
+        len(headings), "validation: top-1", ("ECE before", "cross-validation: top-1"),
+    )  # fmt: skip
+    assert leaderboard.headings("log_loss")[2] == "validation: log loss"
+    assert leaderboard.cells(results[0], "log_loss")[2:11:8] == ("0.2500 (1,000)", "-")
+    lines = leaderboard.as_markdown(headings, rows).splitlines()
     bars = {tuple(index for index, character in enumerate(line) if character == "|") for line in lines}
     assert (len(lines), len(bars), set(lines[1])) == (4, 1, {"|", "-"})
     assert [line.split("|")[1].strip() for line in lines[2:]] == ["ridge", "scratch"]
     first, last = csv.DictReader(io.StringIO(leaderboard.as_csv(results)))
     columns = (
         *("backbone", "top1_accuracy", "top1_accuracy_interval.low", "cross_validation.top1_accuracy.std"),
-        *("calibration.expected_calibration_error_before", "training_mode.top1_accuracy"),
+        *("validation.log_loss", "calibration.expected_calibration_error_before", "training_mode.top1_accuracy"),
     )
-    assert [first[column] for column in columns] == ["efficientnet_lite0", "0.912345", "0.85", "0.011", "", ""]
-    assert [last[column] for column in columns] == ["", "0.8", "0.85", "", "0.1234", "0.7"]
+    assert [first[column] for column in columns] == ["efficientnet_lite0", "0.912345", "0.85", "0.011", "0.25", "", ""]
+    assert [last[column] for column in columns] == ["", "0.8", "0.85", "", "", "0.1234", "0.7"]
+    assert not [column for column in first if column.startswith("classes")]
 
 
 def collect_fewshot(tmp_path, *backbones):

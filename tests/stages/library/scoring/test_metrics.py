@@ -1,13 +1,16 @@
+import functools
 import itertools
+import warnings
 
 import numpy as np
 import pytest
 import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom
+from scipy.stats import binom, binomtest
 
-from stages.library.scoring import metrics
+from stages.library.scoring import metrics, ranking, selection
+from stages.library.scoring.probabilities import softmax
 
 
 def binned_error(probabilities, labels, bins):
@@ -68,17 +71,74 @@ def test_ties_go_to_the_lowest_class_few_classes_are_all_in_the_top_5_and_those_
     assert metrics.topk_accuracy(np.random.default_rng(0).random((9, 4)), np.arange(9) % 4) == 1.0
     # Class 2 has no example but one prediction: it counts in F1, not in the mean of recalls; class 3 in neither.
     confusion = metrics.confusion_matrix(np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1]), 4)
-    np.testing.assert_array_equal(metrics.recall(confusion), [0.5, 1, np.nan, np.nan])
+    np.testing.assert_array_equal(metrics.per_class(confusion).recall, [0.5, 1, 0, 0])
     assert metrics.balanced_accuracy(confusion) == 0.75
     assert metrics.macro_f1(confusion) == pytest.approx((2 / 3 + 1 + 0) / 3)
 
 
-@pytest.mark.parametrize("accuracy", [0.5, 0.9])
-def test_bootstrap_interval_has_2_5_percent_on_each_side(accuracy):
-    n = 100_000
-    correct = np.arange(n) < n * accuracy
-    interval = metrics.bootstrap_interval(correct, 1_000_000, 0)
-    np.testing.assert_allclose(np.array(interval) * n, binom.ppf([0.025, 0.975], n, accuracy), atol=3)
-    assert interval == metrics.bootstrap_interval(correct, 1_000_000, 0)
-    assert interval != metrics.bootstrap_interval(correct, 1_000_000, 1)
-    assert metrics.bootstrap_interval(np.ones(5, bool), 100, 0) == (1, 1)
+@st.composite
+def scored(draw):
+    """Scores and labels: of few distinct values where they tie, of fewer classes than there are scores."""
+    classes, n = draw(st.integers(2, 7)), draw(st.integers(1, 40))
+    present = draw(st.lists(st.integers(0, classes - 1), min_size=1, max_size=classes, unique=True))
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    logits = rng.integers(-3, 4, (n, classes)) if draw(st.booleans()) else rng.normal(size=(n, classes))
+    return logits.astype(np.float32), rng.choice(present, n)
+
+
+@given(scored())
+@settings(max_examples=150)
+def test_scores_of_classes_and_of_ranks_are_those_of_scikit_learn(example):
+    logits, labels = example
+    probabilities, predictions = softmax(logits), logits.argmax(axis=1)
+    found = metrics.per_class(confusion := metrics.confusion_matrix(labels, predictions, logits.shape[1]))
+    exactly = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-12)
+    each = {"labels": np.arange(logits.shape[1]), "average": None, "zero_division": 0}
+    of_each = sklearn.metrics.precision_recall_fscore_support(labels, predictions, **each)
+    exactly((found.precision, found.recall, found.f1, found.count), of_each)
+    for average, mean in (("macro", found.macro), ("weighted", found.weighted)):
+        several = sklearn.metrics.precision_recall_fscore_support(labels, predictions, average=average, zero_division=0)
+        exactly([mean(found.precision), mean(found.recall), mean(found.f1)], several[:3])
+    present = np.unique(labels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of scikit-learn, where a measure is not defined
+        kappa = sklearn.metrics.cohen_kappa_score(labels, predictions)
+        balanced = sklearn.metrics.balanced_accuracy_score(labels, predictions)
+        areas = [sklearn.metrics.roc_auc_score(labels == c, probabilities[:, c]) for c in present]
+        precisions = [sklearn.metrics.average_precision_score(labels == c, probabilities[:, c]) for c in present]
+    exactly([metrics.cohen_kappa(confusion), metrics.balanced_accuracy(confusion)], [kappa, balanced])
+    ranked = ranking.one_against_the_rest(probabilities, labels)
+    exactly(ranked, [np.mean(areas), np.mean(precisions)])
+    if len(present) == logits.shape[1] > 2:
+        rows = probabilities.astype(np.float64) / probabilities.sum(axis=1, keepdims=True, dtype=np.float64)
+        several = sklearn.metrics.roc_auc_score(labels, rows, multi_class="ovr")
+        exactly(ranking.one_against_the_rest(rows, labels)[0], several)
+    assert selection.measure(logits, labels) == {
+        "top1_accuracy": metrics.top1_accuracy(logits, labels),
+        "balanced_accuracy": metrics.balanced_accuracy(confusion),
+        "macro_f1": metrics.macro_f1(confusion),
+        "log_loss": metrics.log_loss(probabilities, labels),
+    }
+
+
+def test_more_merit_is_better():
+    assert [selection.merit(metric, 0.3) for metric in selection.METRICS] == [0.3, 0.3, 0.3, -0.3]
+
+
+@given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_the_interval_is_wilsons(counts):
+    low, high = metrics.wilson_interval(*counts)
+    assert 0 <= low <= counts[0] / counts[1] <= high <= 1
+    np.testing.assert_allclose((low, high), binomtest(*counts).proportion_ci(method="wilson"), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("n", [4, 10, 30, 300])
+def test_the_interval_covers_the_accuracy_about_19_times_in_20(n):
+    """Of all accuracies: as often as their number of right images falls where the interval has them."""
+    low, high = np.transpose([metrics.wilson_interval(right, n) for right in range(n + 1)])
+    accuracies = np.linspace(0.0005, 0.9995, 1000)[:, None]
+    covered = (binom.pmf(np.arange(n + 1), n, accuracies) * ((low <= accuracies) & (accuracies <= high))).sum(axis=1)
+    assert 0.94 < covered.mean() < 0.97
+    assert covered.min() > 0.8
+    # Where a bootstrap of nothing but right images says [1, 1].
+    np.testing.assert_allclose(metrics.wilson_interval(n, n), (n / (n + 1.96**2), 1), atol=1e-4)
