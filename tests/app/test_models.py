@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import trained
+from conftest import changed_params
 
 from app import models, web_page
 from app.models import Project
@@ -33,11 +34,17 @@ def encoded(trained_project):
     return [record.encoded for shard in shards for record in tfrecord.read_shard(shard)]
 
 
-def test_all_evaluated_models_are_listed_best_first_and_their_names_resolved(project):
+def test_all_evaluated_models_are_listed_best_first_and_their_names_resolved(project, tmp_path):
     results = project.results()
     assert {result.name for result in results} == NAMES
-    accuracies = [result.metrics["top1_accuracy"] for result in results]
+    accuracies = [result.metrics["validation"]["top1_accuracy"] for result in results]
     assert accuracies == sorted(accuracies, reverse=True)
+    assert len({result.metrics["validation"]["num_examples"] for result in results}) == 1  # all on the same images
+    by_loss = changed_params(tmp_path, trained.CHANGES | {"evaluate.selection_metric": "log_loss"})
+    compared = Project.open(project.root, by_loss).results()
+    losses = [result.metrics["validation"]["log_loss"] for result in compared]
+    assert losses == sorted(losses)
+    assert Project.open(project.root, by_loss).choose(None) == compared[0].name
     assert project.choose(None) == results[0].name
     assert all(project.choose(result.model) == result.name for result in results)
     assert project.choose("ridge") == f"{trained.BACKBONE}/ridge"

@@ -13,7 +13,7 @@ from stages.library.common.console import UserError
 from stages.library.features import cache
 from stages.library.heads import trained_head
 from stages.library.records import manifest as manifests
-from stages.library.scoring import metrics
+from stages.library.scoring import metrics, prediction_files, selection
 from stages.library.scoring.probabilities import softmax
 from tests import processes
 
@@ -38,7 +38,7 @@ def test_a_head_is_evaluated_without_tensorflow(trained_project, tmp_path, name)
     code += "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     printed = processes.run("python", "-c", code, *of_head(trained_project, tmp_path, head)).stdout
     numbers = json.loads((tmp_path / "metrics.json").read_text())
-    low, high = numbers["top1_accuracy_interval"].values()
+    low, high = (numbers["top1_accuracy_interval"][end] for end in ("low", "high"))
     accuracy = f"{numbers['top1_accuracy']:.4f} [{low:.4f}, {high:.4f}]"
     count = numbers["num_examples"]
     assert f"evaluate: {name} on efficientnet_lite0: top-1 {accuracy} on {count} test images" in printed
@@ -56,6 +56,10 @@ def test_a_head_is_evaluated_without_tensorflow(trained_project, tmp_path, name)
     assert calibration["temperature"] == round(json.loads((head / "head.json").read_text())["temperature"], 6) != 1
     assert calibration["expected_calibration_error_before"] != numbers["expected_calibration_error"]
     assert json.loads((tmp_path / "figures" / "evaluation.json").read_text())["model"] == name
+    validated = manifests.read(trained_project / "data" / "tfrecord", ["validation"])
+    scores = dict(zip(*prediction_files.read(head / "out_of_fold.parquet", "logits"), strict=True))
+    found = selection.measure(np.array([scores[key] for key in validated.keys.astype(str)]), validated.labels)
+    assert numbers["validation"] == pytest.approx(found | {"num_examples": len(validated.keys)}, abs=1e-6)
 
 
 @pytest.mark.slow
@@ -68,15 +72,15 @@ def test_a_head_of_other_features_is_rejected(trained_project, tmp_path, run_sta
         run_stage("evaluate", *of_head(trained_project, tmp_path, head))
 
 
-@pytest.mark.parametrize("batch_norm", [False, True])
-def test_a_network_is_evaluated_on_the_shards(tmp_path, write_params, run_stage, monkeypatch, batch_norm):
+@pytest.mark.parametrize(("batch_norm", "validation"), [(False, [0, 1, 1]), (True, [])])
+def test_a_network_is_evaluated_on_the_shards(tmp_path, write_params, run_stage, monkeypatch, batch_norm, validation):
     networks = pytest.importorskip("stages.library.training.trained_network")
     folder = evaluated.write_model(tmp_path / "finetuned", "finetuned")
-    evaluated.write_shards(tmp_path / "data" / "tfrecord", CLASSES, np.arange(12) % 3)
+    evaluated.write_shards(tmp_path / "data" / "tfrecord", CLASSES, np.arange(12) % 3, validation)
     write_params()
 
     def predict_shards(paths, training_mode=False):
-        found = manifests.read(paths[0].parent, ["test"])
+        found = manifests.read(paths[0].parent, [paths[0].name.partition("-")[0]])
         right = np.eye(3, dtype=np.float32)[found.labels]
         return found.keys.astype(str), found.labels, np.roll(right, 1, axis=1) if training_mode else right
 
@@ -87,6 +91,8 @@ def test_a_network_is_evaluated_on_the_shards(tmp_path, write_params, run_stage,
     numbers = json.loads((tmp_path / "metrics.json").read_text())
     assert numbers["top1_accuracy"] == 1
     assert not {"cross_validation", "calibration"} & set(numbers)
+    assert numbers.get("validation", {}).get("num_examples", 0) == len(validation)
+    assert numbers.get("validation", {"top1_accuracy": 1})["top1_accuracy"] == 1
     assert numbers.get("training_mode") == ({"top1_accuracy": 0} if batch_norm else None)
     about = json.loads((tmp_path / "figures" / "evaluation.json").read_text())
     assert (about["model"], about["kind"], about["backbone"]) == ("finetuned", "finetuned", trained.BACKBONE)
