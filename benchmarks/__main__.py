@@ -19,6 +19,7 @@ RUNS = (
     "feature_store",
     "memory",
     "heads",
+    "table --rows 10000000",
 )
 ON_GPU = (
     "extraction --backbone inception_v3 --size 299 --images 3000 --batch-size 64 --precision float16 "

@@ -1,11 +1,8 @@
 """Measures what a table of labels costs: seconds and peak memory of reading, checking and splitting its rows.
 
 Names, labels, splits and the listing of the files are made up; there are no images.
-
-example: python -m benchmarks.table --rows 1000000
 """
 
-import argparse
 import multiprocessing
 import resource
 import sys
@@ -17,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
+from benchmarks.shared import parser
 from stages.library.sources import label_rows, label_tables
 
 CLASSES = 1000
@@ -25,9 +23,9 @@ PEAK_UNIT = 1 if sys.platform == "darwin" else 1024
 
 def main() -> None:
     """Runs the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    arguments = parser.parse_args()
+    options = parser("table", __doc__)
+    options.add_argument("--rows", type=int, default=1_000_000, metavar="N")
+    arguments = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "labels.csv")
         maker = multiprocessing.get_context("spawn").Process(target=write, args=(path, arguments.rows))

@@ -46,8 +46,9 @@ class Summary:
     def left_out(self) -> str:
         """Returns how many entries were left out, by reason, the most frequent ones first."""
         reasons = Counter(PARTICULARS.sub(r"\1", reason) for _, _, reason in self.rejected)
-        counted = [f"{count:,} {reason}" for reason, count in reasons.most_common(MOST_REASONS)]
-        if others := reasons.total() - sum(count for _, count in reasons.most_common(MOST_REASONS)):
+        ordered = sorted(reasons.items(), key=lambda found: (-found[1], found[0]))
+        counted = [f"{count:,} {reason}" for reason, count in ordered[:MOST_REASONS]]
+        if others := sum(count for _, count in ordered[MOST_REASONS:]):
             counted.append(f"{others:,} for other reasons")
         return f"{reasons.total():,} left out" + (f" ({'; '.join(counted)})" if counted else "")
 

@@ -115,15 +115,16 @@ def _places(filename: Any, names: Any, used: np.ndarray, roots: Sequence[str]) -
         below = pc.utf8_slice_codeunits(wanted, len(root) + 1)
         wanted = pc.if_else(pc.starts_with(wanted, f"{root}/"), below, wanted)
     wanted = pc.replace_substring_regex(wanted, r"^(?:\./+)+", "")
-    names = pc.if_else(pa.chunked_array([pa.array(used)]).combine_chunks(), names, None)
+    if not used.all():
+        names = pc.if_else(pa.array(used), names, None)
     outer = _outer(names)
     for cut in {0: None, len(outer): None}:
-        inner = pc.utf8_slice_codeunits(names, cut)
+        inner = pc.utf8_slice_codeunits(names, cut) if cut else names
         for with_suffix in (True, False):
             values = inner if with_suffix else pc.replace_substring_regex(inner, SUFFIX, "")
             found = _index(wanted, values)
             new = (files[rest] < 0) & (found >= 0)
-            if not with_suffix and new.any():
+            if not with_suffix and new.any() and pc.count_distinct(values).as_py() < used.sum():
                 counted = pc.value_counts(values)
                 repeated = counted.filter(pc.greater(counted.field("counts"), 1)).field("values")
                 several[rest[new & pc.is_in(wanted, value_set=repeated).to_numpy()]] = True
