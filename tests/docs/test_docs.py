@@ -118,6 +118,7 @@ def test_two_branches_are_merged_as_the_page_says(tmp_path):
     """Each changes a head; the merge has both changes, and no file that is a mixture."""
     repository = made(tmp_path / "repository")
     shutil.copy(ROOT / ".gitattributes", repository.path)
+    repository.write("data/inputs.json", "{}")
     repository.commit("attributes")
     repository.git("branch", "other")
     for branch, ridge, softmax in (("main", "0.7", "0.5"), ("other", "0.9", "0.6")):

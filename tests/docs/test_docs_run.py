@@ -25,6 +25,7 @@ LEFT_OUT = {
     "make test": "runs these tests",
     "git clone URL decant && cd decant": "the project of these tests is such a copy",
     "make train PICTURES=~/images": "run by test_docs.py, in the tutorial",
+    "make train PICTURES=train_images.zip LABELS=train.csv": "run by test_train.py, but for the archive",
     "make train SET='-S split.seed=1'": "run by test_train.py, on a folder",
     ". .venv/bin/activate": "the tests have an environment; test_docs.py types it",
     "python3 -m venv .venv && . .venv/bin/activate": "the tests have an environment",
@@ -35,7 +36,7 @@ LEFT_OUT = {
     "ruff format --check . && ruff check . && mypy": "the project of these tests has neither tests nor their settings",
     "make pr-report BASE=main": "run by test_pr_report.py",
     "git merge BRANCH": "run by test_docs.py, on two branches",
-    "git add dvc.lock metrics && git commit --no-edit": "run by test_docs.py, after the merge",
+    "git add dvc.lock data metrics && git commit --no-edit": "run by test_docs.py, after the merge",
 }
 PAGES = {"README": sections(ROOT / "README.md"), "how-to": sections(ROOT / "docs" / "how-to.md")}
 SECTIONS = [
@@ -187,7 +188,7 @@ def nothing_is_that_old(place, printed):
 
 
 def committed_is_back(place, printed):
-    assert place.project.git("status", "--porcelain", "params.yaml", "dvc.lock", "metrics") == ""
+    assert place.project.git("status", "--porcelain", "params.yaml", "dvc.lock", "data", "metrics") == ""
     assert place.project.changed() == set()
 
 
@@ -195,7 +196,7 @@ RIDGE = f"train-heads@{LITE0}-ridge"
 EXTRACT = f"bottleneck-extract@{LITE0}"
 OUTCOMES = {
     "python -m app.predict new.jpg": says(r"0\.\d{4} +\S"),
-    "git restore params.yaml dvc.lock metrics && dvc checkout": committed_is_back,
+    "git restore params.yaml dvc.lock data metrics && dvc checkout": committed_is_back,
     "dvc repro": says("Stage 'report' didn't change, skipping"),
     "cat artifacts/report/leaderboard.md": says(r"\| ridge "),
     "dvc plots show": images_are_drawn,

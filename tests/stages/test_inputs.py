@@ -10,6 +10,7 @@ from checkout import Project
 from conftest import write_images
 
 from stages.library.common import artifacts
+from stages.library.networks import contract, weights
 from stages.library.sources import fingerprints
 
 
@@ -19,7 +20,8 @@ def noted(tmp_path, write_params, run_stage):
 
     def run(**changes):
         out = tmp_path / "inputs.json"
-        run_stage("inputs", "--params", write_params(**changes), "--out", out)
+        weights = tmp_path / "weights.json"
+        run_stage("inputs", "--params", write_params(**changes), "--out", out, "--weights", weights)
         return json.loads(out.read_text())
 
     return run
@@ -38,6 +40,23 @@ def test_only_what_the_data_set_reads_is_noted(noted, tmp_path, capsys):
     assert list(noted(dataset__name="folder", **files)) == ["folder"]
     assert list(noted(dataset__name="table", **files)) == ["folder", "table"]
     assert capsys.readouterr().out.splitlines()[-1].startswith("inputs: dataset.folder, dataset.table; ")
+
+
+def test_weights_are_noted_where_they_are_a_file(noted, tmp_path, capsys):
+    path = tmp_path / "own.pth"
+    path.write_bytes(b"one")
+    chosen = {"efficientnet_lite0": str(path), "inception_v3": "slim"}
+    hashes = []
+    for content in (b"one", b"two"):
+        path.write_bytes(content)
+        assert noted(extract__weights=chosen) == {}
+        hashes.append(json.loads((tmp_path / "weights.json").read_text()))
+    assert [set(found) for found in hashes] == [{"efficientnet_lite0"}] * 2
+    assert hashes[0] != hashes[1]
+    path.unlink()
+    noted(extract__weights=chosen)
+    assert json.loads((tmp_path / "weights.json").read_text()) == hashes[1]
+    assert "`extract.weights.efficientnet_lite0` can't be read here" in capsys.readouterr().out
 
 
 def test_what_is_not_here_stays_as_noted(noted, tmp_path, capsys):
@@ -125,4 +144,36 @@ def test_dvc_reproduces_over_files_that_it_cannot_hash_and_sees_their_changes(tm
     (pictures / "cat" / "pipe.png").unlink()
     assert project.repro("repro", "tfrecord") == {"fetch", "tfrecord"}
     pictures.rename(tmp_path / "away")
+    assert project.repro("repro", "tfrecord") == set()
+
+
+@pytest.mark.slow
+def test_weights_replaced_at_their_path_are_read_again(tmp_path):
+    project = Project(tmp_path / "project")
+    shutil.copy(weights.locate(contract.lookup("efficientnet_lite0").BACKBONE, None), tmp_path / "own.pth")
+    project.set({"extract.weights": {"efficientnet_lite0": str(tmp_path / "own.pth")}})
+    extract = "bottleneck-extract@efficientnet_lite0"
+    assert extract in project.repro("repro", extract)
+    assert project.repro("repro", extract) == set()
+    (tmp_path / "own.pth").write_bytes(b"no weights")
+    with pytest.raises(AssertionError, match=r"own\.pth"):
+        project.repro("repro", extract)
+
+
+@pytest.mark.slow
+def test_an_experiments_copy_finds_what_git_ignores_and_a_clone_needs_no_images(tmp_path):
+    project = Project(tmp_path / "project")
+    (project.folder / "data" / "pictures" / ".gitignore").write_text("*\n!.gitignore\n")
+    project.git("rm", "-r", "-q", "--cached", "data/pictures")
+    shutil.copytree(project.folder / "data" / "pictures", tmp_path / "beside")
+    project.commit()
+    assert project.repro("repro", "tfrecord") == {"fetch", "tfrecord"}
+    project.commit()
+    temporary = "exp", "run", "--temp", "tfrecord", "-S", "split.seed=4"
+    assert "75 files in 3 classes" not in project.run("dvc", *temporary)  # fetch is as it was
+    assert "75 files in 3 classes" in project.run("dvc", *temporary, "-S", "dataset.folder=../beside")
+    project.git("clone", "-q", project.folder, tmp_path / "clone")
+    shutil.copytree(project.folder / ".dvc" / "cache", tmp_path / "clone" / ".dvc" / "cache")
+    project.folder = tmp_path / "clone"
+    project.run("dvc", "checkout", "--allow-missing")
     assert project.repro("repro", "tfrecord") == set()

@@ -19,6 +19,7 @@ from filelock import FileLock
 
 from stages.library.common import artifacts, console
 from stages.library.common.console import UserError
+from stages.library.common.named_files import named
 
 BLOCK_BYTES = 1 << 20
 ATTEMPTS = 3  # at each mirror
@@ -99,7 +100,7 @@ def obtain(file: RemoteFile, cache: Path, alternative: str = "") -> Path:
 
 def verified_local(path: str | Path, sha256: str) -> Path:
     """Returns the path of an archive that the user gave as `dataset.archive`; UserError: its hex sha256 is another."""
-    archive = Path(path).expanduser()
+    archive = named(str(path))
     try:
         received = artifacts.sha256_file(archive)
     except OSError as error:

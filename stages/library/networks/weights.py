@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from stages.library.common import artifacts, downloads
 from stages.library.common.console import UserError
 from stages.library.common.downloads import RemoteFile
+from stages.library.common.named_files import named
 from stages.library.networks import contract as backbones
 from stages.library.networks.contract import Backbone, Weights
 
@@ -41,12 +42,13 @@ def locate(backbone: Backbone, choice: str | None) -> Path:
       UserError: there is no such file, or it is not the published one.
     """
     if choice is not None and choice not in backbone.weights:
-        if not Path(choice).is_file():
+        path = named(choice)
+        if not path.is_file():
             raise UserError(
                 f"`extract.weights.{backbone.name}` must be the path of a weight file or one of "
                 f"{', '.join(backbone.weights)}. Received: {choice!r}. Without the key the first of these is used"
             )
-        return Path(choice)
+        return path
     weights = backbone.weights[choice] if choice else next(iter(backbone.weights.values()))
     if weights.package is not None:
         return _in_package(weights, weights.package)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from stages.library.common.console import UserError
+from stages.library.common.named_files import named
 from stages.library.sources import archives, image_files
 from stages.library.sources.archives import Member
 
@@ -27,7 +28,7 @@ TOOLS = (".appledouble", ".cache", ".dvc", ".git", ".hg", ".ipynb_checkpoints", 
 def located(folder: str) -> Path:
     """Returns where `dataset.folder` is; UserError where it is no readable folder and no archive."""
     try:
-        root = Path(folder).expanduser().resolve()
+        root = named(folder).resolve()
         if not root.is_file():
             with os.scandir(root):
                 pass

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from stages.library.common import artifacts
 from stages.library.common.console import UserError
+from stages.library.common.named_files import named
 from stages.library.sources import image_trees, label_rows, label_tables
 from stages.library.sources.archives import Member
 from stages.library.sources.contract import Params, SourceImage, Stray
@@ -65,7 +66,7 @@ def read(params: Params, raw: Path) -> Iterator[SourceImage | Stray]:
 def _checked(params: Params) -> tuple[Labels, Any]:
     """Returns what the table says, and the names of all files."""
     root = image_trees.located(params.folder)
-    table = label_tables.read(Path(params.table or "").expanduser(), params.columns)
+    table = label_tables.read(named(params.table or ""), params.columns)
     refused: dict[int, str] = {}
     chunks, batch = [], []
     for place, member in enumerate(_files(root, contents=False)):
@@ -76,7 +77,7 @@ def _checked(params: Params) -> tuple[Labels, Any]:
             chunks.append(pa.array(batch, pa.string()))
             batch = []
     names = pa.chunked_array([*chunks, pa.array(batch, pa.string())])
-    roots = {str(root), str(Path(params.folder).expanduser().absolute())}
+    roots = {str(root), str(named(params.folder).absolute())}
     return label_rows.check(table, names, refused, sorted(roots)), names
 
 
