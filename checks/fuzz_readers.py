@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 
 from checks import fuzz_images, fuzz_mutations
 from stages.library.common import artifacts
@@ -25,13 +27,14 @@ from stages.library.features import cache
 from stages.library.features.cache import ShardWriter, Source
 from stages.library.preparation.normalisation import ImageError
 from stages.library.records import tfrecord
-from stages.library.sources import archives, image_trees, restricted_pickle
+from stages.library.sources import archives, image_trees, label_rows, label_tables, restricted_pickle
 from stages.plugins.datasets import caltech101, fashion_mnist
 
 ROOT = Path(__file__).parents[1]
 SEPARATOR = b"\0--- next file ---\0"
 SOURCE = Source("tiny", 32, 1.0, "bilinear", False, "a" * 64, "f" * 64, ("cat", "dog"))
 PNG = fuzz_images.image("PNG")
+NAMES = ["a/1.jpg", "a/2.jpg", "3.png"]
 IDX = bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4]) + bytes(range(24))
 BATCH = {b"data": np.zeros((2, 3072), np.uint8), b"labels": [0, 1], b"filenames": [b"a.png", b"b.png"]}  # of CIFAR
 KEYS, WIDTHS = [f"{n:064x}" for n in range(5)], (4, 3)
@@ -172,6 +175,22 @@ def _read_zip(content: bytes, folder: Path) -> None:
         assert item.name, "each entry has a name"
 
 
+def _table_seeds(folder: Path) -> Iterator[bytes]:
+    """A table of labels as CSV, JSON Lines and parquet, with what is wrong in some rows."""
+    frame = pd.DataFrame({"filename": [*NAMES, "x", ""], "label": [*"abab", ""], "weight": [1, 2.5, None, -1, 1]})
+    frame["split"], frame["group"] = ["train", "Valid", "", "y", "test"], ["p1", "p1", None, "p2", "p2"]
+    yield frame.to_csv(index=False).encode()
+    yield frame.to_json(orient="records", lines=True).encode()
+    yield frame.to_parquet(compression=None)
+
+
+def _read_table(content: bytes, folder: Path) -> None:
+    suffix = {b"PAR1": ".parquet"}.get(content[:4], ".jsonl" if content[:1] == b"{" else ".csv")
+    table = label_tables.read(written(content, folder, f"labels{suffix}"), {})
+    labels = label_rows.check(table, pa.chunked_array([NAMES]), {1: "damaged"}, ["/images"])
+    assert len(labels.files) + len(labels.wrong) == len(table.rows) + len(table.wrong), "each row is used or listed"
+
+
 def readers() -> dict[str, Reader]:
     """Returns all readers by name."""
     from checks import fuzz_documents
@@ -188,5 +207,6 @@ def readers() -> dict[str, Reader]:
         "idx": Reader(lambda _: [IDX], _read_idx),
         "tar": Reader(lambda _: [_tar()], _read_tar),
         "zip": Reader(_zip_seeds, _read_zip),
+        "table": Reader(_table_seeds, _read_table),
         **fuzz_documents.readers(),
     }

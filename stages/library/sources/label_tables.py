@@ -127,4 +127,6 @@ def _text(column: Any) -> Any:
     if pa.types.is_floating(column.type):
         whole = pc.and_(pc.equal(column, pc.round(column)), pc.less(pc.abs(column), 2**53))
         column = column.cast(pa.int64()) if pc.all(whole, skip_nulls=True).as_py() else column
-    return column.cast(pa.string())
+    texts = column.cast(pa.string())
+    texts.validate(full=True)  # of parquet, nobody has looked at what should be UTF-8
+    return texts

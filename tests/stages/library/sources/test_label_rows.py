@@ -11,6 +11,8 @@ from stages.library.sources.contract import SourceImage, Stray
 from stages.plugins.datasets import table
 from tests.layouts import params
 
+NOT_UTF8 = pd.DataFrame({"filename": ["aaaa.jpg", "b.jpg"], "label": ["cat", "dog"]}).to_parquet(compression=None)
+NOT_UTF8 = NOT_UTF8.replace(b"aaaa", b"a\xff\xfea")
 FILES = ["a/1.jpg", "a/2.png", "b/3.JPG", "b/4.jpg", "b/4.png", "5.jpg", "notes.txt"]
 
 
@@ -156,6 +158,7 @@ def test_infinite_and_huge_weights_are_wrong_rows_in_parquet_too(labelled):
         ("{", ".jsonl", {}, r"`dataset\.table` can't be read"),
         ('{"filename": {"a": 1}, "label": 1}\n', ".jsonl", {}, r"`dataset\.table` can't be read"),
         ("x", ".parquet", {}, r"`dataset\.table` can't be read"),
+        (NOT_UTF8, ".parquet", {}, r"`dataset\.table` can't be read \(.*UTF8"),
         ("x", ".xlsx", {}, r"must end in \.csv"),
         (
             "filename,label\n" + "".join(f"{n},{n}\n" for n in range(100_001)),
