@@ -52,12 +52,8 @@ def read(path: Path, names: Mapping[Any, str]) -> Table:
             raise UserError(f"{path}: the column {twice[0]!r} stands there twice")
         table, wrong = load(list(dict.fromkeys(used.values())))
         columns = {column: _text(table[name]) for column, name in used.items()}
-    except (
-        OSError,
-        ValueError,
-        pa.ArrowException,
-        csv.Error,
-    ) as error:  # ValueError: not UTF-8, not JSON, NUL in a path
+    # ValueError: not UTF-8, not JSON, a NUL in the path.
+    except (OSError, ValueError, pa.ArrowException, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise UserError(
             f"`dataset.table` can't be read ({' '.join(reason.split())[:300]}). Received: {path}"
