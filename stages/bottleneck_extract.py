@@ -1,8 +1,8 @@
 """Runs a pretrained network over every image and caches its pooled features and logits.
 
 Reads the TFRecord shards of all splits, the backbone's weights and the feature store (`python -m app.store`), which
-it adds to. Writes a folder of parquet files, one per shard: `key`, `label`, `bottleneck`, `logits` (float16, before
-softmax). Costs one forward pass for each image that the store lacks; killed, it goes on where it was.
+it adds to. Writes a folder of parquet files, one per shard: `key`, `label`, `group`, `weight`, `bottleneck`, `logits`
+(float16, before softmax). Costs one forward pass for each image that the store lacks; killed, it goes on where it was.
 """
 
 from pathlib import Path

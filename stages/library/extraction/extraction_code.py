@@ -10,7 +10,7 @@ from stages.library.extraction import runtime as runtimes
 TURNING = "extraction.worker", "extraction.batch_slots"
 # ... but for what only moves bytes or talks to people.
 MOVING = {
-    "common": ("artifacts", "console", "downloads", "params", "plugins", "store_location", "threads"),
+    "common": ("artifacts", "console", "downloads", "hashing", "params", "plugins", "store_location", "threads"),
     "extraction": ("feature_store",),
     "features": ("disk_arrays",),
     "records": ("manifest", "tfrecord"),

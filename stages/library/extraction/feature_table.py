@@ -61,9 +61,9 @@ class FeatureTable:
                 end = min(begin + ROWS_PER_BLOCK, stop)
                 content = os.pread(self._file, (end - begin) * self._row_bytes, begin * self._row_bytes)
                 values = np.frombuffer(content, DTYPE).reshape(end - begin, -1)
-                keys = self._manifest.keys[begin:end].astype(str).tolist()
-                features = np.split(values, [self._widths[0]], axis=1)
-                writer.write(keys, self._manifest.labels[begin:end], *features)
+                manifest, rows = self._manifest, slice(begin, end)
+                keys, features = manifest.keys[rows].astype(str).tolist(), np.split(values, [self._widths[0]], axis=1)
+                writer.write(keys, manifest.labels[rows], *features, manifest.groups[rows], manifest.weights[rows])
             writer.close()
 
         written = ahead(write, shards, os.cpu_count() or 1)

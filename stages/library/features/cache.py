@@ -1,12 +1,13 @@
 """The parquet feature cache: one file per TFRecord shard, rows in the shard's order.
 
-Columns: `key` (string), `label` (int32), `bottleneck` (fixed-size list of float16), `logits` (fixed-size list of
-float16, before softmax). The schema's metadata says what made them.
+Columns: `key` (string), `label` (int32), `group` (uint64) and `weight` (float64) as in the manifest, `bottleneck`
+(fixed-size list of float16), `logits` (fixed-size list of float16, before softmax). The schema's metadata says what
+made them.
 """
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pydantic
 
+from stages.library.common import hashing
 from stages.library.common.console import UserError
 from stages.library.common.guarded_files import CONFIG, PLUGIN_NAME, FileError, parse_json
 from stages.library.features import disk_arrays
@@ -64,6 +66,9 @@ class Features:
 
     keys: np.ndarray  # sha256 hex of each image, object (n,)
     labels: np.ndarray  # int64 (n,)
+    groups: np.ndarray  # uint64 (n,); rows of one number stay on one side of every split
+    weights: np.ndarray  # float64 (n,), > 0, of their losses
+    splits: np.ndarray  # "train", "validation" or "test", object (n,)
     values: np.ndarray  # (n, dim), float16 as cached, or float32 ("probabilities")
     source: Source  # what made them
 
@@ -77,9 +82,23 @@ class ShardWriter:
         options = {"use_dictionary": False, "write_statistics": False, "write_page_checksum": True}
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd", **options)
 
-    def write(self, keys: list[str], labels: np.ndarray, bottleneck: np.ndarray, logits: np.ndarray) -> None:
-        """Appends n rows: hex sha256, integer labels (n,), features (n, feature_width), logits (n, num_logits)."""
+    def write(
+        self,
+        keys: list[str],
+        labels: np.ndarray,
+        bottleneck: np.ndarray,
+        logits: np.ndarray,
+        groups: Sequence[int] | np.ndarray | None = None,
+        weights: Sequence[float] | np.ndarray | None = None,
+    ) -> None:
+        """Appends n rows: hex sha256, integer labels (n,), features (n, feature_width), logits (n, num_logits).
+
+        Without groups and weights, (n,), each row is alone and of weight 1.
+        """
+        groups = list(map(hashing.number, keys)) if groups is None else groups
+        weights = np.ones(len(keys)) if weights is None else weights
         columns = [pa.array(keys, pa.string()), pa.array(labels, pa.int32())]
+        columns += [pa.array(groups, pa.uint64()), pa.array(weights, pa.float64())]
         for values in (bottleneck, logits):
             content = pa.array(quantize(values).reshape(-1), pa.float16())
             columns.append(pa.FixedSizeListArray.from_arrays(content, type=_list_type(values.shape[1])))
@@ -91,7 +110,7 @@ class ShardWriter:
 
 
 def _schema(feature_width: int, num_logits: int) -> pa.Schema:
-    kinds = {"key": pa.string(), "label": pa.int32()}
+    kinds = {"key": pa.string(), "label": pa.int32(), "group": pa.uint64(), "weight": pa.float64()}
     kinds |= {"bottleneck": _list_type(feature_width), "logits": _list_type(num_logits)}
     return pa.schema([pa.field(name, kind, nullable=False) for name, kind in kinds.items()])
 
@@ -128,11 +147,17 @@ def load(folder: Path, splits: Iterable[str], kind: str) -> Features:
         raise UserError(f"{folder}: shards of different backbones or classes. Run: dvc repro -f bottleneck-extract")
     dim = sum(schemas[0].field(column).type.list_size for column in COLUMNS[kind])
     values = disk_arrays.empty((sum(counts), dim), np.float32 if kind == "probabilities" else DTYPE)
-    keys, labels, start = [np.empty(0, object)], [np.empty(0, np.int64)], 0
+    found: dict[str, list[np.ndarray]] = {
+        "key": [np.empty(0, object)],
+        "label": [np.empty(0, np.int64)],
+        "group": [np.empty(0, np.uint64)],
+        "weight": [np.empty(0)],
+    }
+    start = 0
     for path in paths:
         for batch in _batches(path, COLUMNS[kind]):
-            keys.append(batch["key"].to_numpy(zero_copy_only=False))
-            labels.append(batch["label"].to_numpy().astype(np.int64))
+            for name, parts in found.items():
+                parts.append(batch[name].to_numpy(zero_copy_only=False).astype(parts[0].dtype))
             block = np.hstack([_matrix(batch[column]) for column in COLUMNS[kind]])
             if len(wrong := np.flatnonzero((block.view(np.uint16) & INFINITY == INFINITY).any(axis=1))):
                 raise UserError(
@@ -142,7 +167,8 @@ def load(folder: Path, splits: Iterable[str], kind: str) -> Features:
                 )
             values[start : start + len(block)] = softmax(block) if kind == "probabilities" else block
             start += len(block)
-    return Features(np.concatenate(keys), np.concatenate(labels), values, _source(schemas[0]))
+    of_split = np.repeat(np.array([path.name.partition("-")[0] for path in paths], object), counts)
+    return Features(*map(np.concatenate, found.values()), of_split, values, _source(schemas[0]))
 
 
 def _shards(folder: Path, split: str) -> list[Path]:
@@ -165,7 +191,7 @@ def _footer(path: Path) -> tuple[pa.Schema, int]:
         _source(schema)
         widths = [schema.field(column).type.list_size for column in ("bottleneck", "logits")]
         if not schema.equals(_schema(*widths)):
-            raise ValueError("its columns are not key, label, bottleneck and logits")
+            raise ValueError("its columns are not key, label, group, weight, bottleneck and logits")
         groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
         if metadata.num_rows != sum(group.num_rows for group in groups):
             raise ValueError("its footer contradicts itself")
@@ -179,9 +205,12 @@ def _batches(path: Path, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
     """Yields the rows of a shard in order, some of them at a time; as many as its footer says."""
     with _readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
         left = file.metadata.num_rows
-        for batch in file.iter_batches(ROWS_PER_BATCH, columns=["key", "label", *columns]):
+        for batch in file.iter_batches(ROWS_PER_BATCH, columns=["key", "label", "group", "weight", *columns]):
             if (left := left - len(batch)) < 0:
                 break
+            weights = batch["weight"].to_numpy(zero_copy_only=False)
+            if not (np.isfinite(weights) & (weights > 0)).all():
+                raise ValueError("`weight` must be finite and > 0")
             yield batch
         if left:
             raise ValueError(f"it does not hold the {file.metadata.num_rows} rows that its footer counts")

@@ -1,7 +1,8 @@
 """manifest.parquet: which record stands where in a data set's shards, so that nobody reads them all to find one.
 
 A row for each record, in the order of the shards: key, filename (bytes, for a name need not be UTF-8), split, label,
-shard (name of the file), offset and length of the serialized tf.train.Example in it, in bytes.
+group (records of one number stay on one side of every split, see `stratification`), weight (of its loss), shard (name
+of the file), offset and length of the serialized tf.train.Example in it, in bytes.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from stages.library.common import hashing
 from stages.library.common.console import UserError
 from stages.library.records import dataset_file, tfrecord
 from stages.library.records.dataset_file import REMEDY
@@ -24,8 +26,9 @@ NAME = "manifest.parquet"
 OPEN_FILES = 64
 ROWS_PER_BATCH = 1 << 16
 KEY = np.dtype("S64")
-COLUMNS = "key", "filename", "split", "label", "shard", "offset", "length"
+COLUMNS = "key", "filename", "split", "label", "group", "weight", "shard", "offset", "length"
 KINDS = {"filename": pa.binary(), **dict.fromkeys(("label", "offset", "length"), pa.int64())}
+KINDS |= {"group": pa.uint64(), "weight": pa.float64()}
 SCHEMA = pa.schema([pa.field(name, KINDS.get(name, pa.string()), nullable=False) for name in COLUMNS])
 STORED = {"compression": "zstd", "write_statistics": False, "write_page_checksum": True}
 
@@ -39,6 +42,8 @@ class Manifest:
     keys: np.ndarray  # sha256 hex of each image, bytes "S64" (n,)
     filenames: pa.ChunkedArray  # where the data set had them, bytes (n,)
     labels: np.ndarray  # int64 (n,)
+    groups: np.ndarray  # uint64 (n,)
+    weights: np.ndarray  # float64 (n,), > 0
     offsets: np.ndarray  # of the serialized tf.train.Example in its shard, bytes, int64 (n,)
     lengths: np.ndarray
 
@@ -93,17 +98,27 @@ class Manifest:
 
 
 @contextlib.contextmanager
-def writer(folder: Path) -> Iterator[Callable[[Path, Sequence[Record]], int]]:
-    """Gives a function that writes one shard and its rows and returns their number; call it in the order of shards."""
+def writer(folder: Path) -> Iterator[Callable[..., int]]:
+    """Gives a function that writes one shard and its rows and returns their number; call it in the order of shards.
+
+    It takes a path, records and, as they are by default alone and of weight 1, their groups and weights.
+    """
     with pq.ParquetWriter(folder / NAME, SCHEMA, use_dictionary=["split", "shard"], **STORED) as file:
 
-        def write(path: Path, records: Sequence[Record]) -> int:
+        def write(
+            path: Path,
+            records: Sequence[Record],
+            groups: Sequence[int] | None = None,
+            weights: Sequence[float] | None = None,
+        ) -> int:
             lengths = np.array(tfrecord.write_shard(path, records), np.int64)
             columns = {
                 "key": [record.key for record in records],
                 "filename": [record.filename.encode(errors="surrogateescape") for record in records],
                 "split": [path.name.partition("-")[0]] * len(records),
                 "label": [record.label for record in records],
+                "group": [hashing.number(record.key) for record in records] if groups is None else groups,
+                "weight": [1.0] * len(records) if weights is None else weights,
                 "shard": [path.name] * len(records),
                 "offset": _offsets(lengths),
                 "length": lengths,
@@ -126,14 +141,16 @@ def read(folder: Path, splits: Collection[str] = SPLITS) -> Manifest:
     sizes, names = [shard.stat().st_size for shard in paths], pa.array([shard.name for shard in paths])
     try:
         table = _rows(path, names, sum(sizes) // tfrecord.FRAME_BYTES)
-        labels, offsets, lengths = (table[name].to_numpy() for name in ("label", "offset", "length"))
+        labels, groups, weights, offsets, lengths = (
+            table[name].to_numpy() for name in ("label", "group", "weight", "offset", "length")
+        )
         shards = pc.index_in(table["shard"], names).to_numpy()
         counts = np.bincount(shards, minlength=len(paths))
         _check(shards, counts, offsets, lengths, sizes)
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
         raise UserError(f"{path} can't be used: {' '.join(str(error).split())}. {REMEDY}") from error
     keys = table["key"].to_numpy().astype(KEY)
-    return Manifest(paths, tuple(counts.tolist()), keys, table["filename"], labels, offsets, lengths)
+    return Manifest(paths, tuple(counts.tolist()), keys, table["filename"], labels, groups, weights, offsets, lengths)
 
 
 def _offsets(lengths: np.ndarray) -> np.ndarray:
@@ -156,6 +173,9 @@ def _rows(path: Path, shards: pa.Array, most: int) -> pa.Table:
     hexadecimal = pc.match_substring_regex(table["key"], "^[0-9a-f]{64}$")
     if not pc.all(hexadecimal, min_count=0).as_py():
         raise ValueError(f"`key` must be a sha256 in hex. Received: {table['key'].filter(pc.invert(hexadecimal))[0]}")
+    usable = pc.and_(pc.greater(table["weight"], 0), pc.is_finite(table["weight"]))
+    if not pc.all(usable, min_count=0).as_py():
+        raise ValueError(f"`weight` must be finite and > 0. Received: {table['weight'].filter(pc.invert(usable))[0]}")
     return table
 
 

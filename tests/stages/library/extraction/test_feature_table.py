@@ -31,7 +31,8 @@ def table(tmp_path):
     """Images 7 3 | | 3 5 9: number 3 stands twice."""
     paths = tuple(Path(f"{split}-00000-of-00001.tfrecord") for split in SPLITS)
     names, labels = pa.chunked_array([[b"a.png"] * 5]), np.array([0, 1, 1, 0, 1])
-    manifest = Manifest(paths, (2, 0, 3), keys(7, 3, 3, 5, 9), names, labels, *np.zeros((2, 5), np.int64))
+    about = labels, np.array([1, 3, 3, 2**64 - 1, 9], np.uint64), np.array([1, 2, 1, 0.5, 1])
+    manifest = Manifest(paths, (2, 0, 3), keys(7, 3, 3, 5, 9), names, *about, *np.zeros((2, 5), np.int64))
     made = FeatureTable(tmp_path / "rows.partial", manifest, 3, 2)
     yield made
     made.close()
@@ -59,5 +60,7 @@ def test_parts_in_any_order_give_the_shards(table, tmp_path, monkeypatch, block)
     np.testing.assert_array_equal(test.values, [[3, 4, 5, -3, -3], [5, 6, 7, -5, -5], [9, 10, 11, -9, -9]])
     assert test.keys.tolist() == keys(3, 5, 9).astype(str).tolist()
     assert (train.labels.tolist(), test.labels.tolist()) == ([0, 1], [1, 0, 1])
+    assert (train.groups.tolist(), test.groups.tolist()) == ([1, 3], [3, 2**64 - 1, 9])
+    assert (train.weights.tolist(), test.weights.tolist()) == ([1, 2], [1, 0.5, 1])
     assert cache.load(tmp_path, ["validation"], "logits").values.shape == (0, 2)
     assert train.source == SOURCE

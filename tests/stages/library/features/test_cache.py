@@ -44,6 +44,7 @@ def assert_loads(folder, splits, blocks, source=SOURCE):
         assert (features.keys.tolist(), features.labels.tolist()) == (keys.tolist(), labels.tolist())
         assert (str(features.values.dtype), features.values.shape) == ("float16", expected.shape)
         assert (features.values.tobytes(), features.source) == (expected.tobytes(), source)
+        assert set(features.splits) <= set(splits)
     return logits
 
 
@@ -53,6 +54,26 @@ def test_rows_come_in_the_order_asked_for_rounded_to_float16(tmp_path):
     exponentials = np.exp(logits.astype(np.float64))
     features = cache.load(tmp_path, splits, "probabilities")
     np.testing.assert_allclose(features.values, exponentials / exponentials.sum(axis=1, keepdims=True), rtol=1e-5)
+    assert features.splits.tolist() == ["validation"] * 3 + ["train"] * 15
+
+
+def test_groups_and_weights_are_kept_and_by_default_each_image_is_alone(tmp_path):
+    groups, weights = np.array([2**64 - 1, 0, 7], np.uint64), np.array([0.25, 1, 3e9])
+    for split, more in (("train", (groups, weights)), ("test", ())):
+        writer = ShardWriter(tmp_path / f"{split}-00000-of-00001.parquet", SOURCE, 3, 2)
+        writer.write(["a", "b", "a"], np.zeros(3, int), np.ones((3, 3)), np.ones((3, 2)), *more)
+        writer.close()
+    kept, alone = (cache.load(tmp_path, [split], "logits") for split in ("train", "test"))
+    assert (kept.groups.tolist(), kept.weights.tolist()) == (groups.tolist(), weights.tolist())
+    assert (kept.groups.dtype, kept.weights.dtype) == (np.uint64, np.float64)
+    assert alone.groups[0] == alone.groups[2] != alone.groups[1]
+    assert alone.weights.tolist() == [1, 1, 1]
+    for wrong in (0.0, -1.0, np.inf, np.nan):
+        writer = ShardWriter(tmp_path / "train-00000-of-00001.parquet", SOURCE, 3, 2)
+        writer.write(["a"], np.zeros(1, int), np.ones((1, 3)), np.ones((1, 2)), [1], [wrong])
+        writer.close()
+        with pytest.raises(UserError, match=r"`weight` must be finite and > 0"):
+            cache.load(tmp_path, ["train"], "logits")
 
 
 def test_the_schema_is_what_the_design_says(tmp_path):
@@ -61,6 +82,8 @@ def test_the_schema_is_what_the_design_says(tmp_path):
     assert [(field.name, str(field.type)) for field in schema] == [
         ("key", "string"),
         ("label", "int32"),
+        ("group", "uint64"),
+        ("weight", "double"),
         ("bottleneck", "fixed_size_list<element: halffloat not null>[3]"),
         ("logits", "fixed_size_list<element: halffloat not null>[2]"),
     ]

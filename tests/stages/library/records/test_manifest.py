@@ -27,6 +27,17 @@ def written(tmp_path):
     return found
 
 
+def test_groups_and_weights_are_kept_and_by_default_each_record_is_alone(written, tmp_path):
+    assert len(set(manifest.read(tmp_path, ["train", "test"]).groups.tolist())) == len(written)
+    groups, weights = [2**64 - 1, 0, 7], [0.5, 1.0, 3e9]
+    with manifest.writer(tmp_path) as write:
+        write(tmp_path / "train-00000-of-00001.tfrecord", written[:3], groups, weights)
+    for path in tmp_path.glob("train-*-of-00003.tfrecord"):
+        path.unlink()
+    found = manifest.read(tmp_path, ["train"])
+    assert (found.groups.tolist(), found.weights.tolist()) == (groups, weights)
+
+
 SHARDS = st.lists(st.lists(record_strategy, max_size=3), min_size=1, max_size=3)
 
 
@@ -93,7 +104,10 @@ def changed(column, row, value):
     ("change", "message"),
     [
         (None, "is missing, for an earlier version wrote the shards"),
-        (lambda table: table.drop(["label"]), "its columns must be key, filename, split, label, shard, offset, length"),
+        (
+            lambda table: table.drop(["label"]),
+            "its columns must be key, filename, split, label, group, weight, shard, offset, length",
+        ),
         (lambda table: table.cast(table.schema.set(3, pa.field("label", pa.int32()))), "its columns must be"),
         (lambda table: table.slice(1), "`offset` must be 12 in row 0"),
         (lambda table: table.slice(0, 4), "must end where it does, at"),
@@ -104,6 +118,9 @@ def changed(column, row, value):
         (changed("shard", 4, "train-00001-of-00003.tfrecord"), "in the order of the shards"),
         (changed("offset", 1, -5), "`offset` must be .* in row 1. Received: -5"),
         (changed("length", 4, 1), "must end where it does, at"),
+        (changed("weight", 3, 0.0), "`weight` must be finite and > 0. Received: 0"),
+        (changed("weight", 0, float("inf")), "`weight` must be finite and > 0. Received: inf"),
+        (changed("weight", 0, float("nan")), "`weight` must be finite and > 0. Received: nan"),
         (changed("length", 0, -1), "`length` must be of 0 to"),
         (changed("length", 0, 2**63 - 1), "`length` must be of 0 to"),
         (changed("key", 1, "f" * 64), r"Received: '0+1', class 1"),
@@ -124,7 +141,7 @@ def test_a_changed_manifest_is_rejected(tmp_path, change, message):
 def test_a_flipped_bit_of_the_manifest_is_rejected_or_changes_no_row(tmp_path):
     def read():
         found = manifest.read(tmp_path, ["train"])
-        return found.keys, found.labels, found.offsets, found.lengths, found.names()
+        return found.keys, found.labels, found.groups, found.weights, found.offsets, found.lengths, found.names()
 
     flips.are_found_or_harmless(tmp_path / manifest.NAME, read)
 

@@ -160,7 +160,8 @@ def test_finetunes_first_head_is_fitted_as_the_softmax_head(write_params, run_st
         raise Killed(params, examples.num_classes, seed)
 
     source = cache.Source("efficientnet_lite0", 32, 1.0, "bilinear", False, "", "", ("cat", "dog"))
-    features = cache.Features(np.empty(0, object), np.empty(0, np.int64), np.empty((0, 3), np.float16), source)
+    nothing = np.empty(0, object), np.empty(0, np.int64), np.empty(0, np.uint64), np.empty(0), np.empty(0, object)
+    features = cache.Features(*nothing, np.empty((0, 3), np.float16), source)
     monkeypatch.setattr(cache, "load", lambda *arguments: features)
     monkeypatch.setattr(softmax, "Trainer", trainer)
     changed: dict[str, Any] = {"learning_rate": 0.25, "momentum": 0.5, "weight_decay": 0.125, "dropout": 0.75}
