@@ -22,6 +22,7 @@ from stages.library.heads import trained_head
 from stages.library.heads.dense import WEIGHTS, Dense, DenseNetwork
 from stages.library.networks import keras_weights, slim_checkpoint, torch_weights
 from stages.library.preparation.normalisation import Values
+from stages.library.preparation.splits import Split
 from stages.library.preparation.summary import Summary
 from stages.library.records import dataset_file
 from stages.library.records.preprocessing import Preprocessing
@@ -53,8 +54,10 @@ def _dataset() -> bytes:
     summary = Summary()
     for number, split in enumerate((*SPLITS, *SPLITS)):
         text = ("cat", "dog")[number % 2]
-        summary.add(split, Record(f"{number:064x}", b"", "png", 9, 12, 0, text, f"{text}/1.png"), Values(0, 255, 99, 3))
-    return artifacts.canonical_json(summary.content("folder")).encode()
+        record = Record(f"{number:064x}", b"", "png", 9, 12, 0, text, f"{text}/1.png")
+        summary.add(record, Values(0, 255, 99, 3), split)
+    drawn = Split(summary.images.decided, summary.images.numbers)
+    return artifacts.canonical_json(summary.content("folder", drawn)).encode()
 
 
 def _read_dataset(content: bytes, folder: Path) -> None:

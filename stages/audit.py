@@ -47,6 +47,8 @@ def main() -> None:
     manifest = manifests.read(arguments.records)
     images, probabilities, features = load(arguments, settings, manifest)
     labels, classes = images["label"].cat.codes.to_numpy(np.int64), images["label"].cat.categories
+    if single := [classes[label] for label in np.flatnonzero(np.bincount(labels) == 1).tolist()]:
+        console.say(f"audit: the label of a class's only image is not checked: {console.listed(single)}")
     issues = auditing.label_issues(labels, probabilities)
     likely = probabilities[issues].argmax(axis=1)
     distances, neighbours = auditing.nearest(features, settings.neighbours)

@@ -38,10 +38,12 @@ def main() -> None:
     settings: fewshot.Params = sections["fewshot"]
     section = sections[args.head]
     features = cache.load(args.bottlenecks, SPLITS, section.features)
-    everything = fewshot.distinct(features.keys, features.labels, features.source.classes)
+    everything = fewshot.distinct(features.keys, features.labels, features.groups, features.source.classes)
     images, small = fewshot.large_enough(everything, args.shots)
     if small:
-        console.say(f"fewshot: {args.shots} and one to test are more images than these have: {', '.join(small)}")
+        console.say(
+            f"fewshot: {args.shots} and one or a group to test are more images than these have: {', '.join(small)}"
+        )
     groups = fewshot.variants(images, settings.background)
     fits = fewshot.run(args.head, section, args.shots, features.values, groups, settings)
     scores = list(progress(fits, f"few-shot {args.head}", "fits", settings.repeats * len(groups)))

@@ -2,8 +2,8 @@
 
 Reads `data/raw` (and, for the data sets `folder` and `table`, `dataset.folder`). Writes a folder of
 `SPLIT-00000-of-00004.tfrecord`, `manifest.parquet` (where each record stands), `labels.txt`, `dataset.json` (counts,
-sizes, pixel statistics, duplicates) and `rejected.csv` (what was left out, and why), and an image of ten random images
-of each class. Costs one decoding of every image.
+sizes, pixel statistics, duplicates, groups) and `rejected.csv` (what was left out, and why), and an image of ten random
+images of each class. Costs one decoding of every image, and for a while twice the shards' space on disk.
 """
 
 import fnmatch
@@ -64,7 +64,7 @@ def main() -> None:
     arguments = parser.parse_args()
     stopwatch = console.Stopwatch()
     settings = load_params(arguments.params)
-    dataset, tfrecord = settings["dataset"], settings["tfrecord"]
+    dataset, split_params, tfrecord = settings["dataset"], settings["split"], settings["tfrecord"]
     summary = Summary()
     # Of each class the images of the smallest random numbers: the same ones in whatever order they arrive.
     samples: dict[str, list[tuple[float, str, bytes]]] = defaultdict(list)
@@ -79,20 +79,22 @@ def main() -> None:
             elif isinstance(outcome, ImageError):
                 summary.reject(Stray(item.name, str(outcome), is_expected=True), item.text)
             elif outcome is not None:
-                split = splits.split_of(outcome.key, item.split, settings["split"], item.place)
                 image = outcome.key, outcome.encoded, outcome.format, outcome.height, outcome.width
                 record = Record(*image, label=0, text=item.text, filename=item.name)
-                spool.add(split, record)
-                summary.add(split, record, outcome.values, item.place.file if item.place else None)
+                spool.add(record)
+                known = splits.decided(item, split_params), splits.group_of(item, split_params.group), item.weight
+                summary.add(record, outcome.values, *known, file=item.place.file if item.place else None)
                 kept = samples[item.text]
                 kept.append((hashing.uniform(outcome.key, "sample", 0), item.name, outcome.encoded))
                 kept.sort()
                 del kept[mosaics.SAMPLES_PER_CLASS :]
         name_filter.check()
         summary.check(tfrecord.max_rejected)
-        content = summary.content(dataset.name, name_filter.skipped)
-        classes, counts = content["classes"], content["counts"]
-        spool.write_shards(classes)
+        classes = summary.classes()
+        split = splits.draw(summary.images, summary.images.labels(classes), split_params)
+        content = summary.content(dataset.name, split, name_filter.skipped)
+        console.say(*(f"tfrecord: {remark}" for remark in summary.too_small(split)))
+        spool.write_shards(classes, split, summary.images.weights)
         labels = "".join(f"{label}:{text}\n" for label, text in enumerate(classes))  # as the classic image pipelines do
         (folder / "labels.txt").write_text(labels, encoding="utf-8", errors="surrogateescape")
         artifacts.write_json(folder / "dataset.json", content)
@@ -100,11 +102,13 @@ def main() -> None:
         tables.write_csv(folder / "rejected.csv", ("name", "row", "reason"), rejected)
     shown = {text: [encoded for *_, encoded in kept] for text, kept in sorted(samples.items())}
     mosaics.write_samples(arguments.examples, shown)
-    if untrained := [text for text, number in counts["train"].items() if not number]:
-        console.say(f"tfrecord: no training image of: {', '.join(untrained)}")
+    if (groups := content["groups"])["number"]:
+        divided = f"; {groups['across_official_split']:,} stand on both sides of the official split"
+        shown_groups = f"{groups['number']:,} groups, {groups['images_in_none']:,} images in none"
+        console.say(f"tfrecord: {shown_groups}{divided if groups['across_official_split'] else ''}")
     if several := content["duplicates"]["in_several_classes"]:
         console.say(f"tfrecord: {several:,} images stand in several classes, byte for byte")
-    sizes = ", ".join(f"{sum(counted.values()):,} {split}" for split, counted in counts.items())
+    sizes = ", ".join(f"{sum(counted.values()):,} {name}" for name, counted in content["counts"].items())
     said = f"{sizes}; {len(classes)} classes; {summary.left_out()}"
     said += f", see {arguments.out / 'rejected.csv'}" if summary.rejected else ""
     said += f"; {name_filter.skipped:,} skipped by `tfrecord.include`" if name_filter.skipped else ""

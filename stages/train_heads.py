@@ -41,8 +41,7 @@ def main() -> None:
     settings = load_params(args.params)
     head_params, fold_params = settings[args.head], settings["cross_validation"]
     features = cache.load(args.bottlenecks, ("train", "validation"), head_params.features)
-    fold_of = folds.assign(features.keys, fold_params, args.head)
-    _check(features, fold_of, fold_params, args.head)
+    fold_of = _folds(features, fold_params, args.head)
 
     examples = heads.Examples(features.values, features.labels, len(features.source.classes), fold_of)
     trainer = heads.lookup(args.head).Trainer(examples, head_params, fold_params.seed)
@@ -87,24 +86,22 @@ def _moments(values: list[float]) -> dict[str, float]:
     return {"mean": float(np.mean(values))} | deviation
 
 
-def _check(features: cache.Features, fold_of: np.ndarray, fold_params: folds.Params, head: str) -> None:
+def _folds(features: cache.Features, fold_params: folds.Params, head: str) -> np.ndarray:
+    """Returns what `folds.assign` does; UserError where a head can't be trained and scored with it."""
     present = np.unique(features.labels)
     if len(present) < 2:
         names = [features.source.classes[label] for label in present]
         raise UserError(f"training + validation must have images of at least 2 classes. Received: {names}")
-    if head in fold_params.holdout_fraction:
-        if len(np.unique(fold_of)) < 2:
-            raise UserError(
-                f"`cross_validation.holdout_fraction.{head}` must leave some of the {len(fold_of)} images to train "
-                f"on and some to validate. Received: {fold_params.holdout_fraction[head]}"
-            )
-        return
-    empty = np.flatnonzero(np.bincount(fold_of, minlength=fold_params.folds) == 0)
-    if len(empty):
+    fold_of = folds.assign(features.groups, features.labels, fold_params, head)
+    if head not in fold_params.holdout_fraction:
+        if (count := len(np.unique(fold_of))) < fold_params.folds:
+            console.say(f"train-heads: {count} of {fold_params.folds} folds, for {len(fold_of)} images fill no more")
+    elif len(np.unique(fold_of)) < 2:
         raise UserError(
-            f"`cross_validation.folds`: every fold must have an image. Received: {fold_params.folds} folds for "
-            f"{len(fold_of)} images, fold {empty[0]} is empty. Choose fewer folds, another seed or add images"
+            f"`cross_validation.holdout_fraction.{head}` must leave some of the {len(fold_of)} images to train "
+            f"on and some to validate. Received: {fold_params.holdout_fraction[head]}"
         )
+    return fold_of
 
 
 if __name__ == "__main__":

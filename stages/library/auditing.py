@@ -5,6 +5,7 @@ did not see the image, outliers by the mean distance to neighbours (Kuan and Mue
 cleanlab's. Near-duplicates are much nearer to each other than images usually are to their nearest neighbour.
 """
 
+import warnings
 from typing import Annotated
 
 import numpy as np
@@ -36,12 +37,17 @@ def sample(keys: np.ndarray, params: Params) -> np.ndarray:
 
 
 def label_issues(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Returns the rows whose label is likely wrong, int64, the least probable first; `probabilities`: (n, classes)."""
+    """Returns the rows whose label is likely wrong, int64, the least probable first; `probabilities`: (n, classes).
+
+    The only image of its class is never among them.
+    """
     from cleanlab.filter import find_label_issues
 
     # More jobs would be copies of this process, threads and all.
     options = {"return_indices_ranked_by": "self_confidence", "n_jobs": 1}
-    return np.asarray(find_label_issues(labels, probabilities.astype(np.float64), **options), np.int64)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "May not flag all label issues")  # of classes of one image
+        return np.asarray(find_label_issues(labels, probabilities.astype(np.float64), **options), np.int64)
 
 
 def nearest(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,16 +1,18 @@
 """Few-shot experiment: n random images of each class (shots) train a head, all others test it; several repeats.
 
 The images of all splits stand together; of copies of one image (same key) one counts, under its first class, so
-that no image is on both sides. Within each class a repeat puts the images in the order of a hash of seed, repeat
-and key, and the first n train. So every head and backbone gets the same images, whatever the order of the rows, and
-the training images of a smaller n are among those of a larger one. A class with no image left to test sits out.
+that no image is on both sides. Within each class a repeat puts the units (`stratification`: groups of images that
+belong together, by default each image alone) in a random order, and the first n images train. What is left of their
+units is neither trained on nor tested. So every head and backbone gets the same images, whatever the order of the
+rows, and the training images of a smaller n are among those of a larger one. A class that may have no image left to
+test sits out.
 
 "With" background, all classes train and are tested, as in published experiments on Caltech-101 and Caltech-256;
 "without", the images of the background classes are on neither side.
 
-What a head's cross-validation decides is decided within the training images of all classes: the i-th of each class
-is in fold i modulo the number of folds. It holds without background, too, whose test images are among those of the
-same repeat with it. Nothing is chosen by test images.
+What a head's cross-validation decides is decided within the training images of all classes, in stratified folds that
+divide no unit. It holds without background, too, whose test images are among those of the same repeat with it. Nothing
+is chosen by test images.
 """
 
 import json
@@ -22,9 +24,9 @@ from typing import Annotated, Any
 import numpy as np
 import pydantic
 
-from stages.library.common import plugins
+from stages.library.common import plugins, stratification
 from stages.library.common.console import UserError
-from stages.library.common.hashing import uniform
+from stages.library.common.hashing import shuffled
 from stages.library.common.params import CONFIG
 from stages.library.heads import contract
 from stages.library.heads.cross_validation import cross_validate
@@ -70,6 +72,7 @@ class Images:
     rows: np.ndarray  # int64 (n,), their rows among the features, in the order of the keys
     keys: np.ndarray  # their sha256 hex, (n,)
     labels: np.ndarray  # int64 (n,), class ids in [0, len(classes))
+    units: np.ndarray  # uint64 (n,), numbers of what stays on one side
     classes: tuple[str, ...]
 
     def without(self, names: Collection[str]) -> "Images":
@@ -77,20 +80,27 @@ class Images:
         kept = np.array([name not in names for name in self.classes])
         ids, mask = np.cumsum(kept) - 1, kept[self.labels]
         classes = tuple(compress(self.classes, kept.tolist()))
-        return Images(self.rows[mask], self.keys[mask], ids[self.labels[mask]], classes)
+        return Images(self.rows[mask], self.keys[mask], ids[self.labels[mask]], self.units[mask], classes)
 
 
-def distinct(keys: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Images:
+def distinct(keys: np.ndarray, labels: np.ndarray, units: np.ndarray, classes: Sequence[str]) -> Images:
     """Returns each image once, in the order of the keys; of copies in several classes the first class counts."""
     order = np.lexsort((labels, keys.astype(str)))
     rows = order[np.unique(keys[order].astype(str), return_index=True)[1]]
-    return Images(rows, keys[rows], labels[rows], tuple(classes))
+    return Images(rows, keys[rows], labels[rows], units[rows], tuple(classes))
 
 
 def large_enough(images: Images, shots: int) -> tuple[Images, list[str]]:
-    """Returns the images of the classes that have more, at least two or a UserError, and the other classes' names."""
+    """Returns the images of the classes that have more, at least two or a UserError, and the other classes' names.
+
+    A class has more if an image is left whichever units are drawn, the last of which may be its largest.
+    """
     counts = np.bincount(images.labels, minlength=len(images.classes))
-    small = list(compress(images.classes, (counts <= shots).tolist()))
+    units = np.unique(images.units, return_inverse=True)[1]
+    pairs, sizes = np.unique(units * len(counts) + images.labels, return_counts=True)
+    largest = np.ones_like(counts)
+    np.maximum.at(largest, pairs % len(counts), sizes)
+    small = list(compress(images.classes, (counts - largest < shots).tolist()))
     large = images.without(small)
     if len(large.classes) < 2:
         raise UserError(
@@ -106,10 +116,9 @@ def variants(images: Images, background: Sequence[str]) -> dict[str, Images]:
     return {"with": images} | ({"without": others} if 1 < len(others.classes) < len(images.classes) else {})
 
 
-def ranks(keys: np.ndarray, labels: np.ndarray, repeat: int, seed: int) -> np.ndarray:
-    """Returns the place of each image within its class in a random order, int64 (n,), from 0."""
-    numbers = np.array([uniform(str(key), f"fewshot {repeat}", seed) for key in keys])
-    order = np.lexsort((numbers, labels))
+def ranks(keys: np.ndarray, labels: np.ndarray, units: np.ndarray, repeat: int, seed: int) -> np.ndarray:
+    """Returns the place of each image within its class, int64 (n,), from 0: units in a random order, one by one."""
+    order = np.lexsort((keys.astype(str), shuffled(units, f"fewshot {repeat}", seed), labels))
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order)) - np.searchsorted(labels[order], labels[order])
     return place
@@ -124,10 +133,16 @@ def run(
     """
     for repeat in range(settings.repeats):
         best_params: Mapping[str, Any] | None = None
+        trained = np.empty(0, np.uint64)
         for background, group in groups.items():
-            place = ranks(group.keys, group.labels, repeat, settings.seed)
-            training, tested = np.flatnonzero(place < shots), np.flatnonzero(place >= shots)
-            folds = place[training] % min(settings.folds, shots)
+            place = ranks(group.keys, group.labels, group.units, repeat, settings.seed)
+            training = np.flatnonzero(place < shots)
+            trained = np.union1d(trained, group.units[training])
+            tested = np.flatnonzero(~np.isin(group.units, trained))
+            if not len(tested):
+                raise UserError(f"`fewshot.shots` must leave a group of images to test. Received: {shots}")
+            divided = group.units[training], group.labels[training], min(settings.folds, shots)
+            folds = stratification.folds(*divided, f"fewshot folds {repeat}", settings.seed)
             data = features[group.rows[training]], group.labels[training], len(group.classes), folds
             trainer = contract.lookup(name).Trainer(contract.Examples(*data), section, settings.seed)
             if best_params is None:

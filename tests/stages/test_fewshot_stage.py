@@ -82,4 +82,4 @@ def test_a_class_that_is_too_small_sits_out_by_name_and_the_others_run(tmp_path,
     out = few(source, shots=9)
     assert json.loads((out / "fewshot.json").read_text())["classes_left_out"] == ["BACKGROUND_Google"]
     assert (pd.read_csv(out / "repeats.csv")[["n_train", "n_test"]] == [18, 42]).all(axis=None)
-    assert "9 and one to test are more images than these have: BACKGROUND_Google" in capsys.readouterr().out
+    assert "9 and one or a group to test are more images than these have: BACKGROUND_Google" in capsys.readouterr().out

@@ -56,11 +56,47 @@ def test_every_image_is_in_one_split_with_its_class_whatever_the_order(run, tmp_
     assert contents.of(run(items, "second")) == contents.of(folder)
     assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
 
-    # Moving and adding images moves no other between splits.
+    # Moving images moves no other between splits, and one more image one across each border.
+    before = {record.key: split for split, record in everything}
     renamed = [dataclasses.replace(item, name=f"elsewhere/{item.name}") for item in items]
-    grown = sharded.read(run(renamed + images(50, seed=1)))
-    after = {(split, record.key) for split, found in grown.items() for record in found}
-    assert {(split, record.key) for split, record in everything} <= after
+    for more, most in (([], 0), (images(1, seed=1), 2)):
+        found = sharded.read(run(renamed + more)).items()
+        after = {record.key: split for split, records in found for record in records}
+        assert sum(after[key] != split for key, split in before.items()) <= most
+        assert len(after) == len(before) + len(more)
+
+
+def test_each_class_has_its_share_and_groups_and_weights_stand_in_the_manifest(run, capsys):
+    items = [dataclasses.replace(item, weight=0.5 + index % 2) for index, item in enumerate(images(40, "aab"))]
+    items = [dataclasses.replace(item, name=f"{item.text}/p{index // 4}/{index}") for index, item in enumerate(items)]
+    items[39] = dataclasses.replace(items[39], group="5")  # the data set's own name wins
+    counts = json.loads((run(items, "alone") / "dataset.json").read_text())["counts"]
+    assert counts == {"train": {"a": 17, "b": 7}, "validation": {"a": 5, "b": 3}, "test": {"a": 5, "b": 3}}
+    for rule in ("folder", r"p(\d+)"):
+        folder = run(items, rule[0], split__group=rule)
+        found = manifests.read(folder)
+        rows = dict(zip(found.names(), zip(found.groups.tolist(), found.weights.tolist(), strict=True), strict=True))
+        assert [rows[item.name][1] for item in items] == [item.weight for item in items]
+        of = [rows[item.name][0] for item in items]
+        assert len({of[4 * group] for group in range(10)}) == 10
+        assert all(of[row] == of[row - row % 4] for row in range(39)), "one number a group"
+        assert of[39] == of[20] if rule != "folder" else of[39] != of[36]
+        split = {record.filename: name for name, records in sharded.read(folder).items() for record in records}
+        assert all(split[items[row].name] == split[items[row - row % 4].name] for row in range(39))
+        assert json.loads((folder / "dataset.json").read_text())["groups"]["images_in_none"] == 0
+    assert "groups, 0 images in none" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"`split\.group` must find a group .* as in 'a/p0/0'\. Received: q\(\.\)"):
+        run(items[:39], "none", split__group="q(.)")
+
+
+def test_a_class_too_small_is_named_with_what_follows(run, capsys):
+    run([*images(60), *images(2, "c", seed=1)])
+    said = capsys.readouterr().out
+    assert "tfrecord: no test image, so its recall is not measured: c (2 images)\n" in said
+    assert "tfrecord: no validation image, so it has no part in what validation chooses: c (2 images)\n" in said
+    assert "no training image" not in said
+    with pytest.raises(UserError, match=r"no image fell into: validation, test\. Received: 4 images in 2 classes"):
+        run(images(4))
 
 
 def ordered(number, file, split, seed=0):
@@ -97,7 +133,7 @@ def test_what_is_not_included_is_neither_rejected_nor_counted(run, capsys):
         {"name": "z.jpg", "row": "7", "reason": "no such file"},
     ]
     left_out = (
-        f"2 left out (1 not an image; 1 no such file), see {folder}/rejected.csv; 95 skipped by `tfrecord.include`; "
+        f"2 left out (1 no such file; 1 not an image), see {folder}/rejected.csv; 95 skipped by `tfrecord.include`; "
     )
     assert f"2 classes; {left_out}" in capsys.readouterr().out
     names = sorted(record.filename for found in sharded.read(folder).values() for record in found)

@@ -12,7 +12,7 @@ import time
 import traceback
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, TextIO, TypeVar
@@ -66,6 +66,12 @@ def in_a_line(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c.encode("unicode_escape").decode() if steers(c) else c for c in text)
+
+
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """Returns names in a line, and how many more there are than `most`."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def steers(character: str) -> bool:

@@ -63,7 +63,8 @@ class FeatureTable:
                 values = np.frombuffer(content, DTYPE).reshape(end - begin, -1)
                 manifest, rows = self._manifest, slice(begin, end)
                 keys, features = manifest.keys[rows].astype(str).tolist(), np.split(values, [self._widths[0]], axis=1)
-                writer.write(keys, manifest.labels[rows], *features, manifest.groups[rows], manifest.weights[rows])
+                about = manifest.groups[rows], manifest.weights[rows]
+                writer.write(keys, manifest.labels[rows], features[0], features[1], *about)
             writer.close()
 
         written = ahead(write, shards, os.cpu_count() or 1)

@@ -162,13 +162,14 @@ def load(folder: Path, splits: Iterable[str], kind: str) -> Features:
             if len(wrong := np.flatnonzero((block.view(np.uint16) & INFINITY == INFINITY).any(axis=1))):
                 raise UserError(
                     f"{path}: the features of {len(wrong)} images or more are NaN or infinite, first those of "
-                    f"{keys[-1][wrong[0]]}. Choose other `extract.weights` or `extract.precision`; if the file was "
+                    f"{batch['key'][wrong[0]]}. Choose other `extract.weights` or `extract.precision`; if the file was "
                     "changed, run: dvc repro -f bottleneck-extract"
                 )
             values[start : start + len(block)] = softmax(block) if kind == "probabilities" else block
             start += len(block)
     of_split = np.repeat(np.array([path.name.partition("-")[0] for path in paths], object), counts)
-    return Features(*map(np.concatenate, found.values()), of_split, values, _source(schemas[0]))
+    keys, labels, groups, weights = map(np.concatenate, found.values())
+    return Features(keys, labels, groups, weights, of_split, values, _source(schemas[0]))
 
 
 def _shards(folder: Path, split: str) -> list[Path]:

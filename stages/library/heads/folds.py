@@ -1,12 +1,12 @@
 """Folds of cross-validation, decided by content like the splits."""
 
-from collections.abc import Iterable
 from typing import Annotated
 
 import numpy as np
 import pydantic
 
-from stages.library.common.hashing import Fraction, uniform
+from stages.library.common import stratification
+from stages.library.common.hashing import Fraction
 from stages.library.common.params import CONFIG
 from stages.library.common.plugins import PLUGINS, plugin_names
 
@@ -35,13 +35,14 @@ class Params:
         return fractions
 
 
-def assign(keys: Iterable[str], params: Params, head: str) -> np.ndarray:
-    """Returns the fold of each key for a head, int64 (n,), decided by the key alone.
+def assign(units: np.ndarray, labels: np.ndarray, params: Params, head: str) -> np.ndarray:
+    """Returns the fold of each image for a head, int64 (n,), by its unit, uint64 (n,), and its class, int64 (n,).
 
-    They are in [0, folds); for a head of `holdout_fraction`, 0 for what validates it and NEVER for the rest.
+    They are in [0, folds), or of fewer where units are few; for a head of `holdout_fraction`, 0 for what validates it
+    and NEVER for the rest. Each class has its share of each, to within one image or unit (`stratification`).
     """
     fraction = params.holdout_fraction.get(head)
-    if fraction is not None:
-        held_out = [uniform(str(key), "held out", params.seed) < fraction for key in keys]
-        return np.where(held_out, 0, NEVER).astype(np.int64)
-    return np.array([int(uniform(str(key), "fold", params.seed) * params.folds) for key in keys], np.int64)
+    if fraction is None:
+        return stratification.folds(units, labels, params.folds, "fold", params.seed)
+    share = stratification.assign(units, labels, [fraction], "held out", params.seed, turned=True)
+    return np.where(share == 0, 0, NEVER).astype(np.int64)

@@ -1,15 +1,20 @@
-"""Images into TFRecord shards: which split and shard each goes to, and in which order they stand there.
+"""Images into TFRecord shards: which shard each goes to, and in which order they stand there.
 
 Both are decided by the image's content, so the shards' bytes do not depend on the order in which a data set yields
-its images. Memory stays below one shard: records are spooled to disk unsorted, then each shard is sorted by itself.
+its images. Records are spooled to disk while they come, for their split is known only when all have come; then each
+shard is sorted by itself, so that memory holds the records of one. While shards are written the spool lies beside them.
 """
 
+from array import array
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from stages.library.common import hashing
+import numpy as np
+
+from stages.library.common import console, hashing
+from stages.library.preparation.splits import Split
 from stages.library.records import manifest, tfrecord
 from stages.library.records.tfrecord import SPLITS, Record
 
@@ -17,36 +22,56 @@ SPOOL_BYTES = 64 << 20
 
 
 class Spool:
-    """Unsorted records in a folder, one file for each split and shard."""
+    """Records in the order in which they came, in a folder: one file for the shards of one number of all splits."""
 
     def __init__(self, folder: Path, shards: int):
-        self._folder = folder
-        self._paths = {split: tfrecord.shard_paths(folder, split, shards) for split in SPLITS}
-        self._pending: dict[Path, list[Record]] = defaultdict(list)
+        self._folder, self._shards = folder, shards
+        self._paths = [folder / f"{shard:05d}.spool" for shard in range(shards)]
+        self._rows, self._lengths = [array("q") for _ in self._paths], [array("q") for _ in self._paths]
+        self._count = 0
+        self._pending: dict[int, list[Record]] = defaultdict(list)
         self._pending_bytes = 0
 
-    def add(self, split: str, record: Record) -> None:
+    def add(self, record: Record) -> None:
         """Takes a record; its label is filled in later, when all classes are known."""
-        paths = self._paths[split]
-        self._pending[paths[int(hashing.uniform(record.key, "shard", 0) * len(paths))]].append(record)
+        shard = int(hashing.uniform(record.key, "shard", 0) * self._shards)
+        self._rows[shard].append(self._count)
+        self._count += 1
+        self._pending[shard].append(record)
         self._pending_bytes += len(record.encoded)
         if self._pending_bytes > SPOOL_BYTES:
             self._flush()
 
-    def write_shards(self, classes: Sequence[str]) -> None:
-        """Replaces every spool file by its shard, sorted by (key, filename), with ranks among `classes` as labels."""
+    def write_shards(self, classes: Sequence[str], split: Split, weights: np.ndarray) -> None:
+        """Writes every shard, sorted by (key, filename), with ranks among `classes` as labels, and the manifest."""
         self._flush()
         labels = {text: label for label, text in enumerate(classes)}
+        shards = [
+            (path, shard, split.sides == rank)
+            for rank, name in enumerate(SPLITS)
+            for shard, path in enumerate(tfrecord.shard_paths(self._folder, name, self._shards))
+        ]
         with manifest.writer(self._folder) as write_shard:
-            for path in (path for paths in self._paths.values() for path in paths):
-                spool = path.with_suffix(".spool")
-                found = tfrecord.read_shard(spool) if spool.exists() else ()
-                labelled = (replace(record, label=labels[record.text]) for record in found)
-                write_shard(path, sorted(labelled, key=lambda record: (record.key, record.filename)))
-                spool.unlink(missing_ok=True)
+            for path, shard, wanted in console.progress(shards, "write", "shards"):
+                found = sorted(self._read(shard, wanted), key=lambda item: (item[1].key, item[1].filename))
+                rows = np.array([row for row, _ in found], np.int64)
+                records = [replace(record, label=labels[record.text]) for _, record in found]
+                write_shard(path, records, split.units[rows], weights[rows])
+        for spool in self._paths:
+            spool.unlink(missing_ok=True)
+
+    def _read(self, shard: int, wanted: np.ndarray) -> Iterator[tuple[int, Record]]:
+        """Yields the wanted records of a spool file, each with the number of those that came before it."""
+        rows, lengths = np.asarray(self._rows[shard]), np.asarray(self._lengths[shard])
+        offsets, path = manifest.offsets_of(lengths), self._paths[shard]
+        if len(rows):
+            with path.open("rb") as file:
+                for index in np.flatnonzero(wanted[rows]).tolist():
+                    content = tfrecord.read_at(file, path, int(offsets[index]), int(lengths[index]))
+                    yield int(rows[index]), tfrecord.parse(path, content)
 
     def _flush(self) -> None:
-        for path, waiting in self._pending.items():
-            tfrecord.write_shard(path.with_suffix(".spool"), waiting, append=True)
+        for shard, waiting in self._pending.items():
+            self._lengths[shard].extend(tfrecord.write_shard(self._paths[shard], waiting, append=True))
         self._pending.clear()
         self._pending_bytes = 0

@@ -1,15 +1,28 @@
-"""Which split an image belongs to: decided by its content, or by its place in the published files, never by a path."""
+"""Which split each image belongs to: decided by content, by group or by publication, never by a path alone.
 
-from typing import TYPE_CHECKING, Annotated, Literal
+An official split stays as published; what a data set lacks is taken from its training images. Images of a group, and
+copies, are on one side of what is taken (`stratification`), and each class gives its share.
+"""
 
+import re
+import unicodedata
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+import numpy as np
 import pydantic
 
+from stages.library.common import stratification
 from stages.library.common.console import UserError
-from stages.library.common.hashing import Fraction, uniform
+from stages.library.common.hashing import Fraction
 from stages.library.common.params import CONFIG
+from stages.library.records.dataset_file import SPLITS
 
 if TYPE_CHECKING:
-    from stages.library.sources.contract import Place
+    from stages.library.preparation.image_list import ImageList
+    from stages.library.sources.contract import SourceImage
+
+TRAIN, VALIDATION, TEST = range(3)  # ranks among SPLITS
+KEYWORDS = "none", "folder"
 
 
 @pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIG)
@@ -17,9 +30,24 @@ class Params:
     """Section `split` of params.yaml."""
 
     method: Annotated[Literal["hash", "tail"], pydantic.Field(description="by content, or by place")]
-    validation: Annotated[Fraction, pydantic.Field(description="fraction of all images, for choosing")]
-    test: Annotated[Fraction, pydantic.Field(description="fraction of all images, where no test split is official")]
+    group: Annotated[
+        str, pydantic.Field(description="what stays on one side: `none`, `folder` or an expression with a group")
+    ]
+    validation: Annotated[Fraction, pydantic.Field(description="fraction of each class, where no split is official")]
+    test: Annotated[Fraction, pydantic.Field(description="fraction of each class, where no test split is official")]
     seed: Annotated[int, pydantic.Field(ge=0, description="another seed gives another split")]
+
+    @pydantic.field_validator("group")
+    @classmethod
+    def _names_groups(cls, rule: str) -> str:
+        if rule not in KEYWORDS:
+            try:
+                expression = re.compile(rule)
+            except (re.error, OverflowError, RecursionError) as error:
+                raise ValueError(f"must be none, folder or a regular expression ({error})") from error
+            if not expression.groups:
+                raise ValueError(r"must be none, folder or a regular expression with a group, as patient_(\d+)")
+        return rule
 
     @pydantic.model_validator(mode="after")
     def _leaves_training(self) -> "Params":
@@ -28,24 +56,76 @@ class Params:
         return self
 
 
-def split_of(key: str, official: str | None, params: Params, place: "Place | None" = None) -> str:
-    """Returns "train", "validation" or "test".
+class Split(NamedTuple):
+    """What `draw` returns, of images in the order in which they came."""
 
-    `hash` decides by content, so that identical images share a split. `tail` decides by the order of publication, as
-    many published figures were measured: the last part of each file of training images validates. Official test images
-    stay test. UserError: `tail` without an official test split or files with an order.
+    sides: np.ndarray  # ranks among SPLITS, int64 (n,)
+    units: np.ndarray  # numbers of what stays on one side, uint64 (n,)
+
+
+def group_of(image: "SourceImage", rule: str) -> str | None:
+    """Returns the name of an image's group: the data set's own, or what `split.group` finds in its name; or None."""
+    if image.group is not None:
+        return image.group
+    if rule == "none":
+        return None
+    if rule == "folder":
+        folders = unicodedata.normalize("NFC", image.name).split("/")[:-1]
+        below = folders.index(image.text) + 1 if image.text in folders else 0
+        return "/".join(folders[below:]) or None
+    found = re.search(rule, image.name)
+    return (found[1] or None) if found else None
+
+
+def decided(image: "SourceImage", params: Params) -> str | None:
+    """Returns the split that is known before all images are: the official one, or with `tail` that of its place.
+
+    `hash` leaves official training images open. `tail` follows the order of publication, as many published figures
+    were measured: the last part of each file of training images validates. UserError: `tail` without an official test
+    split or files with an order.
     """
-    is_tail = params.method == "tail"
-    if is_tail and (official is None or place is None):
+    if params.method == "tail" and (image.split is None or image.place is None):
         raise UserError(
             "`split.method` must be hash for data sets without an official test split in files that have an order "
             "(cifar10, cifar100 and fashion_mnist have). Received: tail"
         )
-    if official in ("test", "validation"):
-        return official
-    if is_tail and place:
-        return "validation" if place.index >= place.count - round(place.count * params.validation) else "train"
-    number = uniform(key, "split", params.seed)
-    if number < params.validation:
-        return "validation"
-    return "test" if official is None and number < params.validation + params.test else "train"
+    if image.split in ("test", "validation"):
+        return image.split
+    if params.method == "tail" and image.place:
+        first = image.place.count - round(image.place.count * params.validation)
+        return "validation" if image.place.index >= first else "train"
+    return None
+
+
+def draw(images: "ImageList", labels: np.ndarray, params: Params, pairs: np.ndarray | None = None) -> Split:
+    """Returns the split of each image: the decided one, or by the shares that `params` gives to what is not official.
+
+    Args:
+      images: all images.
+      labels: ranks of their classes, int64 (n,).
+      params: the section `split`.
+      pairs: rows of images that stay together, int64 (m, 2), for example near-duplicates.
+
+    Raises:
+      UserError: a split is empty, or `split.group` finds no group.
+    """
+    if params.group != "none" and not images.in_group.any():
+        raise UserError(
+            f"`split.group` must find a group in the name of an image, as in {images.example!r:.200}. Received: "
+            f"{params.group}"
+        )
+    units = stratification.units(images.numbers, images.groups, pairs)
+    sides = images.decided.astype(np.int64)
+    pool = np.flatnonzero(sides < 0)
+    validation, test = (
+        0 if (sides == rank).any() else share for rank, share in ((VALIDATION, params.validation), (TEST, params.test))
+    )
+    shares = stratification.assign(units[pool], labels[pool], (validation, 1 - test), "split", params.seed)
+    sides[pool] = np.array([VALIDATION, TRAIN, TEST])[shares]
+    if empty := [split for rank, split in enumerate(SPLITS) if not (sides == rank).any()]:
+        raise UserError(
+            f"no image fell into: {', '.join(empty)}. Received: {len(sides)} images in {labels.max() + 1} classes, of "
+            "which each gives its share, in whole images or groups. Add some, or raise `split.validation` or "
+            "`split.test`"
+        )
+    return Split(sides, units)

@@ -2,11 +2,16 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
+from stages.library.common import console
 from stages.library.common.console import UserError
+from stages.library.preparation.image_list import ImageList
 from stages.library.preparation.normalisation import Values
+from stages.library.preparation.splits import TEST, TRAIN, VALIDATION, Split
 from stages.library.records.dataset_file import content_sha256
 from stages.library.records.tfrecord import SPLITS, Record
 from stages.library.sources.contract import Stray
@@ -15,22 +20,37 @@ from stages.library.sources.contract import Stray
 PARTICULARS = re.compile(r"^([^:(]*):.*", re.DOTALL)
 MOST_REASONS = 4
 
+# What a class without images of a split misses.
+FOLLOWS = {
+    "train": "no training image, so it is never recognised",
+    "validation": "no validation image, so it has no part in what validation chooses",
+    "test": "no test image, so its recall is not measured",
+}
+
 
 class Summary:
     """Collects, image by image, what dataset.json and rejected.csv say."""
 
     def __init__(self) -> None:
+        self.images = ImageList()
         self.rejected: list[tuple[str, int | None, str]] = []  # name, row of the table, reason
-        self._images: list[tuple[str, str, str]] = []  # split, key and class
         self._files: dict[str, Counter[str]] = defaultdict(Counter)
         self._sizes: set[tuple[int, int]] = set()
         self._values = Values(minimum=255, maximum=0, total=0, count=0)
         self._unreadable: Counter[str] = Counter()  # by class
         self._lost: list[tuple[str, int | None, str]] = []  # those rejected that should have been images
 
-    def add(self, split: str, record: Record, values: Values, file: str | None = None) -> None:
-        """Counts an image of a split; `file` is the published file that it stands in, where that holds many."""
-        self._images.append((split, record.key, record.text))
+    def add(
+        self,
+        record: Record,
+        values: Values,
+        split: str | None = None,
+        group: str | None = None,
+        weight: float = 1.0,
+        file: str | None = None,
+    ) -> None:
+        """Counts an image; `file` is the published file that it stands in, where that holds many (`ImageList.add`)."""
+        self.images.add(record.key, record.filename, record.text, split, group, weight)
         if file is not None:
             self._files[file][record.text] += 1
         self._sizes.add((record.height, record.width))
@@ -54,12 +74,12 @@ class Summary:
 
     def classes(self) -> list[str]:
         """Returns the sorted names of all classes, those without a readable image included."""
-        return sorted({text for _, _, text in self._images} | set(self._unreadable))
+        return sorted(self.images.classes | set(self._unreadable))
 
     def check(self, max_rejected: float) -> None:
         """Raises UserError where the data set can't be trained and tested on; `max_rejected` is a fraction."""
         classes, unreadable = self.classes(), len(self._lost)
-        expected = len(self._images) + unreadable
+        expected = len(self.images) + unreadable
         if len(classes) < 2:
             raise UserError(f"the data set needs images of at least 2 classes. Received: {classes}")
         if unreadable > max_rejected * expected:
@@ -69,35 +89,29 @@ class Summary:
                 f"allows; the first is {name!r}{f' in row {row}' if row else ''}: {reason}. Mend or remove them, or "
                 "raise the limit"
             )
-        splits, readable = {split for split, _, _ in self._images}, {text for _, _, text in self._images}
-        if empty := [text for text in classes if text not in readable]:
+        if empty := [text for text in classes if text not in self.images.classes]:
             raise UserError(f"no image of these classes can be read: {', '.join(empty)}. Mend or remove their folders")
-        if empty := [split for split in SPLITS if split not in splits]:
-            raise UserError(
-                f"no image fell into: {', '.join(empty)}. Received: {len(self._images)} images. Add some, or change "
-                "`split`"
-            )
 
-    def content(self, name: str, skipped: int = 0) -> dict[str, Any]:
+    def content(self, name: str, split: Split, skipped: int = 0) -> dict[str, Any]:
         """Returns what dataset.json says; `skipped` counts the images that `tfrecord.include` leaves out."""
-        counts: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
-        places: dict[str, set[tuple[str, str]]] = defaultdict(set)
-        for split, key, text in self._images:
-            counts[split][text] += 1
-            places[key].add((split, text))
-        splits = [{split for split, _ in found} for found in places.values()]
-        classes, values = self.classes(), self._values
+        images, classes, values = self.images, self.classes(), self._values
+        labels, sides = images.labels(classes), split.sides
+        copies, units = (np.unique(ids, return_inverse=True)[1] for ids in (images.numbers, split.units))
+        by_copy, by_unit = _present(copies, sides), _present(units, sides)
+        divided = images.in_group & (by_unit.sum(axis=1) > 1)[units]
+        counts = np.bincount(sides * len(classes) + labels, minlength=len(SPLITS) * len(classes))
+        of_copies = np.unique(copies * len(classes) + labels) // len(classes)
         heights, widths = zip(*self._sizes, strict=True)
-
-        def by_class(groups: Mapping[str, Counter[str]]) -> dict[str, dict[str, int]]:
-            return {group: {text: counted[text] for text in classes} for group, counted in groups.items()}
-
+        entries = zip(sides, images.keys, labels, strict=True)  # NumPy's own numbers: lists of all would be large
         return {
             "name": name,
-            "images": len(self._images),
+            "images": len(images),
             "classes": classes,
-            "counts": by_class(counts),
-            "files": by_class(self._files),
+            "counts": {
+                name: dict(zip(classes, row, strict=True))
+                for name, row in zip(SPLITS, counts.reshape(len(SPLITS), -1).tolist(), strict=True)
+            },
+            "files": {file: {text: counted[text] for text in classes} for file, counted in self._files.items()},
             "shape": {"height_px": [min(heights), max(heights)], "width_px": [min(widths), max(widths)]},
             "pixels": {
                 "minimum": values.minimum,
@@ -105,12 +119,45 @@ class Summary:
                 "mean": round(values.total / values.count, 6),
             },
             "duplicates": {
-                "images": len(self._images) - len(places),
-                "across_official_split": sum("test" in found and len(found) > 1 for found in splits),
-                "across_validation": sum({"train", "validation"} <= found for found in splits),
-                "in_several_classes": sum(len({text for _, text in found}) > 1 for found in places.values()),
+                "images": len(images) - len(by_copy),
+                "across_official_split": int((by_copy[:, TEST] & (by_copy.sum(axis=1) > 1)).sum()),
+                "across_validation": int((by_copy[:, TRAIN] & by_copy[:, VALIDATION]).sum()),
+                "in_several_classes": int((np.bincount(of_copies) > 1).sum()),
+            },
+            "groups": {
+                "number": len(np.unique(images.groups[images.in_group])),
+                "images_in_none": int((~images.in_group).sum()),
+                "across_official_split": len(np.unique(units[divided])),
             },
             "rejected": len(self.rejected),
             "skipped": skipped,
-            "content_sha256": content_sha256(self._images),
+            "content_sha256": content_sha256((SPLITS[side], key, classes[label]) for side, key, label in entries),
         }
+
+    def too_small(self, split: Split) -> Iterator[str]:
+        """Yields what follows for classes that have no image in a split, or cannot be cross-validated, with names."""
+        classes = self.classes()
+        labels, sides = self.images.labels(classes), split.sides
+        sizes = np.bincount(labels, minlength=len(classes)).tolist()
+
+        def named(missing: np.ndarray) -> str:
+            found = [(classes[label], sizes[label]) for label in np.flatnonzero(missing)]
+            return console.listed([f"{text} ({size} image{'s' * (size > 1)})" for text, size in found])
+
+        for rank, name in enumerate(SPLITS):
+            missing = np.bincount(labels[sides == rank], minlength=len(classes)) == 0
+            if missing.any():
+                yield f"{FOLLOWS[name]}: {named(missing)}"
+        trained = sides != TEST
+        units = np.unique(split.units[trained], return_inverse=True)[1]
+        of_units = np.unique(units * len(classes) + labels[trained]) % len(classes)
+        once = np.bincount(of_units, minlength=len(classes)) == 1
+        if once.any():
+            yield f"one image or group to train on, so cross-validation never recognises it: {named(once)}"
+
+
+def _present(ids: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    """Tells on which sides each id stands, bool (ids, splits)."""
+    found = np.zeros((ids.max() + 1, len(SPLITS)), bool)
+    found[ids, sides] = True
+    return found

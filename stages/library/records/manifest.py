@@ -120,7 +120,7 @@ def writer(folder: Path) -> Iterator[Callable[..., int]]:
                 "group": [hashing.number(record.key) for record in records] if groups is None else groups,
                 "weight": [1.0] * len(records) if weights is None else weights,
                 "shard": [path.name] * len(records),
-                "offset": _offsets(lengths),
+                "offset": offsets_of(lengths),
                 "length": lengths,
             }
             file.write_table(pa.table(columns, SCHEMA))
@@ -153,7 +153,7 @@ def read(folder: Path, splits: Collection[str] = SPLITS) -> Manifest:
     return Manifest(paths, tuple(counts.tolist()), keys, table["filename"], labels, groups, weights, offsets, lengths)
 
 
-def _offsets(lengths: np.ndarray) -> np.ndarray:
+def offsets_of(lengths: np.ndarray) -> np.ndarray:
     """Returns where the examples of a shard stand, in bytes, given the lengths of all."""
     found: np.ndarray = np.cumsum(lengths + tfrecord.FRAME_BYTES) - lengths - tfrecord.FOOTER_BYTES
     return found
@@ -189,7 +189,7 @@ def _check(
         raise ValueError(f"`length` must be of 0 to {max(sizes)}. Received: {lengths.min()} to {lengths.max()}")
     last = np.cumsum(counts)
     for size, start, stop in zip(sizes, last - counts, last, strict=True):
-        expected = _offsets(lengths[start:stop])
+        expected = offsets_of(lengths[start:stop])
         wrong = np.flatnonzero(offsets[start:stop] != expected)
         if len(wrong):
             row = wrong[0]

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.library import fewshot
+from stages.library.common import hashing
 from stages.library.common.console import UserError
 from stages.library.common.params import parse
 from stages.library.heads import contract
@@ -28,9 +29,14 @@ def make_keys(count):
     return np.array([key_of(i) for i in range(count)], object)
 
 
-def make_images(counts, classes=CLASSES):
+def make_images(counts, classes=CLASSES, per_unit=1):
+    """Images of classes, with so many images a unit, the last units of a class apart."""
     labels = np.repeat(np.arange(len(counts)), counts)
-    return fewshot.distinct(make_keys(len(labels)), labels, classes)
+    places = np.concatenate([np.arange(count) // per_unit for count in counts])
+    units = np.array(
+        [hashing.number(f"{label} {place}") for label, place in zip(labels, places, strict=True)], np.uint64
+    )
+    return fewshot.distinct(make_keys(len(labels)), labels, units, classes)
 
 
 def settings(**changes):
@@ -40,24 +46,29 @@ def settings(**changes):
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=40), st.integers(0, 5), st.randoms())
 def test_ranks_are_a_permutation_of_each_class_and_go_with_the_image(labels, repeat, random):
     labels, keys = np.array(labels), make_keys(len(labels))
-    ranks = fewshot.ranks(keys, labels, repeat, seed=0)
+    units = np.array([hashing.number(f"{key[0]}") for key in keys], np.uint64)  # several images each
+    ranks = fewshot.ranks(keys, labels, units, repeat, seed=0)
     for label, count in zip(*np.unique(labels, return_counts=True), strict=True):
         assert sorted(ranks[labels == label]) == list(range(count))
+        in_order = units[labels == label][np.argsort(ranks[labels == label])]
+        assert 1 + (in_order[1:] != in_order[:-1]).sum() == len(set(in_order)), "a unit is taken whole"
     shuffled = np.array(random.sample(range(len(labels)), len(labels)))
-    np.testing.assert_array_equal(fewshot.ranks(keys[shuffled], labels[shuffled], repeat, 0), ranks[shuffled])
+    again = fewshot.ranks(keys[shuffled], labels[shuffled], units[shuffled], repeat, 0)
+    np.testing.assert_array_equal(again, ranks[shuffled])
 
 
 def test_other_repeats_and_seeds_give_other_orders_and_each_image_is_as_likely():
-    keys, labels = make_keys(40), np.zeros(40, np.int64)
-    assert len({tuple(fewshot.ranks(keys, labels, repeat, seed)) for repeat in range(3) for seed in range(3)}) == 9
-    chosen = np.mean([fewshot.ranks(keys, labels, repeat, 0) < 10 for repeat in range(400)], axis=0)
+    images = make_images((40,))
+    columns = images.keys, images.labels, images.units
+    assert len({tuple(fewshot.ranks(*columns, repeat, seed)) for repeat in range(3) for seed in range(3)}) == 9
+    chosen = np.mean([fewshot.ranks(*columns, repeat, 0) < 10 for repeat in range(400)], axis=0)
     assert np.abs(chosen - 0.25).max() < 0.11  # 5 standard deviations of a mean of 400
 
 
 def test_copies_count_once_in_the_first_of_their_classes_whatever_the_order():
     forwards = np.array(["b", "a", "b", "c", "a"], object), np.array([1, 2, 1, 0, 0])
     for keys, labels in (forwards, (forwards[0][::-1], forwards[1][::-1])):
-        images = fewshot.distinct(keys, labels, CLASSES)
+        images = fewshot.distinct(keys, labels, labels.astype(np.uint64), CLASSES)
         for found in ((images.keys, images.labels), (keys[images.rows], labels[images.rows])):
             assert [*map(list, found)] == [["a", "b", "c"], [0, 1, 0]]
 
@@ -71,6 +82,12 @@ def test_without_background_its_images_are_gone_and_class_ids_close_up():
         np.testing.assert_array_equal(found, every[images.labels != 1])
     for background in ([], ["another"], ["cat", "emu"], list(images.classes)):  # nothing, or no problem, is left out
         assert list(fewshot.variants(images, background)) == ["with"]
+
+
+def test_a_class_of_large_groups_needs_an_image_beyond_the_largest():
+    for per_unit, shots, small in ((4, 5, []), (4, 6, ["cat"]), (9, 2, ["cat"]), (3, 6, []), (3, 7, ["cat"])):
+        images = make_images((9, 99, 99), ("cat", "dog", "emu"), per_unit)
+        assert fewshot.large_enough(images, shots)[1] == small
 
 
 def test_classes_too_small_for_the_shots_sit_out_by_name():
@@ -91,7 +108,7 @@ def record(monkeypatch):
     The head has a penalty for each training set, or nothing to choose, and answers class 0, whatever the features.
     """
 
-    def run(counts, shots=3, background=(), chooses=True, **changes):
+    def run(counts, shots=3, background=(), chooses=True, per_unit=1, **changes):
         seen = SimpleNamespace(validated=[], fitted=[], tested=[])
 
         class Trainer(contract.Trainer):
@@ -116,7 +133,7 @@ def record(monkeypatch):
                 return np.repeat(np.eye(1, self.examples.num_classes, dtype=np.float32), len(features), axis=0)
 
         monkeypatch.setattr(contract, "lookup", {"ridge": SimpleNamespace(Trainer=Trainer)}.__getitem__)
-        images = make_images(counts)
+        images = make_images(counts, per_unit=per_unit)
         features, groups = np.arange(len(images.keys), dtype=np.float32)[:, None], fewshot.variants(images, background)
         scores = fewshot.run("ridge", None, shots, features, groups, settings(**changes))
         return pd.DataFrame(list(scores)), seen, images
@@ -160,6 +177,29 @@ def test_what_is_chosen_is_chosen_within_the_training_images_in_stratified_folds
     # A class of few images has as many folds as images.
     for _, labels, folds in record((6, 9, 12), shots=2, folds=50)[1].validated:
         assert sorted(zip(labels, folds, strict=True)) == [(label, fold) for label in range(3) for fold in range(2)]
+
+
+def test_a_group_is_on_one_side_and_in_one_fold_and_as_many_images_train(record):
+    """Of what is left of a group whose images train nothing is tested."""
+    _, seen, images = record((12, 12, 12), shots=5, per_unit=3, background=("BACKGROUND_Google",))
+    unit_of = dict(zip(images.rows, images.units, strict=True))
+    assert len(seen.fitted) == 4
+    for (rows, labels, _), tested in zip(seen.fitted, seen.tested, strict=True):
+        assert set(np.bincount(labels)) == {5}
+        trained = {unit_of[row] for row in rows}
+        assert {row for row in images.rows if unit_of[row] not in trained} >= set(tested)
+        assert len(tested) == 6 * len(set(labels))
+    for rows, _, folds in seen.validated:
+        assert len({(unit_of[row], fold) for row, fold in zip(rows, folds, strict=True)}) == 6
+        assert len(set(folds)) > 1
+
+
+def test_groups_of_all_classes_that_leave_nothing_to_test_are_an_error(record):
+    images = make_images((4, 4, 4))
+    one = fewshot.Images(images.rows, images.keys, images.labels, images.labels.astype(np.uint64) * 0, images.classes)
+    fits = fewshot.run("ridge", None, 3, np.zeros((12, 1)), {"with": one}, settings())
+    with pytest.raises(UserError, match=r"`fewshot\.shots` must leave a group of images to test\. Received: 3"):
+        list(fits)
 
 
 def test_without_background_the_other_classes_train_with_the_same_images(record):

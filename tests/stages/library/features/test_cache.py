@@ -65,7 +65,7 @@ def test_groups_and_weights_are_kept_and_by_default_each_image_is_alone(tmp_path
         writer.close()
     kept, alone = (cache.load(tmp_path, [split], "logits") for split in ("train", "test"))
     assert (kept.groups.tolist(), kept.weights.tolist()) == (groups.tolist(), weights.tolist())
-    assert (kept.groups.dtype, kept.weights.dtype) == (np.uint64, np.float64)
+    assert [str(column.dtype) for column in (kept.groups, kept.weights)] == ["uint64", "float64"]
     assert alone.groups[0] == alone.groups[2] != alone.groups[1]
     assert alone.weights.tolist() == [1, 1, 1]
     for wrong in (0.0, -1.0, np.inf, np.nan):

@@ -1,11 +1,13 @@
-"""What dataset.json says, of images counted by hand."""
+"""What dataset.json says, of images counted by hand, and what is said of classes that are too small."""
 
 import hashlib
 
+import numpy as np
 import pytest
 
 from stages.library.common.console import UserError
 from stages.library.preparation.normalisation import Values
+from stages.library.preparation.splits import Split
 from stages.library.preparation.summary import Summary
 from stages.library.records.tfrecord import Record
 from stages.library.sources.contract import Stray
@@ -19,11 +21,11 @@ def record(key, text, height=2, width=3):
 def summary():
     """Five images: 1 stands in two splits, 3 in two classes; and two that are left out, one of them no image."""
     summary = Summary()
-    summary.add("train", record(1, "dog", 5, 8), Values(7, 200, 3000, 120), file="batch_1")
-    summary.add("train", record(2, "cat", 4, 9), Values(3, 250, 1000, 108), file="batch_1")
-    summary.add("train", record(3, "cat"), Values(9, 100, 18, 18), file="batch_2")
-    summary.add("validation", record(3, "dog"), Values(9, 100, 18, 18), file="batch_2")
-    summary.add("test", record(1, "dog", 5, 8), Values(7, 200, 3000, 120))
+    summary.add(record(1, "dog", 5, 8), Values(7, 200, 3000, 120), "train", "rex", file="batch_1")
+    summary.add(record(2, "cat", 4, 9), Values(3, 250, 1000, 108), "train", "tom", file="batch_1")
+    summary.add(record(3, "cat"), Values(9, 100, 18, 18), "train", "tom", file="batch_2")
+    summary.add(record(3, "dog"), Values(9, 100, 18, 18), "validation", file="batch_2")
+    summary.add(record(1, "dog", 5, 8), Values(7, 200, 3000, 120), "test", "rex")
     summary.reject(Stray("emu/broken.jpg", "damaged: truncated", is_expected=True), "emu")
     summary.reject(Stray("notes.txt", "not an image"))
     return summary
@@ -33,7 +35,8 @@ def test_dataset_json_says_what_was_counted(summary):
     entries = [("train", 1, "dog"), ("train", 2, "cat"), ("train", 3, "cat"), ("validation", 3, "dog"),
                ("test", 1, "dog")]  # fmt: skip
     lines = sorted(f'["{split}", "{key:064x}", "{text}"]' for split, key, text in entries)
-    assert summary.content("pets", 4) == {
+    units = np.array([1, 2, 2, 2, 1], np.uint64)  # the copy of 3 keeps its group together
+    assert summary.content("pets", Split(summary.images.decided, units), 4) == {
         "name": "pets",
         "images": 5,
         "classes": ["cat", "dog", "emu"],
@@ -46,6 +49,7 @@ def test_dataset_json_says_what_was_counted(summary):
         "shape": {"height_px": [2, 5], "width_px": [3, 9]},
         "pixels": {"minimum": 3, "maximum": 250, "mean": 18.322917},  # 7036 / 384 = 18.32291666...
         "duplicates": {"images": 2, "across_official_split": 1, "across_validation": 1, "in_several_classes": 1},
+        "groups": {"number": 2, "images_in_none": 1, "across_official_split": 2},
         "rejected": 2,
         "skipped": 4,
         "content_sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
@@ -79,8 +83,28 @@ def test_what_was_left_out_is_counted_by_reason(summary):
 def test_the_first_wrong_row_of_a_table_is_named_by_its_number():
     summary = Summary()
     for text in "ab":
-        summary.add("train", record(1, text), Values(3, 250, 1000, 108))
+        summary.add(record(1, text), Values(3, 250, 1000, 108), "train")
     for row in (30, 4):
         summary.reject(Stray(f"{row}.jpg", "no such file", row, is_expected=True))
     with pytest.raises(UserError, match=r"^2 of 4 images .* the first is '4\.jpg' in row 4: no such file\. Mend"):
         summary.check(max_rejected=0.4)
+
+
+def test_classes_without_images_of_a_split_or_of_one_unit_are_named_with_what_follows():
+    summary = Summary()
+    for key, (text, split) in enumerate([*[("ant", name) for name in ("train", "train", "validation", "test")],
+                                         *[("bee", "train")] * 3, ("cow", "test"), ("dog", "validation")]):  # fmt: skip
+        summary.add(record(key, text), Values(9, 100, 18, 18), split)
+    units = np.arange(9, dtype=np.uint64)
+    units[4:7] = 4  # bee is one group
+    assert list(summary.too_small(Split(summary.images.decided, units))) == [
+        "no training image, so it is never recognised: cow (1 image), dog (1 image)",
+        "no validation image, so it has no part in what validation chooses: bee (3 images), cow (1 image)",
+        "no test image, so its recall is not measured: bee (3 images), dog (1 image)",
+        "one image or group to train on, so cross-validation never recognises it: bee (3 images), dog (1 image)",
+    ]
+    many = Summary()
+    for key in range(36):
+        many.add(record(key, f"{key % 13:02d}"), Values(9, 100, 18, 18), ("train", "validation")[key < 13])
+    (line,) = many.too_small(Split(many.images.decided, np.arange(36, dtype=np.uint64)))
+    assert line.endswith("measured: " + ", ".join(f"{label:02d} (3 images)" for label in range(10)) + " and 3 more")
