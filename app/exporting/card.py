@@ -1,4 +1,4 @@
-"""What lies beside an exported file: labels.txt, model.json, predict.py and README.md."""
+"""What lies beside an exported file: labels.txt, model.json, predict.py with what decodes images, and README.md."""
 
 import platform
 from dataclasses import asdict
@@ -8,12 +8,12 @@ from typing import Any
 
 from app.exporting.formats import Format
 from app.models import Model, Project
-from stages.library.common import artifacts
+from stages.library.common import artifacts, source_code
 from stages.library.common.console import UserError
 from stages.library.networks import contract as backbones
 from stages.library.networks import weights
 
-USAGE = Path(__file__).parent / "usage"
+USAGE = Path(__file__).with_name("usage.py")
 PREDICT, LABELS, MODEL = "predict.py", "labels.txt", "model.json"
 TRAINED_WEIGHTS = ("weights.safetensors", "model.ubj", "best.weights.h5")
 MAKERS = ("tensorflow", "keras", "numpy", "xgboost", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert")
@@ -27,23 +27,23 @@ Cropping, resizing and scaling are inside: give the image as it is, in any size.
     pip install {packages}
     python predict.py image.jpg
 
-`predict.py` is the whole code that is needed. Input `pixels`: uint8 (n, height, width, 3), values 0 to 255, upright.
+`predict.py` and `stages/`, which makes pixels of any image, are the whole code that is needed.
+Input `pixels`: uint8 (n, height, width, 3), values 0 to 255, upright.
 Output `probabilities`: float32 (n, {count}).{extra}
 `model.json` says where the model comes from, what it reached on test images, and under which licence its
 pretrained weights are published: {licence}.
 """
 SIGNATURES = """
-The signature `encoded` takes JPEG or PNG files in place of pixels: strings (n,)."""
+The signature `encoded` takes JPEG or PNG files in place of pixels, strings (n,), as they come out of `normalise`."""
 
 
 def write(folder: Path, project: Project, model: Model, form: Format) -> None:
-    """Writes the four files beside the exported one; raises UserError where a class name has more than one line."""
+    """Writes what lies beside the exported file; raises UserError where a class name has more than one line."""
     for name in model.classes:
         if "\n" in name:
             raise UserError(f"class names must be one line each to stand in {LABELS}. Received: {name!r}")
     artifacts.write_bytes(folder / LABELS, "".join(f"{name}\n" for name in model.classes).encode())
-    usage = "saved_model.py" if form.name == "saved_model" else "pixels.py"
-    artifacts.write_bytes(folder / PREDICT, (USAGE / usage).read_bytes())
+    write_code(folder)
     shape = ["n", "height", "width", 3]
     versions = {found.name: found.version for found in distributions() if found.name in MAKERS}
     about = {
@@ -72,6 +72,13 @@ def write(folder: Path, project: Project, model: Model, form: Format) -> None:
         licence=made_of["licence"] or "none, for it was trained from scratch",
     )
     artifacts.write_bytes(folder / "README.md", text.encode())
+
+
+def write_code(folder: Path) -> None:
+    """Writes predict.py and the modules of this project that it imports, so that it decodes images as they do."""
+    artifacts.write_bytes(folder / PREDICT, USAGE.read_bytes())
+    for path in source_code.closure([USAGE]) - {USAGE}:
+        artifacts.write_bytes(folder / path.relative_to(source_code.ROOT), path.read_bytes())
 
 
 def parts(path: Path) -> list[Path]:

@@ -1,5 +1,6 @@
 """The check of an export: a process of its own runs the file on images as its user would, and the model does, too."""
 
+import io
 import os
 import subprocess
 import sys
@@ -7,8 +8,10 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from app.models import Model, Project
 from stages.library.common import console
@@ -53,7 +56,7 @@ class Agreement:
 
 
 def find_images(project: Project, count: int) -> list[bytes]:
-    """Returns JPEG or PNG files: at most `count` of the test images, evenly from all, then generated ones."""
+    """Returns image files: at most `count` of the test images, evenly from all, then generated ones."""
     try:
         manifest = manifests.read(project.root / "data" / "tfrecord", ["test"])
     except UserError:
@@ -64,22 +67,48 @@ def find_images(project: Project, count: int) -> list[bytes]:
 
 
 def generate() -> list[bytes]:
-    """Returns PNG files of `GENERATED` sizes: smooth stains under noise, which show a resize that is a little wrong."""
+    """Returns image files: of `GENERATED` sizes, then of the kinds that programs decode each in their own way.
+
+    The images are smooth stains under noise, which show a resize that is a little wrong.
+    """
     rng = np.random.default_rng(0)
-    found = []
+    arrays = []
     for height, width, channels in GENERATED:
         coarse = rng.integers(0, 200, (-(-height // 12), -(-width // 12), channels))
         stains = np.kron(coarse, np.ones((12, 12, 1), int))[:height, :width]
-        pixels = stains + rng.integers(0, 56, (height, width, channels))
-        found.append(normalisation.normalise(pixels.astype(np.uint8)).encoded)
-    return found
+        arrays.append((stains + rng.integers(0, 56, (height, width, channels))).astype(np.uint8))
+    image = Image.fromarray(arrays[1])
+    cutout = image.copy()
+    cutout.putalpha(Image.linear_gradient("L").resize(image.size))
+    return [
+        *(normalisation.normalise(pixels).encoded for pixels in arrays),
+        *(_file(image, "JPEG", exif=_turned(orientation)) for orientation in range(1, 9)),
+        _file(image.convert("CMYK"), "JPEG"),
+        _file(cutout, "PNG"),
+        _file(image.quantize(8), "PNG", transparency=0),
+        _file(image.quantize(8).convert("L").point(lambda value: value & 0xE0), "PNG", transparency=96),
+        _file(Image.fromarray(arrays[1][..., 0].astype(np.uint16) << 8), "PNG"),
+    ]
 
 
-def compare(model: Model, folder: Path, encoded: Sequence[bytes]) -> Agreement:
-    """Compares an exported folder with its model on JPEG or PNG files; raises UserError where it can't be run."""
+def _turned(orientation: int) -> Image.Exif:
+    tags = Image.Exif()
+    tags[normalisation.EXIF_ORIENTATION] = orientation
+    return tags
+
+
+def _file(image: Image.Image, kind: str, **options: Any) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def compare(model: Model, folder: Path, files: Sequence[bytes]) -> Agreement:
+    """Compares an exported folder with its model on image files; raises UserError where it can't be run."""
+    encoded = [normalisation.normalise(content).encoded for content in files]
     batches = [encoded[start : start + BATCH] for start in range(0, len(encoded), BATCH)]
     expected = np.concatenate([model.predict(batch) for batch in console.progress(batches, "compare", "batches")])
-    given = replay(folder, encoded)  # (ways, images, classes)
+    given = replay(folder, files)  # (ways, images, classes)
     if given.shape[1:] != expected.shape:
         raise UserError(f"the exported file gave probabilities {given.shape[1:]}, not {expected.shape}")
     differences = np.abs(given - expected).max(axis=(0, 2), initial=0)
@@ -87,14 +116,14 @@ def compare(model: Model, folder: Path, encoded: Sequence[bytes]) -> Agreement:
     same = (given.argmax(axis=2) == expected.argmax(axis=1)).all(axis=0)
     differing = int((differences > TOLERANCE).sum())
     trees = model.trained is not None and isinstance(model.trained.head, BoostedTrees)
-    return Agreement(len(encoded), float(differences.max(initial=0)), int(same.sum()), differing, trees)
+    return Agreement(len(files), float(differences.max(initial=0)), int(same.sum()), differing, trees)
 
 
-def replay(folder: Path, encoded: Sequence[bytes]) -> np.ndarray:
+def replay(folder: Path, files: Sequence[bytes]) -> np.ndarray:
     """Returns what the folder's predict.py says of images in a new process: float32 (ways, images, classes)."""
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        for index, content in enumerate(encoded):
+        for index, content in enumerate(files):
             (scratch / f"{index:06d}").write_bytes(content)
         out = scratch / "probabilities.npy"
         command = [sys.executable, "-m", "app.exporting.replay", str(folder.resolve()), str(scratch), str(out)]

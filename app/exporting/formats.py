@@ -1,6 +1,6 @@
 """The formats of exported models, by the name in --format.
 
-What runs a file is in usage/, and travels with it as predict.py. Heavy imports stand inside the functions.
+What runs a file is usage.py, and travels with it as predict.py. Heavy imports stand inside the functions.
 """
 
 import copy
@@ -15,6 +15,7 @@ from stages.library.common.console import UserError
 if TYPE_CHECKING:
     from app.exporting.graph import Graph
 
+PILLOW = "'pillow>=11.3'"  # the first with AVIF
 OPSET = 18  # of ONNX, December 2022: the runtimes of the years since know it
 
 
@@ -118,8 +119,8 @@ def _put_in_order(graph: Any) -> None:
 FORMATS = {
     form.name: form
     for form in (
-        Format("saved_model", "saved_model", write_saved_model, ("tensorflow",)),
-        Format("onnx", "model.onnx", write_onnx, ("onnxruntime", "pillow"), ("tf2onnx", "onnx", "onnxruntime")),
-        Format("tflite", "model.tflite", write_tflite, ("ai-edge-litert", "pillow"), ("ai_edge_litert",)),
+        Format("saved_model", "saved_model", write_saved_model, ("tensorflow", PILLOW)),
+        Format("onnx", "model.onnx", write_onnx, ("onnxruntime", PILLOW), ("tf2onnx", "onnx", "onnxruntime")),
+        Format("tflite", "model.tflite", write_tflite, ("ai-edge-litert", PILLOW), ("ai_edge_litert",)),
     )
 }

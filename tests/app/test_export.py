@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import json
+import pickle
 import re
 import sys
 from dataclasses import replace
@@ -17,7 +18,7 @@ from PIL import Image
 from app.exporting import card, check, graph, resizing
 from app.exporting.formats import FORMATS
 from app.models import Model, Project
-from checks.image_builders import encode
+from checks.image_builders import POSTSCRIPT, encode, iptc
 from stages.library.common import artifacts
 from stages.library.common.console import UserError
 from stages.library.figures import thumbnails
@@ -25,6 +26,7 @@ from stages.library.preparation import normalisation
 from stages.library.records.preprocessing import Preprocessing
 from tests import processes
 from tests.exported import run_in_process
+from tests.zoo import KINDS
 
 MODELS = (
     *(f"{trained.BACKBONE}/{name}" for name in (*trained.HEADS, "finetuned")),
@@ -84,11 +86,13 @@ def test_the_command_writes_what_is_needed_to_run_the_file_in_every_run_the_same
 
     out, contents, printed = exported("1")
     assert exported("2")[1] == contents
-    assert "10 images checked" in printed  # 5 of the data set, 5 generated
-    assert "same class for 10" in printed
+    count = 5 + len(check.generate())  # of the data set, and generated
+    assert f"{count} images checked" in printed
+    assert f"same class for {count}" in printed
     assert printed.endswith(f"Try: python {out / 'predict.py'} IMAGE\n")
     file = FORMATS[form].file
-    assert {path.name for path in out.iterdir()} == {"README.md", "labels.txt", "model.json", "predict.py", file}
+    code = {"predict.py", "stages"}
+    assert {path.name for path in out.iterdir()} == {"README.md", "labels.txt", "model.json", file} | code
     assert (out / "labels.txt").read_text() == "cat\ndog\nemu\n"
     about = json.loads((out / "model.json").read_text())
     assert about["classes"] == ["cat", "dog", "emu"]
@@ -141,6 +145,51 @@ def test_wrong_words_are_errors(run, trained_project, tmp_path):
         message = f"error: --out must be a new folder or an earlier export, which is replaced. Received: '{out}'"
         assert run("--model", "scratch", "--format", "onnx", "--out", out)[0] == message
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+READ_ALL = """
+import pickle, sys
+sys.path[0] = sys.argv[1]
+import predict
+files, started = pickle.load(open(sys.argv[2], "rb")), []
+sys.addaudithook(lambda event, _: event in ("subprocess.Popen", "os.system") and started.append(event))
+def outcome(path):
+    try:
+        return predict.read(path)
+    except predict.ImageError as error:
+        return str(error)
+pickle.dump(([outcome(path) for path in files], started, sorted(sys.modules)), open(sys.argv[3], "wb"))
+"""
+
+
+@pytest.mark.filterwarnings("ignore:::PIL")
+def test_an_export_decodes_files_as_the_project_does_with_nothing_but_its_folder(tmp_path):
+    """Images of all kinds: the same pixels bit for bit, or the same reason; and no file starts another program."""
+    folder, files = tmp_path / "out", tmp_path / "files"
+    files.mkdir()
+    card.write_code(folder)
+    (folder / "labels.txt").write_text("cat\n")
+    contents = [*check.generate(), *(kind.content for kind in KINDS), POSTSCRIPT, iptc(POSTSCRIPT)]
+    paths = [files / f"{index}.jpg" for index in range(len(contents))]
+    for path, content in zip(paths, contents, strict=True):
+        path.write_bytes(content)
+    (tmp_path / "paths").write_bytes(pickle.dumps(list(map(str, paths))))
+    processes.run(sys.executable, "-c", READ_ALL, folder, tmp_path / "paths", tmp_path / "found", cwd=tmp_path)
+    found, started, modules = pickle.loads((tmp_path / "found").read_bytes())
+    assert started == []
+    assert "tensorflow" not in modules
+    expected = [outcome_here(content) for content in contents]
+    for ours, theirs in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(theirs, ours)
+    used = sum(isinstance(outcome, np.ndarray) for outcome in expected)
+    assert used == len(check.generate()) + sum(kind.accepted for kind in KINDS)
+
+
+def outcome_here(content):
+    try:
+        return thumbnails.decode(normalisation.normalise(content).encoded)
+    except normalisation.ImageError as error:
+        return str(error)
 
 
 @pytest.mark.parametrize("package", ["tf2onnx", "onnxruntime"])

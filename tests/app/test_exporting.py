@@ -162,6 +162,7 @@ def test_what_may_differ():
 
 
 def test_generated_images_have_other_sizes_and_one_is_grey():
-    found = [Image.open(io.BytesIO(encoded), formats=("PNG",)) for encoded in check.generate()]
+    first = check.generate()[: len(check.GENERATED)]
+    found = [Image.open(io.BytesIO(encoded), formats=("PNG",)) for encoded in first]
     assert [(image.height, image.width, len(image.getbands())) for image in found] == list(check.GENERATED)
     assert check.generate() == check.generate()

@@ -5,15 +5,15 @@ them becomes PNG, but for a large JPEG or HEIC, as phones write: as PNG, 12 mega
 """
 
 import contextlib
+import hashlib
 import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-from stages.library.common.artifacts import sha256_bytes
 from stages.library.preparation import image_heads
 from stages.library.preparation.image_formats import FORMATS as FORMATS
 from stages.library.preparation.image_formats import ImageError as ImageError
@@ -84,7 +84,7 @@ def _from_array(pixels: np.ndarray) -> Normalised:
     if not pixels.size:
         raise ImageError("no pixels")
     pixels = pixels.reshape(*pixels.shape[:2], -1)
-    key = sha256_bytes(f"{pixels.shape}".encode() + pixels.tobytes())
+    key = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
     return _encoded(pixels[..., 0] if pixels.shape[2] == 1 else pixels, key, "png")
 
 
@@ -111,8 +111,8 @@ def _from_file(content: bytes, max_pixels: int, announce: Callable[[int], object
             if not is_jpeg and is_well_formed:  # a PNG may say after its pixels how it is turned
                 kept = _kept_format(image)
             if not kept:
-                pixels = _to_8_bit(image)
-    key = sha256_bytes(content)
+                pixels = _to_8_bit(image, content)
+    key = hashlib.sha256(content).hexdigest()
     if not kept:
         return _encoded(pixels, key, "jpeg" if is_photo and width * height > LARGE_PIXELS else "png")
     return Normalised(content, kept, height, width, key, _values(image, width * height))
@@ -148,10 +148,12 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
         return None
 
 
-def _to_8_bit(image: Image.Image) -> np.ndarray:
-    """Returns the pixels of an image, upright, grey or RGB."""
+def _to_8_bit(image: Image.Image, content: bytes) -> np.ndarray:
+    """Returns the pixels of an image, upright, grey or RGB; `content` is its file."""
     tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
     turn = _turn(image)
+    if image.format == "PNG" and image.mode in ("1", "L", "I;16", "RGB") and "transparency" in image.info:
+        image = _without_colour_key(image, content)
     if turn is not None:
         image = image.transpose(turn)
     if image.mode.startswith("I"):
@@ -163,6 +165,30 @@ def _to_8_bit(image: Image.Image) -> np.ndarray:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
     return np.asarray(image.convert(mode))
+
+
+def _without_colour_key(image: Image.Image, content: bytes) -> Image.Image:
+    """Returns a grey or RGB PNG with white where its pixels equal the colour that is transparent (tRNS).
+
+    The colour has as many bits as a sample, and all of them count. Pillow leaves grey of 2 and 4 bits unscaled, has no
+    transparency in 16 bits of grey, and keeps the upper 8 bits of 16 of RGB.
+
+    Reference: W3C, Portable Network Graphics (PNG) Specification, third edition, 11.3.1.1.
+    """
+    bits = content[24]
+    pixels = np.array(image.convert("L") if image.mode == "1" else image)
+    colour, most = np.atleast_1d(image.info["transparency"]), 2**bits - 1
+    # Bits above those of a sample don't count. Pillow scales the colour of 1 bit, in some versions.
+    colour = 255 * (colour > 0) if bits == 1 else (colour & most) * max(255 // most, 1)
+    if bits == 16 and image.mode == "RGB":
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as lower:
+            assert isinstance(lower, PngImagePlugin.PngImageFile)
+            lower.tile = [lower.tile[0]._replace(args="RGB;16L")]  # samples in the other order of bytes
+            is_key = (pixels == colour >> 8).all(axis=2) & (np.asarray(lower) == colour & 255).all(axis=2)
+    else:
+        is_key = (pixels.reshape(*pixels.shape[:2], -1) == colour).all(axis=2)
+    pixels[is_key] = np.iinfo(pixels.dtype).max
+    return Image.fromarray(pixels)
 
 
 def _upper_bits(pixels: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Files that ask for more than their size says are rejected from their heads; good ones of every make are not."""
 
-import ast
 import itertools
 import pickle
 import re
@@ -97,13 +96,6 @@ def test_every_image_is_opened_with_a_list_of_formats():
     for place, line in opened:
         (formats,) = re.findall(r"formats=([\w.]*FORMATS|\(.+?\))", line)
         assert set(re.findall(r'"(\w*)"', formats)) <= set(normalisation.FORMATS), place
-    # The exports' own list.
-    tree = ast.parse((ROOT / "app" / "exporting" / "usage" / "pixels.py").read_text(encoding="utf-8"))
-    assigned = [node for node in tree.body if isinstance(node, ast.Assign)]
-    constants = {ast.unparse(node.targets[0]): ast.unparse(node.value) for node in assigned}
-    # Icons are decoded as they are opened, before their size can be looked at.
-    assert set(ast.literal_eval(constants["FORMATS"])) == set(normalisation.FORMATS) - {"ICO", "HEIF"}
-    assert ast.literal_eval(constants["MAX_PIXELS"]) == normalisation.MAX_PIXELS
 
 
 def test_only_the_listed_plug_ins_are_loaded(tmp_path):

@@ -1,1 +1,0 @@
-"""What travels with an exported file as predict.py, for SavedModels and for the others: it imports nothing of ours."""
