@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 from PIL import Image
 from repository import DVC_YAML, PARAMS, Repository, made
 
-from app import experiments, pr_report
+from app import experiments, pr_report, train
 from app.pull_request import comment, images
 from app.pull_request.revisions import Revision
 from stages.library.common.console import UserError
@@ -231,6 +231,7 @@ def test_one_commit_under_two_names_has_no_difference_and_a_last_digit_is_one(br
         (["--max-rise", "log_loss=1%"], r"e.g. --max-rise log_loss=0.01. Received: 'log_loss=1%'"),
         (["--max-drop", "log_loss=0.1"], r"forbid that log_loss gets better. Write: --max-rise log_loss=0.1"),
         (["--max-rise", "top1_accuracy=0.1"], r"Write: --max-drop top1_accuracy=0.1"),
+        (["--max-rise", "classes.a cat.recall=0.1"], r"Write: --max-drop classes.a cat.recall=0.1"),
         (["--max-drop", "num_examples=0", "--max-rise", "num_examples=0"], "once. Received twice: num_examples"),
         (["--max-drop", "top1_acuracy=0.1"], r"must name a numeric metric of main.*'top1_acuracy'.*top1_accuracy"),
         (["--max-drop", "mean_class_accuracy=0.01"], "`mean_class_accuracy` is now `balanced_accuracy`"),
@@ -253,9 +254,10 @@ def test_a_merge_conflict_is_called_so_by_each_command_that_reads_the_file(branc
     branches.write(path, f"<<<<<<< HEAD\n{(branches.path / path).read_text()}=======\n>>>>>>> other\n")
     said = rf"{path} has the mark of a merge conflict in line 1, .* git checkout --ours or --theirs .*{path}\. Run"
     report(broken=said)
-    monkeypatch.setattr(sys, "argv", ["app.experiments"])
-    with pytest.raises(UserError, match=said):
-        experiments.main()
+    monkeypatch.setattr(sys, "argv", ["app"])
+    for program in experiments, train:
+        with pytest.raises(UserError, match=said):
+            program.main()
 
 
 def test_what_files_say_is_shown_as_text_folded_and_limited_to_what_github_takes(branches, report):
@@ -266,6 +268,7 @@ def test_what_files_say_is_shown_as_text_folded_and_limited_to_what_github_takes
     assert 20_000 < len(text) < 65_536
     assert "<summary>810 metrics changed</summary>" in text
     assert all(f"more by `dvc {what} diff main`." in text for what in ("metrics", "params"))
+    assert {row[0] for row in tables(text)[1]} == {"file", RIDGE, SOFTMAX}  # scores of classes come last
     shown = "a │ b 'c' </details> <img src=x> @everybody next *line*"
     assert ["params.yaml", "a_note", "-", shown] in tables(text)[-1]
     assert all(line.count("@everybody") == line.count("`a │ b 'c'") for line in text.splitlines())

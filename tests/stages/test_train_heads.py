@@ -131,6 +131,15 @@ def test_a_head_that_diverges_is_a_one_line_error_with_the_remedy(tmp_path, trai
     assert not (tmp_path / "out").exists()
 
 
+def test_fine_tuning_starts_from_no_head_that_diverged(tmp_path, run_stage, write_params, capfd):
+    params = write_params(softmax__weight_decay=50, finetune__head_epochs=400)
+    places = "--tensorboard", tmp_path / "board", "--out", tmp_path / "out"
+    given = "--bottlenecks", write_bottlenecks(tmp_path / "features", n=4), *places
+    with pytest.raises(UserError, match=r"^the head gives NaN or infinite .*Lower its learning rate"):
+        run_stage("finetune", "--params", params, "--backbone", "efficientnet_lite0", *given)
+    assert "Warning" not in capfd.readouterr().err
+
+
 def test_a_head_that_diverges_only_on_all_rows_is_not_written(tmp_path, train, monkeypatch):
     fitted = DenseNetwork((Dense(np.full((10, 4), np.nan, np.float32), np.zeros(4, np.float32)),))
     monkeypatch.setattr("stages.plugins.heads.ridge.head.Trainer.fit", lambda *_: fitted)

@@ -51,6 +51,7 @@ class Trainer(contract.Trainer):
                 logits = logits_of_rows(DenseNetwork((layer,)), self.examples.features, held_out)
                 yield Step(epoch, score, Score.of(logits, self.examples.labels[held_out]), logits)
 
+    @np.errstate(over="ignore", invalid="ignore")  # who asked for the head says once that it diverged
     def fit(self, best_params: Mapping[str, Any]) -> DenseNetwork:
         with threadpool_limits(BLAS_THREADS):
             for layer, _ in self._epochs(np.arange(len(self.examples.labels))):
