@@ -23,6 +23,7 @@ from typing import Any
 from app import conflicts, estimate, place
 from stages.library.common import artifacts, console
 from stages.library.common.console import UserError
+from stages.library.common.named_files import named
 from stages.library.common.params import ParamsError
 from stages.library.records import dataset_file
 from stages.library.settings import load_params
@@ -95,7 +96,7 @@ def chosen(folder: str, labels: str) -> dict[str, Any]:
 
 
 def _found(name: str, option: str) -> str:
-    path = Path(os.path.abspath(Path(name).expanduser()))  # noqa: PTH100 - a link in it may come to lead elsewhere
+    path = Path(os.path.abspath(named(name)))  # noqa: PTH100 - a link in it may come to lead elsewhere
     if not path.exists():
         raise UserError(f"{option} must be there. Received: {path}")
     try:
@@ -111,9 +112,9 @@ def settings(params: Path, overrides: Sequence[str], values: Mapping[str, Any]) 
     load_params(params)
     before = params.read_bytes()
     after = changed(params, overrides, values)
-    if after != before:
-        artifacts.write_bytes(params, after)
     try:
+        if after != before:
+            artifacts.write_bytes(params, after)
         yield
     except BaseException:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -127,7 +128,8 @@ def settings(params: Path, overrides: Sequence[str], values: Mapping[str, Any]) 
 def changed(params: Path, overrides: Sequence[str], values: Mapping[str, Any]) -> bytes:
     """Returns a params.yaml with changed values, written as DVC does; UserError: one breaks a rule.
 
-    `overrides` are words KEY=VALUE in Hydra's grammar, as `dvc exp run -S` takes them; `values` are taken as they are.
+    `values` are taken as they are. `overrides` are words KEY=VALUE in Hydra's grammar, as `dvc exp run -S` takes them,
+    and have the last word.
     """
     from dvc.exceptions import InvalidArgumentError  # type: ignore[import-untyped]
     from dvc.utils.hydra import apply_overrides  # type: ignore[import-untyped]
@@ -135,6 +137,11 @@ def changed(params: Path, overrides: Sequence[str], values: Mapping[str, Any]) -
 
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(shutil.copy(params, folder))
+        if values:
+            with modify_yaml(copy) as content:
+                for dotted, value in values.items():
+                    section, _, key = dotted.partition(".")
+                    content[section][key] = value
         try:
             if overrides:
                 apply_overrides(copy, overrides)
@@ -142,11 +149,6 @@ def changed(params: Path, overrides: Sequence[str], values: Mapping[str, Any]) -
             reason = " ".join(str(error.__cause__ or error).split())
             rule = "-S must be KEY=VALUE with a key of params.yaml, and one value"
             raise UserError(f"{rule}. Received: {' '.join(overrides)} ({reason})") from error
-        if values:
-            with modify_yaml(copy) as content:
-                for dotted, value in values.items():
-                    section, _, key = dotted.partition(".")
-                    content[section][key] = value
         try:
             load_params(copy)
         except ParamsError as error:

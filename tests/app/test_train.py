@@ -133,6 +133,8 @@ def test_a_folder_of_any_name_comes_back_and_changes_nothing_else(name):
 def test_settings_are_read_as_dvc_reads_them():
     written = train.changed(ROOT / "params.yaml", ["ridge.penalties=[1,10]", "++extract.weights.xception=a.h5"], {})
     content = YAML(typ="safe").load(written)
+    own = train.changed(ROOT / "params.yaml", ["extract.input_size_px=160"], {"extract.input_size_px": None})
+    assert lines_changed(own.decode())[1].split()[:3] == ["+", "input_size_px:", "160"]
     assert content["ridge"]["penalties"] == [1, 10]
     assert content["extract"]["weights"] == {"xception": "a.h5"}
 
@@ -189,6 +191,7 @@ def test_folders_are_found_from_home_and_missing_ones_named(tmp_path, monkeypatc
     assert train.chosen("~/pictures/", "../labels.csv") == folder | table
     assert train.chosen("", "") == {}
     for words, message in {
+        ("~nobody-here/x", ""): rf"must be there. Received: {tmp_path}/pictures/~nobody-here/x",
         ("~/nosuch", ""): rf"PICTURES \(--folder\) must be there. Received: {tmp_path}/nosuch",
         ("~/pictures", "no.csv"): r"LABELS \(--labels\) must be there",
         ("", "~/labels.csv"): "needs the folder of its images",
