@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from benchmarks.shared import parser
+from stages.library.common import hashing, stratification
 from stages.library.sources import label_rows, label_tables
 
 CLASSES = 1000
@@ -35,11 +36,12 @@ def main() -> None:
         print(f"{arguments.rows:,} rows, {path.stat().st_size / 1e6:,.0f} MB, and all names in memory: {peak():.2f} GB")
         started = time.monotonic()
         table = label_tables.read(path, {})
-        print(f"read: {time.monotonic() - started:.1f} s, {peak():.2f} GB")
+        print(f"read: {cost(started)}")
         labels = label_rows.check(table, names, {}, ["/data/images"])
-        print(
-            f"read and checked: {time.monotonic() - started:.1f} s, {peak():.2f} GB, {len(labels.wrong):,} wrong rows"
-        )
+        print(f"and checked: {cost(started)}, {len(labels.wrong):,} wrong rows")
+        del table, names
+        shares = np.bincount(split(labels))
+        print(f"and split: {cost(started)}, {', '.join(f'{count:,}' for count in shares)} rows")
 
 
 def write(path: Path, rows: int) -> None:
@@ -62,6 +64,20 @@ def write(path: Path, rows: int) -> None:
     listing = pa.table({"name": names})
     with pa.ipc.new_file(path.with_suffix(".arrow"), listing.schema) as file:
         file.write_table(listing)
+
+
+def split(labels: label_rows.Labels) -> np.ndarray:
+    """Returns the share of each row, by class and with groups on one side; numbers of contents are made up."""
+    groups = labels.groups.dictionary_encode().unify_dictionaries().combine_chunks()
+    numbers = np.array(list(map(hashing.number, groups.dictionary.to_pylist())), np.uint64)
+    contents = hashing.shuffled(np.arange(len(labels.files), dtype=np.uint64), "contents", 0)
+    units = stratification.units(contents, numbers[groups.indices.to_numpy()])
+    return stratification.assign(units, labels.labels.astype(np.int64), (0.2, 0.8), "split", 0)
+
+
+def cost(started: float) -> str:
+    """Returns the seconds since then, and the most memory of this process."""
+    return f"{time.monotonic() - started:.1f} s, {peak():.2f} GB"
 
 
 def peak() -> float:
