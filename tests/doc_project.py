@@ -4,6 +4,7 @@ import csv
 import functools
 import itertools
 import json
+import re
 import shlex
 import shutil
 
@@ -39,6 +40,7 @@ class Place:
         self.project = Project(folder)
         self.folder = folder
         shutil.copytree(ROOT / "app", folder / "app", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "Makefile", folder)
         shutil.copytree(ROOT / "docs" / "recipes", folder / "docs" / "recipes")
         shutil.copy(folder / "data" / "pictures" / "cat" / "0.png", folder / "new.jpg")
         shutil.make_archive(str(folder / "train_images"), "zip", folder / "data" / "pictures")
@@ -60,7 +62,7 @@ class Place:
     def type(self, line):
         """Runs a line and returns what it prints."""
         filled = line.replace("=PATH", f"={self.cifar10}").replace("=HEX", f"={sha256_file(self.cifar10)}")
-        filled = filled.replace("IMAGE...", "new.jpg")
+        filled = re.sub(r"^make ", "make --old-file .venv/bin/.installed ", filled).replace("IMAGE...", "new.jpg")
         printed = self.project.run("bash", "-euo", "pipefail", "-c", f"export COLUMNS=400; {filled}")
         if line.startswith("dvc exp run") and "--run-all" not in line:
             words = shlex.split(line)
