@@ -34,6 +34,8 @@ LEFT_OUT = {
     "pytest -m 'not slow'": "runs these tests",
     "ruff format --check . && ruff check . && mypy": "the project of these tests has neither tests nor their settings",
     "make pr-report BASE=main": "run by test_pr_report.py",
+    "dvc exp run -S 'split.group=\"patient_(\\d+)\"'": "needs images of groups: test_tfrecord.py has them",
+    "dvc exp run -S split.group=folder": "needs images of groups: test_tfrecord.py has them",
     "git merge BRANCH": "run by test_docs.py, on two branches",
     "git add dvc.lock data metrics && git commit --no-edit": "run by test_docs.py, after the merge",
 }
