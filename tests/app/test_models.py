@@ -58,7 +58,7 @@ def test_a_model_gives_the_probabilities_of_its_evaluation(project, trained_proj
     model = project.load(project.choose(name))
     predictions = pd.read_parquet(trained_project / "artifacts" / "evaluation" / name / "predictions.parquet")
     evaluated = np.array(predictions["probabilities"].to_list())
-    assert len(encoded) == len(evaluated) == 5
+    assert len(encoded) == len(evaluated) == 9
     found = model.predict(encoded)
     np.testing.assert_allclose(found, evaluated, atol=1e-3)
     np.testing.assert_allclose(model.compiled().predict(encoded), found, atol=1e-4)
