@@ -55,9 +55,9 @@ def render() -> str:
     parts = [INTRODUCTION, f"## Lists\n\n| key | rule | default |\n|---|---|---|\n{lists}"]
     for section in sorted(modules, key=list(defaults).index):
         schema = pydantic.TypeAdapter(importlib.import_module(modules[section]).Params).json_schema()
-        rows = ""
-        for key, rule in schema["properties"].items():
-            default = json.dumps(defaults[section][key], ensure_ascii=False)
+        rows, given = "", defaults[section] if "properties" in schema else {section: defaults[section]}
+        for key, rule in schema.get("properties", {section: schema}).items():
+            default = json.dumps(given[key], ensure_ascii=False)
             rows += f"| `{key}` | {', '.join(rules(rule))} | `{default}` | {rule.get('description', '')} |\n"
         names = ", ".join(f"`{stage}`" for stage in reruns[section])
         parts.append(f"## {section} (reruns {names})\n\n| key | rule | default | meaning |\n|---|---|---|---|\n{rows}")

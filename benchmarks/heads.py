@@ -77,7 +77,9 @@ def rows(folder: Path | None, kind: str, count: int, width: int) -> tuple[Exampl
         features = cache.quantize(np.maximum(values, 0)) if pooled else probabilities.softmax(2 * values)
     classes, folds = int(labels.max()) + 1, np.arange(len(labels)) % FOLDS
     parts = slice(-TEST_ROWS), slice(-TEST_ROWS, None)
-    train, test = (Examples(features[part], labels[part], classes, folds[part]) for part in parts)
+    train, test = (
+        Examples(features[part], labels[part], classes, folds[part], np.ones(len(labels[part]))) for part in parts
+    )
     return train, test
 
 
@@ -91,7 +93,7 @@ def timed(way: Way) -> tuple[float, float]:
 def ours(name: str, section: Any, train: Examples, test: Examples) -> float:
     """Trains as train-heads does."""
     trainer = heads.lookup(name).Trainer(train, section, 0)
-    head = trainer.fit(cross_validate(trainer).best_params)
+    head = trainer.fit(cross_validate(trainer, "top1_accuracy").best_params)
     return metrics.top1_accuracy(head.logits(test.features), test.labels)
 
 

@@ -12,7 +12,7 @@ logistic on one core at the size of digits (1,797 x 1,280).
 from pathlib import Path
 
 from stages.library import fewshot
-from stages.library.common import artifacts, console, plugins, tables
+from stages.library.common import artifacts, class_weights, console, plugins, tables
 from stages.library.common.console import Stopwatch, progress, run
 from stages.library.features import cache
 from stages.library.records import dataset_file
@@ -45,7 +45,9 @@ def main() -> None:
             f"fewshot: {args.shots} and one or a group to test are more images than these have: {', '.join(small)}"
         )
     groups = fewshot.variants(images, settings.background)
-    fits = fewshot.run(args.head, section, args.shots, features.values, groups, settings)
+    class_weights.check(sections["class_weights"], features.source.classes)
+    weighed = features.weights, sections["class_weights"], sections["evaluate"].selection_metric
+    fits = fewshot.run(args.head, section, args.shots, features.values, groups, settings, *weighed)
     scores = list(progress(fits, f"few-shot {args.head}", "fits", settings.repeats * len(groups)))
     numbers = fewshot.summarise(scores)
     about = {

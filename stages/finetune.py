@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.library.common import console
+from stages.library.common import class_weights, console
 from stages.library.common.model_names import FINETUNED
 from stages.library.features import cache
 from stages.library.heads.contract import Examples, check_finite
@@ -51,10 +51,14 @@ def main() -> None:
     features = cache.load(arguments.bottlenecks, ["train"], "bottleneck")
     source = features.source
     preparation = Preprocessing(source.input_size_px, source.central_crop, source.resize)
+    class_weights.check(settings["class_weights"], source.classes)
     linear = head = None
     if finetune.head_epochs:
         head = replace(settings["softmax"], features="bottleneck", epochs=finetune.head_epochs)
-        examples = Examples(features.values, features.labels, len(source.classes), np.zeros_like(features.labels))
+        images = features.labels, features.weights, source.classes
+        weighed = class_weights.of_images(settings["class_weights"], *images)
+        folds = np.zeros_like(features.labels)
+        examples = Examples(features.values, features.labels, len(source.classes), folds, weighed)
         (linear,) = softmax.Trainer(examples, head, finetune.seed).fit({}).layers
         check_finite(linear.kernel)
     dataset = dataset_file.read(arguments.records / "dataset.json")
@@ -79,7 +83,7 @@ def main() -> None:
         "finetune": asdict(finetune),
     }
     causes = [asdict(source), head and asdict(head), dataset]
-    _, state = training.run(build, config, causes, preparation, finetune, arguments)
+    _, state = training.run(build, config, causes, preparation, finetune, settings["class_weights"], arguments)
     stopwatch.close(
         f"finetune {arguments.backbone}",
         f"{counts['trained']} variables trained, {counts['frozen']} frozen; {state} "

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.library.common import artifacts, console, plugins, tables
+from stages.library.common import artifacts, class_weights, console, plugins, tables
 from stages.library.common.console import Stopwatch, UserError, run
 from stages.library.features import cache
 from stages.library.heads import calibration, cross_validation, folds
@@ -43,14 +43,19 @@ def main() -> None:
     features = cache.load(args.bottlenecks, ("train", "validation"), head_params.features)
     fold_of = _folds(features, fold_params, args.head)
 
-    examples = heads.Examples(features.values, features.labels, len(features.source.classes), fold_of)
+    classes, setting = features.source.classes, settings["class_weights"]
+    class_weights.check(setting, classes)
+    weights = class_weights.of_images(setting, features.labels, features.weights, classes)
+    examples = heads.Examples(features.values, features.labels, len(classes), fold_of, weights)
     trainer = heads.lookup(args.head).Trainer(examples, head_params, fold_params.seed)
-    validation = cross_validation.cross_validate(trainer)
+    validation = cross_validation.cross_validate(trainer, settings["evaluate"].selection_metric)
     head = trainer.fit(validation.best_params)
     heads.logits_of_rows(head, features.values, np.arange(1))  # an error where it diverged on all rows alone
     held_out = fold_of != folds.NEVER
     scored, labels = validation.logits[held_out], features.labels[held_out]
-    temperature = calibration.fit_temperature(scored, labels) if fold_params.temperature_scaling else 1.0
+    temperature = 1.0
+    if fold_params.temperature_scaling:
+        temperature = calibration.fit_temperature(scored, labels, weights[held_out])
     logits = validation.logits / np.float32(temperature)
     by_fold = [fold_of == fold for fold in range(fold_of.max() + 1)]
     scores = [selection.measure(logits[rows], features.labels[rows]) for rows in by_fold]

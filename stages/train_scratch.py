@@ -10,7 +10,7 @@ import math
 from dataclasses import asdict
 from pathlib import Path
 
-from stages.library.common import console
+from stages.library.common import class_weights, console
 from stages.library.common.model_names import SCRATCH
 from stages.library.records import dataset_file
 from stages.library.records.preprocessing import Preprocessing
@@ -28,7 +28,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     stopwatch = console.Stopwatch()
-    settings: scratch.Params = load_params(arguments.params)["scratch"]
+    sections = load_params(arguments.params)
+    settings: scratch.Params = sections["scratch"]
     preparation = Preprocessing(settings.input_size_px)
     dataset = dataset_file.read(arguments.records / "dataset.json")
     config = {
@@ -37,8 +38,15 @@ def main() -> None:
         "preprocessing": asdict(preparation),
         "scratch": asdict(settings),
     }
+    class_weights.check(sections["class_weights"], dataset["classes"])
     model, state = training.run(
-        lambda _: scratch.build(len(dataset["classes"]), settings), config, [dataset], preparation, settings, arguments
+        lambda _: scratch.build(len(dataset["classes"]), settings),
+        config,
+        [dataset],
+        preparation,
+        settings,
+        sections["class_weights"],
+        arguments,
     )
     stopwatch.close(
         "train-scratch",

@@ -24,13 +24,14 @@ from typing import Annotated, Any
 import numpy as np
 import pydantic
 
-from stages.library.common import plugins, stratification
+from stages.library.common import class_weights, plugins, stratification
 from stages.library.common.console import UserError
 from stages.library.common.hashing import shuffled
 from stages.library.common.params import CONFIG
 from stages.library.heads import contract
 from stages.library.heads.cross_validation import cross_validate
 from stages.library.scoring import metrics
+from stages.library.scoring.selection import SelectionMetric
 
 
 @pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIG)
@@ -125,11 +126,20 @@ def ranks(keys: np.ndarray, labels: np.ndarray, units: np.ndarray, repeat: int, 
 
 
 def run(
-    name: str, section: Any, shots: int, features: np.ndarray, groups: Mapping[str, Images], settings: Params
+    name: str,
+    section: Any,
+    shots: int,
+    features: np.ndarray,
+    groups: Mapping[str, Images],
+    settings: Params,
+    weights: np.ndarray,
+    of_classes: str | dict[str, float],
+    selected_by: SelectionMetric,
 ) -> Iterator[dict[str, Any]]:
     """Yields the rows of repeats.csv: a head's scores in every repeat and group of images (see `variants`).
 
-    The section is the head's; features are (rows, dim), of which blocks or training sets are copied.
+    The section is the head's; features are (rows, dim), of which blocks or training sets are copied. The weights,
+    float64 (rows,), are of images, `of_classes` is the setting `class_weights`.
     """
     for repeat in range(settings.repeats):
         best_params: Mapping[str, Any] | None = None
@@ -144,10 +154,11 @@ def run(
             divided = group.units[training], group.labels[training], min(settings.folds, shots)
             folds = stratification.folds(*divided, f"fewshot folds {repeat}", settings.seed)
             data = features[group.rows[training]], group.labels[training], len(group.classes), folds
-            trainer = contract.lookup(name).Trainer(contract.Examples(*data), section, settings.seed)
+            weighed = class_weights.of_images(of_classes, data[1], weights[group.rows[training]], group.classes)
+            trainer = contract.lookup(name).Trainer(contract.Examples(*data, weighed), section, settings.seed)
             if best_params is None:
                 one = len(trainer.candidates) == 1
-                best_params = trainer.candidates[0] if one else cross_validate(trainer).best_params
+                best_params = trainer.candidates[0] if one else cross_validate(trainer, selected_by).best_params
             logits = contract.logits_of_rows(trainer.fit(best_params), features, group.rows[tested])
             confusion = metrics.confusion_matrix(group.labels[tested], logits.argmax(axis=1), len(group.classes))
             yield {

@@ -18,6 +18,7 @@ SECTIONS = {
     "split": "stages.library.preparation.splits",
     "tfrecord": "stages.library.records.tfrecord",
     "extract": "stages.library.extraction.extraction",
+    "class_weights": "stages.library.common.class_weights",
     "cross_validation": "stages.library.heads.folds",
     "finetune": "stages.library.training.finetuning",
     "scratch": "stages.library.training.scratch",

@@ -21,7 +21,11 @@ QUICK |= {"xgboost__num_trees": 3, "xgboost__colsample_byround": 1.0}
 KINDS = {"ridge": "bottleneck", "logistic": "joined", "softmax": "logits", "xgboost": "probabilities"}
 
 
-def write_bottlenecks(folder, n=120, labels=(0, 1, 3)):
+class CaughtError(Exception):
+    """Carries what a stand-in was given."""
+
+
+def write_bottlenecks(folder, n=120, labels=(0, 1, 3), weights=None):
     """Two shards of training, one of validation; class 2 has no image."""
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -30,7 +34,7 @@ def write_bottlenecks(folder, n=120, labels=(0, 1, 3)):
         ids = rng.choice(labels, n)
         values = centres[ids] + rng.normal(size=(n, 10)) + 2
         writer = cache.ShardWriter(folder / f"{name}.parquet", SOURCE, 10, 6)
-        writer.write([key_of(f"{name} {i}") for i in range(n)], ids, values, values[:, :6])
+        writer.write([key_of(f"{name} {i}") for i in range(n)], ids, values, values[:, :6], weights=weights)
         writer.close()
     return folder
 
@@ -74,7 +78,9 @@ def test_outs_agree_with_each_other_and_a_second_run_writes_the_same_bytes(tmp_p
         values = [score[metric] for score in scores]
         assert found[metric] == pytest.approx({"mean": np.mean(values), "std": np.std(values, ddof=1)})
     assert found["expected_calibration_error"] == pytest.approx({"before": errors[0], "after": errors[1]})
-    assert calibration.fit_temperature(logits, features.labels) == pytest.approx(1, abs=1e-3), "they are calibrated"
+    assert calibration.fit_temperature(logits, features.labels, np.ones(360)) == pytest.approx(1, abs=1e-3), (
+        "they are calibrated"
+    )
     rows = tables.read_csv(out / "curve.csv", tables.CURVE)
     assert {row["series"] for row in rows} == {"training", "held-out"}
     assert all(0 <= float(row["accuracy"]) <= 1 and float(row["loss"]) >= 0 for row in rows)
@@ -159,3 +165,20 @@ def test_a_damaged_head_is_a_one_line_error(tmp_path, train, head, name):
         damage(out / name)
         with pytest.raises(UserError, match=r"\A[^\n]*no readable head[^\n]*\Z"):
             trained_head.load(out)
+
+
+def test_images_weigh_what_they_and_their_class_do_and_a_name_that_is_no_class_is_an_error(
+    tmp_path, train, monkeypatch
+):
+    def trainer(examples, params, seed):
+        raise CaughtError(examples.weights)
+
+    source = write_bottlenecks(tmp_path / "features", n=4, weights=[0.5, 1, 2, 4])
+    labels = cache.load(source, ("train", "validation"), "bottleneck").labels
+    with pytest.raises(UserError, match=r"`class_weights` must name classes of .*Ameise.* Received: \['Bar'\]"):
+        train("ridge", source, cross_validation__folds=2, class_weights={"Bar": 2})
+    monkeypatch.setattr("stages.plugins.heads.ridge.head.Trainer", trainer)
+    for setting, of_class in (("none", [1, 1, 1, 1]), ({"Bär": 3.0, "none": 9.0}, [1, 3, 9, 1])):
+        with pytest.raises(CaughtError) as caught:
+            train("ridge", source, cross_validation__folds=2, class_weights=setting)
+        np.testing.assert_array_equal(caught.value.args[0], np.tile([0.5, 1, 2, 4], 3) * np.array(of_class)[labels])

@@ -31,7 +31,10 @@ class Params:
     """Section `evaluate` of params.yaml."""
 
     selection_metric: Annotated[
-        SelectionMetric, pydantic.Field(description="of the validation images; sorts models and chooses the best")
+        SelectionMetric,
+        pydantic.Field(
+            description="chooses penalties in cross-validation, and on the validation images the best model"
+        ),
     ]
     images: Annotated[int, pydantic.Field(ge=1, le=100, description="test images shown in each image")]
     seed: Annotated[int, pydantic.Field(ge=0, description="chooses the test images shown")]

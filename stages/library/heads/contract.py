@@ -37,6 +37,7 @@ class Examples:
     labels: np.ndarray  # int64 (n,), in [0, num_classes); a class may have no example
     num_classes: int  # at least 2
     folds: np.ndarray  # int64 (n,), the fold of each row, from 0, or `folds.NEVER`
+    weights: np.ndarray  # float64 (n,), > 0; each row's loss is multiplied by its own, as by scikit-learn
 
     def split(self, fold: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns the rows that are trained on, int64, and those that the fold holds out."""
@@ -44,15 +45,15 @@ class Examples:
 
 
 class Score(NamedTuple):
-    """Top-1 accuracy, in [0, 1], and the mean of the loss that a head minimises."""
+    """Top-1 accuracy, in [0, 1], and the mean of the loss that a head minimises, of rows as they are weighted."""
 
     accuracy: float
     loss: float
 
     @classmethod
-    def of(cls, logits: np.ndarray, labels: np.ndarray) -> "Score":
+    def of(cls, logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> "Score":
         """Returns accuracy and log loss of logits (n, num_classes)."""
-        return cls(metrics.top1_accuracy(logits, labels), metrics.log_loss(softmax(logits), labels))
+        return cls(metrics.top1_accuracy(logits, labels, weights), metrics.log_loss(softmax(logits), labels, weights))
 
 
 class Step(NamedTuple):
@@ -97,10 +98,6 @@ class Trainer(abc.ABC):
     @abc.abstractmethod
     def fit(self, best_params: Mapping[str, Any]) -> Fitted:
         """Trains on all rows, with a candidate."""
-
-    def merit(self, out_of_fold: Score) -> Any:
-        """Returns by what candidates are compared: the highest is chosen, and of equals the one of the largest `at`."""
-        return -out_of_fold.loss
 
 
 def batches(n: int, batch_size: int) -> Iterator[slice]:

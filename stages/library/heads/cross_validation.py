@@ -7,8 +7,13 @@ import numpy as np
 
 from stages.library.common.console import progress
 from stages.library.features import disk_arrays
-from stages.library.heads.contract import Score, Step, Trainer, check_finite
+from stages.library.heads.calibration import fit_temperature
+from stages.library.heads.contract import Step, Trainer, check_finite
 from stages.library.heads.folds import NEVER
+from stages.library.scoring import selection
+from stages.library.scoring.selection import SelectionMetric
+
+EQUAL = 12  # decimals: merits that differ less are equal
 
 
 class CrossValidation(NamedTuple):
@@ -23,8 +28,12 @@ class CrossValidation(NamedTuple):
     best_params: dict[str, Any]  # the candidate that was chosen
 
 
-def cross_validate(trainer: Trainer) -> CrossValidation:
-    """Trains without each fold, and chooses among the candidates that all folds reached; UserError: one diverged."""
+def cross_validate(trainer: Trainer, selected_by: SelectionMetric) -> CrossValidation:
+    """Trains without each fold, and chooses among the candidates that all folds reached; UserError: one diverged.
+
+    The best is so by the metric of its out-of-fold logits, each row counted once; the log loss is measured after
+    temperature scaling. Of equals the lower mean of the loss that the head minimises decides, then the larger `at`.
+    """
     examples, candidates = trainer.examples, trainer.candidates
     count = int(examples.folds.max()) + 1
     logits = disk_arrays.empty((len(candidates), len(examples.labels), examples.num_classes), np.float32)
@@ -50,11 +59,18 @@ def cross_validate(trainer: Trainer) -> CrossValidation:
     means = scores.mean(axis=0).tolist()
     series = "training", "held-out"
     curve = [(step.at, name, *means[i][j]) for i, step in enumerate(steps) for j, name in enumerate(series)]
-    scored = examples.folds != NEVER
-    out_of_fold = np.average(scores[:, :, 1], axis=0, weights=np.bincount(examples.folds[scored]))
-    best = 0
-    if len(candidates) > 1:
-        best = max(range(len(steps)), key=lambda i: (trainer.merit(Score(*out_of_fold[i])), steps[i].at))
+    scored = np.flatnonzero(examples.folds != NEVER)
+    labels, weights = examples.labels[scored], examples.weights[scored]
+    losses = np.average(scores[:, :, 1, 1], axis=0, weights=np.bincount(examples.folds[scored], weights))
+
+    def rank(index: int) -> tuple[float, float, float]:
+        found = logits[index, scored]
+        if selected_by == "log_loss":
+            found /= np.float32(fit_temperature(found, labels, weights))
+        merit = selection.merit(selected_by, selection.measure(found, labels)[selected_by])
+        return round(merit, EQUAL), -losses[index], steps[index].at
+
+    best = max(range(len(steps)), key=rank) if len(candidates) > 1 else 0
     chosen = np.full(logits.shape[1:], np.nan, np.float32)
     chosen[scored] = logits[best, scored]
     return CrossValidation(chosen, curve, dict(candidates[best]))

@@ -88,8 +88,10 @@ class Standardization:
         return raw.astype(np.float32), (bias - self.mean @ raw).astype(np.float32)
 
 
-def standardization(features: np.ndarray, rows: np.ndarray, deviation: float | None = 1.0) -> Standardization:
-    """Measures the columns of some rows (int64, at least one), in blocks.
+def standardization(
+    features: np.ndarray, rows: np.ndarray, weights: np.ndarray, deviation: float | None = 1.0
+) -> Standardization:
+    """Measures the columns of some rows (int64, at least one), in blocks; `weights`, float64, are those of all rows.
 
     They are brought to the standard deviation; None only centres them, and leaves their scale as it is.
     """
@@ -97,10 +99,12 @@ def standardization(features: np.ndarray, rows: np.ndarray, deviation: float | N
     total, squares = np.zeros_like(origin), np.zeros_like(origin)
     for block in batches(len(rows), BLOCK_ROWS):
         x = features[rows[block]] - origin
-        total += x.sum(axis=0)
-        squares += np.einsum("ij,ij->j", x, x)
-    mean = total / len(rows)
-    variance = np.maximum(squares / len(rows) - mean**2, 0)
+        weighted = weights[rows[block], None] * x
+        total += weighted.sum(axis=0)
+        squares += np.einsum("ij,ij->j", weighted, x)
+    sum_of_weights = weights[rows].sum()
+    mean = total / sum_of_weights
+    variance = np.maximum(squares / sum_of_weights - mean**2, 0)
     scale = np.ones_like(mean) if deviation is None else column_scale(variance) / deviation
     return Standardization(origin + mean, scale)
 

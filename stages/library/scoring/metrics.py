@@ -13,9 +13,9 @@ CALIBRATION_BINS = 15  # as in Guo et al., On Calibration of Modern Neural Netwo
 Z_95 = 1.959963984540054  # 97.5% of a normal distribution lie below
 
 
-def top1_accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Returns the fraction of rows whose highest score is at the label."""
-    return float(np.mean(scores.argmax(axis=1) == labels))
+def top1_accuracy(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Returns the fraction of rows, or of their weights (n,), whose highest score is at the label."""
+    return float(np.average(scores.argmax(axis=1) == labels, weights=weights))
 
 
 def topk_accuracy(scores: np.ndarray, labels: np.ndarray, k: int = 5) -> float:
@@ -86,10 +86,10 @@ def cohen_kappa(confusion: np.ndarray) -> float:
     return 1 - float(total - confusion.trace()) / (float(total) - by_chance)
 
 
-def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
+def log_loss(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float:
     """Returns the mean of -ln p(label), in nats; p is clipped at float32's epsilon, so one sure mistake costs 15.9."""
-    at_label = np.take_along_axis(probabilities, labels[:, None], axis=1).astype(np.float64)
-    return float(-np.mean(np.log(np.maximum(at_label, np.finfo(np.float32).eps))))
+    at_label = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0].astype(np.float64)
+    return float(-np.average(np.log(np.maximum(at_label, np.finfo(np.float32).eps)), weights=weights))
 
 
 @dataclass(frozen=True)

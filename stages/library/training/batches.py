@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from stages.library.records.manifest import Manifest
 from stages.library.records.preprocessing import Preprocessing, dataset, parse, unconverted
 
@@ -38,7 +40,10 @@ class Stream:
     seed: int
 
     def batches(self, first: int, end: int) -> "tf.data.Dataset":
-        """Streams the batches `first` to `end` - 1 of the training: images in [0, 255] and one-hot float32 labels."""
+        """Streams the batches `first` to `end` - 1 of the training.
+
+        They are images in [0, 255], one-hot labels and weights of losses, all float32.
+        """
         import tensorflow as tf
 
         per_pass = len(self.manifest.keys) // self.batch_size
@@ -49,24 +54,36 @@ class Stream:
     def _pass(self, number: "tf.Tensor") -> "tf.data.Dataset":
         import tensorflow as tf
 
-        def example(position: "tf.Tensor", serialized: "tf.Tensor") -> Any:
+        paths = tf.constant([str(path) for path in self.manifest.paths])
+        ends = tf.constant(np.cumsum((0, *self.manifest.counts)))
+        weights = tf.constant(self.manifest.weights, tf.float32)
+
+        def weighted(shard: "tf.Tensor") -> "tf.data.Dataset":
+            rows = weights[ends[shard] : ends[shard + 1]]
+            return tf.data.Dataset.zip(tf.data.TFRecordDataset(paths[shard]), tf.data.Dataset.from_tensor_slices(rows))
+
+        def example(position: "tf.Tensor", record: tuple["tf.Tensor", "tf.Tensor"]) -> Any:
+            serialized, weight = record
             parsed = parse(serialized, self.preprocessing)
             # Two images never share a seed as long as a pass has under 2^40 of them.
             seed = tf.stack([tf.constant(self.seed, tf.int64), number * 2**40 + position])
-            return augment(parsed["image"], seed, self.augmentation), tf.one_hot(parsed["label"], self.num_classes)
+            image = augment(parsed["image"], seed, self.augmentation)
+            return image, tf.one_hot(parsed["label"], self.num_classes), weight
 
-        def shuffled(items: "tf.Tensor") -> "tf.Tensor":
+        def shuffled(*items: "tf.Tensor") -> "tuple[tf.Tensor, ...]":
             # Dataset.shuffle takes no seed that changes with the pass; a seed of its own is what makes it resumable.
-            return tf.random.experimental.stateless_shuffle(items, tf.stack([self.seed, number]))
+            # The same for all items, so what belongs together stays so.
+            seed = tf.stack([self.seed, number])
+            return tuple(tf.random.experimental.stateless_shuffle(each, seed) for each in items)
 
-        paths = shuffled(tf.constant([str(path) for path in self.manifest.paths]))
-        windows = tf.data.TFRecordDataset(paths).batch(SHUFFLED_RECORDS).map(unconverted(shuffled))
+        shards = tf.data.Dataset.from_tensor_slices(*shuffled(tf.range(len(self.manifest.paths))))
+        windows = shards.flat_map(unconverted(weighted)).batch(SHUFFLED_RECORDS).map(unconverted(shuffled))
         examples = windows.unbatch().enumerate().map(unconverted(example), num_parallel_calls=tf.data.AUTOTUNE)
         return examples.batch(self.batch_size, drop_remainder=True)
 
 
 def held_out(manifest: Manifest, preprocessing: Preprocessing, num_classes: int, batch_size: int) -> "tf.data.Dataset":
-    """Streams some shards once, in order, as they are; yields what `Stream.batches` does."""
+    """Streams some shards once, in order, as they are; yields images and labels as `Stream.batches` does."""
     import tensorflow as tf
 
     pair = unconverted(lambda batch: (batch["image"], tf.one_hot(batch["label"], num_classes)))

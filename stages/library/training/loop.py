@@ -5,13 +5,14 @@ import math
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import numpy as np
 import pydantic
 
-from stages.library.common import artifacts, downloads, tables, tensorflow_runtime
+from stages.library.common import artifacts, class_weights, downloads, tables, tensorflow_runtime
 from stages.library.common.console import UserError, say
 from stages.library.common.params import CONFIG
 from stages.library.records import leakage
@@ -131,20 +132,27 @@ def run(
     causes: Sequence[Any],
     preprocessing: Preprocessing,
     params: Params,
+    weights_of_classes: str | dict[str, float],
     arguments: Namespace,
 ) -> tuple["keras.Model", Checkpoints]:
     """Trains a network, or goes on with a training that was killed; returns it at its best epoch, and how it went.
 
     `build` makes the network, from pixels in [0, 255] to logits, and may write into the out, whose folder it is given.
     The network depends on `causes`, JSON values, and on `config`, the content of config.json but for the weights'
-    sha256. Event files carry times, so `arguments.tensorboard` is no out.
+    sha256; and on the weights of the training images. Event files carry times, so `arguments.tensorboard` is no out.
     """
-    kept = downloads.cache_folder() / "checkpoints" / checkpoints.fingerprint(config, *causes)
+    training, validated = (manifests.read(arguments.records, [split]) for split in ("train", "validation"))
+    for manifest in (training, validated):
+        check_shards(manifest, len(config["classes"]))
+    images = training.labels, training.weights, config["classes"]
+    training = replace(training, weights=class_weights.of_images(weights_of_classes, *images))
+    weighted = artifacts.sha256_bytes(training.weights.tobytes())
+    kept = downloads.cache_folder() / "checkpoints" / checkpoints.fingerprint(config, *causes, weighted)
     waiting = "another run is at this very training: waiting for it"
     with artifacts.locked(kept.with_name(f"{kept.name}.lock"), waiting):
         with prepare(params.seed), artifacts.new_folder(arguments.out) as folder:
             model = build(folder)
-            state = _train(model, preprocessing, params, kept, folder, arguments)
+            state = _train(model, training, validated, preprocessing, params, kept, folder, arguments.tensorboard)
             sha256 = artifacts.sha256_file(folder / "best.weights.h5")
             artifacts.write_json(folder / "config.json", config | {"sha256": sha256})
         state.remove()
@@ -152,7 +160,14 @@ def run(
 
 
 def _train(
-    model: "keras.Model", preprocessing: Preprocessing, params: Params, kept: Path, out: Path, arguments: Namespace
+    model: "keras.Model",
+    training: Manifest,
+    validated: Manifest,
+    preprocessing: Preprocessing,
+    params: Params,
+    kept: Path,
+    out: Path,
+    tensorboard: Path,
 ) -> Checkpoints:
     """Writes weights and curves into `out`; the checkpoints, in `kept`, can be removed when the out is complete."""
     import keras
@@ -160,9 +175,6 @@ def _train(
     from dvclive.keras import DVCLiveCallback
 
     num_classes = model.output_shape[-1]
-    training, validated = (manifests.read(arguments.records, [split]) for split in ("train", "validation"))
-    for manifest in (training, validated):
-        check_shards(manifest, num_classes)
     batch_size, steps_per_epoch = params.steps(len(training.keys))
     trainer = compile_trainer(model, steps_per_epoch, params)
     state = Checkpoints(kept, model, trainer)
@@ -196,7 +208,7 @@ def _train(
                 epochs=params.epochs,
                 steps_per_epoch=steps_per_epoch,
                 shuffle=False,  # the stream does
-                callbacks=[saving, curves, keras.callbacks.TensorBoard(arguments.tensorboard, write_graph=False)],
+                callbacks=[saving, curves, keras.callbacks.TensorBoard(tensorboard, write_graph=False)],
                 verbose=1 if sys.stdout.isatty() else 2,
             )
     state.export(out)

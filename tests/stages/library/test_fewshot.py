@@ -108,13 +108,14 @@ def record(monkeypatch):
     The head has a penalty for each training set, or nothing to choose, and answers class 0, whatever the features.
     """
 
-    def run(counts, shots=3, background=(), chooses=True, per_unit=1, **changes):
-        seen = SimpleNamespace(validated=[], fitted=[], tested=[])
+    def run(counts, shots=3, background=(), chooses=True, per_unit=1, weights=None, **changes):
+        seen = SimpleNamespace(validated=[], fitted=[], tested=[], weights=[])
 
         class Trainer(contract.Trainer):
             def __init__(self, *arguments):
                 super().__init__(*arguments)
                 self.rows = self.examples.features[:, 0].astype(int)
+                seen.weights.append(self.examples.weights)
                 if chooses:
                     self.candidates = [{"penalty": len(seen.validated) + 1}, {"penalty": 0}]
 
@@ -135,7 +136,8 @@ def record(monkeypatch):
         monkeypatch.setattr(contract, "lookup", {"ridge": SimpleNamespace(Trainer=Trainer)}.__getitem__)
         images = make_images(counts, per_unit=per_unit)
         features, groups = np.arange(len(images.keys), dtype=np.float32)[:, None], fewshot.variants(images, background)
-        scores = fewshot.run("ridge", None, shots, features, groups, settings(**changes))
+        weighed = 1.0 + features[:, 0], weights or "none"
+        scores = fewshot.run("ridge", None, shots, features, groups, settings(**changes), *weighed, "top1_accuracy")
         return pd.DataFrame(list(scores)), seen, images
 
     return run
@@ -197,7 +199,7 @@ def test_a_group_is_on_one_side_and_in_one_fold_and_as_many_images_train(record)
 def test_groups_of_all_classes_that_leave_nothing_to_test_are_an_error(record):
     images = make_images((4, 4, 4))
     one = fewshot.Images(images.rows, images.keys, images.labels, images.labels.astype(np.uint64) * 0, images.classes)
-    fits = fewshot.run("ridge", None, 3, np.zeros((12, 1)), {"with": one}, settings())
+    fits = fewshot.run("ridge", None, 3, np.zeros((12, 1)), {"with": one}, settings(), np.ones(12), "none", "log_loss")
     with pytest.raises(UserError, match=r"`fewshot\.shots` must leave a group of images to test\. Received: 3"):
         list(fits)
 
@@ -214,3 +216,10 @@ def test_without_background_the_other_classes_train_with_the_same_images(record)
     assert list(scores["best_params"]) == [f'{{"penalty": {repeat}}}' for repeat in (1, 1, 2, 2)]
     for (validated, _, _), (fitted, _, _) in zip(seen.validated, seen.fitted[::2], strict=True):
         np.testing.assert_array_equal(validated, fitted)
+
+
+def test_images_weigh_what_they_and_their_class_do(record):
+    _, seen, images = record((6, 9, 12), background=("BACKGROUND_Google",), weights={CLASSES[0]: 5.0, CLASSES[2]: 2.0})
+    of_row = (1.0 + images.rows) * np.array([5.0, 1.0, 2.0])[images.labels]
+    for (rows, *_), weights in zip(seen.fitted, seen.weights, strict=True):
+        np.testing.assert_array_equal(weights, of_row[np.argsort(images.rows)][rows])

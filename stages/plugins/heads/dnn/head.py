@@ -65,18 +65,20 @@ class Trainer(contract.Trainer):
         import tensorflow as tf
 
         features, labels, size = self.examples.features, self.examples.labels, self.params.batch_size
-        standardize = standardization(features, training)
+        weights = self.examples.weights
+        standardize = standardization(features, training, weights)
         rng = np.random.default_rng(self.seed)
         steps_per_epoch = -(-len(training) // size)
 
         def examples(rows: np.ndarray, epochs: int, shuffled: bool) -> "tf.data.Dataset":
-            def generate() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            def generate() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
                 for _ in range(epochs):
                     order = rng.permutation(rows) if shuffled else rows
                     for batch in batches(len(order), size):
-                        yield standardize(features[order[batch]]), labels[order[batch]]
+                        yield standardize(features[order[batch]]), labels[order[batch]], weights[order[batch]]
 
-            signature = tf.TensorSpec((None, features.shape[1]), tf.float32), tf.TensorSpec((None,), tf.int64)
+            kinds = ((None, features.shape[1]), tf.float32), ((None,), tf.int64), ((None,), tf.float32)
+            signature = tuple(tf.TensorSpec(*kind) for kind in kinds)
             dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
             return dataset.apply(tf.data.experimental.assert_cardinality(epochs * -(-len(rows) // size))).prefetch(2)
 
@@ -109,7 +111,7 @@ class Trainer(contract.Trainer):
             model.compile(
                 keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(self.params.learning_rate, steps)),
                 keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-                metrics=["accuracy"],
+                weighted_metrics=["accuracy"],
             )
             model.optimizer.build(model.trainable_variables)
             # Of dropout's generators and of the optimizer, too.

@@ -1,8 +1,9 @@
 """Multinomial logistic regression with an L2 penalty: L-BFGS, preconditioned in the eigenbasis of the Gram matrix.
 
-Minimised is the sum over rows of -ln softmax(x W + b)[label], plus penalty / 2 |W|^2; the intercept b isn't penalised.
-For class k the Hessian is nearly w_k X'X + penalty I, where w_k is the mean of p_k (1 - p_k) (Böhning 1992, Multinomial
-logistic regression algorithm, bounds it by 1/2). It is diagonal in the eigenbasis of X'X, so its inverse costs two
+Minimised is the sum over rows of -ln softmax(x W + b)[label], each times its row's weight, plus penalty / 2 |W|^2; the
+intercept b isn't penalised. For class k the Hessian is nearly w_k X'X + penalty I, where w_k is the weighted mean of
+p_k (1 - p_k) (Böhning 1992, Multinomial logistic regression algorithm, bounds it by 1/2). It is diagonal in the
+eigenbasis of X'X, so its inverse costs two
 products with that basis, at any penalty and any w_k; L-BFGS (Liu and Nocedal 1989, On the limited memory BFGS method)
 starts from it in every step. Logits are linear in W, so a line search needs no product with the features. A number
 added to all classes changes no probability: rows of W, and b, are kept at mean 0, where the minimum is.
@@ -44,6 +45,7 @@ class Search:
 
     x: np.ndarray  # float32 (n, dim), columns of mean 0
     labels: np.ndarray  # int64 (n,); the intercept of a class without examples only ends falling by the tolerance
+    weights: np.ndarray  # float64 (n,), > 0
     num_classes: int
     spectrum: Spectrum  # of x or of a similar set of rows
     tolerance: float  # a search ends where the mean loss is about this far above its minimum, in nats
@@ -52,6 +54,7 @@ class Search:
 
     def __post_init__(self) -> None:
         self._theta = np.zeros((self.x.shape[1] + 1, self.num_classes))  # the kernel, and the bias as the last row
+        self._weights = self.weights.astype(np.float32)
 
     def minimise(self, penalty: float) -> tuple[np.ndarray, np.ndarray]:
         """Returns kernel (dim, num_classes) and bias, float64; 1 / penalty is scikit-learn's C."""
@@ -62,12 +65,11 @@ class Search:
         pairs: Pairs = deque(maxlen=MEMORY)
         self.iterations = 0
         while self.iterations < self.max_iterations:
-            weights = np.maximum(
-                probabilities.mean(axis=0) - np.einsum("ij,ij->j", probabilities, probabilities) / n, 0
-            )
+            weighted = self._weights[:, None] * probabilities
+            weights = np.maximum(weighted.mean(axis=0) - np.einsum("ij,ij->j", weighted, probabilities) / n, 0)
             direction = -self._two_loops(gradient, pairs, n * np.maximum(weights, MIN_WEIGHT), penalty)
             slope = float(np.vdot(gradient, direction))
-            if -slope / 2 <= self.tolerance * n:  # Newton's estimate of what is left to gain
+            if -slope / 2 <= self.tolerance * self.weights.sum():  # Newton's estimate of what is left to gain
                 break
             change = self._product(direction)
             length, probabilities = self._line_search(logits, change, direction, penalty, slope)
@@ -90,6 +92,7 @@ class Search:
         """Returns the gradient by kernel and intercept, float64 (dim + 1, num_classes)."""
         residuals = probabilities.copy()
         residuals[np.arange(len(residuals)), self.labels] -= 1
+        residuals *= self._weights[:, None]
         by_kernel = self.x.T @ residuals + penalty * self._theta[:-1]
         return np.vstack([by_kernel, residuals.sum(axis=0, dtype=np.float64)])
 
@@ -118,11 +121,12 @@ class Search:
         """
         constant = penalty * float(np.vdot(self._theta[:-1], direction[:-1]))
         growth = penalty * float(np.vdot(direction[:-1], direction[:-1]))
-        at_label = float(change[np.arange(len(change)), self.labels].sum(dtype=np.float64))
+        at_label = float((self._weights * change[np.arange(len(change)), self.labels]).sum(dtype=np.float64))
         low, low_slope, high, high_slope, step = 0.0, slope, np.inf, np.inf, 1.0
         for _ in range(20):
             probabilities = softmax(logits + np.float32(step) * change)
-            expected = float(np.einsum("ij,ij->i", probabilities, change).sum(dtype=np.float64))
+            gains = self._weights * np.einsum("ij,ij->i", probabilities, change)
+            expected = float(gains.sum(dtype=np.float64))
             here = expected - at_label + constant + step * growth
             if abs(here) <= CURVATURE * -slope:
                 return step, probabilities

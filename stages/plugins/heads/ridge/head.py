@@ -1,15 +1,15 @@
 """Ridge head: one-vs-rest least squares in closed form, one pass for all penalties and all folds.
 
-Minimised is the sum over rows of |W' x + b - t|^2, plus penalty |W|^2, with targets t of +1 at the label and -1
-elsewhere; the intercept b isn't penalised. The penalty with the best out-of-fold accuracy is chosen; ties go to the
-lower out-of-fold squared error, then to the larger penalty. A least-squares score estimates 2p - 1, of which the
+Minimised is the sum over rows of |W' x + b - t|^2, each times its row's weight, plus penalty |W|^2, with targets t of
++1 at the label and -1 elsewhere; the intercept b isn't penalised. A least-squares score estimates 2p - 1, of which the
 log-odds ln(p / (1 - p)) have the tangent 2(2p - 1) at p = 1/2: so the logits are twice the scores, and temperature
 scaling does the rest.
 
-The statistics of rows z = [x, t, 1] (features less a fixed origin, targets, a one) are the symmetric matrix of sums
-z z', with the Gram matrix, the products with the targets, all sums and the row count. Those of a training fold are the
-total minus those of the held-out fold, so cross-validation costs one pass over the features and one eigendecomposition
-per fold, whatever the number of penalties; (folds, dim + num_classes + 1, dim + num_classes + 1) float64 are held.
+The statistics of rows z = [x, t, 1] (features less a fixed origin, targets, a one), each times the root of its weight,
+are the symmetric matrix of sums z z', with the Gram matrix, the products with the targets, all sums and the sum of the
+weights. Those of a training fold are the total minus those of the held-out fold, so cross-validation costs one pass
+over the features and one eigendecomposition per fold, whatever the number of penalties; (folds, dim + num_classes + 1,
+dim + num_classes + 1) float64 are held.
 
 Sums over blocks are float64. Products within a block are float32, at half the cost, where rows are FULL_RANK times as
 many as columns: the Gram matrix's small eigenvalues are then far above its rounding errors, about 1e-7 of the largest.
@@ -81,7 +81,7 @@ class Trainer(contract.Trainer):
         logits = [self._logits(layers, some) for some in (sample, rows)]
         for index, penalty in enumerate(self.params.penalties):
             fitted, scored = (
-                Score(metrics.top1_accuracy(found[index], self.examples.labels[some]), _error(sums, *solved[index]))
+                Score(self._accuracy(found[index], some), _error(sums, *solved[index]))
                 for found, some, sums in zip(logits, (sample, rows), (training, held_out), strict=True)
             )
             yield Step(float(np.log10(penalty)), fitted, scored, logits[1][index])
@@ -93,8 +93,8 @@ class Trainer(contract.Trainer):
             layer = Dense((self._basis @ layer.kernel).astype(np.float32), layer.bias)
         return DenseNetwork((layer,), self.params.row_scaling)
 
-    def merit(self, out_of_fold: Score) -> tuple[float, float]:
-        return round(out_of_fold.accuracy, 12), -out_of_fold.loss
+    def _accuracy(self, logits: np.ndarray, rows: np.ndarray) -> float:
+        return metrics.top1_accuracy(logits, self.examples.labels[rows], self.examples.weights[rows])
 
     def _by_fold(self) -> np.ndarray:
         """Sums the statistics of each fold, in blocks of rows."""
@@ -111,6 +111,7 @@ class Trainer(contract.Trainer):
                 z[:, :dim] = features[rows[block]] - origin
                 z[np.arange(len(z)), dim + labels[rows[block]]] = 1
                 z[:, -1] = 1
+                z *= np.sqrt(self.examples.weights[rows[block], None]).astype(dtype)
                 statistics[fold] += z.T @ z
         return statistics
 

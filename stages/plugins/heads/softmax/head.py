@@ -49,7 +49,8 @@ class Trainer(contract.Trainer):
         with threadpool_limits(BLAS_THREADS):
             for epoch, (layer, score) in enumerate(self._epochs(training), 1):
                 logits = logits_of_rows(DenseNetwork((layer,)), self.examples.features, held_out)
-                yield Step(epoch, score, Score.of(logits, self.examples.labels[held_out]), logits)
+                of_held_out = Score.of(logits, self.examples.labels[held_out], self.examples.weights[held_out])
+                yield Step(epoch, score, of_held_out, logits)
 
     @np.errstate(over="ignore", invalid="ignore")  # who asked for the head says once that it diverged
     def fit(self, best_params: Mapping[str, Any]) -> DenseNetwork:
@@ -61,7 +62,7 @@ class Trainer(contract.Trainer):
     def _epochs(self, rows: np.ndarray) -> Iterator[tuple[Dense, Score]]:
         """Yields the layer, on raw features, after each epoch over the rows, and the training mean over that epoch."""
         examples, params, rng = self.examples, self.params, np.random.default_rng(self.seed)
-        standardize = standardization(examples.features, rows, DEVIATION)
+        standardize = standardization(examples.features, rows, examples.weights, DEVIATION)
         shape = examples.features.shape[1], examples.num_classes
         layer = Dense(np.zeros(shape, np.float32), np.zeros(examples.num_classes, np.float32))
         kernel_velocity, bias_velocity = np.zeros_like(layer.kernel), np.zeros_like(layer.bias)
@@ -72,16 +73,19 @@ class Trainer(contract.Trainer):
             correct = loss = 0.0
             for batch in batches(len(order), params.batch_size):
                 x, targets = standardize(examples.features[order[batch]]), examples.labels[order[batch]]
+                weights = examples.weights[order[batch]]
                 if params.dropout:
                     x *= (rng.random(x.shape, np.float32) >= params.dropout) / np.float32(1 - params.dropout)
                 probabilities = softmax(layer(x))
-                correct += len(x) * metrics.top1_accuracy(probabilities, targets)
-                loss += len(x) * metrics.log_loss(probabilities, targets)
-                probabilities[np.arange(len(x)), targets] -= 1  # now the gradient by the logits, times the batch size
+                correct += weights.sum() * metrics.top1_accuracy(probabilities, targets, weights)
+                loss += weights.sum() * metrics.log_loss(probabilities, targets, weights)
+                probabilities[np.arange(len(x)), targets] -= 1
+                probabilities *= weights[:, None].astype(np.float32)  # the gradient by the logits, times the batch size
                 learning_rate = params.learning_rate * 0.5 * (1 + np.cos(np.pi * step / steps))
                 kernel_gradient = x.T @ probabilities / len(x) + params.weight_decay * layer.kernel
                 kernel_velocity = params.momentum * kernel_velocity - learning_rate * kernel_gradient
                 bias_velocity = params.momentum * bias_velocity - learning_rate * probabilities.mean(axis=0)
                 layer = Dense(layer.kernel + kernel_velocity, layer.bias + bias_velocity)
                 step += 1
-            yield Dense(*standardize.fold_into(layer.kernel, layer.bias)), Score(correct / len(rows), loss / len(rows))
+            score = Score(correct / examples.weights[rows].sum(), loss / examples.weights[rows].sum())
+            yield Dense(*standardize.fold_into(layer.kernel, layer.bias)), score

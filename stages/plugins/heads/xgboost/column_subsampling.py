@@ -86,7 +86,7 @@ def boost(
         booster = xgboost.train(settings, of_groups[number]["training"], 1)
         for name, matrix in of_groups[number].items():
             margins[name] = booster.predict(matrix, output_margin=True)
-            error, loss = _scores(margins[name], examples.labels[rows[name]])
+            error, loss = _scores(margins[name], examples.labels[rows[name]], examples.weights[rows[name]])
             history[name]["merror"].append(error)
             history[name]["mlogloss"].append(loss)
         rounds.append((booster, groups[number]))
@@ -110,7 +110,7 @@ class _Blocks(xgboost.DataIter):  # type: ignore[misc]
         self._start += len(block)
         if len(block):
             values = features[block][:, self._columns].astype(np.float32)
-            input_data(data=values, label=self._examples.labels[block])
+            input_data(data=values, label=self._examples.labels[block], weight=self._examples.weights[block])
         return len(block) > 0
 
 
@@ -137,10 +137,10 @@ def _join(rounds: Sequence[tuple[xgboost.Booster, np.ndarray]], dim: int) -> xgb
     return joined
 
 
-def _scores(margins: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Returns error and mean log loss, as XGBoost's merror and mlogloss."""
+def _scores(margins: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Returns error and mean log loss of weighted rows, as XGBoost's merror and mlogloss."""
     loss = 0.0
     for block in batches(len(labels), BLOCK_ROWS):
-        at_label = np.take_along_axis(softmax(margins[block]), labels[block, None], axis=1)
-        loss -= float(np.log(np.maximum(at_label, TINY), dtype=np.float64).sum())
-    return 1 - metrics.top1_accuracy(margins, labels), loss / len(labels)
+        at_label = np.take_along_axis(softmax(margins[block]), labels[block, None], axis=1)[:, 0]
+        loss -= float(weights[block] @ np.log(np.maximum(at_label, TINY), dtype=np.float64))
+    return 1 - metrics.top1_accuracy(margins, labels, weights), loss / float(weights.sum())

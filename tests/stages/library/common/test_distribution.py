@@ -69,8 +69,8 @@ params = dnn.Params(
 )
 folds = np.arange(200) % 2
 for device in ("cpu", "gpu"):
-    examples = Examples(features, labels, 3, folds)
-    result = cross_validate(dnn.Trainer(examples, replace(params, device=device), 0))
+    examples = Examples(features, labels, 3, folds, np.ones(200))
+    result = cross_validate(dnn.Trainer(examples, replace(params, device=device), 0), "top1_accuracy")
     np.save(sys.argv[1] + "/" + device, result.logits)
 """
 

@@ -50,7 +50,7 @@ from stages.library.settings import load_params
 from stages.plugins.heads.dnn import head as dnn
 rng = np.random.default_rng(0)
 labels = np.arange(64) % 2
-examples = Examples(rng.normal(size=(64, 8)).astype(np.float32), labels, 2, labels)
+examples = Examples(rng.normal(size=(64, 8)).astype(np.float32), labels, 2, labels, np.ones(64))
 settings = replace(load_params(Path("params.yaml"))["dnn"], hidden_units=(4,), epochs=1, batch_size=32)
 for fold in range(6):
     dnn.Trainer(examples, settings, 0).fit({})

@@ -121,6 +121,17 @@ def test_scores_of_classes_and_of_ranks_are_those_of_scikit_learn(example):
     }
 
 
+@given(scored())
+def test_rows_count_as_they_weigh(example):
+    logits, labels = example
+    weights, predictions = np.random.default_rng(0).random(len(labels)) + 0.1, logits.argmax(axis=1)
+    reference = sklearn.metrics.accuracy_score(labels, predictions, sample_weight=weights)
+    assert metrics.top1_accuracy(logits, labels, weights) == pytest.approx(reference, abs=1e-12)
+    at_label = softmax(logits)[np.arange(len(labels)), labels].astype(np.float64)
+    expected = -np.average(np.log(at_label.clip(np.finfo(np.float32).eps)), weights=weights)
+    assert metrics.log_loss(softmax(logits), labels, weights) == pytest.approx(expected, abs=1e-12)
+
+
 def test_more_merit_is_better():
     assert [selection.merit(metric, 0.3) for metric in selection.METRICS] == [0.3, 0.3, 0.3, -0.3]
 

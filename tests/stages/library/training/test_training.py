@@ -115,8 +115,9 @@ def test_a_killed_training_resumes_to_the_same_bytes(run, tmp_path, monkeypatch,
         assert contents.of(run("train_scratch", instant, **changes)) == whole
         assert f"resuming after epoch {INSTANTS[instant]} of 3" in capsys.readouterr().out
     kill(run, monkeypatch, "after the state", **changes)
-    run("train_scratch", "changed", **changes, scratch__learning_rate=0.002)  # starts anew
-    assert "resuming" not in capsys.readouterr().out
+    for changed in ({"scratch__learning_rate": 0.002}, {"class_weights": {"cat": 2.0}}):  # start anew
+        assert contents.of(run("train_scratch", "changed", **changes | changed)) != whole
+        assert "resuming" not in capsys.readouterr().out
 
 
 @pytest.mark.slow

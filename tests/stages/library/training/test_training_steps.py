@@ -1,6 +1,7 @@
 """The stream of training examples, their random changes, and single steps of the optimizers, computed by hand."""
 
 import math
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -19,20 +20,22 @@ INPUT, UNCHANGED = Preprocessing(4), Augmentation(False, 0.0, 0.0, 0.0)
 
 
 def batch_bytes(batches):
-    return [(images.numpy().tobytes(), targets.numpy().tobytes()) for images, targets in batches]
+    return [tuple(part.numpy().tobytes() for part in batch) for batch in batches]
 
 
 @pytest.fixture
 def shards(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3), np.uint8)
     records = [sharded.record(image, number % 2) for number, image in enumerate(pixels)]
-    sharded.write(tmp_path / "shards", {"train": [records[:10], records[10:]]})
-    return manifests.read(tmp_path / "shards", ["train"])
+    sharded.write(tmp_path / "shards", {"train": [records[:12], [], records[12:]]})
+    return replace(manifests.read(tmp_path / "shards", ["train"]), weights=np.linspace(0.5, 5, 20))
 
 
-def test_a_pass_has_every_example_once_with_its_target_in_an_order_of_its_own(shards):
+def test_a_pass_has_every_example_once_with_its_target_and_weight_in_an_order_of_its_own(shards):
     stream = Stream(shards, INPUT, 2, 5, UNCHANGED, seed=0)
-    originals = sorted(batch_bytes(held_out(shards, INPUT, 2, 7).unbatch()))
+    examples = batch_bytes(held_out(shards, INPUT, 2, 7).unbatch())
+    weights = [np.float32(weight).tobytes() for weight in shards.weights]
+    originals = sorted((*example, weight) for example, weight in zip(examples, weights, strict=True))
     passes = [batch_bytes(stream.batches(4 * number, 4 * number + 4).unbatch()) for number in range(3)]
     assert all(sorted(found) == originals for found in passes)
     assert len({tuple(found) for found in passes}) == 3

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from stages.library.common.console import UserError
+from stages.library.heads import scaling
 from stages.plugins.heads.dnn import head as dnn
-from tests.stages.plugins.heads.training import cross_validate, fit, problem
+from tests.stages.plugins.heads.training import cross_validate, fit, problem, trainer
 
 PARAMS = dnn.Params(
     features="bottleneck", hidden_units=(32, 16), dropout=0.2, learning_rate=0.01, batch_size=32, epochs=5, device="cpu"
@@ -23,6 +24,18 @@ def test_forward_in_numpy_is_keras_forward(hidden_units):
     model.set_weights([tensor for layer in head.layers for tensor in (layer.kernel, layer.bias)])
     expected = model.predict(features.astype(np.float32), verbose=0)
     np.testing.assert_allclose(head.logits(features), expected, atol=1e-4)
+
+
+def test_weights_are_those_of_keras():
+    features, labels = problem()
+    weights, params = np.random.default_rng(2).uniform(0.1, 5, 300), replace(PARAMS, dropout=0.0, epochs=1)
+    one = trainer(dnn, (features, labels), params, weights=weights)
+    logits = one.fit({}).logits(features)
+    model, order = one._network(10), np.random.default_rng(0).permutation(300)
+    x = scaling.standardization(features, np.arange(300), weights)(features)
+    model.fit(x[order], labels[order], 32, sample_weight=weights[order], shuffle=False, verbose=0)
+    np.testing.assert_allclose(logits, model.predict(x, verbose=0), atol=1e-4)
+    assert np.abs(logits - fit(dnn, (features, labels), params).logits(features)).max() > 0.01
 
 
 @pytest.mark.slow

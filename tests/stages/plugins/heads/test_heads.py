@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from stages.library.common import class_weights
 from stages.library.features import disk_arrays
 from stages.library.heads import contract, dense, scaling
 from stages.library.heads.folds import NEVER
@@ -106,12 +107,41 @@ def test_a_scaling_is_fitting_on_scaled_features(name, atol, kind):
     features = (features - 3) * np.where(np.arange(20) < 5, 4, 1)
     scaled = np.sign(features) * np.sqrt(np.abs(features))
     if kind == "standardized":
-        scaled = scaling.standardization(scaled, np.arange(300))(scaled)
+        scaled = scaling.standardization(scaled, np.arange(300), np.ones(300))(scaled)
     elif kind == "l2":
         scaled /= np.linalg.norm(scaled, axis=1, keepdims=True)
     logits = fit(module, (features, labels), replace(params, scaling=kind, power=0.5), penalty=1.0).logits(features)
     plain = fit(module, (scaled, labels), replace(params, scaling="none", power=1.0), penalty=1.0)
     np.testing.assert_allclose(logits, plain.logits(scaled), atol=atol)
+
+
+@pytest.mark.parametrize("name", ["ridge", "logistic"])
+def test_a_row_counts_as_often_as_it_is_heavy(name):
+    module, params = quick(name)
+    params, often = replace(params, scaling="standardized", penalties=(1.0,)), np.arange(300) % 4 + 1
+    features, labels = problem(dtype=np.float32)
+    repeated = np.repeat(features, often, axis=0), np.repeat(labels, often)
+    heavy = fit(module, (features, labels), params, weights=often.astype(float), penalty=1.0)
+    expected = fit(module, repeated, params, penalty=1.0)
+    found, wanted = (softmax(head.logits(features)) for head in (heavy, expected))
+    np.testing.assert_allclose(found, wanted, atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", QUICK)
+def test_balanced_weights_raise_balanced_accuracy(name):
+    """Of classes of 400 and of 20 rows, measured on as many of each."""
+    module, params = quick(name)
+    features, labels = problem(4000, noise=3, classes=2)
+    rare = np.flatnonzero(labels == 1)
+    train, test = np.concatenate([np.flatnonzero(labels == 0)[:400], rare[:20]]), np.arange(2000, 4000)
+    scores = {}
+    for setting in ("none", "balanced"):
+        weights = class_weights.of_images(setting, labels[train], np.ones(420), ("common", "rare"))
+        head = fit(module, (features[train], labels[train]), params, 2, weights=weights, penalty=100.0)
+        confusion = metrics.confusion_matrix(labels[test], head.logits(features[test]).argmax(axis=1), 2)
+        scores[setting] = metrics.balanced_accuracy(confusion)
+    assert scores["balanced"] > scores["none"] + 0.03
 
 
 @pytest.mark.parametrize(("name", "file"), [("softmax", dense.WEIGHTS), ("xgboost", xgboost.MODEL)])

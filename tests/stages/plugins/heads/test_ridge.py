@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge, RidgeClassifier
 
+from stages.library.common import class_weights
 from stages.plugins.heads.ridge import head as ridge
 from tests.stages.plugins.heads.training import cross_validate, fit, problem
 
@@ -19,10 +20,26 @@ def test_agrees_with_scikit_learn(n, dim, dtype):
         np.testing.assert_allclose(scores, expected.decision_function(features.astype(np.float64)), atol=1e-4)
 
 
-def test_the_curve_is_that_of_scikit_learn_and_the_most_accurate_penalty_is_chosen():
+@pytest.mark.parametrize(("n", "dim"), [(300, 24), (40, 120)])
+@pytest.mark.parametrize("setting", ["balanced", {"a": 5.0, "c": 0.25}])
+def test_class_and_sample_weights_are_those_of_scikit_learn(n, dim, setting):
+    features, labels = problem(n, dim, dtype=np.float32)
+    labels = np.minimum(labels, np.arange(n) % 7)  # classes of other sizes
+    given = np.random.default_rng(2).uniform(0.2, 4, n)
+    weights = class_weights.of_images(setting, labels, given, tuple("abcd"))
+    by_label = setting if setting == "balanced" else {0: 5.0, 2: 0.25}
+    wide = features.astype(np.float64)
+    expected = RidgeClassifier(alpha=3, class_weight=by_label).fit(wide, labels, sample_weight=given)
+    scores = fit(ridge, (features, labels), PARAMS, penalty=3.0, weights=weights).logits(features)
+    np.testing.assert_allclose(scores / ridge.LOGITS_PER_SCORE, expected.decision_function(wide), atol=2e-4)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_curve_is_that_of_scikit_learn_and_the_most_accurate_penalty_is_chosen(weighted):
     features, labels = problem()
     folds = np.random.default_rng(1).integers(0, 5, 300)
-    result = cross_validate(ridge, (features, labels), PARAMS, folds)
+    weights = np.random.default_rng(2).uniform(0.2, 4, 300) if weighted else np.ones(300)
+    result = cross_validate(ridge, (features, labels), PARAMS, folds, weights=weights)
     targets, wide = 2 * np.eye(4)[labels] - 1, features.astype(np.float64)
     points = {(at, series): (accuracy, loss) for at, series, accuracy, loss in result.curve}
     accuracies = {}
@@ -31,11 +48,12 @@ def test_the_curve_is_that_of_scikit_learn_and_the_most_accurate_penalty_is_chos
         correct = 0
         for fold in range(5):
             seen = folds != fold
-            predicted = Ridge(alpha=penalty).fit(wide[seen], targets[seen]).predict(wide)
+            predicted = Ridge(alpha=penalty).fit(wide[seen], targets[seen], weights[seen]).predict(wide)
             right, squares = predicted.argmax(axis=1) == labels, (predicted - targets) ** 2
             correct += right[~seen].sum()
             for series, rows in (("training", seen), ("held-out", ~seen)):
-                scores[series].append((right[rows].mean(), squares[rows].mean()))
+                pair = (np.average(values[rows], weights=weights[rows]) for values in (right, squares.mean(axis=1)))
+                scores[series].append(tuple(pair))
         for series, found in scores.items():
             assert points[np.log10(penalty), series] == pytest.approx(np.mean(found, axis=0), rel=1e-5)
         accuracies[penalty] = correct / 300

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from sklearn.linear_model import LogisticRegression
 
 from stages.library.heads import scaling
@@ -18,13 +19,16 @@ def train(data, classes=4, **changes):
     return layer
 
 
-def test_reaches_the_optimum_of_regularised_logistic_regression():
+@pytest.mark.parametrize("heaviest", [1, 5])
+def test_reaches_the_optimum_of_regularised_logistic_regression(heaviest):
     features, labels = problem(n=400)
-    decay = 0.01
-    layer = train((features, labels), weight_decay=decay, epochs=150, batch_size=len(labels), learning_rate=1.0)
-    standardized = scaling.standardization(features, np.arange(len(labels)), softmax.DEVIATION)(features)
+    decay, weights = 0.01, np.random.default_rng(2).uniform(1, heaviest, 400)
+    changes = {"weight_decay": decay, "epochs": 200 * heaviest, "batch_size": 400, "learning_rate": 1.0 / heaviest}
+    (layer,) = fit(softmax, (features, labels), replace(PARAMS, **changes), weights=weights).layers
+    standardized = scaling.standardization(features, np.arange(400), weights, softmax.DEVIATION)(features)
     # scikit-learn minimises C * sum of losses + |W|^2 / 2; here it is the mean of losses + decay * |W|^2 / 2.
-    reference = LogisticRegression(C=1 / (decay * len(labels)), tol=1e-8, max_iter=1000).fit(standardized, labels)
+    reference = LogisticRegression(C=1 / (decay * len(labels)), tol=1e-8, max_iter=1000)
+    reference.fit(standardized, labels, sample_weight=weights)
     expected = reference.predict_proba(standardized)
     np.testing.assert_allclose(probabilities_of(layer(features.astype(np.float32))), expected, atol=2e-3)
 
@@ -32,7 +36,7 @@ def test_reaches_the_optimum_of_regularised_logistic_regression():
 def test_one_step_by_hand():
     features, labels = problem(n=8)
     layer = train((features, labels), epochs=1, batch_size=8)
-    x = scaling.standardization(features, np.arange(8), softmax.DEVIATION)(features).astype(np.float64)
+    x = scaling.standardization(features, np.arange(8), np.ones(8), softmax.DEVIATION)(features).astype(np.float64)
     onehot = np.eye(4)[labels]
     kernel, bias = -0.1 * x.T @ (0.25 - onehot) / 8, -0.1 * (0.25 - onehot).mean(axis=0)
     np.testing.assert_allclose(layer(features.astype(np.float32)), x @ kernel + bias, atol=1e-5)

@@ -21,10 +21,12 @@ PARAMS = xgboost.Params(features="bottleneck", num_trees=8, colsample_byround=1.
 def test_margins_and_colsample_bytree_are_those_of_the_librarys_own_classifier(fraction):
     features, labels = problem(dim=40)
     options = {"n_estimators": 8, "tree_method": "hist", "colsample_bytree": fraction, "random_state": 3}
-    reference = XGBClassifier(**OPTIONS, **options).fit(features.astype(np.float32), labels)
-    head = fit(xgboost, (features, labels), replace(PARAMS, colsample_bytree=fraction), seed=3)
-    expected = reference.predict_proba(features.astype(np.float32))
-    np.testing.assert_allclose(softmax(head.logits(features)), expected, atol=1e-6)
+    params = replace(PARAMS, colsample_bytree=fraction)
+    for weights in (np.ones(300), np.random.default_rng(2).uniform(0.1, 5, 300)):
+        reference = XGBClassifier(**OPTIONS, **options).fit(features.astype(np.float32), labels, sample_weight=weights)
+        head = fit(xgboost, (features, labels), params, seed=3, weights=weights)
+        expected = reference.predict_proba(features.astype(np.float32))
+        np.testing.assert_allclose(softmax(head.logits(features)), expected, atol=1e-6)
 
 
 def test_a_tree_sees_a_fraction_of_what_its_round_sees():
@@ -56,9 +58,11 @@ def test_every_deal_gives_each_column_to_one_group(dim, fraction, groups):
 
 def test_joined_rounds_add_up_and_split_by_the_columns_of_their_group():
     features, labels = problem(dim=9, classes=3)
+    weights = np.random.default_rng(2).uniform(0.1, 5, len(labels))
     groups = np.array([(1, 4, 7), (0, 2, 8)])
     parameters = OPTIONS | {"objective": "multi:softprob", "num_class": 3, "seed": 0, "nthread": 1}
-    examples, everything = Examples(features, labels, 3, np.zeros_like(labels)), {"training": np.arange(len(labels))}
+    examples = Examples(features, labels, 3, np.zeros_like(labels), weights)
+    everything = {"training": np.arange(len(labels))}
     joined, history = column_subsampling.boost(parameters, 2, examples, everything, list(groups), None)
     assert (joined.num_features(), joined.num_boosted_rounds()) == (9, 2)
     table = joined.trees_to_dataframe()
@@ -69,14 +73,15 @@ def test_joined_rounds_add_up_and_split_by_the_columns_of_their_group():
     # By hand: the second round is trained on the margins of the first one.
     margins = np.zeros((len(labels), 3), np.float32)
     for group in order:
-        data = library.QuantileDMatrix(features[:, group].astype(np.float32), labels, max_bin=64)
+        data = library.QuantileDMatrix(features[:, group].astype(np.float32), labels, weight=weights, max_bin=64)
         data.set_base_margin(margins)
         booster = library.train(parameters | {"base_score": 0.0}, data, 1)
         margins = booster.predict(data, output_margin=True)
     predicted = joined.inplace_predict(features.astype(np.float32), predict_type="margin")
     np.testing.assert_allclose(predicted, margins, atol=1e-5)
-    assert history["training"]["merror"][-1] == pytest.approx(np.mean(margins.argmax(axis=1) != labels))
-    assert history["training"]["mlogloss"][-1] == pytest.approx(metrics.log_loss(softmax(margins), labels), rel=1e-5)
+    wrong, loss = margins.argmax(axis=1) != labels, metrics.log_loss(softmax(margins), labels, weights)
+    assert history["training"]["merror"][-1] == pytest.approx(np.average(wrong, weights=weights))
+    assert history["training"]["mlogloss"][-1] == pytest.approx(loss, rel=1e-5)
 
 
 @pytest.mark.parametrize("fraction", [1.0, 0.2])
