@@ -64,6 +64,8 @@ class Findings:
             return f"; {linked:,} are links that leave it, as {example}: give the folder that they lead to, or copy it"
         if hidden:
             return f"; {self._examples[hidden[0]]} is a {hidden[0]}"
+        for reason, count in self.reasons.most_common(1):
+            return f"; {count:,} more are left out, as {self._examples[reason]}: {reason}"
         return ""
 
     def _inner(self) -> tuple[str, ...]:

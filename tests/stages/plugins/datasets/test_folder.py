@@ -135,6 +135,10 @@ FEW = r"`dataset\.folder` must hold images of at least 2 classes, .* Received: .
         ),
         (["cat/1.jpg"], FEW + r"with 1 files in 1 classes$"),
         (
+            ["cat/1.jpg", "dog/a.txt", "dog/b.txt"],
+            FEW + r"1 classes; 2 more are left out, as dog/a\.txt: not an image$",
+        ),
+        (
             ["1.jpg", "labels.csv"],
             FEW + r"If .*/images/labels\.csv has their labels: dataset\.name: table, dataset\.table: ",
         ),
