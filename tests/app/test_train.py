@@ -19,6 +19,7 @@ from app import train
 from stages.library.common.console import UserError
 from tests import processes
 
+GROUPS = r"""-S 'split.group="patient_(\d+)"'"""  # as docs/how-to.md has it, after the shell has read it
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
 DVC_YAML = """\
 stages:
@@ -257,7 +258,8 @@ def test_the_first_leaderboard_needs_the_quick_heads_alone_and_stays_on_the_bran
     (tmp_path / "home" / "images" / "cat").mkdir(parents=True)
     (tmp_path / "home" / "images" / "cat" / "0.png").touch()
     before = project.git("rev-parse", "HEAD")
-    shown = project.make("train", "PICTURES=~/images", "SET=-S split.seed=3").stdout
+    shown = project.make("train", "PICTURES=~/images", f"SET=-S split.seed=3 {GROUPS}").stdout
+    assert read_yaml(project.folder / "params.yaml")["split"]["group"] == r"patient_(\d+)"
     assert (
         "folder: 24 images in 1 classes. If all is new, the first leaderboard (ridge, logistic, softmax) takes" in shown
     )
@@ -266,7 +268,7 @@ def test_the_first_leaderboard_needs_the_quick_heads_alone_and_stays_on_the_bran
     assert shown.splitlines()[-1].endswith("make train-all")
     assert (project.git("rev-parse", "HEAD"), project.git("branch", "--show-current")) == (before, "main")
     assert project.changed() == ["dvc.lock", "params.yaml"]
-    assert project.git("diff", "--numstat", "params.yaml").split()[1] == "4"  # a long path takes a line more
+    assert project.git("diff", "--numstat", "params.yaml").split()[1] == "5"  # a long path takes a line more
     shown = project.make("train-all").stdout
     assert "models: audit dnn logistic ridge softmax xgboost" in shown
     assert "Stage 'evaluate@efficientnet_lite0-ridge' didn't change, skipping" in shown

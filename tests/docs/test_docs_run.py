@@ -34,6 +34,7 @@ LEFT_OUT = {
     "pytest -m 'not slow'": "runs these tests",
     "ruff format --check . && ruff check . && mypy": "the project of these tests has neither tests nor their settings",
     "make pr-report BASE=main": "run by test_pr_report.py",
+    'make train PICTURES=~/images SET="-S \'split.group=\\"patient_(\\d+)\\"\'"': "run by test_train.py, on a folder",
     "dvc exp run -S 'split.group=\"patient_(\\d+)\"'": "needs images of groups: test_tfrecord.py has them",
     "dvc exp run -S split.group=folder": "needs images of groups: test_tfrecord.py has them",
     "git merge BRANCH": "run by test_docs.py, on two branches",
