@@ -104,6 +104,14 @@ def ran_with(stage, key, value):
     return check
 
 
+def weighed(value):
+    def check(place, printed):
+        for stage in (RIDGE, f"finetune@{LITE0}", "train-scratch"):
+            assert place.ran_with(stage, "class_weights") == value
+
+    return check
+
+
 def softmax_is_there(place, printed):
     assert {"ridge", "softmax"} <= set(place.leaderboard())
     assert "dnn" not in place.leaderboard()
@@ -213,6 +221,8 @@ OUTCOMES = {
     "dvc exp run -S extract.flip=true": ran_with(EXTRACT, "extract.flip", True),
     "dvc exp run -S extract.runtime=openvino": ran_with(EXTRACT, "extract.runtime", "openvino"),
     "dvc exp run -S evaluate.selection_metric=balanced_accuracy": says(r"\| validation: balanced accuracy \|"),
+    "dvc exp run -S class_weights=balanced": weighed("balanced"),
+    "dvc exp run -S 'class_weights={cat: 5, dog: 0.5}'": weighed({"cat": 5, "dog": 0.5}),
     "dvc exp show --only-changed": changes_are_shown,
     "dvc plots diff HEAD~1": images_are_drawn,
     "dvc exp run evaluate -S split.seed=1": other_split,
