@@ -1,11 +1,12 @@
-"""Trains on the images of a folder and shows a first leaderboard, or with --all that of all models.
+"""Trains on the images of a folder and shows a leaderboard.
 
+It is that of the heads that take seconds, or with --all that of all models.
 Settings go into params.yaml, where `git diff` shows them. A run that fails or
 is stopped leaves params.yaml as it was; what has been computed is kept. Without
 a folder, it trains as params.yaml says.
 
 example: python -m app.train --folder ~/images
-         python -m app.train --folder ~/images --labels labels.csv -S split.seed=1
+         python -m app.train --folder ~/images --labels labels.csv --all
          python -m app.train --all
 """
 

@@ -25,7 +25,7 @@ def files(text):
         "conflict": MARKS.format(text).encode(),
         "half a conflict": (text + ">>>>>>> other\n").encode(),
         "UTF-16": text.encode("utf-16"),
-        "Latin-1": whole.replace(b'"', b'"\xe9', 1),
+        "Latin-1": whole.replace(b"a", b"\xe9", 1),
         "binary": bytes(range(256)),
         "deep": b"[" * 200_000,
         "deep objects": b'{"a":' * 100_000,

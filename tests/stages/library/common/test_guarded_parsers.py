@@ -11,14 +11,19 @@ PARSERS = {
         "app/experiments.py": "what DVC printed, and what this module made; one line where it is no JSON",
         "app/exporting/trees.py": "what XGBoost made in this process",
         "stages/plugins/heads/xgboost/column_subsampling.py": "what XGBoost made in this process",
+        "stages/library/sources/label_tables.py": "the first line of a table, of bounded length",
         "stages/library/preparation/decoding_process.py": "an argument that decoding_workers gave",
         "stages/library/common/guarded_files.py": "the guarded reader",
     },
     "ruamel.yaml.YAML": {
+        "app/computed.py": "dvc.lock, which DVC has read before",
         "app/params_docs.py": "params.yaml and dvc.yaml of the code whose reference is written",
         "stages/library/common/guarded_yaml.py": "the guarded reader, which takes the parser's nodes",
     },
-    "csv": {"stages/library/common/tables.py": "the guarded reader, and the only writer"},
+    "csv": {
+        "stages/library/common/tables.py": "the guarded reader, and the only writer",
+        "stages/library/sources/label_tables.py": "the first line of a table, of bounded length",
+    },
     "h5py.File": {"stages/library/networks/hdf5.py": "the guarded reader, in a process of its own"},
     "load_weights": {
         "stages/library/training/checkpoints.py": "what this process wrote",
