@@ -83,7 +83,8 @@ def main() -> None:
         "finetune": asdict(finetune),
     }
     causes = [asdict(source), head and asdict(head), dataset]
-    _, state = training.run(build, config, causes, preparation, finetune, settings["class_weights"], arguments)
+    chosen = settings["class_weights"], settings["evaluate"].selection_metric
+    _, state = training.run(build, config, causes, preparation, finetune, *chosen, arguments)
     stopwatch.close(
         f"finetune {arguments.backbone}",
         f"{counts['trained']} variables trained, {counts['frozen']} frozen; {state} "

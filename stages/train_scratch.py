@@ -46,6 +46,7 @@ def main() -> None:
         preparation,
         settings,
         sections["class_weights"],
+        sections["evaluate"].selection_metric,
         arguments,
     )
     stopwatch.close(

@@ -32,9 +32,7 @@ class Params:
 
     selection_metric: Annotated[
         SelectionMetric,
-        pydantic.Field(
-            description="chooses penalties in cross-validation, and on the validation images the best model"
-        ),
+        pydantic.Field(description="chooses penalties in cross-validation; in validation epochs and the best model"),
     ]
     images: Annotated[int, pydantic.Field(ge=1, le=100, description="test images shown in each image")]
     seed: Annotated[int, pydantic.Field(ge=0, description="chooses the test images shown")]

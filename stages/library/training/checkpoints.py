@@ -16,11 +16,13 @@ from typing_extensions import TypedDict
 from stages.library.common import artifacts, guarded_files, source_code
 from stages.library.common.console import UserError
 from stages.library.networks import keras_weights
+from stages.library.scoring.selection import SelectionMetric, merit
 
 if TYPE_CHECKING:
     import keras
 
 Logs = dict[str, float]
+LOGS = {"top1_accuracy": "val_accuracy"}  # metric of selection -> Keras's name of it
 HDF5_BYTES_PER_VARIABLE = 4096  # at most, around what is in it
 
 
@@ -57,14 +59,15 @@ class Checkpoints:
     as it comes: what fine-tuning makes worse is thrown away (Kumar et al. 2022, arXiv:2202.10054).
     """
 
-    def __init__(self, folder: Path, model: "keras.Model", trainer: "keras.Model"):
-        self.folder, self._model, self._trainer = folder, model, trainer
+    def __init__(self, folder: Path, model: "keras.Model", trainer: "keras.Model", selected_by: SelectionMetric):
+        self.folder, self._model, self._trainer, self._selected_by = folder, model, trainer, selected_by
         self.history: list[Logs] = []  # of each epoch, as `Epoch` says
 
     @property
     def best(self) -> int:
-        """The epoch with the highest validation accuracy; among equals the one with the lowest loss."""
-        scores = [(logs["val_accuracy"], -logs["val_loss"]) for logs in self.history]
+        """The epoch that is best in validation by the metric of selection; among equals the one of the lowest loss."""
+        key = LOGS.get(self._selected_by, f"val_{self._selected_by}")
+        scores = [(merit(self._selected_by, logs[key]), -logs["val_loss"]) for logs in self.history]
         return scores.index(max(scores))
 
     @property

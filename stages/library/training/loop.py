@@ -19,6 +19,8 @@ from stages.library.records import leakage
 from stages.library.records import manifest as manifests
 from stages.library.records.manifest import Manifest
 from stages.library.records.preprocessing import Preprocessing
+from stages.library.scoring import selection
+from stages.library.scoring.selection import SelectionMetric
 from stages.library.training import batches, checkpoints
 from stages.library.training.checkpoints import Checkpoints, Logs
 
@@ -133,13 +135,15 @@ def run(
     preprocessing: Preprocessing,
     params: Params,
     weights_of_classes: str | dict[str, float],
+    selected_by: SelectionMetric,
     arguments: Namespace,
 ) -> tuple["keras.Model", Checkpoints]:
     """Trains a network, or goes on with a training that was killed; returns it at its best epoch, and how it went.
 
     `build` makes the network, from pixels in [0, 255] to logits, and may write into the out, whose folder it is given.
     The network depends on `causes`, JSON values, and on `config`, the content of config.json but for the weights'
-    sha256; and on the weights of the training images. Event files carry times, so `arguments.tensorboard` is no out.
+    sha256; on the weights of the training images; and on `selected_by`, the metric by which the best epoch is chosen.
+    Event files carry times, so `arguments.tensorboard` is no out.
     """
     training, validated = (manifests.read(arguments.records, [split]) for split in ("train", "validation"))
     for manifest in (training, validated):
@@ -147,12 +151,13 @@ def run(
     images = training.labels, training.weights, config["classes"]
     training = replace(training, weights=class_weights.of_images(weights_of_classes, *images))
     weighted = artifacts.sha256_bytes(training.weights.tobytes())
-    kept = downloads.cache_folder() / "checkpoints" / checkpoints.fingerprint(config, *causes, weighted)
+    kept = downloads.cache_folder() / "checkpoints" / checkpoints.fingerprint(config, *causes, weighted, selected_by)
     waiting = "another run is at this very training: waiting for it"
     with artifacts.locked(kept.with_name(f"{kept.name}.lock"), waiting):
         with prepare(params.seed), artifacts.new_folder(arguments.out) as folder:
             model = build(folder)
-            state = _train(model, training, validated, preprocessing, params, kept, folder, arguments.tensorboard)
+            given = preprocessing, params, selected_by, kept, folder, arguments.tensorboard
+            state = _train(model, training, validated, *given)
             sha256 = artifacts.sha256_file(folder / "best.weights.h5")
             artifacts.write_json(folder / "config.json", config | {"sha256": sha256})
         state.remove()
@@ -165,6 +170,7 @@ def _train(
     validated: Manifest,
     preprocessing: Preprocessing,
     params: Params,
+    selected_by: SelectionMetric,
     kept: Path,
     out: Path,
     tensorboard: Path,
@@ -177,13 +183,21 @@ def _train(
     num_classes = model.output_shape[-1]
     batch_size, steps_per_epoch = params.steps(len(training.keys))
     trainer = compile_trainer(model, steps_per_epoch, params)
-    state = Checkpoints(kept, model, trainer)
+    state = Checkpoints(kept, model, trainer, selected_by)
     state.restore()
     validation = batches.held_out(validated, preprocessing, num_classes, batch_size)
+
+    def measured() -> Logs:
+        """Returns what Keras does not measure, at the cost of one more pass over the validation images."""
+        if selected_by in checkpoints.LOGS:
+            return {}
+        found = selection.measure(trainer.predict(validation, verbose=0), validated.labels)
+        return {f"val_{selected_by}": found[selected_by]}
+
     if not state.history:
         trainer.optimizer.build(trainer.trainable_variables)
         start = trainer.evaluate(validation, return_dict=True, verbose=0)
-        state.save({f"val_{name}": value for name, value in start.items()})
+        state.save({f"val_{name}": value for name, value in start.items()} | measured())
     first_epoch = state.finished
     if first_epoch:
         say(f"resuming after epoch {first_epoch} of {params.epochs}")
@@ -191,6 +205,7 @@ def _train(
     def save(epoch: int, logs: Logs) -> None:
         if not all(map(math.isfinite, logs.values())):
             raise UserError(f"the loss is {logs['loss']} in epoch {epoch + 1}. Lower the learning rate")
+        logs |= measured()  # the curves show it, too
         state.save(logs)
 
     limits = batches.Augmentation(params.flip, params.shift, params.zoom, params.rotation_degrees)

@@ -20,16 +20,20 @@ def model():
     return made
 
 
-def test_the_best_epoch_is_the_most_accurate_and_then_the_surest(tmp_path):
-    state = Checkpoints(tmp_path, None, None)
+@pytest.mark.parametrize(
+    ("metric", "log", "sign"),
+    [("top1_accuracy", "val_accuracy", 1), ("macro_f1", "val_macro_f1", 1), ("log_loss", "val_log_loss", -1)],
+)
+def test_the_best_epoch_is_the_best_by_the_metric_and_then_the_surest(tmp_path, metric, log, sign):
+    state = Checkpoints(tmp_path, None, None, metric)
     assert state.finished == 0
-    for accuracy, loss in (0.5, 1.0), (0.9, 0.5), (0.9, 0.4), (0.8, 0.1):
-        state.history.append({"val_accuracy": accuracy, "val_loss": loss})
+    for value, loss in (0.5, 1.0), (0.9, 0.5), (0.9, 0.4), (0.8, 0.1):
+        state.history.append({"val_accuracy": 0.5, "val_loss": loss, log: sign * value})
     assert (state.best, state.finished) == (2, 3)
 
 
 def test_a_removal_that_is_cut_short_is_no_trap(model, tmp_path, monkeypatch):
-    state, again, new = (Checkpoints(tmp_path / "kept", model, model) for _ in range(3))
+    state, again, new = (Checkpoints(tmp_path / "kept", model, model, "top1_accuracy") for _ in range(3))
     state.save(LOGS)
     state.save(LOGS)
     again.restore()
@@ -43,14 +47,15 @@ def test_a_removal_that_is_cut_short_is_no_trap(model, tmp_path, monkeypatch):
 
 def test_a_disk_too_small_for_the_weights_is_seen_before_they_are_written(model, tmp_path, monkeypatch):
     asked: list[int] = []
+    state = Checkpoints(tmp_path / "kept", model, model, "top1_accuracy")
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10_000, 0, 10_000))
         with pytest.raises(OSError, match="No space left") as caught:
-            Checkpoints(tmp_path / "kept", model, model).save(LOGS)
+            state.save(LOGS)
     assert (caught.value.errno, list((tmp_path / "kept").iterdir())) == (errno.ENOSPC, [])
     # They need no more than is asked for.
     monkeypatch.setattr(artifacts, "require_room", lambda folder, size_bytes: asked.append(size_bytes))
-    Checkpoints(tmp_path / "kept", model, model).save(LOGS)
+    Checkpoints(tmp_path / "kept", model, model, "top1_accuracy").save(LOGS)
     sizes = [path.stat().st_size for path in (tmp_path / "kept").glob("*.h5")]
     assert len(sizes) == len(asked) == 2
     assert max(sizes) <= min(asked)

@@ -14,6 +14,7 @@ from stages.library.common.console import UserError
 from stages.library.features import cache
 from stages.library.records import manifest as manifests
 from stages.library.records import tfrecord
+from stages.library.scoring import selection
 from stages.library.training import checkpoints, trained_network
 from stages.plugins.heads.softmax import head as softmax
 
@@ -74,12 +75,22 @@ def hide_test_split(shards):
         path.write_bytes(b"no record")
 
 
+@pytest.mark.slow
+def test_the_best_epoch_is_that_of_the_metric_of_selection(run, shards):
+    out = run("train_scratch", "scratch", evaluate__selection_metric="macro_f1", class_weights={"cat": 3.0})
+    curve = pd.read_csv(out / "dvclive" / "plots" / "metrics" / "eval" / "macro_f1.tsv", sep="\t")["macro_f1"]
+    assert len(curve) == 4
+    _, labels, logits = trained_network.load(out).predict_shards(tfrecord.find_shards(shards, "validation"))
+    assert selection.measure(logits, labels)["macro_f1"] == pytest.approx(curve.max(), abs=1e-6)
+
+
 class Killed(BaseException):
     """Stands for SIGKILL: no handler of an ordinary exception sees it."""
 
 
 INSTANTS = {"before the checkpoint": 1, "after the weights": 1, "after the state": 2}  # and epochs that are kept
 PARTS_OF_PASSES = {"scratch__steps_per_epoch": 2, "scratch__batch_norm": True, "scratch__optimizer": "sgd"}
+PARTS_OF_PASSES["evaluate__selection_metric"] = "log_loss"
 
 
 def kill(run, monkeypatch, instant, **changes):
