@@ -4,7 +4,7 @@ Reads the TFRecord shards, a backbone's cached features, a head's out-of-fold lo
 predictions on the test split, so that every probability is that of a model which did not see the image. Writes a
 folder, nothing in which changes the data:
   label_issues.csv: key, filename, split, label, likely, label_probability, likely_probability; most doubtful first;
-  near_duplicates.csv: both images' key, filename, split and label, and their distance; nearest first;
+  near_duplicates.csv: both images' key, filename, split and label, and their distance in [0, 1]; nearest first;
   outliers.csv: key, filename, split, label, typicality in [0, 1]; least typical first;
   label_issues.png, near_duplicates.png, outliers.png: the first ones of each;
   audit.json: numbers of each and of the images looked at, and the data set.
@@ -21,6 +21,8 @@ import pandas as pd
 from stages.library import auditing
 from stages.library.common import artifacts, console, tables
 from stages.library.common.console import UserError
+from stages.library.duplicates import search
+from stages.library.duplicates.miniatures import miniatures
 from stages.library.features import cache
 from stages.library.figures import mosaics
 from stages.library.figures.thumbnails import thumbnail
@@ -52,7 +54,8 @@ def main() -> None:
     issues = auditing.label_issues(labels, probabilities)
     likely = probabilities[issues].argmax(axis=1)
     distances, neighbours = auditing.nearest(features, settings.neighbours)
-    pairs, apart = auditing.near_duplicates(distances, neighbours, settings.near_duplicate)
+    encoded = (record.encoded for record in manifest.records(images.index.to_numpy()))
+    pairs, apart = search.near_duplicates(images["key"].to_numpy(), miniatures(encoded))
     scores = auditing.typicality(distances, neighbours)
     outliers = np.argsort(np.round(scores, 6), kind="stable")
     first, second = images["split"].to_numpy()[pairs].T

@@ -10,7 +10,10 @@ from conftest import ROOT
 FLOORS = (
     {"stages/library/common"},
     {f"stages/library/{room}" for room in ("sources", "records", "networks", "scoring", "figures")},
-    {f"stages/library/{room}" for room in ("preparation", "features", "training", "report", "auditing.py")},
+    {
+        f"stages/library/{room}"
+        for room in ("preparation", "features", "training", "report", "duplicates", "auditing.py")
+    },
     {f"stages/library/{room}" for room in ("extraction", "heads")},
     {"stages/library/evaluation", "stages/library/fewshot.py", "stages/plugins"},
     {"stages/library/settings.py"},

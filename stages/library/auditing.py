@@ -1,8 +1,8 @@
-"""What may be wrong with a data set: likely label errors, near-duplicates and outliers.
+"""What may be wrong with a data set: likely label errors and outliers; near-duplicates are found by `duplicates`.
 
 Label errors by confident learning (Northcutt, Jiang and Chuang, 2021, arXiv:1911.00068) on probabilities of models that
 did not see the image, outliers by the mean distance to neighbours (Kuan and Mueller, 2022, arXiv:2207.03061): both are
-cleanlab's. Near-duplicates are much nearer to each other than images usually are to their nearest neighbour.
+cleanlab's.
 """
 
 import warnings
@@ -20,9 +20,6 @@ class Params:
     """Section `audit` of params.yaml."""
 
     neighbours: Annotated[int, pydantic.Field(ge=1, le=1000, description="nearest images that count")]
-    near_duplicate: Annotated[
-        float, pydantic.Field(ge=0, le=1, description="of the median distance to the nearest image")
-    ]
     max_images: Annotated[int, pydantic.Field(ge=100, le=10_000_000, description="that are compared, at random")]
     images: Annotated[int, pydantic.Field(ge=1, le=100, description="shown of each kind")]
     seed: Annotated[int, pydantic.Field(ge=0, description="chooses them where there are more")]
@@ -62,20 +59,6 @@ def nearest(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     search = NearestNeighbors(n_neighbors=min(count, len(rows) - 1), algorithm="brute").fit(rows)
     distances, neighbours = search.kneighbors()
     return distances.astype(np.float64), neighbours.astype(np.int64)
-
-
-def near_duplicates(distances: np.ndarray, neighbours: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the pairs nearer than `fraction` of the median distance to the nearest row, and all at distance 0.
-
-    They are int64 (pairs, 2), the lower row first, nearest pairs first, with their distances, float64 (pairs,).
-    """
-    limit = fraction * np.median(distances[:, 0])
-    rows, columns = np.nonzero((distances < limit) | (distances == 0))
-    pairs = np.sort(np.stack([rows, neighbours[rows, columns]], axis=1), axis=1)
-    pairs, first = np.unique(pairs, axis=0, return_index=True)
-    apart = np.round(distances[rows, columns][first], 6)
-    order = np.argsort(apart, kind="stable")
-    return pairs[order], apart[order]
 
 
 def typicality(distances: np.ndarray, neighbours: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ MOST_PROBLEMS = 20  # named in one line
 # Keys that were there in an earlier release -> what to do about it.
 FORMER_KEYS = {
     "audit.max_pictures": "is now `audit.max_images`",
+    "audit.near_duplicate": "is no longer there: copies are found by their pixels. Delete it",
     "audit.pictures": "is now `audit.images`",
     "cross_validation.held_out": "is now `cross_validation.holdout_fraction`",
     "evaluate.bootstrap_samples": "is no longer there: intervals are by Wilson's formula. Delete it",

@@ -134,9 +134,9 @@ def _audit(audit: Audit) -> str:
 {numbers["near_duplicate_pairs_across_splits"]:,} of them across splits, among {looked}. Nothing was changed or left
 out. All of them, with their files, stand in artifacts/evaluation/{escape(audit.backbone)}/audit/.</p>
 {"".join(map(_scroll, shown))}"""
-    note = """Label errors by confident learning on probabilities of models that did not see the image; a
-near-duplicate is much nearer than a nearest neighbour usually is; outliers lie far from all others in the network's
-features."""
+    note = """Label errors by confident learning on probabilities of models that did not see the image; near-duplicates
+agree in nearly all pixels when one is laid over the other, cut or mirrored; outliers lie far from all others in the
+network's features."""
     return _section(f"audit-{audit.backbone}", f"The data, as {audit.backbone} sees them", body, note)
 
 

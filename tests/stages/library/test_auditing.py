@@ -1,8 +1,6 @@
 """What may be wrong with a data set, on data where it is known."""
 
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
 from section import section
 
 from stages.library import auditing
@@ -30,35 +28,6 @@ def test_neighbours_by_hand():
     distances, neighbours = auditing.nearest(np.eye(3, 5, dtype=np.float16) * [[1], [0], [0]], 10)
     assert distances.shape == neighbours.shape == (3, 2)
     assert np.isfinite(distances).all()
-
-
-def test_near_duplicates_by_hand():
-    distances = np.array([[0.1, 1.0], [0.1, 1.1], [1.0, 1.2], [0.0, 1.2], [0.0, 1.3], [1.0, 1.2]])
-    neighbours = np.array([[1, 2], [0, 2], [0, 1], [4, 0], [3, 1], [0, 2]])
-
-    def found(distances, fraction):
-        pairs, apart = auditing.near_duplicates(distances, neighbours, fraction)
-        return pairs.tolist(), apart.tolist()
-
-    # The median distance to the nearest is 0.1: a fifth of it leaves the identical pair.
-    assert found(distances, 0.2) == ([[3, 4]], [0.0])
-    # The limit itself is not below the limit.
-    assert found(distances * [[1], [1], [4], [1], [1], [4]], 1.0) == ([[3, 4]], [0.0])
-    distances[[2, 5]] = 3.0
-    distances[:2, 0] = 0.01
-    assert found(distances + np.array([0, 0, 0, 1, 1, 0])[:, None], 0.13) == ([[0, 1]], [0.01])
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(5, 60))
-def test_every_pair_of_copies_is_found_once(seed, count):
-    rng = np.random.default_rng(seed)
-    features = rng.normal(size=(count, 8)).astype(np.float16)
-    first, second = rng.choice(count, 2, replace=False)
-    features[second] = features[first]
-    pairs, _ = auditing.near_duplicates(*auditing.nearest(features, 4), 0.0)
-    assert [min(first, second), max(first, second)] in pairs.tolist()
-    assert len({tuple(pair) for pair in pairs.tolist()}) == len(pairs)
-    assert (pairs[:, 0] < pairs[:, 1]).all()
 
 
 def test_the_image_far_from_all_others_is_the_first_outlier():

@@ -1,0 +1,1 @@
+"""Images that are copies of others, but not byte for byte."""
