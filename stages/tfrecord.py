@@ -13,8 +13,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from stages.library.common import artifacts, console, hashing, tables
 from stages.library.common.threads import ahead
+from stages.library.duplicates import search
+from stages.library.duplicates.miniatures import miniatures
 from stages.library.figures import mosaics
 from stages.library.preparation import normalisation, splits
 from stages.library.preparation.decoding_process import BATCH_BYTES, MAX_FILES
@@ -91,7 +95,12 @@ def main() -> None:
         name_filter.check()
         summary.check(tfrecord.max_rejected)
         classes = summary.classes()
-        split = splits.draw(summary.images, summary.images.labels(classes), split_params)
+        together = split_params.near_duplicates == "together"
+        pairs = near_duplicates(spool, summary.images.keys) if together else None
+        split = splits.draw(summary.images, summary.images.labels(classes), split_params, pairs)
+        if pairs is not None:
+            across = int((split.sides[pairs[:, 0]] != split.sides[pairs[:, 1]]).sum())
+            console.say(f"tfrecord: {len(pairs):,} pairs of near-duplicates, {across:,} across official splits")
         content = summary.content(dataset.name, split, name_filter.skipped)
         console.say(*(f"tfrecord: {remark}" for remark in summary.too_small(split)))
         spool.write_shards(classes, split, summary.images.weights)
@@ -113,6 +122,19 @@ def main() -> None:
     said += f", see {arguments.out / 'rejected.csv'}" if summary.rejected else ""
     said += f"; {name_filter.skipped:,} skipped by `tfrecord.include`" if name_filter.skipped else ""
     stopwatch.close("tfrecord", said, content["images"], following="bottleneck-extract")
+
+
+def near_duplicates(spool: Spool, keys: Sequence[str]) -> np.ndarray:
+    """Returns the rows of pairs of copies, int64 (pairs, 2), among the images of the spool, whose keys are given."""
+    rows: list[int] = []
+
+    def encoded() -> Iterator[bytes]:
+        for row, record in spool.records():
+            rows.append(row)
+            yield record.encoded
+
+    images = miniatures(encoded())
+    return search.near_duplicates(np.array(keys), images[np.argsort(rows)])[0]
 
 
 def normalise_all(

@@ -51,13 +51,13 @@ def interval(groups):
     return 2.58 * (0.25 / groups) ** 0.5
 
 
-@pytest.mark.parametrize("group", ["none", r"patient_(\d+)_"])
+@pytest.mark.parametrize(("group", "near"), [("none", "ignore"), (r"patient_(\d+)_", "ignore"), ("none", "together")])
 def test_only_without_groups_labels_that_are_random_are_predicted(
-    tmp_path, write_params, run_stage, monkeypatch, group
+    tmp_path, write_params, run_stage, monkeypatch, group, near
 ):
-    grouped = group != "none"
+    grouped = (group, near) != ("none", "ignore")
     monkeypatch.setattr(datasets, "lookup", lambda name: SimpleNamespace(read=lambda params, raw: near_copies()))
-    params, shards = write_params(split__group=group), tmp_path / "shards"
+    params, shards = write_params(split__group=group, split__near_duplicates=near), tmp_path / "shards"
     run_stage("tfrecord", "--params", params, "--out", shards, "--examples", tmp_path / "examples.png")
     features, head = write_features(shards, tmp_path / "features"), tmp_path / "head"
     run_stage("train_heads", "--params", params, "--head", "ridge", "--bottlenecks", features, "--out", head)

@@ -60,6 +60,12 @@ class Spool:
         for spool in self._paths:
             spool.unlink(missing_ok=True)
 
+    def records(self) -> Iterator[tuple[int, Record]]:
+        """Yields every record, each with the number of those that came before it."""
+        self._flush()
+        for shard in range(self._shards):
+            yield from self._read(shard, np.ones(self._count, bool))
+
     def _read(self, shard: int, wanted: np.ndarray) -> Iterator[tuple[int, Record]]:
         """Yields the wanted records of a spool file, each with the number of those that came before it."""
         rows, lengths = np.asarray(self._rows[shard]), np.asarray(self._lengths[shard])

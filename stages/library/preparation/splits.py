@@ -33,6 +33,10 @@ class Params:
     group: Annotated[
         str, pydantic.Field(description="what stays on one side: `none`, `folder` or an expression with a group")
     ]
+    near_duplicates: Annotated[
+        Literal["ignore", "together"],
+        pydantic.Field(description="whether resized, cut or mirrored copies stay on one side"),
+    ]
     validation: Annotated[Fraction, pydantic.Field(description="fraction of each class, where no split is official")]
     test: Annotated[Fraction, pydantic.Field(description="fraction of each class, where no test split is official")]
     seed: Annotated[int, pydantic.Field(ge=0, description="another seed gives another split")]

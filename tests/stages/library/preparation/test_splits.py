@@ -18,7 +18,9 @@ ONE = Place("x", 0, 1)
 
 
 def params(validation=0.2, test=0.3, seed=0, method="hash", group="none"):
-    return splits.Params(method=method, group=group, validation=validation, test=test, seed=seed)
+    return splits.Params(
+        method=method, group=group, near_duplicates="ignore", validation=validation, test=test, seed=seed
+    )
 
 
 def image(name="x", text="cat", split=None, place=None, group=None):
