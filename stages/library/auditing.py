@@ -12,7 +12,7 @@ import numpy as np
 import pydantic
 
 from stages.library.common import hashing
-from stages.library.common.params import CONFIG
+from stages.library.common.params import CONFIG, Seed
 
 
 @pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIG)
@@ -22,7 +22,7 @@ class Params:
     neighbours: Annotated[int, pydantic.Field(ge=1, le=1000, description="nearest images that count")]
     max_images: Annotated[int, pydantic.Field(ge=100, le=10_000_000, description="that are compared, at random")]
     images: Annotated[int, pydantic.Field(ge=1, le=100, description="shown of each kind")]
-    seed: Annotated[int, pydantic.Field(ge=0, description="chooses them where there are more")]
+    seed: Annotated[Seed, pydantic.Field(description="chooses them where there are more")]
 
 
 def sample(keys: np.ndarray, params: Params) -> np.ndarray:

@@ -27,7 +27,7 @@ import pydantic
 from stages.library.common import class_weights, plugins, stratification
 from stages.library.common.console import UserError
 from stages.library.common.hashing import shuffled
-from stages.library.common.params import CONFIG
+from stages.library.common.params import CONFIG, Seed
 from stages.library.heads import contract
 from stages.library.heads.cross_validation import cross_validate
 from stages.library.scoring import metrics
@@ -44,7 +44,7 @@ class Params:
         pydantic.Field(description="training images of each class; empty: the stage has nothing to do"),
     ]
     repeats: Annotated[int, pydantic.Field(ge=2, le=1000, description="random choices; mean and deviation are of them")]
-    seed: Annotated[int, pydantic.Field(ge=0, description="seed of the choices and of every head's training")]
+    seed: Annotated[Seed, pydantic.Field(description="seed of the choices and of every head's training")]
     folds: Annotated[int, pydantic.Field(ge=2, le=50, description="folds for choosing; of n images a class at most n")]
     background: Annotated[
         tuple[str, ...], pydantic.Field(description="classes of clutter, where the data set has them")

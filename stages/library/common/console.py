@@ -27,6 +27,7 @@ LARGER = "set DECANT_CACHE to a folder on a larger disk"
 REMEDIES = {
     **dict.fromkeys((errno.EACCES, errno.EPERM), "Make it writable, or set DECANT_CACHE to a folder that is"),
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), f"Free some space, or {LARGER}. What is finished is kept"),
+    errno.ENOMEM: "Choose smaller batches, images or layers in params.yaml, or a machine with more memory",
     errno.EROFS: "Set DECANT_CACHE to a folder that can be written to",
 }
 DISK = errno.ENOSPC, errno.EDQUOT, errno.EROFS
@@ -145,6 +146,8 @@ def _rejection(error: Exception) -> str | None:
     """Returns what the machine rejected, and the remedy, if that is what an error is about."""
     if isinstance(error, OSError) and error.errno is not None:
         number = error.errno
+    elif isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's own
+        number = errno.ENOMEM
     else:  # TensorFlow and h5py have errors of their own, with the operating system's words in texts of several lines
         number = next((number for number in DISK if os.strerror(number) in str(error)), 0)
     if number not in REMEDIES:

@@ -1,7 +1,7 @@
 """How a section of params.yaml becomes a validated, frozen dataclass. ../settings.py knows all sections."""
 
 import json
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import pydantic
 
@@ -10,6 +10,14 @@ from stages.library.common.guarded_files import CONFIG as CONFIG
 from stages.library.common.guarded_files import problems
 
 T = TypeVar("T")
+
+# What sections share, as wide as the libraries take it: seeds are those of NumPy's first generator, Keras and XGBoost;
+# rates and decays are float32, with room for what they are multiplied by.
+Seed = Annotated[int, pydantic.Field(ge=0, lt=2**32)]
+Rate = Annotated[float, pydantic.Field(gt=0, le=1e6)]
+Decay = Annotated[float, pydantic.Field(ge=0, le=1e6)]
+Width = Annotated[int, pydantic.Field(ge=1, le=65_536)]  # of a layer
+MOST_LAYERS = 100
 
 MOST_PROBLEMS = 20  # named in one line
 # Keys that were there in an earlier release -> what to do about it.

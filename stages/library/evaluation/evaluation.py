@@ -15,7 +15,7 @@ import pydantic
 
 from stages.library.common import artifacts, console, tables
 from stages.library.common.console import UserError
-from stages.library.common.params import CONFIG
+from stages.library.common.params import CONFIG, Seed
 from stages.library.evaluation import measures, model_size
 from stages.library.evaluation.measures import Predictions
 from stages.library.features.cache import METADATA_KEY
@@ -35,7 +35,7 @@ class Params:
         pydantic.Field(description="chooses penalties in cross-validation; in validation epochs and the best model"),
     ]
     images: Annotated[int, pydantic.Field(ge=1, le=100, description="test images shown in each image")]
-    seed: Annotated[int, pydantic.Field(ge=0, description="chooses the test images shown")]
+    seed: Annotated[Seed, pydantic.Field(description="chooses the test images shown")]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pydantic
 
 from stages.library.common import artifacts, console, hashing, source_code, store_location
 from stages.library.common.console import UserError
-from stages.library.common.params import CONFIG
+from stages.library.common.params import CONFIG, Seed
 from stages.library.common.plugins import PLUGINS, plugin_names
 from stages.library.extraction import batch_slots, extraction_code, ray_engine
 from stages.library.extraction import runtime as runtimes
@@ -26,7 +26,7 @@ from stages.library.networks.contract import Backbone
 from stages.library.records import manifest as manifests
 from stages.library.records import preprocessing
 from stages.library.records.manifest import Manifest
-from stages.library.records.preprocessing import Preprocessing, ResizeMethod
+from stages.library.records.preprocessing import Kept, Preprocessing, ResizeMethod
 
 ATTEMPTS = 3
 PIXELS_PER_BATCH = 8 * 128**2
@@ -38,7 +38,7 @@ class Params:
     """Section `extract` of params.yaml."""
 
     input_size_px: Annotated[int | None, pydantic.Field(ge=32, le=1024, description="side; null: the backbone's own")]
-    central_crop: Annotated[float, pydantic.Field(gt=0, le=1, description="fraction of each side that is kept")]
+    central_crop: Annotated[Kept, pydantic.Field(description="fraction of each side that is kept")]
     resize: Annotated[ResizeMethod, pydantic.Field(description="how the crop is brought to the square")]
     flip: Annotated[bool, pydantic.Field(description="average the features with those of the mirror image")]
     batch_size: Annotated[int | None, pydantic.Field(ge=1, le=4096, description="images per forward pass")]
@@ -46,11 +46,13 @@ class Params:
     runtime: Annotated[runtimes.Name, pydantic.Field(description="what runs the network")]
     precision: Annotated[runtimes.Precision, pydantic.Field(description="of the network's arithmetic")]
     calibration_images: Annotated[int, pydantic.Field(ge=1, le=100_000, description="training images, for int8")]
-    seed: Annotated[int, pydantic.Field(ge=0, description="chooses the images for int8")]
+    seed: Annotated[Seed, pydantic.Field(description="chooses the images for int8")]
     engine: Annotated[Literal["local", "ray"], pydantic.Field(description="where the batches are computed")]
-    ray_actors: Annotated[int | None, pydantic.Field(ge=1, description="null: as many as there is room for")]
-    ray_cpus: Annotated[int, pydantic.Field(ge=1, description="cores of each actor")]
-    ray_gpus: Annotated[float, pydantic.Field(ge=0, description="GPUs of each actor, e.g. 0.5")]
+    ray_actors: Annotated[
+        int | None, pydantic.Field(ge=1, le=100_000, description="null: as many as there is room for")
+    ]
+    ray_cpus: Annotated[int, pydantic.Field(ge=1, le=100_000, description="cores of each actor")]
+    ray_gpus: Annotated[float, pydantic.Field(ge=0, le=100_000, description="GPUs of each actor, e.g. 0.5")]
 
     @pydantic.field_validator("weights")
     @classmethod
@@ -59,6 +61,13 @@ class Params:
         if not set(chosen) <= set(known):
             raise ValueError(f"keys must be among {', '.join(known)}")
         return chosen
+
+    @pydantic.field_validator("ray_gpus")
+    @classmethod
+    def _can_be_shared(cls, gpus: float) -> float:
+        if 0 < gpus < 0.0001 or (gpus > 1 and not gpus.is_integer()):
+            raise ValueError("must be 0, a fraction from 0.0001 to 1, or a whole number, as Ray takes them")
+        return gpus
 
     @pydantic.model_validator(mode="after")
     def _suits_the_runtime(self) -> "Params":

@@ -7,7 +7,7 @@ import pydantic
 
 from stages.library.common import stratification
 from stages.library.common.hashing import Fraction
-from stages.library.common.params import CONFIG
+from stages.library.common.params import CONFIG, Seed
 from stages.library.common.plugins import PLUGINS, plugin_names
 
 NEVER = -1  # the fold of images that are only trained on
@@ -21,7 +21,7 @@ class Params:
     holdout_fraction: Annotated[
         dict[str, Fraction], pydantic.Field(description="head -> fraction that validates it once, in place of folds")
     ]
-    seed: Annotated[int, pydantic.Field(ge=0, description="seed of the folds and of every head's training")]
+    seed: Annotated[Seed, pydantic.Field(description="seed of the folds and of every head's training")]
     temperature_scaling: Annotated[
         bool, pydantic.Field(description="whether heads are calibrated on what they predict")
     ]

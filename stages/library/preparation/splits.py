@@ -14,7 +14,7 @@ import pydantic
 from stages.library.common import stratification
 from stages.library.common.console import UserError
 from stages.library.common.hashing import Fraction
-from stages.library.common.params import CONFIG
+from stages.library.common.params import CONFIG, Seed
 from stages.library.records.dataset_file import SPLITS
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Params:
     ]
     validation: Annotated[Fraction, pydantic.Field(description="fraction of each class, where no split is official")]
     test: Annotated[Fraction, pydantic.Field(description="fraction of each class, where no test split is official")]
-    seed: Annotated[int, pydantic.Field(ge=0, description="another seed gives another split")]
+    seed: Annotated[Seed, pydantic.Field(description="another seed gives another split")]
 
     @pydantic.field_validator("group")
     @classmethod

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 ResizeMethod = Literal["bilinear", "bicubic", "bilinear_tf1"]
 InputSize = Annotated[int, pydantic.Field(ge=1, le=1024)]
-Kept = Annotated[float, pydantic.Field(gt=0, le=1)]
+Kept = Annotated[float, pydantic.Field(ge=0.01, le=1)]  # a crop has at least one pixel
 
 # What the ops below do, for people: it stands in the feature store beside the features.
 DESCRIPTION = (

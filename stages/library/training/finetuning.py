@@ -30,9 +30,12 @@ class Params(training.Params):
     """Section `finetune` of params.yaml."""
 
     unfrozen_blocks: Annotated[
-        int | None, pydantic.Field(ge=0, description="last blocks that are trained; 0: the head alone; null: all")
+        int | None,
+        pydantic.Field(ge=0, le=100, description="last blocks that are trained; 0: the head alone; null: all"),
     ]
-    reinitialized_blocks: Annotated[int, pydantic.Field(ge=0, description="last blocks that start from random values")]
+    reinitialized_blocks: Annotated[
+        int, pydantic.Field(ge=0, le=100, description="last blocks that start from random values")
+    ]
     train_batch_norm: Annotated[bool, pydantic.Field(description="train BatchNorm in the trained blocks, too")]
     dropout: Annotated[float, pydantic.Field(ge=0, lt=1, description="fraction dropped before the head")]
     head_epochs: Annotated[

@@ -14,7 +14,7 @@ import pydantic
 
 from stages.library.common import artifacts, class_weights, downloads, tables, tensorflow_runtime
 from stages.library.common.console import UserError, say
-from stages.library.common.params import CONFIG
+from stages.library.common.params import CONFIG, Decay, Rate, Seed
 from stages.library.records import leakage
 from stages.library.records import manifest as manifests
 from stages.library.records.manifest import Manifest
@@ -33,20 +33,22 @@ class Params:
     """Keys that the sections `finetune` and `scratch` of params.yaml share."""
 
     epochs: Annotated[int, pydantic.Field(ge=1, le=10_000, description="each ends with validation and a checkpoint")]
-    steps_per_epoch: Annotated[int | None, pydantic.Field(ge=1, description="null: a pass over the training split")]
+    steps_per_epoch: Annotated[
+        int | None, pydantic.Field(ge=1, le=1_000_000, description="null: a pass over the images")
+    ]
     batch_size: Annotated[int, pydantic.Field(ge=1, le=65_536, description="examples per step")]
     optimizer: Annotated[Literal["adamw", "adam", "sgd"], pydantic.Field(description="sgd has a momentum of 0.9")]
-    learning_rate: Annotated[float, pydantic.Field(gt=0, description="at its peak")]
+    learning_rate: Annotated[Rate, pydantic.Field(description="at its peak")]
     schedule: Annotated[Literal["cosine", "constant"], pydantic.Field(description="after the warm-up")]
     warmup_epochs: Annotated[float, pydantic.Field(ge=0, description="of linear rise")]
-    weight_decay: Annotated[float, pydantic.Field(ge=0, description="on kernels; see `regularize`")]
+    weight_decay: Annotated[Decay, pydantic.Field(description="on kernels; see `regularize`")]
     label_smoothing: Annotated[float, pydantic.Field(ge=0, lt=1, description="share of the target spread evenly")]
     flip: Annotated[bool, pydantic.Field(description="mirror half of the images left to right")]
     flip_predictions: Annotated[bool, pydantic.Field(description="average logits with those of the mirror image")]
     shift: Annotated[float, pydantic.Field(ge=0, le=1, description="fraction of the side, at most")]
     zoom: Annotated[float, pydantic.Field(ge=0, lt=1, description="relative change of scale, at most")]
     rotation_degrees: Annotated[float, pydantic.Field(ge=0, le=180, description="at most")]
-    seed: Annotated[int, pydantic.Field(ge=0, description="of order, augmentation, dropout and fresh weights")]
+    seed: Annotated[Seed, pydantic.Field(description="of order, augmentation, dropout and fresh weights")]
 
     @pydantic.model_validator(mode="after")
     def _warms_up_in_time(self) -> "Params":

@@ -5,18 +5,17 @@ The published one (Kostadinov 2017-04-23, test top-1 0.6734 on CIFAR-10): `chann
 (`activation: linear`) and no batch normalization, so max-pooling alone keeps it from being a linear classifier.
 """
 
-from itertools import pairwise
+import itertools
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 
-from stages.library.common.params import CONFIG
+from stages.library.common.params import CONFIG, MOST_LAYERS, Width
 from stages.library.training import loop as training
 
 if TYPE_CHECKING:
     import keras
 
-Width = Annotated[int, pydantic.Field(ge=1, le=65_536)]
 Kernel = Annotated[int, pydantic.Field(ge=1, le=31)]
 
 
@@ -25,11 +24,15 @@ class Params(training.Params):
     """Section `scratch` of params.yaml."""
 
     input_size_px: Annotated[int, pydantic.Field(ge=16, le=1024, description="side of the square input")]
-    channels: Annotated[tuple[Width, ...], pydantic.Field(min_length=1, description="of each convolution")]
+    channels: Annotated[
+        tuple[Width, ...], pydantic.Field(min_length=1, max_length=MOST_LAYERS, description="of each convolution")
+    ]
     kernels_px: Annotated[tuple[Kernel, ...], pydantic.Field(min_length=1, description="side, of each convolution")]
     first_stride: Annotated[int, pydantic.Field(ge=1, le=4, description="pixels, of the first convolution")]
     batch_norm: Annotated[bool, pydantic.Field(description="between each convolution and its activation")]
-    hidden_units: Annotated[tuple[Width, ...], pydantic.Field(description="of the dense layers before the logits")]
+    hidden_units: Annotated[
+        tuple[Width, ...], pydantic.Field(max_length=MOST_LAYERS, description="of the dense layers before the logits")
+    ]
     activation: Annotated[Literal["linear", "relu", "gelu", "silu"], pydantic.Field(description="after each layer")]
     dropout: Annotated[float, pydantic.Field(ge=0, lt=1, description="fraction dropped before the hidden layers")]
 
@@ -48,7 +51,7 @@ def num_weights(num_classes: int, params: Params) -> int:
         total += channels * width * kernel_px**2
         channels, side = width, -(-side // 2)
     widths = (side * side * channels, *params.hidden_units, num_classes)
-    return total + sum(before * after for before, after in pairwise(widths))
+    return total + sum(before * after for before, after in itertools.pairwise(widths))
 
 
 def build(num_classes: int, params: Params) -> "keras.Model":
@@ -56,7 +59,7 @@ def build(num_classes: int, params: Params) -> "keras.Model":
     import keras
     from keras import layers
 
-    seeds = iter(range(params.seed * 1000, params.seed * 1000 + 1000))
+    seeds = (number % 2**32 for number in itertools.count(params.seed * 1000))  # as large as Keras takes
 
     def start(name: str) -> dict[str, Any]:
         kernel, bias = (keras.initializers.TruncatedNormal(stddev=0.05, seed=next(seeds)) for _ in range(2))

@@ -38,7 +38,7 @@ def test_the_default_file_is_valid_and_frozen(default_params):
         ("extract.input_size_px", 31, "greater than or equal to 32"),
         ("extract.input_size_px", 1025, "less than or equal to 1024"),
         ("extract.input_size_px", 96.5, "valid integer"),
-        ("extract.central_crop", 0, "greater than 0"),
+        ("extract.central_crop", 0, "greater than or equal to 0.01"),
         ("extract.central_crop", 1.1, "less than or equal to 1"),
         ("extract.resize", "area", "bilinear_tf1"),
         ("extract.flip", "yes", "valid boolean"),

@@ -12,7 +12,7 @@ import pydantic
 
 from stages.library.common import tensorflow_runtime
 from stages.library.common.console import UserError
-from stages.library.common.params import CONFIG
+from stages.library.common.params import CONFIG, MOST_LAYERS, Rate, Width
 from stages.library.heads import contract
 from stages.library.heads.contract import Examples, Features, Score, Step, batches, logits_of_rows
 from stages.library.heads.dense import Dense, DenseNetwork
@@ -27,10 +27,10 @@ class Params:
 
     features: Annotated[Features, pydantic.Field(description="what the head is trained on")]
     hidden_units: Annotated[
-        tuple[Annotated[int, pydantic.Field(ge=1)], ...], pydantic.Field(description="width of each hidden layer")
+        tuple[Width, ...], pydantic.Field(max_length=MOST_LAYERS, description="width of each hidden layer")
     ]
     dropout: Annotated[float, pydantic.Field(ge=0, lt=1, description="fraction dropped after each hidden layer")]
-    learning_rate: Annotated[float, pydantic.Field(gt=0, description="of Adam, at the start; half a cosine to zero")]
+    learning_rate: Annotated[Rate, pydantic.Field(description="of Adam, at the start; half a cosine to zero")]
     batch_size: Annotated[int, pydantic.Field(ge=1, le=65536, description="examples")]
     epochs: Annotated[int, pydantic.Field(ge=1, le=10_000, description="passes over the data")]
     device: Annotated[Literal["cpu", "gpu"], pydantic.Field(description="gpu: all GPUs of this machine share batches")]

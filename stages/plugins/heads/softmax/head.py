@@ -14,7 +14,7 @@ import numpy as np
 import pydantic
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from stages.library.common.params import CONFIG
+from stages.library.common.params import CONFIG, Decay, Rate
 from stages.library.heads import contract
 from stages.library.heads.contract import Features, Score, Step, batches, logits_of_rows
 from stages.library.heads.dense import Dense, DenseNetwork
@@ -33,9 +33,9 @@ class Params:
     """Section `softmax` of params.yaml."""
 
     features: Annotated[Features, pydantic.Field(description="what the head is trained on")]
-    learning_rate: Annotated[float, pydantic.Field(gt=0, description="at the start")]
+    learning_rate: Annotated[Rate, pydantic.Field(description="at the start")]
     momentum: Annotated[float, pydantic.Field(ge=0, lt=1, description="of SGD")]
-    weight_decay: Annotated[float, pydantic.Field(ge=0, description="on the kernel")]
+    weight_decay: Annotated[Decay, pydantic.Field(description="on the kernel")]
     dropout: Annotated[float, pydantic.Field(ge=0, lt=1, description="fraction of the features dropped in training")]
     batch_size: Annotated[int, pydantic.Field(ge=1, le=65536, description="examples")]
     epochs: Annotated[int, pydantic.Field(ge=1, le=10_000, description="passes over the data")]

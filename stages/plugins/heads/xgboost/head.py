@@ -41,14 +41,14 @@ class Params:
     """Section `xgboost` of params.yaml."""
 
     features: Annotated[Features, pydantic.Field(description="what the head is trained on")]
-    learning_rate: Annotated[float, pydantic.Field(gt=0, le=1, description="shrinkage of each tree")]
+    learning_rate: Annotated[float, pydantic.Field(ge=1e-6, le=1, description="shrinkage of each tree")]
     num_trees: Annotated[int, pydantic.Field(ge=1, le=100_000, description="boosting rounds, one tree a class each")]
     max_depth: Annotated[int, pydantic.Field(ge=1, le=20, description="levels of a tree")]
     colsample_byround: Annotated[
-        float, pydantic.Field(gt=0, le=1, description="fraction 1/n of the features that the trees of a round see")
+        float, pydantic.Field(ge=1e-6, le=1, description="fraction 1/n of the features that the trees of a round see")
     ]
     colsample_bytree: Annotated[
-        float, pydantic.Field(gt=0, le=1, description="fraction of those that a tree sees; XGBoost's own")
+        float, pydantic.Field(ge=1e-6, le=1, description="fraction of those that a tree sees; XGBoost's own")
     ]
     max_bin: Annotated[int, pydantic.Field(ge=2, le=65536, description="histogram bins per feature")]
 

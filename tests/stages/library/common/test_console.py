@@ -29,6 +29,7 @@ FULL = f"No space left on device. {console.REMEDIES[errno.ENOSPC]}"
     [
         (UserError("`split.seed` must be >= 0. Received: -1"), "`split.seed` must be >= 0. Received: -1"),
         (RuntimeError(f"Flushing failed: {os.strerror(errno.ENOSPC)}; logs [Op:FlushSummaryWriter]\nname: x"), FULL),
+        (MemoryError("Unable to allocate 9 GiB"), f"Cannot allocate memory. {console.REMEDIES[errno.ENOMEM]}"),
         (OSError(errno.ENOSPC, "Can't write data (file write failed: time = now\n, filename = 'a', errno = 28"), FULL),
         *(
             (OSError(number, os.strerror(number), "/cache/part"), f"{os.strerror(number)}: /cache/part. {remedy}")
