@@ -84,7 +84,7 @@ def fit_head(name, params, seed):
     rng, labels = np.random.default_rng(0), np.arange(24) % 3
     features = (rng.random((24, 8)) + labels[:, None]).astype(np.float16)
     trainer = contract.lookup(name).Trainer(
-        contract.Examples(features, labels, 3, np.arange(24) // 3 % 2), params, seed
+        contract.Examples(features, labels, 3, np.arange(24) // 3 % 2, np.ones(24)), params, seed
     )
     best = {"penalty": params.penalties[0]} if hasattr(params, "penalties") else {}
     with np.errstate(all="ignore"):  # a head that diverges is an error of the stage
