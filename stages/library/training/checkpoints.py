@@ -86,7 +86,7 @@ class Checkpoints:
             return
         remedy = f"Remove {self.folder} to train from the start"
         state: State = guarded_files.read_json(path, State, remedy)
-        self.history = cast("list[Logs]", state["history"])
+        self.history = [cast("Logs", dict(sorted(epoch.items()))) for epoch in state["history"]]  # as `save` has them
         self._trainer.optimizer.build(self._trainer.trainable_variables)
         try:
             for weights, sha256 in state["sha256"].items():

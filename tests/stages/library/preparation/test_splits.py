@@ -53,7 +53,14 @@ def test_any_fractions_hold_in_each_class(validation, test, seed):
 
 @pytest.mark.parametrize("validation", [0.5, 0.6])
 def test_fractions_that_leave_nothing_to_train_on_are_an_error(validation):
-    content = {"method": "hash", "group": "none", "validation": validation, "test": 0.5, "seed": 0}
+    content = {
+        "method": "hash",
+        "group": "none",
+        "near_duplicates": "ignore",
+        "validation": validation,
+        "test": 0.5,
+        "seed": 0,
+    }
     with pytest.raises(ParamsError, match=r"`split`: `validation` \+ `test` must be < 1"):
         parse("split", content, splits.Params)
 
