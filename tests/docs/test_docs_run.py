@@ -37,6 +37,7 @@ LEFT_OUT = {
     'make train PICTURES=~/images SET="-S \'split.group=\\"patient_(\\d+)\\"\'"': "run by test_train.py, on a folder",
     "dvc exp run -S 'split.group=\"patient_(\\d+)\"'": "needs images of groups: test_tfrecord.py has them",
     "dvc exp run -S split.group=folder": "needs images of groups: test_tfrecord.py has them",
+    "dvc exp run -S split.near_duplicates=together": "run by test_leakage_of_groups.py, on images of groups",
     "git merge BRANCH": "run by test_docs.py, on two branches",
     "git add dvc.lock data metrics && git commit --no-edit": "run by test_docs.py, after the merge",
 }
