@@ -8,8 +8,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 LOCKS := .ci/locks
 INSTALL := pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: repro train train-all test test-all lint coverage mutation fuzz ci-repro pr-report lock audit sbom licences clean \
-	FORCE
+.PHONY: repro train train-all test test-all test-pages lint coverage mutation fuzz ci-repro pr-report lock audit sbom \
+	licences clean FORCE
 
 # make train PICTURES=folder [LABELS=table.csv] [SET='-S key=value']: a first leaderboard on one's own images, by the heads
 # that take seconds; train-all: all models; repro: the same as params.yaml stands. The names reach the program as they are,
@@ -27,13 +27,17 @@ train-all: $(BIN)/.installed
 repro: train-all
 
 # A file's tests stay in one process, which shares what they build. test-all has the slow proofs, too: processes killed at
-# any moment, whole pipelines, fuzzing, a browser, and what the pages of docs/ tell the reader to type.
+# any moment, whole pipelines, fuzzing, a browser. test-pages is what the pages of docs/ tell the reader to type, recipes of
+# systems.md included, for which DVC starts hundreds of processes.
 PYTEST := pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 test: $(BIN)/.installed-dev
 	$(PYTEST) -m "not slow"
 
 test-all: $(BIN)/.installed-dev
-	$(PYTEST)
+	$(PYTEST) -m "not pages"
+
+test-pages: $(BIN)/.installed-dev
+	$(PYTEST) -m pages
 
 lint: $(BIN)/.installed-dev
 	ruff format --check .
