@@ -50,7 +50,7 @@ def numbers(section):
     """Yields (key, schema) of the numeric keys of a section: numbers, null or a number, and lists of numbers."""
     modules = settings.SECTIONS | {head: f"stages.plugins.heads.{head}.head" for head in HEADS}
     kind = importlib.import_module(modules[section]).Params
-    for key, schema in pydantic.TypeAdapter(kind).json_schema()["properties"].items():
+    for key, schema in pydantic.TypeAdapter(kind).json_schema().get("properties", {}).items():
         for option in (schema, *schema.get("anyOf", ()), schema.get("items"), schema.get("additionalProperties")):
             if isinstance(option, dict) and option.get("type") in ("integer", "number"):
                 yield key, option

@@ -18,7 +18,7 @@ def params(count=5, seed=0, **held_out):
     return Params(folds=count, holdout_fraction=held_out, seed=seed, temperature_scaling=True)
 
 
-@given(st.integers(2, 50), st.floats(0.01, 0.99), st.integers(0, 2**40))
+@given(st.integers(2, 50), st.floats(0.01, 0.99), st.integers(0, 2**32 - 1))
 def test_folds_and_a_held_out_fraction_are_shares_of_each_class(count, fraction, seed):
     chosen = params(count, seed, dnn=fraction)
     found = {head: folds.assign(UNITS, CLASS_OF, chosen, head) for head in ("ridge", "dnn")}
