@@ -86,7 +86,7 @@ def test_the_command_writes_what_is_needed_to_run_the_file_in_every_run_the_same
 
     out, contents, printed = exported("1")
     assert exported("2")[1] == contents
-    count = 5 + len(check.generate())  # of the data set, and generated
+    count = 9 + len(check.generate())  # of the data set, and generated
     assert f"{count} images checked" in printed
     assert f"same class for {count}" in printed
     assert printed.endswith(f"Try: python {out / 'predict.py'} IMAGE\n")
