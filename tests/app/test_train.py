@@ -233,6 +233,7 @@ class Project:
         """Starts a command in a session of its own; returns it when the first stage waits, or one has waited before."""
         added = {name: str(value) for name, value in self.environment.items()}
         environment = os.environ | added | {"PATH": f"{processes.BIN}:{os.environ['PATH']}"}
+        command = ["env", "--default-signal=HUP,INT,TERM", *command]  # which whoever runs the tests may have ignored
         process = subprocess.Popen(
             command, cwd=self.folder, env=environment, stderr=subprocess.PIPE, start_new_session=True
         )
