@@ -100,7 +100,7 @@ def test_the_command_writes_what_is_needed_to_run_the_file_in_every_run_the_same
     assert about["weights"]["licence"] is None
     trained_sha256 = artifacts.sha256_file(trained_project / "artifacts" / "scratch" / "best.weights.h5")
     assert about["weights"]["trained_sha256"] == {"best.weights.h5": trained_sha256}
-    assert about["test_metrics"]["num_examples"] == 5
+    assert about["test_metrics"]["num_examples"] == 9
     assert {out / name for name in about["files_sha256"]} == set(card.parts(out / file))
     for content in contents.values():
         assert not [place for place in (ROOT, trained_project, tmp_path, sys.prefix) if str(place).encode() in content]
