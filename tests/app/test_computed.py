@@ -14,7 +14,7 @@ STAGES: dict[str, Any] = {
     "fetch": {"outs": [{"path": "data/raw", "md5": "r"}], "deps": [{"path": "stages/fetch.py", "md5": "f"}]},
     "tfrecord": {
         "params": {"params.yaml": {"split": {"seed": 0}}},
-        "deps": [{"path": "data/raw", "md5": "r"}, {"path": "/home/a/images", "md5": "i"}],
+        "deps": [{"path": "data/raw", "md5": "r"}, {"path": "../images", "md5": "i"}],
         "outs": [{"path": "data/tfrecord", "md5": "t"}],
     },
     "head": {
