@@ -13,7 +13,7 @@ INSTALL := pip install --quiet --disable-pip-version-check --require-hashes
 
 # make train PICTURES=folder [LABELS=table.csv] [SET='-S key=value']: a first leaderboard on one's own images, by the heads
 # that take seconds; train-all: all models; repro: the same as params.yaml stands. The names reach the program as they are,
-# for make and the shell would read `$`, quotes and blanks in them.
+# for make and the shell would read `$`, quotes and blanks in them. Only a leading blank make drops itself: PICTURES='./ a'
 unexport PICTURES LABELS
 export DECANT_PICTURES := $(value PICTURES)
 export DECANT_LABELS := $(value LABELS)
@@ -27,8 +27,8 @@ train-all: $(BIN)/.installed
 repro: train-all
 
 # A file's tests stay in one process, which shares what they build. test-all has the slow proofs, too: processes killed at
-# any moment, whole pipelines, fuzzing, a browser. test-pages is what the pages of docs/ tell the reader to type, recipes of
-# systems.md included, for which DVC starts hundreds of processes.
+# any moment, whole pipelines, fuzzing, a browser, what the pages tell the reader to type. test-pages is the sections of
+# pages that take many experiments, for which DVC starts hundreds of processes.
 PYTEST := pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 test: $(BIN)/.installed-dev
 	$(PYTEST) -m "not slow"
@@ -52,7 +52,8 @@ coverage: $(BIN)/.installed-dev
 	coverage report
 
 # Small changes to the code that splits, hashes, names and measures; what no test notices is listed. Minutes on 2 cores.
-MUTATED := preparation.splits heads.folds common.artifacts records.leakage scoring.metrics heads.calibration \
+MUTATED := common.stratification common.class_weights scoring.selection preparation.splits heads.folds \
+	common.artifacts records.leakage scoring.metrics heads.calibration \
 	extraction.feature_store networks.weights.x_locate networks.weights.x__in_package \
 	evaluation.evaluation.x_write_evaluation evaluation.evaluation.x__check evaluation.evaluation.x_measure \
 	evaluation.evaluation.x_rounded evaluation.evaluation.x_write_tables \

@@ -6,7 +6,7 @@ A run of some stages leaves the metrics of the others as they were: those of ano
 import functools
 import hashlib
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +74,11 @@ def computed(stages: Mapping[str, Any], params: Mapping[str, Mapping[str, Any]])
         if any(_value(params.get(path, {}), key) != value for path, key, value in asked):
             return False
         for dep in stage.get("deps", ()):
-            whole = next((path for path in _ways(dep["path"]) if path in made_by), None)
-            if whole and (
-                not holds(made_by[whole][0]) or (whole == dep["path"] and made_by[whole][1] != dep.get("md5"))
-            ):
-                return False
+            path = dep["path"]
+            for out in {path, *map(str, Path(path).parents)} & made_by.keys():
+                maker, md5 = made_by[out]
+                if not holds(maker) or (out == path and md5 != dep.get("md5")):
+                    return False
         return True
 
     return {path for path, (name, _) in made_by.items() if holds(name)}
@@ -91,11 +91,6 @@ def images(stages: Mapping[str, Any]) -> str:
     found = {dep["path"]: dep.get("md5") for dep in deps if dep["path"] not in outs}
     hashes = sorted({str(md5) for path, md5 in found.items() if not path.startswith("stages/")})
     return hashlib.sha256(" ".join(hashes).encode()).hexdigest()[:7]
-
-
-def _ways(path: str) -> Iterable[str]:
-    """Yields a path and the folders that it is in."""
-    return map(str, (Path(path), *Path(path).parents))
 
 
 def _value(content: Any, dotted: str) -> Any:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from stages.library.common import guarded_files
 
-FILES = "dvc.yaml", "params.yaml", "dvc.lock"
+FILES = "dvc.yaml", "params.yaml", "dvc.lock", "data/*.json", "metrics/**/*.json"
 
 
 def reject(root: Path) -> None:
     """Raises FileError for the first file of a checkout that has the marks of a merge conflict, with the remedy."""
-    for path in (*(root / name for name in FILES), *sorted(root.glob("metrics/**/*.json"))):
+    for path in (path for pattern in FILES for path in sorted(root.glob(pattern))):
         if path.is_file():
             guarded_files.read_text(path)

@@ -11,6 +11,7 @@ example: python -m app.costs
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,6 @@ from app.spinner import spinner
 from stages.library.common import artifacts, console, tables, tensorflow_runtime
 from stages.library.common.console import UserError
 from stages.library.evaluation import model_size
-from stages.library.extraction import runtime as runtimes
 from stages.library.figures import pareto
 from stages.library.records import dataset_file
 from stages.library.records import manifest as manifests
@@ -63,7 +63,8 @@ def main() -> None:
         times = f"{cost.single_ms:7.1f} ms {cost.batch_ms:7.1f} ms {cost.extract_seconds:7.1f} s"
         console.say(f"{cost.model:31s} {cost.top1_accuracy:6.4f} {times} {cost.size_bytes / 1e6:6.1f} MB")
     console.say(
-        f"costs: {len(costs)} models, {out}. Next: open artifacts/report/index.html, which shows {out / 'costs.png'}"
+        f"costs: {console.count(len(costs), 'model')}, {out}. "
+        f"Next: open artifacts/report/index.html, which shows {out / 'costs.png'}"
     )
 
 
@@ -79,17 +80,24 @@ def measure(project: Project, count: int) -> list[Cost]:
         with spinner(f"loading {result.name}"):
             model = project.load(result.name).compiled()
         single, batch = (median_ms(model.predict, encoded, size) for size in (1, BATCH))
-        extract = images * median_ms(partial(features, model), encoded, BATCH) / 1000 if model.backbone else 0.0
-        read = model.trained.features if model.trained else None
-        size = model_size.in_bytes(project.folder(result.name), result.backbone, read)
+        extract = (
+            images * median_ms(partial(features, model), encoded, BATCH) / 1000
+            if any(part.pretrained_sha256 for part in model.parts)
+            else 0.0
+        )
+        made_of: dict[Path, tuple[str | None, str | None]] = {project.folder(result.name): (None, None)}
+        for each in model.heads:
+            read = (each.trained.source.backbone, each.trained.features) if each.trained else (None, None)
+            made_of[project.folder(each.name)] = read
+        size = model_size.in_bytes((folder, *columns) for folder, columns in made_of.items())
         costs.append(Cost(result.name, float(result.metrics["top1_accuracy"]), single, batch, extract, size))
     return costs
 
 
 def features(model: Model, encoded: Sequence[bytes]) -> object:
-    """Returns what a model's backbone alone gives for JPEG or PNG images."""
-    assert model.backbone
-    return runtimes.tap(model.backbone, np.stack([model.pixels(image) for image in encoded]), model.flip)
+    """Returns what a model's pretrained networks alone give for JPEG or PNG images; it must have one."""
+    frozen = replace(model, parts=tuple(part for part in model.parts if part.pretrained_sha256))
+    return [part.outputs(images) for part, images in zip(frozen.parts, frozen.batches(encoded), strict=True)]
 
 
 def held_out_images(shards: Path, count: int) -> list[bytes]:

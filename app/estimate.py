@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 
@@ -21,18 +22,22 @@ BACKWARD = 2.0  # passes forward that a step of fine-tuning costs
 
 def seconds(images: int, classes: int, params: Params, quick: Sequence[str]) -> tuple[float, float]:
     """Returns the seconds to a leaderboard of the quick heads, and those for everything else, nothing being cached."""
-    first, rest = STAGE_SECONDS, 3 * STAGE_SECONDS + images * SCRATCH_SECONDS * params["scratch"].epochs
+    combinations = len(params["combine"].models)
+    first, rest = (
+        STAGE_SECONDS,
+        (3 + 2 * combinations) * STAGE_SECONDS + images * SCRATCH_SECONDS * params["scratch"].epochs,
+    )
     for name in params["backbones"]:
         backbone, extract = backbones.lookup(name).BACKBONE, params["extract"]
         side = (extract.input_size_px or backbone.input_size_px) / backbone.input_size_px
         forward = images * FORWARD_SECONDS * backbone.num_parameters * side**2 * (1 + extract.flip)
         first += STAGE_SECONDS + forward
         rest += 4 * STAGE_SECONDS + BACKWARD * forward * params["finetune"].epochs
-        for head in params["heads"]:
-            if head in quick:
-                first += 2 * STAGE_SECONDS + images * QUICK_SECONDS * (1 + classes / CLASSES)
-            else:
-                rest += 3 * STAGE_SECONDS + images * SLOW_SECONDS * classes / CLASSES
+    for _, head in product([*params["backbones"], *params["joined"]], params["heads"]):
+        if head in quick:
+            first += 2 * STAGE_SECONDS + images * QUICK_SECONDS * (1 + classes / CLASSES)
+        else:
+            rest += 3 * STAGE_SECONDS + images * SLOW_SECONDS * classes / CLASSES
     slowness = product_seconds() / PRODUCT_SECONDS
     return first * slowness, rest * slowness
 

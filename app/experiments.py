@@ -28,7 +28,7 @@ from app import computed, conflicts, place
 from app.spinner import spinner
 from stages.library.common import console
 from stages.library.common.console import UserError
-from stages.library.common.model_names import FINETUNED, SCRATCH
+from stages.library.common.model_names import COMBINED, FINETUNED, SCRATCH
 from stages.library.report.leaderboard import as_markdown, flat
 
 WORKSPACE = "workspace"
@@ -94,9 +94,8 @@ def say_spreads(rows: Sequence[Row], metric: str) -> None:
 
 
 def show() -> Sequence[Mapping[str, Any]]:
-    """Returns what `dvc exp show --json` prints, but metrics of other runs; raises UserError where DVC can't tell."""
-    if said := place.foreign():
-        raise UserError(said)
+    """Returns what `dvc exp show --json` prints, but metrics of other runs; raises UserError where it can't."""
+    place.check_history()
     command = [sys.executable, "-m", "dvc", "exp", "show", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no shell, fixed words
     if done.returncode:
@@ -134,7 +133,7 @@ def _row(state: Mapping[str, Any], name: str, baseline: bool, status: str, metri
 
 def table(rows: Sequence[Row], models: Sequence[str], columns: int) -> list[str]:
     """Returns the lines of the table of experiments, none wider than `columns`."""
-    backbones = {model.rpartition("/")[0] for model in models} - {""}
+    backbones = {model.rpartition("/")[0] for model in models} - {"", COMBINED}
     headings = [model.rsplit("/", 1)[-1] if len(backbones) < 2 else model for model in models]
     lines = [["experiment", *headings, "changed"]]
     baseline: Mapping[str, Any] = {}
@@ -175,7 +174,8 @@ def spreads(rows: Sequence[Row]) -> Spreads:
         for model, value in row.values.items():
             words = model.split("/")
             if not {"fewshot", "audit"}.intersection(words):  # which are no models, or have repeats of their own
-                sections = {TRAINED_WITH.get(words[-1], "cross_validation"), "split", "extract"}
+                kinds = (TRAINED_WITH.get(word, "cross_validation") for word in words[1:] or words)
+                sections = {"split", "extract", *kinds}
                 seeds = tuple((f"{section}.seed", row.params.get(f"{section}.seed")) for section in sorted(sections))
                 values[json.dumps(others, sort_keys=True)][model].setdefault(seeds, value)
     several = {

@@ -4,18 +4,19 @@ import contextlib
 import io
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
 from PIL import Image
 
-from app.heat_map import GradCam
+from app.heat_map import GradCam, OfHead
 from app.models import Model
 from app.neighbours import Neighbours
 from stages.library.figures import thumbnails
 from stages.library.records import preprocessing
+from stages.library.records.preprocessing import Placement, Preprocessing
 
 TOP, NEIGHBOURS = 5, 6
 SHOWN_PX, THUMBNAIL_PX = 480, 112  # longer side, as sent to the browser
@@ -58,7 +59,7 @@ class Explained:
     """A model and what explains its answers."""
 
     model: Model
-    heat_map: GradCam | str  # what makes it, or why there is none
+    heat_map: GradCam | OfHead | str  # what makes it, or why there is none
     neighbours: Neighbours | None  # the training images by its backbone's features; None where none are cached
 
 
@@ -74,6 +75,7 @@ class Answer:
     image: bytes  # at most `SHOWN_PX` on the longer side
     width_px: int  # as it came
     height_px: int
+    seen: str  # how much of its middle the model sees, as "88 x 88 px"; "" for all
     heat_map: bytes | None  # as large as `image`
     no_heat_map: str  # why there is none
     neighbours: list[tuple[bytes, str, float]]  # training images, their classes and similarities, the highest first
@@ -89,23 +91,25 @@ def explain(explained: Explained, image: np.ndarray, label: int | None, deadline
     start = time.monotonic()
     model = explained.model
     deadline.check()
-    pixels = preprocessing.fit(image, model.preprocessing)
-    probabilities = model.probabilities(pixels[None])[0]
+    inputs = model.inputs(image)
+    probabilities = model.probabilities([pixels[None] for pixels in inputs])[0]
     order = np.argsort(-probabilities, kind="stable")[:TOP].tolist()
     if label is None or not 0 <= label < len(model.classes):
         label = order[0]
     deadline.check()
+    placed = [placement(image, part.preprocessing) for part in model.parts]
+    most = max(placed, key=lambda at: at.height * at.width)
     shown, heat, reason = thumbnails.fit(image, SHOWN_PX), None, explained.heat_map
     if not isinstance(reason, str):
-        values, reason = reason(np.asarray(pixels), label), "nothing in the image speaks for this class"
-        if values.any():
-            heat, reason = overlay(shown, values, model.preprocessing.central_crop), ""
+        maps = reason([np.asarray(pixels) for pixels in inputs], label)
+        reason = "nothing in the image speaks for this class"
+        if any(values.any() for values in maps):
+            sides = (part.preprocessing.input_size_px for part in model.parts)
+            heat, reason = overlay(shown, list(zip(maps, placed, sides, strict=True)), image.shape[:2]), ""
     deadline.check()
     found, compared_by = [], ""
     if neighbours := explained.neighbours:
-        if neighbours.preprocessing != model.preprocessing:
-            pixels = preprocessing.fit(image, neighbours.preprocessing)
-        found, compared_by = neighbours.find(pixels, NEIGHBOURS), neighbours.features.source.backbone
+        found, compared_by = neighbours.find(image, NEIGHBOURS), neighbours.features.source.backbone
     return Answer(
         model=model.name,
         likeliest=[(index, model.classes[index], float(probabilities[index])) for index in order],
@@ -115,6 +119,7 @@ def explain(explained: Explained, image: np.ndarray, label: int | None, deadline
         image=png(shown),
         width_px=image.shape[1],
         height_px=image.shape[0],
+        seen="" if (most.height, most.width) == image.shape[:2] else f"{most.width} x {most.height} px",
         heat_map=heat,
         no_heat_map=reason,
         neighbours=[(thumbnail(encoded), name, similarity) for encoded, name, similarity in found],
@@ -123,20 +128,45 @@ def explain(explained: Explained, image: np.ndarray, label: int | None, deadline
     )
 
 
-def overlay(pixels: np.ndarray, values: np.ndarray, central_crop: float) -> bytes:
-    """Returns a PNG of an image, uint8 (height, width, 3), in grey under its heat map, float32 (H, W) of [0, 1].
+def placement(image: np.ndarray, preparation: Preprocessing) -> Placement:
+    """Returns where an image (height, width, 3) comes to lie in the model's input, as Python's integers."""
+    import tensorflow as tf
 
-    The heat map is of the fraction `central_crop` of each side, which the model sees.
+    height, width = tf.unstack(tf.constant(image.shape[:2]))
+    return Placement(*(int(value) for value in preprocessing.placement(height, width, preparation)))
+
+
+def overlay(pixels: np.ndarray, maps: Sequence[tuple[np.ndarray, Placement, int]], size: tuple[int, ...]) -> bytes:
+    """Returns a PNG of an image in grey, under the heat map of what the model sees of it.
+
+    Args:
+      pixels: the image, or a smaller one of it, uint8 (height, width, 3).
+      maps: of each network the heat map of its whole input, float32 (H, W) of [0, 1], where the image lies in the input
+        (bars around it are not shown), and the input's side in pixels. They are added up.
+      size: height and width of the image.
     """
-    height, width = pixels.shape[:2]
-    top, left = int((height - height * central_crop) / 2), int((width - width * central_crop) / 2)
-    seen = slice(top, height - top), slice(left, width - left)
-    size = (width - 2 * left, height - 2 * top)
-    smooth = np.asarray(Image.fromarray(values.astype(np.float32)).resize(size, Image.Resampling.BILINEAR))
-    colours = matplotlib.colormaps[COLOUR_MAP](np.clip(smooth, 0, 1))[..., :3] * 255
+    evidence, seen = np.zeros(pixels.shape[:2], np.float32), np.zeros(pixels.shape[:2], bool)
+    for values, at, side_px in maps:
+        top, bottom = _span(at.top, at.height, size[0], pixels.shape[0])
+        left, right = _span(at.left, at.width, size[1], pixels.shape[1])
+        box = at.first_column, at.first_row, at.first_column + at.columns, at.first_row + at.rows
+        cells = np.multiply(box, values.shape[::-1] * 2) / side_px
+        smooth = Image.fromarray(values.astype(np.float32)).resize(
+            (right - left, bottom - top), Image.Resampling.BILINEAR, tuple(cells)
+        )
+        evidence[top:bottom, left:right] += np.asarray(smooth)
+        seen[top:bottom, left:right] = True
+    evidence = np.clip(evidence / max(float(evidence.max()), 1.0), 0, 1)
+    colours = matplotlib.colormaps[COLOUR_MAP](evidence)[..., :3] * 255
     shown = np.array(Image.fromarray(pixels).convert("L").convert("RGB"), np.float32)
-    shown[seen] = HEAT_OPACITY * colours + (1 - HEAT_OPACITY) * shown[seen]
+    shown[seen] = (HEAT_OPACITY * colours + (1 - HEAT_OPACITY) * shown)[seen]
     return png(np.rint(shown).astype(np.uint8))
+
+
+def _span(start: int, count: int, length: int, shown: int) -> tuple[int, int]:
+    """Returns which of `shown` pixels stand for `count` of `length`, at least one: the first, and the first after."""
+    first = min(round(start * shown / length), shown - 1)
+    return first, max(round((start + count) * shown / length), first + 1)
 
 
 def thumbnail(encoded: bytes) -> bytes:

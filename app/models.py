@@ -1,20 +1,22 @@
 """The models that can be used: those of the leaderboard, and each backbone with ImageNet's own classes."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Self, cast
 
 import numpy as np
 
+from app.imagenet import imagenet_classes
+from stages.library.combination import combined
 from stages.library.common import artifacts, plugins, tensorflow_runtime
 from stages.library.common.console import UserError
-from stages.library.common.model_names import FINETUNED, SCRATCH
+from stages.library.common.model_names import COMBINED, FINETUNED, SCRATCH
 from stages.library.extraction import extraction
-from stages.library.extraction.runtime import FORWARD_OUTPUTS, tap
+from stages.library.extraction.runtime import tap
 from stages.library.features import cache as features
+from stages.library.features import joined
+from stages.library.features.source import Joined, Source
 from stages.library.heads import trained_head
 from stages.library.heads.trained_head import TrainedHead
 from stages.library.networks import contract as backbones
@@ -29,52 +31,87 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    from stages.library.training.trained_network import Network
+    Outputs = Mapping[str, tf.Tensor]
 
 NEXT = "Run: dvc repro"
 
 
 @dataclass(frozen=True)
+class Part:
+    """A network of a model, and how an image becomes its input."""
+
+    network: "keras.Model"  # float32 pixels (n, side, side, 3) of [0, 255] to a dict of `runtime.FORWARD_OUTPUTS`
+    preprocessing: Preprocessing
+    flip: bool = False  # whether its outputs are means over each image and its mirror image
+    backbone: str | None = None  # name of the pretrained network that it is, or was before it was fine-tuned
+    pretrained_sha256: str | None = None  # of that one's weight file; None where the weights were trained further
+
+    def fit(self, image: "tf.Tensor | np.ndarray") -> "tf.Tensor":
+        """Returns the network's input, float32 (side, side, 3), for an image, uint8 (height, width, 3)."""
+        return preprocessing.fit(image, self.preprocessing)
+
+    def outputs(self, images: "tf.Tensor | np.ndarray") -> "Outputs":
+        """Returns "logits" (n, ...) and, of a backbone, "bottleneck", for inputs (n, side, side, 3)."""
+        return tap(self.network, images, self.flip)
+
+    def compiled(self) -> Self:
+        """Returns the part with its network as a TensorFlow graph: see `compiled`."""
+        return replace(self, network=compiled(self.network))
+
+
+@dataclass(frozen=True)
 class Model:
-    """A model ready to use: a network, or a backbone with ImageNet's own classes or a head."""
+    """A model ready to use: networks, each with an input of its own, and what makes probabilities of their outputs.
 
-    name: str  # "BACKBONE/HEAD", "BACKBONE/finetuned", "scratch" or "imagenet/BACKBONE"
+    The networks stand in `parts`, each once. A subclass may make the probabilities in another way, by a `read` of its
+    own; nothing else here depends on it. Its counterpart for exports is in exporting/graph.py.
+    """
+
+    name: str  # "BACKBONE/HEAD", "BACKBONE/finetuned", "scratch", "combined/..." or "imagenet/BACKBONE"
     classes: tuple[str, ...]  # in the order of the probabilities
-    preprocessing: Preprocessing  # how an image becomes its input
-    backbone: "keras.Model | None" = None  # float32 pixels of [0, 255] to "bottleneck" and "logits"
-    flip: bool = False  # whether the backbone's outputs are means over each image and its mirror image
-    trained: TrainedHead | None = None  # the head behind the backbone, if there is one
-    network: "Network | None" = None
+    parts: tuple[Part, ...]
+    trained: TrainedHead | None = None  # the head on the parts' features; without one the only part gives the logits
 
-    def probabilities(self, images: "tf.Tensor | np.ndarray") -> np.ndarray:
-        """Returns float32 (n, classes) for float32 pixels (n, side, side, 3) of [0, 255].
+    @property
+    def heads(self) -> tuple["Model", ...]:
+        """Models of at most one head each that it is made of: itself, where it is no combination."""
+        return (self,)
+
+    def read(self, outputs: "Sequence[Outputs]") -> np.ndarray:
+        """Returns float32 (n, classes) for what each part gives for n images.
 
         Features are rounded to float16 in between, as in the cache that a head was trained and evaluated on.
         """
-        if self.network:
-            return softmax(self.network.logits(images))
-        assert self.backbone
-        outputs = dict(zip(FORWARD_OUTPUTS, tap(self.backbone, images, self.flip), strict=True))
         if not self.trained:
-            return softmax(np.asarray(outputs["logits"]))
+            (only,) = outputs
+            return softmax(np.asarray(only["logits"]))
         kind = self.trained.features
-        values = features.quantize(np.hstack([np.asarray(outputs[column]) for column in features.COLUMNS[kind]]))
-        return softmax(self.trained.logits(softmax(values) if kind == "probabilities" else values))
+        columns = ([np.asarray(output[name]) for name in features.COLUMNS[kind]] for output in outputs)
+        blocks = [features.quantize(np.hstack(values)) for values in columns]
+        if kind == "probabilities":
+            blocks = [softmax(block) for block in blocks]
+        return softmax(self.trained.logits(joined.side_by_side(blocks, self.trained.source.scales)))
 
-    def compiled(self) -> "Model":
-        """Returns the model with its network as a TensorFlow graph: see `compiled`."""
-        if self.network:
-            return replace(self, network=replace(self.network, model=compiled(self.network.model)))
-        assert self.backbone
-        return replace(self, backbone=compiled(self.backbone))
+    def probabilities(self, inputs: "Sequence[tf.Tensor | np.ndarray]") -> np.ndarray:
+        """Returns float32 (n, classes) for each part's input, float32 pixels (n, side, side, 3) of [0, 255]."""
+        return self.read([part.outputs(images) for part, images in zip(self.parts, inputs, strict=True)])
 
-    def pixels(self, encoded: bytes) -> "tf.Tensor":
-        """Returns float32 (side, side, 3) of [0, 255] for a JPEG or PNG that `normalisation.normalise` gave."""
-        return preprocessing.fit(preprocessing.decode(encoded), self.preprocessing)
+    def inputs(self, image: "tf.Tensor | np.ndarray") -> "list[tf.Tensor]":
+        """Returns each part's input, float32 (side, side, 3), for an image, uint8 (height, width, 3)."""
+        return [part.fit(image) for part in self.parts]
 
     def predict(self, encoded: Sequence[bytes]) -> np.ndarray:
-        """Returns float32 (n, classes) for JPEG or PNG images, in one forward pass."""
-        return self.probabilities(np.stack([self.pixels(image) for image in encoded]))
+        """Returns float32 (n, classes) for JPEG or PNG images, in one forward pass of each network."""
+        return self.probabilities(self.batches(encoded))
+
+    def batches(self, encoded: Sequence[bytes]) -> list[np.ndarray]:
+        """Returns each part's input for JPEG or PNG images that `normalisation.normalise` gave."""
+        inputs = (self.inputs(preprocessing.decode(image)) for image in encoded)
+        return [np.stack(images) for images in zip(*inputs, strict=True)]
+
+    def compiled(self) -> Self:
+        """Returns the model with its networks as TensorFlow graphs."""
+        return replace(self, parts=tuple(part.compiled() for part in self.parts))
 
 
 @dataclass(frozen=True)
@@ -103,18 +140,25 @@ class Project:
         dataset = self.root / "data" / "tfrecord" / "dataset.json"
         if not dataset.is_file():
             return []
-        names = leaderboard.listed(self.settings["heads"], self.settings["backbones"])
-        evaluations = self.root / "artifacts" / "evaluation"
+        heads, whole, joint = (self.settings[key] for key in ("heads", "backbones", "joined"))
+        names = leaderboard.listed(heads, whole, joint, self.settings["combine"].models)
+        folders = self.root / "metrics", self.root / "artifacts" / "evaluation"
         try:
-            on = artifacts.sha256_file(dataset), names, self.selected_by
-            found, _ = leaderboard.collect(self.root / "metrics", evaluations, *on)
+            found, _ = leaderboard.collect(*folders, artifacts.sha256_file(dataset), names, self.selected_by)
         except leaderboard.NoResultError:
             return []
-        return [result for result in found if self.folder(result.name).is_dir()]
+        return [result for result in found if self.is_there(result.name)]
+
+    def is_there(self, name: str) -> bool:
+        """Tells whether a model lies in its folder and, of a combination, whether its members are those of then."""
+        folder = self.folder(name)
+        if not folder.is_dir() or not name.startswith(f"{COMBINED}/"):
+            return folder.is_dir()
+        return combined.load(folder).stale(self.folder) is None
 
     def folder(self, name: str) -> Path:
         """Returns where a model of the leaderboard lies."""
-        if "/" not in name:
+        if "/" not in name or name.startswith(f"{COMBINED}/"):
             return self.root / "artifacts" / name
         backbone, head = name.split("/")
         if head == FINETUNED:
@@ -128,8 +172,7 @@ class Project:
             if not names:
                 raise UserError(f"{self.root / 'artifacts'} holds no trained model yet. {NEXT}")
             return names[0]
-        pretrained = [f"imagenet/{backbone}" for backbone in plugins.plugin_names(plugins.PLUGINS["backbones"])]
-        if name in names or name in pretrained:
+        if name in [*names, *(f"imagenet/{each}" for each in plugins.plugin_names(plugins.PLUGINS["backbones"]))]:
             return name
         matching = [candidate for candidate in names if candidate.rsplit("/", 1)[-1] == name]
         if len(matching) == 1:
@@ -147,7 +190,11 @@ class Project:
         if name.startswith("imagenet/"):
             return _pretrained(name, extract, size_px)
         if name == SCRATCH or name.endswith(f"/{FINETUNED}"):
-            return _network(name, self.folder(name))
+            return trained_on_images(name, self.folder(name))
+        if name.startswith(f"{COMBINED}/"):
+            from app import combinations
+
+            return combinations.load(name, self.folder, extract.weights)
         return _head(name, self.folder(name), extract.weights)
 
 
@@ -163,45 +210,47 @@ def compiled(network: "keras.Model") -> "keras.Model":
     return cast("keras.Model", lambda images, training: concrete(tf.convert_to_tensor(images, tf.float32)))
 
 
-@cache
-def imagenet_classes() -> tuple[str, ...]:
-    """Returns the names of the 1,000 classes of ImageNet's challenge of 2012, in the order of the networks' logits.
-
-    A name is the first of its synonyms; where two classes share that (crane, maillot), a description.
-    """
-    import imagenet_classes as names
-
-    first = [names.get_1k_class_name(label).split(", ")[0] for label in range(1000)]
-    shared = {name for name, count in Counter(first).items() if count > 1}
-    return tuple(names.get_1k_clean_name(label) if name in shared else name for label, name in enumerate(first))
-
-
 def _pretrained(name: str, extract: extraction.Params, size_px: int | None) -> Model:
     tensorflow_runtime.start()
     from stages.library.networks import weights
 
     backbone = name.removeprefix("imagenet/")
     side = size_px or backbones.lookup(backbone).BACKBONE.input_size_px
-    network, _, _ = weights.build_with_weights(backbone, side, extract.weights)
-    preparation = Preprocessing(side, extract.central_crop, extract.resize)
-    return Model(name, imagenet_classes(), preparation, network, extract.flip)
+    network, about, sha256 = weights.build_with_weights(backbone, side, extract.weights)
+    weights.require_logits(about, name, "Use a trained model")
+    preparation = extraction.published(about, side)
+    return Model(name, imagenet_classes(), (Part(network, preparation, extract.flip, backbone, sha256),))
 
 
 def _head(name: str, folder: Path, weight_files: Mapping[str, str]) -> Model:
     trained = trained_head.load(folder)  # before TensorFlow starts, for seconds, so that a damaged file shows at once
+    parts = networks_of(trained.source, weight_files)
+    if parts is None:
+        raise UserError(f"{folder} was trained on features of other weights. {NEXT}")
+    return Model(name, trained.source.classes, parts, trained)
+
+
+def networks_of(source: Source | Joined, weight_files: Mapping[str, str]) -> tuple[Part, ...] | None:
+    """Builds the networks that made some features, given `extract.weights`; None where one has other weights now."""
     tensorflow_runtime.start()
     from stages.library.networks import weights
 
-    source = trained.source
-    backbone, _, weights_sha256 = weights.build_with_weights(source.backbone, source.input_size_px, weight_files)
-    if weights_sha256 != source.weights_sha256:
-        raise UserError(f"{folder} was trained on features of other weights. {NEXT}")
-    preparation = Preprocessing(source.input_size_px, source.central_crop, source.resize)
-    return Model(name, source.classes, preparation, backbone, source.flip, trained)
+    parts = []
+    for member in source.members:
+        side, blocks = member.preprocessing.input_size_px, member.feature_blocks
+        network, _, weights_sha256 = weights.build_with_weights(member.backbone, side, weight_files, blocks)
+        if weights_sha256 != member.weights_sha256:
+            return None
+        parts.append(Part(network, member.preprocessing, member.flip, member.backbone, weights_sha256))
+    return tuple(parts)
 
 
-def _network(name: str, folder: Path) -> Model:
+def trained_on_images(name: str, folder: Path) -> Model:
+    """Loads a network that was fine-tuned or trained from scratch; UserError where it is missing or damaged."""
     from stages.library.training import trained_network
 
     network = trained_network.load(folder)
-    return Model(name, network.classes, network.preprocessing, network=network)
+    import keras  # which that has started
+
+    named = keras.Model(network.model.input, {"logits": network.model.output})
+    return Model(name, network.classes, (Part(named, network.preprocessing, network.flip, network.backbone),))

@@ -3,22 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from app.models import Part
 from stages.library.common.console import UserError
-from stages.library.extraction import runtime as runtimes
-from stages.library.features import cache
+from stages.library.features import joined
 from stages.library.features.cache import Features
 from stages.library.records import manifest as manifests
 from stages.library.records.manifest import Manifest
-from stages.library.records.preprocessing import Preprocessing
 from stages.library.records.tfrecord import Record
-
-if TYPE_CHECKING:
-    import keras
-    import tensorflow as tf
 
 ROWS_PER_BLOCK = 4096  # widened to float32 at once
 
@@ -33,12 +28,12 @@ class Neighbour(NamedTuple):
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The training images of a data set with the features of one backbone."""
+    """The training images of a data set with the features of one backbone, or of several joined."""
 
     features: Features  # of the images, float16 as cached
     lengths: np.ndarray  # float32 (n,), the Euclidean length of each row, 1 for a row of zeros
     manifest: Manifest  # where the images are
-    network: "keras.Model | None" = None  # that made the features; `nearest` needs none
+    parts: tuple[Part, ...] = ()  # what made the features; `nearest` needs none
 
     @classmethod
     def open(cls, features: Path, shards: Path) -> "Neighbours":
@@ -46,21 +41,15 @@ class Neighbours:
 
         About 150 bytes of memory an image, beside features of up to 64 MiB. Raises UserError for damaged files.
         """
-        found = cache.load(features, ["train"], "bottleneck")
+        found = joined.load(features, ["train"], "bottleneck")
         lengths = _by_rows(found.values, lambda rows: np.linalg.norm(rows, axis=1))
         return cls(found, np.where(lengths == 0, 1, lengths), manifests.read(shards, ["train"]))
 
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """How an image becomes the network's input."""
-        source = self.features.source
-        return Preprocessing(source.input_size_px, source.central_crop, source.resize)
-
-    def find(self, pixels: "tf.Tensor", count: int) -> list[Neighbour]:
-        """Returns the training images most like pixels (side, side, 3), prepared as `preprocessing` says."""
-        assert self.network
-        bottleneck, _ = runtimes.tap(self.network, pixels[None], self.features.source.flip)
-        return self.nearest(bottleneck.numpy()[0], count)
+    def find(self, image: np.ndarray, count: int) -> list[Neighbour]:
+        """Returns the training images most like an image, uint8 (height, width, 3)."""
+        outputs = [part.outputs(part.fit(image)[None]) for part in self.parts]
+        blocks = [output["bottleneck"].numpy() for output in outputs]
+        return self.nearest(joined.side_by_side(blocks, self.features.source.scales)[0], count)
 
     def nearest(self, bottleneck: np.ndarray, count: int) -> list[Neighbour]:
         """Returns the training images most like one with the pooled features (dim,), the most similar first."""

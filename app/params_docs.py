@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 from app.spinner import spinner
 from stages.library import settings
 from stages.library.common import artifacts, console, plugins
+from stages.library.common.model_names import JOINT
 
 ROOT = Path(__file__).parents[1]
 INTRODUCTION = """# params.yaml, key by key
@@ -32,7 +33,7 @@ too. The page is made from the code: `python -m app.params_docs`.
 def main() -> None:
     """Runs the program."""
     parser = console.Parser(prog="python -m app.params_docs", description=__doc__)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "params.md")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "params.md", metavar="FILE", help="to write")
     arguments = parser.parse_args()
     with spinner("reading the code"):
         page = render()
@@ -52,6 +53,8 @@ def render() -> str:
         f"| `{json.dumps(defaults[name])}` |\n"
         for name in settings.LISTS
     )
+    rule = f"a list; each two or more of `backbones` with {JOINT} between, whose features stand side by side"
+    lists += f"| `{settings.JOINED}` | {rule} | `{json.dumps(defaults[settings.JOINED])}` |\n"
     parts = [INTRODUCTION, f"## Lists\n\n| key | rule | default |\n|---|---|---|\n{lists}"]
     for section in sorted(modules, key=list(defaults).index):
         schema = pydantic.TypeAdapter(importlib.import_module(modules[section]).Params).json_schema()

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from app import place
 from app.pull_request import comment
 from stages.library.common import artifacts, console
 from stages.library.common.console import UserError
@@ -76,12 +77,14 @@ def clear(folder: Path) -> None:
 
 def compare(arguments: argparse.Namespace) -> tuple[str, list[str]]:
     """Draws the images; returns the comment and what breaks the gates."""
+    place.check_history()
     console.say(f"pr-report: reading {arguments.base} and {arguments.head}")
     from app.pull_request import gates, images, revisions
 
     limits = gates.parse(arguments.max_drop, arguments.max_rise)
     repository = revisions.open_repository()
-    base, head = sides = [revisions.read(repository, name) for name in (arguments.base, arguments.head)]
+    # The workspace first, for a conflict in it is the nearest fault.
+    head, base = (revisions.read(repository, name) for name in (arguments.head, arguments.base))
     failures, gone = gates.judge(base, head, limits)
     console.say(*(f"pr-report: {file} is not compared: the pipeline no longer makes it" for file in gone))
     changed = images.changed(base, head)
@@ -98,7 +101,7 @@ def compare(arguments: argparse.Namespace) -> tuple[str, list[str]]:
         comment.table("metric", [row for row in metrics if row[1] in first], base.name),
         comment.folded("metric", sorted(metrics, key=lambda row: row[1].startswith("classes.")), base.name),
         comment.folded("parameter", params, base.name),
-        comment.plots(sides, changed, drawn, page, arguments.link),
+        comment.plots((base, head), changed, drawn, page, arguments.link),
     )
     return text, failures
 

@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -60,18 +60,27 @@ def predict(arguments: argparse.Namespace, workers: Workers) -> None:
             model = project.load(name, arguments.size)
             return model.compiled() if len(images) > FEW else model
 
-    # Where the results run over the terminal themselves, a bar would only be in their way.
-    seen = images if sys.stdout.isatty() else console.progress(images, "predict", "images")
     counts = [0, 0]
     if isinstance(sys.stdout, io.TextIOWrapper):  # file names need not be text, nor in the terminal's encoding
         sys.stdout.reconfigure(errors="backslashreplace")
-    read = (inputs.read(image, workers.normalise) for image in seen)
-    OUTPUTS[arguments.output](counted(classify(read, load, arguments.top), counts))
+    read = (inputs.read(image, workers.normalise) for image in images)
+    predictions = classify(read, load, arguments.top)
+    # Where the results run over the terminal themselves, a bar would only be in their way.
+    seen = predictions if sys.stdout.isatty() else progress(predictions, len(images))
+    OUTPUTS[arguments.output](counted(seen, counts))
     readable, unreadable = counts
     failures = f", {unreadable} could not be read" if unreadable else ""
-    console.say(f"predict: {readable} images by {name}{failures}. In a browser: python -m app.web", err=True)
+    console.say(
+        f"predict: {console.count(readable, 'image')} by {name}{failures}. In a browser: python -m app.web", err=True
+    )
     if unreadable:
         sys.exit(1)
+
+
+def progress(predictions: Iterator[Prediction], total: int) -> Iterator[Prediction]:
+    """Passes predictions on under a bar, which begins when the first ones are there: a network may load before."""
+    first = list(islice(predictions, 1))
+    return iter(console.progress(chain(first, predictions), "predict", "images", total))
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -107,8 +107,8 @@ def read(path: Path) -> Folder:
         used = (path / feature_store.SOURCE).stat().st_mtime
     preprocessing, plan = source.get("preprocessing", {}), source.get("plan", {})
     crop = preprocessing.get("central_crop", 1)
-    words = [f"{preprocessing.get('input_size_px', '?')} px", preprocessing.get("resize", "?")]
-    words += ([] if crop == 1 else [f"crop {crop}"]) + (["flip"] if plan.get("flip") else [])
+    words = [f"{preprocessing.get('input_size_px', '?')} px", preprocessing.get("geometry", "squash")]
+    words += ([] if crop == 1 else [crop]) + [preprocessing.get("resize", "?")] + (["flip"] if plan.get("flip") else [])
     words += [source.get("runtime", "?"), plan.get("precision", "?")]
     folder = Folder(path, str(source.get("backbone", "?")), " ".join(map(str, words)), used)
     for part in sorted(path.glob("*.parquet"), key=str):

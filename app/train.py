@@ -2,8 +2,9 @@
 
 It is that of the heads that take seconds, or with --all that of all models.
 Settings go into params.yaml, where `git diff` shows them. A run that fails or
-is stopped leaves params.yaml as it was; what has been computed is kept. Without
-a folder, it trains as params.yaml says.
+is stopped leaves params.yaml as it was; what has been computed is kept. What a
+killed one leaves there, the next one takes out. Without a folder, it trains as
+params.yaml says.
 
 example: python -m app.train --folder ~/images
          python -m app.train --folder ~/images --labels labels.csv --all
@@ -22,15 +23,18 @@ from pathlib import Path
 from typing import Any
 
 from app import conflicts, estimate, place
-from stages.library.common import artifacts, console
+from stages.library.common import artifacts, console, guarded_files
 from stages.library.common.console import UserError
 from stages.library.common.named_files import named
 from stages.library.common.params import ParamsError
 from stages.library.records import dataset_file
 from stages.library.settings import load_params
+from stages.library.sources import image_trees
 
 PARAMS = Path("params.yaml")
+UNDO = Path(".dvc/tmp/train.json")  # params.yaml before and after it got the settings of a training, while that runs
 LEADERBOARD = Path("artifacts/report/leaderboard.md")
+HEADS_ALONE = "New images make all of it new. The heads alone: . .venv/bin/activate && dvc repro evaluate"
 # Heads that take seconds where the others take minutes.
 QUICK = "ridge", "logistic", "softmax"
 
@@ -51,8 +55,11 @@ def main() -> None:
         signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
     values = chosen(arguments.folder, arguments.labels)
     waiting = "waiting for another training in this folder"
-    with artifacts.locked(Path(".dvc/tmp/train"), waiting), settings(PARAMS, arguments.set, values):
-        train(everything=arguments.all)
+    with artifacts.locked(Path(".dvc/tmp/train"), waiting) as lock:
+        os.set_inheritable(lock, True)  # DVC holds it, too, for it goes on where this program is killed
+        restore(PARAMS, UNDO)
+        with settings(PARAMS, UNDO, arguments.set, values):
+            train(everything=arguments.all)
 
 
 def train(everything: bool) -> None:
@@ -70,11 +77,13 @@ def train(everything: bool) -> None:
         f"leaderboard ({', '.join(quick)}) takes {first}, everything else {rest}"
     )
     if everything:
+        console.say(HEADS_ALONE)
         dvc("repro")
     else:
-        pairs = [(backbone, head) for backbone in params["backbones"] for head in heads]
+        stages = [("evaluate", params["backbones"]), ("evaluate-joined", params["joined"])]
+        evaluations = [f"{stage}@{name}-{head}" for stage, names in stages for name in names for head in heads]
         audits = params["backbones"] if params["heads"][0] in heads else []
-        dvc("repro", *(f"evaluate@{pair[0]}-{pair[1]}" for pair in pairs), *(f"audit@{name}" for name in audits))
+        dvc("repro", *evaluations, *(f"audit@{name}" for name in audits))
         dvc("repro", "--single-item", "report")
     console.say("", *LEADERBOARD.read_text(encoding="utf-8").splitlines(), "")
     console.say(
@@ -91,6 +100,7 @@ def chosen(folder: str, labels: str) -> dict[str, Any]:
     if not folder:
         return {}
     values = {"dataset.name": "folder", "dataset.folder": _found(folder, "PICTURES (--folder)")}
+    image_trees.check_apart(values["dataset.folder"])
     if labels:
         values |= {"dataset.name": "table", "dataset.table": _found(labels, "LABELS (--labels)")}
     return values | {"extract.input_size_px": None}
@@ -107,14 +117,34 @@ def _found(name: str, option: str) -> str:
     return str(path)
 
 
+def restore(params: Path, undo: Path) -> None:
+    """Takes the settings of a training that was killed out of params.yaml, or says that they may be there."""
+    if not undo.exists():
+        return
+    kept = guarded_files.read_json(undo, dict[str, str], f"Delete it, and look at: git diff {params}")
+    now = guarded_files.read_text(params, remedy=f"Run: git restore {params}")
+    if now == kept["after"]:
+        artifacts.write_bytes(params, kept["before"].encode())
+        console.say(f"a training was killed here. {params} is as it was before it: give its settings again to go on")
+    elif now != kept["before"]:
+        console.say(
+            f"a training was killed here, and {params} is another since. Look for its settings: git diff {params}"
+        )
+    undo.unlink()
+
+
 @contextlib.contextmanager
-def settings(params: Path, overrides: Sequence[str], values: Mapping[str, Any]) -> Iterator[None]:
-    """Writes settings into params.yaml; takes them out again where the block ends by an error or a signal."""
+def settings(params: Path, undo: Path, overrides: Sequence[str], values: Mapping[str, Any]) -> Iterator[None]:
+    """Writes settings into params.yaml; takes them out again where the block ends by an error or a signal.
+
+    `undo` is a file that is there as long as the block runs, for `restore`.
+    """
     load_params(params)
     before = params.read_bytes()
     after = changed(params, overrides, values)
     try:
         if after != before:
+            artifacts.write_json(undo, {"before": before.decode(), "after": after.decode()})
             artifacts.write_bytes(params, after)
         yield
     except BaseException:
@@ -124,6 +154,8 @@ def settings(params: Path, overrides: Sequence[str], values: Mapping[str, Any]) 
             with contextlib.suppress(OSError):
                 console.say("params.yaml is as it was before", err=True)
         raise
+    finally:
+        undo.unlink(missing_ok=True)
 
 
 def changed(params: Path, overrides: Sequence[str], values: Mapping[str, Any]) -> bytes:
@@ -135,6 +167,7 @@ def changed(params: Path, overrides: Sequence[str], values: Mapping[str, Any]) -
     from dvc.exceptions import InvalidArgumentError  # type: ignore[import-untyped]
     from dvc.utils.hydra import apply_overrides  # type: ignore[import-untyped]
     from dvc.utils.serialize import modify_yaml  # type: ignore[import-untyped]
+    from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(shutil.copy(params, folder))
@@ -142,7 +175,9 @@ def changed(params: Path, overrides: Sequence[str], values: Mapping[str, Any]) -
             with modify_yaml(copy) as content:
                 for dotted, value in values.items():
                     section, _, key = dotted.partition(".")
-                    content[section][key] = value
+                    # Else YAML takes a rare line break in a name for a blank.
+                    quoted = isinstance(value, str) and not value.isprintable()
+                    content[section][key] = DoubleQuotedScalarString(value) if quoted else value
         try:
             if overrides:
                 apply_overrides(copy, overrides)
@@ -162,7 +197,8 @@ def dvc(*words: str) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     command = [sys.executable, "-m", "dvc", *words]
     # A group of its own, for only so it and its stage are sure to be told once.
-    process = subprocess.Popen(command, env=os.environ | {"PATH": path}, process_group=0)  # noqa: S603 - no shell
+    environment = os.environ | {"PATH": path}
+    process = subprocess.Popen(command, env=environment, process_group=0, close_fds=False)  # noqa: S603 - no shell
     try:
         status = process.wait()
     except BaseException:

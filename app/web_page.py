@@ -9,10 +9,11 @@ import jinja2
 import numpy as np
 
 from app.explanation import Answer, thumbnail
-from app.model_cache import weights_are_here
+from app.model_cache import knows_imagenet, weights_are_here
 from app.models import Project
+from stages.library.combination import combined
 from stages.library.common import tables
-from stages.library.common.model_names import FINETUNED
+from stages.library.common.model_names import COMBINED, FINETUNED
 from stages.library.figures import charts
 from stages.library.records import dataset_file
 from stages.library.records import manifest as manifests
@@ -44,20 +45,20 @@ class Pages:
         self.trained = {
             result.name: described(result)
             for result in self._results
-            if result.model == FINETUNED or not result.backbone or weights_are_here(project, result.backbone)
+            if all(weights_are_here(project, name) for name in pretrained(project, result))
         }
         backbones = project.settings["backbones"]
-        self.pretrained = {f"imagenet/{name}": name for name in backbones if weights_are_here(project, name)}
+        self.pretrained = {f"imagenet/{name}": name for name in backbones if knows_imagenet(project, name)}
         self.models = [*self.trained, *self.pretrained]
         dataset = project.root / "data" / "tfrecord" / "dataset.json"
         about = dataset_file.read(dataset) if dataset.is_file() else None
         self._environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(ASSETS), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
         )
-        self._environment.filters |= {"data_url": data_url, "percent": percent}
+        self._environment.filters |= {"data_url": data_url, "percent": charts.percent}
         self._environment.globals.update(
             root="",
-            title=f"Decant: {about['name']}" if about else "Decant",
+            title=report_page.title(about["name"], project.settings["dataset"].folder) if about else "Decant",
             facts=report_page.facts(about) if about else "",
             limits=f"at most {max_upload_bytes / 1e6:g} MB and {max_pixels / 1e6:g} megapixels",
             max_upload_bytes=max_upload_bytes,
@@ -103,10 +104,17 @@ class Pages:
         return self._environment.get_template("message.html").render(page="", text=text, root=root)
 
 
+def pretrained(project: Project, result: leaderboard.Result) -> set[str]:
+    """Returns the backbones whose published weights a model needs, a joined one by its whole name."""
+    if result.name.startswith(f"{COMBINED}/"):
+        names = [member["name"] for member in combined.load(project.folder(result.name)).members]
+        return {name.partition("/")[0] for name in names if not combined.is_network(name)}
+    return set() if result.model == FINETUNED or not result.backbone else {result.backbone}
+
+
 def described(result: leaderboard.Result) -> str:
     """Returns a model and its accuracy as a line to choose it by."""
-    network = f" on {result.backbone}" if result.backbone else ""
-    return f"{result.metrics['top1_accuracy']:.1%} {result.model}{network}"
+    return f"{charts.percent(result.metrics['top1_accuracy'])} {result.name}"
 
 
 def read_examples(shards: Path, count: int) -> list[Example]:
@@ -124,11 +132,6 @@ def read_examples(shards: Path, count: int) -> list[Example]:
         rows += candidates[places].tolist()
     found = manifest.records(rows)
     return [Example(record.encoded, thumbnail(record.encoded), record.text) for record in found]
-
-
-def percent(fraction: float) -> str:
-    """Returns a probability as people read it."""
-    return "<0.1%" if 0 < fraction < 0.001 else f"{fraction:.1%}"
 
 
 def data_url(png: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Runs every benchmark, one after the other, each printing its table: python -m benchmarks [--peers PEERS/bin/python].
+"""Runs every benchmark but imbalance and combination (they need data): python -m benchmarks [--peers PEERS/bin/python].
 
 PEERS is an environment with benchmarks/requirements-peers.txt, for timm, ONNX Runtime and OpenVINO as others use them.
 Costs hours on 2 cores; each module can be run alone, with smaller sizes, and has --help.
@@ -20,6 +20,7 @@ RUNS = (
     "memory",
     "heads",
     "table --rows 10000000",
+    "near_duplicates fashion_mnist generated",
 )
 ON_GPU = (
     "extraction --backbone inception_v3 --size 299 --images 3000 --batch-size 64 --precision float16 "

@@ -40,17 +40,21 @@ PAIRS = [
 def main() -> None:
     """Prints the table."""
     options = parser("extraction", __doc__)
-    options.add_argument("--backbone", default=BACKBONES[0], choices=BACKBONES)
+    options.add_argument(
+        "--backbone", default=BACKBONES[0], choices=BACKBONES, metavar="NAME", help="pretrained network"
+    )
     options.add_argument("--size", type=int, default=96, help="side of the input in pixels", metavar="PX")
     options.add_argument("--folder", type=Path, metavar="DIR", help="CLASS/image files")
     options.add_argument("--dataset", metavar="NAME", choices=["digits", "fashion_mnist"], help="or fashion_mnist")
     options.add_argument("--include", nargs="+", default=["*"], metavar="GLOB", help="as train/0* test/*")
     options.add_argument("--images", type=int, default=3000, metavar="N", help="generated images")
-    options.add_argument("--rounds", type=int, default=5, metavar="N")
+    options.add_argument("--rounds", type=int, default=5, metavar="N", help="in which all ways alternate")
     options.add_argument("--pairs", nargs="+", metavar="OURS/OTHER", help="those alone, such as openvino/keras")
     options.add_argument("--peers", type=Path, metavar="PYTHON", help="with requirements-peers.txt")
     options.add_argument("--batch-size", type=int, metavar="N", help="`extract.batch_size`")
-    options.add_argument("--precision", default="float32", choices=["float32", "float16"])
+    options.add_argument(
+        "--precision", default="float32", choices=["float32", "float16"], metavar="TYPE", help="or float16"
+    )
     arguments = options.parse_args()
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)

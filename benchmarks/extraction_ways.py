@@ -32,12 +32,12 @@ Features = Callable[[Iterable[Any]], np.ndarray]  # from batches of images as te
 def main() -> None:
     """Runs one way."""
     options = parser("extraction_ways", __doc__)
-    options.add_argument("way", choices=WAYS, metavar="WAY")
+    options.add_argument("way", choices=WAYS, metavar="WAY", help=", ".join(WAYS))
     options.add_argument("--work", type=Path, required=True, help="made by benchmarks.extraction")
     options.add_argument("--scratch", type=Path, required=True, help="empty folder")
-    options.add_argument("--backbone", required=True)
+    options.add_argument("--backbone", required=True, metavar="NAME", help="pretrained network")
     for option in ("--size", "--images"):
-        options.add_argument(option, type=int, required=True)
+        options.add_argument(option, type=int, required=True, metavar="N", help="as in benchmarks.extraction")
     arguments = options.parse_args()
     seconds, images = WAYS[arguments.way](arguments)
     print(json.dumps({"seconds": seconds, "images": images}))

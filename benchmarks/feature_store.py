@@ -26,13 +26,19 @@ SMALL = ((160, 120), (120, 160))
 def main() -> None:
     """Prints the table."""
     options = parser("feature_store", __doc__)
-    options.add_argument("--backbone", default="inception_v3", choices=BACKBONES)
-    options.add_argument("--size", type=int, default=299)
-    options.add_argument("--images", type=int, default=1000)
-    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument(
+        "--backbone", default="inception_v3", choices=BACKBONES, metavar="NAME", help="pretrained network"
+    )
+    options.add_argument("--size", type=int, default=299, help="side of the input in pixels")
+    options.add_argument("--images", type=int, default=1000, help="generated images")
+    options.add_argument("--rounds", type=int, default=5, help="in which all ways alternate")
     options.add_argument("--batch-size", type=int, help="`extract.batch_size`")
-    options.add_argument("--precision", default="float32", choices=["float32", "float16"])
-    options.add_argument("--runtime", default="tensorflow", choices=["tensorflow", "openvino"])
+    options.add_argument(
+        "--precision", default="float32", choices=["float32", "float16"], metavar="TYPE", help="or float16"
+    )
+    options.add_argument(
+        "--runtime", default="tensorflow", choices=["tensorflow", "openvino"], metavar="NAME", help="or openvino"
+    )
     arguments = options.parse_args()
     with tempfile.TemporaryDirectory() as name:
         prepare(Path(name), arguments)

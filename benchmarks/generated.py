@@ -8,7 +8,9 @@ from PIL import Image
 
 from stages.library.common import artifacts
 from stages.library.features import cache
-from stages.library.features.cache import ShardWriter, Source
+from stages.library.features.cache import ShardWriter
+from stages.library.features.source import Source
+from stages.library.records.preprocessing import Preprocessing
 
 SHARDS = 4
 BLOCK_ROWS = 1000
@@ -26,7 +28,7 @@ def write_features(folder: Path, splits: Mapping[str, int], width: int, classes:
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(classes, LATENT)).astype(np.float32)
     mixing = (rng.normal(size=(LATENT, width)) / np.sqrt(LATENT)).astype(np.float32)
-    source = Source("generated", 96, 1.0, "bilinear", False, "", "", tuple(f"{label:03d}" for label in range(classes)))
+    source = Source("generated", Preprocessing(96), False, "", "", tuple(f"{label:03d}" for label in range(classes)))
     folder.mkdir()
     for split, count in splits.items():
         for shard, rows in enumerate(np.array_split(np.arange(count), SHARDS)):

@@ -38,11 +38,13 @@ def main() -> None:
     """Prints the tables."""
     options = parser("heads", __doc__)
     options.add_argument("--bottlenecks", type=Path, help="out of bottleneck-extract; else data are generated")
-    options.add_argument("--params", type=Path, default=Path("params.yaml"))
+    options.add_argument("--params", type=Path, default=Path("params.yaml"), help="whose settings heads have")
     options.add_argument("--rows", type=int, help="5,000, for ridge 60,000, for xgboost 6,000")
-    options.add_argument("--pairs", type=int, default=5)
+    options.add_argument("--pairs", type=int, default=5, help="of runs, one each way")
     options.add_argument("--trees", type=int, default=20, help="xgboost's boosting rounds; 100 in params.yaml")
-    options.add_argument("--heads", nargs="+", default=list(HEADS), choices=HEADS, metavar="HEAD")
+    options.add_argument(
+        "--heads", nargs="+", default=list(HEADS), choices=HEADS, metavar="HEAD", help=", ".join(HEADS)
+    )
     arguments = options.parse_args()
     warnings.simplefilter("ignore")  # scikit-learn's of searches that end by their number of iterations
     settings = load_params(arguments.params)

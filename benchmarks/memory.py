@@ -22,8 +22,10 @@ FEW = {"ridge": {}, "logistic": {"penalties": [1000.0]}, "xgboost": {"num_trees"
 def main() -> None:
     """Prints the table."""
     options = parser("memory", __doc__)
-    options.add_argument("--images", type=int, nargs=2, default=[7000, 70000])
-    options.add_argument("--ways", nargs="+", default=["extract", *HEADS], choices=["extract", *HEADS], metavar="WAY")
+    options.add_argument("--images", type=int, nargs=2, default=[7000, 70000], metavar="N", help="few and many")
+    options.add_argument(
+        "--ways", nargs="+", default=["extract", *HEADS], choices=["extract", *HEADS], metavar="WAY", help="to measure"
+    )
     arguments = options.parse_args()
     print(f"{'':10s} {'images':>10s} {'seconds':>8s} {'anonymous':>10s} {'resident':>10s}   ratio of anonymous")
     for way in arguments.ways:

@@ -21,13 +21,13 @@ def parser(name: str, about: str | None) -> argparse.ArgumentParser:
 
 
 def write_params(path: Path, changes: Mapping[str, Any]) -> Path:
-    """Writes params.yaml with changes in some sections, and returns its path."""
+    """Writes params.yaml with changes of keys in some sections, or of a setting that is none, and returns its path."""
     from ruamel.yaml import YAML  # which the environment of the peers doesn't have
 
     yaml = YAML()
     content = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     for section, values in changes.items():
-        content[section] |= values
+        content[section] = content[section] | values if isinstance(values, Mapping) else values
     with path.open("w", encoding="utf-8") as file:
         yaml.dump(content, file)
     return path

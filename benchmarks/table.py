@@ -25,7 +25,7 @@ PEAK_UNIT = 1 if sys.platform == "darwin" else 1024
 def main() -> None:
     """Runs the benchmark."""
     options = parser("table", __doc__)
-    options.add_argument("--rows", type=int, default=1_000_000, metavar="N")
+    options.add_argument("--rows", type=int, default=1_000_000, metavar="N", help="of the table")
     arguments = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "labels.csv")

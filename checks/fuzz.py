@@ -52,8 +52,8 @@ def main() -> None:
     known = tuple(fuzz_readers.readers())
     parser.add_argument("--seconds", type=float, default=60.0, help="of CPU time for each reader")
     parser.add_argument("--readers", nargs="+", choices=known, default=known, metavar="READER", help=", ".join(known))
-    parser.add_argument("--hang-seconds", type=float, default=30.0)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--hang-seconds", type=float, default=30.0, metavar="S", help="after which an input hangs")
+    parser.add_argument("--seed", type=int, default=0, help="of the damage")
     parser.add_argument("--keep", type=Path, help="folder for the bytes of failures")
     arguments = parser.parse_args()
     failed, row = False, "{:13}{:>10}{:>10}{:>10}{:>9}{:>7}{:>8}"

@@ -4,6 +4,7 @@ import asyncio
 import json
 import pickle
 import struct
+import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from functools import cache, partial
@@ -20,7 +21,7 @@ from checks.fuzz_text import change_csv, change_json, change_yaml, hostile_json,
 from stages.library.common import artifacts
 from stages.library.heads import trained_head
 from stages.library.heads.dense import WEIGHTS, Dense, DenseNetwork
-from stages.library.networks import keras_weights, slim_checkpoint, torch_weights
+from stages.library.networks import keras_files, slim_checkpoint, torch_weights
 from stages.library.preparation.normalisation import Values
 from stages.library.preparation.splits import Split
 from stages.library.preparation.summary import Summary
@@ -151,7 +152,10 @@ def _read_slim(content: bytes, folder: Path) -> None:
 def _network() -> Any:
     import keras
 
-    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="a"), keras.layers.Dense(2, name="b")])
+    pixels = keras.Input((4,))
+    bottleneck = keras.layers.Dense(3, name="a")(pixels)
+    logits = keras.layers.Dense(2, name="b")(bottleneck)
+    return keras.Model(pixels, {"bottleneck": bottleneck, "logits": logits}, name="tiny")
 
 
 def _keras_seeds(folder: Path) -> list[bytes]:
@@ -164,7 +168,10 @@ def _keras_seeds(folder: Path) -> list[bytes]:
             group.attrs["weight_names"] = [f"{name}/kernel".encode(), f"{name}/bias".encode()]
             group.create_dataset(f"{name}/kernel", data=np.ones(shape, np.float32))
             group.create_dataset(f"{name}/bias", data=np.ones(shape[1], np.float32))
-    return [joined(folder, "seed.h5")]
+    _network().save_weights(folder / "seed.weights.h5")
+    with zipfile.ZipFile(folder / "seed.keras", "w") as archive:
+        archive.write(folder / "seed.weights.h5", keras_files.ARCHIVED)
+    return [joined(folder, name) for name in ("seed.h5", "seed.weights.h5", "seed.keras")]
 
 
 def _head_seeds(folder: Path) -> Iterator[bytes]:
@@ -215,7 +222,7 @@ def readers() -> dict[str, Reader]:
         "slim": Reader(_slim_seeds, _read_slim),
         "keras-h5": Reader(
             _keras_seeds,
-            lambda content, folder: keras_weights.load_h5(_network(), written(content, folder, "weights.h5"), "tiny"),
+            lambda content, folder: keras_files.load(_network(), written(content, folder, "weights")),
             alone=False,  # it is read in a process of its own
         ),
         "head": Reader(_head_seeds, _read_head, structural=of_files(change_json, change_json, None)),

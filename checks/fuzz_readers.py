@@ -24,15 +24,17 @@ from stages.library.common import artifacts
 from stages.library.common.console import UserError
 from stages.library.extraction.feature_store import FeatureStore, Rows
 from stages.library.features import cache
-from stages.library.features.cache import ShardWriter, Source
+from stages.library.features.cache import ShardWriter
+from stages.library.features.source import Source
 from stages.library.preparation.normalisation import ImageError
 from stages.library.records import tfrecord
+from stages.library.records.preprocessing import Preprocessing
 from stages.library.sources import archives, image_trees, label_rows, label_tables, restricted_pickle
 from stages.plugins.datasets import caltech101, fashion_mnist
 
 ROOT = Path(__file__).parents[1]
 SEPARATOR = b"\0--- next file ---\0"
-SOURCE = Source("tiny", 32, 1.0, "bilinear", False, "a" * 64, "f" * 64, ("cat", "dog"))
+SOURCE = Source("tiny", Preprocessing(32), False, "a" * 64, "f" * 64, ("cat", "dog"))
 PNG = fuzz_images.image("PNG")
 NAMES = ["a/1.jpg", "a/2.jpg", "3.png"]
 IDX = bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4]) + bytes(range(24))

@@ -19,10 +19,9 @@ import numpy as np
 import pandas as pd
 
 from stages.library import auditing
-from stages.library.common import artifacts, console, tables
+from stages.library.common import artifacts, console, path_options, tables
 from stages.library.common.console import UserError
 from stages.library.duplicates import search
-from stages.library.duplicates.miniatures import miniatures
 from stages.library.features import cache
 from stages.library.figures import mosaics
 from stages.library.figures.thumbnails import thumbnail
@@ -37,12 +36,9 @@ from stages.library.settings import load_params
 def main() -> None:
     """Runs the stage."""
     parser = console.parser(__doc__, "audit")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--records", type=Path, default=Path("data/tfrecord"))
-    parser.add_argument("--bottlenecks", type=Path, required=True)
-    parser.add_argument("--out-of-fold", type=Path, required=True, help="parquet of train-heads")
-    parser.add_argument("--predictions", type=Path, required=True, help="parquet of evaluate")
-    parser.add_argument("--out", type=Path, required=True)
+    path_options.add(parser, "params", "records", "bottlenecks", "out")
+    parser.add_argument("--out-of-fold", type=Path, required=True, metavar="FILE", help="parquet of train-heads")
+    parser.add_argument("--predictions", type=Path, required=True, metavar="FILE", help="parquet of evaluate")
     arguments = parser.parse_args()
     stopwatch = console.Stopwatch()
     settings: auditing.Params = load_params(arguments.params)["audit"]
@@ -55,17 +51,17 @@ def main() -> None:
     likely = probabilities[issues].argmax(axis=1)
     distances, neighbours = auditing.nearest(features, settings.neighbours)
     encoded = (record.encoded for record in manifest.records(images.index.to_numpy()))
-    pairs, apart = search.near_duplicates(images["key"].to_numpy(), miniatures(encoded))
+    pairs, apart = search.find("audit", images["key"].to_numpy(), encoded)
     scores = auditing.typicality(distances, neighbours)
     outliers = np.argsort(np.round(scores, 6), kind="stable")
-    first, second = images["split"].to_numpy()[pairs].T
-    across = int((first != second).sum())
+    across, unlike = (int((of[pairs[:, 0]] != of[pairs[:, 1]]).sum()) for of in (images["split"].to_numpy(), labels))
     numbers = {
         "images": len(images),
         "all_images": len(manifest.keys),
         "label_issues": len(issues),
         "near_duplicate_pairs": len(pairs),
         "near_duplicate_pairs_across_splits": across,
+        "near_duplicate_pairs_with_different_labels": unlike,
         "dataset": {"sha256": artifacts.sha256_file(arguments.records / "dataset.json")},
     }
     with artifacts.new_folder(arguments.out) as folder:
@@ -81,7 +77,9 @@ def main() -> None:
         shown = [rows[: settings.images] for rows in (issues, pairs, outliers)]
         write_images(folder, images, probabilities, manifest, shown)
         artifacts.write_json(folder / "audit.json", numbers)
-    what = f"{len(issues):,} likely label errors, {len(pairs):,} near-duplicates, {across:,} of them across splits"
+    found = console.count(len(issues), "likely label error"), console.count(len(pairs), "pair")
+    what = f"{', '.join(found)} of near-duplicates, {unlike:,} of them with "
+    what += f"different labels, {across:,} across splits"
     stopwatch.close("audit", f"{what}; see {arguments.out}", len(images), following="report")
 
 
@@ -120,7 +118,8 @@ def write_images(
     labels, classes = images["label"], images["label"].cat.categories.to_list()
 
     def card(row: int) -> mosaics.Card:
-        return mosaics.card(pixels[row], labels.iloc[row], classes, probabilities[row])
+        filename = images["filename"].iloc[row]
+        return mosaics.card(pixels[row], filename, labels.iloc[row], classes, probabilities[row])
 
     def tile(row: int) -> mosaics.Tile:
         return mosaics.Tile(pixels[row], tuple(images.iloc[row][["label", "split", "filename"]]))
@@ -128,9 +127,9 @@ def write_images(
     def title(kind: str, order: str, found: np.ndarray) -> str:
         return f"{kind}, {order}" if len(found) else f"{kind}: none found"
 
-    order = "most doubtful first: the given label, and the classes that the model finds likely"
+    order = "most doubtful first: what the model finds likely; bold: the given label"
     cards = list(map(card, issues))
-    mosaics.write_predictions(folder / "label_issues.png", title("Likely label errors", order, issues), cards)
+    mosaics.write_predictions(folder / "label_issues.png", title("Likely label errors", order, issues), cards, "likely")
     for name, kind, order, groups in (
         ("near_duplicates", "Near-duplicates", "nearest first: label, split, file", pairs),
         ("outliers", "Outliers", "least typical first: label, split, file", outliers[:, None]),

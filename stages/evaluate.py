@@ -11,11 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from stages.library.common import console
-from stages.library.common.console import UserError
 from stages.library.evaluation import evaluation
 from stages.library.evaluation.evaluation import Model
 from stages.library.evaluation.measures import Predictions
-from stages.library.features import cache
 from stages.library.heads import trained_head
 from stages.library.records import leakage
 from stages.library.records import manifest as manifests
@@ -26,18 +24,15 @@ from stages.library.settings import load_params
 def main() -> None:
     """Runs the stage."""
     parser = evaluation.parser(__doc__, "evaluate", "evaluate")
-    parser.add_argument("--head", type=Path, required=True, help="folder of a trained head")
-    parser.add_argument("--bottlenecks", type=Path, required=True, help="folder of the features that the head reads")
+    parser.add_argument("--head", type=Path, required=True, metavar="FOLDER", help="of a trained head")
+    parser.add_argument(
+        "--bottlenecks", type=Path, required=True, metavar="FOLDER", help="of the features that it reads"
+    )
     arguments = parser.parse_args()
     stopwatch = console.Stopwatch()
     settings = load_params(arguments.params)["evaluate"]
-    head = trained_head.load(arguments.head)
-    features = cache.load(arguments.bottlenecks, ["test"], head.features)
-    if features.source != head.source:
-        raise UserError(
-            f"{arguments.head} was trained on other features than {arguments.bottlenecks} holds. Run: dvc repro"
-        )
-    logits, classes = head.logits(features.values), head.source.classes
+    head, features, logits = trained_head.predict(arguments.head, arguments.bottlenecks, "test")
+    classes = head.source.classes
     predictions = Predictions(features.keys, features.labels, logits, classes, temperature=head.temperature)
     validated = manifests.read(arguments.records, ["validation"])
     keys, scores = prediction_files.read(arguments.head / leakage.OF_HEAD, "logits")

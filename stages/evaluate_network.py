@@ -1,13 +1,17 @@
 """Measures a network, fine-tuned or trained from scratch, on the test split.
 
-Reads the TFRecord shards and the network. Writes what `evaluate` does of a head. Costs one forward pass per test image
-and validation image; where fine-tuning trained BatchNorm one more per test image, in training mode, as the published
-system was evaluated, by mistake.
+Reads the TFRecord shards and the network. Writes what `evaluate` does of a head and, for combine-finetuned, a folder of
+logits, float32 (n, classes): validation.parquet, where there are such images, and test.parquet. Costs one forward pass
+per test image and validation image; where fine-tuning trained BatchNorm one more per test image, in training mode, as
+the published system was evaluated, by mistake.
 """
 
 from pathlib import Path
 
-from stages.library.common import console
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.library.common import artifacts, console
 from stages.library.evaluation import evaluation
 from stages.library.evaluation.evaluation import Model
 from stages.library.evaluation.measures import Predictions
@@ -20,7 +24,8 @@ from stages.library.training import trained_network
 def main() -> None:
     """Runs the stage."""
     parser = evaluation.parser(__doc__, "evaluate_network", "evaluate-finetuned")
-    parser.add_argument("--network", type=Path, required=True, help="folder of a trained network")
+    parser.add_argument("--network", type=Path, required=True, metavar="FOLDER", help="of a trained network")
+    parser.add_argument("--logits", type=Path, metavar="FOLDER", help="to write the logits into (default: none)")
     arguments = parser.parse_args()
     stopwatch = console.Stopwatch()
     settings = load_params(arguments.params)["evaluate"]
@@ -31,12 +36,24 @@ def main() -> None:
     if len(manifests.read(arguments.records, ["validation"]).keys):
         validated = network.predict_shards(tfrecord.find_shards(arguments.records, "validation"))
         validation = Predictions(*validated, network.classes)
-    mistaken = (
-        network.predict_shards(shards, training_mode=True)[2] if network.trained_batch_norm else None
-    )  # changes it
+    # Last, for it changes the network.
+    mistaken = network.predict_shards(shards, training_mode=True)[2] if network.trained_batch_norm else None
     predictions = Predictions(keys, labels, logits, network.classes, mistaken)
     model = Model(network.kind, network.kind, network.backbone, arguments.network)
     evaluation.finish(stopwatch, model, predictions, validation, settings, arguments)
+    if arguments.logits:
+        with artifacts.new_folder(arguments.logits) as folder:
+            write_logits(folder / "test.parquet", predictions)
+            if validation:
+                write_logits(folder / "validation.parquet", validation)
+
+
+def write_logits(path: Path, predictions: Predictions) -> None:
+    """Writes the keys of images and their logits, which `prediction_files` reads."""
+    logits = pa.FixedSizeListArray.from_arrays(pa.array(predictions.logits.reshape(-1)), len(predictions.classes))
+    pq.write_table(
+        pa.table({"key": pa.array(predictions.keys, pa.string()), "logits": logits}), path, compression="zstd"
+    )
 
 
 if __name__ == "__main__":

@@ -5,9 +5,7 @@ the network. Writes `data/raw`: archives as published (never unpacked), arrays, 
 Costs the download once for all checkouts; afterwards a checksum.
 """
 
-from pathlib import Path
-
-from stages.library.common import artifacts, console, downloads
+from stages.library.common import artifacts, console, downloads, path_options
 from stages.library.settings import load_params
 from stages.library.sources import contract as datasets
 
@@ -15,15 +13,13 @@ from stages.library.sources import contract as datasets
 def main() -> None:
     """Runs the stage."""
     parser = console.parser(__doc__, "fetch")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--out", type=Path, default=Path("data/raw"))
+    path_options.add(parser, "params", "out", out="data/raw")
     arguments = parser.parse_args()
     stopwatch = console.Stopwatch()
     dataset = load_params(arguments.params)["dataset"]
     with artifacts.new_folder(arguments.out) as raw:
         what = datasets.lookup(dataset.name).fetch(dataset, raw, downloads.cache_folder() / "downloads")
-        size_bytes = sum(path.stat().st_size for path in raw.iterdir())
-    stopwatch.close("fetch", f"{dataset.name}: {what}", size_bytes, "bytes", following="tfrecord")
+    stopwatch.close("fetch", f"{dataset.name}: {what}", following="tfrecord")
 
 
 if __name__ == "__main__":

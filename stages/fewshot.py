@@ -9,10 +9,8 @@ The report draws all of them. Runs no network. Costs, measured on generated feat
 logistic on one core at the size of digits (1,797 x 1,280).
 """
 
-from pathlib import Path
-
 from stages.library import fewshot
-from stages.library.common import artifacts, class_weights, console, plugins, tables
+from stages.library.common import artifacts, class_weights, console, path_options, plugins, tables
 from stages.library.common.console import Stopwatch, progress, run
 from stages.library.features import cache
 from stages.library.records import dataset_file
@@ -23,15 +21,11 @@ from stages.library.settings import load_params
 def main() -> None:
     """Runs the stage."""
     parser = console.parser(__doc__, "fewshot")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    path_options.add(parser, "params", "records", "bottlenecks", "metrics", "out")
     for kind in ("backbone", "head"):
         names = plugins.plugin_names(plugins.PLUGINS[f"{kind}s"])
-        parser.add_argument(f"--{kind}", choices=names, required=True, metavar="NAME")
-    parser.add_argument("--shots", type=int, required=True)
-    parser.add_argument("--bottlenecks", type=Path, required=True)
-    parser.add_argument("--records", type=Path, required=True)
-    parser.add_argument("--metrics", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+        parser.add_argument(f"--{kind}", choices=names, required=True, metavar="NAME", help=f"name of a {kind}")
+    parser.add_argument("--shots", type=int, required=True, metavar="N", help="training images of each class")
     args = parser.parse_args()
     stopwatch = Stopwatch()
     sections = load_params(args.params)

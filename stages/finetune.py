@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.library.common import class_weights, console
+from stages.library.common import class_weights, console, path_options
 from stages.library.common.model_names import FINETUNED
 from stages.library.features import cache
 from stages.library.heads.contract import Examples, check_finite
+from stages.library.networks import contract as backbones
 from stages.library.networks import weights
 from stages.library.records import dataset_file
-from stages.library.records.preprocessing import Preprocessing
 from stages.library.settings import load_params
 from stages.library.training import finetuning
 from stages.library.training import loop as training
@@ -38,19 +38,15 @@ if TYPE_CHECKING:
 def main() -> None:
     """Runs the stage."""
     parser = console.parser(__doc__, "finetune")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--backbone", required=True)
-    parser.add_argument("--records", type=Path, default=Path("data/tfrecord"))
-    parser.add_argument("--bottlenecks", type=Path, required=True)
-    parser.add_argument("--tensorboard", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    path_options.add(parser, "params", "records", "bottlenecks", "tensorboard", "out")
+    parser.add_argument("--backbone", required=True, metavar="NAME", help="pretrained network")
     arguments = parser.parse_args()
     stopwatch = console.Stopwatch()
     settings = load_params(arguments.params)
     finetune: finetuning.Params = settings["finetune"]
     features = cache.load(arguments.bottlenecks, ["train"], "bottleneck")
-    source = features.source
-    preparation = Preprocessing(source.input_size_px, source.central_crop, source.resize)
+    (source,) = features.source.members
+    preparation = source.preprocessing
     class_weights.check(settings["class_weights"], source.classes)
     linear = head = None
     if finetune.head_epochs:
@@ -64,13 +60,16 @@ def main() -> None:
     dataset = dataset_file.read(arguments.records / "dataset.json")
     counts: Counter[str] = Counter()
 
+    def untrained() -> "keras.Model":
+        return backbones.lookup(arguments.backbone, source.feature_blocks).build(preparation.input_size_px)
+
     def build(folder: Path) -> "keras.Model":
-        given = arguments.backbone, source.input_size_px, settings["extract"].weights
+        given = arguments.backbone, preparation.input_size_px, settings["extract"].weights, source.feature_blocks
         pretrained, backbone, _ = weights.build_with_weights(*given)
         model = finetuning.build(pretrained, len(source.classes), finetune)
         if linear:
             model.get_layer(finetuning.CLASSIFIER).set_weights([linear.kernel, linear.bias])
-        fresh = finetuning.restart(model, backbone, finetune)
+        fresh = finetuning.restart(model, backbone, finetune, untrained)
         finetuning.freeze(model, backbone, finetune)
         counts.update(finetuning.write_variables(folder / "variables.csv", model, fresh))
         return model
@@ -78,6 +77,7 @@ def main() -> None:
     config = {
         "kind": FINETUNED,
         "backbone": arguments.backbone,
+        "feature_blocks": source.feature_blocks,
         "classes": source.classes,
         "preprocessing": asdict(preparation),
         "finetune": asdict(finetune),

@@ -9,16 +9,14 @@ images of each class. Costs one decoding of every image, and for a while twice t
 import fnmatch
 import os
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from stages.library.common import artifacts, console, hashing, tables
+from stages.library.common import artifacts, console, hashing, path_options, tables
 from stages.library.common.threads import ahead
 from stages.library.duplicates import search
-from stages.library.duplicates.miniatures import miniatures
 from stages.library.figures import mosaics
 from stages.library.preparation import normalisation, splits
 from stages.library.preparation.decoding_process import BATCH_BYTES, MAX_FILES
@@ -26,6 +24,7 @@ from stages.library.preparation.decoding_workers import Workers
 from stages.library.preparation.normalisation import ImageError, Normalised
 from stages.library.preparation.sharding import Spool
 from stages.library.preparation.summary import Summary
+from stages.library.records import manifest as manifests
 from stages.library.records.tfrecord import Record
 from stages.library.settings import load_params
 from stages.library.sources import contract as datasets
@@ -61,17 +60,12 @@ class NameFilter:
 def main() -> None:
     """Runs the stage."""
     parser = console.parser(__doc__, "tfrecord")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--raw", type=Path, default=Path("data/raw"))
-    parser.add_argument("--out", type=Path, default=Path("data/tfrecord"))
-    parser.add_argument("--examples", type=Path, default=Path("data/examples.png"))
+    path_options.add(parser, "params", "raw", "examples", "out", out="data/tfrecord")
     arguments = parser.parse_args()
     stopwatch = console.Stopwatch()
     settings = load_params(arguments.params)
     dataset, split_params, tfrecord = settings["dataset"], settings["split"], settings["tfrecord"]
     summary = Summary()
-    # Of each class the images of the smallest random numbers: the same ones in whatever order they arrive.
-    samples: dict[str, list[tuple[float, str, bytes]]] = defaultdict(list)
     with artifacts.new_folder(arguments.out) as folder:
         spool = Spool(folder, tfrecord.shards)
         name_filter = NameFilter(tfrecord.include)
@@ -88,29 +82,26 @@ def main() -> None:
                 spool.add(record)
                 known = splits.decided(item, split_params), splits.group_of(item, split_params.group), item.weight
                 summary.add(record, outcome.values, *known, file=item.place.file if item.place else None)
-                kept = samples[item.text]
-                kept.append((hashing.uniform(outcome.key, "sample", 0), item.name, outcome.encoded))
-                kept.sort()
-                del kept[mosaics.SAMPLES_PER_CLASS :]
         name_filter.check()
         summary.check(tfrecord.max_rejected)
         classes = summary.classes()
         together = split_params.near_duplicates == "together"
         pairs = near_duplicates(spool, summary.images.keys) if together else None
-        split = splits.draw(summary.images, summary.images.labels(classes), split_params, pairs)
+        labels = summary.images.labels(classes)
+        split = splits.draw(summary.images, labels, split_params, pairs)
         if pairs is not None:
-            across = int((split.sides[pairs[:, 0]] != split.sides[pairs[:, 1]]).sum())
-            console.say(f"tfrecord: {len(pairs):,} pairs of near-duplicates, {across:,} across official splits")
+            across, unlike = (int((of[pairs[:, 0]] != of[pairs[:, 1]]).sum()) for of in (split.sides, labels))
+            said = f"{len(pairs):,} pairs of near-duplicates, {unlike:,} of them with different labels"
+            console.say(f"tfrecord: {said}, {across:,} across official splits")
         content = summary.content(dataset.name, split, name_filter.skipped)
         console.say(*(f"tfrecord: {remark}" for remark in summary.too_small(split)))
         spool.write_shards(classes, split, summary.images.weights)
-        labels = "".join(f"{label}:{text}\n" for label, text in enumerate(classes))  # as the classic image pipelines do
-        (folder / "labels.txt").write_text(labels, encoding="utf-8", errors="surrogateescape")
+        lines = "".join(f"{label}:{text}\n" for label, text in enumerate(classes))  # as the classic image pipelines do
+        (folder / "labels.txt").write_text(lines, encoding="utf-8", errors="surrogateescape")
         artifacts.write_json(folder / "dataset.json", content)
         rejected = sorted(summary.rejected, key=lambda found: (found[0], found[1] or 0, found[2]))
         tables.write_csv(folder / "rejected.csv", ("name", "row", "reason"), rejected)
-    shown = {text: [encoded for *_, encoded in kept] for text, kept in sorted(samples.items())}
-    mosaics.write_samples(arguments.examples, shown)
+        write_examples(arguments.examples, folder, classes)
     if (groups := content["groups"])["number"]:
         divided = f"; {groups['across_official_split']:,} stand on both sides of the official split"
         shown_groups = f"{groups['number']:,} groups, {groups['images_in_none']:,} images in none"
@@ -124,17 +115,24 @@ def main() -> None:
     stopwatch.close("tfrecord", said, content["images"], following="bottleneck-extract")
 
 
+def write_examples(path: Path, folder: Path, classes: Sequence[str]) -> None:
+    """Draws of each class the images of the smallest random numbers: the same ones in whatever order they came."""
+    found = manifests.read(folder)
+    numbers = np.array([hashing.uniform(key.decode(), "sample", 0) for key in found.keys.tolist()])
+    order = np.lexsort((numbers, found.labels))
+    ends = np.cumsum(np.bincount(found.labels, minlength=len(classes)))[:-1]
+
+    def encoded(rows: np.ndarray) -> Iterator[bytes]:
+        return (record.encoded for record in found.records(rows[: mosaics.SAMPLES_PER_CLASS]))
+
+    mosaics.write_samples(path, dict(zip(classes, map(encoded, np.split(order, ends)), strict=True)))
+
+
 def near_duplicates(spool: Spool, keys: Sequence[str]) -> np.ndarray:
     """Returns the rows of pairs of copies, int64 (pairs, 2), among the images of the spool, whose keys are given."""
-    rows: list[int] = []
-
-    def encoded() -> Iterator[bytes]:
-        for row, record in spool.records():
-            rows.append(row)
-            yield record.encoded
-
-    images = miniatures(encoded())
-    return search.near_duplicates(np.array(keys), images[np.argsort(rows)])[0]
+    rows = spool.order()
+    found, _ = search.find("tfrecord", np.array(keys)[rows], (record.encoded for _, record in spool.records()))
+    return np.asarray(rows[found])
 
 
 def normalise_all(

@@ -3,7 +3,9 @@
 import fcntl
 import importlib
 import os
+import shutil
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before the first import of TensorFlow, or it is too late
@@ -17,6 +19,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from stages.library.common import console
+from stages.library.common.console import UserError
 from stages.library.common.downloads import RemoteFile
 from tests import misbehaving
 
@@ -170,3 +173,35 @@ def trained_project(tmp_path_factory):
             trained.build(folder / "trained")
             (folder / "trained.done").touch()
     return folder / "trained"
+
+
+@pytest.fixture(scope="session")
+def two_branches(tmp_path_factory):
+    """A repository with two branches, see repository.py, to be read only."""
+    import repository
+
+    return repository.changed(tmp_path_factory.mktemp("two") / "branches")
+
+
+@pytest.fixture
+def branches(two_branches, tmp_path, monkeypatch):
+    """A copy of it, as current folder."""
+    copy = type(two_branches)(tmp_path / "copy")
+    shutil.copytree(two_branches.path, copy.path, symlinks=True)
+    monkeypatch.chdir(copy.path)
+    return copy
+
+
+@pytest.fixture
+def pr_report(monkeypatch):
+    """Runs app.pr_report as `pr_report(*arguments)`, without images unless asked for; returns the comment."""
+    from app import pr_report as program
+
+    def run(*arguments, base="main", plots=False, broken=""):
+        options = ["--base", base] + ([] if plots else ["--no-plots"])
+        monkeypatch.setattr(sys, "argv", ["app.pr_report", *options, *arguments])
+        with pytest.raises(UserError, match=broken) if broken else nullcontext():
+            program.main()
+        return Path("pr-report", "comment.md").read_text(encoding="utf-8")
+
+    return run

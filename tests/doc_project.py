@@ -62,7 +62,12 @@ class Place:
     def type(self, line):
         """Runs a line and returns what it prints."""
         filled = line.replace("=PATH", f"={self.cifar10}").replace("=HEX", f"={sha256_file(self.cifar10)}")
-        filled = re.sub(r"^make ", "make --old-file .venv/bin/.installed ", filled).replace("IMAGE...", "new.jpg")
+        filled = re.sub(r"^make ", "make --old-file .venv/bin/.installed ", filled)
+        filled = filled.replace("IMAGE...", "new.jpg").replace("predict FOLDER", "predict data/pictures/cat")
+        if line.startswith(
+            "dvc queue start"
+        ):  # a worker that outlives its queue holds a pipe open, and nobody would end
+            filled += f" > {self.folder.parent / 'queue.txt'} 2>&1"
         printed = self.project.run("bash", "-euo", "pipefail", "-c", f"export COLUMNS=400; {filled}")
         if line.startswith("dvc exp run") and "--run-all" not in line:
             words = shlex.split(line)

@@ -5,8 +5,10 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 from conftest import ROOT
+from markdown_it import MarkdownIt
 
 from tests import processes
 
@@ -73,6 +75,7 @@ with open("runs.log", "a") as log:
     log.write(f"{backbone} {head}\\n")
 """
 
+SOFTMAX, RIDGE = "metrics/tiny/softmax.json", "metrics/tiny/ridge.json"
 IGNORED = "/artifacts/\n/runs.log\n/pr-report/\n"
 
 
@@ -128,3 +131,19 @@ def made(path):
     repository.dvc("repro", "--quiet")
     repository.commit("pipeline")
     return repository
+
+
+def changed(path):
+    """Returns such a repository; its branch `change`, checked out, makes ridge better and softmax worse."""
+    repository = made(path)
+    repository.git("checkout", "--quiet", "-b", "change")
+    repository.write("params.yaml", PARAMS.replace("0.9", "0.95").replace("0.8", "0.7"))
+    repository.dvc("repro", "--quiet")
+    repository.commit("other accuracies")
+    return repository
+
+
+def tables(text):
+    """Returns the tables of a Markdown text as lists of rows of cells, as a reader of Markdown sees them."""
+    page = ElementTree.fromstring(f"<page>{MarkdownIt('commonmark').enable('table').render(text)}</page>")
+    return [[["".join(cell.itertext()) for cell in row] for row in table.iter("tr")] for table in page.iter("table")]

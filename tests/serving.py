@@ -7,7 +7,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import requests
@@ -17,7 +17,7 @@ from PIL import Image
 from app import web, web_connection
 from app.explanation import Explained
 from app.model_cache import ModelCache
-from app.models import Model, Project
+from app.models import Model, Part, Project
 from app.web_page import Pages
 from app.web_server import Limits, Server
 from checks.image_builders import encode
@@ -34,6 +34,9 @@ PART = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r
 FORM_END = b'\r\n--x\r\nContent-Disposition: form-data; name="label"\r\n\r\n1\r\n--x--\r\n'
 
 
+BRIGHT = Part(None, Preprocessing(8))
+
+
 class Models:
     """Stands in for the cache of models: one that finds every image as bright as it is, when `gate` is open."""
 
@@ -41,6 +44,7 @@ class Models:
         self.gate = threading.Event()
         self.gate.set()
         self.error: Exception | None = None  # raised in place of an answer
+        self.heat_map: Any = "trees"
         self.at_once = self.most_at_once = 0
         self.lock = threading.Lock()
 
@@ -53,12 +57,12 @@ class Models:
             self.at_once -= 1
         if self.error:
             raise self.error
-        return Explained(Bright(name, ("dark", "<b>bright"), Preprocessing(8)), "trees", None)
+        return Explained(Bright(name, ("dark", "<b>bright"), (BRIGHT,)), self.heat_map, None)
 
 
 class Bright(Model):
-    def probabilities(self, images):
-        bright = np.asarray(images, np.float32).mean(axis=(1, 2, 3)) / 255
+    def probabilities(self, inputs):
+        bright = np.asarray(inputs[0], np.float32).mean(axis=(1, 2, 3)) / 255
         return np.stack([1 - bright, bright], axis=1)
 
 

@@ -6,6 +6,8 @@ import json
 import pytest
 from conftest import ROOT, read_yaml
 
+from stages.library.networks import contract
+
 LOCK = read_yaml("dvc.lock")["stages"]
 
 
@@ -33,6 +35,12 @@ def test_the_lock_was_made_with_these_params(stage, default_params):
         for part in key.split("."):
             value = value[part]
         assert value == locked, f"{key}: run dvc repro"
+
+
+def test_the_notes_on_backbones_are_those_of_this_code(default_params):
+    for name in default_params["backbones"]:
+        note = json.loads((ROOT / "data" / "backbones" / f"{name}.json").read_text(encoding="utf-8"))
+        assert note["definition"] == contract.definition(name), "run dvc repro inputs"
 
 
 @pytest.mark.parametrize("stage", [stage for stage in LOCK if stage.startswith("evaluate")])

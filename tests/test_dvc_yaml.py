@@ -14,19 +14,25 @@ from stages.library.common import source_code
 
 PLUGINS = ROOT / "stages" / "plugins"
 EXTRACTION = ROOT / "stages" / "library" / "extraction"
+NOTED = "data/backbones/${item.backbone}.json"  # stands for a file or a row: the stage inputs writes what defines it
+ALL_NOTED = "data/backbones"
 # Stage -> families of plug-ins that it looks up by name, with the pattern that stands for the one looked up; *: all.
 FAMILIES = {
-    "inputs": {},
+    "inputs": {"backbones": "*"},
     "fetch": {"datasets": "${dataset.name}"},
     "tfrecord": {"datasets": "${dataset.name}"},
-    "bottleneck-extract": {"backbones": "${item.backbone}", "runtimes": "*", "engines": "*"},
+    "bottleneck-extract": {"backbones": NOTED, "runtimes": "*", "engines": "*"},
     "train-heads": {"heads": "${item.head}"},
+    "train-joined": {"heads": "${item.head}"},
     "fewshot": {"heads": "${item.head}"},
-    "finetune": {"backbones": "${item.backbone}"},
+    "finetune": {"backbones": NOTED},
     "train-scratch": {},
-    "evaluate": {"backbones": "${item.backbone}", "heads": "${item.head}"},
+    "evaluate": {"backbones": NOTED, "heads": "${item.head}"},
+    "evaluate-joined": {"backbones": ALL_NOTED, "heads": "${item.head}"},
+    "combine": {"backbones": ALL_NOTED, "heads": "*"},
+    "combine-finetuned": {"backbones": ALL_NOTED, "heads": "*"},
     "audit": {},
-    "evaluate-finetuned": {"backbones": "${item.backbone}"},
+    "evaluate-finetuned": {"backbones": NOTED},
     "evaluate-scratch": {},
     "report": {},
 }
@@ -45,9 +51,9 @@ def closure(path):
 
 
 def plugins(family):
-    """Name -> the files of each plug-in of a family: NAME.py, or all of the folder NAME."""
+    """Name -> the files of each plug-in of a family: NAME.py, a table of several, or all of the folder NAME."""
     folder = (EXTRACTION if family in {"runtimes", "engines"} else PLUGINS) / family
-    found = {path.stem: [path] for path in folder.glob("[!_]*.py")}
+    found = {path.stem: [path] for path in [*folder.glob("[!_]*.py"), *folder.glob("families/[!_]*.py")]}
     return found | {path.parent.name: sorted(path.parent.glob("[!_]*.py")) for path in folder.glob("*/head.py")}
 
 
@@ -63,6 +69,8 @@ def looked_up(family, pattern):
     """The files of the plug-ins that a stage looks up, or what dvc.yaml calls the one that it does."""
     if pattern == "*":
         return {str(path.relative_to(ROOT)) for files in plugins(family).values() for path in files}
+    if pattern in (NOTED, ALL_NOTED):
+        return {pattern}
     return {f"stages/plugins/{family}/{pattern}" + ("" if family == "heads" else ".py")}
 
 
@@ -97,7 +105,7 @@ def test_every_stage_is_covered():
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", FAMILIES)
 def test_deps_are_what_the_code_imports(stage):
-    declared = {dep for dep in STAGES[stage]["deps"] if dep.startswith("stages/")}
+    declared = {dep for dep in STAGES[stage]["deps"] if dep.startswith(("stages/", ALL_NOTED))}
     assert wrong_deps(declared, needed(stage)) == (set(), set())
 
 
@@ -132,7 +140,7 @@ def test_params_exist_and_none_of_a_head_is_left_out(default_params):
 
 
 @pytest.mark.parametrize(
-    "stage", ["train-heads", "evaluate", "audit", "fewshot", "report", "inputs", "fetch", "tfrecord"]
+    "stage", ["train-heads", "evaluate", "combine", "audit", "fewshot", "report", "inputs", "fetch", "tfrecord"]
 )
 def test_stages_that_run_no_network_name_no_tensorflow(stage):
     """TensorFlow may be imported in the functions that run a network, never when a module of theirs is imported."""

@@ -29,9 +29,8 @@ from stages.library.common.console import UserError
 from stages.library.preparation.decoding_process import Limits
 from stages.library.preparation.decoding_workers import BEYOND, Workers
 from stages.library.preparation.normalisation import normalise
-from stages.library.records.preprocessing import Preprocessing
 from tests import processes, zoo_folders
-from tests.serving import Bright, classify, serving, shown
+from tests.serving import BRIGHT, Bright, classify, serving, shown
 from tests.zoo import KINDS, exif
 from tests.zoo_folders import ACCEPTED, ENTRIES, FOLDERS, NOTHING, as_anyone
 
@@ -102,7 +101,7 @@ def test_what_is_no_data_set_is_an_error_that_says_what_to_do(kind, make_records
 @pytest.fixture
 def predicted(monkeypatch, write_params, run_app):
     """Runs `app.predict` on some paths with a stand-in for the network; returns what it prints to stdout and stderr."""
-    model = Bright("known", ("dark", "bright"), Preprocessing(8))
+    model = Bright("known", ("dark", "bright"), (BRIGHT,))
     monkeypatch.setattr(Project, "load", lambda *_: model)
     monkeypatch.setattr(Bright, "compiled", lambda self: self)
 

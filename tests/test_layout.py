@@ -15,7 +15,7 @@ FLOORS = (
         for room in ("preparation", "features", "training", "report", "duplicates", "auditing.py")
     },
     {f"stages/library/{room}" for room in ("extraction", "heads")},
-    {"stages/library/evaluation", "stages/library/fewshot.py", "stages/plugins"},
+    {"stages/library/combination", "stages/library/evaluation", "stages/library/fewshot.py", "stages/plugins"},
     {"stages/library/settings.py"},
     {f"stages/{path.name}" for path in (ROOT / "stages").glob("[a-z]*.py")},
     {"app"},

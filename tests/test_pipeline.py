@@ -16,6 +16,7 @@ ALL_STAGES = {
     *(f"train-heads@{BACKBONE}-{head}" for head in HEADS),
     *(f"evaluate@{BACKBONE}-{head}" for head in HEADS),
     *(f"fewshot@{BACKBONE}-{head}-5" for head in ("logistic", "ridge")),
+    "combine@combined-average",
     f"audit@{BACKBONE}",
     f"finetune@{BACKBONE}",
     f"evaluate-finetuned@{BACKBONE}",
@@ -60,33 +61,46 @@ def test_a_heads_parameter_reruns_that_head_its_evaluation_and_the_report(restor
         f"train-heads@{BACKBONE}-ridge",
         f"evaluate@{BACKBONE}-ridge",
         f"fewshot@{BACKBONE}-ridge-5",
+        "combine@combined-average",
         f"audit@{BACKBONE}",  # by the first head, which ridge is
         "report",
     }
 
 
-def test_a_new_head_reruns_nothing_but_itself_and_the_report(restored):
+def test_a_new_head_reruns_itself_the_combination_and_the_report(restored):
     heads = restored.folder / "stages" / "plugins" / "heads"
     shutil.copytree(heads / "ridge", heads / "ridge_again")
     restored.set({"heads": [*HEADS, "ridge_again"]})
     restored.set({"ridge_again": {"features": "logits", "scaling": "none", "power": 1.0, "penalties": [1.0, 10.0]}})
-    assert restored.repro() == {f"train-heads@{BACKBONE}-ridge_again", f"evaluate@{BACKBONE}-ridge_again", "report"}
+    own = {f"train-heads@{BACKBONE}-ridge_again", f"evaluate@{BACKBONE}-ridge_again"}
+    assert restored.repro() == own | {"combine@combined-average", "report"}
 
 
 # For the size of the model, evaluations run the backbone, too.
-OF_BACKBONE = {f"{stage}@{BACKBONE}" for stage in ("bottleneck-extract", "finetune", "evaluate-finetuned")}
-OF_BACKBONE |= {f"evaluate@{BACKBONE}-{head}" for head in HEADS}
-OF_HEAD = {f"{stage}@{BACKBONE}-xgboost" for stage in ("train-heads", "evaluate")}
+OF_BACKBONE = {f"{stage}@{BACKBONE}" for stage in ("bottleneck-extract", "finetune", "evaluate-finetuned", "audit")}
+OF_BACKBONE |= {"combine@combined-average"}
+OF_BACKBONE |= {f"{stage}@{BACKBONE}-{head}" for stage in ("train-heads", "evaluate") for head in HEADS}
+OF_BACKBONE |= {f"fewshot@{BACKBONE}-{head}-5" for head in ("ridge", "logistic")}
+OF_HEAD = {f"{stage}@{BACKBONE}-xgboost" for stage in ("train-heads", "evaluate")} | {"combine@combined-average"}
 
 
-@pytest.mark.parametrize(
-    ("file", "stages"), [("heads/xgboost/head.py", OF_HEAD), (f"backbones/{BACKBONE}.py", OF_BACKBONE)]
-)
-def test_editing_a_plugin_reruns_what_runs_it(restored, file, stages):
+def test_editing_a_plugin_reruns_what_runs_it(restored):
     """The report does not run: the same code apart from a comment gives the same metrics."""
-    path = restored.folder / "stages" / "plugins" / file
+    path = restored.folder / "stages" / "plugins" / "heads" / "xgboost" / "head.py"
     path.write_text(path.read_text() + "\n# edited\n")
-    assert restored.repro() == stages
+    assert restored.repro() == OF_HEAD
+
+
+def test_editing_a_row_of_backbones_reruns_what_runs_that_backbone(restored):
+    """The heads, too: the fingerprint of the features, which stands in their files, covers the whole row."""
+    path = restored.folder / "stages" / "plugins" / "backbones" / "families" / "efficientnet_lite.py"
+    text = path.read_text()
+    assert "0.751" in text
+    assert "0.767" in text
+    path.write_text(text.replace("0.767", "0.5") + "\n# edited\n")  # another network's
+    assert restored.repro() == set()
+    path.write_text(text.replace("0.751", "0.5"))
+    assert restored.repro() == OF_BACKBONE
 
 
 def test_a_new_image_is_seen(restored):
@@ -94,9 +108,9 @@ def test_a_new_image_is_seen(restored):
     assert "tfrecord" in restored.repro("repro", "tfrecord")
 
 
-def test_exp_run_with_fewer_heads_runs_the_report_alone(restored):
+def test_exp_run_with_fewer_heads_runs_the_combination_and_the_report(restored):
     ran = restored.repro("exp", "run", "-S", "heads=[ridge,logistic]")
-    assert ran == {"report"}
+    assert ran == {"combine@combined-average", "report"}
     table = (restored.folder / "artifacts" / "report" / "leaderboard.csv").read_text()
     assert "ridge" in table
     assert "xgboost" not in table

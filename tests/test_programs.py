@@ -1,5 +1,6 @@
 """What people start from the command line: each help fits a screen, has an example and comes at once."""
 
+import argparse
 import importlib
 import sys
 
@@ -9,6 +10,7 @@ from conftest import ROOT, read_yaml
 from tests import processes
 
 COLUMNS, LINES = 80, 24  # of a screen
+OPTIONAL = {"keras_hub", "tensorflow_text", "kagglehub", "openvino", "nncf", "ray", "tf2onnx", "onnxruntime"}
 STAGES_OF_DVC = read_yaml("dvc.yaml")["stages"]
 STAGES = sorted(path.stem for path in (ROOT / "stages").glob("[a-z]*.py"))
 BENCHMARKS = sorted(
@@ -17,7 +19,7 @@ BENCHMARKS = sorted(
     for path in (ROOT / folder).glob("*.py")
     if "parse_args()" in path.read_text()
 )
-PROGRAMS = sorted(path.stem for path in (ROOT / "app").glob("*.py") if "console.run(main)" in path.read_text())
+PROGRAMS = sorted(path.stem for path in (ROOT / "app").glob("[a-z]*.py") if "console.run(main)" in path.read_text())
 
 
 def test_all_programs_are_found():
@@ -36,6 +38,53 @@ def test_help_fits_a_screen_has_an_example_and_starts_without_tensorflow(program
     assert f"python -m app.{program}" in result.stdout
     assert "example" in result.stdout
     fits(lines)
+
+
+def test_the_list_of_programs_has_each_with_what_it_does():
+    lines = processes.run(sys.executable, "-m", "app").stdout.splitlines()
+    found = dict(line.split(maxsplit=1) for line in lines[2:] if not line.startswith("   "))
+    assert list(found) == PROGRAMS
+    assert found["predict"].startswith("Names what is in images, by the best model")
+    fits(lines)
+
+
+@pytest.mark.parametrize(
+    "program", [f"stages.{stage}" for stage in STAGES] + BENCHMARKS + [f"app.{each}" for each in PROGRAMS]
+)
+def test_each_option_has_help(program, monkeypatch):
+    class Asked(BaseException):
+        pass
+
+    def parse(parser, *_):
+        raise Asked(parser)
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse)
+    with pytest.raises(Asked) as caught:
+        importlib.import_module(program).main()
+    parsers = [caught.value.args[0]]
+    for parser in parsers:
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                parsers += action.choices.values()
+            else:
+                assert action.help, (parser.prog, action.option_strings or action.dest)
+
+
+def test_the_default_pipeline_asks_for_no_optional_package():
+    code = f"""
+import importlib, sys
+asked = set()
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        asked.add(name)
+sys.meta_path.insert(0, Watch())
+for stage in {STAGES}:
+    importlib.import_module(f"stages.{{stage}}")
+from stages.library.networks import weights
+weights.build_with_weights("efficientnet_lite0", 32, {{}})
+print("keras" in asked, *sorted(asked & {OPTIONAL}))
+"""
+    assert processes.run(sys.executable, "-c", code).stdout.splitlines()[-1] == "True"
 
 
 def fits(lines):

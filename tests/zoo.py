@@ -37,6 +37,18 @@ def png(colour_type, bits, rows, *chunks, size=(WIDTH, HEIGHT), interlaced=False
     return SIGNATURE + b"".join(parts)
 
 
+def keyed(colour_type, bits, samples, *colour):
+    """A PNG of samples (height, width[, 3]) with a transparent colour; 1, 2 and 4 bits are packed into bytes."""
+    samples = np.asarray(samples, np.uint16)
+    if bits == 16:
+        rows = list(samples.astype(">u2").reshape(len(samples), -1))
+    else:
+        each_bit = samples.reshape(len(samples), -1, 1) >> np.arange(bits)[::-1] & 1
+        rows = list(np.packbits(each_bit.reshape(len(samples), -1), axis=1))
+    parts = (b"tRNS", struct.pack(f">{len(colour)}H", *colour))
+    return png(colour_type, bits, rows, parts, size=samples.shape[1::-1])
+
+
 def interlaced_png():
     """An Adam7 PNG: seven passes, each the rows and columns that its grid picks."""
     passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]

@@ -6,12 +6,12 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+from app.combinations import CombinedModel
 from app.exporting.formats import Format
-from app.models import Model, Project
+from app.models import Model, Part, Project
 from stages.library.common import artifacts, source_code
 from stages.library.common.console import UserError
 from stages.library.networks import contract as backbones
-from stages.library.networks import weights
 
 USAGE = Path(__file__).with_name("usage.py")
 PREDICT, LABELS, MODEL = "predict.py", "labels.txt", "model.json"
@@ -45,6 +45,12 @@ def write(folder: Path, project: Project, model: Model, form: Format) -> None:
     artifacts.write_bytes(folder / LABELS, "".join(f"{name}\n" for name in model.classes).encode())
     write_code(folder)
     shape = ["n", "height", "width", 3]
+    networks = [_network(project, part) for part in model.parts]
+    licences = dict.fromkeys(network["licence"] for network in networks if network["licence"])
+    files = {name: project.folder(model.name) / name for name in TRAINED_WEIGHTS}
+    for each in model.heads if isinstance(model, CombinedModel) else ():
+        files |= {f"{each.name}/{name}": project.folder(each.name) / name for name in TRAINED_WEIGHTS}
+    members = model.combined.members if isinstance(model, CombinedModel) else None
     versions = {found.name: found.version for found in distributions() if found.name in MAKERS}
     about = {
         "model": model.name,
@@ -53,8 +59,9 @@ def write(folder: Path, project: Project, model: Model, form: Format) -> None:
         "classes": list(model.classes),
         "input": {"name": "pixels", "dtype": "uint8", "shape": shape, "range": [0, 255], "channels": "RGB"},
         "output": {"name": "probabilities", "dtype": "float32", "shape": ["n", len(model.classes)]},
-        "preprocessing": asdict(model.preprocessing) | {"inside_the_file": True},
-        "weights": (made_of := _weights(project, model)),
+        "networks": networks,
+        "combined_of": members,
+        "trained_sha256": {name: artifacts.sha256_file(path) for name, path in files.items() if path.is_file()},
         "test_metrics": next((each.metrics for each in project.results() if each.name == model.name), None),
         "versions": {"python": platform.python_version()} | versions,
         "files_sha256": {
@@ -69,7 +76,7 @@ def write(folder: Path, project: Project, model: Model, form: Format) -> None:
         count=len(model.classes),
         packages=" ".join(form.runs_with),
         extra=SIGNATURES if form.name == "saved_model" else "",
-        licence=made_of["licence"] or "none, for it was trained from scratch",
+        licence=", ".join(licences) or "none, for it was trained from scratch",
     )
     artifacts.write_bytes(folder / "README.md", text.encode())
 
@@ -86,20 +93,13 @@ def parts(path: Path) -> list[Path]:
     return [path] if path.is_file() else sorted(part for part in path.rglob("*") if part.is_file())
 
 
-def _weights(project: Project, model: Model) -> dict[str, Any]:
-    """Says which weights the model is made of: pretrained ones, with their licence, and trained ones."""
-    files = [project.folder(model.name) / name for name in TRAINED_WEIGHTS]
-    found: dict[str, Any] = dict.fromkeys(("backbone", "licence", "paper", "pretrained_sha256"))
-    found["trained_sha256"] = {path.name: artifacts.sha256_file(path) for path in files if path.is_file()}
-    kind, _, rest = model.name.partition("/")
-    if kind == "scratch":
-        return found
-    backbone = backbones.lookup(rest if kind == "imagenet" else kind).BACKBONE
-    choice = project.settings["extract"].weights.get(backbone.name)
-    published = backbone.weights.get(choice) if choice else next(iter(backbone.weights.values()))
-    licence = published.licence if published else "unknown: a local file"
-    if model.trained is not None:
-        found["pretrained_sha256"] = model.trained.source.weights_sha256
-    elif kind == "imagenet":  # and not of a fine-tuned network, whose weights were trained further
-        found["pretrained_sha256"] = artifacts.sha256_file(weights.locate(backbone, choice))
-    return found | {"backbone": backbone.name, "licence": licence, "paper": backbone.paper}
+def _network(project: Project, part: Part) -> dict[str, Any]:
+    """Says how an image becomes a network's input, and which pretrained weights it has, under which licence."""
+    said: dict[str, Any] = dict.fromkeys(("licence", "paper"))
+    if part.backbone:
+        backbone = backbones.lookup(part.backbone).BACKBONE
+        choice = project.settings["extract"].weights.get(backbone.name)
+        published = backbone.weights.get(choice) if choice else next(iter(backbone.weights.values()))
+        said = {"licence": published.licence if published else "unknown: a local file", "paper": backbone.paper}
+    about = {"backbone": part.backbone, "pretrained_sha256": part.pretrained_sha256}
+    return about | said | {"preprocessing": asdict(part.preprocessing) | {"inside_the_file": True}}

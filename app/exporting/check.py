@@ -115,7 +115,7 @@ def compare(model: Model, folder: Path, files: Sequence[bytes]) -> Agreement:
     differences[~np.isfinite(given).all(axis=(0, 2))] = np.inf
     same = (given.argmax(axis=2) == expected.argmax(axis=1)).all(axis=0)
     differing = int((differences > TOLERANCE).sum())
-    trees = model.trained is not None and isinstance(model.trained.head, BoostedTrees)
+    trees = any(each.trained and isinstance(each.trained.head, BoostedTrees) for each in model.heads)
     return Agreement(len(files), float(differences.max(initial=0)), int(same.sum()), differing, trees)
 
 

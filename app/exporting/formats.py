@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from stages.library.common.console import UserError
 
 if TYPE_CHECKING:
@@ -68,13 +70,26 @@ def write_onnx(graph: "Graph", path: Path) -> None:
     import tf2onnx
 
     function = graph.of_pixels(portable=True)
-    model, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=OPSET)
+    signature = function.input_signature
+    others: dict[str, tuple[Any, list[Any]]] = {"Erfc": (_write_erfc, [])}
+    model, _ = tf2onnx.convert.from_function(
+        function, input_signature=signature, opset=OPSET, custom_op_handlers=others
+    )
     for value in (*model.graph.input, *model.graph.output):  # names in the place of the converter's numbers
         for axis, dimension in zip(("n", "height", "width"), value.type.tensor_type.shape.dim, strict=False):
             if not dimension.dim_value:
                 dimension.dim_param = axis
     _put_in_order(model.graph)
     path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _write_erfc(graph: Any, node: Any, name: str, _: Any) -> Any:
+    """Writes 1 - erf(x) for erfc(x), of which TensorFlow makes exact GELU: ONNX has no such op, nor has tf2onnx."""
+    one = graph.make_const(f"{name}_one", np.ones((), np.float32))
+    outputs, shape, dtype = node.output[:], graph.get_shape(node.output[0]), graph.get_dtype(node.output[0])
+    graph.remove_node(node.name)
+    erf = graph.make_node("Erf", node.input)
+    return graph.make_node("Sub", [one.output[0], erf.output[0]], outputs=outputs, shapes=[shape], dtypes=[dtype])
 
 
 def _put_in_order(graph: Any) -> None:

@@ -4,16 +4,17 @@ It repeats in TensorFlow what `models.Model`, `dense.DenseNetwork` and `trained_
 the check of every export compares the two. Import it after `tensorflow_runtime.start`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
+from app.combinations import CombinedModel
 from app.exporting import resizing, trees
 from app.models import Model
+from stages.library.combination.averaging import SMALLEST, Average
 from stages.library.common.console import UserError
 from stages.library.extraction import runtime as runtimes
 from stages.library.features import cache
@@ -29,14 +30,16 @@ FLOAT16 = np.finfo(np.float16)
 FLOAT16_SPLIT = 2.0**13 + 1  # float32 has 13 more bits in its significand
 FLOAT16_SUBNORMALS = 2.0**24  # the inverse of their spacing
 Function = Callable[[tf.Tensor], tf.Tensor]
+Outputs = Mapping[str, tf.Tensor]
+Reader = Callable[[Sequence[Outputs]], tf.Tensor]
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A model's parts in TensorFlow."""
+    """A model in TensorFlow."""
 
-    classify: Function  # float32 (n, side, side, 3) of [0, 255] to float32 (n, classes), a graph of constants
-    preprocessing: Preprocessing  # how an image becomes its input
+    classify: Callable[..., tf.Tensor]  # each network's input, as in `Model.probabilities`, to float32 (n, classes)
+    preprocessing: tuple[Preprocessing, ...]  # how an image becomes the input of each
 
     def of_pixels(self, portable: bool) -> Any:
         """Returns a tf.function from uint8 "pixels" (n, height, width, 3) to {"probabilities": float32 (n, classes)}.
@@ -46,75 +49,79 @@ class Graph:
         fit = resizing.fit if portable else preprocessing.fit
 
         def of_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"probabilities": self.classify(fit(pixels, self.preprocessing))}
+            return {"probabilities": self.classify(*(fit(pixels, each) for each in self.preprocessing))}
 
         signature = [tf.TensorSpec((None, None, None, 3), tf.uint8, name="pixels")]
         return tf.function(of_pixels, input_signature=signature, autograph=False)
 
     def of_encoded(self) -> Any:
         """Returns a tf.function from "encoded", JPEG or PNG files (n,), to {"probabilities": float32 (n, classes)}."""
-        side = self.preprocessing.input_size_px
-        spec = tf.TensorSpec((side, side, 3), tf.float32)
+        specs = tuple(tf.TensorSpec((each.input_size_px, each.input_size_px, 3)) for each in self.preprocessing)
 
-        def input_of(encoded: tf.Tensor) -> tf.Tensor:
-            return preprocessing.fit(preprocessing.decode(encoded), self.preprocessing)
+        def inputs_of(encoded: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            image = preprocessing.decode(encoded)
+            return tuple(preprocessing.fit(image, each) for each in self.preprocessing)
 
         def of_encoded(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"probabilities": self.classify(tf.map_fn(input_of, encoded, fn_output_signature=spec))}
+            return {"probabilities": self.classify(*tf.map_fn(inputs_of, encoded, fn_output_signature=specs))}
 
         signature = [tf.TensorSpec((None,), tf.string, name="encoded")]
         return tf.function(of_encoded, input_signature=signature, autograph=False)
 
 
 def build(model: Model) -> Graph:
-    """Builds the graph of a loaded model."""
-    logits = _logits_of(model)
-    side = model.preprocessing.input_size_px
+    """Builds the graph of a loaded model, its weights as constants."""
+    read = _reader(model)
 
-    def probabilities(images: tf.Tensor) -> tf.Tensor:
-        return tf.nn.softmax(logits(images))
+    def probabilities(inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+        return read([part.outputs(images) for part, images in zip(model.parts, inputs, strict=True)])
 
-    signature = [tf.TensorSpec((None, side, side, 3), tf.float32)]
+    sides = [part.preprocessing.input_size_px for part in model.parts]
+    signature = [[tf.TensorSpec((None, side, side, 3)) for side in sides]]
     frozen = runtimes.freeze(tf.function(probabilities, input_signature=signature, autograph=False))
 
-    def classify(images: tf.Tensor) -> tf.Tensor:
-        result = frozen(images)
+    def classify(*inputs: tf.Tensor) -> tf.Tensor:
+        result = frozen(*inputs)
         return result[0] if isinstance(result, list) else result
 
-    return Graph(classify, model.preprocessing)
+    return Graph(classify, tuple(part.preprocessing for part in model.parts))
 
 
-def _logits_of(model: Model) -> Function:
-    """Returns what gives logits (n, classes), float32, for images (n, side, side, 3)."""
-    if model.network is not None:
-        return _views(model.network.model, model.network.flip)
+def _reader(model: Model) -> Reader:
+    """Returns what `model.read` does."""
+    if isinstance(model, CombinedModel):
+        return _combined_reader(model)
     if model.trained is None:
-        return _views(_outputs(model, "logits"), model.flip)
+        return lambda outputs: tf.nn.softmax(outputs[0]["logits"])
     trained, head = model.trained, _head(model.trained)
-    features = _views(_outputs(model, *cache.COLUMNS[trained.features]), model.flip)
+    kind = trained.features
 
-    def logits(images: tf.Tensor) -> tf.Tensor:
-        values = _quantized(features(images))
-        return head(tf.nn.softmax(values) if trained.features == "probabilities" else values) / trained.temperature
+    def block(output: Outputs, scale: float) -> tf.Tensor:
+        values = _quantized(tf.concat([output[column] for column in cache.COLUMNS[kind]], axis=1))
+        if kind == "probabilities":
+            return tf.nn.softmax(values) * scale
+        return values if scale == 1 else _quantized(values * scale)
 
-    return logits
+    def read(outputs: Sequence[Outputs]) -> tf.Tensor:
+        values = tf.concat(list(map(block, outputs, trained.source.scales)), axis=1)
+        return tf.nn.softmax(head(values) / trained.temperature)
+
+    return read
 
 
-def _outputs(model: Model, *names: str) -> keras.Model:
-    """Returns the part of a backbone that gives some of its outputs, side by side."""
-    assert model.backbone is not None
-    outputs = [model.backbone.output[name] for name in names]
-    return keras.Model(model.backbone.input, keras.layers.Concatenate()(outputs) if len(outputs) > 1 else outputs[0])
+def _combined_reader(model: CombinedModel) -> Reader:
+    readers, rule = [_reader(member) for member in model.members], model.combined.rule
 
+    def read(outputs: Sequence[Outputs]) -> tf.Tensor:
+        found = [reader(own) for reader, own in zip(readers, model.of_members(outputs), strict=True)]
+        if isinstance(rule, Average):
+            mean = tf.add_n([each * weight for each, weight in zip(found, rule.weights, strict=True)])
+            logits = tf.math.log(tf.maximum(mean, SMALLEST))
+        else:
+            logits = _dense(rule.network, of_float16=False)(tf.concat(found, axis=1))
+        return tf.nn.softmax(logits / model.combined.temperature)
 
-def _views(network: keras.Model, flip: bool) -> Function:
-    """Returns the network's inference; with `flip` the mean over each image and its mirror image."""
-
-    def mean(images: tf.Tensor) -> tf.Tensor:
-        result = network(images, training=False)
-        return (result + network(images[:, :, ::-1], training=False)) / 2 if flip else result
-
-    return mean
+    return read
 
 
 def _head(trained: TrainedHead) -> Function:
@@ -130,10 +137,14 @@ def _head(trained: TrainedHead) -> Function:
                 f"(see stages/library/heads/contract.py). Received: {type(head).__name__}"
             )
         return lambda features: own(head, features)
+    return _dense(head, of_float16=trained.features != "probabilities")
+
+
+def _dense(head: DenseNetwork, of_float16: bool) -> Function:
     *hidden, last = head.layers
 
     def logits(features: tf.Tensor) -> tf.Tensor:
-        x = _scaled(features, head.row_scaling, of_float16=trained.features != "probabilities")
+        x = _scaled(features, head.row_scaling, of_float16)
         for layer in hidden:
             x = tf.nn.relu(tf.matmul(x, layer.kernel) + layer.bias)
         return tf.matmul(x, last.kernel) + last.bias

@@ -42,14 +42,11 @@ class Revision:
 
 
 def open_repository() -> Repo:
-    """Returns the DVC repository of the current folder; raises UserError where there is none, or it is not in Git."""
+    """Returns the DVC repository of the current folder; raises UserError where there is none."""
     try:
-        repository = Repo()
+        return Repo()
     except DvcException as error:
         raise UserError(f"the current folder must be in a DVC repository: {error}") from error
-    if _git("rev-parse", "--git-dir") is None:
-        raise UserError("the current folder must be in a Git repository with the revisions to compare. Run: git init")
-    return repository
 
 
 def read(repository: Repo, name: str) -> Revision:
@@ -65,7 +62,7 @@ def read(repository: Repo, name: str) -> Revision:
         pipeline = "Is it a commit of this pipeline, with `metrics:` in its dvc.yaml?"
         raise UserError(f"{side} has no metrics, so nothing can be compared. {pipeline}")
     params = _files(repository.params.show, key, "parameters", side).get("params.yaml", {})
-    lists = [params.get(name) for name in ("backbones", "heads")]
+    lists = [params.get(name) for name in ("backbones", "heads", "joined")]
     listed = frozenset(str(item) for items in lists if isinstance(items, list) for item in items)
     found = repository.plots.show(revs=[key]).get(key, {})
     properties: dict[str, dict[str, Any]] = {}

@@ -36,8 +36,10 @@ def main() -> None:
     )
     parser.add_argument("--faults", type=int, default=200, help="at least one of each kind for each stage")
     parser.add_argument("--stages", nargs="+", default=NAMES, choices=NAMES, metavar="STAGE", help=", ".join(NAMES))
-    parser.add_argument("--kinds", nargs="+", default=list(kinds.KINDS), choices=kinds.KINDS, metavar="KIND")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--kinds", nargs="+", default=list(kinds.KINDS), choices=kinds.KINDS, metavar="KIND", help="of faults"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of when they come")
     arguments = parser.parse_args()
     here = {"": True, "mounts": own_mounts(), "faketime": bool(kinds.FAKETIME)}
     if not here["mounts"]:

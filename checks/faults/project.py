@@ -21,6 +21,7 @@ from stages.library.common import artifacts
 
 HEADS = "ridge", "logistic", "softmax", "dnn", "xgboost"  # the first one is evaluated, too
 VALUES = {"item.backbone": "efficientnet_lite0", "heads[0]": HEADS[0], "item.shots": "5"}
+ITEMS = {"train-heads": HEADS, "combine": ("average",)}  # what `item.head` stands for; of others the first head
 TENSORBOARD = "artifacts/tensorboard"  # differs between equal runs
 IMAGES = 120
 OTHER_BYTES = 6 << 20  # what else is in the archive, so that its download takes a while
@@ -58,7 +59,9 @@ def _stages() -> Iterator[Stage]:
     for name, value in VALUES.items():
         text = text.replace(f"${{{name}}}", value)
     for name, row in YAML(typ="safe", pure=True).load(text)["stages"].items():
-        for head in HEADS if name == "train-heads" else HEADS[:1]:
+        if name.endswith("-joined") or name == "combine-finetuned":  # the same scripts once more
+            continue
+        for head in ITEMS.get(name, HEADS[:1]):
             words = row["cmd"].replace("${item.head}", head).split()[2:]
             deps = [Path(dep.replace("${item.head}", head)) for dep in row["deps"]]
             paths = [Path(word) for word in words if word.startswith(("data", "artifacts", "metrics"))]

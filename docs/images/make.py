@@ -21,7 +21,7 @@ from playwright.sync_api import Page, sync_playwright
 HERE = Path(__file__).parent
 REPORT = Path("artifacts/report/index.html")
 CHROMIUM = os.environ.get("DECANT_CHROMIUM", "/usr/bin/chromium")
-VIEW = {"width": 1300, "height": 860}
+HEIGHT, REPORT_WIDTH, WEB_WIDTH = 860, 1300, 1300  # px
 WAIT_MS = 120_000
 
 
@@ -31,10 +31,11 @@ def main() -> None:
         sys.exit(f"error: {REPORT} must be there. Run: dvc repro")
     with sync_playwright() as playwright, server() as url:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport=VIEW)
+        page = browser.new_page(viewport={"width": REPORT_WIDTH, "height": HEIGHT})
         page.set_default_timeout(WAIT_MS)
         page.goto(REPORT.resolve().as_uri())
-        save(page, "report.png", to_selector="#costs figure")
+        save(page, "report.png", to_selector="#mistakes")
+        page.set_viewport_size({"width": WEB_WIDTH, "height": HEIGHT})
         page.goto(url)
         page.locator(".examples label").nth(3).click()
         page.wait_for_selector("#result h2")
@@ -61,9 +62,9 @@ def save(page: Page, name: str, to_selector: str) -> None:
     """Writes the page from its top to the end of an element."""
     box = page.locator(to_selector).first.bounding_box()
     assert box
-    clip = {"x": 0, "y": 0, "width": VIEW["width"], "height": box["y"] + box["height"] + 16}
-    with Image.open(io.BytesIO(page.screenshot(full_page=True, clip=clip)), formats=("PNG",)) as shot:
-        image = shot.convert("RGB")
+    whole = io.BytesIO(page.screenshot(full_page=True))
+    with Image.open(whole, formats=("PNG",)) as shot:
+        image = shot.convert("RGB").crop((0, 0, shot.width, round(box["y"] + box["height"]) + 16))
         if name == "report.png":  # flat colours, but for the edges of letters
             image = image.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         image.save(HERE / name, optimize=True)

@@ -160,12 +160,12 @@ def run(
                 one = len(trainer.candidates) == 1
                 best_params = trainer.candidates[0] if one else cross_validate(trainer, selected_by).best_params
             logits = contract.logits_of_rows(trainer.fit(best_params), features, group.rows[tested])
-            confusion = metrics.confusion_matrix(group.labels[tested], logits.argmax(axis=1), len(group.classes))
+            found = metrics.per_class(group.labels[tested], logits.argmax(axis=1), len(group.classes))
             yield {
                 "repeat": repeat,
                 "background": background,
-                "top1_accuracy": float(confusion.trace() / confusion.sum()),
-                "balanced_accuracy": metrics.balanced_accuracy(confusion),
+                "top1_accuracy": float(found.right.sum() / len(tested)),
+                "balanced_accuracy": found.balanced_accuracy,
                 "best_params": json.dumps(best_params, sort_keys=True),
                 "n_train": len(training),
                 "n_test": len(tested),
@@ -173,11 +173,14 @@ def run(
 
 
 def summarise(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Returns METRIC.{mean,std} over the repeats, and below `without_background`, where there is any, the same."""
+    """Returns METRIC.{mean,std} over the repeats, and below `without_background`, where there is any, the same.
+
+    `num_examples` are the test images of a repeat, the fewest: what is left beside the units that train differs.
+    """
     found: dict[str, dict[str, Any]] = {}
     for background in dict.fromkeys(score["background"] for score in scores):
         members = [score for score in scores if score["background"] == background]
-        found[background] = {"num_examples": members[0]["n_test"]}
+        found[background] = {"num_examples": min(score["n_test"] for score in members)}
         for metric in ("top1_accuracy", "balanced_accuracy"):
             values = [score[metric] for score in members]
             moments = {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1))}

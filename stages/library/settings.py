@@ -10,6 +10,7 @@ from typing import Any
 
 from stages.library.common.guarded_files import FileError, shortened
 from stages.library.common.guarded_yaml import read_yaml
+from stages.library.common.model_names import JOINT, members
 from stages.library.common.params import MOST_PROBLEMS, ParamsError, parse
 from stages.library.common.plugins import PLUGINS, plugin_names
 
@@ -20,6 +21,7 @@ SECTIONS = {
     "extract": "stages.library.extraction.extraction",
     "class_weights": "stages.library.common.class_weights",
     "cross_validation": "stages.library.heads.folds",
+    "combine": "stages.library.combination.combination",
     "finetune": "stages.library.training.finetuning",
     "scratch": "stages.library.training.scratch",
     "fewshot": "stages.library.fewshot",
@@ -28,6 +30,7 @@ SECTIONS = {
 }
 
 LISTS = ("backbones", "heads")  # keys that name plug-ins
+JOINED = "joined"  # key that names several of `backbones` in one
 
 
 def load_params(path: Path) -> "Params":
@@ -47,7 +50,7 @@ class Params:
     def __init__(self, content: Mapping[str, Any], source: str = "params.yaml"):
         heads = plugin_names(PLUGINS["heads"])
         modules = SECTIONS | {head: f"stages.plugins.heads.{head}.head" for head in heads}
-        known = {*modules, *LISTS}
+        known = {*modules, *LISTS, JOINED}
         listed = ", ".join(sorted(known))
         unknown = sorted(shortened(str(key))[1:-1] for key in set(content) - known)
         wrong = [f"`{key}` is unknown; the sections are {listed}" for key in unknown]
@@ -56,6 +59,9 @@ class Params:
         for name in filter(content.__contains__, LISTS):
             wrong += _wrong_names(name, content[name], plugin_names(PLUGINS[name]))
             self._sections[name] = content[name]
+        if JOINED in content:
+            wrong += _wrong_joints(content[JOINED], content.get("backbones"))
+            self._sections[JOINED] = content[JOINED]
         for name in filter(content.__contains__, modules):
             try:
                 self._sections[name] = parse(name, content[name], importlib.import_module(modules[name]).Params)
@@ -76,4 +82,20 @@ def _wrong_names(key: str, names: object, known: tuple[str, ...]) -> list[str]:
     wrong = [f"`{key}` must be among {among}. Received: {shortened(name)}" for name in names if name not in known]
     if len({str(name) for name in names}) < len(names):
         wrong.append(f"`{key}` must not name anything twice. Received: {shortened(names)}")
+    return wrong
+
+
+def _wrong_joints(names: object, backbones: object) -> list[str]:
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return [f"`{JOINED}` must be a list of names such as a{JOINT}b, or empty. Received: {shortened(names)}"]
+    wrong, found = [], set()
+    for name in names:
+        parts, received = frozenset(members(name)), f"Received: {shortened(name)}"
+        if len(parts) < max(2, len(members(name))):
+            wrong.append(f"`{JOINED}` must name two or more different backbones, as in a{JOINT}b. {received}")
+        if isinstance(backbones, list) and (missing := sorted(parts.difference(map(str, backbones)))):
+            wrong.append(f"`{JOINED}` must join what is in `backbones`; {', '.join(missing)} is not. {received}")
+        if parts in found:
+            wrong.append(f"`{JOINED}` must not join the same backbones twice, in any order. {received}")
+        found.add(parts)
     return wrong

@@ -18,6 +18,8 @@ import pytest
         ("predict a.png --backbone efficientnet_lite0 --model ridge", "--model and --backbone exclude each other"),
         ("predict a.png --json --csv", "not allowed with"),
         ("store clean", "invalid choice: 'clean'"),
+        ("tune", "required: HEAD"),
+        ("tune ridge --trials 1", "--trials must be at least 2, the first of which is params.yaml. Received: 1"),
         ("web --port 70000", "--port must be 0 to 65535. Received: 70000"),
         ("web --upload-mb 0", "--upload-mb must be 0.001 to 1000. Received: 0"),
         ("web --megapixels 101", "--megapixels must be 0.001 to 100. Received: 101"),

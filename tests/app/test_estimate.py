@@ -37,6 +37,9 @@ def test_each_image_pixel_network_head_and_epoch_takes_its_time_where_it_is_spen
     one = load_params(ROOT / "params.yaml")["heads"]
     assert seconds(1000, heads=[*QUICK])[1] < rest
     assert set(QUICK) < set(one)
+    two = {"backbones": ["efficientnet_lite0", "xception"]}
+    joined = seconds(1000, **two, joined=["efficientnet_lite0+xception"])
+    assert all(more > less for more, less in zip(joined, seconds(1000, **two), strict=True))
     assert seconds(1000, backbones=["efficientnet_lite0", "inception_v3"])[0] > 2 * first
 
 

@@ -12,6 +12,7 @@ from repository import made
 from app import experiments
 from app.experiments import Row
 from stages.library.common.console import UserError
+from tests import processes
 
 
 @pytest.fixture
@@ -77,6 +78,7 @@ def test_names_of_models_are_full_and_what_changed_is_told_against_the_commit_ab
 
 def test_outside_of_a_repository_dvc_says_why(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    processes.run("git", "init", "--quiet", cwd=tmp_path, **processes.GIT)
     with pytest.raises(UserError, match=r"dvc exp show failed: ERROR: .*DVC repository"):
         experiments.show()
 
@@ -102,6 +104,16 @@ def exp_show(baseline, *rows):
     workspace = {"rev": "workspace", "data": baseline["data"], "experiments": None}
     found = [{"revs": [one], "name": "any"} for one in rows]
     return [workspace, baseline | {"experiments": found or None}]
+
+
+def test_a_combination_differs_by_the_seeds_of_all_that_its_members_were_trained_with():
+    rows = [
+        Row(name, False, "", dict.fromkeys(("combined/average", "combined/finetuned/average"), 0.5), {
+            "finetune.seed": seed, "cross_validation.seed": 0, "split.seed": 0, "extract.seed": 0})
+        for name, seed in (("one", 0), ("two", 1))
+    ]  # fmt: skip
+    (runs_of_models,) = experiments.spreads(rows).values()
+    assert {model: len(runs) for model, runs in runs_of_models.items()} == {"combined/finetuned/average": 2}
 
 
 def spread_cells(shown, metric):

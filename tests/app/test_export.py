@@ -8,22 +8,25 @@ import re
 import sys
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 import skimage.data
 import trained
 from conftest import ROOT
 from PIL import Image
+from section import section
 
 from app.exporting import card, check, graph, resizing
 from app.exporting.formats import FORMATS
-from app.models import Model, Project
+from app.models import Model, Part, Project
 from checks.image_builders import POSTSCRIPT, encode, iptc
 from stages.library.common import artifacts
 from stages.library.common.console import UserError
 from stages.library.figures import thumbnails
 from stages.library.preparation import normalisation
 from stages.library.records.preprocessing import Preprocessing
+from stages.library.training import scratch
 from tests import processes
 from tests.exported import run_in_process
 from tests.zoo import KINDS
@@ -31,6 +34,9 @@ from tests.zoo import KINDS
 MODELS = (
     *(f"{trained.BACKBONE}/{name}" for name in (*trained.HEADS, "finetuned")),
     "scratch",
+    "combined/average",
+    "combined/stacking",
+    "combined/finetuned/stacking",
     f"imagenet/{trained.BACKBONE}",
 )
 
@@ -76,6 +82,24 @@ def test_each_model_in_each_format_gives_its_probabilities(trained_project, phot
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FORMATS)
+def test_a_network_that_whitens_gives_its_probabilities_in_each_format(photographs, tmp_path, form):
+    changes = {"whitening": True, "convolutions": 2, "batch_norm": True, "pooling": "max", "activation": "gelu"}
+    network = scratch.build(3, section("scratch", **changes))
+    dice, logits = np.random.default_rng(0), network.get_layer("logits")
+    scratch.whiten(network, dice.integers(0, 256, (9, 32, 32, 3)))
+    logits.kernel.assign(dice.normal(scale=5.0, size=logits.kernel.shape))  # as sure as a trained one
+    classes, preparation = ("cat", "dog", "emu"), Preprocessing(32)
+    named = keras.Model(network.input, {"logits": network.output})
+    model = Model("scratch", classes, (Part(named, preparation, flip=True),))
+    expected = model.predict(photographs)
+    assert np.ptp(expected, axis=0).max() > 0.005
+    pixels_of = run_in_process(form, graph.build(model), tmp_path)
+    found = np.concatenate([pixels_of(thumbnails.decode(encoded)[None]) for encoded in photographs])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=check.TOLERANCE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMATS)
 def test_the_command_writes_what_is_needed_to_run_the_file_in_every_run_the_same(trained_project, tmp_path, form):
     def exported(seed):
         out = tmp_path / seed / "out"
@@ -96,10 +120,11 @@ def test_the_command_writes_what_is_needed_to_run_the_file_in_every_run_the_same
     assert (out / "labels.txt").read_text() == "cat\ndog\nemu\n"
     about = json.loads((out / "model.json").read_text())
     assert about["classes"] == ["cat", "dog", "emu"]
-    assert about["preprocessing"]["input_size_px"] == 32
-    assert about["weights"]["licence"] is None
+    (network,) = about["networks"]
+    assert network["preprocessing"]["input_size_px"] == 32
+    assert network["licence"] is None
     trained_sha256 = artifacts.sha256_file(trained_project / "artifacts" / "scratch" / "best.weights.h5")
-    assert about["weights"]["trained_sha256"] == {"best.weights.h5": trained_sha256}
+    assert about["trained_sha256"] == {"best.weights.h5": trained_sha256}
     assert about["test_metrics"]["num_examples"] == 9
     assert {out / name for name in about["files_sha256"]} == set(card.parts(out / file))
     for content in contents.values():
@@ -201,6 +226,6 @@ def test_a_missing_package_is_named(run_app, monkeypatch, write_params, package)
 
 
 def test_a_class_name_of_two_lines_is_rejected(tmp_path, write_params):
-    model = Model("scratch", ("cat\nfish", "dog"), Preprocessing(32))
+    model = Model("scratch", ("cat\nfish", "dog"), (Part(None, Preprocessing(32)),))
     with pytest.raises(UserError, match=r"one line each .* Received: 'cat\\nfish'"):
         card.write(tmp_path, Project.open(tmp_path, write_params()), model, FORMATS["onnx"])

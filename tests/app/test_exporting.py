@@ -12,10 +12,10 @@ from PIL import Image
 
 from app.exporting import check, graph, resizing, trees
 from app.exporting.check import Agreement
-from app.models import Model
+from app.models import Model, Part
 from stages.library.common.console import UserError
 from stages.library.features import cache
-from stages.library.features.cache import Source
+from stages.library.features.source import Source
 from stages.library.heads import contract as heads
 from stages.library.heads.dense import Dense, DenseNetwork
 from stages.library.heads.scaling import RowScaling
@@ -46,9 +46,9 @@ def backbone():
 
 
 def assemble(backbone, head, preparation, features="bottleneck", flip=False):
-    source = Source("none", SIDE_PX, preparation.central_crop, preparation.resize, flip, "", "", CLASSES)
+    source = Source("none", preparation, flip, "", "", CLASSES)
     trained = TrainedHead("known", head, features, DIMS[features], source, {}, temperature=2.5)
-    return Model("none/known", CLASSES, preparation, backbone, flip, trained)
+    return Model("none/known", CLASSES, (Part(backbone, preparation, flip),), trained)
 
 
 def random_images(height, width):
@@ -76,7 +76,7 @@ def test_a_head_of_ones_own_is_exported_by_the_function_of_its_module(backbone, 
     model = assemble(backbone, Nearest(), Preprocessing(SIDE_PX))
     images = random_images(SIDE_PX, SIDE_PX).astype(np.float32)
     found = graph.build(model).classify(tf.constant(images))
-    np.testing.assert_allclose(found, model.probabilities(images), atol=1e-4)
+    np.testing.assert_allclose(found, model.probabilities([images]), atol=1e-4)
     del module.tensorflow_logits
     message = r"the head known can't be exported: its module lacks `tensorflow_logits\(head, features\)`.*: Nearest"
     with pytest.raises(UserError, match=message):
@@ -85,8 +85,9 @@ def test_a_head_of_ones_own_is_exported_by_the_function_of_its_module(backbone, 
 
 @pytest.mark.parametrize("method", ["bilinear", "bicubic", "bilinear_tf1"])
 @pytest.mark.parametrize("crop", [1.0, 0.875, 0.56])  # 0.56 of 100 is more than 56 in float64
-def test_matrix_products_resize_as_training_does(method, crop):
-    preparation = Preprocessing(SIDE_PX, crop, method)
+@pytest.mark.parametrize("geometry", ["crop", "squash", "pad"])
+def test_matrix_products_resize_as_training_does(method, crop, geometry):
+    preparation = Preprocessing(SIDE_PX, crop, method, geometry, (10.0, 100.0, 200.0))
     for height, width in (*SIZES, (100, 100)):
         pixels = random_images(height, width)
         ours = resizing.fit(tf.constant(pixels), preparation).numpy()
@@ -118,10 +119,10 @@ def test_trees_give_the_margins_of_the_booster(num_classes):
 
 
 KINDS = [
-    ("bottleneck", RowScaling(0.5), False, Preprocessing(SIDE_PX, 0.7, "bicubic")),
+    ("bottleneck", RowScaling(0.5), False, Preprocessing(SIDE_PX, 0.7, "bicubic", "pad", (9.0, 99.0, 199.0))),
     ("joined", RowScaling(0.3, unit_length=True), True, Preprocessing(SIDE_PX)),
     ("logits", RowScaling(1.0, unit_length=True), False, Preprocessing(SIDE_PX, 0.875, "bilinear_tf1")),
-    ("probabilities", RowScaling(0.5), True, Preprocessing(SIDE_PX, 0.875)),
+    ("probabilities", RowScaling(0.5), True, Preprocessing(SIDE_PX, 0.875, geometry="crop")),
 ]
 
 
@@ -136,7 +137,7 @@ def test_each_kind_of_features_and_preprocessing_in_each_runtime(backbone, tmp_p
     runs = {form: run_in_process(form, built, tmp_path) for form in ("saved_model", "onnx", "tflite")}
     for height, width in SIZES:
         pixels = random_images(height, width)
-        expected = model.probabilities(preprocessing.fit(pixels, resize).numpy())
+        expected = model.probabilities([preprocessing.fit(pixels, resize)])
         assert np.ptp(expected) > 0.1
         for name, run in runs.items():
             np.testing.assert_allclose(run(pixels), expected, atol=5e-4, err_msg=f"{name} {height} x {width}")
@@ -144,9 +145,10 @@ def test_each_kind_of_features_and_preprocessing_in_each_runtime(backbone, tmp_p
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_imagenet_classes_heed_the_flip(backbone, flip):
-    model, pixels = Model("imagenet/none", CLASSES, Preprocessing(SIDE_PX), backbone, flip), random_images(40, 50)
+    part, pixels = Part(backbone, Preprocessing(SIDE_PX), flip), random_images(40, 50)
+    model = Model("imagenet/none", CLASSES, (part,))
     found = graph.build(model).of_pixels(portable=True)(tf.constant(pixels))["probabilities"].numpy()
-    images = preprocessing.fit(pixels, model.preprocessing).numpy()
+    images = part.fit(pixels).numpy()
     here, there = (backbone(view, training=False)["logits"].numpy() for view in (images, images[:, :, ::-1]))
     assert np.abs(here - there).max() > 0.01
     np.testing.assert_allclose(found, probabilities.softmax((here + there) / 2 if flip else here), atol=1e-5)

@@ -19,7 +19,8 @@ from stages.library.scoring import probabilities
 
 pytestmark = pytest.mark.slow
 
-NAMES = {*(f"{trained.BACKBONE}/{name}" for name in (*trained.HEADS, "finetuned")), "scratch"}
+COMBINED = "combined/average", "combined/stacking", "combined/finetuned/stacking"
+NAMES = {*(f"{trained.BACKBONE}/{name}" for name in (*trained.HEADS, "finetuned")), "scratch", *COMBINED}
 
 
 @pytest.fixture
@@ -88,9 +89,11 @@ def test_pixels_give_what_cached_features_give(trained_project, tmp_path, write_
 
 
 def test_the_page_offers_networks_whose_pretrained_file_is_absent(project, monkeypatch):
-    monkeypatch.setattr(web_page, "weights_are_here", lambda project, backbone: False)
+    for name in ("weights_are_here", "knows_imagenet"):
+        monkeypatch.setattr(web_page, name, lambda project, backbone: False)
     pages = web_page.Pages(project, 1, 1)
-    assert set(pages.models) == {f"{trained.BACKBONE}/finetuned", "scratch"}
+    # The last one is the fine-tuned network alone.
+    assert set(pages.models) == {f"{trained.BACKBONE}/finetuned", "scratch", "combined/finetuned/stacking"}
     monkeypatch.undo()
     assert set(web_page.Pages(project, 1, 1).models) == NAMES | {f"imagenet/{trained.BACKBONE}"}
 

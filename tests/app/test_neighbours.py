@@ -7,12 +7,14 @@ import sharded
 
 from app.neighbours import Neighbours
 from stages.library.common.console import UserError
-from stages.library.features.cache import ShardWriter, Source
+from stages.library.features.cache import ShardWriter
+from stages.library.features.source import Source
 from stages.library.preparation import normalisation
 from stages.library.records import tfrecord
+from stages.library.records.preprocessing import Preprocessing
 from stages.library.records.tfrecord import Record
 
-SOURCE = Source("tiny", 8, 1.0, "bilinear", False, "", "", ("cat", "dog"))
+SOURCE = Source("tiny", Preprocessing(8), False, "", "", ("cat", "dog"))
 # Features of training images, by shard; the first one is of zeros.
 FEATURES = [[(0, 0, 0), (1, 0, 0), (2, 2, 0)], [], [(0, 0, 3), (-1, 0, 0)]]
 

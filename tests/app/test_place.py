@@ -2,10 +2,11 @@
 
 import os
 import shutil
+import sys
 
 import pytest
 
-from app import experiments, place
+from app import place
 from stages.library.common.console import UserError
 from tests import processes
 
@@ -20,10 +21,11 @@ def checkout(tmp_path, monkeypatch):
     return folder
 
 
-def wrong(match):
-    with pytest.raises(UserError, match=match) as error:
-        place.check()
-    assert "\n" not in str(error.value)
+def wrong(match, checks=(place.check, place.check_history)):
+    for check in checks:
+        with pytest.raises(UserError, match=match) as error:
+            check()
+        assert "\n" not in str(error.value)
 
 
 def no_account(number):
@@ -32,6 +34,7 @@ def no_account(number):
 
 def test_nothing_is_said_of_a_good_place(checkout, capsys):
     place.check()
+    place.check_history()
     assert capsys.readouterr() == ("", "")
 
 
@@ -49,7 +52,8 @@ def test_a_user_without_an_account_needs_just_what_the_line_says(checkout, monke
 def test_what_cannot_be_written_to_or_has_no_history_is_named(checkout, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "access", lambda path, mode: str(path) != ".dvc")
-        wrong("belongs to another user and can't be written to. Clone it again")
+        wrong("belongs to another user and can't be written to. Clone it again", [place.check])
+        place.check_history()
     shutil.rmtree(checkout / ".git")
     wrong("is no Git checkout .* Run: git init")
 
@@ -59,5 +63,18 @@ def test_a_checkout_of_another_owner_is_trained_in_with_a_warning_and_has_no_exp
     remedy = f"another user's, so Git doesn't read it. Run: git config --global --add safe.directory {checkout}"
     place.check()
     assert capsys.readouterr().err == f"warning: this checkout is {remedy}\n"
-    with pytest.raises(UserError, match=r"--add safe\.directory"):
-        experiments.show()
+    for program in [["app.experiments"], ["app.pr_report", "--base", "main"]]:
+        done = processes.run(sys.executable, "-m", *program, cwd=checkout, check=False, PYTHONPATH=processes.ROOT,
+                             GIT_TEST_ASSUME_DIFFERENT_OWNER="1")  # fmt: skip
+        assert (done.returncode, done.stderr, done.stdout) == (1, f"error: this checkout is {remedy}\n", "")
+
+
+@pytest.mark.parametrize("program", [["app.experiments"], ["app.pr_report", "--base", "main"], ["app.train"]])
+def test_a_place_where_dvc_cannot_run_is_one_line_of_each_program(checkout, program):
+    """Before DVC is imported, which fails without a home."""
+    shutil.rmtree(checkout / ".git")
+    done = processes.run(sys.executable, "-m", *program, cwd=checkout, check=False, PYTHONPATH=processes.ROOT)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"error: {checkout} is no Git checkout (a ZIP has none of Git's files), and DVC needs one. Run: git init\n"
+    )

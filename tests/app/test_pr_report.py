@@ -3,19 +3,16 @@
 import re
 import shutil
 import sys
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from conftest import ROOT
-from markdown_it import MarkdownIt
 from PIL import Image
-from repository import DVC_YAML, PARAMS, Repository, made
+from repository import PARAMS, RIDGE, SOFTMAX, tables
 
-from app import experiments, pr_report, train
+from app import experiments, train
 from app.pull_request import comment, images
 from app.pull_request.revisions import Revision
 from stages.library.common.console import UserError
@@ -24,55 +21,13 @@ from tests import processes
 # DVC's own, where it reads plots: an error there would be taken for one of the repository.
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value will soon raise AttributeError:DeprecationWarning")
 
-SOFTMAX, RIDGE = "metrics/tiny/softmax.json", "metrics/tiny/ridge.json"
 COMMENT = Path("pr-report", "comment.md")
 PAGE = (ROOT / "docs" / "pull-requests.md").read_text(encoding="utf-8")
-GATE = "--max-drop", "top1_accuracy=0.01"
-
-
-@pytest.fixture(scope="module")
-def two_branches(tmp_path_factory):
-    """Branch `change` makes ridge better and softmax worse; it is checked out, and both are run and committed."""
-    repository = made(tmp_path_factory.mktemp("two") / "branches")
-    repository.git("checkout", "--quiet", "-b", "change")
-    repository.write("params.yaml", PARAMS.replace("0.9", "0.95").replace("0.8", "0.7"))
-    repository.dvc("repro", "--quiet")
-    repository.commit("other accuracies")
-    return repository
-
-
-@pytest.fixture
-def branches(two_branches, tmp_path, monkeypatch):
-    """A copy of it, as current folder."""
-    copy = Repository(tmp_path / "copy")
-    shutil.copytree(two_branches.path, copy.path, symlinks=True)
-    monkeypatch.chdir(copy.path)
-    return copy
-
-
-@pytest.fixture
-def report(monkeypatch):
-    """Runs the program as `report(*arguments)`, without images unless asked for; returns the comment."""
-
-    def run(*arguments, base="main", plots=False, broken=""):
-        options = ["--base", base] + ([] if plots else ["--no-plots"])
-        monkeypatch.setattr(sys, "argv", ["app.pr_report", *options, *arguments])
-        with pytest.raises(UserError, match=broken) if broken else nullcontext():
-            pr_report.main()
-        return COMMENT.read_text(encoding="utf-8")
-
-    return run
-
-
-def tables(text):
-    """Returns the tables of a Markdown text as lists of rows of cells, as a reader of Markdown sees them."""
-    page = ElementTree.fromstring(f"<page>{MarkdownIt('commonmark').enable('table').render(text)}</page>")
-    return [[["".join(cell.itertext()) for cell in row] for row in table.iter("tr")] for table in page.iter("table")]
 
 
 @pytest.mark.parametrize("head", ["workspace", "change"])
-def test_it_shows_what_differs_in_a_branch_or_the_workspace(branches, report, head):
-    text = report("--head", head)
+def test_it_shows_what_differs_in_a_branch_or_the_workspace(branches, pr_report, head):
+    text = pr_report("--head", head)
     first, metrics, params = tables(text)
     rows = """file metric before after change
         metrics/tiny/ridge.json log_loss 0.1 0.05 -0.05
@@ -88,8 +43,8 @@ def test_it_shows_what_differs_in_a_branch_or_the_workspace(branches, report, he
     assert "pr-report" not in branches.git("status", "--porcelain")
 
 
-def test_an_image_of_each_model_shows_both_sides(branches, report):
-    text = report("--link", "https://a.b/c", plots=True)
+def test_an_image_of_each_model_shows_both_sides(branches, pr_report):
+    text = pr_report("--link", "https://a.b/c", plots=True)
     folder = branches.path / "pr-report"
     found = sorted(str(path.relative_to(folder)) for path in folder.glob("images/**/*.png"))
     assert found == [f"images/artifacts/evaluation/tiny/{head}/confusion.csv.png" for head in ("ridge", "softmax")]
@@ -102,16 +57,16 @@ def test_an_image_of_each_model_shows_both_sides(branches, report):
     assert (folder / "plots" / "index.html").stat().st_size > 1000
 
 
-def test_a_matrix_of_one_side_or_of_no_sense_or_lost_is_no_reason_to_fail(branches, report, capsys):
+def test_a_matrix_of_one_side_or_of_no_sense_or_lost_is_no_reason_to_fail(branches, pr_report, capsys):
     """The pull request wrote it."""
     (branches.path / "artifacts/evaluation/tiny/ridge/confusion.csv").unlink()
     (branches.path / "artifacts/evaluation/tiny/softmax/confusion.csv").write_text("actual,predicted\na,b\n")
-    report(plots=True)
+    pr_report(plots=True)
     drawn = {path.parent.name for path in branches.path.glob("pr-report/images/**/*.png")}  # with the base alone
     assert drawn == {"ridge", "softmax"}
     assert "softmax/confusion.csv can't be drawn: KeyError" in capsys.readouterr().out
     shutil.rmtree(branches.path / ".dvc" / "cache")
-    text = report()
+    text = pr_report()
     assert "4 plots of `main` are neither in DVC's cache nor in a remote" in text
     assert "plots differ" not in text
 
@@ -125,56 +80,6 @@ def test_a_table_that_can_not_be_drawn_is_left_out(tmp_path, capsys, value):
     assert capsys.readouterr().out.startswith("a.csv can't be drawn: ")
 
 
-def test_a_gate_that_fails_names_model_metric_and_values(branches, report, capsys):
-    key = "cross_validation.top1_accuracy.mean"
-    # Exactly what the first fell by, in decimals and not in floats.
-    text = report("--max-drop", "top1_accuracy=0.1", "--max-drop", f"{key}=0.2", "--max-rise", "log_loss=0.1")
-    assert "**Gate passed:**" in text
-    assert [RIDGE, key, "0.9", "0.95", "0.05"] in tables(text)[0]  # among those shown first
-    text = report(*GATE, "--max-rise", "log_loss=0.05", broken="2 gates were broken")
-    expected = [
-        f"{SOFTMAX}: top1_accuracy fell from 0.8 to 0.7, by 0.1; allowed: 0.01",
-        f"{SOFTMAX}: log_loss rose from 0.2 to 0.3, by 0.1; allowed: 0.05",
-    ]
-    assert capsys.readouterr().err.splitlines() == [f"gate: {line}" for line in expected]
-    assert all(f"- `{line}`" in text for line in expected)
-    # A metric that is no number any more fails it, too.
-    branches.metrics(RIDGE, top1_accuracy=float("nan"))
-    branches.metrics(SOFTMAX, top1_accuracy="good")
-    report("--max-drop", "top1_accuracy=1", broken="2 gates were broken")
-    errors = capsys.readouterr().err
-    assert f"{RIDGE}: top1_accuracy fell from 0.9 to nan" in errors
-    assert f"{SOFTMAX}: top1_accuracy was 0.8 and is gone" in errors
-
-
-def test_a_model_that_vanished_fails_the_gate_unless_params_no_longer_lists_it(branches, report, capsys):
-    (branches.path / SOFTMAX).unlink()
-    branches.write("dvc.yaml", DVC_YAML.replace("head: ${heads}", "head: [ridge]"))
-    assert [SOFTMAX, "top1_accuracy", "0.8", "-", "-"] in tables(report())[0]
-    report(*GATE, broken="a gate was broken")
-    assert f"gate: {SOFTMAX}: its metrics are gone, and params.yaml still lists" in capsys.readouterr().err
-    branches.write("params.yaml", PARAMS.replace("[ridge, softmax]", "[ridge]"))
-    passed = f"may fall by at most 0.01`. Not compared, for the pipeline no longer makes them: `{SOFTMAX}`."
-    assert passed in report(*GATE)
-    assert f"{SOFTMAX} is not compared" in capsys.readouterr().out
-    branches.write("params.yaml", PARAMS.replace("[tiny]", "[other]"))
-    branches.write("metrics/other/ridge.json", '{"top1_accuracy": 0.1}')
-    report(*GATE, broken="a gate was broken")
-    assert f"top1_accuracy: nothing is left to compare; the pipeline no longer makes {RIDGE}" in capsys.readouterr().err
-
-
-def test_a_stage_deleted_from_dvc_yaml_takes_its_model_along(branches, report):
-    """As `scratch` and `finetuned`, which stand in no list of params.yaml."""
-    stage = "cmd: touch metrics/scratch.json, metrics: [{metrics/scratch.json: {cache: false}}]"
-    branches.write("dvc.yaml", f"{DVC_YAML}  evaluate-scratch: {{{stage}}}\n")
-    branches.write("metrics/scratch.json", '{"top1_accuracy": 0.5}')
-    branches.commit("a stage more")
-    branches.git("branch", "with-scratch")
-    branches.write("dvc.yaml", DVC_YAML)
-    (branches.path / "metrics" / "scratch.json").unlink()
-    assert "no longer makes them: `metrics/scratch.json`" in report(*GATE, base="with-scratch")
-
-
 @pytest.mark.parametrize(
     ("path", "content", "reason"),
     [
@@ -185,7 +90,7 @@ def test_a_stage_deleted_from_dvc_yaml_takes_its_model_along(branches, report):
         ("dvc.yaml", None, r"other \(.{7}\) has no metrics"),
     ],
 )
-def test_a_revision_that_cannot_be_read_is_an_error(branches, report, path, content, reason):
+def test_a_revision_that_cannot_be_read_is_an_error(branches, pr_report, path, content, reason):
     branches.git("checkout", "--quiet", "-b", "other", "main")
     branches.write(path, content or "")
     if content is None:
@@ -193,78 +98,60 @@ def test_a_revision_that_cannot_be_read_is_an_error(branches, report, path, cont
     branches.commit("unreadable")
     branches.git("checkout", "--quiet", "change")
     assert branches.dvc("metrics", "diff", "other", check=False).returncode == 0  # why this program reads for itself
-    text = report(base="other", broken=reason)
+    text = pr_report(base="other", broken=reason)
     assert text.startswith(comment.MARKER)
     assert "**Not compared:**" in text
 
 
-def test_a_revision_that_git_does_not_know_gets_a_remedy(branches, report, monkeypatch, tmp_path):
+def test_a_revision_that_git_does_not_know_gets_a_remedy(branches, pr_report, monkeypatch, tmp_path):
     for name in ("nosuch", "HEAD~99", "main..change", "--all", "main:dvc.yaml", "a b", ""):
-        report(f"--base={name}", broken=r"a revision must be .*Received: .*git fetch --all")
+        pr_report(f"--base={name}", broken=r"a revision must be .*Received: .*git fetch --all")
     branches.git("clone", "--quiet", "--depth", "1", f"file://{branches.path}", tmp_path / "shallow")
     monkeypatch.chdir(tmp_path / "shallow")
-    report(broken=r"shallow: run: git fetch --unshallow .*fetch-depth: 0")
+    pr_report(broken=r"shallow: run: git fetch --unshallow .*fetch-depth: 0")
     branches.git("clone", "--quiet", f"file://{branches.path}", tmp_path / "clone")
     monkeypatch.chdir(tmp_path / "clone")
-    report(broken=r"There is origin/main: give that, or run: git branch main origin/main")
-    assert f"`{RIDGE}`" in report(base="origin/main")
+    pr_report(broken=r"There is origin/main: give that, or run: git branch main origin/main")
+    assert f"`{RIDGE}`" in pr_report(base="origin/main")
     monkeypatch.chdir(tmp_path)
-    report(broken="must be in a DVC repository")
+    pr_report(broken="is no Git checkout .* Run: git init")
+    branches.git("init", "--quiet", tmp_path)
+    pr_report(broken="must be in a DVC repository")
 
 
-def test_one_commit_under_two_names_has_no_difference_and_a_last_digit_is_one(branches, report):
-    text = report("--head", "change", "--max-drop", "top1_accuracy=0", base="HEAD")
+def test_one_commit_under_two_names_has_no_difference_and_a_last_digit_is_one(branches, pr_report):
+    text = pr_report("--head", "change", "--max-drop", "top1_accuracy=0", base="HEAD")
     assert all(f"No {what} changed." in text for what in ("metric", "parameter", "plot"))
     branches.metrics(RIDGE, log_loss=0.050001)
-    text = report(base=(commit := branches.git("rev-parse", "HEAD")))
+    text = pr_report(base=(commit := branches.git("rev-parse", "HEAD")))
     assert f"against `{commit[:7]}`\n" in text
     assert [RIDGE, "log_loss", "0.05", "0.050001", "1e-06"] in tables(text)[0]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        (["--max-drop", "top1_accuracy"], r"--max-drop must be METRIC=AMOUNT .*Received: 'top1_accuracy'"),
-        (["--max-drop", "=0.1"], "must be METRIC=AMOUNT"),
-        (["--max-drop", "top1_accuracy=-0.1"], "must be METRIC=AMOUNT"),
-        (["--max-drop", "top1_accuracy=nan"], "must be METRIC=AMOUNT"),
-        (["--max-rise", "log_loss=1%"], r"e.g. --max-rise log_loss=0.01. Received: 'log_loss=1%'"),
-        (["--max-drop", "log_loss=0.1"], r"forbid that log_loss gets better. Write: --max-rise log_loss=0.1"),
-        (["--max-rise", "top1_accuracy=0.1"], r"Write: --max-drop top1_accuracy=0.1"),
-        (["--max-rise", "classes.a cat.recall=0.1"], r"Write: --max-drop classes.a cat.recall=0.1"),
-        (["--max-drop", "num_examples=0", "--max-rise", "num_examples=0"], "once. Received twice: num_examples"),
-        (["--max-drop", "top1_acuracy=0.1"], r"must name a numeric metric of main.*'top1_acuracy'.*top1_accuracy"),
-        (["--max-drop", "mean_class_accuracy=0.01"], "`mean_class_accuracy` is now `balanced_accuracy`"),
-    ],
-)
-def test_gates_are_validated(branches, report, arguments, reason):
-    report(*arguments, broken=reason)
-
-
-def test_a_head_that_cannot_be_read_is_an_error_and_a_folder_of_somebody_else_is_left_alone(branches, report):
+def test_a_head_that_cannot_be_read_is_an_error_and_a_folder_of_somebody_else_is_left_alone(branches, pr_report):
     (branches.path / SOFTMAX).unlink()
-    report(broken=r"metrics of workspace .* can't be read.*run: dvc repro")
+    pr_report(broken=r"metrics of workspace .* can't be read.*run: dvc repro")
     branches.write("pr-report/thesis.tex", "everything")
     branches.write(COMMENT, "old")
-    assert report(broken=r"new, or an earlier report.*'thesis.tex'") == "old"
+    assert pr_report(broken=r"new, or an earlier report.*'thesis.tex'") == "old"
 
 
 @pytest.mark.parametrize("path", [RIDGE, "dvc.lock", "params.yaml"])
-def test_a_merge_conflict_is_called_so_by_each_command_that_reads_the_file(branches, report, monkeypatch, path):
+def test_a_merge_conflict_is_called_so_by_each_command_that_reads_the_file(branches, pr_report, monkeypatch, path):
     branches.write(path, f"<<<<<<< HEAD\n{(branches.path / path).read_text()}=======\n>>>>>>> other\n")
     said = rf"{path} has the mark of a merge conflict in line 1, .* git checkout --ours or --theirs .*{path}\. Run"
-    report(broken=said)
+    pr_report(broken=said)
     monkeypatch.setattr(sys, "argv", ["app"])
     for program in experiments, train:
         with pytest.raises(UserError, match=said):
             program.main()
 
 
-def test_what_files_say_is_shown_as_text_folded_and_limited_to_what_github_takes(branches, report):
+def test_what_files_say_is_shown_as_text_folded_and_limited_to_what_github_takes(branches, pr_report):
     note = r'a_note: "a | b `c` </details> <img src=x> @everybody\nnext *line*"'
     branches.metrics(RIDGE, classes={f"class {number:05}": number for number in range(800)})
     branches.write("params.yaml", "\n".join([PARAMS, note, *(f"key{number}: {number}" for number in range(800))]))
-    text = report("--max-drop", "top1_accuracy=1")
+    text = pr_report("--max-drop", "top1_accuracy=1")
     assert 20_000 < len(text) < 65_536
     assert "<summary>810 metrics changed</summary>" in text
     assert all(f"more by `dvc {what} diff main`." in text for what in ("metrics", "params"))

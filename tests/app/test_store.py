@@ -22,10 +22,11 @@ def put(name, backbone, preprocessing, flip, dataset, count):
 
 @pytest.fixture
 def filled():
-    whole = {"input_size_px": 96, "central_crop": 1.0, "resize": "bilinear"}
+    whole = {"input_size_px": 96, "central_crop": 1.0, "resize": "bilinear"}  # as stores had it before `geometry`
     tiny = put("a" * 64, "tiny", whole, False, "digits", 3)
     put("a" * 64, "tiny", whole, False, "flowers", 5)
-    put("b" * 64, "large", {"input_size_px": 299, "central_crop": 0.875, "resize": "bicubic"}, True, "digits", 7)
+    cropped = {"input_size_px": 299, "central_crop": 0.875, "resize": "bicubic", "geometry": "crop"}
+    put("b" * 64, "large", cropped, True, "digits", 7)
     return tiny
 
 
@@ -55,7 +56,7 @@ def test_it_shows_images_and_sizes_by_backbone_and_data_set(filled, run):
     cells = [line.split() for line in lines[1:-1]]
     found = {(line[0], line[-5]): line[-4] for line in cells}
     assert found == {("large", "digits"): "7", ("tiny", "digits"): "3", ("tiny", "flowers"): "5"}
-    assert "299 px bicubic crop 0.875 flip tensorflow float32" in printed
+    assert "299 px crop 0.875 bicubic flip tensorflow float32" in printed
     size = sum(path.stat().st_size for path in store_location.root().glob("*/*.parquet"))
     total = f"{store_location.root()}: 15 images, {size / 1e6:,.1f} MB"
     assert lines[-1] == f"{total}. Make room: python -m app.store prune --unused-for 30"
@@ -83,7 +84,7 @@ def test_prune_by_backbone_and_by_age_and_nothing_by_mistake(filled, run):
     assert "40 days ago" in run()[1]
     run("prune", "--backbone", "large", "--unused-for", "30")
     assert names() == ["a", "b"]
-    assert "removed tiny 96 px bilinear tensorflow float32: 40 days ago" in run("prune", "--unused-for", "30")[1]
+    assert "removed tiny 96 px squash bilinear tensorflow float32: 40 days ago" in run("prune", "--unused-for", "30")[1]
     assert names() == ["b"]
     run("prune", "--all")
     assert names() == []

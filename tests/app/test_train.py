@@ -1,8 +1,10 @@
 """app.train: what it writes into params.yaml and takes out again."""
 
 import difflib
+import os
 import shutil
 import signal
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -65,6 +67,8 @@ NAMES = [
 
 
 @hypothesis.settings(max_examples=25)
+@hypothesis.example("\x85")
+@hypothesis.example("\u2028a")
 @hypothesis.given(st.sampled_from(NAMES) | st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
 def test_a_folder_of_any_name_comes_back_and_changes_nothing_else(name):
     values = {"dataset.folder": name, "extract.input_size_px": None}
@@ -101,7 +105,7 @@ def test_settings_are_read_as_dvc_reads_them():
 def test_a_wrong_setting_is_one_line_and_written_nowhere(overrides, message, tmp_path):
     path = tmp_path / "params.yaml"
     shutil.copy(ROOT / "params.yaml", path)
-    with pytest.raises(UserError, match=message) as error, train.settings(path, overrides, {}):
+    with pytest.raises(UserError, match=message) as error, train.settings(path, tmp_path / "undo", overrides, {}):
         raise AssertionError
     assert "\n" not in str(error.value)
     assert path.read_text(encoding="utf-8") == TEXT
@@ -115,7 +119,7 @@ def test_a_run_that_ends_early_leaves_nothing_in_params_yaml_but_what_others_wro
     shutil.copy(ROOT / "params.yaml", path)
 
     def run():
-        with train.settings(path, ["split.seed=5"], {}):
+        with train.settings(path, tmp_path / "undo", ["split.seed=5"], {}):
             assert len(lines_changed(path.read_text(encoding="utf-8"))) == 2
             if edit:
                 path.write_text(TEXT.replace("seed: 0", edit), encoding="utf-8")
@@ -124,24 +128,83 @@ def test_a_run_that_ends_early_leaves_nothing_in_params_yaml_but_what_others_wro
     with pytest.raises(type(error)):
         run()
     assert path.read_text(encoding="utf-8") == (TEXT.replace("seed: 0", edit) if edit else TEXT)
+    assert not (tmp_path / "undo").exists()
+
+
+KILLED = "a training was killed here"
+
+
+@pytest.mark.parametrize(
+    ("edit", "found", "said"),
+    [
+        (lambda before, after: after, TEXT, f"{KILLED}. PARAMS is as it was before it: give its settings again"),
+        (lambda before, after: before, TEXT, ""),  # killed before it wrote, or put back by hand
+        (lambda before, after: f"{after}#", None, f"{KILLED}, and PARAMS is another since. Look for its settings: git"),
+    ],
+)
+def test_what_a_killed_run_left_is_taken_out_or_spoken_of_once(edit, found, said, tmp_path, capsys):
+    path, undo = tmp_path / "params.yaml", tmp_path / "new" / "undo"
+    path.write_text(TEXT, encoding="utf-8")
+    with train.settings(path, undo, ["split.seed=5"], {}):
+        left = undo.read_bytes()
+        after = path.read_text(encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == after != TEXT
+    undo.write_bytes(left)  # as a kill leaves it
+    path.write_text(edit(TEXT, after), encoding="utf-8")
+    train.restore(path, undo)
+    assert path.read_text(encoding="utf-8") == (found or f"{after}#")
+    assert said.replace("PARAMS", str(path)) in capsys.readouterr().out
+    train.restore(path, undo)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_damaged_note_of_a_killed_run_is_one_line(tmp_path):
+    (tmp_path / "undo").write_bytes(b"\0\0\0")  # as a power cut may leave it
+    with pytest.raises(UserError, match=r"undo is not JSON.*Delete it, and look at: git diff params\.yaml$"):
+        train.restore(Path("params.yaml"), tmp_path / "undo")
 
 
 def test_folders_are_found_from_home_and_missing_ones_named(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "pictures").mkdir()
     (tmp_path / "labels.csv").touch()
-    monkeypatch.chdir(tmp_path / "pictures")
+    (tmp_path / os.fsdecode(b"caf\xe9")).mkdir()
+    (tmp_path / "checkout").mkdir()
+    monkeypatch.chdir(tmp_path / "checkout")
     folder = {"dataset.name": "folder", "dataset.folder": str(tmp_path / "pictures"), "extract.input_size_px": None}
     assert train.chosen("~/pictures", "") == folder
-    assert train.chosen(".", "") == folder
+    assert train.chosen("../pictures", "") == folder
     table = {"dataset.name": "table", "dataset.table": str(tmp_path / "labels.csv")}
     assert train.chosen("~/pictures/", "../labels.csv") == folder | table
     assert train.chosen("", "") == {}
     for words, message in {
-        ("~nobody-here/x", ""): rf"must be there. Received: {tmp_path}/pictures/~nobody-here/x",
+        ("~nobody-here/x", ""): rf"must be there. Received: {tmp_path}/checkout/~nobody-here/x",
         ("~/nosuch", ""): rf"PICTURES \(--folder\) must be there. Received: {tmp_path}/nosuch",
+        (os.fsdecode(b"~/caf\xe9"), ""): r"PICTURES \(--folder\) must have a name in UTF-8.*Rename it: .*/caf",
         ("~/pictures", "no.csv"): r"LABELS \(--labels\) must be there",
         ("", "~/labels.csv"): "needs the folder of its images",
+        (
+            "/",
+            "",
+        ): rf"`dataset\.folder` must hold images, not {tmp_path}/checkout among them\. Received: /\. Give the folder",
     }.items():
         with pytest.raises(UserError, match=message):
             train.chosen(*words)
+
+
+def lists():
+    for section, value in read_yaml(ROOT / "params.yaml").items():
+        for key, each in value.items() if isinstance(value, dict) else [(None, value)]:
+            if isinstance(each, list):
+                yield f"{section}.{key}" if key else section
+
+
+@pytest.mark.parametrize("key", list(lists()))
+def test_an_empty_list_spoils_no_other_key(tmp_path, key):
+    """DVC's writer loses a line break where a comment stands behind the key of a list of lines."""
+    path = Path(shutil.copy(ROOT / "params.yaml", tmp_path))
+    apply_overrides(path, [f"{key}=[]"])
+    section, _, name = key.partition(".")
+    expected = read_yaml(ROOT / "params.yaml")
+    expected |= {section: expected[section] | {name: []} if name else []}
+    assert read_yaml(path) == expected

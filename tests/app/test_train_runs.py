@@ -1,11 +1,13 @@
 """app.train: what it runs, and how it ends, with a pipeline of tiny stages."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, read_yaml
@@ -97,8 +99,9 @@ class Project:
         added = {name: str(value) for name, value in self.environment.items()}
         environment = os.environ | added | {"PATH": f"{processes.BIN}:{os.environ['PATH']}"}
         command = ["env", "--default-signal=HUP,INT,TERM", *command]  # which whoever runs the tests may have ignored
+        pipe, place = subprocess.PIPE, self.folder
         process = subprocess.Popen(
-            command, cwd=self.folder, env=environment, stderr=subprocess.PIPE, start_new_session=True
+            command, cwd=place, env=environment, stdout=pipe, stderr=pipe, start_new_session=True
         )
         while not (self.folder / "waits").exists():
             assert process.poll() is None
@@ -133,7 +136,10 @@ def test_the_first_leaderboard_needs_the_quick_heads_alone_and_stays_on_the_bran
     assert (project.git("rev-parse", "HEAD"), project.git("branch", "--show-current")) == (before, "main")
     assert project.changed() == ["dvc.lock", "params.yaml"]
     assert project.git("diff", "--numstat", "params.yaml").split()[1] == "5"  # a long path takes a line more
+    assert "The heads alone" not in shown
     shown = project.make("train-all").stdout
+    (line,) = re.findall(r"New images make all of it new\. The heads alone: (.+)", shown)
+    assert line.endswith("&& dvc repro evaluate")
     assert "models: audit dnn logistic ridge softmax xgboost" in shown
     assert "Stage 'evaluate@efficientnet_lite0-ridge' didn't change, skipping" in shown
     assert "Data and pipelines are up to date." in project.make("repro").stdout
@@ -183,6 +189,34 @@ def test_a_stopped_run_ends_its_stage_first_and_leaves_params_yaml_as_it_was(pro
     assert project.git("branch", "--show-current") == "main"
     (project.folder / "wait").unlink()
     project.make("train", "PICTURES=data/pictures")  # no lock is left
+
+
+@pytest.mark.slow
+def test_the_settings_of_a_killed_run_stay_while_its_dvc_runs_and_are_taken_out_by_the_next_run(project):
+    path = project.folder / "params.yaml"
+    (project.folder / "wait").touch()
+    killed = project.popen([sys.executable, "-m", "app.train", "--folder=data/pictures", "-S=split.seed=3"])
+    dvc = int(processes.run("pgrep", "--parent", killed.pid).stdout)
+    killed.kill()
+    killed.wait(timeout=60)
+    left = path.read_text(encoding="utf-8")
+    assert "seed: 3" in left
+    (project.folder / "wait").unlink()
+    following = project.start("train")
+    assert following.stdout.readline() == b"waiting for another training in this folder\n"
+    os.kill(dvc, 0)  # it lives
+    assert path.read_text(encoding="utf-8") == left  # which DVC and its stages still read
+    os.killpg(following.pid, signal.SIGSTOP)  # until the system has done with the process, which DVC asks for by number
+    os.killpg(dvc, signal.SIGKILL)  # and its stage
+    killed.communicate(timeout=60)
+    while Path("/proc", str(dvc)).exists():
+        time.sleep(0.1)
+    os.killpg(following.pid, signal.SIGCONT)
+    stdout, stderr = (text.decode() for text in following.communicate(timeout=120))
+    assert following.returncode == 0, stderr
+    assert stdout.startswith("a training was killed here. params.yaml is as it was before it")
+    assert path.read_text(encoding="utf-8") == TEXT
+    assert "killed" not in project.make("repro").stdout
 
 
 @pytest.mark.parametrize("target", ["train", "repro"])

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import skimage.data
@@ -15,19 +14,13 @@ import trained
 from conftest import ROOT
 from PIL import Image
 
-CHROMIUM = Path(os.environ.get("DECANT_CHROMIUM", "/usr/bin/chromium"))
-# Without these, chromium itself looks for its maker's hosts.
-QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
-START_SECONDS, WAIT_MS = 300, 120_000
+from tests import browsing
+from tests.browsing import settled, watched
+
+START_SECONDS = 300
 UPLOAD_MB = 20
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not CHROMIUM.is_file() and not os.environ.get("DECANT_REQUIRE_BROWSER"),
-        reason=f"no {CHROMIUM}: apt-get install chromium, or set DECANT_CHROMIUM to another one",
-    ),
-]
+pytestmark = [pytest.mark.slow, browsing.needs_browser]
 
 
 @pytest.fixture(scope="module")
@@ -50,40 +43,14 @@ def url(trained_project, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", *QUIET])
-        yield launched
-        launched.close()
-
-
-@contextlib.contextmanager
-def watched(browser, url, **options):
-    """A page that must log no error and ask no other host."""
-    troubles: list[str] = []
-    own = (url, "data:", "blob:")
-    with contextlib.closing(browser.new_context(**options)) as context:
-        page = context.new_page()
-        page.set_default_timeout(WAIT_MS)
-        page.on("console", lambda said: troubles.extend([said.text] if said.type in ("error", "warning") else []))
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("request", lambda asked: troubles.extend([] if asked.url.startswith(own) else [asked.url]))
-        page.goto(url)
-        yield page
-    assert troubles == []
+    with browsing.launched() as found:
+        yield found
 
 
 @pytest.fixture
 def page(browser, url):
     with watched(browser, url, viewport={"width": 1280, "height": 900}) as opened:
         yield opened
-
-
-def settled(page, selector="#result h2"):
-    page.wait_for_selector(selector)
-    page.wait_for_selector("#result:not(.waiting)")
-    return page.locator("#result")
 
 
 @pytest.fixture
@@ -114,6 +81,9 @@ def test_upload_answers_with_classes_heat_map_and_similar_images_by_any_model(pa
         reasons = {"xgboost": "decision trees answer in steps"}.get(name, "nothing in the image speaks for")
         assert result.locator("#heat-map").count() or reasons in result.locator("#no-heat-map").inner_text()
         assert not (name == "xgboost" and result.locator("#heat-map").count())
+    for name in ("combined/average", "combined/finetuned/stacking"):
+        page.select_option("select[name=model]", name)
+        assert settled(page, f"#result:has-text('by {name}')").locator(".neighbours figcaption").count() == 6
     page.select_option("select[name=model]", "scratch")
     assert f"features by {trained.BACKBONE}" in settled(page, "#result:has-text('by scratch')").inner_text()
     page.select_option("select[name=model]", f"imagenet/{trained.BACKBONE}")
@@ -188,9 +158,12 @@ def test_the_leaderboard_has_all_models_and_their_confusions(page):
     page.get_by_role("link", name="Leaderboard").click()
     page.wait_for_selector("table")
     rows = page.locator("tbody tr").all_inner_texts()
-    assert sorted(row.split()[0] for row in rows) == ["dnn", "finetuned", "ridge", "scratch", "xgboost"]
+    combined = ["combined/average", "combined/finetuned/stacking", "combined/stacking"]
+    own = [f"{trained.BACKBONE}/{name}" for name in ("dnn", "finetuned", "ridge", "xgboost")]
+    assert sorted(row.split()[0] for row in rows) == [*combined, *own, "scratch"]
+    assert page.evaluate("document.querySelector('table').scrollWidth <= document.querySelector('.scroll').clientWidth")
     images = page.locator("details img")
-    assert images.count() == 5
+    assert images.count() == 8
     assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 100)")
 
 
@@ -215,3 +188,21 @@ def test_a_server_that_is_gone_is_said(browser, url):
         page.locator(".examples label").first.click()
         page.wait_for_selector("#result [role=alert]")
         assert "The server can't be reached." in page.locator("#result").inner_text()
+
+
+@browsing.needs_axe
+@pytest.mark.parametrize("width_px", [375, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_wrong_with_any_page(browser, url, trained_project, width_px, scheme):
+    with watched(browser, url, viewport={"width": width_px, "height": 800}, color_scheme=scheme) as page:
+        page.locator(".examples label").first.click()
+        settled(page)
+        assert browsing.violations(page) == []
+        page.goto(f"{url}leaderboard")
+        assert browsing.violations(page) == []
+    report = trained_project / "artifacts" / "report" / "index.html"
+    with watched(browser, report.as_uri(), viewport={"width": width_px, "height": 800}, color_scheme=scheme) as page:
+        assert browsing.violations(page) == []
+        page.get_by_role("link", name=f"{trained.BACKBONE}/ridge").press("Enter")  # which unfolds that model
+        assert page.locator("details[open] summary").all_inner_texts() == [f"{trained.BACKBONE}/ridge"]
+        assert browsing.violations(page) == []

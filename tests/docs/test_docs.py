@@ -144,7 +144,6 @@ def test_two_branches_are_merged_as_the_page_says(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.pages
 def test_the_tutorial_runs_as_it_stands(tmp_path):
     """In a shell that finds what a system has, and no program of the environment before the page says how."""
     project = Project(tmp_path / "project")

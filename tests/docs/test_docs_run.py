@@ -20,30 +20,40 @@ from conftest import ROOT
 from tests.doc_commands import sections
 from tests.doc_project import LITE0, Place
 
+PAGES = {"README": sections(ROOT / "README.md"), "how-to": sections(ROOT / "docs" / "how-to.md")}
+OWN_IMAGES = [line for line in PAGES["how-to"]["Use your own images and labels"] if line.startswith("make train ")]
 LEFT_OUT = {
+    **dict.fromkeys(OWN_IMAGES, "run by test_own_images.py"),
     "make repro": "sets up an environment with pip; its two commands stand in the same page and are run",
     "make test": "runs these tests",
     "git clone URL decant && cd decant": "the project of these tests is such a copy",
     "make train PICTURES=~/images": "run by test_docs.py, in the tutorial",
     "make train SET='-S split.seed=1'": "run by test_train_runs.py",
+    "make train-all": "run by test_docs.py, in the tutorial",
+    "python -m benchmarks.imbalance caltech-101.zip": "needs a download, and an hour",
     ". .venv/bin/activate": "the tests have an environment; test_docs.py types it",
     "python3 -m venv .venv && . .venv/bin/activate": "the tests have an environment",
     "pip install -r requirements.txt": "needs a package registry",
     "pip install -r requirements-dev.txt": "needs a package registry",
     "pip install -r requirements-gpu.txt": "needs a package registry",
+    "pip install -r requirements-tune.txt": "needs a package registry",
     "pytest -m 'not slow'": "runs these tests",
     "ruff format --check . && ruff check . && mypy": "the project of these tests has neither tests nor their settings",
     "make pr-report BASE=main": "run by test_pr_report.py",
-    'make train PICTURES=~/images SET="-S \'split.group=\\"patient_(\\d+)\\"\'"': "run by test_train_runs.py",
     "dvc exp run -S 'split.group=\"patient_(\\d+)\"'": "needs images of groups: test_tfrecord.py has them",
     "dvc exp run -S split.group=folder": "needs images of groups: test_tfrecord.py has them",
     "dvc exp run -S split.near_duplicates=together": "run by test_leakage_of_groups.py, on images of groups",
     "git merge BRANCH": "run by test_docs.py, on two branches",
     "git add dvc.lock data metrics && git commit --no-edit": "run by test_docs.py, after the merge",
 }
-PAGES = {"README": sections(ROOT / "README.md"), "how-to": sections(ROOT / "docs" / "how-to.md")}
+MANY_EXPERIMENTS = {  # minutes each, so they are left out of what CI runs: `make test-pages`
+    "Change a setting for one run",
+    "Choose what the best model is best at, and weigh rare classes",
+    "See how much a result depends on the seed",
+    "What it does",
+}
 SECTIONS = [
-    pytest.param(lines, id=f"{stem}: {heading}")
+    pytest.param(lines, id=f"{stem}: {heading}", marks=[pytest.mark.pages] * (heading in MANY_EXPERIMENTS))
     for stem, page in PAGES.items()
     for heading, lines in page.items()
     if not LEFT_OUT.keys() >= set(lines)
@@ -73,7 +83,7 @@ def test_every_line_of_the_pages_is_run_or_left_out_for_a_reason():
 
 
 @pytest.mark.slow
-@pytest.mark.pages
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("lines", SECTIONS)
 def test_a_section_does_what_it_says(place, lines):
     for line in lines:
@@ -114,8 +124,8 @@ def weighed(value):
 
 
 def softmax_is_there(place, printed):
-    assert {"ridge", "softmax"} <= set(place.leaderboard())
-    assert "dnn" not in place.leaderboard()
+    assert {f"{LITE0}/ridge", f"{LITE0}/softmax"} <= set(place.leaderboard())
+    assert f"{LITE0}/dnn" not in place.leaderboard()
 
 
 def more_pixels_and_epochs(place, printed):
@@ -135,8 +145,9 @@ def experiments_are_listed(place, printed):
 
 
 def changes_are_shown(place, printed):
-    assert f"{LITE0}/ridge.json:log_loss" in printed
+    assert f"{LITE0}/ridge.json:" in printed  # the rest is cut
     table = place.type("dvc exp show --only-changed --csv")  # of which the page speaks beside the line
+    assert f"{LITE0}/ridge.json:log_loss" in table
     assert "openvino" in table
     assert "scratch.epochs" not in table
 
@@ -175,7 +186,7 @@ def spread_over_three_seeds(place, printed):
 def costs_are_measured(place, printed):
     with (place.folder / "artifacts" / "costs" / "costs.csv").open(encoding="utf-8") as file:
         models = [row["model"] for row in csv.DictReader(file)]
-    assert len(models) == 4
+    assert len(models) == 5
     assert (place.folder / "artifacts" / "costs" / "costs.png").is_file()
 
 
@@ -190,7 +201,7 @@ def table_is_classified(place, printed):
     assert 0 <= place.metrics(f"{LITE0}/ridge")["top1_accuracy"] <= 1
 
 
-store_is_shown = says(rf"^{LITE0} +32 px bilinear tensorflow float32 +folder +75 ")
+store_is_shown = says(rf"^{LITE0} +32 px squash bilinear tensorflow float32 +folder +75 ")
 
 
 def nothing_is_that_old(place, printed):
@@ -203,13 +214,17 @@ def committed_is_back(place, printed):
     assert place.project.changed() == set()
 
 
+def combines_nothing(place, printed):
+    assert "combined/average" not in place.leaderboard()
+
+
 RIDGE = f"train-heads@{LITE0}-ridge"
 EXTRACT = f"bottleneck-extract@{LITE0}"
 OUTCOMES = {
     "python -m app.predict new.jpg": says(r"0\.\d{4} +\S"),
     "git restore params.yaml dvc.lock data metrics && dvc checkout": committed_is_back,
     "dvc repro": says("Stage 'report' didn't change, skipping"),
-    "cat artifacts/report/leaderboard.md": says(r"\| ridge "),
+    "cat artifacts/report/leaderboard.md": says(r"\| \S+/ridge "),
     "dvc plots show": images_are_drawn,
     "dvc exp run -S 'ridge.penalties=[1,10,100]'": ran_with(RIDGE, "ridge.penalties", [1, 10, 100]),
     "python -m app.experiments": experiments_are_listed,
@@ -219,11 +234,20 @@ OUTCOMES = {
     "dvc exp run -S 'heads=[ridge,softmax]'": softmax_is_there,
     "dvc exp run -S ridge.features=probabilities": ran_with(RIDGE, "ridge.features", "probabilities"),
     "dvc exp run -S extract.input_size_px=160 -S finetune.epochs=10": more_pixels_and_epochs,
+    "dvc exp run -S extract.geometry=crop -S extract.central_crop=0.875": ran_with(EXTRACT, "extract.geometry", "crop"),
     "dvc exp run -S extract.flip=true": ran_with(EXTRACT, "extract.flip", True),
+    "dvc exp run -S extract.feature_blocks=8": ran_with(EXTRACT, "extract.feature_blocks", 8),
     "dvc exp run -S extract.runtime=openvino": ran_with(EXTRACT, "extract.runtime", "openvino"),
+    "dvc exp run -S 'backbones=[efficientnet_lite0,efficientnet_lite1]' "
+    "-S 'joined=[efficientnet_lite0+efficientnet_lite1]'": says(rf"^\| {LITE0}\+efficientnet_lite1/ridge +\|"),
     "dvc exp run -S evaluate.selection_metric=balanced_accuracy": says(r"\| validation: balanced accuracy \|"),
     "dvc exp run -S class_weights=balanced": weighed("balanced"),
     "dvc exp run -S 'class_weights={cat: 5, dog: 0.5}'": weighed({"cat": 5, "dog": 0.5}),
+    "dvc exp run -S 'combine.methods=[average,stacking]'": says(r"^\| combined/stacking +\|"),
+    "dvc repro evaluate": says("evaluate@"),
+    "dvc repro -s combine report": says("'combine@combined-average'"),
+    "dvc exp run -S 'combine.methods=[]'": combines_nothing,
+    "dvc exp run -S 'combine.finetuned=[average]'": says(r"^\| combined/finetuned/average +\|"),
     "dvc exp show --only-changed": changes_are_shown,
     "dvc plots diff HEAD~1": images_are_drawn,
     "dvc exp run evaluate -S split.seed=1": other_split,
@@ -232,6 +256,7 @@ OUTCOMES = {
     "dvc queue start --jobs 2": queue_has_run,
     "dvc exp run --queue -S finetune.seed=0,1,2": all_are_queued,
     "dvc exp run --run-all": all_have_run,
+    "python -m app.tune ridge --trials 20": says(r"^tune: ridge, .*trials"),
     "python -m app.experiments --spread": spread_over_three_seeds,
     "dvc exp run evaluate -S dataset.name=cifar10 -S dataset.archive=PATH -S dataset.archive_sha256=HEX": (
         cifar_is_classified
@@ -239,7 +264,6 @@ OUTCOMES = {
     "dvc exp run evaluate -S dataset.name=table -S dataset.table=train.csv -S dataset.folder=train_images.zip": (
         table_is_classified
     ),
-    "make train PICTURES=train_images.zip LABELS=train.csv": table_is_classified,
     "python -m app.store verify": says(r"^[1-9]\d* parts, 0 damaged\. Nothing to be done"),
     "python -m app.store prune --unused-for 30": nothing_is_that_old,
     "dvc exp run --temp": says(r"Ran experiment\(s\)"),

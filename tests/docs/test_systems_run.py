@@ -5,6 +5,7 @@ the place of each data set, and SHORT below a recipe's own lines: EfficientNet-L
 download, 32 px, two epochs of one step, two trees, two draws of two images a class. Everything else is the recipe's.
 """
 
+import csv
 import gzip
 import itertools
 import math
@@ -34,6 +35,7 @@ SHORT = [
     "finetune.epochs=2",
     "finetune.steps_per_epoch=1",
     "scratch.epochs=2",
+    "scratch.warmup_epochs=1",
 ]
 SYSTEMS = sections(ROOT / "docs" / "systems.md")
 CALTECH = {
@@ -88,7 +90,7 @@ def test_every_recipe_and_every_other_line_is_run():
     assert {recipe_of(line) for line in SYSTEMS[""]} == {"", "1-scratch-published"}
     names = sorted(str(parameter.id) for parameter in IN_TABLES)
     assert names == sorted(path.stem for path in (ROOT / "docs" / "recipes").iterdir())
-    assert {line for line in IN_SECTIONS if not recipe_of(line)} == {PREDICT}
+    assert {line for line in IN_SECTIONS if not recipe_of(line)} == {PREDICT, PREDICT_ALL}
 
 
 def follow(place, archives, line):
@@ -128,14 +130,12 @@ def figures_of(place, line, used):
 
 
 @pytest.mark.slow
-@pytest.mark.pages
 @pytest.mark.parametrize("line", IN_TABLES)
 def test_a_recipe_leads_to_its_figure(place, archives, line):
     follow(place, archives, line)
 
 
 @pytest.mark.slow
-@pytest.mark.pages
 def test_a_recipe_its_archive_and_the_report_one_after_the_other(place, archives):
     restore, *recipes, report = SYSTEMS[""]
     place.type(restore)
@@ -146,11 +146,12 @@ def test_a_recipe_its_archive_and_the_report_one_after_the_other(place, archives
 
 
 PREDICT = "python -m app.predict IMAGE... --backbone efficientnet_lite0 --top 5"
+PREDICT_ALL = "python -m app.predict FOLDER --backbone efficientnet_lite2 --csv"
 
 
 @pytest.mark.slow
-@pytest.mark.pages
 def test_imagenet_labels_need_no_training(place):
     found = re.findall(r"^  (0\.\d{4})  \S", place.type(PREDICT), re.MULTILINE)
     assert len(found) == 5
     assert found == sorted(found, reverse=True)
+    assert len(list(csv.DictReader(place.type(PREDICT_ALL).splitlines()))) >= 25

@@ -87,7 +87,7 @@ def test_files_that_do_not_belong_together_are_rejected(audit, out_of_fold, tmp_
 def test_a_gallery_without_images_says_so(tmp_path, monkeypatch):
     titles = []
     for function in ("write_gallery", "write_predictions"):
-        monkeypatch.setattr(f"stages.audit.mosaics.{function}", lambda path, title, rows: titles.append(title))
+        monkeypatch.setattr(f"stages.audit.mosaics.{function}", lambda path, title, *rows: titles.append(title))
     images, nothing = pd.DataFrame({"label": pd.Categorical([])}), np.zeros(0, int)
     manifest = SimpleNamespace(records=iter)
     given = images, np.zeros((0, 2)), manifest, (nothing, nothing.reshape(0, 2), nothing)

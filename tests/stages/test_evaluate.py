@@ -41,7 +41,7 @@ def test_a_head_is_evaluated_without_tensorflow(trained_project, tmp_path, name)
     low, high = (numbers["top1_accuracy_interval"][end] for end in ("low", "high"))
     accuracy = f"{numbers['top1_accuracy']:.4f} [{low:.4f}, {high:.4f}]"
     count = numbers["num_examples"]
-    assert f"evaluate: {name} on efficientnet_lite0: top-1 {accuracy} on {count} test images" in printed
+    assert f"evaluate: efficientnet_lite0/{name}: top-1 {accuracy} on {count} test images" in printed
     known = trained_head.load(head)
     features = cache.load(trained_project / "artifacts/bottlenecks" / trained.BACKBONE, ["test"], known.features)
     logits = known.logits(features.values)
@@ -87,12 +87,20 @@ def test_a_network_is_evaluated_on_the_shards(tmp_path, write_params, run_stage,
     about = {"kind": "finetuned", "classes": CLASSES, "trained_batch_norm": batch_norm, "backbone": trained.BACKBONE}
     perfect = SimpleNamespace(**about, predict_shards=predict_shards)
     monkeypatch.setattr(networks, "load", lambda path: perfect)
-    run_stage("evaluate_network", *arguments(tmp_path, tmp_path, "--network", folder))
+    given = "--network", folder, "--logits", tmp_path / "logits"
+    run_stage("evaluate_network", *arguments(tmp_path, tmp_path, *given))
     numbers = json.loads((tmp_path / "metrics.json").read_text())
     assert numbers["top1_accuracy"] == 1
     assert not {"cross_validation", "calibration"} & set(numbers)
     assert numbers.get("validation", {}).get("num_examples", 0) == len(validation)
     assert numbers.get("validation", {"top1_accuracy": 1})["top1_accuracy"] == 1
     assert numbers.get("training_mode") == ({"top1_accuracy": 0} if batch_norm else None)
+    splits = ["test", "validation"] if validation else ["test"]
+    assert sorted(path.stem for path in (tmp_path / "logits").iterdir()) == splits
+    for split in splits:
+        expected = manifests.read(tmp_path / "data" / "tfrecord", [split])
+        keys, logits = prediction_files.read(tmp_path / "logits" / f"{split}.parquet", "logits")
+        assert keys == expected.keys.astype(str).tolist()
+        assert logits.tolist() == np.eye(3)[expected.labels].tolist()
     about = json.loads((tmp_path / "figures" / "evaluation.json").read_text())
     assert (about["model"], about["kind"], about["backbone"]) == ("finetuned", "finetuned", trained.BACKBONE)

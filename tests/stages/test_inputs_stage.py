@@ -10,6 +10,7 @@ from checkout import Project
 from conftest import write_images
 
 from stages.library.common import artifacts
+from stages.library.common.console import UserError
 from stages.library.networks import contract, weights
 from stages.library.sources import fingerprints
 
@@ -19,9 +20,8 @@ def noted(tmp_path, write_params, run_stage):
     """Runs the stage and returns its note."""
 
     def run(**changes):
-        out = tmp_path / "inputs.json"
-        weights = tmp_path / "weights.json"
-        run_stage("inputs", "--params", write_params(**changes), "--out", out, "--weights", weights)
+        out, backbones = tmp_path / "inputs.json", tmp_path / "backbones"
+        run_stage("inputs", "--params", write_params(**changes), "--out", out, "--backbones", backbones)
         return json.loads(out.read_text())
 
     return run
@@ -43,20 +43,21 @@ def test_only_what_the_data_set_reads_is_noted(noted, tmp_path, capsys):
 
 
 def test_weights_are_noted_where_they_are_a_file(noted, tmp_path, capsys):
-    path = tmp_path / "own.pth"
-    path.write_bytes(b"one")
+    path, note = tmp_path / "own.pth", tmp_path / "backbones" / "efficientnet_lite0.json"
     chosen = {"efficientnet_lite0": str(path), "inception_v3": "slim"}
-    hashes = []
+    notes = []
     for content in (b"one", b"two"):
         path.write_bytes(content)
-        assert noted(extract__weights=chosen) == {}
-        hashes.append(json.loads((tmp_path / "weights.json").read_text()))
-    assert [set(found) for found in hashes] == [{"efficientnet_lite0"}] * 2
-    assert hashes[0] != hashes[1]
+        assert noted(backbones=["efficientnet_lite0", "inception_v3"], extract__weights=chosen) == {}
+        notes.append(json.loads(note.read_text()))
+    assert [set(found) for found in notes] == [{"definition", "efficientnet_lite0"}] * 2
+    assert notes[0]["efficientnet_lite0"] != notes[1]["efficientnet_lite0"]
+    assert set(json.loads(note.with_name("inception_v3.json").read_text())) == {"definition"}
     path.unlink()
     noted(extract__weights=chosen)
-    assert json.loads((tmp_path / "weights.json").read_text()) == hashes[1]
+    assert json.loads(note.read_text()) == notes[1]
     assert "`extract.weights.efficientnet_lite0` can't be read here" in capsys.readouterr().out
+    assert [path.name for path in note.parent.iterdir()] == [note.name]  # inception_v3 is none of `backbones` now
 
 
 def test_what_is_not_here_stays_as_noted(noted, tmp_path, capsys):
@@ -70,6 +71,15 @@ def test_what_is_not_here_stays_as_noted(noted, tmp_path, capsys):
     assert noted(**changes) == {}
 
 
+@pytest.mark.parametrize("name", ["/", "..", ".", "images/.."])
+def test_a_folder_that_holds_the_checkout_is_an_error_before_it_is_read(noted, tmp_path, monkeypatch, name):
+    write_images(tmp_path / "checkout" / "images", per_class=2)
+    monkeypatch.chdir(tmp_path / "checkout")
+    monkeypatch.setattr(fingerprints, "of", lambda *_: pytest.fail("it was read"))
+    with pytest.raises(UserError, match=rf"`dataset\.folder` must hold images, not {tmp_path}/checkout among them\. R"):
+        noted(dataset__name="folder", dataset__folder=name)
+
+
 def add(path, content=b"text"):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
@@ -77,7 +87,8 @@ def add(path, content=b"text"):
 
 CHANGES = {
     "a new file": lambda root: add(root / "cat" / "new.png"),
-    "another content of the same length": lambda root: add(root / "cat" / "a.txt", b"TEXT"),
+    "another content of the same length": lambda root: add(root / "dog" / "1.png", b"TEXT"),
+    "text that becomes an image": lambda root: add(root / "cat" / "a.txt", b"P1 \n"),
     "a rename": lambda root: (root / "cat" / "a.txt").rename(root / "cat" / "b.txt"),
     "a move": lambda root: (root / "cat" / "a.txt").rename(root / "dog" / "a.txt"),
     "an empty folder": lambda root: (root / "emu").mkdir(),
@@ -125,6 +136,23 @@ def test_a_file_that_stays_is_read_once_and_a_damaged_cache_is_no_harm(tmp_path,
     cache.write_bytes(b"no database" * 100)
     assert fingerprints.of(root, cache) == before
     assert sorted(read) == ["1.png", "fresh.png", "fresh.png"]
+
+
+def test_of_what_is_no_image_only_the_first_bytes_are_read(tmp_path, monkeypatch):
+    root = tmp_path / "images"
+    for name, content in {"cat/1": b"\xff\xd8\xff", "cat/2.png": b"text", "cat/film.mov": bytes(600)}.items():
+        add(root / name, content)
+    read, real = [], artifacts.sha256_file
+
+    def counted(path):
+        read.append(path.name)
+        return real(path)
+
+    monkeypatch.setattr(artifacts, "sha256_file", counted)
+    before = fingerprints.of(root, tmp_path / "known")
+    assert read == ["1", "2.png"]
+    add(root / "cat" / "film.mov", bytes(599) + b"x")
+    assert fingerprints.of(root, tmp_path / "known") == before
 
 
 @pytest.mark.slow

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from stages.library.features import cache
-from stages.library.features.cache import Source
+from stages.library.features.source import Source
 from stages.library.heads import trained_head
 from stages.library.records import manifest as manifests
+from stages.library.records.preprocessing import Preprocessing
 from stages.library.records.tfrecord import SPLITS
 from stages.library.scoring import metrics
 from stages.library.sources import contract as datasets
@@ -33,7 +34,7 @@ def near_copies():
 def write_features(shards, folder):
     """The pixels of every record, as bottleneck-extract writes features."""
     classes = tuple(json.loads((shards / "dataset.json").read_text())["classes"])
-    source = Source("tiny", 32, 1.0, "bilinear", False, "a" * 64, "f" * 64, classes)
+    source = Source("tiny", Preprocessing(32), False, "a" * 64, "f" * 64, classes)
     folder.mkdir()
     for split in SPLITS:
         found = manifests.read(shards, [split])

@@ -8,12 +8,16 @@ from html.parser import HTMLParser
 import contents
 import evaluated
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT
 from dvc_render import VegaRenderer  # type: ignore[import-untyped]
 
-from stages.library.common import artifacts
+from stages.library.common import artifacts, tables
+from stages.library.common.console import UserError
+from stages.library.report import page as report_page
 from stages.library.report import published
+from stages.library.scoring import prediction_files
 
 HOSTILE = '<script>alert(1)</script>"&'
 CLASSES = sorted([HOSTILE, "cat", "猫"])
@@ -69,7 +73,7 @@ def report(evaluations, tmp_path, run_stage, write_params):
 
     def run(out="report"):
         folders = {"records": "tfrecord", "metrics": "metrics", "evaluations": "evaluation", "out": out}
-        folders["params"] = "params.yaml"
+        folders |= {"params": "params.yaml", "few-shot": f"{out}.csv"}
         run_stage("report", *(part for key, name in folders.items() for part in (f"--{key}", tmp_path / name)))
         return tmp_path / out
 
@@ -90,14 +94,18 @@ def test_the_page_is_whole_self_contained_escaped_and_describes_the_data_set(rep
     assert not {"few-shot", "published"} & set(page.ids)  # nothing is known of them here
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
     links = page.values("href")
-    assert sorted(links) == [f"#{LITE0}/finetuned", f"#{LITE0}/ridge", "#scratch"]
-    assert {link[1:] for link in links} <= set(page.ids)
+    sections = ["#leaderboard", "#mistakes", "#costs", "#models"]  # the contents, in the order of the page
+    assert links[:4] == sections
+    assert sorted(links[4:]) == [f"#{LITE0}/finetuned", f"#{LITE0}/ridge", "#scratch", "mistakes.csv"]
+    assert {link[1:] for link in links if link.startswith("#")} <= set(page.ids)
+    assert [name for name in page.ids if f"#{name}" in sections] == [name[1:] for name in sections]
+    assert raw.count("<details>") == 3  # models are folded
     assert not [text for text in ("http:", "https:", "<script", "<link", "<iframe") if text in raw]
     assert HOSTILE in page.text  # in the table of the most frequent confusions
     shown = " ".join(page.text)
     assert "Decant: noise" in shown
     assert "3 classes, 24 images (0 train, 0 validation, 24 test), 9 to 13 by 12 px" in shown
-    assert "3 entries of the source were left out" in shown
+    assert "Left out of the source: 3." in shown
 
 
 def test_the_table_is_printed_and_is_that_of_the_files_and_two_runs_give_the_same_bytes(report, capsys):
@@ -107,8 +115,9 @@ def test_the_table_is_printed_and_is_that_of_the_files_and_two_runs_give_the_sam
     assert printed.splitlines()[-2].startswith("report: 3 models, 0 left out")
     assert printed.splitlines()[-1].startswith(f"Next: open {out / 'index.html'}")
     assert len((out / "leaderboard.csv").read_text(encoding="utf-8").splitlines()) == 4
-    assert set(contents.of(out)) == {"few_shot.csv", "index.html", "leaderboard.csv", "leaderboard.md"}
+    assert set(contents.of(out)) == {"index.html", "leaderboard.csv", "leaderboard.md", "mistakes.csv"}
     assert contents.of(out) == contents.of(report("again"))
+    assert out.with_suffix(".csv").read_bytes() == (out.parent / "again.csv").read_bytes()
 
 
 def test_stale_results_are_left_out_and_named_and_costs_where_none_is_known(report, tmp_path, capsys):
@@ -150,6 +159,9 @@ def test_published_and_few_shot_results_and_what_was_found_in_the_data_have_a_se
     assert {"few-shot", f"audit-{LITE0}", "published"} <= set(page.ids)
     assert len(page.sources) == IMAGES + 1 + 3
     assert {"0.8010 ± 0.0100", f"{LITE0}: accuracy by images per class"} <= set(page.text)
+    links = page.values("href")
+    order = ("leaderboard", "mistakes", f"audit-{LITE0}", "costs", "published", "few-shot", "models")
+    assert links[:7] == [f"#{name}" for name in order]  # what to look at first comes early
     text = " ".join("".join(page.text).split())
     assert "17 likely label errors, 5 pairs of near-duplicates, 3 of them across splits" in text
     assert "among 1,000 of 2,000 images" in text
@@ -157,8 +169,40 @@ def test_published_and_few_shot_results_and_what_was_found_in_the_data_have_a_se
     assert (rows[0], len(rows)) == (published.HEADINGS, 2 + len(published.load("caltech101")))
     (row,) = (row for row in rows if row[:2] == ("Inception v3 + softmax head", "15"))
     assert row[3:6] == ("0.8750 ± 0.0050", "0.8010 ± 0.0100", "-7.40")
-    assert row[6:8] == (f"0.8010 (logistic on {LITE0})", f"ours: {LITE0}, logistic head")
+    assert row[6:8] == (f"0.8010 ({LITE0}/logistic)", f"ours: {LITE0}, logistic head")
     assert set(row) <= set(page.text)
+
+
+def test_all_mistakes_are_a_file_with_names_the_most_confident_of_each_model_first(report, evaluations):
+    rows = tables.read_csv(report() / "mistakes.csv", dict.fromkeys(["filename", "actual", "predicted"], str))
+    assert {row["model"] for row in rows} == {f"{LITE0}/finetuned", f"{LITE0}/ridge", "scratch"}
+    for model in {row["model"] for row in rows}:
+        own = [row for row in rows if row["model"] == model]
+        found = pq.read_table(evaluations / "evaluation" / model / "predictions.parquet").to_pylist()
+        wrong = sorted((-row["confidence"], row["filename"]) for row in found if row["label"] != row["prediction"])
+        assert [row["filename"] for row in own] == [name for _, name in wrong]
+        names = {row["filename"]: (CLASSES[row["label"]], CLASSES[row["prediction"]]) for row in found}
+        assert all(names[row["filename"]] == (row["actual"], row["predicted"]) for row in own)
+
+
+def test_mistakes_of_other_classes_are_rejected(evaluations):
+    with pytest.raises(UserError, match=r"predictions\.parquet can't be read .*must be below 1.* Run: dvc repro -f"):
+        prediction_files.read_mistakes(evaluations / "evaluation" / "scratch" / "predictions.parquet", ["cat"])
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "title"),
+    [
+        ("folder", "data/pictures", "Decant: pictures"),
+        ("folder", "/scans/My birds.zip", "Decant: My birds.zip"),
+        ("table", "scans/", "Decant: scans"),
+        ("folder", "..", "Decant: folder"),
+        ("digits", "data/pictures", "Decant: digits"),
+        ("folder", "a\udcff\x1b", r"Decant: a\udcff\x1b"),
+    ],
+)
+def test_the_title_names_the_data(name, folder, title):
+    assert report_page.title(name, folder) == title
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import sharded
+import trained
+from conftest import write_images
 
 from stages.library.common import tables
 from stages.library.common.console import UserError
 from stages.library.features import cache
-from stages.library.features.cache import Source
+from stages.library.features.source import Source
+from stages.library.preparation.summary import FOLLOWS
 from stages.library.records import manifest as manifests
+from stages.library.records.preprocessing import Preprocessing
 from stages.library.records.tfrecord import SPLITS
+from stages.library.scoring import prediction_files
 from stages.library.sources import contract as datasets
 from stages.library.sources.contract import SourceImage
 
@@ -35,10 +40,8 @@ def a_data_set(sizes):
 def write_features(shards, folder):
     """Random features of every record, as bottleneck-extract writes them."""
     classes = tuple(json.loads((shards / "dataset.json").read_text())["classes"])
-    source, rng = (
-        Source("efficientnet_lite0", 32, 1.0, "bilinear", False, "a" * 64, "f" * 64, classes),
-        np.random.default_rng(1),
-    )
+    source = Source("efficientnet_lite0", Preprocessing(32), False, "a" * 64, "f" * 64, classes)
+    rng = np.random.default_rng(1)
     folder.mkdir()
     for split in SPLITS:
         found = manifests.read(shards, [split])
@@ -67,8 +70,8 @@ def prepared(tmp_path, write_params, run_stage, monkeypatch):
 
 @pytest.mark.parametrize("sizes", [{"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 2, "c": 3, "d": 30}, {"b": 2, "c": 3}])
 @pytest.mark.parametrize("head", HEADS)
-def test_a_head_is_trained_evaluated_and_audited(prepared, tmp_path, capsys, head, sizes):
-    shards, features, run = prepared(sizes)
+def test_a_head_is_trained_evaluated_and_audited_with_balanced_weights(prepared, tmp_path, capsys, head, sizes):
+    shards, features, run = prepared(sizes, class_weights="balanced")
     said = capsys.readouterr().out
     assert f"its recall is not measured: {'a (1 image), ' if 'a' in sizes else ''}b (2 images)\n" in said
     run("train_heads", "--head", head, "--bottlenecks", features, "--out", tmp_path / "head")
@@ -87,10 +90,52 @@ def test_a_head_is_trained_evaluated_and_audited(prepared, tmp_path, capsys, hea
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_a_fraction_held_out_of_few_images_trains_or_says_why_not(prepared, tmp_path, head):
-    _, features, run = prepared({"a": 1, "b": 2, "c": 3}, cross_validation__holdout_fraction=dict.fromkeys(HEADS, 0.5))
+def test_a_fraction_held_out_of_few_images_trains_and_names_the_classes_that_have_none_of_it(
+    prepared, tmp_path, capsys, head
+):
+    sizes, fractions = {"a": 1, "b": 2, "c": 3}, dict.fromkeys(HEADS, 0.5)
+    _, features, run = prepared(sizes, cross_validation__holdout_fraction=fractions)
     run("train_heads", "--head", head, "--bottlenecks", features, "--out", tmp_path / "head")
-    assert (tmp_path / "head" / "head.json").exists()
+    _, scores = prediction_files.read(tmp_path / "head" / "out_of_fold.parquet", "logits")
+    labels = cache.load(features, ("train", "validation"), "bottleneck").labels
+    seen = set(labels[np.isfinite(scores).all(axis=1)].tolist())
+    assert 0 < len(seen) < len(sizes)
+    names = ", ".join(name for label, name in enumerate(sizes) if label not in seen)
+    said = f"train-heads: none held out to validate {head}, so they have no part in its scores: {names}\n"
+    assert said in capsys.readouterr().out
+
+
+def test_a_fraction_that_holds_out_none_of_five_images_is_an_error_with_the_remedy(prepared, tmp_path):
+    _, features, run = prepared({"a": 2, "b": 3}, cross_validation__holdout_fraction={"ridge": 0.01})
+    message = r"holdout_fraction\.ridge` must leave some of the 4 images .* 0\.01\. Without it there are folds"
+    with pytest.raises(UserError, match=message):
+        run("train_heads", "--head", "ridge", "--bottlenecks", features, "--out", tmp_path / "head")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ({"a": 1, "b": 2, "c": 3, "d": 30}, f"{FOLLOWS['validation']}: a (1 image), b (2 images)"),
+        ({"a": 2, "b": 3}, f"{FOLLOWS['validation']}: a (2 images)"),
+        (
+            {"train/a": 8, "train/b": 1, "val/a": 2, "test/a": 2, "test/c": 2},
+            f"{FOLLOWS['train']}: c (2 images)",
+        ),
+    ],
+)  # fmt: skip
+def test_every_kind_of_model_is_trained_and_reported_with_balanced_weights(tmp_path, capsys, sizes, said):
+    for seed, (place, size) in enumerate(sizes.items()):
+        path = tmp_path / "images" / place
+        write_images(path.parent, per_class=size, classes=(path.name,), seed=seed)
+    chosen = {"class_weights": "balanced", "evaluate.selection_metric": "balanced_accuracy", "combine.finetuned": []}
+    trained.build(tmp_path, tmp_path / "images", trained.CHANGES | chosen)
+    assert said in capsys.readouterr().out
+    models = {row["model"] for row in tables.read_csv(tmp_path / "artifacts" / "report" / "leaderboard.csv")}
+    assert models == {
+        *(f"{trained.BACKBONE}/{name}" for name in (*trained.HEADS, "finetuned")),
+        *("scratch", "combined/average", "combined/stacking"),
+    }
 
 
 def test_few_shot_leaves_small_classes_out_or_says_why_it_can_not(prepared, tmp_path):

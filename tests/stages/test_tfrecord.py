@@ -3,6 +3,7 @@ import json
 import os
 import random
 import re
+import tracemalloc
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ from stages import tfrecord
 from stages.library.common import tables
 from stages.library.common.console import UserError
 from stages.library.common.params import ParamsError, parse
+from stages.library.preparation import sharding
 from stages.library.records import manifest as manifests
 from stages.library.records import tfrecord as records
 from stages.library.sources import contract as datasets
@@ -87,6 +89,25 @@ def test_each_class_has_its_share_and_groups_and_weights_stand_in_the_manifest(r
     assert "groups, 0 images in none" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"`split\.group` must find a group .* as in 'a/p0/0'\. Received: q\(\.\)"):
         run(items[:39], "none", split__group="q(.)")
+
+
+def test_memory_holds_no_images_of_each_class(run, monkeypatch):
+    held = []
+
+    def write(spool, *arguments):
+        held.append(tracemalloc.get_traced_memory()[0])
+        return write_shards(spool, *arguments)
+
+    write_shards = sharding.Spool.write_shards
+    monkeypatch.setattr(sharding.Spool, "write_shards", write)
+    monkeypatch.setattr(sharding, "SPOOL_BYTES", 1 << 20)
+    names = [f"{number % 30:02}" for number in range(330)]
+    rng = np.random.default_rng(0)
+    pixels = (rng.integers(0, 256, (150, 150, 3), np.uint8) for _ in names)  # of 67 kB each, 20 MB together
+    tracemalloc.start()
+    run(SourceImage(f"{text}/{row}", text, None, next(pixels)) for row, text in enumerate(names))
+    tracemalloc.stop()
+    assert held[0] < 8_000_000
 
 
 def test_a_class_too_small_is_named_with_what_follows(run, capsys):

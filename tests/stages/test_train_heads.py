@@ -9,13 +9,14 @@ import pytest
 from stages.library.common import tables
 from stages.library.common.console import UserError
 from stages.library.features import cache
-from stages.library.features.cache import Source
+from stages.library.features.source import Source
 from stages.library.heads import calibration, folds, trained_head
 from stages.library.heads.dense import Dense, DenseNetwork
+from stages.library.records.preprocessing import Preprocessing
 from stages.library.scoring import metrics, probabilities, selection
 from tests.stages.library.test_fewshot import key_of
 
-SOURCE = Source("tiny", 32, 1.0, "bilinear", False, "a" * 64, "f" * 64, ("Ameise", "Bär", "none", "犬"))
+SOURCE = Source("tiny", Preprocessing(32), False, "a" * 64, "f" * 64, ("Ameise", "Bär", "none", "犬"))
 QUICK = {"softmax__epochs": 3, "dnn__epochs": 8, "dnn__learning_rate": 0.01, "dnn__hidden_units": [16]}
 QUICK |= {"xgboost__num_trees": 3, "xgboost__colsample_byround": 1.0}
 KINDS = {"ridge": "bottleneck", "logistic": "joined", "softmax": "logits", "xgboost": "probabilities"}

@@ -91,13 +91,16 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def locked(path: Path, waiting: str = "") -> Iterator[None]:
-    """Keeps other processes out of the same block; those with a `waiting` print it and wait. A kill lets them in."""
+def locked(path: Path, waiting: str = "") -> Iterator[int]:
+    """Keeps other processes out of the same block; those with a `waiting` print it and wait. A kill lets them in.
+
+    Gives the lock, a file descriptor: a process that inherits it keeps others out until it ends, too.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = None
     try:
         handle = _lock(path, waiting)
-        yield
+        yield handle
     finally:
         if handle is None and waiting:  # stopped before the lock was had
             _remove_unlocked(path)

@@ -47,14 +47,15 @@ def of_images(
 ) -> np.ndarray:
     """Returns the weight of each image's loss, float64 (n,): what `weights`, float64 (n,), says, times its class's.
 
-    "balanced" is scikit-learn's n / (k * count), for the k classes that have an image among the labels, int64 (n,). A
-    class that is not among `classes` may be named. UserError where a product is beyond LIMITS.
+    "balanced" is scikit-learn's n / (k * count), for the k classes that have an image among the labels, int64 (n,),
+    where images count as they weigh: each class has the same sum. A class that is not among `classes` may be named.
+    UserError where a product is beyond LIMITS.
     """
     if isinstance(setting, dict):
         of_class = np.array([setting.get(name, 1.0) for name in classes])
     elif setting == "balanced":
-        counts = np.bincount(labels, minlength=len(classes))
-        of_class = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+        counts = np.bincount(labels, weights, minlength=len(classes))
+        of_class = counts.sum() / (np.count_nonzero(counts) * np.where(counts > 0, counts, 1))
     else:
         of_class = np.ones(len(classes))
     with np.errstate(over="ignore"):

@@ -69,6 +69,11 @@ def in_a_line(text: str) -> str:
     return "".join(c.encode("unicode_escape").decode() if steers(c) else c for c in text)
 
 
+def count(number: int, noun: str) -> str:
+    """Returns "1 image", "2,000 images"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def listed(names: Sequence[str], most: int = 10) -> str:
     """Returns names in a line, and how many more there are than `most`."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
@@ -224,8 +229,10 @@ class Stopwatch:
     def seconds(self) -> float:
         return time.monotonic() - self._start
 
-    def close(self, stage: str, what: str, count: int, unit: str = "images", *, following: str) -> None:
-        """Prints "stage: what; 2.1 s, 850 images/s. Next: dvc repro following"."""
+    def close(self, stage: str, what: str, count: int = 0, unit: str = "images", *, following: str) -> None:
+        """Prints "stage: what; 2.1 s, 850 images/s. Next: dvc repro following"; of nothing done there is no speed."""
         seconds = self.seconds()
         speed = count / max(seconds, 1e-9)
-        say(f"{stage}: {what}; {seconds:.1f} s, {speed:,.0f} {unit}/s. Next: dvc repro {following}")
+        shown = f"{speed:,.0f}" if speed >= 10 else f"{speed:.2g}"
+        rate = f", {shown} {unit}/s" if count else ""
+        say(f"{stage}: {what}; {seconds:.1f} s{rate}. Next: dvc repro {following}")

@@ -1,7 +1,7 @@
 """How a section of params.yaml becomes a validated, frozen dataclass. ../settings.py knows all sections."""
 
 import json
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import pydantic
 
@@ -18,6 +18,19 @@ Rate = Annotated[float, pydantic.Field(gt=0, le=1e6)]
 Decay = Annotated[float, pydantic.Field(ge=0, le=1e6)]
 Width = Annotated[int, pydantic.Field(ge=1, le=65_536)]  # of a layer
 MOST_LAYERS = 100
+# How an image becomes a square, and by which interpolation: records/preprocessing.py.
+Geometry = Literal["crop", "squash", "pad"]
+ResizeMethod = Literal["bilinear", "bicubic", "bilinear_tf1"]
+
+
+def _checked_flip(value: object) -> object:
+    if value != "alternating" and not isinstance(value, bool):  # of a union pydantic would tell what both expect
+        raise ValueError("must be true, false or alternating")
+    return value
+
+
+# Whether training mirrors images: half of them at random, or each one in every other pass.
+Flip = Annotated[bool | Literal["alternating"], pydantic.BeforeValidator(_checked_flip)]
 
 MOST_PROBLEMS = 20  # named in one line
 # Keys that were there in an earlier release -> what to do about it.

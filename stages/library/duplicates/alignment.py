@@ -5,15 +5,18 @@ other, by Gauss-Newton steps on the squared difference, coarse before fine, with
 Matthews, 2004, doi:10.1023/B:VISI.0000011205.11775.fd).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from stages.library.duplicates.miniatures import SIDE_PX, Miniatures
 
 WHOLE = np.array([0, 1, 0, 1], np.float32)  # the frame that shows all of an image
 FARTHEST = np.array([0.08, 0.16, 0.08, 0.16], np.float32)  # from it: a tenth of each side is cut off, and some more
-LEVELS = ((12, 2.0, 4), (16, 1.5, 3), (SIDE_PX, 1.5, 2))  # pixels of a side at most, blur in pixels, steps
+LEVELS = ((12, 2.0, 4), (16, 1.5, 4), (SIDE_PX, 1.5, 4))  # pixels of a side at most, blur in pixels, steps
 LONGEST_STEP = 0.05
 DAMPING = 1e-3
+HOPELESS = 21.0  # grey levels
 BLUR_PX = 1.5  # at which images are compared: it hides the noise of JPEG and of resizing
 LEAST = 1e-6
 
@@ -44,10 +47,18 @@ def _places(count: int) -> np.ndarray:
     return (np.arange(count, dtype=np.float32) + 0.5) / count - 0.5
 
 
-def align(moved: Miniatures, still: Miniatures, shape: tuple[int, int]) -> np.ndarray:
-    """Returns the frames, float32 (n, 4), through which `moved` looks most like `still`, whose size is `shape`."""
-    frames = np.tile(WHOLE, (len(moved), 1))
-    for most, blur, steps in LEVELS:
+def align(
+    moved: Miniatures,
+    still: Miniatures,
+    shape: tuple[int, int],
+    frames: np.ndarray,
+    levels: Sequence[tuple[int, float, int]] = LEVELS,
+) -> np.ndarray:
+    """Returns the frames, float32 (n, 4), through which `moved` looks most like `still`, whose size is `shape`.
+
+    It starts from `frames`, float32 (n, 4), so these must not be far off.
+    """
+    for most, blur, steps in levels:
         height, width = size = min(most, shape[0]), min(most, shape[1])
         target, _ = sample(still, np.tile(WHOLE, (len(still), 1)), size, blur)
         for _ in range(steps):
@@ -66,15 +77,32 @@ def align(moved: Miniatures, still: Miniatures, shape: tuple[int, int]) -> np.nd
     return frames
 
 
-def compare(moved: Miniatures, still: Miniatures, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Aligns images and returns how they differ, each float64 (n,); `shape` is the size of all of `still`.
+def compare(
+    moved: Miniatures, still: Miniatures, shape: tuple[int, int], frames: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Aligns images and returns how they differ, each float64 (n,); arguments as of `align`.
 
     The first is the root mean square of what is left of `still`, in grey levels, when `moved` is taken away with the
-    best contrast and brightness. The second is the correlation of their gradients, in [-1, 1].
+    best contrast and brightness. The second is the correlation of their gradients, in [-1, 1]. Images that differ by
+    more than HOPELESS when they are aligned at the coarsest level are aligned no further: inf and -1.
     """
-    whole = np.tile(WHOLE, (len(still), 1))
-    seen, inside = sample(moved, align(moved, still, shape), shape, BLUR_PX)
-    target, _ = sample(still, whole, shape, BLUR_PX)
+    most, blur, _ = LEVELS[0]
+    frames = align(moved, still, shape, frames, LEVELS[:1])
+    coarse, _ = _differences(moved, still, (min(most, shape[0]), min(most, shape[1])), frames, blur)
+    residual, detail = np.full(len(coarse), np.inf), np.full(len(coarse), -1.0)
+    near = np.flatnonzero(coarse <= HOPELESS)
+    moved, still = moved[near], still[near]
+    frames = align(moved, still, shape, frames[near], LEVELS[1:])
+    residual[near], detail[near] = _differences(moved, still, shape, frames, BLUR_PX)
+    return residual, detail
+
+
+def _differences(
+    moved: Miniatures, still: Miniatures, shape: tuple[int, int], frames: np.ndarray, blur: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what `compare` does, of images that are aligned."""
+    seen, inside = sample(moved, frames, shape, blur)
+    target, _ = sample(still, np.tile(WHOLE, (len(still), 1)), shape, blur)
     seen, target, inside = (values.astype(np.float64) for values in (seen, target, inside))
 
     def mean(values: np.ndarray) -> np.ndarray:

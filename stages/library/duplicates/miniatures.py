@@ -2,6 +2,7 @@
 
 import io
 import os
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -45,11 +46,10 @@ def miniature(encoded: bytes) -> np.ndarray:
 
 def miniatures(images: Iterable[bytes]) -> Miniatures:
     """Returns what `miniature` gives of each image, decoded on all cores."""
-    stacked, sizes = [], []
+    pixels, sizes = bytearray(), array("b")
     for found in ahead(miniature, images, os.cpu_count() or 1):
         height, width = found.shape
-        stacked.append(np.pad(found, ((0, SIDE_PX - height), (0, SIDE_PX - width))))
-        sizes.append(found.shape)
-    return Miniatures(
-        np.array(stacked, np.uint8).reshape(-1, SIDE_PX, SIDE_PX), np.array(sizes, np.int64).reshape(-1, 2)
-    )
+        pixels += np.pad(found, ((0, SIDE_PX - height), (0, SIDE_PX - width))).tobytes()
+        sizes.extend(found.shape)
+    stacked = np.frombuffer(pixels, np.uint8).reshape(-1, SIDE_PX, SIDE_PX)
+    return Miniatures(stacked, np.array(sizes, np.int64).reshape(-1, 2))

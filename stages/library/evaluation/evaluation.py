@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pydantic
 
-from stages.library.common import artifacts, console, tables
+from stages.library.common import artifacts, console, path_options, tables
 from stages.library.common.console import UserError
+from stages.library.common.model_names import COMBINED
 from stages.library.common.params import CONFIG, Seed
 from stages.library.evaluation import measures, model_size
 from stages.library.evaluation.measures import Predictions
@@ -40,25 +41,28 @@ class Params:
 
 @dataclass(frozen=True)
 class Model:
-    """What is evaluated; its folder has `curve.csv`, what it was trained on and, for heads, `cross_validation.json`."""
+    """What is evaluated; its folder has `curve.csv`, what it was trained on and `cross_validation.json`, if it was."""
 
-    name: str  # of its head, or its kind: "ridge", "finetuned", "scratch"
-    kind: str  # "head", "finetuned" or "scratch"
+    name: str  # of its head, its kind or its method: "ridge", "finetuned", "scratch", "combined/average"
+    kind: str  # "head", "finetuned", "scratch" or "combined"
     backbone: str | None  # its pretrained network
     folder: Path
     features: str | None = None  # those of `cache.COLUMNS` that a head reads
+    members: tuple["Model", ...] = ()  # of a combination
+
+    @property
+    def cross_validated(self) -> bool:
+        """Whether its predictions of validation images are out of fold."""
+        return self.kind in ("head", COMBINED)
 
     def __str__(self) -> str:
-        return f"{self.name} on {self.backbone}" if self.backbone else self.name
+        return f"{self.backbone}/{self.name}" if self.backbone else self.name
 
 
 def parser(doc: str | None, module: str, stage: str) -> console.Parser:
     """Returns a command line with the options that the stages have in common."""
     made = console.parser(doc, module, stage)
-    made.add_argument("--params", type=Path, default=Path("params.yaml"))
-    made.add_argument("--records", type=Path, default=Path("data/tfrecord"))
-    made.add_argument("--metrics", type=Path, required=True)
-    made.add_argument("--figures", type=Path, required=True)
+    path_options.add(made, "params", "records", "metrics", "figures")
     return made
 
 
@@ -76,7 +80,9 @@ def finish(
         numbers = write_evaluation(model, predictions, validation, arguments.records, params, *outs)
     interval, count = numbers["top1_accuracy_interval"], numbers["num_examples"]
     accuracy = f"top-1 {numbers['top1_accuracy']:.4f} [{interval['low']:.4f}, {interval['high']:.4f}]"
-    stopwatch.close("evaluate", f"{model}: {accuracy} on {count:,} test images", count, following="report")
+    stopwatch.close(
+        "evaluate", f"{model}: {accuracy} on {console.count(count, 'test image')}", count, following="report"
+    )
 
 
 def write_evaluation(
@@ -104,16 +110,18 @@ def write_evaluation(
     numbers = measures.measure(predictions)
     if validation:
         validated = manifests.read(shards, ["validation"])
-        never = np.isnan(validation.logits).all(axis=1) & (model.kind == "head")
+        never = np.isnan(validation.logits).all(axis=1) & model.cross_validated
         _check(validation, validated, shards, "validation", dataset["classes"], never)
         if len(seen := np.flatnonzero(~never)):
             found = selection.measure(validation.logits[seen], validated.labels[seen])
             numbers["validation"] = measures.rounded(found | {"num_examples": len(seen)})
-    if model.kind == "head":
+    if model.cross_validated:
         numbers["cross_validation"] = measures.rounded(
             result_files.read_cross_validation(model.folder / "cross_validation.json")
         )
-    numbers["size_bytes"] = model_size.in_bytes(model.folder, model.backbone, model.features)
+    numbers["size_bytes"] = model_size.in_bytes(
+        (each.folder, each.backbone, each.features) for each in (model, *model.members)
+    )
     about = {
         "model": model.name,
         "kind": model.kind,
@@ -122,7 +130,7 @@ def write_evaluation(
     }
     with artifacts.new_folder(figures) as folder:
         write_tables(folder, predictions, filenames)
-        _write_images(folder, model, predictions, manifest, params)
+        _write_images(folder, model, predictions, manifest, filenames, params)
         shutil.copyfile(model.folder / "curve.csv", folder / "curve.csv")
         artifacts.write_json(folder / "evaluation.json", about)
     artifacts.write_json(metrics_path, numbers)
@@ -149,8 +157,7 @@ def _check(
 
 def write_tables(folder: Path, predictions: Predictions, filenames: Sequence[str]) -> None:
     """Writes predictions.parquet, confusion.csv, per_class.csv and reliability.csv."""
-    classes, confusion = predictions.classes, predictions.confusion
-    chosen, probabilities = predictions.predicted, predictions.probabilities
+    classes, chosen, probabilities = predictions.classes, predictions.predicted, predictions.probabilities
     columns = {
         "key": pa.array(predictions.keys, pa.string()),
         # Bytes of a file name that are no UTF-8 are shown as escapes.
@@ -163,7 +170,9 @@ def write_tables(folder: Path, predictions: Predictions, filenames: Sequence[str
     about = {METADATA_KEY: json.dumps({"classes": classes}, ensure_ascii=False)}
     table = pa.table(columns).replace_schema_metadata(about)
     pq.write_table(table, folder / "predictions.parquet", compression="zstd")
-    cells = ((classes[row], classes[column], confusion[row, column]) for row, column in np.argwhere(confusion))
+    pairs, counts = np.unique(predictions.labels * len(classes) + chosen, return_counts=True)
+    ids = zip(*divmod(pairs, len(classes)), counts, strict=True)
+    cells = ((classes[actual], classes[predicted], count) for actual, predicted, count in ids)
     tables.write_csv(folder / "confusion.csv", tables.CONFUSION, cells)
     rows = ((name, *(f"{score:.6f}" for score in scores), count) for name, *scores, count in predictions.class_rows())
     tables.write_csv(folder / "per_class.csv", tables.PER_CLASS, rows)
@@ -173,7 +182,14 @@ def write_tables(folder: Path, predictions: Predictions, filenames: Sequence[str
     tables.write_csv(folder / "reliability.csv", tables.RELIABILITY, filled)
 
 
-def _write_images(folder: Path, model: Model, predictions: Predictions, manifest: Manifest, params: Params) -> None:
+def _write_images(
+    folder: Path,
+    model: Model,
+    predictions: Predictions,
+    manifest: Manifest,
+    filenames: Sequence[str],
+    params: Params,
+) -> None:
     """Writes predictions.png, random test images, and mistakes.png, the most confident mistakes."""
     from stages.library.figures import mosaics, thumbnails
 
@@ -184,12 +200,14 @@ def _write_images(folder: Path, model: Model, predictions: Predictions, manifest
     rows = np.union1d(chosen, mistakes)
     cards = {}
     for row, record in zip(rows, manifest.records(rows), strict=True):
-        shown = thumbnails.thumbnail(record.encoded, mosaics.CARD_PX), record.text, predictions.classes
+        pixels = thumbnails.thumbnail(record.encoded, mosaics.CARD_PX)
+        shown = pixels, filenames[row], record.text, predictions.classes
         cards[row] = mosaics.card(*shown, predictions.probabilities[row], predictions.logits[row])
     bold = "; bold: the true class"
     title = f"{model}: {len(chosen)} random test images{bold}"
     mosaics.write_predictions(folder / "predictions.png", title, [cards[row] for row in chosen])
-    many = f"the most confident of {len(wrong):,} mistakes"
+    some = f"the {len(mistakes)} most confident of {len(wrong):,} mistakes"
+    many = some if len(mistakes) < len(wrong) else f"all {len(wrong)} mistakes"
     found = {0: "no mistake", 1: "the only mistake"}.get(len(wrong), many)
     title = f"{model}: {found} on {len(predictions.labels):,} test images{bold if len(wrong) else ''}"
     mosaics.write_predictions(folder / "mistakes.png", title, [cards[row] for row in mistakes])

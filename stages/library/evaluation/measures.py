@@ -35,12 +35,8 @@ class Predictions:
         return np.asarray(self.logits.argmax(axis=1))
 
     @functools.cached_property
-    def confusion(self) -> np.ndarray:
-        return metrics.confusion_matrix(self.labels, self.predicted, len(self.classes))
-
-    @functools.cached_property
     def per_class(self) -> metrics.PerClass:
-        return metrics.per_class(self.confusion)
+        return metrics.per_class(self.labels, self.predicted, len(self.classes))
 
     def class_rows(self) -> list[tuple[str, float, float, float, int]]:
         """Returns class, precision, recall, F1 and count of each class that has images."""
@@ -52,20 +48,20 @@ class Predictions:
 def measure(predictions: Predictions) -> dict[str, Any]:
     """Returns the metrics: nested objects of numbers, rounded to six decimals; what is not defined is left out."""
     logits, labels, probabilities = predictions.logits, predictions.labels, predictions.probabilities
-    confusion, found = predictions.confusion, predictions.per_class
-    low, high = metrics.wilson_interval(int(confusion.trace()), len(labels))
+    found = predictions.per_class
+    low, high = metrics.wilson_interval(int(found.right.sum()), len(labels))
     roc_auc, average_precision = ranking.one_against_the_rest(probabilities, labels)
     numbers: dict[str, Any] = {
         "top1_accuracy": metrics.top1_accuracy(logits, labels),
         "top1_accuracy_interval": {"low": low, "high": high},
         "top5_accuracy": metrics.topk_accuracy(logits, labels, 5),
-        "balanced_accuracy": metrics.balanced_accuracy(confusion),
+        "balanced_accuracy": found.balanced_accuracy,
         "macro_precision": found.macro(found.precision),
         "macro_f1": found.macro(found.f1),
         "weighted_precision": found.weighted(found.precision),
         "weighted_recall": found.weighted(found.recall),
         "weighted_f1": found.weighted(found.f1),
-        "cohen_kappa": metrics.cohen_kappa(confusion),
+        "cohen_kappa": found.cohen_kappa,
         "roc_auc": roc_auc,
         "average_precision": average_precision,
         "log_loss": metrics.log_loss(probabilities, labels),

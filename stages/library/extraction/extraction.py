@@ -1,7 +1,7 @@
 """Features of every image by a pretrained network: taken from the feature store, and computed where it has none."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,7 +10,7 @@ import pydantic
 
 from stages.library.common import artifacts, console, hashing, source_code, store_location
 from stages.library.common.console import UserError
-from stages.library.common.params import CONFIG, Seed
+from stages.library.common.params import CONFIG, Geometry, ResizeMethod, Seed
 from stages.library.common.plugins import PLUGINS, plugin_names
 from stages.library.extraction import batch_slots, extraction_code, ray_engine
 from stages.library.extraction import runtime as runtimes
@@ -19,14 +19,14 @@ from stages.library.extraction.feature_table import FeatureTable
 from stages.library.extraction.runtime import Plan
 from stages.library.extraction.worker import Job, Worker
 from stages.library.features import cache
-from stages.library.features.cache import Source
+from stages.library.features.source import Source
 from stages.library.networks import contract as backbones
 from stages.library.networks import weights
 from stages.library.networks.contract import Backbone
 from stages.library.records import manifest as manifests
 from stages.library.records import preprocessing
 from stages.library.records.manifest import Manifest
-from stages.library.records.preprocessing import Kept, Preprocessing, ResizeMethod
+from stages.library.records.preprocessing import Kept, Preprocessing
 
 ATTEMPTS = 3
 PIXELS_PER_BATCH = 8 * 128**2
@@ -38,8 +38,12 @@ class Params:
     """Section `extract` of params.yaml."""
 
     input_size_px: Annotated[int | None, pydantic.Field(ge=32, le=1024, description="side; null: the backbone's own")]
-    central_crop: Annotated[Kept, pydantic.Field(description="fraction of each side that is kept")]
-    resize: Annotated[ResizeMethod, pydantic.Field(description="how the crop is brought to the square")]
+    geometry: Annotated[Geometry | None, pydantic.Field(description="how an image becomes a square; null: likewise")]
+    central_crop: Annotated[Kept | None, pydantic.Field(description="fraction of a side that is kept; null: likewise")]
+    resize: Annotated[ResizeMethod | None, pydantic.Field(description="interpolation; null: likewise")]
+    feature_blocks: Annotated[
+        int, pydantic.Field(ge=1, le=100, description="of so many last blocks there are features, side by side")
+    ]
     flip: Annotated[bool, pydantic.Field(description="average the features with those of the mirror image")]
     batch_size: Annotated[int | None, pydantic.Field(ge=1, le=4096, description="images per forward pass")]
     weights: Annotated[dict[str, str], pydantic.Field(description="backbone -> published variant or path of a file")]
@@ -97,6 +101,26 @@ def input_size_px(backbone: Backbone, params: Params) -> int:
     return size_px
 
 
+def published(backbone: Backbone, size_px: int) -> Preprocessing:
+    """Returns how images became a backbone's input where it was published, with a side of `size_px` pixels."""
+    return Preprocessing(size_px, backbone.central_crop, backbone.resize, backbone.geometry, backbone.mean_rgb)
+
+
+def preparation(backbone: Backbone, params: Params) -> Preprocessing:
+    """Returns how images become a backbone's input: as in `params`, and where those say null as it was published.
+
+    But `geometry: pad` without a `central_crop` shows the whole image. UserError as of `input_size_px`.
+    """
+    own = published(backbone, input_size_px(backbone, params))
+    fraction = 1.0 if params.geometry == "pad" else own.central_crop
+    return replace(
+        own,
+        geometry=params.geometry or own.geometry,
+        central_crop=params.central_crop or fraction,
+        resize=params.resize or own.resize,
+    )
+
+
 def batch_size(params: Params, size_px: int) -> int:
     """Returns the number of images per forward pass; without one in `params`, what keeps a CPU core's cache in use.
 
@@ -111,7 +135,7 @@ def batch_size(params: Params, size_px: int) -> int:
 
 
 def covered(
-    backbone: Backbone, weights_sha256: str, preparation: Preprocessing, plan: Plan, runtime: str, calibration: str = ""
+    backbone: Backbone, weights_sha256: str, prepared: Preprocessing, plan: Plan, runtime: str, calibration: str = ""
 ) -> dict[str, Any]:
     """Returns all that an image's features depend on beside the image; its hash is their fingerprint.
 
@@ -119,10 +143,12 @@ def covered(
     """
     return {
         "code": source_code.sha256(extraction_code.files(backbone.name, runtime)),
-        "versions": extraction_code.versions(runtime, plan.precision),
+        "versions": extraction_code.versions(backbone, runtime, plan.precision),
         "backbone": backbone.name,
+        "definition": backbones.definition(backbone.name),
         "weights_sha256": weights_sha256,
-        "preprocessing": {"description": preprocessing.DESCRIPTION, **asdict(preparation)},
+        "feature_width": backbone.feature_width,  # which tells `feature_blocks`
+        "preprocessing": {"description": preprocessing.DESCRIPTION, **asdict(prepared)},
         "runtime": runtime,
         "plan": asdict(plan),
         "calibration": calibration,
@@ -148,18 +174,25 @@ def calibration_rows(manifest: Manifest, params: Params) -> tuple[int, ...]:
     return tuple(rows[np.argsort(numbers)[: params.calibration_images]].tolist())
 
 
-def extract(name: str, params: Params, shards: Path, dataset: Mapping[str, Any], out: Path) -> Extracted:
+def extract(
+    name: str, params: Params, shards: Path, dataset: Mapping[str, Any], out: Path, need_logits: Sequence[str] = ()
+) -> Extracted:
     """Writes the features of every image: `out/SPLIT-00000-of-00004.parquet`, one file per TFRecord shard.
 
     They come from the feature store; what it lacks is computed and added first, part by part, so that a killed run goes
     on where it was. The files are the same bytes whatever the store held. Memory is independent of the number of
-    images, but for some 150 bytes each. The folder `out` exists; `dataset` is the content of the shards' dataset.json.
+    images, but for some 150 bytes each. The folder `out` exists; `dataset` is the content of the shards' dataset.json;
+    `need_logits` says what needs logits, which weights without a top don't give.
 
-    UserError where shards or weights are missing, damaged or of another data set, or the input size is too small.
+    UserError where logits are needed and not there, shards or weights are missing, damaged or of another data set, or
+    the input size is too small.
     """
-    backbone = backbones.lookup(name).BACKBONE
-    size_px = input_size_px(backbone, params)
-    preparation = Preprocessing(size_px, params.central_crop, params.resize)
+    runtime = runtimes.lookup(params.runtime)
+    backbone = weights.describe(name, params.weights, lambda: runtime.prepare(params.precision), params.feature_blocks)
+    for setting in need_logits:
+        weights.require_logits(backbone, setting, "Set it to bottleneck")
+    prepared = preparation(backbone, params)
+    size_px = prepared.input_size_px
     plan = Plan(size_px, batch_size(params, size_px), params.flip, params.precision)
     manifest = manifests.read(shards)
     if "content_sha256" in dataset:
@@ -167,9 +200,9 @@ def extract(name: str, params: Params, shards: Path, dataset: Mapping[str, Any],
     weights_sha256 = artifacts.sha256_file(weights.locate(backbone, params.weights.get(name)))
     calibration = calibration_rows(manifest, params) if params.precision == "int8" else ()
     sample = artifacts.sha256_bytes(b"".join(manifest.keys[list(calibration)])) if calibration else ""
-    content = covered(backbone, weights_sha256, preparation, plan, params.runtime, sample)
+    content = covered(backbone, weights_sha256, prepared, plan, params.runtime, sample)
     identity = fingerprint(content)
-    job = Job(name, params.weights, preparation, params.runtime, plan, manifest, calibration)
+    job = Job(name, params.weights, prepared, params.runtime, plan, manifest, calibration, params.feature_blocks)
     widths = backbone.feature_width, backbone.num_logits
     store = FeatureStore(store_location.root() / identity, content, *widths)
     table = FeatureTable(out / "rows.partial", manifest, *widths)
@@ -188,8 +221,9 @@ def extract(name: str, params: Params, shards: Path, dataset: Mapping[str, Any],
         else:
             raise UserError(f"{store_location.root()} loses what is written to it. Set DECANT_STORE to another folder")
         store.mark_used()
-        described = (name, size_px, params.central_crop, params.resize, params.flip, weights_sha256)
-        table.write_shards(out, Source(*described, identity, tuple(dataset["classes"])))
+        about = name, prepared, params.flip, weights_sha256, identity
+        source = Source(*about, tuple(dataset["classes"]), params.feature_blocks)
+        table.write_shards(out, source)
     finally:
         table.close()
     return Extracted(len(manifest.keys), computed, size_px)

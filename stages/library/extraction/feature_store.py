@@ -1,7 +1,7 @@
 """Features by (fingerprint, sha256 of the image), outside DVC's outs, shared by checkouts and, at a URL, machines.
 
     ROOT/FINGERPRINT/source.json      what the fingerprint is over (ROOT: see `store_location`)
-    ROOT/FINGERPRINT/SHA256.parquet   a part: key, bottleneck and logits of some images, each a number of bytes
+    ROOT/FINGERPRINT/SHA256.parquet   a part: key, bottleneck and maybe logits of some images, each a number of bytes
 
 A part is named by the hash of its bytes, appears whole or not at all and never changes. So writers need no lock: two
 that compute the same image at once write equal rows. A kill loses the images since the last part. A part that does
@@ -37,7 +37,7 @@ class Rows:
 
     keys: np.ndarray  # their sha256 hex, bytes "S64" (n,)
     bottleneck: np.ndarray  # float16 (n, feature_width)
-    logits: np.ndarray  # float16 (n, num_logits), before softmax
+    logits: np.ndarray  # float16 (n, num_logits), before softmax; of no width without a top
 
 
 class FeatureStore:
@@ -52,15 +52,15 @@ class FeatureStore:
         self._source = source
         # Bytes, for parquet writes lists with two levels a number, which takes ten times as long.
         sizes = KEY.itemsize, VALUE.itemsize * feature_width, VALUE.itemsize * num_logits
-        columns = zip(("key", "bottleneck", "logits"), map(pa.binary, sizes), strict=True)
-        self._schema = pa.schema([pa.field(*column, nullable=False) for column in columns])
+        columns = zip(("key", "bottleneck", "logits"), sizes, strict=True)
+        self._schema = pa.schema([pa.field(name, pa.binary(size), nullable=False) for name, size in columns if size])
 
     def put(self, rows: Rows, dataset: str) -> None:
         """Adds a part of at least one row; `dataset` is the name of the data set that it was computed for."""
         matrices = rows.keys.astype(KEY), rows.bottleneck, rows.logits
         columns = [
             pa.array([row.tobytes() for row in matrix], field.type)
-            for matrix, field in zip(matrices, self._schema, strict=True)
+            for matrix, field in zip(matrices, self._schema, strict=False)  # there may be no logits
         ]
         table = pa.Table.from_arrays(columns, schema=self._schema.with_metadata({DATASET: dataset}))
         content = io.BytesIO()
@@ -126,7 +126,8 @@ class FeatureStore:
             table = pq.read_table(pa.BufferReader(content))
             if not table.schema.equals(self._schema):
                 return None
-            return Rows(_keys(table), _matrix(table["bottleneck"]), _matrix(table["logits"]))
+            values = [_matrix(table[name]) for name in table.column_names[1:]]
+            return Rows(_keys(table), *values) if values[1:] else Rows(_keys(table), values[0], values[0][:, :0])
         except (OSError, ValueError, pa.ArrowException):
             return None
 

@@ -9,7 +9,8 @@ import numpy as np
 from stages.library.common import console
 from stages.library.common.threads import ahead
 from stages.library.extraction.feature_store import Rows
-from stages.library.features.cache import DTYPE, ShardWriter, Source
+from stages.library.features.cache import DTYPE, ShardWriter
+from stages.library.features.source import Source
 from stages.library.records.manifest import Manifest
 
 ROWS_PER_BLOCK = 1024

@@ -58,13 +58,16 @@ def on_gpu(preparation: Preprocessing, device: str) -> Callable[[Sequence[bytes]
     """Returns a function from n serialized records to their pixels on a device, float32 (n, side, side, 3) of [0, 255].
 
     They are those of `on_cpu` but for rounding, and those of an image do not depend on the others. Antialiased bilinear
-    is done on the device: shrinking a photograph takes a CPU longer than decoding it, so 16 cores kept an H200 waiting.
+    without bars is done on the device: shrinking a photograph takes a CPU longer than decoding it, so 16 cores kept an
+    H200 waiting.
     Threads may call it at once.
     """
     import tensorflow as tf
 
+    resized_here = preparation.resize == "bilinear" and preparation.geometry != "pad"
+
     def on_device(size: "tf.Tensor") -> "tf.Tensor":
-        return tf.constant(preparation.resize == "bilinear") & (size[0] * size[1] <= MAX_PIXELS_ON_GPU)
+        return tf.constant(resized_here) & (size[0] * size[1] <= MAX_PIXELS_ON_GPU)
 
     def pixels(serialized: "tf.Tensor") -> "tf.Tensor":
         values, sizes, fitted = _decoded(serialized, preparation, on_device)
@@ -120,7 +123,7 @@ def _decoded(
 
     def step(number: "tf.Tensor", *arrays: "tf.TensorArray") -> tuple["tf.Tensor | tf.TensorArray", ...]:
         image = preprocessing.decode(encoded[number])
-        cropped = preprocessing.central_crop(image, preparation.central_crop)
+        cropped = preprocessing.cut(image, preparation)
         size = tf.shape(cropped)[:2]
         found = tf.cond(
             as_decoded(size),

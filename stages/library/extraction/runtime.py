@@ -45,11 +45,11 @@ class Compiled:
     """A network ready to run.
 
     `forward` takes float32 pixels (batch_size, size_px, size_px, 3) of [0, 255] to bottleneck (batch_size,
-    feature_width) and logits (batch_size, num_logits), float32. Threads may call it at once. A row of the result
-    depends on the row of pixels and on where it stands, not on the other rows.
+    feature_width) and, where the network has them, logits (batch_size, num_logits), float32. Threads may call it at
+    once. A row of the result depends on the row of pixels and on where it stands, not on the other rows.
     """
 
-    forward: Callable[["tf.Tensor"], tuple[np.ndarray, np.ndarray]]
+    forward: Callable[["tf.Tensor"], tuple[np.ndarray, ...]]
     callers: int  # how many threads keep the hardware busy
     device: str = "CPU:0"  # TensorFlow's name of the one in whose memory it takes the pixels
 
@@ -66,14 +66,16 @@ def missing(name: str, error: ImportError) -> UserError:
     )
 
 
-def tap(model: "keras.Model", images: "tf.Tensor", flip: bool) -> tuple["tf.Tensor", ...]:
-    """Returns `FORWARD_OUTPUTS` for float32 pixels (n, side, side, 3); with `flip`, means of two views.
+def tap(model: "keras.Model", images: "tf.Tensor", flip: bool) -> dict[str, "tf.Tensor"]:
+    """Returns those of `FORWARD_OUTPUTS` that a network has for float32 pixels (n, side, side, 3); means if `flip`.
 
     The mean of logits is the logarithm of the geometric mean of the views' probabilities, up to a constant.
     """
     views = [images, images[:, :, ::-1]] if flip else [images]
     outputs = [model(view, training=False) for view in views]
-    return tuple(sum(output[name] for output in outputs) / len(outputs) for name in FORWARD_OUTPUTS)
+    return {
+        name: sum(output[name] for output in outputs) / len(outputs) for name in FORWARD_OUTPUTS if name in outputs[0]
+    }
 
 
 def frozen_graph(model: "keras.Model", plan: Plan, batch_size: int | None) -> Any:
@@ -84,7 +86,7 @@ def frozen_graph(model: "keras.Model", plan: Plan, batch_size: int | None) -> An
     import tensorflow as tf
 
     def forward_outputs(images: "tf.Tensor") -> tuple["tf.Tensor", ...]:
-        return tuple(tf.cast(output, tf.float32) for output in tap(model, images, plan.flip))
+        return tuple(tf.cast(output, tf.float32) for output in tap(model, images, plan.flip).values())
 
     signature = [tf.TensorSpec((batch_size, plan.size_px, plan.size_px, 3), tf.float32)]
     return freeze(tf.function(forward_outputs, input_signature=signature, autograph=False))

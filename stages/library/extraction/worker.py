@@ -48,6 +48,7 @@ class Job:
     plan: Plan
     manifest: Manifest
     calibration: tuple[int, ...] = ()
+    feature_blocks: int = 1
 
 
 class Worker:
@@ -58,7 +59,7 @@ class Worker:
         runtime.prepare(job.plan.precision)
         from stages.library.networks.weights import build_with_weights  # after the runtime's settings
 
-        model, _, _ = build_with_weights(job.backbone, job.plan.size_px, job.weights)
+        model, _, _ = build_with_weights(job.backbone, job.plan.size_px, job.weights, job.feature_blocks)
         self._job = job
         calibration = (
             preprocessing.parse(content, job.preparation)["image"][None]
@@ -96,8 +97,8 @@ class Worker:
         images = self._pixels_of(_filled(batches).ravel())
         with tf.device(preprocessing.CPU):
             split = tf.split(images, len(batches))
-        bottleneck, logits = (np.stack(values) for values in zip(*map(self._compiled.forward, split), strict=True))
-        return self._rows(batches, bottleneck, logits)
+        outputs = [np.stack(values) for values in zip(*map(self._compiled.forward, split), strict=True)]
+        return self._rows(batches, *outputs)
 
     def _through_gpu(self, batches: np.ndarray) -> Iterator[Rows]:
         import tensorflow as tf
@@ -120,9 +121,10 @@ class Worker:
     def _pixels_of(self, rows: np.ndarray) -> "tf.Tensor":
         return self._pixels(list(self._job.manifest.serialized(rows)))
 
-    def _rows(self, batches: np.ndarray, bottleneck: np.ndarray, logits: np.ndarray) -> Rows:
+    def _rows(self, batches: np.ndarray, bottleneck: np.ndarray, logits: np.ndarray | None = None) -> Rows:
         taken = batches >= 0
-        return Rows(self._job.manifest.keys[batches[taken]], quantize(bottleneck[taken]), quantize(logits[taken]))
+        keys, values = self._job.manifest.keys[batches[taken]], quantize(bottleneck[taken])
+        return Rows(keys, values, values[:, :0] if logits is None else quantize(logits[taken]))
 
 
 def _filled(batches: np.ndarray) -> np.ndarray:

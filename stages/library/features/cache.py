@@ -1,8 +1,8 @@
 """The parquet feature cache: one file per TFRecord shard, rows in the shard's order.
 
 Columns: `key` (string), `label` (int32), `group` (uint64) and `weight` (float64) as in the manifest, `bottleneck`
-(fixed-size list of float16), `logits` (fixed-size list of float16, before softmax). The schema's metadata says what
-made them.
+(fixed-size list of float16) and, unless the backbone's weights have no top, `logits` (fixed-size list of float16,
+before softmax). The schema's metadata says what made them.
 """
 
 import contextlib
@@ -10,19 +10,16 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pydantic
 
 from stages.library.common import hashing
 from stages.library.common.console import UserError
-from stages.library.common.guarded_files import CONFIG, PLUGIN_NAME, FileError, parse_json
+from stages.library.common.guarded_files import FileError, parse_json
 from stages.library.features import disk_arrays
-from stages.library.records.dataset_file import each_once
-from stages.library.records.preprocessing import InputSize, Kept, ResizeMethod
+from stages.library.features.source import Joined, Source
 from stages.library.scoring.probabilities import softmax
 
 METADATA_KEY = "decant"
@@ -40,27 +37,6 @@ DAMAGE = OSError, KeyError, ValueError, TypeError, AttributeError, MemoryError, 
 
 
 @dataclass(frozen=True)
-class Source:
-    """What made a shard's features: it stands in the schema's metadata and travels with every head.
-
-    An image became the backbone's input as `preprocessing.Preprocessing` says; with `flip` the features are means over
-    it and its mirror image. `weights_sha256` is of the backbone's weight file, `fingerprint` over all that the features
-    depend on beside the images, both hex. `classes` are names, in the order of the labels.
-    """
-
-    __pydantic_config__: ClassVar = CONFIG
-
-    backbone: Annotated[str, pydantic.Field(pattern=PLUGIN_NAME)]
-    input_size_px: InputSize
-    central_crop: Kept
-    resize: ResizeMethod
-    flip: bool
-    weights_sha256: str
-    fingerprint: str
-    classes: Annotated[tuple[str, ...], pydantic.Field(min_length=1), pydantic.AfterValidator(each_once)]
-
-
-@dataclass(frozen=True)
 class Features:
     """Features of some splits, on disk where they are many (see `disk_arrays`)."""
 
@@ -70,7 +46,7 @@ class Features:
     weights: np.ndarray  # float64 (n,), > 0, of their losses
     splits: np.ndarray  # "train", "validation" or "test", object (n,)
     values: np.ndarray  # (n, dim), float16 as cached, or float32 ("probabilities")
-    source: Source  # what made them
+    source: Source | Joined  # what made them
 
 
 class ShardWriter:
@@ -99,7 +75,7 @@ class ShardWriter:
         weights = np.ones(len(keys)) if weights is None else weights
         columns = [pa.array(keys, pa.string()), pa.array(labels, pa.int32())]
         columns += [pa.array(groups, pa.uint64()), pa.array(weights, pa.float64())]
-        for values in (bottleneck, logits):
+        for values in (bottleneck, logits) if logits.shape[1] else (bottleneck,):
             content = pa.array(quantize(values).reshape(-1), pa.float16())
             columns.append(pa.FixedSizeListArray.from_arrays(content, type=_list_type(values.shape[1])))
         self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
@@ -109,9 +85,9 @@ class ShardWriter:
         self._writer.close()
 
 
-def _schema(feature_width: int, num_logits: int) -> pa.Schema:
+def _schema(feature_width: int, num_logits: int = 0) -> pa.Schema:
     kinds = {"key": pa.string(), "label": pa.int32(), "group": pa.uint64(), "weight": pa.float64()}
-    kinds |= {"bottleneck": _list_type(feature_width), "logits": _list_type(num_logits)}
+    kinds |= {"bottleneck": _list_type(feature_width)} | ({"logits": _list_type(num_logits)} if num_logits else {})
     return pa.schema([pa.field(name, kind, nullable=False) for name, kind in kinds.items()])
 
 
@@ -134,17 +110,23 @@ def load(folder: Path, splits: Iterable[str], kind: str) -> Features:
     """Reads the features of some splits.
 
     Args:
-      folder: the out of bottleneck-extract for one backbone.
+      folder: the out of bottleneck-extract for one backbone; for several see `joined.load`.
       splits: "train", "validation" and "test", in the order of the result's rows.
       kind: "bottleneck", "logits", "joined" (both side by side) or "probabilities" (softmax of the logits).
 
     Raises:
-      UserError: a file is missing or damaged, or has features that are not finite.
+      UserError: a file is missing or damaged, lacks the kind, or has features that are not finite.
     """
     paths = [path for split in splits for path in _shards(folder, split)]
     schemas, counts = zip(*map(_footer, paths), strict=True)
     if len({_source(schema) for schema in schemas}) != 1:
         raise UserError(f"{folder}: shards of different backbones or classes. Run: dvc repro -f bottleneck-extract")
+    if not set(COLUMNS[kind]) <= set(schemas[0].names):
+        backbone = _source(schemas[0]).backbone
+        raise UserError(
+            f"`features` must be bottleneck where there are no logits: the weight file of {backbone} has no top. "
+            f"Received: {kind!r}. Or set `extract.weights.{backbone}` to a file with its top"
+        )
     dim = sum(schemas[0].field(column).type.list_size for column in COLUMNS[kind])
     values = disk_arrays.empty((sum(counts), dim), np.float32 if kind == "probabilities" else DTYPE)
     found: dict[str, list[np.ndarray]] = {
@@ -190,9 +172,10 @@ def _footer(path: Path) -> tuple[pa.Schema, int]:
         metadata = pq.read_metadata(path)
         schema = metadata.schema.to_arrow_schema()
         _source(schema)
-        widths = [schema.field(column).type.list_size for column in ("bottleneck", "logits")]
+        columns = [column for column in COLUMNS["joined"] if column != "logits" or column in schema.names]
+        widths = [schema.field(column).type.list_size for column in columns]
         if not schema.equals(_schema(*widths)):
-            raise ValueError("its columns are not key, label, group, weight, bottleneck and logits")
+            raise ValueError("its columns are not key, label, group, weight, bottleneck and maybe logits")
         groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
         if metadata.num_rows != sum(group.num_rows for group in groups):
             raise ValueError("its footer contradicts itself")

@@ -70,6 +70,14 @@ def shorten(text: str, limit: int) -> str:
     return f"{head}…{tail}"
 
 
+def percent(fraction: float) -> str:
+    """Returns a fraction as people read it: "100.0%" is 1 itself, and "0.0%" is 0."""
+    if 0 < fraction < 0.001:
+        return "<0.1%"
+    text = f"{fraction:.1%}"
+    return ">99.9%" if text == "100.0%" and fraction < 1 else text
+
+
 def confusion(rows: Rows) -> bytes:
     """Draws a confusion matrix of `tables.CONFUSION`, shaded by the fraction of the actual class.
 
@@ -106,7 +114,7 @@ def per_class(rows: Rows, limit: int = 30) -> bytes:
     names = [f"{shorten(row['class'], 24)}  (n={int(row['count']):,})" for row in hardest]
     values = [float(row["recall"]) for row in hardest]
     with drawing(5, 0.8 + 0.2 * len(names), names) as figure:
-        axes = _bars(figure, names, values, [f"{value:.1%}" for value in values])
+        axes = _bars(figure, names, values, list(map(percent, values)))
         axes.set(xlim=(0, 1.12))
         axes.set_xticks(np.linspace(0, 1, 6))
         axes.xaxis.set_major_formatter("{x:.0%}")

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,6 +21,7 @@ THUMBNAIL_SIZES_PX = (72, 64, 56, 48, 40, 32, 24)
 GAP_PX, LABEL_PX, LABEL_CHARACTERS, MARGIN_PX = 3, 136, 18, 12
 MAX_SIDE_PX = 2000
 CARD_COLUMNS, CARD_PX, LIKELIEST = 3, 160, 3
+CARD_CHARACTERS, FILE_CHARACTERS = 24, 30
 TILE_COLUMNS, LINE_CHARACTERS = 6, 22
 
 
@@ -30,6 +32,7 @@ class Card:
     pixels: np.ndarray  # uint8 (height, width, 3), about `CARD_PX` on the longer side
     actual: str  # class name
     likeliest: list[tuple[str, float]]  # class name and probability, the likeliest first
+    filename: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,16 @@ class Tile:
 
 
 def card(
-    pixels: np.ndarray, actual: str, classes: Sequence[str], probabilities: np.ndarray, logits: np.ndarray | None = None
+    pixels: np.ndarray,
+    filename: str,
+    actual: str,
+    classes: Sequence[str],
+    probabilities: np.ndarray,
+    logits: np.ndarray | None = None,
 ) -> Card:
     """Returns the card of an image; logits tell the order of classes whose probabilities are the same in float32."""
     likeliest = np.argsort(-(probabilities if logits is None else logits), kind="stable")[:LIKELIEST]
-    return Card(pixels, actual, [(classes[label], float(probabilities[label])) for label in likeliest])
+    return Card(pixels, actual, [(classes[label], float(probabilities[label])) for label in likeliest], filename)
 
 
 def write_samples(path: Path, samples: Mapping[str, Iterable[bytes]]) -> None:
@@ -79,18 +87,21 @@ def write_samples(path: Path, samples: Mapping[str, Iterable[bytes]]) -> None:
         artifacts.write_bytes(path, charts.png(figure))
 
 
-def write_predictions(path: Path, title: str, cards: Sequence[Card]) -> None:
-    """Writes a PNG with a card per image: its class, and the likeliest as bars, blue if right, vermilion if wrong."""
+def write_predictions(path: Path, title: str, cards: Sequence[Card], wrong: str = "taken for") -> None:
+    """Writes a PNG with a card per image: its class, and the likeliest as bars, blue if right, vermilion if wrong.
+
+    `wrong` stands between its class and another one that is likelier.
+    """
     rows = math.ceil(len(cards) / CARD_COLUMNS)
-    names = [name for card in cards for name in (card.actual, *(name for name, _ in card.likeliest))]
-    with charts.drawing(3.5 * CARD_COLUMNS, 0.5 + 1.55 * rows, [title, *names]) as figure:
+    names = [name for card in cards for name in (card.actual, card.filename, *(name for name, _ in card.likeliest))]
+    with charts.drawing(3.5 * CARD_COLUMNS, 0.5 + 1.8 * rows, [title, *names]) as figure:
         figure.suptitle(title, x=0.01, ha="left", fontsize=11)
         if cards:
             grid = figure.subplots(rows, 2 * CARD_COLUMNS, squeeze=False, width_ratios=[1, 1.25] * CARD_COLUMNS)
             for axes in grid.flat:
                 axes.axis("off")
             for card, (image, bars) in zip(cards, grid.reshape(-1, 2), strict=False):
-                _draw_card(card, image, bars)
+                _draw_card(card, image, bars, wrong)
         artifacts.write_bytes(path, charts.png(figure))
 
 
@@ -115,20 +126,32 @@ def write_gallery(path: Path, title: str, groups: Sequence[Sequence[Tile]]) -> N
         artifacts.write_bytes(path, charts.png(figure))
 
 
-def _draw_card(card: Card, image: Axes, bars: Axes) -> None:
-    right = card.likeliest[0][0] == card.actual
+def _draw_card(card: Card, image: Axes, bars: Axes, wrong: str) -> None:
+    likeliest_name = card.likeliest[0][0]
     image.imshow(card.pixels)
-    bars.set(xlim=(0, 1), ylim=(len(card.likeliest) - 0.45, -1.15))
-    mark, color = ("✓", charts.BLUE) if right else ("✗", charts.VERMILION)
-    title = f"{mark} {charts.shorten(card.actual, 20)}"
-    bars.text(0, -0.75, title, color=color, fontsize=9, weight="bold", va="center")
+    bars.set(xlim=(0, 1), ylim=(len(card.likeliest) + 0.2, -1.55))
+    actual = charts.shorten(card.actual, CARD_CHARACTERS)
+    look: dict[str, Any] = {"color": charts.BLUE if likeliest_name == card.actual else charts.VERMILION, "fontsize": 9}
+    if likeliest_name == card.actual:
+        bars.text(0, -0.7, f"✓ {actual}", weight="bold", va="center", **look)
+    else:
+        taken = f"{wrong} {charts.shorten(likeliest_name, CARD_CHARACTERS - len(wrong))}"
+        fits = len(actual) + len(taken) < CARD_CHARACTERS
+        first = bars.text(0, -0.7 if fits else -1.15, actual, weight="bold", va="center", **look)
+        if fits:  # beside it, for only the true class is bold
+            bars.annotate(f", {taken}", (1, 0), xycoords=first, va="bottom", **look)
+        else:
+            bars.text(0, -0.6, taken, va="center", **look)
     for position, (name, probability) in enumerate(card.likeliest):
         likeliest = charts.GREY if position else charts.VERMILION
         color = charts.BLUE if name == card.actual else likeliest
         bars.barh(position + 0.22, 1, height=0.26, color="#EEF0F2")
         bars.barh(position + 0.22, probability, height=0.26, color=color)
-        bars.text(0, position - 0.1, charts.shorten(name, 20), fontsize=7.5, va="center")
-        bars.text(1, position - 0.1, f"{probability:.1%}", fontsize=7.5, va="center", ha="right")
+        weight = "bold" if name == card.actual else "normal"
+        bars.text(0, position - 0.1, charts.shorten(name, 20), fontsize=7.5, va="center", weight=weight)
+        bars.text(1, position - 0.1, charts.percent(probability), fontsize=7.5, va="center", ha="right")
+    filename = charts.shorten(card.filename, FILE_CHARACTERS)
+    bars.text(0, len(card.likeliest) - 0.1, filename, fontsize=7, va="center", color=charts.DARK_GREY)
 
 
 def _draw_tile(figure: Figure, tile: Tile, left: float, bottom: float, width: float, height: float) -> None:

@@ -55,7 +55,7 @@ def draw(points: Sequence[Point], xlabel: str, title: str) -> bytes:
         heights = dodged([(points[row].accuracy - low) / (high - low) for row in order])
         for row, height in zip(order, heights, strict=True):
             axes.annotate(
-                f"{names[row]}  {points[row].accuracy:.1%}, {points[row].costs}",
+                f"{names[row]}  {charts.percent(points[row].accuracy)}, {points[row].costs}",
                 (points[row].cost, points[row].accuracy),
                 (1.03, height),
                 textcoords="axes fraction",

@@ -3,6 +3,7 @@
 The module heads/NAME/head.py has
   Params: its section of params.yaml; `features` says what it is trained on ("bottleneck", "logits", "probabilities" or
     "joined": the first two side by side, whose columns differ in scale, so that standardizing heads fit them best).
+    A key that `app.tune` may vary has a range beside its rule (search_space.py).
   Trainer: trains it, a subclass of the one below.
   load(folder, dim, num_classes): gives back what `Fitted.save(folder)` wrote; the loaded head's logits equal the fitted
     one's exactly. `DenseNetwork.load` where that is what the trainer gives.
@@ -90,10 +91,7 @@ class Trainer(abc.ABC):
 
     @abc.abstractmethod
     def path(self, fold: int) -> Iterator[Step]:
-        """Trains without a fold: yields a step for each candidate, in order; of a single one, for each epoch.
-
-        It may end before the last candidates; then these are not chosen.
-        """
+        """Trains without a fold: yields a step for each candidate, in order; of a single one, for each epoch."""
 
     @abc.abstractmethod
     def fit(self, best_params: Mapping[str, Any]) -> Fitted:

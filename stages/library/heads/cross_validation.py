@@ -29,7 +29,7 @@ class CrossValidation(NamedTuple):
 
 
 def cross_validate(trainer: Trainer, selected_by: SelectionMetric) -> CrossValidation:
-    """Trains without each fold, and chooses among the candidates that all folds reached; UserError: one diverged.
+    """Trains without each fold, and chooses among the candidates; UserError: one diverged.
 
     The best is so by the metric of its out-of-fold logits, each row counted once; the log loss is measured after
     temperature scaling. Of equals the lower mean of the loss that the head minimises decides, then the larger `at`.
@@ -53,9 +53,9 @@ def cross_validate(trainer: Trainer, selected_by: SelectionMetric) -> CrossValid
     with ThreadPoolExecutor(trainer.workers) as pool:
         runs = pool.map(run, range(count)) if trainer.workers > 1 else map(run, range(count))
         paths = list(progress(runs, "cross-validation", "folds", total=count))
-    steps = paths[0][: min(map(len, paths))]
+    steps = paths[0]
     # Axes: fold, step, series, accuracy and loss.
-    scores = np.array([[(step.training, step.held_out) for step in path[: len(steps)]] for path in paths])
+    scores = np.array([[(step.training, step.held_out) for step in path] for path in paths])
     means = scores.mean(axis=0).tolist()
     series = "training", "held-out"
     curve = [(step.at, name, *means[i][j]) for i, step in enumerate(steps) for j, name in enumerate(series)]

@@ -5,7 +5,7 @@ By columns, from the training rows: standardization. It is linear, so it is fold
 """
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 import numpy as np
 import pydantic
@@ -13,6 +13,7 @@ import pydantic
 from stages.library.common.guarded_files import CONFIG
 from stages.library.features import disk_arrays
 from stages.library.heads.contract import BLOCK_ROWS, Features, batches
+from stages.library.heads.search_space import Choice, Range
 
 VARIANCE_FLOOR = 0.01  # of the mean variance
 
@@ -55,9 +56,15 @@ class RowScaling:
 class ScalingParams:
     """What sections of heads that scale their features begin with."""
 
-    features: Annotated[Features, pydantic.Field(description="what the head is trained on")]
-    scaling: Annotated[Scaling, pydantic.Field(description="of columns to equal deviation, or of rows to unit length")]
-    power: Annotated[float, pydantic.Field(gt=0, le=1, description="to which features are raised, sign kept")]
+    features: Annotated[Features, pydantic.Field(description="what the head is trained on"), Choice(get_args(Features))]
+    scaling: Annotated[
+        Scaling,
+        pydantic.Field(description="of columns to equal deviation, or of rows to unit length"),
+        Choice(get_args(Scaling)),
+    ]
+    power: Annotated[
+        float, pydantic.Field(gt=0, le=1, description="to which features are raised, sign kept"), Range(0.2, 1.0)
+    ]
 
     @property
     def row_scaling(self) -> RowScaling:

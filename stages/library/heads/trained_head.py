@@ -12,9 +12,10 @@ from typing_extensions import TypedDict
 from stages.library.common import artifacts, guarded_files, plugins
 from stages.library.common.console import UserError
 from stages.library.common.guarded_files import CONFIG
-from stages.library.features.cache import Source
+from stages.library.features import joined
+from stages.library.features.cache import Features
+from stages.library.features.source import Joined, Source
 from stages.library.heads import contract as heads
-from stages.library.heads.contract import Features
 
 REMEDY = "Run: dvc repro -f train-heads"
 
@@ -24,10 +25,13 @@ class Description(TypedDict):
     """Content of head.json; the keys are those of `TrainedHead`."""
 
     head: str
-    features: Features
+    features: heads.Features
     dim: Annotated[int, pydantic.Field(ge=1)]
     num_classes: Annotated[int, pydantic.Field(ge=1)]
-    source: Source
+    source: Annotated[
+        Annotated[Source, pydantic.Tag("one")] | Annotated[Joined, pydantic.Tag("joined")],
+        pydantic.Discriminator(lambda given: "joined" if isinstance(given, dict) and "members" in given else "one"),
+    ]
     best_params: dict[str, Any]
     temperature: Annotated[float, pydantic.Field(gt=0)]
 
@@ -40,7 +44,7 @@ class TrainedHead:
     head: heads.Fitted  # gives logits, not yet calibrated
     features: str  # what it takes, one of `Features`
     dim: int  # their width
-    source: Source  # what made them; its classes are the logits' order
+    source: Source | Joined  # what made them; its classes are the logits' order
     best_params: dict[str, Any]  # hyperparameters that cross-validation decided
     temperature: float = 1.0  # by which the head's logits are divided (library/calibration.py)
 
@@ -73,6 +77,18 @@ def load(folder: Path) -> TrainedHead:
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{folder} holds no readable head ({reason}). {REMEDY}") from error
+
+
+def predict(folder: Path, bottlenecks: Path, split: str) -> tuple[TrainedHead, Features, np.ndarray]:
+    """Loads a head and the features of a split; returns both, and its logits as `TrainedHead.logits` gives them.
+
+    UserError where the features are not those that it was trained on.
+    """
+    head = load(folder)
+    features = joined.load(bottlenecks, [split], head.features, head.source.scales)
+    if features.source != head.source:
+        raise UserError(f"{folder} was trained on other features than {bottlenecks} holds. Run: dvc repro")
+    return head, features, head.logits(features.values)
 
 
 def _checked(content: Description) -> Description:

@@ -47,9 +47,9 @@ def fill(
         for variable in layer.weights
     }
     if missing := wanted.keys() - arrays.keys():
-        raise UserError(f"{path} lacks weights of {model.name}: {_some(missing)}")
+        raise UserError(f"{path} lacks weights of {model.name}: {some(missing)}")
     if unused := arrays.keys() - wanted.keys():
-        raise UserError(f"{path} has weights that {model.name} lacks: {_some(unused)}")
+        raise UserError(f"{path} has weights that {model.name} lacks: {some(unused)}")
     for name, (layer, variable) in wanted.items():
         value, shape = converted(arrays[name], layer), tuple(variable.shape)
         if value.shape != shape:
@@ -75,6 +75,7 @@ def fill_from_torch(
     fill(model, arrays, path, modules, TORCH_VARIABLES, converted)
 
 
-def _some(names: Collection[str]) -> str:
+def some(names: Collection[str]) -> str:
+    """Returns the first names, and how many more there are."""
     shown = ", ".join(sorted(names)[:NAMES_SHOWN])
     return shown if len(names) <= NAMES_SHOWN else f"{shown} and {len(names) - NAMES_SHOWN} more"

@@ -4,7 +4,7 @@ import io
 import struct
 from collections.abc import Callable
 
-from PIL import BmpImagePlugin, IcoImagePlugin, ImageFile, PngImagePlugin
+from PIL import BmpImagePlugin, IcoImagePlugin, ImageFile
 
 from stages.library.preparation import bitstreams, jpeg2000_heads, tiff_heads
 from stages.library.preparation.image_formats import ImageError, bound, bound_pixels
@@ -26,19 +26,20 @@ def check(content: bytes, max_pixels: int) -> bool:
     return bool(found and found[0](content, max_pixels))
 
 
-def check_icon(content: bytes, max_pixels: int) -> tuple[int, int] | None:
-    """Returns the size of the image in an icon that Pillow will take, by that image's own head; None: it is no icon."""
+def in_icon(content: bytes) -> bytes:
+    """Returns the image in an icon that Pillow would take, a PNG or a bitmap without its file's head; b"": no icon."""
     if not content.startswith(b"\0\0\1\0"):
-        return None
-    part = content[IcoImagePlugin.IcoFile(io.BytesIO(content)).entry[0].offset :]
-    if part.startswith(bitstreams.PNG_SIGNATURE):
-        bitstreams.walk_png(part)
-        return check_opened(PngImagePlugin.PngImageFile(io.BytesIO(part)), max_pixels)
-    return check_opened(BmpImagePlugin.DibImageFile(io.BytesIO(part)), max_pixels, parts=2)
+        return b""
+    return content[IcoImagePlugin.IcoFile(io.BytesIO(content)).entry[0].offset :]
+
+
+def check_bitmap(content: bytes, max_pixels: int) -> tuple[int, int]:
+    """Returns the size of an icon's bitmap, by its own head; as high again is its mask."""
+    return check_opened(BmpImagePlugin.DibImageFile(io.BytesIO(content)), max_pixels, parts=2)
 
 
 def check_opened(image: ImageFile.ImageFile, max_pixels: int, parts: int = 1) -> tuple[int, int]:
-    """Returns the width and height that will be decoded; `parts` divides the height: an icon's bitmap has a mask."""
+    """Returns the width and height that will be decoded; `parts` divides the height."""
     width, height = image.width, image.height // parts
     bound_pixels(width, height, max_pixels)
     if any(tile[0] in SLOW_DECODERS for tile in image.tile):

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from stages.library.preparation import image_heads
+from stages.library.preparation.bitstreams import PNG_SIGNATURE
 from stages.library.preparation.image_formats import FORMATS as FORMATS
 from stages.library.preparation.image_formats import ImageError as ImageError
 from stages.library.sources.image_files import what_else
@@ -89,20 +90,24 @@ def _from_array(pixels: np.ndarray) -> Normalised:
 
 
 def _from_file(content: bytes, max_pixels: int, announce: Callable[[int], object]) -> Normalised:
+    key = hashlib.sha256(content).hexdigest()
     with _reasons(content, max_pixels):
-        is_well_formed = image_heads.check(content, max_pixels)
-        icon = image_heads.check_icon(content, max_pixels)
-        if icon:  # Pillow decodes it as it opens it
-            announce(icon[0] * icon[1])
+        part, bitmap = image_heads.in_icon(content), None
+        if part.startswith(PNG_SIGNATURE):  # taken out, for of a PNG in an icon Pillow loses what is transparent
+            content = part
+        elif part:
+            bitmap = image_heads.check_bitmap(part, max_pixels)
+            announce(bitmap[0] * bitmap[1])  # Pillow decodes it as it opens it
+        is_well_formed = image_heads.check(content, max_pixels) and not part
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            width, height = size = icon or image_heads.check_opened(image, max_pixels)
+            width, height = size = bitmap or image_heads.check_opened(image, max_pixels)
             is_jpeg = KEPT.get(str(image.format)) == "jpeg"
             is_photo = is_jpeg or image.format == "HEIF"
             kept = _kept_format(image) if is_jpeg and is_well_formed else ""
             if kept:
                 image.draft(image.mode, (LOOKED_AT_PX, LOOKED_AT_PX))
                 size = image.size
-            if not icon:
+            if not bitmap:
                 announce(width * height)
             image.load()
             if sorted(image.size) != sorted(size):  # a TIFF is turned as it is decoded
@@ -112,7 +117,6 @@ def _from_file(content: bytes, max_pixels: int, announce: Callable[[int], object
                 kept = _kept_format(image)
             if not kept:
                 pixels = _to_8_bit(image, content)
-    key = hashlib.sha256(content).hexdigest()
     if not kept:
         return _encoded(pixels, key, "jpeg" if is_photo and width * height > LARGE_PIXELS else "png")
     return Normalised(content, kept, height, width, key, _values(image, width * height))

@@ -60,6 +60,11 @@ class Spool:
         for spool in self._paths:
             spool.unlink(missing_ok=True)
 
+    def order(self) -> np.ndarray:
+        """Returns the number that `records` yields with each record, int64 (n,)."""
+        self._flush()
+        return np.concatenate([np.asarray(rows) for rows in self._rows])
+
     def records(self) -> Iterator[tuple[int, Record]]:
         """Yields every record, each with the number of those that came before it."""
         self._flush()

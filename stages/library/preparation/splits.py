@@ -31,7 +31,7 @@ class Params:
 
     method: Annotated[Literal["hash", "tail"], pydantic.Field(description="by content, or by place")]
     group: Annotated[
-        str, pydantic.Field(description="what stays on one side: `none`, `folder` or an expression with a group")
+        str, pydantic.Field(description="what stays on one side: `none`, `folder` or an expression with one group")
     ]
     near_duplicates: Annotated[
         Literal["ignore", "together"],
@@ -49,8 +49,9 @@ class Params:
                 expression = re.compile(rule)
             except (re.error, OverflowError, RecursionError) as error:
                 raise ValueError(f"must be none, folder or a regular expression ({error})") from error
-            if not expression.groups:
-                raise ValueError(r"must be none, folder or a regular expression with a group, as patient_(\d+)")
+            if expression.groups != 1:
+                one = r"with one group, as patient_(\d+); other brackets are (?:...)"
+                raise ValueError(f"must be none, folder or a regular expression {one}")
         return rule
 
     @pydantic.model_validator(mode="after")
@@ -73,11 +74,13 @@ def group_of(image: "SourceImage", rule: str) -> str | None:
         return image.group
     if rule == "none":
         return None
+    name = unicodedata.normalize("NFC", image.name)
     if rule == "folder":
-        folders = unicodedata.normalize("NFC", image.name).split("/")[:-1]
-        below = folders.index(image.text) + 1 if image.text in folders else 0
+        folders = name.split("/")[:-1]
+        below = folders.index(image.text) + 1 if image.in_class_folder and image.text in folders else 0
+        below += below == 1 and image.split is not None  # CLASS/SPLIT
         return "/".join(folders[below:]) or None
-    found = re.search(rule, image.name)
+    found = re.search(rule, name)
     return (found[1] or None) if found else None
 
 

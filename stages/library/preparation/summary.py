@@ -22,7 +22,7 @@ MOST_REASONS = 4
 
 # What a class without images of a split misses.
 FOLLOWS = {
-    "train": "no training image, so it is never recognised",
+    "train": "no training image, so no network learns it",
     "validation": "no validation image, so it has no part in what validation chooses",
     "test": "no test image, so its recall is not measured",
 }

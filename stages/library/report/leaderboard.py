@@ -10,17 +10,17 @@ from typing import Any
 
 from stages.library.common import tables
 from stages.library.common.console import UserError, in_a_line
-from stages.library.common.model_names import FINETUNED, SCRATCH
+from stages.library.common.model_names import COMBINED, FINETUNED, SCRATCH
 from stages.library.report import published
-from stages.library.scoring import result_files
+from stages.library.scoring import prediction_files, result_files
 from stages.library.scoring.selection import SelectionMetric, merit
 
 # What stands below the table, on its page and on that of the web.
 NOTE = """The order is that of the validation column: of the same images for all models (their number in brackets), by
-models that were not fitted to them. Ties go by cross-validation, the mean and standard deviation over the folds of
-training and validation data. All else is measured on the test split, which decides nothing. Intervals are 95% intervals
-by Wilson's formula; ECE is the expected calibration error, "before" that of the logits as they were trained; n counts
-test images."""
+models that were not fitted to them, though networks chose their epoch by them. Ties go by cross-validation, the mean
+and standard deviation over the folds of training and validation data. All else is measured on the test split, which
+decides nothing. Intervals are 95% intervals by Wilson's formula; ECE is the expected calibration error, "before" that
+of the logits as they were trained; n counts test images."""
 # Metrics key -> column heading; in the order in which people read them.
 COLUMNS = {
     "top5_accuracy": "top-5",
@@ -46,7 +46,7 @@ class Result:
 
     name: str  # path of its metrics file without the suffix, as in "efficientnet_lite0/ridge"
     model: str  # as in evaluation.json
-    backbone: str  # empty for a network trained from scratch
+    backbone: str  # empty for a network trained from scratch, and a combination
     metrics: dict[str, Any]  # content of the metrics file
     figures: Path  # its evaluation folder
 
@@ -60,9 +60,10 @@ class Audit:
     figures: Path  # its folder
 
 
-def listed(heads: Iterable[str], backbones: Iterable[str]) -> set[str]:
+def listed(heads: Sequence[str], backbones: Sequence[str], joined: Sequence[str], methods: Sequence[str]) -> set[str]:
     """Returns the names of the models that params.yaml asks for, such as "BACKBONE/HEAD"."""
-    return {SCRATCH, *map("/".join, product(backbones, [*heads, FINETUNED]))}
+    pairs = *product([*backbones, *joined], heads), *product(backbones, [FINETUNED]), *product([COMBINED], methods)
+    return {SCRATCH, *map("/".join, pairs)}
 
 
 def collect(
@@ -119,7 +120,7 @@ def measured(results: Iterable[Result], features: Mapping[str, str]) -> list[pub
     """Returns our accuracies that a published one may stand against; `features`: what each head is trained on."""
     ours = []
     for result in results:
-        model, numbers = result.name.rsplit("/", 1)[-1], flat(result.metrics)
+        model, numbers = result.name.removeprefix(f"{result.backbone}/"), flat(result.metrics)
         about = model, result.backbone, features.get(model, ""), None
         metrics = sorted(set(published.METRICS.values()) & set(numbers))
         ours += [published.Measured(*about, metric, numbers[metric]) for metric in metrics]
@@ -129,7 +130,7 @@ def measured(results: Iterable[Result], features: Mapping[str, str]) -> list[pub
 def headings(selected_by: SelectionMetric) -> tuple[str, ...]:
     """Returns what stands over the columns of `cells`."""
     scores = *COLUMNS.values(), f"cross-validation: {NAMES[selected_by]}"
-    return "model", "backbone", f"validation: {NAMES[selected_by]}", "top-1 [95% interval]", *scores, "size", "n"
+    return "model", f"validation: {NAMES[selected_by]}", "top-1 [95% interval]", *scores, "size", "n"
 
 
 def cells(result: Result, selected_by: SelectionMetric) -> tuple[str, ...]:
@@ -138,8 +139,7 @@ def cells(result: Result, selected_by: SelectionMetric) -> tuple[str, ...]:
     validation = f"validation.{selected_by}"
     folds = (f"cross_validation.{selected_by}.{part}" for part in ("mean", "std"))
     return (
-        result.model,
-        result.backbone or "-",
+        result.name,
         f"{numbers[validation]:.4f} ({numbers['validation.num_examples']:,})" if validation in numbers else "-",
         "{:.4f} [{:.4f}, {:.4f}]".format(*map(numbers.get, ACCURACY)),
         *(f"{numbers[key]:.4f}" if key in numbers else "-" for key in COLUMNS),
@@ -167,8 +167,18 @@ def as_csv(results: Sequence[Result]) -> str:
     """
     rows = [flat({key: value for key, value in result.metrics.items() if key != "classes"}) for result in results]
     columns = [*METRICS, *sorted(set().union(*rows) - set(METRICS))]
-    lines = ((result.model, result.backbone, *map(row.get, columns)) for result, row in zip(results, rows, strict=True))
+    lines = ((result.name, result.backbone, *map(row.get, columns)) for result, row in zip(results, rows, strict=True))
     return tables.as_csv(("model", "backbone", *columns), lines)
+
+
+def mistakes_as_csv(results: Iterable[Result], classes: Sequence[str]) -> str:
+    """Returns all mistakes of all models on the test split, the most confident ones of each model first."""
+    rows = (
+        (result.name, *names, f"{confidence:.6f}")
+        for result in results
+        for *names, confidence in prediction_files.read_mistakes(result.figures / "predictions.parquet", classes)
+    )
+    return tables.as_csv(("model", "filename", "actual", "predicted", "confidence"), rows)
 
 
 def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

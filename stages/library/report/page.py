@@ -1,12 +1,14 @@
 """The report as one self-contained HTML page: images inside, no script, nothing loaded from any host.
 
 One image is not inside, for times differ from run to run: that which `python -m app.costs` writes beside the report.
+The list of all mistakes is a file beside the page, for people who mend labels.
 """
 
 import base64
 from collections.abc import Iterable, Sequence
 from html import escape
-from typing import get_args
+from pathlib import Path
+from typing import NamedTuple, get_args
 
 from stages.library.common import console, tables
 from stages.library.figures import charts, pareto
@@ -20,22 +22,21 @@ from stages.library.scoring.selection import SelectionMetric
 MEASURED_COSTS = "../costs/costs.png"  # from the report's folder
 SHOWN_CLASSES = 20
 AUDITED = {"label_issues": "Likely label errors", "near_duplicates": "Near-duplicates", "outliers": "Outliers"}
-CSS = """
-:root { color-scheme: light; --ink: #1f2933; --soft: #5b6770; --line: #d9dee3; }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); margin: 0 auto; padding: 1rem; max-width: 82rem; }
-h1 { font-size: 1.6rem; margin: .5rem 0; }
-h2 { margin: 3rem 0 .5rem; padding-top: 1rem; border-top: 1px solid var(--line); }
-h3 { font-size: 1rem; margin: 1rem 0 .3rem; } p, li { max-width: 45rem; } .soft { color: var(--soft); }
-.scroll { overflow-x: auto; } .grid { display: flex; flex-wrap: wrap; gap: 0 2rem; align-items: flex-start; }
-.grid > figure, .grid > div { max-width: 100%; } figure { margin: 0; } img { max-width: 100%; height: auto; }
-.scroll img { max-width: none; } .scroll table { font-size: .93rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .7rem .3rem 0; text-align: left; border-bottom: 1px solid var(--line); white-space: nowrap; }
-tbody tr:first-child td { font-weight: 600; } .plain tbody tr:first-child td { font-weight: inherit; }
-"""
+CSS = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
+MISTAKES = "mistakes.csv"  # beside the page
+
+
+class Section(NamedTuple):
+    """A part of the page; body and note are HTML."""
+
+    name: str  # of its address on the page
+    title: str
+    body: str
+    note: str = ""
 
 
 def render(
+    shown: str,
     dataset: Dataset,
     results: Sequence[Result],
     fewshots: Sequence[FewShot],
@@ -44,33 +45,41 @@ def render(
     left_out: Sequence[str],
     selected_by: SelectionMetric,
 ) -> str:
-    """Returns the page: results, best first, and what there is of few-shot results, audits and `published.compare`."""
-    title = f"Decant: {dataset['name']}"
-    rows = (leaderboard.cells(result, selected_by) for result in results)
-    table = _table(leaderboard.headings(selected_by), rows, [result.name for result in results])
-    notes = "".join(f"<li>{escape(sentence)}</li>" for sentence in left_out)
+    """Returns the page with a title: results, best first, and what there is of few-shot results, audits and `compare`.
+
+    What to look at first, mistakes and audits, comes early; what is of a single model is folded, at the end.
+    """
+    sections = [_leaderboard(results, left_out, selected_by), _mistakes(results[0]), *map(_audit, audits)]
+    sections += _costs(results)
+    sections += [_published(comparison)] if comparison else []
+    sections += [_fewshot(fewshots, dataset["name"])] if fewshots else []
+    sections += [_models(results)]
+    links = "".join(f'<li><a href="#{escape(each.name)}">{escape(each.title)}</a></li>' for each in sections)
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}</title>
+<title>{escape(shown)}</title>
 <style>{CSS}</style>
 </head>
 <body>
-<h1>{escape(title)}</h1>
+<header>
+<h1>{escape(shown)}</h1>
 <p>{escape(facts(dataset))}</p>
-{_scroll(table)}
-<p class="soft">{escape(leaderboard.NOTE)}</p>
-<ul class="soft">{notes}</ul>
-{_costs(results)}
-{_published(comparison) if comparison else ""}
-{_fewshot(fewshots, dataset["name"]) if fewshots else ""}
-{"".join(map(_model, console.progress(results, "report", "models")))}
-{"".join(map(_audit, audits))}
+</header>
+<nav class="contents" aria-label="Contents"><ul>{links}</ul></nav>
+<main>{"".join(map(_section, sections))}
+</main>
 </body>
 </html>
 """
+
+
+def title(name: str, folder: str) -> str:
+    """Returns the title of pages about the data set of `dataset`: people's own is called as its folder."""
+    own = Path(folder).name if name in ("folder", "table") else ""
+    return console.in_a_line(f"Decant: {own if own.strip('.') else name}")
 
 
 def facts(dataset: Dataset) -> str:
@@ -80,76 +89,102 @@ def facts(dataset: Dataset) -> str:
     ends = (dataset["shape"][side] for side in ("width_px", "height_px"))
     width, height = (f"{low:,}" if low == high else f"{low:,} to {high:,}" for low, high in ends)
     return (
-        f"{len(dataset['classes']):,} classes, {dataset['images']:,} images ({splits}), {width} by {height} px "
-        f"(width by height). {dataset['rejected']:,} entries of the source were left out."
+        f"{len(dataset['classes']):,} classes, {console.count(dataset['images'], 'image')} ({splits}), {width} by "
+        f"{height} px (width by height). Left out of the source: {dataset['rejected']:,}."
     )
 
 
-def _costs(results: Sequence[Result]) -> str:
+def _leaderboard(results: Sequence[Result], left_out: Iterable[str], selected_by: SelectionMetric) -> Section:
+    rows = (leaderboard.cells(result, selected_by) for result in results)
+    table = _table(leaderboard.headings(selected_by), rows, [result.name for result in results])
+    notes = "".join(f"<li>{escape(sentence)}</li>" for sentence in left_out)
+    body = _scroll(table, "Leaderboard") + (f'\n<ul class="soft">{notes}</ul>' if notes else "")
+    return Section("leaderboard", "Leaderboard", body, escape(leaderboard.NOTE))
+
+
+def _mistakes(best: Result) -> Section:
+    body = f"""{_picture(f"Most confident mistakes of {best.name}, the best model", best.figures / "mistakes.png")}
+<p>All mistakes of all models on the test images, with file names: <a href="{MISTAKES}">{MISTAKES}</a></p>"""
+    return Section("mistakes", "Mistakes", body)
+
+
+def _costs(results: Sequence[Result]) -> list[Section]:
     points = []
     for result in results:
         if megabytes := result.metrics.get("size_bytes", 0) / 1e6:
             accuracy, low, high = map(leaderboard.flat(result.metrics).__getitem__, leaderboard.ACCURACY)
             points.append(Point(result.name, accuracy, megabytes, f"{megabytes:.1f} MB", interval=(low, high)))
     if not points:
-        return ""
-    title = "Accuracy against size; line: no other model is both smaller and better"
-    image = pareto.draw(points, "megabytes of all weights that predict, in float32", title)
-    body = f"""{_scroll(_figure("Size", image))}
+        return []
+    heading = "Accuracy against size; line: no other model is both smaller and better"
+    image = pareto.draw(points, "megabytes of all weights that predict, in float32", heading)
+    time = f"""<object type="image/png" data="{MEASURED_COSTS}" aria-label="Accuracy against time">Not measured in
+this checkout. Times depend on the machine and differ from run to run, so they are no part of the pipeline. To have
+them here, run: python -m app.costs</object>"""
+    body = f"""{_scroll(_figure("Size", image), "Accuracy against size")}
 <p class="soft">Size is that of the files that predict, and of as much of its backbone as a head reads. Vertical lines
 are the 95% intervals: models whose lines overlap may well be equally good.</p>
 <h3>Time</h3>
-<div class="scroll"><object type="image/png" data="{MEASURED_COSTS}" aria-label="Accuracy against time">Not measured in
-this checkout. Times depend on the machine and differ from run to run, so they are no part of the pipeline. To have
-them here, run: python -m app.costs</object></div>"""
-    return _section("costs", "Accuracy against cost", body)
+{_scroll(time, "Accuracy against time")}"""
+    return [Section("costs", "Accuracy against cost", body)]
 
 
-def _published(comparison: Sequence[tuple[str, ...]]) -> str:
+def _published(comparison: Sequence[tuple[str, ...]]) -> Section:
     note = """"Ours" is the model of the same kind, on the same kind of features; differences are ours less the
 published one, in percentage points. A published validation accuracy stands beside our cross-validated one. "In training
 mode" means with the batch's statistics and dropout on, as the published network was evaluated."""
-    return _section("published", "Published results", _scroll(_table(published.HEADINGS, comparison)), note)
+    shown = "Published results"
+    return Section("published", shown, _scroll(_table(published.HEADINGS, comparison), shown), note)
 
 
-def _fewshot(fewshots: Sequence[FewShot], dataset: str) -> str:
+def _fewshot(fewshots: Sequence[FewShot], dataset: str) -> Section:
     body = ""
     for backbone in dict.fromkeys(few.backbone for few in fewshots):
         own = [few for few in fewshots if few.backbone == backbone]
         image = fewshot_results.chart(own, published.load(dataset))
-        curve = _figure(f"{backbone}: accuracy by images per class", image)
-        body += _scroll(curve + _table(fewshot_results.HEADINGS, map(fewshot_results.cells, own)))
+        heading = f"{backbone}: accuracy by images per class"
+        table = _table(fewshot_results.HEADINGS, map(fewshot_results.cells, own))
+        body += _scroll(_figure(heading, image) + table, heading)
     note = """The given number of random images of each class trains a head on cached features, all others test it;
 mean and standard deviation over random choices, the same for all heads and backbones; n counts test images.
 "Background" says whether the classes of clutter take part."""
-    return _section("few-shot", "Few images per class", body, note)
+    return Section("few-shot", "Few images per class", body, note)
 
 
-def _audit(audit: Audit) -> str:
+def _audit(audit: Audit) -> Section:
     numbers = audit.numbers
     looked = f"{numbers['images']:,} of {numbers['all_images']:,} images"
-    shown = (_figure(title, (audit.figures / f"{name}.png").read_bytes()) for name, title in AUDITED.items())
+    shown = "\n".join(_picture(heading, audit.figures / f"{name}.png") for name, heading in AUDITED.items())
     found, pairs = numbers["label_issues"], numbers["near_duplicate_pairs"]
-    body = f"""<p>{found:,} likely label errors, {pairs:,} pairs of near-duplicates,
+    body = f"""<p>{console.count(found, "likely label error")}, {console.count(pairs, "pair")} of near-duplicates,
 {numbers["near_duplicate_pairs_across_splits"]:,} of them across splits, among {looked}. Nothing was changed or left
 out. All of them, with their files, stand in artifacts/evaluation/{escape(audit.backbone)}/audit/.</p>
-{"".join(map(_scroll, shown))}"""
+{shown}"""
     note = """Label errors by confident learning on probabilities of models that did not see the image; near-duplicates
 agree in nearly all pixels when one is laid over the other, cut or mirrored; outliers lie far from all others in the
 network's features."""
-    return _section(f"audit-{audit.backbone}", f"The data, as {audit.backbone} sees them", body, note)
+    return Section(f"audit-{audit.backbone}", f"The data, as {audit.backbone} sees them", body, note)
 
 
-def _model(result: Result) -> str:
+def _models(results: Sequence[Result]) -> Section:
+    shown = console.progress(results, "report", "models")
+    body = "\n".join(_model(result, mistakes=result != results[0]) for result in shown)
+    return Section("models", "Each model", body)
+
+
+def _model(result: Result, mistakes: bool) -> str:
+    """Returns what is known of a model, folded, with its own mistakes or without: those of the best stand above."""
+
     def table(name: str, columns: dict[str, type]) -> list[dict[str, str]]:
         return tables.read_csv(result.figures / f"{name}.csv", columns)
 
-    title = f"{result.model} on {result.backbone}" if result.backbone else result.model
-    predictions, mistakes = ((result.figures / f"{name}.png").read_bytes() for name in ("predictions", "mistakes"))
     curve = charts.learning_curve(table("curve", tables.CURVE))
     confusions, classes = table("confusion", tables.CONFUSION), table("per_class", tables.PER_CLASS)
-    body = f"""{_scroll(_figure("Random test images", predictions))}
-{_scroll(_figure("Most confident mistakes", mistakes))}
+    # The name of its address is inside: a browser that goes there unfolds it.
+    return f"""<details><summary>{escape(result.name)}</summary>
+<div id="{escape(result.name)}">
+{_picture("Most confident mistakes", result.figures / "mistakes.png") if mistakes else ""}
+{_picture("Random test images", result.figures / "predictions.png")}
 <div class="grid">
 {_figure("Recall of each class: how many of its images are recognised", charts.per_class(classes))}
 <div><h3>Hardest classes by F1</h3>{_hardest(classes)}</div>
@@ -157,8 +192,8 @@ def _model(result: Result) -> str:
 {_figure("Learning curve (step: epoch, boosting round or log10 of the penalty)", curve)}
 <div><h3>Most frequent confusions</h3>{_most_frequent(confusions)}</div>
 </div>
-{_scroll(_figure("Confusions", charts.confusion(confusions)))}"""
-    return _section(result.name, title, body)
+{_scroll(_figure("Confusions", charts.confusion(confusions)), "Confusions")}
+</div></details>"""
 
 
 def _hardest(classes: Iterable[dict[str, str]]) -> str:
@@ -174,19 +209,24 @@ def _most_frequent(confusions: Iterable[dict[str, str]]) -> str:
     return _table(("actual", "predicted", "images"), wrong[:10]) if wrong else "<p>None.</p>"
 
 
-def _section(name: str, title: str, body: str, note: str = "") -> str:
-    """Returns a section of the page; body and note are HTML."""
-    soft = f'\n<p class="soft">{note}</p>' if note else ""
-    return f'\n<section id="{escape(name)}">\n<h2>{escape(title)}</h2>\n{body}{soft}\n</section>'
+def _section(section: Section) -> str:
+    note = f'\n<p class="soft">{section.note}</p>' if section.note else ""
+    heading = f"<h2>{escape(section.title)}</h2>"
+    return f'\n<section id="{escape(section.name)}">\n{heading}\n{section.body}{note}\n</section>'
 
 
-def _scroll(content: str) -> str:
-    return f'<div class="scroll">{content}</div>'
+def _scroll(content: str, label: str) -> str:
+    """Returns what scrolls where it is too wide, by the keyboard, too."""
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">{content}</div>'
 
 
-def _figure(title: str, png: bytes) -> str:
+def _picture(heading: str, path: Path) -> str:
+    return _scroll(_figure(heading, path.read_bytes()), heading)
+
+
+def _figure(heading: str, png: bytes) -> str:
     source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-    return f'<figure><h3>{escape(title)}</h3><img alt="{escape(title)}" src="{source}"></figure>'
+    return f'<figure><h3>{escape(heading)}</h3><img alt="{escape(heading)}" src="{source}"></figure>'
 
 
 def _table(headings: Iterable[str], rows: Iterable[Iterable[str]], links: Sequence[str] = ()) -> str:

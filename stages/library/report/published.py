@@ -52,6 +52,11 @@ class Measured:
     value: float
     std: float | None = None
 
+    @property
+    def name(self) -> str:
+        """As the leaderboard has it."""
+        return f"{self.backbone}/{self.model}" if self.backbone else self.model
+
 
 def load(dataset: str) -> list[Row]:
     """Returns the published results on one data set, in the order of the file."""
@@ -80,7 +85,6 @@ def compare(rows: Iterable[Row], measured: Sequence[Measured]) -> list[tuple[str
     for row in rows:
         ours = counterpart(row, measured)
         best = max(_same_question(row, measured), key=lambda one: one.value, default=None)
-        where = f" on {best.backbone}" if best and best.backbone else ""
         cells = (
             row.system,
             f"{row.shots}" if row.shots else "-",
@@ -88,7 +92,7 @@ def compare(rows: Iterable[Row], measured: Sequence[Measured]) -> list[tuple[str
             _accuracy(row),
             _accuracy(ours) if ours else "-",
             f"{100 * (ours.value - row.value):+.2f}" if ours else "-",
-            f"{best.value:.4f} ({best.model}{where})" if best else "-",
+            f"{best.value:.4f} ({best.name})" if best else "-",
             _remark(row, ours) if ours else "-",
             row.source,
         )

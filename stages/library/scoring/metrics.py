@@ -26,24 +26,29 @@ def topk_accuracy(scores: np.ndarray, labels: np.ndarray, k: int = 5) -> float:
     return float(np.mean(rank < k))
 
 
-def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
-    """Returns counts, int64 (num_classes, num_classes): rows are labels, columns predicted class ids."""
-    cells = np.bincount(labels * num_classes + predictions, minlength=num_classes**2)
-    return cells.reshape(num_classes, num_classes)
-
-
 @dataclass(frozen=True)
 class PerClass:
-    """Scores of each class, float64 (num_classes,), 0 where there is nothing to divide by, and their averages.
+    """How often each class is label and prediction, label, and prediction, int64 (num_classes,), and what follows.
 
-    As in scikit-learn with `zero_division=0`, `macro` is over the classes among labels or predictions.
+    Scores are float64 (num_classes,), 0 where there is nothing to divide by. As in scikit-learn with
+    `zero_division=0`, `macro` is over the classes among labels or predictions.
     """
 
-    precision: np.ndarray
-    recall: np.ndarray
-    f1: np.ndarray
-    count: np.ndarray  # int64 (num_classes,), examples
-    predicted: np.ndarray  # int64 (num_classes,), predictions
+    right: np.ndarray
+    count: np.ndarray
+    predicted: np.ndarray
+
+    @property
+    def precision(self) -> np.ndarray:
+        return _ratio(self.right, self.predicted)
+
+    @property
+    def recall(self) -> np.ndarray:
+        return _ratio(self.right, self.count)
+
+    @property
+    def f1(self) -> np.ndarray:
+        return _ratio(2 * self.right, self.count + self.predicted)
 
     def macro(self, scores: np.ndarray) -> float:
         """Returns the plain mean of one of the scores."""
@@ -53,37 +58,27 @@ class PerClass:
         """Returns the mean of one of the scores weighted by the classes' examples."""
         return float(np.average(scores, weights=self.count))
 
+    @property
+    def balanced_accuracy(self) -> float:
+        """The mean of the classes' recalls; classes without examples are left out."""
+        return float(np.mean(self.recall[self.count > 0]))
 
-def per_class(confusion: np.ndarray) -> PerClass:
-    """Returns precision, recall, F1 and count of each class of a confusion matrix."""
-    right, count, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
-
-    def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-        return np.asarray(np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0))
-
-    scores = ratio(right, predicted), ratio(right, count), ratio(2 * right, count + predicted)
-    return PerClass(*scores, count, predicted)
-
-
-def balanced_accuracy(confusion: np.ndarray) -> float:
-    """Returns the mean of the classes' recalls; classes without examples are left out."""
-    found = per_class(confusion)
-    return float(np.mean(found.recall[found.count > 0]))
+    @property
+    def cohen_kappa(self) -> float:
+        """How far predictions agree with labels beyond chance (Cohen 1960); NaN where both are of one class."""
+        total = float(self.count.sum())
+        by_chance = float(self.predicted @ (self.count / total))
+        return math.nan if by_chance == total else 1 - (total - float(self.right.sum())) / (total - by_chance)
 
 
-def macro_f1(confusion: np.ndarray) -> float:
-    """Returns scikit-learn's `f1_score(average="macro", zero_division=0)`."""
-    found = per_class(confusion)
-    return found.macro(found.f1)
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.asarray(np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0))
 
 
-def cohen_kappa(confusion: np.ndarray) -> float:
-    """Returns how far predictions agree with labels beyond chance (Cohen 1960); NaN where both are of one class."""
-    total = confusion.sum()
-    by_chance = float(confusion.sum(axis=0) @ (confusion.sum(axis=1) / total))
-    if by_chance == total:
-        return math.nan
-    return 1 - float(total - confusion.trace()) / (float(total) - by_chance)
+def per_class(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> PerClass:
+    """Counts classes among labels and predicted class ids, int64 (n,); memory is linear in them."""
+    counted = labels[labels == predictions], labels, predictions
+    return PerClass(*(np.bincount(ids, minlength=num_classes) for ids in counted))
 
 
 def log_loss(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float:

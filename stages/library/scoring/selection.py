@@ -14,11 +14,11 @@ LOWER_IS_BETTER = {"log_loss"}
 
 def measure(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Returns each of METRICS of logits (n, num_classes) for labels, int64 (n,), n >= 1."""
-    confusion = metrics.confusion_matrix(labels, logits.argmax(axis=1), logits.shape[1])
+    found = metrics.per_class(labels, logits.argmax(axis=1), logits.shape[1])
     return {
         "top1_accuracy": metrics.top1_accuracy(logits, labels),
-        "balanced_accuracy": metrics.balanced_accuracy(confusion),
-        "macro_f1": metrics.macro_f1(confusion),
+        "balanced_accuracy": found.balanced_accuracy,
+        "macro_f1": found.macro(found.f1),
         "log_loss": metrics.log_loss(softmax(logits), labels),
     }
 

@@ -1,5 +1,6 @@
 """Members of zip and tar archives, one after the other and without unpacking anything to disk."""
 
+import bz2
 import contextlib
 import gzip
 import lzma
@@ -19,6 +20,10 @@ MAX_MEMBER_BYTES = 256 << 20
 MAX_EXTENDED_BYTES = 1 << 20  # a long name or a list of attributes, which tarfile holds in memory whole
 BLOCK_BYTES = 1 << 20
 READS_AT_THE_END = 8
+# bzip2 makes zeros 20,000 times smaller, xz 7,000 times; the most that gzip can do is allowed, as it takes seconds.
+MAX_RATIO, UNPACKED_ANYWAY = 1_032, 1 << 30
+PACKED_BLOCK_BYTES = 64 << 10  # copied for each part that ends in it
+DICTIONARY_BYTES = 256 << 20  # of xz, in memory; that of `xz -9` has 64 MiB
 LINK = "a link or device in the archive, not a file"
 
 # ValueError, RecursionError: what tarfile makes of attributes that are no numbers, and of thousands of them in a row.
@@ -66,6 +71,53 @@ class _Ending:
         return block
 
 
+class _Unpacked:
+    """A stream of what bzip2 or xz has packed, in one part or several; what packs too well is no archive of images."""
+
+    def __init__(self, file: IO[bytes], start: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]):
+        self._file, self._start = file, start
+        self._part = start()
+        self._packed_bytes = self._unpacked_bytes = 0
+
+    def read(self, size: int) -> bytes:
+        content = b""
+        while not content:
+            packed = b""
+            if self._part.eof:  # then zeros may follow, or another part
+                packed = self._part.unused_data.lstrip(b"\0")
+                while not packed and (block := self._block()):
+                    packed = block.lstrip(b"\0")
+                if not packed:
+                    return b""
+                self._part = self._start()
+            elif self._part.needs_input and not (packed := self._block()):
+                raise EOFError("it ends too early")
+            try:
+                content = self._part.decompress(packed, size)
+            except lzma.LZMAError as error:
+                if "limit" not in str(error):
+                    raise
+                reason = f"its dictionary takes more than {DICTIONARY_BYTES >> 20} MiB; pack it again, as by xz -9"
+                raise EOFError(reason) from error
+        self._unpacked_bytes += len(content)
+        if self._unpacked_bytes > UNPACKED_ANYWAY + MAX_RATIO * self._packed_bytes:
+            raise EOFError(f"it unpacks to more than {MAX_RATIO:,} times its size")
+        return content
+
+    def _block(self) -> bytes:
+        block = self._file.read(PACKED_BLOCK_BYTES)
+        self._packed_bytes += len(block)
+        return block
+
+
+# By their first bytes, for a name may be .tar.gz, .tgz or any other.
+PACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    b"BZh": lambda file: _Unpacked(file, bz2.BZ2Decompressor),
+    b"\xfd7zXZ\0": lambda file: _Unpacked(file, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, DICTIONARY_BYTES)),
+}
+
+
 def tar_gz_members(file: IO[bytes], source: str, max_member_bytes: int = MAX_MEMBER_BYTES) -> Iterator[Member]:
     """Yields every member of a tar.gz but its folders, in order; memory is that of one member.
 
@@ -85,23 +137,26 @@ def tar_members(file: IO[bytes], source: str, max_member_bytes: int = MAX_MEMBER
 
 
 def members(path: Path, wanted: Callable[[str], bool], max_member_bytes: int = MAX_MEMBER_BYTES) -> Iterator[Member]:
-    """Yields every member of a zip, a tar or a tar.gz, its folders too; `content` is empty for names not `wanted`.
+    """Yields every member of a zip or a tar, its folders too; `content` is empty for names not `wanted`.
 
+    The tar may be packed by gzip, bzip2 or xz, whatever its name.
     UserError: it is none of them, or it is damaged as a whole. A damaged or encrypted member of a zip is just rejected.
     """
     with _damage_named(str(path), "Get it anew"), path.open("rb") as file:
         start = file.read(tarfile.BLOCKSIZE)
         file.seek(0)
-        if start.startswith(b"\x1f\x8b"):
-            with gzip.GzipFile(fileobj=file) as plain:
-                yield from _members(plain, max_member_bytes, wanted=wanted)
+        unpacked = next((unpacked for mark, unpacked in PACKED.items() if start.startswith(mark)), None)
+        if unpacked:
+            yield from _members(unpacked(file), max_member_bytes, wanted=wanted)
         elif start[257:262] == b"ustar":
             yield from _members(file, max_member_bytes, tarfile.BLOCKSIZE, wanted)
         elif zipfile.is_zipfile(file):
             with _opened_zip(file) as archive:
                 yield from (_zip_member(archive, info, wanted, max_member_bytes) for info in archive.infolist())
         else:
-            raise UserError(f"`dataset.folder` must be a folder, or a zip, tar or tar.gz of one. Received: {path}")
+            raise UserError(
+                f"`dataset.folder` must be a folder, or a zip, tar, tar.gz, tar.bz2 or tar.xz of one. Received: {path}"
+            )
 
 
 def _opened_zip(file: IO[bytes]) -> zipfile.ZipFile:

@@ -1,14 +1,12 @@
-"""Images by class folder: CLASS/**/image, or SPLIT/CLASS/**/image where splits are official; which names are splits."""
+"""Images by class folder: CLASS/**/image; with official splits SPLIT/CLASS/**/image or CLASS/SPLIT/**/image."""
 
 import functools
-import itertools
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from stages.library.common.console import UserError
 from stages.library.sources import image_trees
-from stages.library.sources.archives import Member
 from stages.library.sources.contract import SourceImage, Stray
 
 SPLIT_NAMES = {
@@ -40,16 +38,16 @@ def images(root: Path, contents: bool) -> Iterator[SourceImage | Stray]:
     An archive may hold one folder that holds all else. UserError: class folders and folders of splits stand side by
     side, or a class folder's name can't be a class.
     """
-    outer, tops = ("", _top_folders(root)) if root.is_dir() else _inside(root)
-    splits = {top: split_named(top) for top in tops}
-    official = {split for split in splits.values() if split}
-    has_splits = bool(splits) and all(splits.values())
-    if len(official) > 1 and not has_splits:
+    outer, tops, inner = ("", *_folders(root)) if root.is_dir() else _inside(root)
+    has_splits = bool(tops) and all(map(split_named, tops))
+    is_official = are_official(tops)
+    if is_official and not has_splits:
         raise UserError(
             "`dataset.folder` must hold folders of classes, or of splits (train, validation and test, or two of them) "
             f"and no other. Received: {', '.join(sorted(tops))}"
         )
-    depth = 2 if has_splits else 1
+    is_inside = not has_splits and are_official(inner) and all(map(split_named, inner))
+    depth = 2 if has_splits or is_inside else 1
     empty: set[str] = set()
     for member in image_trees.members(root, contents):
         name = member.name.removeprefix(outer)
@@ -64,38 +62,51 @@ def images(root: Path, contents: bool) -> Iterator[SourceImage | Stray]:
             yield Stray(name, OUTSIDE)
         else:
             empty.discard(place)
-            # One split alone is no official one.
-            split = splits[parts[0]] if len(official) > 1 else None
-            yield SourceImage(name, _checked(parts[depth - 1]), split, member.content or b"")
+            split = split_named(parts[is_inside]) if is_official or is_inside else None
+            yield SourceImage(name, _checked(parts[has_splits]), split, member.content or b"")
     yield from (Stray(name, "class folder without images") for name in sorted(empty))
 
 
-def _top_folders(root: Path) -> set[str]:
-    listed = itertools.takewhile(lambda member: "/" not in member.name, image_trees.members(root, contents=False))
-    return {member.name for member in listed if member.is_folder}
+def are_official(folders: Iterable[str]) -> bool:
+    """Tells whether names of folders are those of two splits at least; one split alone is no official one."""
+    return len(set(filter(None, map(split_named, folders)))) > 1
 
 
-def _inside(path: Path) -> tuple[str, set[str]]:
-    """Returns the path of the folders in an archive that hold all else, "" or as "a/b/", and the folders in that."""
-    found = list(map(_folders, filter(_counts, image_trees.members(path, contents=False))))
-    folders, holding = {parts for parts, _ in found}, {parts for parts, is_image in found if is_image}
+def _folders(root: Path) -> tuple[set[str], set[str]]:
+    """Returns the names of the folders in a folder, and of those in them: none where an image lies beside these."""
+    levels: tuple[set[str], set[str]] = set(), set()
+    for member in image_trees.members(root, contents=False):
+        *above, name = member.name.split("/")
+        if len(above) > 1:
+            break
+        if member.is_folder:
+            levels[len(above)].add(name)
+        elif above and not member.rejected:
+            return levels[0], set()
+    return levels
+
+
+def _inside(path: Path) -> tuple[str, set[str], set[str]]:
+    """Returns the path of the folders in an archive that hold all else, "" or as "a/b/", and what `_folders` does."""
+    folders: set[tuple[str, ...]] = set()
+    holding: set[tuple[str, ...]] = set()  # images
+    for member in image_trees.members(path, contents=False):
+        parts = tuple(member.name.split("/"))
+        if member.is_folder:
+            folders.add(parts)
+        elif not member.rejected:
+            holding.add(parts[:-1])
+    folders |= holding
     outer: tuple[str, ...] = ()
     while True:
         depth = len(outer)
         tops = {parts[depth] for parts in folders if len(parts) > depth}
         is_alone = len(tops) == 1 and outer not in holding and any(len(parts) > depth + 1 for parts in folders)
         if not is_alone:
-            return "".join(f"{part}/" for part in outer), tops
+            beside = any(len(parts) == depth + 1 for parts in holding)
+            inner = set() if beside else {parts[depth + 1] for parts in folders if len(parts) > depth + 1}
+            return "".join(f"{part}/" for part in outer), tops, inner
         outer += (*tops,)
-
-
-def _counts(member: Member) -> bool:
-    return member.is_folder or not member.rejected
-
-
-def _folders(member: Member) -> tuple[tuple[str, ...], bool]:
-    parts = tuple(member.name.split("/"))
-    return (parts, False) if member.is_folder else (parts[:-1], True)
 
 
 @functools.lru_cache(10_000)

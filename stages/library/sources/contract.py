@@ -32,7 +32,10 @@ class Params:
     name: Annotated[str, pydantic.Field(description="data set: " + ", ".join(NAMES))]
     folder: Annotated[
         str,
-        pydantic.Field(min_length=1, description="for names `folder` and `table`: the images, or a zip or tar of them"),
+        pydantic.Field(
+            min_length=1,
+            description="for names `folder` and `table`: the images, or a zip, tar, tar.gz, tar.bz2 or tar.xz of them",
+        ),
     ]
     table: Annotated[
         str | None, pydantic.Field(description="for name `table`: the labels, as CSV, TSV, JSON Lines or parquet")
@@ -82,6 +85,7 @@ class SourceImage:
     place: Place | None = None  # if the data set is published as files of many images whose order means something
     group: str | None = None  # a name that images share which must stay on one side of a split
     weight: float = 1.0  # > 0; what the image counts in training
+    in_class_folder: bool = True  # whether the class is a folder of its name
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the files hold that a parameter names, as one hash; of a folder's files that stay, each is read once."""
+"""What the files hold that a parameter names, as one hash; of a folder's files that stay, each image is read once."""
 
 import contextlib
 import hashlib
@@ -7,26 +7,28 @@ import sqlite3
 import time
 from pathlib import Path
 
-from stages.library.common import artifacts
+from stages.library.common import artifacts, console
 from stages.library.sources import image_trees
 
 SETTLED_NS = 2 * 10**9  # a file may change again within one tick of the clock of its file system
-TABLE = "create table if not exists files (path blob primary key, state text, sha256 text) without rowid"
+TABLE = "create table if not exists contents (path blob primary key, state text, said text) without rowid"
 TOGETHER = 10_000  # rows that are written to the cache at once
 
 
 def of(path: Path, cache: Path) -> str:
-    """Returns the hex sha256 of a file, or of the names and contents in a folder and what is passed over there.
+    """Returns the hex sha256 of a file, or of the names and images in a folder and what is passed over there.
 
-    `cache` is a file that keeps the hash of each file with its size, time and number. OSError: it can't be read.
+    Of what is no image only the first bytes are read. `cache` is a file that keeps what is known of each file with its
+    size, time and number. OSError: it can't be read.
     """
     path = path.resolve()
     if not path.is_dir():
-        return artifacts.sha256_file(path)
+        with console.notice(f"reading {path}"):
+            return artifacts.sha256_file(path)
     digest = hashlib.sha256()
     with contextlib.closing(_Known(cache)) as known:
-        for member, entry in image_trees.walk(path):
-            content = "" if member.is_folder else member.rejected or known.sha256(entry)
+        for member, entry in console.progress(image_trees.walk(path), f"reading {path}", "entries"):
+            content = "" if member.is_folder else member.rejected or known.content(entry)
             digest.update(f"{len(os.fsencode(member.name))} ".encode() + os.fsencode(f"{member.name} {content}\n"))
     return digest.hexdigest()
 
@@ -48,16 +50,16 @@ class _Known:
             self._database = sqlite3.connect(":memory:")
             self._database.execute(TABLE)
 
-    def sha256(self, entry: os.DirEntry[str]) -> str:
-        """Returns the hex sha256 of a file, or why it can't be read."""
+    def content(self, entry: os.DirEntry[str]) -> str:
+        """Returns the hex sha256 of an image, what another file is, or why it can't be read."""
         try:
             status = entry.stat()
             key, state = os.fsencode(entry.path), f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
             with contextlib.suppress(sqlite3.Error):
-                found = self._database.execute("select sha256 from files where path = ? and state = ?", (key, state))
+                found = self._database.execute("select said from contents where path = ? and state = ?", (key, state))
                 for (known,) in found:
                     return str(known)
-            read = artifacts.sha256_file(Path(entry.path))
+            read = image_trees.what_else(entry.path, entry.name) or artifacts.sha256_file(Path(entry.path))
         except OSError as error:
             return f"can't be read: {error.strerror}"
         if time.time_ns() - status.st_mtime_ns > SETTLED_NS:
@@ -73,5 +75,5 @@ class _Known:
 
     def _write(self) -> None:
         with contextlib.suppress(sqlite3.Error), self._database:
-            self._database.executemany("insert or replace into files values (?, ?, ?)", self._new)
+            self._database.executemany("insert or replace into contents values (?, ?, ?)", self._new)
         self._new.clear()

@@ -1,5 +1,7 @@
 """The files of a folder, a zip or a tar of one, with what is passed over there and why; nothing is unpacked to disk."""
 
+import contextlib
+import errno
 import itertools
 import os
 import stat
@@ -38,6 +40,16 @@ def located(folder: str) -> Path:
             f"`dataset.folder` must be a readable folder, or a zip or tar of one ({reason}). Received: {folder}"
         ) from error
     return root
+
+
+def check_apart(folder: str) -> None:
+    """Raises UserError where `dataset.folder` holds the current folder, so that what is made here would change it."""
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # `located` says what is wrong
+        if Path.cwd().resolve().is_relative_to(named(folder).resolve()):
+            raise UserError(
+                f"`dataset.folder` must hold images, not {Path.cwd()} among them. Received: {folder}. Give the folder "
+                "that has the images alone"
+            )
 
 
 def members(root: Path, contents: bool) -> Iterator[Member]:
@@ -95,6 +107,14 @@ def walk(root: Path) -> Iterator[tuple[Member, os.DirEntry[str]]]:
             yield member, entry
 
 
+def what_else(path: str, name: str) -> str | None:
+    """Returns what a file is that is no image by its name nor by its first bytes; None for what may be one. OSError."""
+    if image_files.has_suffix(name):
+        return None
+    with Path(path).open("rb") as file:
+        return _looked_at(Member(name, file.read(image_files.HEAD_BYTES))).rejected
+
+
 def _read(path: str, name: str, contents: bool) -> Member:
     known = image_files.has_suffix(name)
     if known and not contents:
@@ -127,8 +147,11 @@ def _examined(root: Path, entry: os.DirEntry[str], name: str) -> Member:
             if target.is_dir():
                 return Member(name, None, "a link to a folder")
         status = entry.stat()
-    except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself
-        reason = f"can't be read: {getattr(error, 'strerror', None) or 'a link to itself'}"
+    except (OSError, RuntimeError) as error:  # a link to itself: RuntimeError, from Python 3.13 on ELOOP
+        if isinstance(error, OSError) and error.errno != errno.ELOOP:
+            reason = f"can't be read: {error.strerror}"
+        else:
+            reason = "can't be read: a link to itself"
         return Member(name, None, reason, is_lost=image_files.has_suffix(name))
     if stat.S_ISDIR(status.st_mode):
         return Member(name, None, is_folder=True)

@@ -26,12 +26,12 @@ EMPTY, UNUSABLE = -1, -2  # in place of the number of a class or split
 NO_NAME, NO_FILE, SEVERAL, NO_LABEL, NO_CLASS, NO_SPLIT, NO_WEIGHT, CONFLICT, AGAIN = REASONS = (
     "no filename",
     "no such file in `dataset.folder`",
-    "several files have this name with other suffixes",
+    "several files have this name, but for the suffix or case",
     "empty label",
     "a label with control characters",
     "unknown split",
     "the weight is no finite number > 0",
-    "another row gives this file another label or split",
+    "another row gives this file another label, split, group or weight",
     "another row says the same of this file",
 )
 
@@ -46,6 +46,7 @@ class Labels:
     splits: np.ndarray  # int32 (n,): place in `SPLITS`, or EMPTY
     groups: Any  # pyarrow.ChunkedArray (n,) of text or null; None without that column
     weights: np.ndarray  # float64 (n,)
+    named: np.ndarray  # bool (names,): whether a row is of this file, be it right or wrong
     wrong: list[Stray]  # the other rows
 
 
@@ -80,14 +81,17 @@ def check(table: Table, names: Any, refused: Mapping[int, str], roots: Sequence[
     if "weight" in columns:
         weights = _numbers(columns["weight"])
         mark(~(np.isfinite(weights) & (weights > 0)), NO_WEIGHT)
-    unusable = (reasons == 0) & ~used[files]
-    _mark_repeated(np.flatnonzero((reasons == 0) & ~unusable), files, labels.astype(np.int64) * 4 + splits, reasons)
+    groups = _group(columns["group"]) if "group" in columns else None
+    unusable = (reasons == 0) & np.isin(files, list(refused))
+    _mark_repeated(np.flatnonzero((reasons == 0) & ~unusable), files, (labels, splits, weights), groups, reasons)
     wrong = [*table.wrong, *_strays(table, reasons, files, unusable, refused)]
     right = np.flatnonzero((reasons == 0) & ~unusable)
+    named = np.zeros(len(names), bool)
+    named[files[(files >= 0) & ~several]] = True
     return Labels(
         files[right], classes, labels[right], splits[right],
-        _group(columns["group"]).take(pa.array(right)) if "group" in columns else None,
-        weights[right], sorted(wrong, key=lambda stray: stray.row or 0),
+        groups.take(pa.array(right)) if groups is not None else None,
+        weights[right], named, sorted(wrong, key=lambda stray: stray.row or 0),
     )  # fmt: skip
 
 
@@ -104,34 +108,48 @@ def _strays(
 def _places(filename: Any, names: Any, used: np.ndarray, roots: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Returns the place of each row's file among the names, -1 for none, and which rows may mean several files.
 
-    As it stands; else below a root, with the other slash, below the folder that all images are in, without a suffix.
+    As it stands; else below a root, with the other slash, with accents in Unicode's other form, below the folder that
+    all images are in, without a suffix, in another case.
     """
     files, several = _index(filename, names), np.zeros(len(filename), bool)
     rest = np.flatnonzero((files < 0) & ~_is_empty(filename))
     if not len(rest):
         return files, several
-    wanted = pc.replace_substring(pc.utf8_trim_whitespace(filename.take(pa.array(rest))), "\\", "/")
-    for root in roots:
-        below = pc.utf8_slice_codeunits(wanted, len(root) + 1)
-        wanted = pc.if_else(pc.starts_with(wanted, f"{root}/"), below, wanted)
-    wanted = pc.replace_substring_regex(wanted, r"^(?:\./+)+", "")
+    wanted = _below(pc.replace_substring(pc.utf8_trim_whitespace(filename.take(pa.array(rest))), "\\", "/"), roots)
     if not used.all():
         names = pc.if_else(pa.array(used), names, None)
-    outer = _outer(names)
-    for cut in {0: None, len(outer): None}:
-        inner = pc.utf8_slice_codeunits(names, cut) if cut else names
-        for with_suffix in (True, False):
-            values = inner if with_suffix else pc.replace_substring_regex(inner, SUFFIX, "")
-            found = _index(wanted, values)
-            new = (files[rest] < 0) & (found >= 0)
-            if not with_suffix and new.any() and pc.count_distinct(values).as_py() < used.sum():
-                counted = pc.value_counts(values)
-                repeated = counted.filter(pc.greater(counted.field("counts"), 1)).field("values")
-                several[rest[new & pc.is_in(wanted, value_set=repeated).to_numpy()]] = True
-            files[rest[new]] = found[new]
-            if (files[rest] >= 0).all():
-                return files, several
+    for form in (lambda texts: pc.utf8_normalize(texts, "NFC"), pc.utf8_lower):
+        wanted, names = form(wanted), form(names)
+        outer = _outer(names)
+        for cut in {0: None, len(outer): None}:
+            inner = pc.utf8_slice_codeunits(names, cut) if cut else names
+            for values in (inner, pc.replace_substring_regex(inner, SUFFIX, "")):
+                found, repeated = _found(wanted, values)
+                new = (files[rest] < 0) & (found >= 0)
+                several[rest[new & repeated]] = True
+                files[rest[new]] = found[new]
+                if (files[rest] >= 0).all():
+                    return files, several
     return files, several
+
+
+def _below(names: Any, roots: Sequence[str]) -> Any:
+    """Returns names without the dot or the root that they begin with."""
+    names = found = pc.replace_substring_regex(names, r"^(?:\./+)+", "")
+    for root in roots:
+        below = pc.utf8_slice_codeunits(names, len(root) + 1)
+        found = pc.if_else(pc.starts_with(names, f"{root}/"), below, found)
+    return found
+
+
+def _found(texts: Any, values: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the first place of each text among the values, -1 for none, and whether it stands there several times."""
+    distinct = pc.unique(texts)
+    code, place = _index(texts, distinct), _index(values, distinct)
+    hits = np.flatnonzero(place >= 0)
+    first = np.full(len(distinct), -1)
+    first[place[hits][::-1]] = hits[::-1]
+    return first[code], (np.bincount(place[hits], minlength=len(distinct)) > 1)[code]
 
 
 def _outer(names: Any) -> str:
@@ -181,10 +199,13 @@ def _numbers(texts: Any) -> np.ndarray:
 
 
 def _group(texts: Any) -> Any:
-    return pc.if_else(pc.equal(pc.utf8_trim_whitespace(texts), ""), None, texts)
+    names = pc.utf8_normalize(pc.utf8_trim_whitespace(texts), "NFC")
+    return pc.if_else(pc.equal(names, ""), None, names)
 
 
-def _mark_repeated(rows: np.ndarray, files: np.ndarray, says: np.ndarray, reasons: np.ndarray) -> None:
+def _mark_repeated(
+    rows: np.ndarray, files: np.ndarray, says: Sequence[np.ndarray], groups: Any, reasons: np.ndarray
+) -> None:
     """Marks rows of the same file: all where they differ, else all but the first."""
     counts = np.bincount(files[rows])
     rows = rows[counts[files[rows]] > 1]
@@ -193,7 +214,10 @@ def _mark_repeated(rows: np.ndarray, files: np.ndarray, says: np.ndarray, reason
     rows = rows[np.argsort(files[rows], kind="stable")]
     starts = np.flatnonzero(np.diff(files[rows], prepend=-1))
     lengths = np.diff(starts, append=len(rows))
-    differ = np.minimum.reduceat(says[rows], starts) != np.maximum.reduceat(says[rows], starts)
+    said = [column[rows] for column in says]
+    if groups is not None:
+        said.append(groups.take(pa.array(rows)).fill_null("").to_numpy())
+    differ = np.any([np.minimum.reduceat(each, starts) != np.maximum.reduceat(each, starts) for each in said], axis=0)
     is_first = np.zeros(len(rows), bool)
     is_first[starts] = True
     reasons[rows[np.repeat(differ, lengths)]] = 1 + REASONS.index(CONFLICT)

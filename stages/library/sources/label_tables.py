@@ -2,7 +2,8 @@
 
 import csv
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,9 @@ from stages.library.sources.contract import COLUMNS, Stray
 
 HEADER_BYTES = 1 << 20
 BLOCK_BYTES = 8 << 20  # and the longest row
+BLOCK_ROWS = 100_000
 REQUIRED = {"filename", "label"}
+NOT_UTF8 = re.compile(r"invalid utf|codec can't decode", re.IGNORECASE)  # in what PyArrow and Python say of it
 
 
 class Table(NamedTuple):
@@ -38,8 +41,8 @@ def read(path: Path, names: Mapping[Any, str]) -> Table:
     try:
         if not path.is_file():
             raise UserError(f"`dataset.table` must be a regular file. Received: {path}")
-        header, load = _opened(path)
         used: dict[str, str] = {column: names.get(column, column) for column in COLUMNS}
+        header, load = _opened(path, set(used.values()))
         needed = [column for column in COLUMNS if column in REQUIRED or used[column] != column]
         for column in needed:
             if used[column] not in header:
@@ -55,8 +58,9 @@ def read(path: Path, names: Mapping[Any, str]) -> Table:
     # ValueError: not UTF-8, not JSON, a NUL in the path.
     except (OSError, ValueError, pa.ArrowException, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        remedy = ". Save it as UTF-8 (Excel: CSV UTF-8)" if NOT_UTF8.search(reason) else ""
         raise UserError(
-            f"`dataset.table` can't be read ({' '.join(reason.split())[:300]}). Received: {path}"
+            f"`dataset.table` can't be read ({' '.join(reason.split())[:300]}). Received: {path}{remedy}"
         ) from error
     if not table.num_rows:
         raise UserError(f"`dataset.table` must have rows. Received: {path}")
@@ -69,26 +73,47 @@ def read(path: Path, names: Mapping[Any, str]) -> Table:
 Load = Callable[[Sequence[str]], tuple[Any, list[Stray]]]
 
 
-def _opened(path: Path) -> tuple[list[str], Load]:
-    """Returns the names of a table's columns, and what reads some of them and lists rows that are broken."""
+def _opened(path: Path, names: Set[str]) -> tuple[list[str], Load]:
+    """Returns the names of a table's columns, and what reads some of them and lists rows that are broken.
+
+    Rows of JSON may leave out what is empty, so there a column is looked for in all rows: one of `names`.
+    """
     suffix = path.suffix.lower()
     if suffix in (".parquet", ".pq"):
         return pa.parquet.read_schema(path).names, lambda used: (pa.parquet.read_table(path, columns=used), [])
     if suffix not in (".csv", ".tsv", ".tab", ".txt", ".jsonl", ".ndjson"):
         raise UserError(f"`dataset.table` must end in .csv, .tsv, .jsonl or .parquet. Received: {path}")
     with path.open("rb") as file:
-        start = file.readline(HEADER_BYTES).decode("utf-8-sig")
+        start = next((line for line in iter(lambda: file.readline(HEADER_BYTES), b"") if line.strip()), b"")
+    text = start.decode("utf-8-sig")
     if suffix in (".jsonl", ".ndjson"):
-        first = json.loads(start)
-        if not isinstance(first, dict):
-            raise UserError(f"{path} must have an object in each line. Received: {shortened(first)}")
-        return list(first), lambda used: (_read_json(path, used), [])
-    delimiter = "\t" if suffix in (".tsv", ".tab") else max(",;\t", key=start.count)
-    header = next(csv.reader([start], delimiter=delimiter), [])
+        first = _decoded(text, 1)
+        table = _read_json(path, names)
+        there = [name for name in table.column_names if name in first or table[name].null_count < len(table)]
+        return list(dict.fromkeys([*first, *there])), lambda used: (table, [])
+    delimiter = "\t" if suffix in (".tsv", ".tab") else max(",;\t", key=text.count)
+    header = next(csv.reader([text], delimiter=delimiter), [])
     return header, lambda used: _read_csv(path, used, delimiter)
 
 
+def _check_quotes(path: Path, delimiter: str) -> None:
+    """Raises csv.Error where a quote stays open: PyArrow takes all rows up to the next one, or the end, for a cell."""
+    with path.open("rb") as file:
+        if not any(b'"' in block for block in iter(lambda: file.read(BLOCK_BYTES), b"")):
+            return
+    with path.open(encoding="utf-8-sig", newline="") as text:
+        reader, line = csv.reader(text, delimiter=delimiter, strict=True), 0
+        try:
+            for _ in reader:
+                line = reader.line_num
+        except csv.Error as error:
+            raise csv.Error(
+                f"a quote that is not closed, or not at the end of a cell, from line {line + 1} on"
+            ) from error
+
+
 def _read_csv(path: Path, used: Sequence[str], delimiter: str) -> tuple[Any, list[Stray]]:
+    _check_quotes(path, delimiter)
     wrong: list[Stray] = []
 
     def skip(row: Any) -> str:
@@ -106,21 +131,66 @@ def _read_csv(path: Path, used: Sequence[str], delimiter: str) -> tuple[Any, lis
     return table, wrong
 
 
-def _read_json(path: Path, used: Sequence[str]) -> Any:
-    schema = pa.schema([(name, pa.string()) for name in used])
+def _read_json(path: Path, names: Set[str]) -> Any:
+    schema = pa.schema([(name, pa.string()) for name in sorted(names)])
     reading = pa.json.ReadOptions(block_size=BLOCK_BYTES)
     try:
         parsing = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
         return pa.json.read_json(path, read_options=reading, parse_options=parsing)
-    except pa.ArrowInvalid:  # numbers among them
-        return pa.json.read_json(path, read_options=reading)
+    except pa.ArrowInvalid:  # numbers, beside text perhaps, for which PyArrow has no type
+        batches = (pa.record_batch(list(zip(*rows, strict=True)), schema) for rows in _json_rows(path, schema.names))
+        return pa.Table.from_batches(batches, schema)
+
+
+def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[list[list[str | None]]]:
+    """Yields the texts in some columns, at most BLOCK_ROWS rows at a time."""
+    rows: list[list[str | None]] = []
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.isspace():
+                found = _decoded(line, number)
+                rows.append([_cell(found.get(name), number) for name in columns])
+            if len(rows) == BLOCK_ROWS:
+                yield rows
+                rows = []
+    if rows:
+        yield rows
+
+
+def _decoded(line: str, number: int) -> dict[str, Any]:
+    """Returns a line of JSON; ValueError where it is no object."""
+    try:
+        found = DECODER.decode(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"line {number}: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"it must have an object in each line. Received in line {number}: {shortened(line.strip())}")
+    return found
+
+
+def _cell(value: object, number: int) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return str(value).lower()
+    raise ValueError(f"line {number}: a cell must be text or a number. Received: {shortened(value)}")
+
+
+def _number(text: str) -> str:
+    """Returns a number as text; a whole one without a point, which programs add where some are missing."""
+    value = float(text)
+    return str(int(value)) if value.is_integer() and abs(value) < 2**53 else text
+
+
+DECODER = json.JSONDecoder(parse_float=_number, parse_int=str, parse_constant=lambda name: None)  # NaN
 
 
 def _text(column: Any) -> Any:
-    """Returns a column as text; whole numbers without a point, as programs add one where numbers are missing."""
+    """Returns a column as text; whole numbers without a point, which programs add where some are missing (NaN)."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), None, column)
         whole = pc.and_(pc.equal(column, pc.round(column)), pc.less(pc.abs(column), 2**53))
         column = column.cast(pa.int64()) if pc.all(whole, skip_nulls=True).as_py() else column
     texts = column.cast(pa.string())

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from stages.library.common.params import Flip
 from stages.library.records.manifest import Manifest
 from stages.library.records.preprocessing import Preprocessing, dataset, parse, unconverted
 
@@ -19,7 +20,7 @@ SHUFFLED_RECORDS = 4096
 class Augmentation(NamedTuple):
     """Limits of the random changes, each drawn uniformly."""
 
-    flip: bool  # whether half of the images are mirrored left to right
+    flip: Flip  # whether half of the images are mirrored left to right; alternating: each one in every other pass
     shift: float  # fraction of the side by which an image moves at most, along each axis
     zoom: float  # fraction by which its scale differs at most from 1
     rotation_degrees: float  # by which it turns at most
@@ -57,17 +58,22 @@ class Stream:
         paths = tf.constant([str(path) for path in self.manifest.paths])
         ends = tf.constant(np.cumsum((0, *self.manifest.counts)))
         weights = tf.constant(self.manifest.weights, tf.float32)
+        # Chance says which images begin mirrored (Jordan 2024, arXiv:2404.00498).
+        first = np.random.default_rng(self.seed).random(len(self.manifest.keys)) < 0.5
+        mirrored = tf.not_equal(tf.constant(first), number % 2 == 1)
 
         def weighted(shard: "tf.Tensor") -> "tf.data.Dataset":
-            rows = weights[ends[shard] : ends[shard + 1]]
-            return tf.data.Dataset.zip(tf.data.TFRecordDataset(paths[shard]), tf.data.Dataset.from_tensor_slices(rows))
+            rows = [each[ends[shard] : ends[shard + 1]] for each in (weights, mirrored)]
+            return tf.data.Dataset.zip(
+                tf.data.TFRecordDataset(paths[shard]), *map(tf.data.Dataset.from_tensor_slices, rows)
+            )
 
-        def example(position: "tf.Tensor", record: tuple["tf.Tensor", "tf.Tensor"]) -> Any:
-            serialized, weight = record
+        def example(position: "tf.Tensor", record: tuple["tf.Tensor", "tf.Tensor", "tf.Tensor"]) -> Any:
+            serialized, weight, turn = record
             parsed = parse(serialized, self.preprocessing)
             # Two images never share a seed as long as a pass has under 2^40 of them.
             seed = tf.stack([tf.constant(self.seed, tf.int64), number * 2**40 + position])
-            image = augment(parsed["image"], seed, self.augmentation)
+            image = augment(parsed["image"], seed, self.augmentation, turn)
             return image, tf.one_hot(parsed["label"], self.num_classes), weight
 
         def shuffled(*items: "tf.Tensor") -> "tuple[tf.Tensor, ...]":
@@ -92,15 +98,24 @@ def held_out(manifest: Manifest, preprocessing: Preprocessing, num_classes: int,
     return dataset(manifest.paths, preprocessing, batch_size).map(pair).apply(known)
 
 
-def augment(image: "tf.Tensor", seed: "tf.Tensor", limits: Augmentation) -> "tf.Tensor":
-    """Changes one image, float32 (side, side, channels), as a seed, int64 (2,), says."""
+def augment(
+    image: "tf.Tensor", seed: "tf.Tensor", limits: Augmentation, turn: "bool | tf.Tensor" = False
+) -> "tf.Tensor":
+    """Changes one image, float32 (side, side, channels), as a seed, int64 (2,), says.
+
+    `turn` says whether it is mirrored where flips alternate. An image that is only moved, is moved by whole pixels, so
+    that no interpolation blurs it.
+    """
     import tensorflow as tf
 
     if not any(limits):
         return image
     draws = tf.random.stateless_uniform((5,), seed, -1.0, 1.0)
-    flip = tf.where(draws[0] < 0, -1.0, 1.0) if limits.flip else tf.constant(1.0)
+    mirrored = turn if limits.flip == "alternating" else draws[0] < 0
+    flip = tf.where(mirrored, -1.0, 1.0) if limits.flip else tf.constant(1.0)
     shift = draws[1:3] * limits.shift * image.shape[0]
+    if not limits.zoom and not limits.rotation_degrees:
+        shift = tf.round(shift)
     return changed(image, flip, shift, 1.0 + draws[3] * limits.zoom, draws[4] * math.radians(limits.rotation_degrees))
 
 

@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 
 from stages.library.common import artifacts, guarded_files, source_code
 from stages.library.common.console import UserError
-from stages.library.networks import keras_weights
+from stages.library.networks import keras_files
 from stages.library.scoring.selection import SelectionMetric, merit
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Checkpoints:
             for weights, sha256 in state["sha256"].items():
                 if artifacts.sha256_file(self.folder / weights) != sha256:
                     raise ValueError(f"{weights} does not have the sha256 in state.json")
-            keras_weights.load(self._trainer, self._path("last", self.finished))
+            keras_files.restore(self._trainer, self._path("last", self.finished))
             for variable, value in zip(self._random_states(), state["random_states"], strict=True):
                 variable.assign(value)
         except (OSError, ValueError, TypeError) as error:

@@ -5,7 +5,7 @@ head start from random values, all variables train, BatchNorm's too. Its auxilia
 """
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,15 +62,18 @@ def build(backbone_model: "keras.Model", num_classes: int, params: Params) -> "k
     return keras.Model(backbone_model.input, head(dropout(backbone_model.output["bottleneck"])), name=FINETUNED)
 
 
-def restart(model: "keras.Model", backbone: "Backbone", params: Params) -> set[str]:
-    """Gives the last `reinitialized_blocks` blocks random values; returns the names of their layers and of the head."""
-    import keras
+def restart(
+    model: "keras.Model", backbone: "Backbone", params: Params, untrained: "Callable[[], keras.Model]"
+) -> set[str]:
+    """Gives the last `reinitialized_blocks` blocks the random values of an untrained backbone.
 
+    Returns the names of their layers and of the head.
+    """
     restored = _layers_below(model, backbone, "reinitialized_blocks", params.reinitialized_blocks)
     fresh = {layer.name for layer in model.layers} - restored
-    untrained = keras.models.clone_model(model)  # with weights of its own
-    for name in fresh - {CLASSIFIER}:
-        model.get_layer(name).set_weights(untrained.get_layer(name).get_weights())
+    for layer in untrained().layers if params.reinitialized_blocks else ():
+        if layer.name in fresh:
+            model.get_layer(layer.name).set_weights(layer.get_weights())
     return fresh
 
 

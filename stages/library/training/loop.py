@@ -14,7 +14,7 @@ import pydantic
 
 from stages.library.common import artifacts, class_weights, downloads, tables, tensorflow_runtime
 from stages.library.common.console import UserError, say
-from stages.library.common.params import CONFIG, Decay, Rate, Seed
+from stages.library.common.params import CONFIG, Decay, Flip, Rate, Seed
 from stages.library.records import leakage
 from stages.library.records import manifest as manifests
 from stages.library.records.manifest import Manifest
@@ -43,7 +43,9 @@ class Params:
     warmup_epochs: Annotated[float, pydantic.Field(ge=0, description="of linear rise")]
     weight_decay: Annotated[Decay, pydantic.Field(description="on kernels; see `regularize`")]
     label_smoothing: Annotated[float, pydantic.Field(ge=0, lt=1, description="share of the target spread evenly")]
-    flip: Annotated[bool, pydantic.Field(description="mirror half of the images left to right")]
+    flip: Annotated[
+        Flip, pydantic.Field(description="mirror half of the images; alternating: each in every other pass")
+    ]
     flip_predictions: Annotated[bool, pydantic.Field(description="average logits with those of the mirror image")]
     shift: Annotated[float, pydantic.Field(ge=0, le=1, description="fraction of the side, at most")]
     zoom: Annotated[float, pydantic.Field(ge=0, lt=1, description="relative change of scale, at most")]

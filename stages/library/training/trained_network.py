@@ -14,7 +14,7 @@ from stages.library.common.console import UserError
 from stages.library.common.guarded_files import CONFIG, PLUGIN_NAME
 from stages.library.common.model_names import FINETUNED
 from stages.library.networks import contract as backbones
-from stages.library.networks import hdf5, keras_weights
+from stages.library.networks import hdf5, keras_files
 from stages.library.records import preprocessing
 from stages.library.records.dataset_file import Classes
 from stages.library.records.preprocessing import Preprocessing
@@ -45,6 +45,7 @@ class Finetuned(Described):
     kind: Literal["finetuned"]
     backbone: Annotated[str, pydantic.Field(pattern=PLUGIN_NAME)]
     finetune: finetuning.Params
+    feature_blocks: NotRequired[Annotated[int, pydantic.Field(ge=1)]]  # see `extract.feature_blocks`
 
 
 @pydantic.with_config(CONFIG)
@@ -113,14 +114,17 @@ def load(folder: Path) -> Network:
         hdf5.check(weights)
         if config["kind"] == FINETUNED:
             name, settings = config["backbone"], config["finetune"]
-            trained_batch_norm, plugin = settings.train_batch_norm, backbones.lookup(name)
+            trained_batch_norm, plugin = (
+                settings.train_batch_norm,
+                backbones.lookup(name, config.get("feature_blocks", 1)),
+            )
             _check_size(weights, plugin.BACKBONE.feature_width * len(classes))
             model = finetuning.build(plugin.build(preparation.input_size_px), len(classes), settings)
         else:
             settings = config["scratch"]
             _check_size(weights, scratch.num_weights(len(classes), settings))
             model = scratch.build(len(classes), settings)
-        keras_weights.load(model, weights)
+        keras_files.restore(model, weights)
     except (OSError, ValueError) as error:
         raise UserError(f"{weights} can't be read ({' '.join(str(error).split())}). {REMEDY}") from error
     return Network(config["kind"], classes, preparation, model, settings.flip_predictions, trained_batch_norm, name)

@@ -4,17 +4,19 @@ Szegedy et al. 2016, "Inception-v4, Inception-ResNet and the Impact of Residual 
 (arXiv:1602.07261). The network is that of keras.applications; the weights are Keras' or TF-slim's.
 """
 
-from stages.library.networks import keras_weights, slim_checkpoint
+from stages.library.networks import keras_applications, slim_checkpoint
 from stages.library.networks.contract import Backbone
 
 BACKBONE = Backbone(
     name="inception_resnet_v2",
     paper="arXiv:1602.07261",
     weights={
-        "keras": keras_weights.published(
-            "inception_resnet_v2/inception_resnet_v2_weights_tf_dim_ordering_tf_kernels.h5",
-            "Apache-2.0",
-            md5="e693bd0210a403b3192acc6073ad2e96",
+        **keras_applications.published(
+            "tensorflow/keras-applications/inception_resnet_v2/inception_resnet_v2_weights_tf_dim_ordering_tf_kernels.h5",
+            "e693bd0210a403b3192acc6073ad2e96",
+            "tensorflow/keras-applications/inception_resnet_v2/inception_resnet_v2_weights_tf_dim_ordering_tf_kernels_notop.h5",
+            "d19885ff4a710c122648d3b5c3b684e4",
+            licence="Apache-2.0",
         ),
         "slim": slim_checkpoint.published("inception_resnet_v2_2016_08_30.tar.gz"),
     },
@@ -34,6 +36,8 @@ BACKBONE = Backbone(
         "conv_7b": "conv_7b_ac",
     },
     top1=0.803,
+    geometry="squash",  # of TF-slim, which made these weights
+    resize="bilinear_tf1",
 )
 
 # The last convolution of a residual block, which Keras names after the block, is none of the branches'.
@@ -58,5 +62,5 @@ BLOCKS = {
 OTHERS = {f"{block}_conv": f"{scope}/Conv2d_1x1" for block, scope in RESIDUAL_SCOPES.items()}
 OTHERS |= {"conv_7b": "Conv2d_7b_1x1", "conv_7b_bn": "Conv2d_7b_1x1", "predictions": "Logits/Logits"}
 SCOPES = slim_checkpoint.inception_scopes("InceptionResnetV2", BLOCKS, OTHERS)
-NETWORK = keras_weights.Application(BACKBONE, "InceptionResNetV2", is_scaled=True, slim_scopes=SCOPES)
+NETWORK = keras_applications.Application(BACKBONE, "InceptionResNetV2", scaling="to_one", slim_scopes=SCOPES)
 build, load_weights = NETWORK.build, NETWORK.load_weights

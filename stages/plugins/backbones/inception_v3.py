@@ -4,17 +4,19 @@ Szegedy et al. 2015, "Rethinking the Inception Architecture for Computer Vision"
 of keras.applications; the weights are Keras' or TF-slim's.
 """
 
-from stages.library.networks import keras_weights, slim_checkpoint
+from stages.library.networks import keras_applications, slim_checkpoint
 from stages.library.networks.contract import Backbone
 
 BACKBONE = Backbone(
     name="inception_v3",
     paper="arXiv:1512.00567",
     weights={
-        "keras": keras_weights.published(
-            "inception_v3/inception_v3_weights_tf_dim_ordering_tf_kernels.h5",
-            "Apache-2.0",
-            md5="9a0d58056eeedaa3f26cb7ebd46da564",
+        **keras_applications.published(
+            "tensorflow/keras-applications/inception_v3/inception_v3_weights_tf_dim_ordering_tf_kernels.h5",
+            "9a0d58056eeedaa3f26cb7ebd46da564",
+            "tensorflow/keras-applications/inception_v3/inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
+            "bcbd6486424b2319ff4ef7d526e38f63",
+            licence="Apache-2.0",
         ),
         "slim": slim_checkpoint.published("inception_v3_2016_08_28.tar.gz"),
     },
@@ -24,6 +26,8 @@ BACKBONE = Backbone(
     num_parameters=23_817_352,
     blocks={"stem": "max_pooling2d_1", **{f"mixed_{number}": f"mixed{number}" for number in range(11)}},
     top1=0.779,
+    geometry="squash",  # of TF-slim, which made these weights
+    resize="bilinear_tf1",
 )
 
 # Odd names are so in the checkpoint: Mixed_5c counts otherwise than 5b, and 1a_1x1 in Mixed_6a is 3x3.
@@ -40,5 +44,5 @@ BLOCKS = {
     "Mixed_7c": "0a_1x1 | 0a_1x1 0b_1x3 0c_3x1 | 0a_1x1 0b_3x3 0c_1x3 0d_3x1 | 0b_1x1",
 }
 SCOPES = slim_checkpoint.inception_scopes("InceptionV3", BLOCKS, {"predictions": "Logits/Conv2d_1c_1x1"})
-NETWORK = keras_weights.Application(BACKBONE, "InceptionV3", is_scaled=True, slim_scopes=SCOPES)
+NETWORK = keras_applications.Application(BACKBONE, "InceptionV3", scaling="to_one", slim_scopes=SCOPES)
 build, load_weights = NETWORK.build, NETWORK.load_weights

@@ -70,6 +70,8 @@ BACKBONE = Backbone(
     num_parameters=42_648_232,
     blocks={"stem": "conv2d_2b_3x3_relu", **{block: block for block in BLOCKS}},
     top1=0.802,
+    geometry="squash",  # of TF-slim, which made these weights
+    resize="bilinear_tf1",
 )
 
 
@@ -108,7 +110,7 @@ def build(input_size_px: int) -> "keras.Model":
     return Model(pixels, {"bottleneck": bottleneck, "logits": logits}, name=BACKBONE.name)
 
 
-def load_weights(model: "keras.Model", path: Path) -> None:
+def load_weights(model: "keras.Model", path: Path) -> "keras.Model":
     """Fills the model from timm's .safetensors file, or else from a TF-slim checkpoint; see `contract`."""
     published = [
         (f"{layer}_{kind}", scope, f"{module}.{kind}")
@@ -118,7 +120,7 @@ def load_weights(model: "keras.Model", path: Path) -> None:
     if path.suffix != ".safetensors":
         scopes = {layer: f"InceptionV4/{scope}" for layer, scope, _ in published}
         slim_checkpoint.load(model, path, scopes | {"logits": "InceptionV4/Logits/Logits"})
-        return
+        return model
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -128,6 +130,7 @@ def load_weights(model: "keras.Model", path: Path) -> None:
         raise UserError(f"{path} must be a .safetensors file of {BACKBONE.name}: {error}") from error
     modules = {layer: module for layer, _, module in published} | {"logits": "last_linear"}
     named_weights.fill_from_torch(model, _without_scale(state), path, modules)
+    return model
 
 
 def _convolutions(steps: str) -> list[Conv]:

@@ -1,4 +1,4 @@
-"""A folder of images, or a zip or tar of one: CLASS/**/image, or SPLIT/CLASS/**/image where splits are official.
+"""A folder of images, or a zip or tar of one: CLASS/**/image; with official splits SPLIT/CLASS/** or CLASS/SPLIT/**.
 
 Splits are named train or training; val, valid, validation or dev; test or testing, in any case. One that is missing is
 taken from the others, as the section `split` says.

@@ -4,6 +4,8 @@ Columns: filename and label; where they are there split, group and weight. An em
 the image is split as all others, belongs to no group, and weighs 1.
 """
 
+import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from stages.library.common import artifacts
-from stages.library.common.console import UserError
+from stages.library.common.console import UserError, listed
 from stages.library.common.named_files import named
 from stages.library.sources import image_trees, label_rows, label_tables
 from stages.library.sources.archives import Member
@@ -38,8 +40,11 @@ def fetch(params: Params, raw: Path, cache: Path) -> str:
     artifacts.write_json(
         raw / "source.json", {"folder": Path(params.folder).name, "table": Path(params.table or "").name}
     )
-    said = f"{len(labels.files):,} rows label files in {len(found):,} classes, {len(labels.wrong):,} rows are wrong"
-    return f"{said}{first}"
+    said = (
+        f"{len(labels.files):,} rows label files in {len(found):,} classes, {len(labels.wrong):,} rows are wrong{first}"
+    )
+    lost = [labels.classes[label] for label in np.setdiff1d(np.arange(len(labels.classes)), found)]
+    return f"{said}; no file is of: {listed(lost)}" if lost else said
 
 
 def read(params: Params, raw: Path) -> Iterator[SourceImage | Stray]:
@@ -48,10 +53,13 @@ def read(params: Params, raw: Path) -> Iterator[SourceImage | Stray]:
     yield from labels.wrong
     rows = np.full(len(names), -1)
     rows[labels.files] = np.arange(len(labels.files))
-    for place, member in enumerate(_files(image_trees.located(params.folder), contents=True)):
-        if place >= len(names) or names[place].as_py() != _utf8(member.name):
-            raise UserError(f"`dataset.folder` changed while it was read, at {member.name!r}. Run it again")
-        row = rows[place]
+    files = _files(image_trees.located(params.folder), contents=True)
+    for row, is_named, name, member in itertools.zip_longest(rows, labels.named, names, files):
+        if name is None or member is None or name.as_py() != _utf8(member.name):
+            place = member.name if member else name.as_py()
+            raise UserError(f"`dataset.folder` changed while it was read, at {place!r}. Run it again")
+        if row < 0 and is_named:
+            continue  # its row is among those that are wrong
         if member.content is None:
             yield Stray(member.name, member.rejected, is_expected=row >= 0)
         elif row < 0:
@@ -60,7 +68,7 @@ def read(params: Params, raw: Path) -> Iterator[SourceImage | Stray]:
             split, group = labels.splits[row], labels.groups[row].as_py() if labels.groups is not None else None
             text, weight = labels.classes[labels.labels[row]], float(labels.weights[row])
             image = member.name, text, SPLITS[split] if split >= 0 else None, member.content
-            yield SourceImage(*image, group=group, weight=weight)
+            yield SourceImage(*image, group=group, weight=weight, in_class_folder=False)
 
 
 def _checked(params: Params) -> tuple[Labels, Any]:
@@ -77,7 +85,9 @@ def _checked(params: Params) -> tuple[Labels, Any]:
             chunks.append(pa.array(batch, pa.string()))
             batch = []
     names = pa.chunked_array([*chunks, pa.array(batch, pa.string())])
-    roots = {str(root), str(named(params.folder).absolute())}
+    folder, beside = named(params.folder).absolute(), named(params.table or "").absolute().parent
+    # Names may be relative to the table, too.
+    roots = {_utf8(path) for path in (str(root), str(folder), os.path.relpath(folder, beside))}
     return label_rows.check(table, names, refused, sorted(roots)), names
 
 

@@ -223,3 +223,9 @@ def test_images_weigh_what_they_and_their_class_do(record):
     of_row = (1.0 + images.rows) * np.array([5.0, 1.0, 2.0])[images.labels]
     for (rows, *_), weights in zip(seen.fitted, seen.weights, strict=True):
         np.testing.assert_array_equal(weights, of_row[np.argsort(images.rows)][rows])
+
+
+def test_a_summary_has_means_and_deviations_and_of_unequal_repeats_the_fewest_test_images():
+    scores = [{"background": "with", "n_test": n, "top1_accuracy": n / 10, "balanced_accuracy": 0.5} for n in (7, 5)]
+    moments = {"top1_accuracy": {"mean": 0.6, "std": 0.141421}, "balanced_accuracy": {"mean": 0.5, "std": 0.0}}
+    assert fewshot.summarise(scores) == moments | {"num_examples": 5}

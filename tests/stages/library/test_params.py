@@ -3,7 +3,7 @@ import re
 
 import pytest
 from conftest import ROOT, change
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from stages.library.common import params
@@ -11,9 +11,12 @@ from stages.library.common.guarded_yaml import read_yaml
 from stages.library.common.params import ParamsError
 from stages.library.settings import Params
 
+LITE0 = "efficientnet_lite0"
+
 
 def test_the_default_file_is_valid_and_frozen(default_params):
     loaded = Params(default_params)
+    assert loaded["joined"] == []
     assert loaded["dataset"].name == "digits"
     assert loaded["ridge"].penalties == tuple(default_params["ridge"]["penalties"])
     assert loaded["backbones"] == ["efficientnet_lite0"]
@@ -41,6 +44,8 @@ def test_the_default_file_is_valid_and_frozen(default_params):
         ("extract.central_crop", 0, "greater than or equal to 0.01"),
         ("extract.central_crop", 1.1, "less than or equal to 1"),
         ("extract.resize", "area", "bilinear_tf1"),
+        ("extract.geometry", "stretch", "'crop', 'squash' or 'pad'"),
+        ("scratch.geometry", None, "'crop', 'squash' or 'pad'"),
         ("extract.flip", "yes", "valid boolean"),
         ("extract.batch_size", 0, "greater than or equal to 1"),
         ("extract.batch_size", 4097, "less than or equal to 4096"),
@@ -67,6 +72,10 @@ def test_the_default_file_is_valid_and_frozen(default_params):
         ("dnn.dropout", 1.0, "less than 1"),
         ("xgboost.colsample_byround", 0.7, "must be 1 or at most 0.5"),
         ("xgboost.max_depth", 0, "greater than or equal to 1"),
+        ("finetune.flip", "yes", "`finetune.flip`: must be true, false or alternating. Received: 'yes'"),
+        ("finetune.flip", 1, "must be true, false or alternating"),
+        ("scratch.convolutions", 0, "greater than or equal to 1"),
+        ("scratch.pooling", None, "'none', 'max' or 'average'"),
         ("finetune.warmup_epochs", 6.0, "must be < `epochs`"),
         ("finetune.unfrozen_blocks", -1, "greater than or equal to 0"),
         ("finetune.reinitialized_blocks", 6, "`reinitialized_blocks` must be <= `unfrozen_blocks`"),
@@ -90,8 +99,14 @@ def test_the_default_file_is_valid_and_frozen(default_params):
         ("evaluate.selection_metric", "accuracy", "'top1_accuracy', 'balanced_accuracy', 'macro_f1' or 'log_loss'"),
         ("backbones", [], "at least one"),
         ("backbones", "efficientnet_lite0", "must be a list"),
-        ("backbones", ["vgg16"], "must be among"),
+        ("backbones", ["alexnet"], "must be among"),
         ("heads", ["ridge", "ridge"], "twice"),
+        ("joined", f"{LITE0}+xception", "must be a list"),
+        ("joined", [3], "must be a list"),
+        ("joined", [LITE0], r"must name two or more different backbones, as in a\+b"),
+        ("joined", [f"{LITE0}+{LITE0}"], "must name two or more different"),
+        ("joined", [f"{LITE0}+"], "must name two or more different|`backbones`"),
+        ("joined", [f"{LITE0}+xception"], "must join what is in `backbones`; xception is not"),
     ],
 )
 def test_a_broken_rule_names_key_rule_and_value(default_params, key, value, rule):
@@ -103,6 +118,15 @@ def test_a_broken_rule_names_key_rule_and_value(default_params, key, value, rule
     assert name in message
     assert re.search(rule, message)
     assert "Received: " in message or "x.zip" in message
+
+
+def test_backbones_are_joined_once_whatever_their_order(default_params):
+    change(default_params, {"backbones": [LITE0, "xception", "inception_v3"]})
+    two, three = f"{LITE0}+xception", f"xception+inception_v3+{LITE0}"
+    assert Params(change(default_params, {"joined": [two, three]}))["joined"] == [two, three]
+    for other in (two, f"xception+{LITE0}"):
+        with pytest.raises(ParamsError, match=r"must not join the same backbones twice, in any order\. Received: "):
+            Params(change(default_params, {"joined": [two, other]}))
 
 
 @pytest.mark.parametrize("key", params.FORMER_KEYS)
@@ -133,8 +157,9 @@ def test_bad_items_unknown_and_missing_keys_are_named_once_each_and_all(default_
         lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=5), children, max_size=3),
         max_leaves=5,
     ),
-    st.sampled_from(["dataset", "split", "ridge", "finetune", "backbones", "heads", "evaluate"]),
+    st.sampled_from(["dataset", "split", "ridge", "finetune", "backbones", "joined", "heads", "evaluate"]),
 )
 def test_hostile_sections_never_give_anything_but_a_params_error(content, section):
+    assume((section, content) != ("joined", []))  # the only one that is right
     with pytest.raises(ParamsError):
         Params(read_yaml(ROOT / "params.yaml") | {section: content})

@@ -9,6 +9,7 @@ EfficientNet-Lite0's features from float32's, 96 px, Fashion-MNIST: 0.25 of thei
 
 import contextlib
 import logging
+import re
 import sys
 import threading
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stages.library.common import tensorflow_runtime
+from stages.library.common.console import UserError
 from stages.library.extraction import runtime as runtimes
 from stages.library.extraction.runtime import Compiled, Plan
 
@@ -53,8 +55,16 @@ def prepare(precision: str) -> None:
 def compile(model: "keras.Model", plan: Plan, calibration: Iterable["tf.Tensor"]) -> Compiled:  # noqa: A001
     """Converts the network, quantizes it where asked, and compiles it for the CPU."""
     import openvino
+    import tensorflow as tf
+    from openvino.frontend.tensorflow import utils
 
-    converted = openvino.convert_model(runtimes.frozen_graph(model, plan, None).graph)
+    # Its own, of OpenVINO 2026.4, deletes a name in `exec` that Python 3.13 never shows there: a NameError.
+    utils.get_environment_setup = lambda framework: {"tensorflow": tf.__version__}
+    try:
+        converted = openvino.convert_model(runtimes.frozen_graph(model, plan, None).graph)
+    except openvino.frontend.OpConversionFailure as error:
+        lacks = " ".join(re.findall(r"found for operations: (.+)", str(error))) or "an operation"
+        raise UserError(f"`extract.runtime` must be tensorflow for {model.name}: OpenVINO lacks {lacks}") from error
     if plan.precision == "int8":
         converted = _quantized(converted, [np.asarray(image) for image in calibration])
     converted.reshape([plan.batch_size, plan.size_px, plan.size_px, 3])
@@ -64,11 +74,11 @@ def compile(model: "keras.Model", plan: Plan, calibration: Iterable["tf.Tensor"]
     compiled = openvino.Core().compile_model(converted, "CPU", options)
     own = threading.local()
 
-    def forward(images: "tf.Tensor") -> tuple[np.ndarray, np.ndarray]:
+    def forward(images: "tf.Tensor") -> tuple[np.ndarray, ...]:
         if not hasattr(own, "request"):
             own.request = compiled.create_infer_request()
         outputs = own.request.infer([np.asarray(memoryview(images))], share_inputs=True)
-        return outputs[0], outputs[1]
+        return tuple(outputs[number] for number in range(len(compiled.outputs)))
 
     return Compiled(forward, cores + 1)
 

@@ -47,9 +47,8 @@ def compile(model: "keras.Model", plan: Plan, calibration: Iterable["tf.Tensor"]
 
     graph = frozen_graph(model, plan, plan.batch_size)
 
-    def forward(images: "tf.Tensor") -> tuple[np.ndarray, np.ndarray]:
-        bottleneck, logits = graph(tf.convert_to_tensor(images))
-        return bottleneck.numpy(), logits.numpy()
+    def forward(images: "tf.Tensor") -> tuple[np.ndarray, ...]:
+        return tuple(output.numpy() for output in graph(tf.convert_to_tensor(images)))
 
     if gpus := tensorflow_runtime.accelerators():
         return Compiled(forward, CALLS_ON_GPU, gpus[0])

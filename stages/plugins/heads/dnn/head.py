@@ -5,7 +5,7 @@ deterministic ops, so that the same arguments give the same bits.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 import pydantic
@@ -17,6 +17,7 @@ from stages.library.heads import contract
 from stages.library.heads.contract import Examples, Features, Score, Step, batches, logits_of_rows
 from stages.library.heads.dense import Dense, DenseNetwork
 from stages.library.heads.scaling import standardization
+from stages.library.heads.search_space import Choice, Range
 
 load = DenseNetwork.load
 
@@ -25,14 +26,20 @@ load = DenseNetwork.load
 class Params:
     """Section `dnn` of params.yaml."""
 
-    features: Annotated[Features, pydantic.Field(description="what the head is trained on")]
+    features: Annotated[Features, pydantic.Field(description="what the head is trained on"), Choice(get_args(Features))]
     hidden_units: Annotated[
-        tuple[Width, ...], pydantic.Field(max_length=MOST_LAYERS, description="width of each hidden layer")
+        tuple[Width, ...],
+        pydantic.Field(max_length=MOST_LAYERS, description="width of each hidden layer"),
+        Choice(((512,), (2048,), (512, 128), (2048, 512), (2048, 512, 64))),
     ]
-    dropout: Annotated[float, pydantic.Field(ge=0, lt=1, description="fraction dropped after each hidden layer")]
-    learning_rate: Annotated[Rate, pydantic.Field(description="of Adam, at the start; half a cosine to zero")]
+    dropout: Annotated[
+        float, pydantic.Field(ge=0, lt=1, description="fraction dropped after each hidden layer"), Range(0.0, 0.7)
+    ]
+    learning_rate: Annotated[
+        Rate, pydantic.Field(description="of Adam, at the start; half a cosine to zero"), Range(1e-4, 1e-2, log=True)
+    ]
     batch_size: Annotated[int, pydantic.Field(ge=1, le=65536, description="examples")]
-    epochs: Annotated[int, pydantic.Field(ge=1, le=10_000, description="passes over the data")]
+    epochs: Annotated[int, pydantic.Field(ge=1, le=10_000, description="passes over the data"), Range(5, 40, log=True)]
     device: Annotated[Literal["cpu", "gpu"], pydantic.Field(description="gpu: all GPUs of this machine share batches")]
 
 
@@ -53,9 +60,13 @@ class Trainer(contract.Trainer):
         training, held_out = self.examples.split(fold)
         head, history = self._train(training, held_out)
         logits = logits_of_rows(head, self.examples.features, held_out)
-        columns = (history[name] for name in ("accuracy", "loss", "val_accuracy", "val_loss"))
-        for epoch, scores in enumerate(zip(*columns, strict=True), 1):
-            yield Step(epoch, Score(*scores[:2]), Score(*scores[2:]), logits)
+        scores = []
+        for rows, prefix in ((training, ""), (held_out, "val_")):
+            weight = self.examples.weights[rows].mean()  # Keras divides sums of losses by the number of rows
+            losses = (loss / weight for loss in history[f"{prefix}loss"])
+            scores.append(map(Score, history[f"{prefix}accuracy"], losses))
+        for epoch, (fitted, scored) in enumerate(zip(*scores, strict=True), 1):
+            yield Step(epoch, fitted, scored, logits)
 
     def fit(self, best_params: Mapping[str, Any]) -> DenseNetwork:
         return self._train(np.arange(len(self.examples.labels)), None)[0]

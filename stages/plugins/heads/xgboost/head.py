@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import numpy as np
 import pydantic
@@ -25,6 +25,7 @@ from stages.library.common.guarded_files import read_json
 from stages.library.common.params import CONFIG
 from stages.library.heads import contract
 from stages.library.heads.contract import Examples, Features, Score, Step, logits_of_rows
+from stages.library.heads.search_space import Choice, Range
 
 if TYPE_CHECKING:
     import xgboost
@@ -40,12 +41,20 @@ COPIES = 2  # by rows and by columns
 class Params:
     """Section `xgboost` of params.yaml."""
 
-    features: Annotated[Features, pydantic.Field(description="what the head is trained on")]
-    learning_rate: Annotated[float, pydantic.Field(ge=1e-6, le=1, description="shrinkage of each tree")]
-    num_trees: Annotated[int, pydantic.Field(ge=1, le=100_000, description="boosting rounds, one tree a class each")]
-    max_depth: Annotated[int, pydantic.Field(ge=1, le=20, description="levels of a tree")]
+    features: Annotated[Features, pydantic.Field(description="what the head is trained on"), Choice(get_args(Features))]
+    learning_rate: Annotated[
+        float, pydantic.Field(ge=1e-6, le=1, description="shrinkage of each tree"), Range(0.03, 0.5, log=True)
+    ]
+    num_trees: Annotated[
+        int,
+        pydantic.Field(ge=1, le=100_000, description="boosting rounds, one tree a class each"),
+        Range(50, 300, log=True),
+    ]
+    max_depth: Annotated[int, pydantic.Field(ge=1, le=20, description="levels of a tree"), Range(2, 6)]
     colsample_byround: Annotated[
-        float, pydantic.Field(ge=1e-6, le=1, description="fraction 1/n of the features that the trees of a round see")
+        float,
+        pydantic.Field(ge=1e-6, le=1, description="fraction 1/n of the features that the trees of a round see"),
+        Choice((0.05, 0.1, 0.2)),
     ]
     colsample_bytree: Annotated[
         float, pydantic.Field(ge=1e-6, le=1, description="fraction of those that a tree sees; XGBoost's own")

@@ -195,7 +195,7 @@ def _stop_at_change(name, folder, number, moment):
         setattr(os, change, stopping(getattr(os, change)))
     try:
         with CONTEXTS[name](folder) as path:
-            if path and path.is_file():
+            if isinstance(path, Path) and path.is_file():
                 path.write_text("2")
     except console.Stopped:
         os._exit(143)

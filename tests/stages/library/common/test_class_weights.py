@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 
 from stages.library.common import class_weights
 from stages.library.common.console import UserError
@@ -16,13 +16,15 @@ def test_they_are_scikit_learns_times_those_of_the_images(labels, given_weights)
     weights = np.linspace(0.5, 2, len(labels))
     given_weights = {label: weight for label, weight in given_weights.items() if label in labels}  # it knows no others
     by_name = {CLASSES[label]: weight for label, weight in given_weights.items()}
-    for setting, reference in (("none", None), ("balanced", "balanced"), (by_name, given_weights)):
+    for setting, reference in (("none", None), (by_name, given_weights)):
         found = class_weights.of_images(setting, labels, weights, CLASSES)
         np.testing.assert_allclose(found, weights * compute_sample_weight(reference, labels), rtol=1e-12)
         assert found.dtype == np.float64
-    assert class_weights.of_images("balanced", labels, np.ones(len(labels)), CLASSES).sum() == pytest.approx(
-        len(labels)
-    )
+    present = np.unique(labels)
+    reference = compute_class_weight("balanced", classes=present, y=labels, sample_weight=weights)
+    balanced = class_weights.of_images("balanced", labels, weights, CLASSES)
+    np.testing.assert_allclose(balanced, weights * reference[np.searchsorted(present, labels)], rtol=1e-12)
+    np.testing.assert_allclose(np.bincount(labels, balanced)[present], weights.sum() / len(present), rtol=1e-12)
 
 
 def test_a_name_that_is_no_class_is_an_error_by_name():

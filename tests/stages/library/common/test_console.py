@@ -83,6 +83,17 @@ def test_the_closing_line_says_what_how_long_and_how_fast(capsys, monkeypatch):
     monkeypatch.setattr(stopwatch, "seconds", lambda: 2.0)
     stopwatch.close("fetch", "2,000 images", 2000, following="tfrecord")
     assert capsys.readouterr().out == "fetch: 2,000 images; 2.0 s, 1,000 images/s. Next: dvc repro tfrecord\n"
+    stopwatch.close("evaluate", "one", 1, following="report")
+    assert (
+        capsys.readouterr().out == "evaluate: one; 2.0 s, 0.5 images/s. Next: dvc repro report\n"
+    )  # never "0 images/s"
+    stopwatch.close("fetch", "a folder", following="tfrecord")
+    assert capsys.readouterr().out == "fetch: a folder; 2.0 s. Next: dvc repro tfrecord\n"
+
+
+@pytest.mark.parametrize(("number", "shown"), [(0, "0 images"), (1, "1 image"), (2000, "2,000 images")])
+def test_one_is_no_plural(number, shown):
+    assert console.count(number, "image") == shown
 
 
 RUNS = """

@@ -11,18 +11,19 @@ import pytest
 
 from stages.library.common import artifacts, guarded_files
 from stages.library.common.console import UserError
-from stages.library.features import cache
+from stages.library.features.source import Joined, Source
 from stages.library.heads import trained_head
 from stages.library.heads.dense import Dense, DenseNetwork
 from stages.library.heads.trained_head import TrainedHead
 from stages.library.records import dataset_file
+from stages.library.records.preprocessing import Preprocessing
 from stages.library.report import fewshot_results, leaderboard
 from stages.library.report import page as report_page
 from stages.library.report.fewshot_results import FewShot
 from stages.library.scoring import result_files
 
 CLASSES = ("ant", "bee")
-SOURCE = cache.Source("tiny", 32, 1.0, "bilinear", False, "a" * 64, "f" * 64, CLASSES)
+SOURCE = Source("tiny", Preprocessing(32), False, "a" * 64, "f" * 64, CLASSES)
 METRICS = {"top1_accuracy": 0.9, "top1_accuracy_interval": {"low": 0.8, "high": 0.95}, "top5_accuracy": 1.0}
 METRICS |= {"calibration": {"temperature": 0.5, "expected_calibration_error_before": 0.1}, "num_examples": 100}
 METRICS |= {"cross_validation": {"top1_accuracy": {"mean": 0.9, "std": 0.01}}, "size_bytes": 1000}
@@ -61,10 +62,10 @@ def fewshot_metrics(path):
         list(fewshot_results.measured([few]))
 
 
-def head_folder(folder):
+def head_folder(folder, source=SOURCE):
     shapes = (4, 3), (3, 2)
     layers = tuple(Dense(np.ones(shape, np.float32), np.zeros(shape[1], np.float32)) for shape in shapes)
-    TrainedHead("ridge", DenseNetwork(layers), "bottleneck", 4, SOURCE, {"penalty": 1.0}, 1.5).save(folder)
+    TrainedHead("ridge", DenseNetwork(layers), "bottleneck", 4, source, {"penalty": 1.0}, 1.5).save(folder)
     return folder
 
 
@@ -94,6 +95,16 @@ READERS = {
 def test_every_variant_is_used_or_rejected_in_one_line(tmp_path, name):
     path = head_folder(tmp_path) / name
     document, read = READERS.get(name) or (json.loads(path.read_text()), head)
+    check_variants(path, document, read)
+
+
+def test_every_variant_of_a_joined_head_is_used_or_rejected_in_one_line(tmp_path):
+    path = head_folder(tmp_path, Joined((SOURCE, replace(SOURCE, backbone="small")), (1.0, 0.3))) / "head.json"
+    assert trained_head.load(tmp_path).source.backbone == "tiny+small"
+    check_variants(path, json.loads(path.read_text()), head)
+
+
+def check_variants(path, document, read):
     artifacts.write_json(path, document)
     read(path)
     contents, found = hostile_documents.variants(document), []
@@ -103,7 +114,7 @@ def test_every_variant_is_used_or_rejected_in_one_line(tmp_path, name):
             read(path)
         except UserError as error:
             found.append(str(error))
-    assert all(len(line.splitlines()) == 1 and str(tmp_path) in line and len(line) <= 2000 for line in found)
+    assert all(len(line.splitlines()) == 1 and str(path.parent) in line and len(line) <= 2000 for line in found)
     assert len(found) > max(len(contents) - len(found), 40)
 
 
@@ -153,7 +164,7 @@ def test_the_key_the_rule_and_the_value_are_named(tmp_path):
 
 def test_what_is_read_is_what_was_written(tmp_path):
     path, source = tmp_path / "a.json", replace(SOURCE, classes=("ü", "日本"))
-    for content, kind in ((described.dataset(), dataset_file.Dataset), (source, cache.Source)):
+    for content, kind in ((described.dataset(), dataset_file.Dataset), (source, Source)):
         artifacts.write_json(path, content if kind is dataset_file.Dataset else asdict(content))
         assert guarded_files.read_json(path, kind) == content
         path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())

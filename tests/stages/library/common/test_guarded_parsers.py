@@ -10,11 +10,13 @@ PARSERS = {
     "json.loads": {
         "app/experiments.py": "what DVC printed, and what this module made; one line where it is no JSON",
         "app/exporting/trees.py": "what XGBoost made in this process",
+        "app/tuning.py": "what this module wrote as JSON; files of trials are read by the guarded reader",
         "stages/plugins/heads/xgboost/column_subsampling.py": "what XGBoost made in this process",
-        "stages/library/sources/label_tables.py": "the first line of a table, of bounded length",
+        "stages/library/networks/hub_weights.py": "what this module wrote as JSON",
         "stages/library/preparation/decoding_process.py": "an argument that decoding_workers gave",
         "stages/library/common/guarded_files.py": "the guarded reader",
     },
+    "json.JSONDecoder": {"stages/library/sources/label_tables.py": "lines of a table, of bounded length and depth"},
     "ruamel.yaml.YAML": {
         "app/computed.py": "dvc.lock, which DVC has read before",
         "app/params_docs.py": "params.yaml and dvc.yaml of the code whose reference is written",
@@ -24,11 +26,17 @@ PARSERS = {
         "stages/library/common/tables.py": "the guarded reader, and the only writer",
         "stages/library/sources/label_tables.py": "the first line of a table, of bounded length",
     },
-    "h5py.File": {"stages/library/networks/hdf5.py": "the guarded reader, in a process of its own"},
+    "h5py.File": {
+        "stages/library/networks/hdf5.py": "the guarded reader, in a process of its own",
+        "stages/library/networks/keras_files.py": "what the guarded reader has read before",
+        "stages/library/networks/hub_weights.py": "what the guarded reader has read before",
+    },
     "load_weights": {
         "stages/library/training/checkpoints.py": "what this process wrote",
-        "stages/library/networks/keras_weights.py": "what the guarded reader has read before",
+        "stages/library/networks/keras_files.py": "what the guarded reader has read before",
         "stages/library/networks/weights.py": "the function of a backbone's module",
+        "stages/library/networks/block_features.py": "the function of a backbone's module",
+        "stages/library/networks/hub.py": "what the guarded reader has read before",
         **{
             path.relative_to(ROOT).as_posix(): "the function of a backbone's module, made by its family"
             for path in (ROOT / "stages" / "plugins" / "backbones").glob("[a-z]*.py")
@@ -36,7 +44,7 @@ PARSERS = {
         },
     },
 }
-OTHERS = {"json.load", "json.JSONDecoder", "yaml.load", "yaml.safe_load", "tomllib.load", "tomllib.loads"}
+OTHERS = {"json.load", "yaml.load", "yaml.safe_load", "tomllib.load", "tomllib.loads"}
 OTHERS |= {"pandas.read_csv", "to_csv"}
 
 

@@ -1,7 +1,6 @@
 """Near-duplicates among generated photographs: each kind of copy is found, and nothing else is."""
 
-import io
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -10,36 +9,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from stages.library.common.artifacts import sha256_bytes
-from stages.library.duplicates import search
+from stages.library.duplicates import candidates, search
 from stages.library.duplicates.alignment import FARTHEST, WHOLE, align, compare
 from stages.library.duplicates.miniatures import SIDE_PX, Miniatures, miniature, miniatures
-
-
-def photo(seed, size=(160, 120)):
-    """Smooth colours and sharper shapes on them, as a photograph has, width x height."""
-    rng = np.random.default_rng(seed)
-    layers = [
-        np.asarray(
-            Image.fromarray(rng.integers(0, 256, (side, side, 3), np.uint8)).resize(size, Image.Resampling.BICUBIC)
-        )
-        for side in (3, 6, 12, 24)
-    ]
-    return Image.fromarray(np.mean(layers, axis=0).astype(np.uint8))
-
-
-def encoded(image, kind="PNG", **options):
-    content = io.BytesIO()
-    image.save(content, kind, **options)
-    return content.getvalue()
-
-
-def cut(image, left, top, right, bottom):
-    """The image without these fractions of its sides."""
-    width, height = image.size
-    return image.crop(
-        (round(left * width), round(top * height), round((1 - right) * width), round((1 - bottom) * height))
-    )
-
+from tests.photos import cut, encoded, photo
 
 COPIES = {
     "resized": lambda image: encoded(image.resize((70, 50), Image.Resampling.LANCZOS)),
@@ -71,6 +44,37 @@ def test_every_copy_is_found_and_nothing_else(kind):
 def test_distinct_images_are_no_copies(size):
     pairs, distances = found([encoded(photo(seed, size)) for seed in range(60)])
     assert (pairs.shape, distances.shape) == ((0, 2), (0,))
+
+
+@pytest.mark.parametrize("larger", ["first", "copy"])
+def test_copies_are_found_whichever_ends_are_cut_and_mirrored_too(larger):
+    """A wrong start would leave the images further apart than alignment can reach."""
+    ends = (0, 0), (0, 0.1), (0.1, 0), (0.05, 0.05), (0.03, 0.07)
+    photos = [photo(seed, (96, 96)) for seed in range(2 * len(ends) ** 2)]
+    copies = [
+        cut(image, left, top, right, bottom)
+        for image, ((left, right), (top, bottom), _) in zip(photos, product(ends, ends, range(2)), strict=True)
+    ]
+    copies[1::2] = [image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in copies[1::2]]
+    if larger == "copy":
+        photos = [image.resize((30, 28), Image.Resampling.LANCZOS) for image in photos]
+    pairs, distances = found([*map(encoded, photos), *map(encoded, copies)])
+    assert sorted(pairs.tolist()) == [[row, row + len(photos)] for row in range(len(photos))]
+    assert distances.max() < 5 / 255
+
+
+def test_images_of_one_colour_are_like_none():
+    shades = [encoded(Image.new("L", (32, 32), shade)) for shade in range(100)]
+    assert found(shades)[0].tolist() == []
+    assert found([*shades, encoded(PHOTOS[0]), COPIES["grey"](PHOTOS[0])])[0].tolist() == [[100, 101]]
+
+
+@pytest.mark.parametrize(("sides", "said"), [([15, 16, 40], "1 images"), ([16, 40], "")])
+def test_images_too_small_to_be_compared_are_counted(sides, said, capsys):
+    contents = [encoded(photo(seed, (side, 40))) for seed, side in enumerate(sides)]
+    search.find("stage", [sha256_bytes(content) for content in contents], iter(contents))
+    line = f"stage: {said} have a side below 16 px: most copies of those are not found\n" if said else ""
+    assert capsys.readouterr().out == line
 
 
 def test_an_edited_part_makes_another_image():
@@ -110,8 +114,9 @@ def test_the_order_of_images_does_not_matter(order):
 def test_copies_are_found_across_lists_and_parts(monkeypatch):
     contents = [*map(encoded, PHOTOS), *map(COPIES["cut by a twentieth"], PHOTOS)]
     expected = found(contents)[0].tolist()
-    monkeypatch.setattr(search, "LIST_LENGTH", 16)
-    monkeypatch.setattr(search, "ROWS", 50)
+    monkeypatch.setattr(candidates, "LIST_LENGTH", 16)
+    monkeypatch.setattr(candidates, "ROWS", 50)
+    monkeypatch.setattr(candidates, "SCORES", 100)
     assert found(contents)[0].tolist() == expected
     assert len(expected) == len(PHOTOS)
 
@@ -130,14 +135,14 @@ def test_a_burst_hangs_together_though_an_image_has_few_candidates():
 def test_alignment_finds_what_was_cut():
     moved = miniatures([encoded(PHOTOS[1])])
     still = miniatures([encoded(cut(PHOTOS[1], 0.05, 0.1, 0.05, 0))])
-    frame = align(moved, still, (SIDE_PX, SIDE_PX))[0]
+    frame = align(moved, still, (SIDE_PX, SIDE_PX), WHOLE[None])[0]
     np.testing.assert_allclose(frame, [0.05, 0.9, 0, 0.9], atol=0.01)
-    residual, detail = compare(moved, still, (SIDE_PX, SIDE_PX))
+    residual, detail = compare(moved, still, (SIDE_PX, SIDE_PX), WHOLE[None])
     assert (residual[0] < 3, detail[0] > 0.97) == (True, True)
     other = miniatures([encoded(PHOTOS[2])])
-    frame = align(moved, other, (SIDE_PX, SIDE_PX))[0]
+    frame = align(moved, other, (SIDE_PX, SIDE_PX), WHOLE[None])[0]
     assert (np.abs(frame - WHOLE) <= FARTHEST + 1e-6).all()
-    assert compare(moved, other, (SIDE_PX, SIDE_PX))[0][0] > 10
+    assert compare(moved, other, (SIDE_PX, SIDE_PX), WHOLE[None])[0][0] > 10
 
 
 def test_miniatures_by_hand():

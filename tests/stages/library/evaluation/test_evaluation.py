@@ -7,12 +7,13 @@ import contents
 import evaluated
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from stages.library.common.console import UserError
 from stages.library.evaluation import model_size
-from stages.library.evaluation.evaluation import Model, write_evaluation
+from stages.library.evaluation.evaluation import Model, write_evaluation, write_tables
 from stages.library.evaluation.measures import Predictions, measure
 from stages.library.figures import mosaics, thumbnails
 from stages.library.records import tfrecord
@@ -142,7 +143,19 @@ def test_only_what_predicts_weighs_and_of_a_backbone_as_much_as_its_head_reads(t
         (tmp_path / name).write_bytes(bytes(1000))
     whole = 1000 + 4 * 4_652_008
     sizes = {None: 1000, "logits": whole, "joined": whole, "bottleneck": whole - 4 * 1281 * 1000}  # without classifier
-    assert {features: model_size.in_bytes(tmp_path, "efficientnet_lite0", features) for features in sizes} == sizes
+
+    def size(*models):
+        return model_size.in_bytes((tmp_path, *model) for model in models)
+
+    assert {features: size(("efficientnet_lite0", features)) for features in sizes} == sizes
+    whole, pooled = (size(("vgg16", features)) for features in ("logits", "bottleneck"))
+    assert whole - pooled == 4 * ((7 * 7 * 512 + 1) * 4096 + 4097 * 4096 + 4097 * 1000)
+    both, own = (size((name, "joined")) for name in ("efficientnet_lite0+xception", None))
+    others = [size((name, "joined")) for name in ("efficientnet_lite0", "xception")]
+    assert both - own == sum(others) - 2 * own
+    # A combination has the files of all its heads, and each backbone once, with what any of them reads.
+    heads = [("efficientnet_lite0", "bottleneck"), ("efficientnet_lite0+xception", "joined")]
+    assert size((None, None), *heads) == both + 2 * own
 
 
 def test_temperature_and_training_mode_stand_beside_the_metrics(tmp_path):
@@ -178,6 +191,25 @@ def test_predictions_give_the_metrics_again(root, figures):
     shards = tfrecord.find_shards(root / "tfrecord", "test")
     found = [(record.key, record.filename) for path in shards for record in tfrecord.read_shard(path)]
     assert [*zip(table["key"].to_pylist(), table["filename"].to_pylist(), strict=True)] == found
+
+
+def test_the_tables_have_types_classes_and_names_that_are_no_text(tmp_path):
+    logits = np.log(np.array([[0.5, 0.25, 0.25], [0.125, 0.125, 0.75]]))
+    predictions = Predictions(np.array(["a" * 64, "b" * 64], object), np.array([0, 1]), logits, ("é", "dog", "emu"))
+    write_tables(tmp_path, predictions, ["x.png", "\udce4.png"])
+    table = pq.read_table(tmp_path / "predictions.parquet")
+    vector = pa.list_(pa.field("element", pa.float32()), 3)
+    assert [(field.name, field.type) for field in table.schema] == [
+        ("key", pa.string()), ("filename", pa.string()), ("label", pa.int32()), ("prediction", pa.int32()),
+        ("confidence", pa.float32()), ("probabilities", vector)]  # fmt: skip
+    assert table.schema.metadata[b"decant"].decode() == '{"classes": ["é", "dog", "emu"]}'
+    assert table.drop_columns("key").to_pylist() == [
+        {"filename": "x.png", "label": 0, "prediction": 0, "confidence": 0.5, "probabilities": [0.5, 0.25, 0.25]},
+        {"filename": r"\udce4.png", "label": 1, "prediction": 2, "confidence": 0.75,
+         "probabilities": [0.125, 0.125, 0.75]},
+    ]  # fmt: skip
+    assert pq.read_metadata(tmp_path / "predictions.parquet").row_group(0).column(0).compression == "ZSTD"
+    assert (tmp_path / "reliability.csv").read_text().splitlines()[1:] == ["0.500000,1.000000,1", "0.750000,0.000000,1"]
 
 
 def test_the_evaluation_names_its_model_and_data_set_and_is_the_same_bytes_twice(root, figures, tmp_path):
@@ -220,6 +252,7 @@ def test_the_most_confident_mistakes_come_first(tmp_path, monkeypatch):
     evaluated.evaluate(tmp_path, NAME, CLASSES, LABELS, logits)
     mistakes = [(card.actual, *card.likeliest[0]) for card in shown["mistakes.png"]]
     assert mistakes == [("dog", "emu", pytest.approx(0.99)), ("cat", "dog", pytest.approx(0.9))]
+    assert [card.filename for card in shown["mistakes.png"]] == ["6.png", "3.png"]
     assert [len(card.likeliest) for card in shown["predictions.png"]] == [3, 3, 3, 3]
 
 

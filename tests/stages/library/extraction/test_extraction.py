@@ -7,6 +7,7 @@ import sys
 
 import contents
 import insects
+import keras_layouts
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -21,12 +22,14 @@ from stages.library.extraction.extraction import Extracted
 from stages.library.extraction.feature_store import FeatureStore
 from stages.library.extraction.runtime import Plan
 from stages.library.features import cache
+from stages.library.features.source import Source
+from stages.library.networks import contract as backbones
 from stages.library.networks import weights
 from stages.library.records import manifest as manifests
 from stages.library.records import preprocessing
 from stages.library.records.preprocessing import Preprocessing
 from stages.library.records.tfrecord import SPLITS
-from stages.plugins.backbones import efficientnet_lite0, inception_v3
+from stages.plugins.backbones import inception_v3
 from tests import processes
 
 
@@ -37,9 +40,10 @@ def shards(tmp_path_factory):
     return insects.shards(tmp_path_factory.mktemp("tfrecord"), counts, seed=0)
 
 
-def extract(shards, out, batch_size=5, name="efficientnet_lite0", **changes):
+def extract(shards, out, batch_size=5, name="efficientnet_lite0", need_logits=(), **changes):
     out.mkdir(exist_ok=True)
-    return extraction.extract(name, insects.options(batch_size, **changes), shards, insects.DATASET, out)
+    params = insects.options(batch_size, **changes)
+    return extraction.extract(name, params, shards, insects.DATASET, out, need_logits)
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +63,18 @@ def small_parts(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("crop", "resize", "flip"), [(1.0, "bilinear", False), (0.5, "bicubic", True)])
+@pytest.mark.parametrize(
+    ("chosen", "flip"),
+    [(("squash", 1.0, "bilinear"), False), (("crop", 0.5, "bicubic"), True), (("pad", 1.0, "bilinear"), False)],
+)
 def test_features_are_those_of_the_model_in_the_order_of_the_shards_and_say_what_made_them(
-    shards, tmp_path, crop, resize, flip
+    shards, tmp_path, chosen, flip
 ):
-    extract(shards, tmp_path, central_crop=crop, resize=resize, flip=flip)
+    geometry, crop, resize = chosen
+    extract(shards, tmp_path, geometry=geometry, central_crop=crop, resize=resize, flip=flip)
     tensorflow_runtime.start()
     model, backbone, sha256 = weights.build_with_weights("efficientnet_lite0", insects.SIZE_PX, {})
-    preparation = Preprocessing(insects.SIZE_PX, crop, resize)
+    preparation = Preprocessing(insects.SIZE_PX, crop, resize, geometry, (127.0,) * 3)
     manifest = manifests.read(shards)
     written = {f"{path.stem}.parquet": count for path, count in zip(manifest.paths, manifest.counts, strict=True)}
     assert {path.name: pq.read_metadata(path).num_rows for path in tmp_path.iterdir()} == written
@@ -82,9 +90,24 @@ def test_features_are_those_of_the_model_in_the_order_of_the_shards_and_say_what
         np.testing.assert_allclose(cached.values.astype(np.float32), expected, rtol=1e-3, atol=1e-3)
     plan = Plan(insects.SIZE_PX, 5, flip, "float32")
     identity = extraction.fingerprint(extraction.covered(backbone, sha256, preparation, plan, "tensorflow"))
-    about = "efficientnet_lite0", insects.SIZE_PX, crop, resize, flip
-    assert sha256 == efficientnet_lite0.BACKBONE.weights["pytorch"].sha256
-    assert cached.source == cache.Source(*about, sha256, identity, insects.CLASSES)
+    about = "efficientnet_lite0", preparation, flip
+    assert sha256 == backbones.lookup("efficientnet_lite0").BACKBONE.weights["pytorch"].sha256
+    assert cached.source == Source(*about, sha256, identity, insects.CLASSES)
+
+
+@pytest.mark.parametrize("runtime", ["tensorflow", pytest.param("openvino", marks=pytest.mark.slow)])
+def test_weights_without_a_top_give_features_alone(shards, tmp_path, runtime):
+    path, name = tmp_path / "notop.h5", "mobilenet_v3_small"
+    keras_layouts.write_legacy_h5(path, keras_layouts.original(name, include_top=False))
+    changes = {"weights": {name: str(path)}, "runtime": runtime, "input_size_px": 32, "name": name}
+    assert extract(shards, tmp_path / "out", **changes).computed == 17
+    assert cache.load(tmp_path / "out", SPLITS, "bottleneck").values.shape == (17, 576)
+    assert "logits" not in pq.read_schema(next((tmp_path / "out").glob("*.parquet"))).names
+    setting = "`ridge.features: joined`"
+    with pytest.raises(
+        UserError, match=rf"^{setting} needs a backbone's logits.* {name} has no top\. Set it to bottleneck"
+    ):
+        extract(shards, tmp_path / "out", need_logits=[setting], **changes)
 
 
 @pytest.mark.slow
@@ -203,7 +226,7 @@ def test_int8_features_are_features_of_their_own(shards, extracted, tmp_path):
         assert extract(shards, tmp_path / name, runtime="openvino", precision="int8").computed == computed
     assert contents.of(tmp_path / "first") == contents.of(tmp_path / "second")
     ours, others = (cache.load(folder, SPLITS, "logits") for folder in (tmp_path / "first", extracted))
-    assert ours.source.fingerprint != others.source.fingerprint
+    assert ours.source != others.source
     correlation = np.corrcoef(ours.values.ravel().astype(float), others.values.ravel().astype(float))[0, 1]
     assert 0.7 < correlation < 1  # four images of 32 px are few to calibrate on
 
@@ -253,8 +276,8 @@ def test_batches_are_smaller_the_larger_the_images(size_px, expected):
 def test_the_input_size_has_a_default_and_a_minimum():
     unset = section("extract", input_size_px=None, weights={"inception_v3": "w.h5"})
     assert extraction.input_size_px(inception_v3.BACKBONE, unset) == 299
-    assert extraction.input_size_px(efficientnet_lite0.BACKBONE, unset) == 224
+    assert extraction.input_size_px(backbones.lookup("efficientnet_lite0").BACKBONE, unset) == 224
     small = insects.options(1, input_size_px=74)
-    assert extraction.input_size_px(efficientnet_lite0.BACKBONE, small) == 74
+    assert extraction.input_size_px(backbones.lookup("efficientnet_lite0").BACKBONE, small) == 74
     with pytest.raises(UserError, match=r"`extract\.input_size_px` must be at least 75 for inception_v3.*Received: 74"):
         extraction.input_size_px(inception_v3.BACKBONE, small)

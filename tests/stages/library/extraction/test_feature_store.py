@@ -70,6 +70,17 @@ def test_a_part_is_named_by_its_hash_says_what_made_it_and_is_compressed_without
         assert (column.compression, column.has_dictionary_page, column.is_stats_set) == ("ZSTD", False, False)
 
 
+def test_batches_are_joined_to_parts_of_a_number_of_images_or_of_seconds(store, monkeypatch):
+    monkeypatch.setattr(feature_store, "ROWS_PER_PART", 4)
+    seen = [(count, len(store.parts())) for count in store.add([rows(1, 2), rows(3, 4), rows(5), rows(6)], "digits")]
+    assert seen == [(2, 0), (2, 1), (1, 1), (1, 1)]
+    assert sorted(len(store.keys([part])) for part in store.parts()) == [2, 4]
+    assert numbers(store) == {1, 2, 3, 4, 5, 6}
+    assert {pq.read_metadata(part).metadata[feature_store.DATASET] for part in store.parts()} == {b"digits"}
+    monkeypatch.setattr(feature_store, "SECONDS_PER_PART", 0)
+    assert [(count, len(store.parts())) for count in store.add([rows(7), rows(8)], "digits")] == [(1, 3), (1, 4)]
+
+
 def with_keys(whole, text):
     """The part with a column of text, which need not be any, in place of keys."""
     ends = pa.py_buffer(np.array([0, len(text)], np.int32))

@@ -7,14 +7,15 @@ import pyarrow as pa
 import pytest
 
 from stages.library.extraction import feature_table
-from stages.library.extraction.feature_store import Rows
+from stages.library.extraction.feature_store import FeatureStore, Rows
 from stages.library.extraction.feature_table import FeatureTable
 from stages.library.features import cache
-from stages.library.features.cache import Source
+from stages.library.features.source import Source
 from stages.library.records.manifest import Manifest
+from stages.library.records.preprocessing import Preprocessing
 from stages.library.records.tfrecord import SPLITS
 
-SOURCE = Source("tiny", 32, 1.0, "bilinear", False, "a" * 64, "f" * 64, ("ant", "bee"))
+SOURCE = Source("tiny", Preprocessing(32), False, "a" * 64, "f" * 64, ("ant", "bee"))
 
 
 def keys(*numbers):
@@ -37,6 +38,24 @@ def table(tmp_path):
     yield made
     made.close()
     assert not (tmp_path / "rows.partial").exists()
+
+
+def test_features_without_logits_are_stored_and_written(tmp_path):
+    store = FeatureStore(tmp_path / "store", {}, 3, 0)
+    part = Rows(keys(4, 2), np.arange(6, dtype=np.float16).reshape(2, 3), np.empty((2, 0), np.float16))
+    store.put(part, "insects")
+    (found,) = store.read(store.parts())
+    assert (found.bottleneck.tolist(), found.logits.shape) == (part.bottleneck.tolist(), (2, 0))
+    other = FeatureStore(tmp_path / "store", {}, 3, 1)  # of other widths
+    assert list(other.read(other.parts())) == []
+    paths, names = (Path("train-00000-of-00001.tfrecord"),), pa.chunked_array([[b"a.png"] * 2])
+    about = np.array([0, 1]), np.array([1, 3], np.uint64), np.ones(2)
+    manifest = Manifest(paths, (2,), keys(2, 4), names, *about, *np.zeros((2, 2), np.int64))
+    table = FeatureTable(tmp_path / "rows.partial", manifest, 3, 0)
+    table.fill(found)
+    table.write_shards(tmp_path, SOURCE)
+    table.close()
+    assert cache.load(tmp_path, ["train"], "bottleneck").values.tolist() == [[3, 4, 5], [0, 1, 2]]
 
 
 def test_of_equal_images_one_is_missing_and_both_are_filled(table):

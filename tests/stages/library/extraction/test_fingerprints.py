@@ -12,6 +12,7 @@ from stages.library.common import artifacts, source_code
 from stages.library.common.console import UserError
 from stages.library.extraction import extraction, extraction_code
 from stages.library.extraction.runtime import Plan
+from stages.library.networks import contract
 from stages.library.preparation import summary as dataset_summary
 from stages.library.preparation.normalisation import Values
 from stages.library.preparation.splits import Split
@@ -19,12 +20,18 @@ from stages.library.records import preprocessing
 from stages.library.records.preprocessing import Preprocessing
 from stages.library.records.tfrecord import Record
 from stages.library.training import checkpoints
-from stages.plugins.backbones import efficientnet_lite0, inception_v3
+from stages.plugins.backbones import inception_v3
 
 STAGES = Path(extraction.__file__).parents[2]
-LITE0, V3 = efficientnet_lite0.BACKBONE, inception_v3.BACKBONE
-BILINEAR = Preprocessing(32, 1.0, "bilinear"), {"input_size_px": 32, "central_crop": 1.0, "resize": "bilinear"}
-BICUBIC = Preprocessing(33, 0.5, "bicubic"), {"input_size_px": 33, "central_crop": 0.5, "resize": "bicubic"}
+LITE0, V3 = contract.lookup("efficientnet_lite0").BACKBONE, inception_v3.BACKBONE
+BILINEAR = (
+    Preprocessing(32, 1.0, "bilinear", "pad", (1.0, 2.0, 3.0)),
+    {"input_size_px": 32, "central_crop": 1.0, "resize": "bilinear", "geometry": "pad", "bars_rgb": (1.0, 2.0, 3.0)},
+)
+BICUBIC = (
+    Preprocessing(33, 0.5, "bicubic", "crop"),
+    {"input_size_px": 33, "central_crop": 0.5, "resize": "bicubic", "geometry": "crop", "bars_rgb": (127.5,) * 3},
+)
 FLOAT32 = {"size_px": 32, "batch_size": 4, "flip": False, "precision": "float32"}
 INT8 = {"size_px": 33, "batch_size": 5, "flip": True, "precision": "int8"}
 
@@ -45,7 +52,9 @@ def test_features_have_a_fingerprint_over_all_that_they_depend_on_and_the_store_
         "code": source_code.sha256(extraction_code.files(backbone.name, runtime)),
         "versions": {package: metadata.version(package) for package in packages},
         "backbone": backbone.name,
+        "definition": contract.definition(backbone.name),
         "weights_sha256": sha256,
+        "feature_width": backbone.feature_width,
         "preprocessing": {"description": preprocessing.DESCRIPTION, **prepared[1]},
         "runtime": runtime,
         "plan": plan,
@@ -65,7 +74,7 @@ def test_the_covered_code_is_what_turns_bytes_into_features_by_one_backbone_and_
     found, other = covered("inception_v3", "openvino"), covered("efficientnet_lite0", "tensorflow")
     for room, names in {
         "extraction": ["batch_slots", "pixels", "resampling", "runtime", "runtimes/openvino", "worker"],
-        "networks": ["keras_weights", "slim_checkpoint", "weights"],
+        "networks": ["keras_applications", "slim_checkpoint", "weights"],
         "features": ["cache"],
         "records": ["preprocessing"],
         "common": ["tensorflow_runtime"],
@@ -73,20 +82,30 @@ def test_the_covered_code_is_what_turns_bytes_into_features_by_one_backbone_and_
         assert {f"library/{room}/{name}" for name in names} <= found
     assert not found & {f"library/{room}/{name}" for room, names in extraction_code.MOVING.items() for name in names}
     assert "plugins/backbones/inception_v3" in found - other
-    own = {"plugins/backbones/efficientnet_lite0", "library/extraction/runtimes/tensorflow"}
+    assert not any(name.startswith("plugins/backbones/families/") for name in other)  # rows count one by one
+    own = {"library/extraction/runtimes/tensorflow"}
     assert own | {f"library/networks/{name}" for name in ("efficientnet_lite", "torch_weights")} <= other - found
 
 
 def test_a_missing_package_of_a_runtime_is_named(monkeypatch):
-    assert set(extraction_code.versions("openvino", "float32")) == {"keras", "openvino", "tensorflow"}
-    assert set(extraction_code.versions("openvino", "int8")) == {"keras", "nncf", "openvino", "tensorflow"}
+    assert set(extraction_code.versions(inception_v3.BACKBONE, "openvino", "float32")) == {
+        "keras",
+        "openvino",
+        "tensorflow",
+    }
+    assert set(extraction_code.versions(inception_v3.BACKBONE, "openvino", "int8")) == {
+        "keras",
+        "nncf",
+        "openvino",
+        "tensorflow",
+    }
 
     def missing(package):
         raise metadata.PackageNotFoundError(package)
 
     monkeypatch.setattr(extraction_code, "version", missing)
     with pytest.raises(UserError, match=r"`extract\.runtime: openvino`.*keras.*-r requirements-openvino\.txt"):
-        extraction_code.versions("openvino", "float32")
+        extraction_code.versions(inception_v3.BACKBONE, "openvino", "float32")
 
 
 NAMES = st.text(st.sampled_from('ab\n"\udce9\udcea ['), min_size=1, max_size=4)

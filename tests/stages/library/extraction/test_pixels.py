@@ -43,7 +43,12 @@ def one_by_one(serialized, preparation):
     return np.stack([preprocessing.parse(record, preparation)["image"] for record in serialized])
 
 
-PREPARATIONS = [Preprocessing(32)] + [Preprocessing(32, 0.7, how) for how in ("bilinear", "bicubic", "bilinear_tf1")]
+BARS = 10.0, 100.0, 200.0
+PREPARATIONS = [Preprocessing(32)] + [
+    Preprocessing(32, 0.7, how, geometry, BARS)
+    for how in ("bilinear", "bicubic", "bilinear_tf1")
+    for geometry in ("crop", "squash", "pad")
+]
 
 
 @pytest.mark.parametrize("preparation", PREPARATIONS)
@@ -55,9 +60,10 @@ def test_on_a_cpu_they_are_those_of_each_record_to_the_bit(read, sizes, preparat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("crop", [1.0, 0.8])
+@pytest.mark.parametrize("geometry", ["crop", "squash", "pad"])
 @pytest.mark.parametrize(("resize", "tolerance"), [("bilinear", 0.002), ("bicubic", 0), ("bilinear_tf1", 0)])
-def test_on_a_gpu_they_are_those_of_the_cpu(read, resize, tolerance, crop):
-    preparation = Preprocessing(32, crop, resize)
+def test_on_a_gpu_they_are_those_of_the_cpu(read, resize, tolerance, geometry, crop):
+    preparation = Preprocessing(32, crop, resize, geometry, BARS)
     found = pixels.on_gpu(preparation, CPU)(read("mixed"))
     np.testing.assert_allclose(found, one_by_one(read("mixed"), preparation), rtol=0, atol=tolerance)
 

@@ -12,11 +12,13 @@ from hypothesis.extra import numpy as arrays
 
 from stages.library.common.console import UserError
 from stages.library.features import cache
-from stages.library.features.cache import ShardWriter, Source
+from stages.library.features.cache import ShardWriter
+from stages.library.features.source import Source
+from stages.library.records.preprocessing import Preprocessing
 from stages.library.scoring import probabilities
 from tests import flips
 
-SOURCE = Source("tiny", 32, 0.875, "bicubic", True, "a" * 64, "f" * 64, ("Bär", "犬"))
+SOURCE = Source("tiny", Preprocessing(32, 0.875, "bicubic"), True, "a" * 64, "f" * 64, ("Bär", "犬"))
 FLOAT16_MAX = 65504
 ONE_LINE = r"^[^\n]*\. Run: dvc repro -f bottleneck-extract$"
 
@@ -89,6 +91,21 @@ def test_the_schema_is_what_the_design_says(tmp_path):
     ]
 
 
+def test_weights_without_a_top_leave_no_logits_and_what_needs_them_says_so(tmp_path):
+    path = tmp_path / "train-00000-of-00001.parquet"
+    writer = ShardWriter(path, SOURCE, 3, 0)
+    writer.write(["a", "b"], np.zeros(2, int), np.arange(6).reshape(2, 3), np.empty((2, 0)))
+    writer.close()
+    assert pq.read_schema(path).names == ["key", "label", "group", "weight", "bottleneck"]
+    assert cache.load(tmp_path, ["train"], "bottleneck").values.tolist() == [[0, 1, 2], [3, 4, 5]]
+    for kind in ("logits", "probabilities", "joined"):
+        message = (
+            rf"`features` must be bottleneck where there are no logits.* tiny has no top\. Received: '{kind}'\. Or set "
+        )
+        with pytest.raises(UserError, match=message + r"`extract\.weights\.tiny`"):
+            cache.load(tmp_path, ["train"], kind)
+
+
 KEYS = st.integers(0, 2**256 - 1).map(lambda number: f"{number:064x}")
 ANY_FLOAT16 = st.floats(-65504, 65504, width=16)
 
@@ -98,7 +115,10 @@ ANY_FLOAT16 = st.floats(-65504, 65504, width=16)
 def test_a_round_trip_loses_nothing(tmp_path_factory, data, sizes):
     folder = tmp_path_factory.mktemp("round")
     name = data.draw(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=9))
-    source = replace(SOURCE, classes=(name, "b"), central_crop=data.draw(st.floats(0.1, 1)))
+    geometry = data.draw(st.sampled_from(["crop", "squash", "pad"]))
+    bars = data.draw(st.tuples(*[st.floats(0, 255)] * 3))
+    prepared = Preprocessing(32, data.draw(st.floats(0.1, 1)), "bicubic", geometry, bars)
+    source = replace(SOURCE, classes=(name, f"not {name}"), preprocessing=prepared)
     writer = ShardWriter(folder / "train-00000-of-00001.parquet", source, 3, 2)
     blocks = []
     for n in sizes:

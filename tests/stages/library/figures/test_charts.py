@@ -105,3 +105,11 @@ def test_shortened_text_is_one_printable_line_of_limited_width(text, limit):
         assert short == text
     assert charts.shorten("car_side_of_the_road", 11) == "car_s…_road"
     assert charts.shorten("猫" * 20, 9) == "猫猫…猫猫"
+
+
+@pytest.mark.parametrize(
+    ("fraction", "shown"),
+    [(0, "0.0%"), (0.0004, "<0.1%"), (0.5, "50.0%"), (0.9994, "99.9%"), (0.99996, ">99.9%"), (1, "100.0%")],
+)
+def test_only_1_is_100_percent(fraction, shown):
+    assert charts.percent(fraction) == charts.percent(float(np.float32(fraction))) == shown

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.library.figures import mosaics, thumbnails
+from stages.library.figures import charts, mosaics, thumbnails
 from stages.library.figures.mosaics import Card, Tile
 from stages.library.preparation import normalisation
 
@@ -87,6 +87,29 @@ def test_right_and_wrong_differ_in_colour(tmp_path):
         pixels = thumbnails.decode((tmp_path / "card.png").read_bytes())
         counts = [(pixels == color).all(axis=2).sum() for color in ((0, 0x72, 0xB2), (0xD5, 0x5E, 0))]
         assert [count > 100 for count in counts] == colors
+
+
+def texts_of(card, wrong="taken for"):
+    """What stands in a card, and how heavy."""
+    with charts.drawing(4, 2) as figure:
+        image, bars = figure.subplots(1, 2)
+        mosaics._draw_card(card, image, bars, wrong)
+        found = {text.get_text(): text.get_weight() for text in bars.texts}
+        charts.png(figure)
+        return found
+
+
+def test_a_card_says_what_was_taken_for_what_the_file_and_only_the_true_class_in_bold():
+    nine = Card(plain("red"), "9", [("5", 0.99996), ("9", 0.00004), ("2", 0.0)], "test/9/0001.png")
+    texts = texts_of(nine)
+    assert {"9", ", taken for 5", "test/9/0001.png", ">99.9%", "<0.1%", "0.0%"} <= set(texts)
+    assert [text for text, weight in texts.items() if weight == "bold"] == ["9"]
+    assert "likely 5" in str(list(texts_of(nine, "likely")))
+    right = texts_of(CARDS[0])
+    assert [text for text, weight in right.items() if weight == "bold"] == ["✓ 猫 $x$", "猫 $x$"]
+    long = texts_of(Card(plain("red"), "golden retriever", [("Labrador retriever", 0.9)], "a/" + "b" * 99))
+    assert {"golden retriever", "taken for Labrado…triever"} <= set(long)  # on a line of its own
+    assert max(map(len, long)) <= mosaics.FILE_CHARACTERS
 
 
 def tile(color, *lines):

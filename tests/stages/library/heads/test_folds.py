@@ -42,6 +42,14 @@ def test_images_of_a_group_are_in_one_fold_and_other_seeds_give_other_folds():
     assert by_seed[0] == by_seed[1] != by_seed[2]
 
 
+def test_folds_are_what_they_were_in_earlier_versions():
+    """Or published figures would change: 20 images of one class."""
+    units, labels = UNITS[:20], np.zeros(20, np.int64)
+    assert "".join(map(str, folds.assign(units, labels, params(), "ridge"))) == "31433002141032241024"
+    held_out = [np.flatnonzero(folds.assign(units, labels, params(seed=seed, dnn=0.2), "dnn") == 0) for seed in (0, 1)]
+    assert [rows.tolist() for rows in held_out] == [[2, 4, 11, 15], [2, 3, 4, 8]]
+
+
 def test_folds_do_not_depend_on_the_split():
     """Of each split, with the same seed, each fold has its share."""
     split = stratification.assign(UNITS, CLASS_OF * 0, (0.25, 0.75), "split", 0)

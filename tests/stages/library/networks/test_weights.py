@@ -8,16 +8,20 @@ import pytest
 
 from stages.library.common import artifacts, downloads
 from stages.library.common.console import UserError
-from stages.library.networks import weights
+from stages.library.networks import contract, weights
 from stages.library.networks.contract import Weights
-from stages.plugins.backbones import efficientnet_lite0, inception_v3
+from stages.plugins.backbones import inception_v3
+
+LITE0 = contract.lookup("efficientnet_lite0").BACKBONE
 
 
 def test_an_override_is_taken_as_it_is_and_a_missing_one_names_its_key(tmp_path):
     path = tmp_path / "mine.pth"
     path.write_bytes(b"mine")
-    assert weights.locate(efficientnet_lite0.BACKBONE, str(path)) == path
-    message = r"^`extract\.weights\.inception_v3` must be the path of a weight file or one of keras, slim\. "
+    assert weights.locate(LITE0, str(path)) == path
+    message = (
+        r"^`extract\.weights\.inception_v3` must be the path of a weight file or one of keras, keras_notop, slim\. "
+    )
     message += r"Received: '.*absent\.h5'\. Without the key the first of these is used$"
     with pytest.raises(UserError, match=message):
         weights.locate(inception_v3.BACKBONE, str(tmp_path / "absent.h5"))
@@ -70,7 +74,7 @@ def test_all_else_is_downloaded_with_the_published_hash(monkeypatch, tmp_path):
 def test_build_with_weights_reads_the_published_file_of_the_package_or_another_and_gives_its_hash(tmp_path):
     model, backbone, sha256 = weights.build_with_weights("efficientnet_lite0", 32, {})
     assert model.input_shape == (None, 32, 32, 3)
-    assert backbone is efficientnet_lite0.BACKBONE
+    assert backbone is LITE0
     assert sha256 == backbone.weights["pytorch"].sha256 == artifacts.sha256_file(weights.locate(backbone, None))
     assert sha256.startswith("57934424")
     path = tmp_path / "mine.pth"

@@ -203,12 +203,17 @@ def test_odd_tiffs_are_used():
     assert decode(normalise(looped).encoded)[..., 0].ravel().tolist() == list(range(81))
 
 
-@pytest.mark.parametrize("check", [jpeg2000_heads.check, tiff_heads.check, image_heads.check, image_heads.check_icon])
+def check_icon(content, max_pixels):
+    return image_heads.check_bitmap(image_heads.in_icon(content), max_pixels)
+
+
+@pytest.mark.parametrize("check", [jpeg2000_heads.check, tiff_heads.check, image_heads.check, check_icon])
 def test_damaged_heads_are_rejected_or_passed_on(check):
     """Whatever bytes come, no other error than what `normalise` makes a reason of."""
     dice = np.random.default_rng(0)
     whole = [image_builders.jpeg2000(99, tile=33), tiled_tiff(64), encode(photo(), "JPEG2000")]
-    whole += [encode(photo(), "WEBP"), encode(photo(), "ICO", sizes=[(32, 32)]), encode(photo().quantize(8), "GIF")]
+    whole += [encode(photo(), "WEBP"), encode(photo().quantize(8), "GIF")]
+    whole += [encode(photo(), "ICO", sizes=[(32, 32)], bitmap_format=kind) for kind in ("png", "bmp")]
     for content, _ in itertools.product(whole, range(300)):
         damaged = bytearray(content)
         for place in dice.integers(8, min(len(content), 200), 3):

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageFile
 
-from checks.image_builders import JPEG, chunk, encode, photo
+from checks.image_builders import JPEG, chunk, encode, icon, photo
 from stages.library.figures.thumbnails import decode
 from stages.library.preparation import normalisation
 from stages.library.preparation.normalisation import ImageError, Values, normalise
 from stages.library.records import preprocessing
 from stages.library.records.preprocessing import Preprocessing
 from tests import memory, processes
-from tests.zoo import CONVERTED, GREY, KEPT, KINDS, RGB, Kind, bomb, exif, png, turned
+from tests.zoo import CONVERTED, GREY, KEPT, KINDS, RGB, Kind, bomb, exif, keyed, png, turned
 
 # pytest puts its filters in front of the module's own, which another test checks in a process of its own.
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
@@ -45,21 +45,10 @@ MORE = [
 ]  # fmt: skip
 
 
-def keyed(colour_type, bits, samples, *colour):
-    """A PNG of samples (height, width[, 3]) with a transparent colour; 1, 2 and 4 bits are packed into bytes."""
-    samples = np.asarray(samples, np.uint16)
-    if bits == 16:
-        rows = list(samples.astype(">u2").reshape(len(samples), -1))
-    else:
-        each_bit = samples.reshape(len(samples), -1, 1) >> np.arange(bits)[::-1] & 1
-        rows = list(np.packbits(each_bit.reshape(len(samples), -1), axis=1))
-    parts = (b"tRNS", struct.pack(f">{len(colour)}H", *colour))
-    return png(colour_type, bits, rows, parts, size=samples.shape[1::-1])
-
-
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_a_grey_png_is_white_where_all_bits_are_those_of_its_transparent_colour(bits, orientation):
+@pytest.mark.parametrize("put", [bytes, icon])
+def test_a_grey_png_is_white_where_all_bits_are_those_of_its_transparent_colour(bits, orientation, put):
     most = 2**bits - 1
     samples = np.array([[0, 1, most, most - 1]] * 2, np.uint16)
     shown = np.array([[value * 255 // most if bits < 16 else value >> 8 for value in row] for row in samples])
@@ -70,11 +59,12 @@ def test_a_grey_png_is_white_where_all_bits_are_those_of_its_transparent_colour(
             if orientation != 1:
                 content = content[:33] + chunk(b"eXIf", exif(orientation)[6:]) + content[33:]
             turned_back = np.rot90(expected, -1) if orientation == 6 else expected
-            np.testing.assert_array_equal(decode(normalise(content).encoded)[..., 0], turned_back)
+            np.testing.assert_array_equal(decode(normalise(put(content)).encoded)[..., 0], turned_back)
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_an_rgb_png_is_white_where_all_bits_are_those_of_its_transparent_colour(bits):
+@pytest.mark.parametrize("put", [bytes, icon])
+def test_an_rgb_png_is_white_where_all_bits_are_those_of_its_transparent_colour(bits, put):
     shift = bits - 8
     near = [(9 << shift, 8 << shift, 7 << shift), (9 << shift, 8 << shift, 6 << shift)]
     near += [(9 << shift, 8 << shift, (7 << shift) + 1)] if shift else []
@@ -82,16 +72,17 @@ def test_an_rgb_png_is_white_where_all_bits_are_those_of_its_transparent_colour(
     for index, colour in enumerate(near):
         expected = (samples >> shift).astype(np.uint8)
         expected[0, index] = 255
-        np.testing.assert_array_equal(decode(normalise(keyed(2, bits, samples, *colour)).encoded), expected)
+        np.testing.assert_array_equal(decode(normalise(put(keyed(2, bits, samples, *colour))).encoded), expected)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
-def test_a_palette_png_blends_with_white_by_its_table_of_alpha(bits):
+@pytest.mark.parametrize("put", [bytes, icon])
+def test_a_palette_png_blends_with_white_by_its_table_of_alpha(bits, put):
     """Which may be shorter than the palette: what it doesn't name is opaque."""
     rows = [np.packbits([*np.unpackbits(np.array([0, 1], np.uint8)).reshape(2, 8)[:, 8 - bits :].ravel()])] * 2
     for alpha, expected in (((0,), [255, 100]), ((51,), [204, 100]), ((255, 0), [0, 255]), ((0, 0), [255, 255])):
         content = png(3, bits, rows, (b"PLTE", bytes([0] * 3 + [100] * 3)), (b"tRNS", bytes(alpha)), size=(2, 2))
-        np.testing.assert_array_equal(decode(normalise(content).encoded)[0, :, 0], expected)
+        np.testing.assert_array_equal(decode(normalise(put(content)).encoded)[0, :, 0], expected)
 
 
 SIDES = st.integers(1, 9)

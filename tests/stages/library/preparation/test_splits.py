@@ -40,6 +40,13 @@ def test_uniform_is_the_first_seven_bytes_of_a_hash():
     assert hashing.uniform("abc", "split", 3) == 0x1F8A2E3718F786 / 2**56
 
 
+def test_a_draw_is_what_it_was_in_earlier_versions_and_each_seed_has_its_own():
+    """Or published figures would change: 20 images of one class, by two seeds."""
+    images = [(number, "a", None, None) for number in range(20)]
+    drawn = ["".join("tvx"[side] for side in draw(images, params(seed=seed))) for seed in (0, 1)]
+    assert drawn == ["xxtxttttvxxtxvvtvttt", "xtxtvxxtvttttvtxxvtt"]
+
+
 @settings(max_examples=20)
 @given(st.floats(0.05, 0.45), st.floats(0.05, 0.45), st.integers(0, 1000))
 def test_any_fractions_hold_in_each_class(validation, test, seed):
@@ -75,6 +82,13 @@ def test_copies_and_groups_stay_on_one_side_and_pairs_join_them():
     joined = [(number, "a", None, None) for number in range(40)]
     sides = draw(joined, params(), pairs=np.array([[0, 10], [10, 20], [20, 30]]))
     assert len(set(sides[[0, 10, 20, 30]])) == 1
+    columns = ImageList()
+    for row, group in enumerate(("rex", "rex", None, None, *"abcdef")):
+        columns.add(f"{3 if row == 3 else row:064x}", f"{row}.png", "a", None, group, 1.0)
+    units = splits.draw(columns, np.zeros(10, np.int64), params()).units
+    assert units.dtype == np.uint64
+    assert [units[0] == unit for unit in units] == [True, True] + [False] * 8
+    assert len(set(units.tolist())) == 9
 
 
 @pytest.mark.parametrize(
@@ -104,7 +118,11 @@ def test_all_official_splits_stay():
 
 
 def test_an_empty_split_is_an_error_that_says_what_to_do():
-    with pytest.raises(UserError, match=r"no image fell into: validation, test\. Received: 4 images in 2 classes.*Add"):
+    message = (
+        "no image fell into: validation, test. Received: 4 images in 2 classes, of which each gives its share, in "
+        "whole images or groups. Add some, or raise `split.validation` or `split.test`"
+    )
+    with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
         draw([(number, "ab"[number % 2], None, None) for number in range(4)], params(0.2, 0.2))
 
 
@@ -118,7 +136,9 @@ def test_the_tail_of_each_file_validates(count, validation):
     split = [str(splits.decided(image(split="train", place=place), tail)) for place in places]
     assert abs(split.count("validation") - count * validation) <= 0.5
     assert split == sorted(split)
+    assert set(split) <= {"train", "validation"}
     assert splits.decided(image(split="test", place=Place("test", count - 1, count)), tail) == "test"
+    assert splits.decided(image(split="train", place=Place("x", count - 1, count)), params()) is None
 
 
 @pytest.mark.parametrize(("official", "place"), [(None, None), ("train", None), ("test", None), (None, ONE)])
@@ -152,11 +172,28 @@ def test_a_group_is_found_in_the_name_and_one_of_the_data_set_wins(rule, name, e
 
 def test_a_class_folder_is_found_in_whatever_form_its_accents_are_stored():
     assert splits.group_of(image("caf\u0065\u0301/p1/3.png", text="caf\u00e9"), "folder") == "p1"
+    assert splits.group_of(image("cafe\u0301_3.png"), "(.*)_") == "caf\u00e9"
+
+
+def test_a_folder_of_a_split_in_a_class_folder_is_no_group():
+    for name, group in {"cat/train/3.png": None, "cat/train/p1/3.png": "p1", "train/cat/p1/3.png": "p1"}.items():
+        assert splits.group_of(SourceImage(name, "cat", "train", b""), "folder") == group
+
+
+def test_a_folder_that_is_called_as_a_label_of_a_table_is_a_group():
+    for patient in "01":
+        scan = SourceImage(f"scans/{patient}/3.png", "1", None, b"", in_class_folder=False)
+        assert splits.group_of(scan, "folder") == f"scans/{patient}"
 
 
 @pytest.mark.parametrize(
     ("rule", "problem"),
-    [("(", "missing ), unterminated"), (r"\d+", r"with a group, as patient_(\d+)"), ("(a){9999999999}", "too large")],
+    [
+        ("(", "missing ), unterminated"),
+        (r"\d+", r"with one group, as patient_(\d+)"),
+        (r"a_(\d)|b_(\d)", r"other brackets are (?:...)"),
+        ("(a){9999999999}", "too large"),
+    ],
 )
 def test_an_expression_that_finds_no_group_is_an_error(rule, problem):
     content = {"method": "hash", "group": rule, "validation": 0.2, "test": 0.2, "seed": 0}

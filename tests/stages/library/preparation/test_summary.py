@@ -19,13 +19,17 @@ def record(key, text, height=2, width=3):
 
 @pytest.fixture
 def summary():
-    """Five images: 1 stands in two splits, 3 in two classes; and two that are left out, one of them no image."""
+    """Nine images: 1 and 4 stand in two splits, 3 in two classes; and two that are left out, one of them no image."""
     summary = Summary()
     summary.add(record(1, "dog", 5, 8), Values(7, 200, 3000, 120), "train", "rex", file="batch_1")
     summary.add(record(2, "cat", 4, 9), Values(3, 250, 1000, 108), "train", "tom", file="batch_1")
     summary.add(record(3, "cat"), Values(9, 100, 18, 18), "train", "tom", file="batch_2")
     summary.add(record(3, "dog"), Values(9, 100, 18, 18), "validation", file="batch_2")
     summary.add(record(1, "dog", 5, 8), Values(7, 200, 3000, 120), "test", "rex")
+    for split in ("train", "test"):
+        summary.add(record(4, "cat"), Values(9, 100, 18, 18), split)
+    summary.add(record(5, "cat"), Values(9, 100, 18, 18), "train", "max")
+    summary.add(record(6, "dog"), Values(9, 100, 18, 18), "test", "kim")
     summary.reject(Stray("emu/broken.jpg", "damaged: truncated", is_expected=True), "emu")
     summary.reject(Stray("notes.txt", "not an image"))
     return summary
@@ -33,23 +37,24 @@ def summary():
 
 def test_dataset_json_says_what_was_counted(summary):
     entries = [("train", 1, "dog"), ("train", 2, "cat"), ("train", 3, "cat"), ("validation", 3, "dog"),
-               ("test", 1, "dog")]  # fmt: skip
+               ("test", 1, "dog"), ("train", 4, "cat"), ("test", 4, "cat"), ("train", 5, "cat"),
+               ("test", 6, "dog")]  # fmt: skip
     lines = sorted(f'["{split}", "{key:064x}", "{text}"]' for split, key, text in entries)
-    units = np.array([1, 2, 2, 2, 1], np.uint64)  # the copy of 3 keeps its group together
+    units = np.array([1, 2, 2, 2, 1, 4, 4, 5, 6], np.uint64)  # the copy of 3 keeps its group together
     assert summary.content("pets", Split(summary.images.decided, units), 4) == {
         "name": "pets",
-        "images": 5,
+        "images": 9,
         "classes": ["cat", "dog", "emu"],
         "counts": {
-            "train": {"cat": 2, "dog": 1, "emu": 0},
+            "train": {"cat": 4, "dog": 1, "emu": 0},
             "validation": {"cat": 0, "dog": 1, "emu": 0},
-            "test": {"cat": 0, "dog": 1, "emu": 0},
+            "test": {"cat": 1, "dog": 2, "emu": 0},
         },
         "files": {"batch_1": {"cat": 1, "dog": 1, "emu": 0}, "batch_2": {"cat": 1, "dog": 1, "emu": 0}},
         "shape": {"height_px": [2, 5], "width_px": [3, 9]},
-        "pixels": {"minimum": 3, "maximum": 250, "mean": 18.322917},  # 7036 / 384 = 18.32291666...
-        "duplicates": {"images": 2, "across_official_split": 1, "across_validation": 1, "in_several_classes": 1},
-        "groups": {"number": 2, "images_in_none": 1, "across_official_split": 2},
+        "pixels": {"minimum": 3, "maximum": 250, "mean": 15.587719},  # 7108 / 456 = 15.58771929...
+        "duplicates": {"images": 3, "across_official_split": 2, "across_validation": 1, "in_several_classes": 1},
+        "groups": {"number": 4, "images_in_none": 3, "across_official_split": 2},
         "rejected": 2,
         "skipped": 4,
         "content_sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
@@ -58,10 +63,10 @@ def test_dataset_json_says_what_was_counted(summary):
 
 def test_too_many_unreadable_images_of_those_that_should_be_images_and_too_few_classes_are_errors(summary):
     message = (
-        r"^1 of 6 images .* `tfrecord\.max_rejected` = 0\.1 allows; the first is 'emu/broken\.jpg': damaged: truncated"
+        r"^1 of 10 images .* `tfrecord\.max_rejected` = 0\.09 allows; the first is 'emu/broken\.jpg': damaged: trunc"
     )
     with pytest.raises(UserError, match=message):
-        summary.check(max_rejected=0.1)
+        summary.check(max_rejected=0.09)
     with pytest.raises(UserError, match=r"at least 2 classes\. Received: \[\]"):
         Summary().check(max_rejected=0.5)
 
@@ -98,7 +103,7 @@ def test_classes_without_images_of_a_split_or_of_one_unit_are_named_with_what_fo
     units = np.arange(9, dtype=np.uint64)
     units[4:7] = 4  # bee is one group
     assert list(summary.too_small(Split(summary.images.decided, units))) == [
-        "no training image, so it is never recognised: cow (1 image), dog (1 image)",
+        "no training image, so no network learns it: cow (1 image), dog (1 image)",
         "no validation image, so it has no part in what validation chooses: bee (3 images), cow (1 image)",
         "no test image, so its recall is not measured: bee (3 images), dog (1 image)",
         "one image or group to train on, so cross-validation never recognises it: bee (3 images), dog (1 image)",

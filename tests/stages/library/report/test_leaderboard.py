@@ -46,6 +46,11 @@ def collect(tmp_path):
     return collect
 
 
+def test_joined_backbones_have_heads_and_are_not_fine_tuned():
+    expected = {"scratch", *(f"{name}/ridge" for name in ("a", "b", "a+b")), "a/finetuned", "b/finetuned"}
+    assert leaderboard.listed(["ridge"], ["a", "b"], ["a+b"], ["average"]) == expected | {"combined/average"}
+
+
 def test_the_best_model_in_validation_comes_first_then_in_cross_validation_then_by_name(add, collect):
     # A model with the best test results may be the worst, and one that was never validated comes last.
     for name, top1, accuracy, loss, mean in (
@@ -90,20 +95,21 @@ def test_cells_read_as_people_write_them_and_csv_keeps_full_precision_and_empty_
     results, _ = collect()
     head, scratch = rows = [leaderboard.cells(result, "top1_accuracy") for result in results]
     headings = leaderboard.headings("top1_accuracy")
-    assert head[:4] == ("ridge", "efficientnet_lite0", "0.9200 (1,000)", "0.9123 [0.8500, 0.9500]")
-    assert head[4:9] == ("0.9900", "0.8800", "0.8700", "0.3000", "0.0200")
-    assert head[9:] == ("-", "0.9100 ± 0.0110", "18.6 MB", "1,234")
-    assert (scratch[:3], scratch[9:11]) == (("scratch", "-", "-"), ("0.1234", "-"))
-    assert (len(head), headings[2], headings[9:11]) == (
+    assert head[:3] == ("a/ridge", "0.9200 (1,000)", "0.9123 [0.8500, 0.9500]")
+    assert head[3:8] == ("0.9900", "0.8800", "0.8700", "0.3000", "0.0200")
+    assert head[8:] == ("-", "0.9100 ± 0.0110", "18.6 MB", "1,234")
+    assert (scratch[:2], scratch[8:10]) == (("scratch", "-"), ("0.1234", "-"))
+    assert (len(head), headings[1], headings[8:10]) == (
         len(headings), "validation: top-1", ("ECE before", "cross-validation: top-1"),
     )  # fmt: skip
-    assert leaderboard.headings("log_loss")[2] == "validation: log loss"
-    assert leaderboard.cells(results[0], "log_loss")[2:11:8] == ("0.2500 (1,000)", "-")
+    assert leaderboard.headings("log_loss")[1] == "validation: log loss"
+    assert leaderboard.cells(results[0], "log_loss")[1:10:8] == ("0.2500 (1,000)", "-")
     lines = leaderboard.as_markdown(headings, rows).splitlines()
     bars = {tuple(index for index, character in enumerate(line) if character == "|") for line in lines}
     assert (len(lines), len(bars), set(lines[1])) == (4, 1, {"|", "-"})
-    assert [line.split("|")[1].strip() for line in lines[2:]] == ["ridge", "scratch"]
+    assert [line.split("|")[1].strip() for line in lines[2:]] == ["a/ridge", "scratch"]
     first, last = csv.DictReader(io.StringIO(leaderboard.as_csv(results)))
+    assert (first["model"], last["model"]) == ("a/ridge", "scratch")  # as --model takes them
     columns = (
         *("backbone", "top1_accuracy", "top1_accuracy_interval.low", "cross_validation.top1_accuracy.std"),
         *("validation.log_loss", "calibration.expected_calibration_error_before", "training_mode.top1_accuracy"),

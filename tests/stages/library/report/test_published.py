@@ -58,21 +58,21 @@ def test_another_question_is_no_counterpart():
 def test_a_line_has_the_difference_in_points_our_best_and_what_differs():
     best = replace(OURS, model="finetuned", backbone="efficientnet_lite0", features="", value=0.9)
     (line,) = published.compare([ROW], [OURS, best])
-    shown = "0.9000 (finetuned on efficientnet_lite0)"
+    shown = "0.9000 (efficientnet_lite0/finetuned)"
     assert line == (SYSTEM, "-", "test top-1", "0.7000", "0.7500", "+5.00", shown, "-", "x")
     assert len(line) == len(published.HEADINGS)
     few = replace(ROW, shots=15, std=0.005, counterpart=("softmax", "ridge"))
     (line,) = published.compare([few], [replace(OURS, shots=15, std=0.01)])
     assert line[1:6] == ("15", "test top-1", "0.7000 ± 0.0050", "0.7500 ± 0.0100", "+5.00")
-    assert line[6:8] == ("0.7500 (ridge on inception_v3)", "ours: ridge head")
+    assert line[6:8] == ("0.7500 (inception_v3/ridge)", "ours: ridge head")
 
 
 VALIDATED = replace(ROW, metric="validation top-1"), replace(OURS, metric=METRICS["validation top-1"])
 WHOLE: dict[str, Any] = {"backbone": "", "features": ""}
 SCRATCH = replace(ROW, counterpart=("scratch",), **WHOLE), replace(OURS, model="scratch", **WHOLE)
 IN_A_LINE = [
-    (ROW, replace(OURS, backbone="b", value=0.65), ("0.6500", "-5.00", "0.6500 (ridge on b)", "ours: b")),
-    (*VALIDATED, ("0.7500", "+5.00", "0.7500 (ridge on inception_v3)", "ours: cross-validation")),
+    (ROW, replace(OURS, backbone="b", value=0.65), ("0.6500", "-5.00", "0.6500 (b/ridge)", "ours: b")),
+    (*VALIDATED, ("0.7500", "+5.00", "0.7500 (inception_v3/ridge)", "ours: cross-validation")),
     (*SCRATCH, ("0.7500", "+5.00", "0.7500 (scratch)", "-")),
 ]
 

@@ -1,5 +1,6 @@
 import functools
 import itertools
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -28,13 +29,15 @@ def test_agree_with_scikit_learn_and_the_definitions(seed, classes, bins):
     probabilities, labels = rng.dirichlet(np.full(classes, 0.4), 200) + 1e-3, rng.integers(0, classes, 200)
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     predictions, ids = probabilities.argmax(axis=1), np.arange(classes)
-    confusion = metrics.confusion_matrix(labels, predictions, classes)
-    np.testing.assert_array_equal(confusion, sklearn.metrics.confusion_matrix(labels, predictions, labels=ids))
+    of_classes = metrics.per_class(labels, predictions, classes)
+    confusion = sklearn.metrics.confusion_matrix(labels, predictions, labels=ids)
+    counted = of_classes.right, of_classes.count, of_classes.predicted
+    np.testing.assert_array_equal(counted, [confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)])
     f1 = sklearn.metrics.f1_score(labels, predictions, average="macro", zero_division=0)
     for found, expected in (
         (metrics.top1_accuracy(probabilities, labels), sklearn.metrics.accuracy_score(labels, predictions)),
-        (metrics.macro_f1(confusion), f1),
-        (metrics.balanced_accuracy(confusion), sklearn.metrics.balanced_accuracy_score(labels, predictions)),
+        (of_classes.macro(of_classes.f1), f1),
+        (of_classes.balanced_accuracy, sklearn.metrics.balanced_accuracy_score(labels, predictions)),
         (metrics.log_loss(probabilities, labels), sklearn.metrics.log_loss(labels, probabilities, labels=ids)),
         (metrics.expected_calibration_error(probabilities, labels, bins), binned_error(probabilities, labels, bins)),
     ):
@@ -70,20 +73,31 @@ def test_ties_go_to_the_lowest_class_few_classes_are_all_in_the_top_5_and_those_
     assert metrics.topk_accuracy(scores, labels) == pytest.approx(5 / 7)
     assert metrics.topk_accuracy(np.random.default_rng(0).random((9, 4)), np.arange(9) % 4) == 1.0
     # Class 2 has no example but one prediction: it counts in F1, not in the mean of recalls; class 3 in neither.
-    confusion = metrics.confusion_matrix(np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1]), 4)
-    np.testing.assert_array_equal(metrics.per_class(confusion).recall, [0.5, 1, 0, 0])
-    assert metrics.balanced_accuracy(confusion) == 0.75
-    assert metrics.macro_f1(confusion) == pytest.approx((2 / 3 + 1 + 0) / 3)
+    found = metrics.per_class(np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1]), 4)
+    np.testing.assert_array_equal(found.recall, [0.5, 1, 0, 0])
+    assert found.balanced_accuracy == 0.75
+    assert found.macro(found.f1) == pytest.approx((2 / 3 + 1 + 0) / 3)
+
+
+def test_memory_does_not_grow_with_the_square_of_the_classes():
+    tracemalloc.start()
+    assert selection.measure(np.eye(3, 5000, dtype=np.float32), np.arange(3))["balanced_accuracy"] == 1
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5_000_000  # 5,000 x 5,000 counts are 200 MB
 
 
 @st.composite
 def scored(draw):
-    """Scores and labels: of few distinct values where they tie, of fewer classes than there are scores."""
+    """Scores and labels: of few values, which tie, or huge ones; labels of one class or more, predicted or not."""
     classes, n = draw(st.integers(2, 7)), draw(st.integers(1, 40))
     present = draw(st.lists(st.integers(0, classes - 1), min_size=1, max_size=classes, unique=True))
     rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    scale = draw(st.sampled_from([0, 1, 1e3, 1e37]))
     logits = rng.integers(-3, 4, (n, classes)) if draw(st.booleans()) else rng.normal(size=(n, classes))
-    return logits.astype(np.float32), rng.choice(present, n)
+    if draw(st.booleans()):
+        logits[:, draw(st.integers(0, classes - 1))] = 3  # which all rows are predicted as, or some
+    return (scale * logits.clip(-3, 3)).astype(np.float32), rng.choice(present, n)
 
 
 @given(scored())
@@ -91,7 +105,7 @@ def scored(draw):
 def test_scores_of_classes_and_of_ranks_are_those_of_scikit_learn(example):
     logits, labels = example
     probabilities, predictions = softmax(logits), logits.argmax(axis=1)
-    found = metrics.per_class(confusion := metrics.confusion_matrix(labels, predictions, logits.shape[1]))
+    found = metrics.per_class(labels, predictions, logits.shape[1])
     exactly = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-12)
     each = {"labels": np.arange(logits.shape[1]), "average": None, "zero_division": 0}
     of_each = sklearn.metrics.precision_recall_fscore_support(labels, predictions, **each)
@@ -106,17 +120,30 @@ def test_scores_of_classes_and_of_ranks_are_those_of_scikit_learn(example):
         balanced = sklearn.metrics.balanced_accuracy_score(labels, predictions)
         areas = [sklearn.metrics.roc_auc_score(labels == c, probabilities[:, c]) for c in present]
         precisions = [sklearn.metrics.average_precision_score(labels == c, probabilities[:, c]) for c in present]
-    exactly([metrics.cohen_kappa(confusion), metrics.balanced_accuracy(confusion)], [kappa, balanced])
+    exactly([found.cohen_kappa, found.balanced_accuracy], [kappa, balanced])
     ranked = ranking.one_against_the_rest(probabilities, labels)
     exactly(ranked, [np.mean(areas), np.mean(precisions)])
     if len(present) == logits.shape[1] > 2:
         rows = probabilities.astype(np.float64) / probabilities.sum(axis=1, keepdims=True, dtype=np.float64)
         several = sklearn.metrics.roc_auc_score(labels, rows, multi_class="ovr")
         exactly(ranking.one_against_the_rest(rows, labels)[0], several)
+    ids, eps = np.arange(logits.shape[1]), np.finfo(np.float32).eps
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # rows that do not sum to 1
+        loss = sklearn.metrics.log_loss(labels, probabilities.astype(np.float64).clip(eps, 1), labels=ids)
+    exactly([metrics.log_loss(probabilities, labels), metrics.top1_accuracy(logits, labels)],
+            [loss, sklearn.metrics.accuracy_score(labels, predictions)])  # fmt: skip
+    ranks = np.argsort(np.argsort(-logits, axis=1, kind="stable"), axis=1)  # of equals the lowest class first
+    for k in (1, 3, 5):
+        if k < len(ids):
+            exactly(
+                metrics.topk_accuracy(logits, labels, k),
+                sklearn.metrics.top_k_accuracy_score(labels, -ranks if len(ids) > 2 else ranks[:, 0], k=k, labels=ids),
+            )
     assert selection.measure(logits, labels) == {
         "top1_accuracy": metrics.top1_accuracy(logits, labels),
-        "balanced_accuracy": metrics.balanced_accuracy(confusion),
-        "macro_f1": metrics.macro_f1(confusion),
+        "balanced_accuracy": found.balanced_accuracy,
+        "macro_f1": found.macro(found.f1),
         "log_loss": metrics.log_loss(probabilities, labels),
     }
 

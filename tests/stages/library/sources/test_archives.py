@@ -1,15 +1,20 @@
 """Archives are read in place; damage and what was made to harm are found: bombs, headers that lie."""
 
+import bz2
 import gzip
 import io
+import lzma
+import struct
 import sys
 import tarfile
+import zlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.library.common.console import UserError
+from stages.library.sources import archives
 from stages.library.sources.archives import Member, tar_gz_members, tar_members
 from tests import processes
 from tests.layouts import special, tar_bytes
@@ -169,3 +174,75 @@ def test_no_name_leads_out_for_nothing_is_unpacked(tmp_path, monkeypatch):
     found = plain_members(tar_bytes([*((name, b"x") for name in names), IMAGE]))
     assert found[len(names) :] == [Member(*IMAGE)]
     assert list(tmp_path.iterdir()) == []
+
+
+PACKERS = {"bz2": bz2.compress, "xz": lzma.compress}
+
+
+def read_packed(path, content):
+    path.write_bytes(content)
+    return list(archives.members(path, lambda name: True))
+
+
+@pytest.mark.parametrize("pack", PACKERS.values(), ids=PACKERS)
+def test_bzip2_and_xz_are_told_by_their_content_and_may_have_several_parts(tmp_path, pack):
+    halves = pack(PLAIN[:3000]) + pack(b"") + pack(PLAIN[3000:])
+    for content in (pack(PLAIN), halves, halves + bytes(8), pack(PLAIN) + bytes(200_000)):
+        assert read_packed(tmp_path / "a.zip", content) == MEMBERS
+    for junk in (b"x" * 99, pack(b"x"), bytes(100_000) + b"x"):
+        with pytest.raises(UserError, match=r"a\.zip is damaged or truncated \(.+\)\. Get it anew"):
+            read_packed(tmp_path / "a.zip", pack(PLAIN) + junk)
+
+
+@pytest.mark.parametrize("pack", PACKERS.values(), ids=PACKERS)
+def test_bzip2_and_xz_are_an_error_wherever_they_are_cut_or_changed(tmp_path, pack):
+    whole = pack(PLAIN)
+    for place in range(0, len(whole), 3):
+        with pytest.raises(UserError, match=r"is damaged or truncated|must be a folder, or a zip, tar"):
+            read_packed(tmp_path / "a", whole[:place])
+        try:
+            found = read_packed(tmp_path / "a", whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        except UserError:
+            continue
+        assert found == MEMBERS  # bits that pad the last byte
+
+
+@pytest.mark.parametrize("pack", PACKERS.values(), ids=PACKERS)
+@pytest.mark.parametrize(("name", "lie"), LIES.items(), ids=lambda value: value if isinstance(value, str) else "")
+def test_headers_that_lie_in_bzip2_and_xz_are_a_users_error_at_once(tmp_path, pack, name, lie):
+    with pytest.raises(UserError, match=r"is damaged or truncated"):
+        read_packed(tmp_path / "a", pack(ONE + lie + header("s", 3) + padded(b"abc") + END_BLOCKS))
+
+
+def of_a_large_dictionary(zeros):
+    """An xz whose first block asks for 3 GiB (xz-file-format 1.1.0, 3.1 and 5.3.1)."""
+    content = bytearray(lzma.compress(zeros))
+    end = 12 + 4 * content[12]
+    content[16] = 39
+    content[end : end + 4] = struct.pack("<I", zlib.crc32(content[12:end]))
+    return bytes(content)
+
+
+BOMBS = {
+    "bz2": (lambda zeros: bz2.compress(zeros) * 2000, "it unpacks to more than 1,032 times its size"),
+    "xz": (lambda zeros: lzma.compress(zeros) * 2000, "it unpacks to more than 1,032 times its size"),
+    "dictionary": (of_a_large_dictionary, "its dictionary takes more than 256 MiB; pack it again, as by xz -9"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_bombs_of_bzip2_and_xz_are_an_error_in_bounded_memory(tmp_path, name):
+    pack, reason = BOMBS[name]
+    head = bz2.compress if name == "bz2" else lzma.compress
+    path = tmp_path / "bomb"
+    path.write_bytes((b"" if name == "dictionary" else head(header("bomb", 2 << 30))) + pack(bytes(1 << 20)))
+    code = (
+        "import pathlib, sys; from tests.memory import peak_mib; from stages.library.sources import archives\n"
+        "archives.UNPACKED_ANYWAY = 64 << 20\n"
+        "try: list(archives.members(pathlib.Path(sys.argv[1]), lambda name: True))\n"
+        "except archives.UserError as error: print(error)\n"
+        "print(peak_mib())"
+    )
+    said, peak_mib = processes.run(sys.executable, "-c", code, path).stdout.splitlines()
+    assert said == f"{path} is damaged or truncated ({reason}). Get it anew"
+    assert int(peak_mib) < 128

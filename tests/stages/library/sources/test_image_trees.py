@@ -44,7 +44,7 @@ def found(path, contents=True):
     return {member.name: member.rejected or member.content for member in listed}
 
 
-@pytest.fixture(params=["folder", "zip", "tar", "gztar"])
+@pytest.fixture(params=["folder", "zip", "tar", "gztar", "bztar", "xztar"])
 def packed(request, tmp_path):
     """Makes of files, {name: content}, a folder or an archive."""
 
@@ -146,7 +146,7 @@ def test_a_member_that_unpacks_to_more_than_it_may_or_than_it_says_is_rejected(t
     assert str(found(path)["cat/1.jpg"]).startswith("damaged in the archive: Bad CRC")
 
 
-@pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])
+@pytest.mark.parametrize("kind", ["zip", "tar", "gztar", "bztar", "xztar"])
 def test_an_archive_cut_short_or_changed_is_an_error_or_the_same_images(tmp_path, kind):
     path = image_trees.located(shutil.make_archive(str(tmp_path / "a"), kind, put(tmp_path / "x", FILES)))
     whole, content = path.read_bytes(), found(path)
@@ -167,7 +167,9 @@ def test_a_home_is_expanded_and_a_file_that_is_no_archive_is_an_error(tmp_path, 
     (tmp_path / "images").mkdir()
     assert image_trees.located("~/images") == tmp_path / "images"
     (tmp_path / "a.zip").write_bytes(b"no archive" * 99)
-    with pytest.raises(UserError, match=r"must be a folder, or a zip, tar or tar\.gz of one\. Received: .*a\.zip$"):
+    with pytest.raises(
+        UserError, match=r"must be a folder, or a zip, tar, tar\.gz, tar\.bz2 or tar\.xz of one\. Received: .*a\.zip$"
+    ):
         found(image_trees.located("~/a.zip"))
 
 

@@ -1,5 +1,7 @@
 """Fine-tuning: which layers are trained, which start afresh, and what is said of them."""
 
+import functools
+
 import keras
 import numpy as np
 import pandas as pd
@@ -62,7 +64,11 @@ def test_a_frozen_batch_norm_keeps_its_statistics(lite0):
 
 
 @pytest.mark.parametrize(
-    ("act", "key"), [(finetuning.freeze, "unfrozen_blocks"), (finetuning.restart, "reinitialized_blocks")]
+    ("act", "key"),
+    [
+        (finetuning.freeze, "unfrozen_blocks"),
+        (functools.partial(finetuning.restart, untrained=lambda: None), "reinitialized_blocks"),
+    ],
 )
 def test_too_many_blocks_are_an_error_that_names_them(lite0, act, key):
     settings = section("finetune", **{"unfrozen_blocks": None, "head_epochs": 0} | {key: 10})
@@ -84,7 +90,7 @@ def test_the_last_blocks_start_afresh_and_the_table_says_so(lite0, tmp_path, blo
     settings = section("finetune", **changes, reinitialized_blocks=blocks)
     network = finetuning.build(model, 4, settings)
     before = values(network)
-    fresh = finetuning.restart(network, BACKBONE, settings)
+    fresh = finetuning.restart(network, BACKBONE, settings, lambda: keras.models.clone_model(lite0))
     finetuning.freeze(network, BACKBONE, settings)
     counts = finetuning.write_variables(tmp_path / "variables.csv", network, fresh)
     table = pd.read_csv(tmp_path / "variables.csv")

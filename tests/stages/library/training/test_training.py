@@ -12,8 +12,10 @@ from conftest import write_images
 from stages.library.common import artifacts
 from stages.library.common.console import UserError
 from stages.library.features import cache
+from stages.library.features.source import Source
 from stages.library.records import manifest as manifests
 from stages.library.records import tfrecord
+from stages.library.records.preprocessing import Preprocessing
 from stages.library.scoring import selection
 from stages.library.training import checkpoints, trained_network
 from stages.plugins.heads.softmax import head as softmax
@@ -90,7 +92,8 @@ class Killed(BaseException):
 
 INSTANTS = {"before the checkpoint": 1, "after the weights": 1, "after the state": 2}  # and epochs that are kept
 PARTS_OF_PASSES = {"scratch__steps_per_epoch": 2, "scratch__batch_norm": True, "scratch__optimizer": "sgd"}
-PARTS_OF_PASSES["evaluate__selection_metric"] = "log_loss"
+PARTS_OF_PASSES |= {"evaluate__selection_metric": "log_loss", "scratch__flip": "alternating"}
+PARTS_OF_PASSES |= {"scratch__whitening": True, "scratch__convolutions": 2, "scratch__pooling": "max"}
 
 
 def kill(run, monkeypatch, instant, **changes):
@@ -171,7 +174,7 @@ def test_finetunes_first_head_is_fitted_as_the_softmax_head(write_params, run_st
     def trainer(examples, params, seed):
         raise Killed(params, examples.num_classes, seed)
 
-    source = cache.Source("efficientnet_lite0", 32, 1.0, "bilinear", False, "", "", ("cat", "dog"))
+    source = Source("efficientnet_lite0", Preprocessing(32), False, "", "", ("cat", "dog"))
     nothing = np.empty(0, object), np.empty(0, np.int64), np.empty(0, np.uint64), np.empty(0), np.empty(0, object)
     features = cache.Features(*nothing, np.empty((0, 3), np.float16), source)
     monkeypatch.setattr(cache, "load", lambda *arguments: features)

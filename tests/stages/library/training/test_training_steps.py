@@ -106,6 +106,31 @@ def test_a_shard_of_more_classes_is_found_out(shards):
         training.check_shards(shards, 1)
 
 
+def test_where_flips_alternate_each_image_is_mirrored_in_every_other_pass(shards):
+    stream = Stream(shards, INPUT, 2, 5, Augmentation("alternating", 0.0, 0.0, 0.0), seed=0)
+    originals = [image.numpy() for image, _ in held_out(shards, INPUT, 2, 1).unbatch()]
+    turns = np.zeros((4, 20), int)  # 1: as it is, -1: mirrored
+    for number, turn in enumerate(turns):
+        for seen, _, _ in stream.batches(4 * number, 4 * number + 4).unbatch():
+            for index, original in enumerate(originals):
+                turn[index] += np.array_equal(seen, original)
+                turn[index] -= np.array_equal(seen, original[:, ::-1])
+    assert (np.abs(turns) == 1).all()
+    assert (turns[1:] == -turns[:-1]).all()
+    assert 5 <= (turns[0] > 0).sum() <= 15
+    whole = batch_bytes(stream.batches(0, 8))
+    assert batch_bytes(stream.batches(5, 8)) == whole[5:]
+
+
+def test_an_image_that_only_moves_moves_by_whole_pixels():
+    pixels = image(8)
+    padded = np.pad(pixels, ((2, 2), (2, 2), (0, 0)), "edge")
+    places = {padded[top : top + 8, left : left + 8].tobytes() for top in range(5) for left in range(5)}
+    limits = Augmentation(flip=False, shift=0.25, zoom=0.0, rotation_degrees=0.0)
+    found = {augment(pixels, tf.constant([0, number], tf.int64), limits).numpy().tobytes() for number in range(200)}
+    assert found == places
+
+
 def image(side=6):
     return tf.reshape(tf.range(side * side * 3, dtype=tf.float32), (side, side, 3))
 

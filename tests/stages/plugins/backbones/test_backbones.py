@@ -1,20 +1,32 @@
 """Backbones: their contract, and their weights against values computed another way."""
 
+import importlib
+from dataclasses import replace
+from typing import Any
+
 import keras
+import keras_layouts
 import numpy as np
 import pytest
 import skimage.data
 import tensorflow as tf
+from keras_layouts import EACH_FAMILY, KERAS, marked
 from PIL import Image
+from section import section
 
-from stages.library.common.plugins import PLUGINS, plugin_names
+from stages.library.common.console import UserError
+from stages.library.common.plugins import PLUGINS, members, plugin_names
+from stages.library.extraction import extraction
 from stages.library.networks import contract as backbones
-from stages.library.networks import torch_weights, weights
-from stages.library.networks.efficientnet_lite import EfficientNetLite
-from stages.plugins.backbones import efficientnet_lite0
+from stages.library.networks import keras_applications, torch_weights, weights
+from stages.library.records.preprocessing import Preprocessing
+
+freed = pytest.fixture(autouse=True)(keras_layouts.freed)
+# The others are in test_hub_networks.py.
+OWN = [name for name in plugin_names(PLUGINS["backbones"]) if not backbones.lookup(name).BACKBONE.packages]
 
 
-@pytest.mark.parametrize("name", plugin_names(PLUGINS["backbones"]))
+@pytest.mark.parametrize("name", marked(OWN))
 def test_a_backbone_is_what_it_says(name):
     module = backbones.lookup(name)
     backbone, model = module.BACKBONE, module.build(module.BACKBONE.min_input_px)
@@ -25,28 +37,80 @@ def test_a_backbone_is_what_it_says(name):
         "logits": (None, backbone.num_logits),
     }
     assert sum(int(np.prod(variable.shape)) for variable in model.trainable_variables) == backbone.num_parameters
-    classifier = [layer for layer in model.layers if layer.count_params()][-1]  # what model_size.py leaves out
-    assert classifier.count_params() == (backbone.feature_width + 1) * backbone.num_logits
+    pooled = keras.Model(model.input, model.output["bottleneck"])  # without what model_size.py leaves out
+    assert model.count_params() - pooled.count_params() == backbone.num_top_parameters
     order = [layer.name for layer in model.layers]
     positions = [order.index(layer) for layer in backbone.blocks.values()]
     assert positions == sorted(positions)
     assert len(set(order)) == len(order)
 
 
-@pytest.mark.parametrize(("width", "depth", "parameters"), [(1.0, 1.1, 5_416_680), (1.1, 1.2, 6_092_072)])
-def test_the_larger_ones_of_the_family_have_the_published_parameters(width, depth, parameters):
-    """Lite1 and Lite2, as timm counts them."""
-    about = {"weights": {}, "input_size_px": 32, "num_parameters": parameters, "top1": 0.76}
-    network = EfficientNetLite(width, depth, name="lite", **about)
-    model = network.build(32)
-    assert sum(int(np.prod(variable.shape)) for variable in model.trainable_variables) == parameters
-    assert set(network.backbone.blocks.values()) <= {layer.name for layer in model.layers}
+def test_what_defines_a_backbone_is_its_row_or_its_file(monkeypatch):
+    lite0: Any
+    lite1: Any
+    lite0, lite1 = (backbones.lookup(f"efficientnet_lite{number}") for number in (0, 1))
+    names = "efficientnet_lite0", "efficientnet_lite1", "inception_v4"
+    before = list(map(backbones.definition, names))
+    assert len(set(before)) == 3
+    edited = replace(lite1, BACKBONE=replace(lite1.BACKBONE, top1=0.5))
+    rows = {"efficientnet_lite0": lite0, "efficientnet_lite1": edited}
+    monkeypatch.setattr(backbones, "members", lambda folder: rows)
+    after = list(map(backbones.definition, names))
+    assert [one == other for one, other in zip(before, after, strict=True)] == [True, False, True]
+    assert backbones.code("efficientnet_lite0") == "stages.library.networks.efficientnet_lite"
+    assert backbones.code("inception_v4") == "stages.plugins.backbones.inception_v4"
+    with pytest.raises(UserError, match=r"there is no backbone 'resnet50'"):
+        backbones.lookup("resnet50")
 
 
-# EfficientNet-Lite0, forward in NumPy alone from the published state dict.
+def test_no_name_stands_for_a_file_and_a_row():
+    files = {path.stem for path in PLUGINS["backbones"].glob("[!_]*.py")}
+    assert files == {"inception_v3", "inception_v4", "inception_resnet_v2"}
+    assert not files & set(members(PLUGINS["backbones"]))
+    names = [name for path in (PLUGINS["backbones"] / "families").glob("[!_]*.py") for name in members_of(path)]
+    assert len(names) == len(set(names)) == len(members(PLUGINS["backbones"]))
 
-BLOCKS = [(3, 1)] + [(3, 2), (3, 1)] + [(5, 2), (5, 1)] + [(3, 2), (3, 1), (3, 1)] + [(5, 1)] * 3
-BLOCKS += [(5, 2), (5, 1), (5, 1), (5, 1), (3, 1)]
+
+def members_of(path):
+    return importlib.import_module(f"stages.plugins.backbones.families.{path.stem}").MEMBERS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in OWN if name in EACH_FAMILY or name not in KERAS])
+def test_the_colour_of_bars_is_what_its_own_scaling_takes_to_zero(name):
+    backbone, model = backbones.lookup(name).BACKBONE, backbones.lookup(name).build(96)
+    scaled = [layer for layer in model.layers if isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization)]
+    for layer in scaled:
+        if isinstance(layer, keras.layers.Normalization) and layer.input_mean is None:  # a published file has them
+            layer.adapt_mean.assign(keras_applications.MEAN)
+            layer.adapt_variance.assign(np.square(keras_applications.DEVIATION))
+            layer.finalize_state()
+    images = np.broadcast_to(np.array(backbone.mean_rgb, np.float32), (1, 96, 96, 3))
+    found = keras.Model(model.input, scaled[-1].output)(images)
+    np.testing.assert_allclose(found, np.zeros(found.shape), atol=1e-3)
+
+
+def test_params_say_how_images_are_prepared_and_null_is_the_published_way():
+    published = Preprocessing(299, 0.875, "bilinear_tf1", "squash")
+    nothing = {"input_size_px": None, "geometry": None, "central_crop": None, "resize": None}
+    v3, lite0 = (backbones.lookup(name).BACKBONE for name in ("inception_v3", "efficientnet_lite0"))
+
+    def prepared(backbone, **changes):
+        return extraction.preparation(backbone, section("extract", **nothing | changes))
+
+    assert prepared(v3) == published == extraction.published(v3, 299)
+    assert prepared(lite0) == Preprocessing(224, 0.875, "bicubic", "crop", (127.0,) * 3)
+    assert prepared(v3, geometry="crop") == replace(published, geometry="crop")
+    assert prepared(v3, geometry="pad") == replace(published, geometry="pad", central_crop=1.0)  # the whole image
+    assert prepared(v3, geometry="pad", central_crop=0.5) == replace(published, geometry="pad", central_crop=0.5)
+    assert prepared(v3, central_crop=1.0, resize="bicubic") == replace(published, central_crop=1.0, resize="bicubic")
+    assert prepared(v3, input_size_px=96) == replace(published, input_size_px=96)
+
+
+# EfficientNet-Lite, forward in NumPy alone from the published state dict.
+
+KERNELS, STRIDES = (3, 3, 5, 3, 5, 5, 3), (1, 2, 2, 2, 1, 2, 1)  # of the seven stages
+REPEATS = [(1, 2, 2, 3, 3, 4, 1), (1, 3, 3, 4, 4, 5, 1), (1, 3, 3, 4, 4, 5, 1)]
 
 
 def convolved(x, kernel, stride, depthwise=False):
@@ -62,7 +126,7 @@ def convolved(x, kernel, stride, depthwise=False):
     return total
 
 
-def forward_in_numpy(state, pixels):
+def forward_in_numpy(state, pixels, repeats):
     """Returns the output of the stem, of each block, the pooled features and the logits, float64."""
     state = {name: value.astype(np.float64) for name, value in state.items()}
 
@@ -73,10 +137,15 @@ def forward_in_numpy(state, pixels):
     def relu6(x):
         return np.clip(x, 0, 6)
 
+    blocks = [
+        (kernel_px, 1 if number else stride)
+        for kernel_px, stride, count in zip(KERNELS, STRIDES, repeats, strict=True)
+        for number in range(count)
+    ]
     x = (pixels.astype(np.float64) - 127) / 128
     x = relu6(normalized(convolved(x, state["_conv_stem.weight"], 2), "_bn0"))
     outputs = [x]
-    for index, (kernel_px, stride) in enumerate(BLOCKS):
+    for index, (kernel_px, stride) in enumerate(blocks):
         prefix, y = f"_blocks.{index}.", x
         if index:
             y = relu6(normalized(convolved(y, state[prefix + "_expand_conv.weight"], 1), prefix + "_bn0"))
@@ -91,17 +160,19 @@ def forward_in_numpy(state, pixels):
     return outputs, bottleneck, state["_fc.weight"] @ bottleneck + state["_fc.bias"]
 
 
-def test_lite0_agrees_with_numpy_at_every_block():
+@pytest.mark.parametrize(("number", "repeats"), list(enumerate(REPEATS)))
+def test_lite_agrees_with_numpy_at_every_block(number, repeats):
     """At 50 px, where the sides 25, 13, 7, 4 and 2 make SAME padding lopsided at some strides and even at others."""
-    model, path = efficientnet_lite0.build(50), weights.locate(efficientnet_lite0.BACKBONE, None)
+    network = backbones.lookup(f"efficientnet_lite{number}")
+    model, path = network.build(50), weights.locate(network.BACKBONE, None)
     for variable in model.variables:
         variable.assign(tf.fill(variable.shape, np.nan))  # one that is not loaded shows
-    efficientnet_lite0.load_weights(model, path)
+    assert network.load_weights(model, path) is model
     pixels = np.asarray(Image.fromarray(skimage.data.chelsea()).resize((50, 50)))
-    outputs, bottleneck, logits = forward_in_numpy(torch_weights.read(path), pixels)
+    outputs, bottleneck, logits = forward_in_numpy(torch_weights.read(path), pixels, repeats)
     names = ["stem_relu6"]
-    for stage, repeats in enumerate((1, 2, 2, 3, 3, 4, 1), start=1):
-        names += [f"stage_{stage}_block_{n}_{'add' if n > 1 else 'project_bn'}" for n in range(1, repeats + 1)]
+    for stage, count in enumerate(repeats, start=1):
+        names += [f"stage_{stage}_block_{n}_{'add' if n > 1 else 'project_bn'}" for n in range(1, count + 1)]
     forward_outputs = keras.Model(model.input, [model.get_layer(name).output for name in names])
     for name, ours, expected in zip(names, forward_outputs(pixels[None].astype(np.float32)), outputs, strict=True):
         np.testing.assert_allclose(ours[0], expected, atol=2e-4 * np.abs(expected).max(), err_msg=name)

@@ -37,6 +37,11 @@ def fetch(root, tmp_path):
 
 HIDDEN, OUTSIDE, OTHER = "hidden or system file", "not in a class folder", "not an image"
 SPLIT = {"train/dog/1.jpg": ("dog", "train"), "test/dog/1.jpg": ("dog", "test")}
+INSIDE = {
+    "cat/train/1.jpg": ("cat", "train"),
+    "cat/TEST/2.jpg": ("cat", "test"),
+    "dog/val/a/3.jpg": ("dog", "validation"),
+}
 CAPITALS = {"Training/a/1.jpg": ("a", "train"), "TEST/b/1.jpg": ("b", "test"), "Dev/a/1.jpg": ("a", "validation")}
 
 
@@ -62,6 +67,9 @@ CAPITALS = {"Training/a/1.jpg": ("a", "train"), "TEST/b/1.jpg": ("b", "test"), "
             {},
             (),
         ),
+        # So are those in the class folders, where each of these has them and nothing else; one of them is none.
+        (INSIDE, {"cat/train/notes.txt": OTHER}, ()),
+        ({"cat/train/1.jpg": "cat", "dog/train/2.jpg": "dog", "dog/more/3.jpg": "dog"}, {}, ()),
         # Composed and decomposed accents are one class.
         (
             SPLIT | {"train/caf\u00e9/1.png": ("caf\u00e9", "train"), "test/cafe\u0301/2.png": ("caf\u00e9", "test")},
@@ -89,7 +97,7 @@ def test_class_folders_are_read_with_their_litter(tmp_path, images, strays, more
     said = f"{len(images)} files in {len(classes)} classes, read where they are"
     assert fetch(root, tmp_path) == said
     outer = shutil.copytree(root, tmp_path / "outer" / "my images")
-    for kind in ("zip", "tar", "gztar"):
+    for kind in ("zip", "tar", "gztar", "bztar", "xztar"):
         for base in (root, outer.parent):
             packed = shutil.make_archive(str(tmp_path / "packed"), kind, base)
             found, left = read(packed)
@@ -120,6 +128,8 @@ def test_what_is_no_folder_and_class_names_that_no_label_file_can_hold_are_error
         fetch(tmp_path / name, tmp_path)
 
 
+ALONE = r"both train and test must hold images of classes, or .* with such in "
+BELOW = r"where class folders hold folders of splits \(.*\), all must, and nothing else\. Received: .* with "
 FEW = r"`dataset\.folder` must hold images of at least 2 classes, .* Received: .*"
 
 
@@ -140,16 +150,35 @@ FEW = r"`dataset\.folder` must hold images of at least 2 classes, .* Received: .
         ),
         (
             ["1.jpg", "labels.csv"],
-            FEW + r"If .*/images/labels\.csv has their labels: dataset\.name: table, dataset\.table: ",
+            FEW
+            + r"If .*/images/labels\.csv has their labels, give it, too: LABELS=/.*/images/labels\.csv \(dataset\.name",
         ),
+        (["in/1.jpg", "sample.csv", "test.csv", "train.csv"], FEW + r"If .*/images/train\.csv has their labels"),
         (["train/1.jpg", "test/2.jpg", "sub/a.csv", "train.csv"], r"folders of classes, or of splits"),
         (["train/1.jpg", "test/2.jpg", "train.csv"], FEW + r"If .*/images/train\.csv has their labels"),
         (
             [".images/cat/1.jpg", "cat/1.jpg"],
             FEW + r"; \.images is a hidden folder with images \(rename it without the dot",
         ),
-        (["train/cat/1.jpg", "val/"], r"both train and test must hold images, or .* with images in train alone$"),
-        (["val/cat/1.jpg", "test/dog/1.jpg"], r"both train and test must hold images, .* in test, validation alone$"),
+        (["train/cat/1.jpg", "val/"], ALONE + r"train alone\. To split these, give /.*/images/train$"),
+        (["train/cat/1.jpg", "train/dog/1.jpg", "test/3.jpg"], ALONE + r"train alone\. To split these, give .*/train$"),
+        (
+            ["cat/train/1.jpg", "cat/test/2.jpg", "dog/3.jpg"],
+            BELOW + r"cat/test/2\.jpg and dog/3\.jpg\. Move one of them",
+        ),
+        (
+            ["cat/train/1.jpg", "dog/test/2.jpg", "dog/more/3.jpg"],
+            BELOW + r"cat/train/1\.jpg and dog/more/3\.jpg\. Move",
+        ),
+        (
+            ["cat/train/1.jpg", "dog/test/2.jpg", "dog/more/"],
+            BELOW + r"cat/train/1\.jpg and a folder without images\. M",
+        ),
+        (
+            ["cat/train/1.jpg", "dog/val/1.jpg", "dog/val/2.jpg", "cat/3.jpg"],
+            BELOW + r"cat/train/1\.jpg and cat/3\.jpg",
+        ),
+        (["val/cat/1.jpg", "test/dog/1.jpg"], ALONE + r"test, validation alone$"),
     ],
 )
 def test_a_folder_that_gives_no_data_set_is_an_error_with_the_remedy(tmp_path, names, message):
@@ -157,6 +186,12 @@ def test_a_folder_that_gives_no_data_set_is_an_error_with_the_remedy(tmp_path, n
     root = put(tmp_path / "images", *names, *(["train/cat/2.jpg"] if "val/" in names else []))
     with pytest.raises(UserError, match=message):
         fetch(root, tmp_path)
+
+
+def test_a_table_in_an_archive_is_not_read_there(tmp_path):
+    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", put(tmp_path / "images", "1.jpg", "labels.csv"))
+    with pytest.raises(UserError, match=FEW + r"If labels\.csv has their labels, take it out of the archive: "):
+        fetch(packed, tmp_path)
 
 
 def test_a_folder_of_links_that_leave_it_says_so(tmp_path):

@@ -61,6 +61,32 @@ def test_splits_in_a_tar_with_thousands_of_files_that_are_no_images(tmp_path, ma
     assert f"240 left out (240 not an image), see {out}/rejected.csv" in capsys.readouterr().out
 
 
+def test_photographs_in_avif(tmp_path, make_records, capsys):
+    made = write_images(tmp_path / "photos", per_class=12)
+    for number, path in enumerate(sorted(made.rglob("*.png"))):
+        with Image.open(path) as image:
+            image.save(path.with_suffix(".AVIF"), quality=90)
+        path.unlink()
+        if number % 2:  # what a server names is told by its content
+            path.with_suffix(".AVIF").rename(path.with_suffix(""))
+    out = make_records(dataset__name="folder", dataset__folder=str(made))
+    assert sum(splits(out).values(), Counter()) == Counter(cat=12, dog=12, emu=12)
+    assert "; 0 left out" in capsys.readouterr().out
+
+
+def test_a_row_of_a_file_that_is_no_image_stands_in_rejected_csv_once(tmp_path, make_records, capsys):
+    made = write_images(tmp_path / "images", per_class=20)
+    rows = [f"{path.relative_to(made)},{path.parent.name}" for path in sorted(made.rglob("*.png"))]
+    (made / "notes.txt").write_text("text")
+    (made / "film.mov").write_text("text")
+    (tmp_path / "labels.csv").write_text("\n".join(["filename,label", "notes.txt,cat", *rows]))
+    labels = str(tmp_path / "labels.csv")
+    out = make_records(dataset__name="table", dataset__table=labels, dataset__folder=str(made))
+    found = [(row["name"], row["row"], row["reason"]) for row in tables.read_csv(out / "rejected.csv")]
+    assert [row[:2] for row in found] == [("film.mov", ""), ("notes.txt", "1")]
+    assert "2 left out (2 not an image)" in capsys.readouterr().out
+
+
 def test_photographs_of_a_phone(tmp_path, make_records):
     heif = pytest.importorskip("pillow_heif", reason="requirements-heif.txt is not installed")
     made = write_images(tmp_path / "photos", per_class=12)

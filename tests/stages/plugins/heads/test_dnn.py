@@ -5,6 +5,7 @@ import pytest
 
 from stages.library.common.console import UserError
 from stages.library.heads import scaling
+from stages.library.heads.contract import Score
 from stages.plugins.heads.dnn import head as dnn
 from tests.stages.plugins.heads.training import cross_validate, fit, problem, trainer
 
@@ -36,6 +37,16 @@ def test_weights_are_those_of_keras():
     model.fit(x[order], labels[order], 32, sample_weight=weights[order], shuffle=False, verbose=0)
     np.testing.assert_allclose(logits, model.predict(x, verbose=0), atol=1e-4)
     assert np.abs(logits - fit(dnn, (features, labels), params).logits(features)).max() > 0.01
+
+
+def test_the_curve_has_means_of_losses_as_rows_are_weighted():
+    weights, folds = np.random.default_rng(2).uniform(1, 50, 300), np.arange(300) % 3
+    one = trainer(dnn, problem(), replace(PARAMS, dropout=0.0, learning_rate=1e-9), folds=folds, weights=weights)
+    *_, step = one.path(0)
+    _, rows = one.examples.split(0)
+    expected = Score.of(step.logits, one.examples.labels[rows], weights[rows])
+    np.testing.assert_allclose(step.held_out, expected, rtol=1e-4)
+    assert step.training.loss == pytest.approx(expected.loss, rel=0.2)  # of other rows
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 
 from stages.library.common import class_weights
 from stages.library.heads import calibration
-from stages.library.scoring import metrics
+from stages.library.scoring import metrics, selection
 from stages.library.scoring.probabilities import softmax
 from stages.plugins.heads.logistic import head as logistic
 from stages.plugins.heads.logistic import logistic_solver
@@ -39,7 +39,7 @@ def test_agrees_with_scikit_learn(n, dim, penalty):
 def test_class_and_sample_weights_are_those_of_scikit_learn(setting):
     features, labels = problem()
     labels = np.minimum(labels, np.arange(300) % 7)  # classes of other sizes
-    given = np.ones(300) if setting == "balanced" else np.random.default_rng(2).uniform(0.2, 4, 300)
+    given = np.random.default_rng(2).uniform(0.2, 4, 300)
     weights = class_weights.of_images(setting, labels, given, tuple("abcd"))
     by_label = setting if setting == "balanced" else {0: 5.0, 1: 1.0, 2: 0.25, 3: 1.0}
     expected = LogisticRegression(C=0.1, tol=1e-10, max_iter=10_000, class_weight=by_label)
@@ -49,24 +49,30 @@ def test_class_and_sample_weights_are_those_of_scikit_learn(setting):
     np.testing.assert_allclose(layer.bias - layer.bias.mean(), expected.intercept_, rtol=5e-3, atol=2e-3)
 
 
-def test_the_path_goes_from_strong_to_weak_until_held_out_loss_has_risen_and_the_lowest_is_chosen():
-    data, folds = problem(n=120, dim=60, noise=4), np.arange(120) % 3
-    long = replace(PARAMS, penalties=tuple(10.0 ** np.arange(-4, 5)))
-    result = cross_validate(logistic, data, long, folds, selected_by="log_loss")
+@pytest.mark.parametrize("metric", selection.METRICS)
+def test_of_all_penalties_the_best_by_the_metric_is_chosen(metric):
+    """By logits of scikit-learn. Balanced accuracy is best where the log loss is four times its lowest."""
+    features, labels = problem(n=120, dim=20)
+    labels, folds = np.minimum(labels, np.arange(120) % 5), np.arange(120) % 3  # rare classes
+    penalties = tuple(10.0 ** np.arange(4, -4, -1))
+    result = cross_validate(logistic, (features, labels), replace(PARAMS, penalties=penalties), folds, 4, metric)
+    merits, losses = {}, {}
+    for penalty in penalties:
+        logits = np.empty((120, 4), np.float32)
+        for fold in range(3):
+            seen = folds != fold
+            model = LogisticRegression(C=1 / penalty, tol=1e-9, solver="newton-cholesky")
+            model.fit(features[seen].astype(np.float64), labels[seen])
+            logits[~seen] = model.decision_function(features[~seen])
+        losses[penalty] = metrics.log_loss(softmax(logits), labels)
+        if metric == "log_loss":
+            logits /= np.float32(calibration.fit_temperature(logits, labels, np.ones(120)))
+        merits[penalty] = selection.merit(metric, selection.measure(logits, labels)[metric])
     held_out = {10.0**at: loss for at, series, _, loss in result.curve if series == "held-out"}
-    assert list(held_out) == sorted(long.penalties, reverse=True)[: len(held_out)]
-    assert len(held_out) < len(long.penalties)
-    losses, calibrated = {}, {}
-    for penalty in held_out:
-        alone = cross_validate(logistic, data, replace(PARAMS, penalties=(penalty,)), folds)
-        losses[penalty] = metrics.log_loss(softmax(alone.logits), data[1])  # of folds of the same size
-        temperature = np.float32(calibration.fit_temperature(alone.logits, data[1], np.ones(120)))
-        calibrated[penalty] = metrics.log_loss(softmax(alone.logits / temperature), data[1])
-    assert held_out == pytest.approx(losses, rel=1e-4)
-    assert result.best_params["penalty"] == min(calibrated, key=lambda penalty: calibrated[penalty])
-    short = cross_validate(logistic, data, replace(long, penalties=tuple(held_out)), folds, selected_by="log_loss")
-    assert short.best_params == result.best_params
-    np.testing.assert_allclose(short.logits, result.logits, atol=1e-5)
+    assert held_out == pytest.approx(losses, rel=0.01)
+    best = max(penalties, key=lambda penalty: (round(merits[penalty], 9), -losses[penalty]))
+    assert result.best_params["penalty"] == pytest.approx(best)
+    assert (losses[best] > 4 * min(losses.values())) == (metric == "balanced_accuracy")
 
 
 def test_iterations_are_few_where_columns_differ_in_scale():

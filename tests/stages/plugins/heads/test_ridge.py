@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge, RidgeClassifier
+from sklearn.utils.class_weight import compute_class_weight
 
 from stages.library.common import class_weights
 from stages.plugins.heads.ridge import head as ridge
@@ -27,7 +28,9 @@ def test_class_and_sample_weights_are_those_of_scikit_learn(n, dim, setting):
     labels = np.minimum(labels, np.arange(n) % 7)  # classes of other sizes
     given = np.random.default_rng(2).uniform(0.2, 4, n)
     weights = class_weights.of_images(setting, labels, given, tuple("abcd"))
-    by_label = setting if setting == "balanced" else {0: 5.0, 2: 0.25}
+    by_label = {0: 5.0, 2: 0.25}
+    if setting == "balanced":  # by this function's weights: RidgeClassifier itself counts images, whatever they weigh
+        by_label = dict(enumerate(compute_class_weight(setting, classes=np.arange(4), y=labels, sample_weight=given)))
     wide = features.astype(np.float64)
     expected = RidgeClassifier(alpha=3, class_weight=by_label).fit(wide, labels, sample_weight=given)
     scores = fit(ridge, (features, labels), PARAMS, penalty=3.0, weights=weights).logits(features)

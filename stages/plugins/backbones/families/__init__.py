@@ -1,0 +1,1 @@
+"""Tables of backbones that one class builds."""

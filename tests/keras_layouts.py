@@ -1,0 +1,132 @@
+"""Networks of keras.applications with random values, and weight files in the layouts that are published."""
+
+import gc
+import importlib
+import warnings
+from typing import Any
+from unittest import mock
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from stages.library.common.plugins import PLUGINS, plugin_names
+from stages.library.networks import contract
+
+# The smallest of each family, but for those that take long to build.
+QUICK = {"convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_b0", "inception_v3", "mobilenet"}
+QUICK |= {"mobilenet_v2", "mobilenet_v3_small", "resnet50", "resnet50_v2", "xception"}
+KERAS = [name for name in plugin_names(PLUGINS["backbones"]) if "keras" in contract.lookup(name).BACKBONE.weights]
+QUICK |= set(plugin_names(PLUGINS["backbones"])) - set(KERAS)
+# Others differ from these by a row of the table alone, which test_a_backbone_is_what_it_says looks at.
+EACH_FAMILY = [
+    name
+    for name in KERAS
+    if name in QUICK | {"efficientnet_v2_s", "inception_resnet_v2", "mobilenet_v3_large", "nasnet_mobile", "vgg16"}
+]
+RNG = np.random.default_rng(0)
+
+
+def freed():
+    """Frees the networks of a test after it: gigabytes, in circles of which Python does not know how large they are."""
+    yield
+    keras.backend.clear_session()
+    gc.collect()
+
+
+def marked(names):
+    """Returns the names as parameters of a test, slow but for the quick ones."""
+    return [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in names]
+
+
+def constructor_of(name):
+    """The name in keras.applications."""
+    module: Any = contract.lookup(name)
+    return getattr(module, "NETWORK", module).constructor
+
+
+def smallest(name):
+    """The side of the input to build a network with: VGG's top has one size of its own."""
+    return 224 if name.startswith("vgg") else contract.lookup(name).BACKBONE.min_input_px
+
+
+def original(name, path=None, **options):
+    """The network of keras.applications itself; with a path, as Keras loads the published file, if that were it."""
+    constructor = getattr(keras.applications, constructor_of(name))
+    side = smallest(name)
+    options |= {"input_tensor": keras.Input((side, side, 3))}
+    if options.get("include_top", True):
+        options["classifier_activation"] = None
+    if path is None:
+        network = single_input(constructor(weights=None, **options))
+        for variable in without_seeds(network.variables):
+            variable.assign(random_values(variable))
+        return calibrated(network, preprocessed(name, pixels_of(name)))
+    with mock.patch("keras.src.utils.file_utils.get_file", return_value=str(path)), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that the weights are of another input size
+        return single_input(constructor(weights="imagenet", **options))
+
+
+def single_input(network):
+    """The network as a function of one array; made with `input_tensor`, it wants a list of one."""
+    return keras.Model(network.inputs[0], network.output, name=network.name)
+
+
+def module_of(name):
+    """The module of keras.applications that has a network's `preprocess_input`."""
+    return importlib.import_module(getattr(keras.applications, constructor_of(name)).__module__)
+
+
+def pixels_of(name):
+    """Two images as ours take them, float32 of [0, 255], one of them dark."""
+    pixels = RNG.uniform(0, 255, (2, smallest(name), smallest(name), 3)).astype(np.float32)
+    pixels[1] /= 8
+    return pixels
+
+
+def preprocessed(name, pixels):
+    """The same images as the network of keras.applications takes them."""
+    return module_of(name).preprocess_input(pixels.copy())
+
+
+def calibrated(network, inputs):
+    """The network with batch normalizations that fit what they see, so that the image counts up to the end."""
+    normalizations = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    for layer in normalizations:
+        layer.momentum = 0.0
+    network(inputs, training=True)
+    for layer in normalizations:
+        layer.moving_variance.assign(np.maximum(layer.moving_variance, 0.05))
+    return network
+
+
+def without_seeds(variables):
+    return [variable for variable in variables if "seed_generator" not in variable.path]
+
+
+def random_values(variable):
+    """Values under which the signal neither fades nor grows: kernels by their fan-in, scales and variances around 1."""
+    if variable.ndim > 1:
+        *window, channels, filters = variable.shape
+        depthwise = len(window) == 2 and filters == 1
+        fan_in = np.prod(window) * (1 if depthwise else channels)
+        return RNG.normal(0, np.sqrt(1.5 / fan_in), variable.shape)
+    if variable.name in ("gamma", "moving_variance", "variance") or "layer_scale" in variable.path:
+        return RNG.uniform(0.5, 1.5, variable.shape)
+    return RNG.normal(0, 0.1, variable.shape)
+
+
+def write_legacy_h5(path, network):
+    """Writes the layout of Keras 2: all layers in topological order, with names of another process."""
+    with h5py.File(path, "w") as file:
+        names = [f"{type(layer).__name__.lower()}_{900 - number}" for number, layer in enumerate(network.layers)]
+        for name, layer in zip(names, network.layers, strict=True):
+            group, variables = file.create_group(name), without_seeds(layer.weights)
+            weight_names = [f"{name}/{number}_{variable.name}:0" for number, variable in enumerate(variables)]
+            for weight_name, variable in zip(weight_names, variables, strict=True):
+                group.create_dataset(weight_name, data=variable.numpy())
+            group.attrs["weight_names"] = [weight_name.encode() for weight_name in weight_names]
+        file.attrs["layer_names"] = [name.encode() for name in names]
+        file.attrs["backend"] = b"tensorflow"
+        file.attrs["keras_version"] = b"2.9.0"
