@@ -14,6 +14,7 @@ from stages.library.combination.members import Curve, Examples
 from stages.library.common import stratification
 from stages.library.heads import contract as heads
 from stages.library.heads import cross_validation
+from stages.library.heads.calibration import fit_temperature
 from stages.library.heads.dense import DenseNetwork
 from stages.library.scoring.selection import SelectionMetric
 
@@ -39,7 +40,9 @@ def fit(
 ) -> tuple[Stacked, Curve]:
     """Fits the regression; `logistic` is the section of params.yaml.
 
-    Its penalty is chosen, and the curve measured, by folds of these rows alone; `held_out` has no part in it.
+    Its penalty and its temperature are found, and the curve measured, by folds of these rows alone; `held_out` has no
+    part in it. With a temperature of its own each fit says the same by a probability: fits of other rows may choose
+    other penalties, which make logits of another scale.
     """
     within = stratification.folds(examples.groups, examples.labels, folds, "fold of stacking", seed)
     num_classes = examples.probabilities.shape[2]
@@ -47,4 +50,5 @@ def fit(
     params = replace(logistic, features="probabilities", scaling="none", power=1.0)
     trainer = heads.lookup("logistic").Trainer(heads.Examples(*rows), params, seed)
     validation = cross_validation.cross_validate(trainer, metric)
-    return Stacked(trainer.fit(validation.best_params)), validation.curve
+    temperature = fit_temperature(validation.logits, examples.labels, examples.weights)
+    return Stacked(trainer.fit(validation.best_params).divided(temperature)), validation.curve

@@ -1,6 +1,6 @@
 """Fully connected layers in NumPy: what the ridge, logistic, softmax and DNN heads are once they are trained."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
@@ -47,6 +47,12 @@ class DenseNetwork:
         for layer in self.layers[:-1]:
             x = np.maximum(layer(x), 0)
         return self.layers[-1](x)
+
+    def divided(self, by: float) -> "DenseNetwork":
+        """Returns the network whose logits are these, divided by a number."""
+        last = self.layers[-1]
+        scaled = Dense(last.kernel / np.float32(by), last.bias / np.float32(by))
+        return replace(self, layers=(*self.layers[:-1], scaled))
 
     def save(self, folder: Path) -> None:
         """Writes weights.safetensors (kernel_0, bias_0, kernel_1, ...) and config.json."""

@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from stages.library.combination import stacking
 from stages.library.combination.members import Examples
+from stages.library.heads.calibration import fit_temperature
 from stages.library.scoring.probabilities import softmax
 from stages.library.settings import load_params
 
@@ -36,9 +37,19 @@ def test_it_is_scikit_learns_regression_on_the_probabilities(penalty):
     columns = stacking.side_by_side(given.probabilities)
     peer = LogisticRegression(C=1 / penalty, tol=1e-10, max_iter=10_000)
     peer.fit(columns.astype(float), given.labels, sample_weight=given.weights)
-    expected = peer.predict_proba(columns)
-    np.testing.assert_allclose(softmax(found.logits(given.probabilities)), expected, atol=1e-3)
+    logits = found.logits(given.probabilities)
+    expected, ours = (each - each.mean(axis=1, keepdims=True) for each in (peer.decision_function(columns), logits))
+    np.testing.assert_allclose(ours * (expected.std() / ours.std()), expected, atol=5e-3)
     assert {series for _, series, *_ in curve} == {"training", "held-out"}
+
+
+@pytest.mark.parametrize("penalty", [1e-3, 1.0, 100.0])
+def test_a_fit_is_calibrated_whatever_its_penalty(penalty):
+    """Folds that chose other penalties give logits of one scale, so that one temperature over all of them is right."""
+    found, _ = stacking.fit(examples(2000), None, "top1_accuracy", replace(LOGISTIC, penalties=(penalty,)), 4, 0)
+    others = examples(2000, seed=1)
+    logits = found.logits(others.probabilities)
+    assert fit_temperature(logits, others.labels, others.weights) == pytest.approx(1, abs=0.15)
 
 
 def test_the_penalty_is_chosen_by_the_rows_given_alone():
