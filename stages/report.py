@@ -32,7 +32,7 @@ def main() -> None:
     selected_by = settings["evaluate"].selection_metric
     listed = leaderboard.listed(heads, backbones, settings["joined"], settings["combine"].models)
     results, left_out = leaderboard.collect(arguments.metrics, *on, listed, selected_by)
-    runs = product(backbones, few.heads, few.shots)
+    runs = product([*backbones, *settings["joined"]], few.heads, few.shots)
     fewshots, fewshots_left_out = fewshot_results.collect(arguments.metrics, *on, runs)
     audits, audits_left_out = leaderboard.collect_audits(*on, backbones)
     left_out += fewshots_left_out + audits_left_out

@@ -25,6 +25,7 @@ FAMILIES = {
     "train-heads": {"heads": "${item.head}"},
     "train-joined": {"heads": "${item.head}"},
     "fewshot": {"heads": "${item.head}"},
+    "fewshot-joined": {"heads": "${item.head}"},
     "finetune": {"backbones": NOTED},
     "train-scratch": {},
     "evaluate": {"backbones": NOTED, "heads": "${item.head}"},

@@ -18,7 +18,7 @@ def test_the_program_writes_the_page_that_is_there(run_app, default_params, tmp_
     sections = {section: keys for section, keys in default_params.items() if isinstance(keys, dict)}
     assert all(f"## {section} (reruns `" in page for section in sections)
     # By ${item.head} and by its own name.
-    assert "## ridge (reruns `train-heads`, `train-joined`, `fewshot`, `report`)" in page
+    assert "## ridge (reruns `train-heads`, `train-joined`, `fewshot`, `fewshot-joined`, `report`)" in page
     for key, value in (pair for keys in sections.values() for pair in keys.items()):
         assert f"| `{key}` |" in page
         assert f"`{json.dumps(value)}`" in page

@@ -18,15 +18,17 @@ from tests.stages.library.test_fewshot import CLASSES, SETTINGS, key_of
 SOURCE = replace(test_train_heads.SOURCE, backbone="efficientnet_lite0", classes=CLASSES)
 
 
-def write_bottlenecks(folder, splits=("train", "validation", "test"), noise=2.5, per_class=(30, 30, 30)):
+def write_bottlenecks(
+    folder, splits=("train", "validation", "test"), noise=2.5, per_class=(30, 30, 30), source=SOURCE, seed=0
+):
     """Images of three classes and two copies, as shards of the given splits in turn; the splits' order is theirs."""
-    rng, labels = np.random.default_rng(0), np.repeat(np.arange(3), per_class)
+    rng, labels = np.random.default_rng(seed), np.repeat(np.arange(3), per_class)
     images = [*range(len(labels)), *(np.flatnonzero(labels == label)[1] for label in (1, 2))]
     values = rng.normal(size=(3, 10))[labels] * 2 + noise * rng.normal(size=(len(labels), 10))
     folder.mkdir()
     for offset, split in enumerate(splits):
         rows = images[offset::3]
-        writer = cache.ShardWriter(folder / f"{split}-00000-of-00001.parquet", SOURCE, 10, 6)
+        writer = cache.ShardWriter(folder / f"{split}-00000-of-00001.parquet", source, 10, 6)
         writer.write([key_of(row) for row in rows], labels[rows], values[rows], values[rows, :6])
         writer.close()
     return folder
@@ -38,7 +40,7 @@ def few(tmp_path, run_stage, write_params):
 
     def run(source, out="out", head="ridge", shots=5, **changes):
         params = write_params(fewshot=SETTINGS | changes, softmax__epochs=3)
-        what = "--params", params, "--backbone", "efficientnet_lite0", "--head", head, "--shots", shots
+        what = "--params", params, "--head", head, "--shots", shots
         paths = "--bottlenecks", source, "--records", tmp_path / "records", "--out", tmp_path / out
         run_stage("fewshot", *what, *paths, "--metrics", tmp_path / f"{out}.json")
         return tmp_path / out
@@ -75,6 +77,22 @@ def test_splits_and_shards_do_not_matter_and_two_runs_give_the_same_bytes(tmp_pa
     assert (tmp_path / "first.json").read_bytes() == (tmp_path / "second.json").read_bytes()
     third = few(write_bottlenecks(tmp_path / "noisy", noise=4.0), "third")
     assert (first / "repeats.csv").read_bytes() != (third / "repeats.csv").read_bytes()
+
+
+def test_features_of_several_backbones_side_by_side_say_more(tmp_path, few):
+    """Each has noise of its own; the name of a joined one is no folder."""
+    for seed in (0, 1):
+        source = replace(SOURCE, backbone=f"efficientnet_lite{seed}")
+        write_bottlenecks(tmp_path / source.backbone, noise=4.0, source=source, seed=seed)
+    joined = "efficientnet_lite0+efficientnet_lite1"
+    for name in ("efficientnet_lite0", "efficientnet_lite1", joined):
+        out = few(tmp_path / name, f"out-{name}", repeats=5)
+        assert json.loads((out / "fewshot.json").read_text())["backbone"] == name
+    one, other, both = (
+        json.loads((tmp_path / f"out-{name}.json").read_text())["top1_accuracy"]["mean"]
+        for name in ("efficientnet_lite0", "efficientnet_lite1", joined)
+    )
+    assert both > max(one, other)
 
 
 def test_a_class_that_is_too_small_sits_out_by_name_and_the_others_run(tmp_path, few, capsys):
