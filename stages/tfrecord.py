@@ -3,7 +3,8 @@
 Reads `data/raw` (and, for the data sets `folder` and `table`, `dataset.folder`). Writes a folder of
 `SPLIT-00000-of-00004.tfrecord`, `manifest.parquet` (where each record stands), `labels.txt`, `dataset.json` (counts,
 sizes, pixel statistics, duplicates, groups) and `rejected.csv` (what was left out, and why), and an image of ten random
-images of each class. Costs one decoding of every image, and for a while twice the shards' space on disk.
+images of each class. `data/corrections.csv` gives single images other labels, or drops them. Costs one decoding of
+every image, and for a while twice the shards' space on disk.
 """
 
 import fnmatch
@@ -19,10 +20,12 @@ from stages.library.common.threads import ahead
 from stages.library.duplicates import search
 from stages.library.figures import mosaics
 from stages.library.preparation import normalisation, splits
+from stages.library.preparation.corrections import Corrections
 from stages.library.preparation.decoding_process import BATCH_BYTES, MAX_FILES
 from stages.library.preparation.decoding_workers import Workers
 from stages.library.preparation.normalisation import ImageError, Normalised
 from stages.library.preparation.sharding import Spool
+from stages.library.preparation.splits import NOWHERE, Split
 from stages.library.preparation.summary import Summary
 from stages.library.records import manifest as manifests
 from stages.library.records.tfrecord import Record
@@ -60,12 +63,12 @@ class NameFilter:
 def main() -> None:
     """Runs the stage."""
     parser = console.parser(__doc__, "tfrecord")
-    path_options.add(parser, "params", "raw", "examples", "out", out="data/tfrecord")
+    path_options.add(parser, "params", "raw", "corrections", "examples", "out", out="data/tfrecord")
     arguments = parser.parse_args()
     stopwatch = console.Stopwatch()
     settings = load_params(arguments.params)
     dataset, split_params, tfrecord = settings["dataset"], settings["split"], settings["tfrecord"]
-    summary = Summary()
+    summary, corrections = Summary(), Corrections.load(arguments.corrections)
     with artifacts.new_folder(arguments.out) as folder:
         spool = Spool(folder, tfrecord.shards)
         name_filter = NameFilter(tfrecord.include)
@@ -81,7 +84,8 @@ def main() -> None:
                 record = Record(*image, label=0, text=item.text, filename=item.name)
                 spool.add(record)
                 known = splits.decided(item, split_params), splits.group_of(item, split_params.group), item.weight
-                summary.add(record, outcome.values, *known, file=item.place.file if item.place else None)
+                file = item.place.file if item.place else None
+                summary.add(record, outcome.values, *known, file, is_dropped=corrections.drops(record.key))
         name_filter.check()
         summary.check(tfrecord.max_rejected)
         classes = summary.classes()
@@ -93,9 +97,15 @@ def main() -> None:
             across, unlike = (int((of[pairs[:, 0]] != of[pairs[:, 1]]).sum()) for of in (split.sides, labels))
             said = f"{len(pairs):,} pairs of near-duplicates, {unlike:,} of them with different labels"
             console.say(f"tfrecord: {said}, {across:,} across official splits")
+        if said := corrections.said(summary.images.keys):
+            console.say(f"tfrecord: by {arguments.corrections}: {said}")
+        kept, weights = corrections.kept(summary.images.keys), summary.images.weights
+        placed = Split(np.where(kept, split.sides, NOWHERE), split.units)
+        relabelled, split = summary.correct(corrections, split, kept)
+        classes = summary.classes()
         content = summary.content(dataset.name, split, name_filter.skipped)
         console.say(*(f"tfrecord: {remark}" for remark in summary.too_small(split)))
-        spool.write_shards(classes, split, summary.images.weights)
+        spool.write_shards(classes, placed, weights, relabelled)
         lines = "".join(f"{label}:{text}\n" for label, text in enumerate(classes))  # as the classic image pipelines do
         (folder / "labels.txt").write_text(lines, encoding="utf-8", errors="surrogateescape")
         artifacts.write_json(folder / "dataset.json", content)

@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 
 from tests import processes
 
+CORRECTIONS = "data/corrections.csv"
 HEADS = ("ridge", "logistic", "xgboost")
 # A data set and budgets that make a run of all stages a matter of a minute; every stage does its real work.
 SMALL = {
@@ -33,7 +34,7 @@ class Project:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        files = "dvc.yaml", "params.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"
+        files = "dvc.yaml", "params.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore", CORRECTIONS
         for name in ("stages", ".dvc/plots", *files):
             source, target = ROOT / name, folder / name
             target.parent.mkdir(parents=True, exist_ok=True)

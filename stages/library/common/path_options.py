@@ -8,6 +8,7 @@ KNOWN = {  # what its value is, its default, and what stands in the help
     "params": ("FILE", "params.yaml", "parameters"),
     "raw": ("FOLDER", "data/raw", "the data set as it came"),
     "records": ("FOLDER", "data/tfrecord", "TFRecord shards"),
+    "corrections": ("FILE", "data/corrections.csv", "labels that people have mended"),
     "examples": ("PNG", "data/examples.png", "some images of each class, to write"),
     "backbones": ("FOLDER", "data/backbones", "notes on backbones, to write"),
     "bottlenecks": ("FOLDER", None, "cached features"),

@@ -1,7 +1,7 @@
 """What is kept of every image while a data set is read, for some things are known only when all have been."""
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,18 @@ class ImageList:
         row = OPEN if split is None else SPLITS.index(split), *numbers, weight, label
         for column, value in zip(self._columns, row, strict=True):
             column.append(value)
+
+    def corrected(self, relabelled: Mapping[str, str], kept: np.ndarray) -> "ImageList":
+        """Returns the images that are kept, bool (n,), with another class where `relabelled` gives their key one."""
+        texts, found, rows = list(self._classes), ImageList(), np.flatnonzero(kept).tolist()
+        found.example = self.example
+        found.keys = [self.keys[row] for row in rows]
+        for column, own in zip(found._columns[:-1], self._columns, strict=False):
+            column.extend(own[row] for row in rows)
+        for row, key in zip(rows, found.keys, strict=True):
+            text = relabelled.get(key, texts[self._columns[-1][row]])
+            found._columns[-1].append(found._classes.setdefault(text, len(found._classes)))
+        return found
 
     @property
     def in_group(self) -> np.ndarray:

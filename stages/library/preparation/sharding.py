@@ -7,7 +7,7 @@ shard is sorted by itself, so that memory holds the records of one. While shards
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,8 +42,13 @@ class Spool:
         if self._pending_bytes > SPOOL_BYTES:
             self._flush()
 
-    def write_shards(self, classes: Sequence[str], split: Split, weights: np.ndarray) -> None:
-        """Writes every shard, sorted by (key, filename), with ranks among `classes` as labels, and the manifest."""
+    def write_shards(
+        self, classes: Sequence[str], split: Split, weights: np.ndarray, relabelled: Mapping[str, str]
+    ) -> None:
+        """Writes every shard, sorted by (key, filename), with ranks among `classes` as labels, and the manifest.
+
+        A record on no side of the split is left out; one whose key is in `relabelled` gets another class.
+        """
         self._flush()
         labels = {text: label for label, text in enumerate(classes)}
         shards = [
@@ -55,7 +60,11 @@ class Spool:
             for path, shard, wanted in console.progress(shards, "write", "shards"):
                 found = sorted(self._read(shard, wanted), key=lambda item: (item[1].key, item[1].filename))
                 rows = np.array([row for row, _ in found], np.int64)
-                records = [replace(record, label=labels[record.text]) for _, record in found]
+                texts = [relabelled.get(record.key, record.text) for _, record in found]
+                records = [
+                    replace(record, label=labels[text], text=text)
+                    for (_, record), text in zip(found, texts, strict=True)
+                ]
                 write_shard(path, records, split.units[rows], weights[rows])
         for spool in self._paths:
             spool.unlink(missing_ok=True)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from stages.library.sources.contract import SourceImage
 
 TRAIN, VALIDATION, TEST = range(3)  # ranks among SPLITS
+NOWHERE = -1  # the side of an image that is dropped
 KEYWORDS = "none", "folder"
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from stages.library.common import console
 from stages.library.common.console import UserError
+from stages.library.preparation.corrections import DROPPED, Corrections
 from stages.library.preparation.image_list import ImageList
 from stages.library.preparation.normalisation import Values
 from stages.library.preparation.splits import TEST, TRAIN, VALIDATION, Split
@@ -48,9 +49,16 @@ class Summary:
         group: str | None = None,
         weight: float = 1.0,
         file: str | None = None,
+        is_dropped: bool = False,
     ) -> None:
-        """Counts an image; `file` is the published file that it stands in, where that holds many (`ImageList.add`)."""
+        """Counts an image; `file` is the published file that it stands in, where that holds many (`ImageList.add`).
+
+        A dropped one has its place in the split until `correct`, and is listed as left out.
+        """
         self.images.add(record.key, record.filename, record.text, split, group, weight)
+        if is_dropped:
+            self.rejected.append((record.filename, None, DROPPED))
+            return
         if file is not None:
             self._files[file][record.text] += 1
         self._sizes.add((record.height, record.width))
@@ -91,6 +99,23 @@ class Summary:
             )
         if empty := [text for text in classes if text not in self.images.classes]:
             raise UserError(f"no image of these classes can be read: {', '.join(empty)}. Mend or remove their folders")
+
+    def correct(self, corrections: Corrections, split: Split, kept: np.ndarray) -> tuple[dict[str, str], Split]:
+        """Makes the images those that corrections leave, bool (n,); returns key -> new class, and the split of these.
+
+        Splits are drawn before, of all images and by their first classes, so that no correction moves another image.
+        UserError where a new class is none of the data set's, or a split or all classes but one have no image any more.
+        """
+        relabelled = corrections.relabelled(self.images.keys, self.images.classes)
+        self.images = self.images.corrected(relabelled, kept)
+        self._unreadable.clear()  # no file keeps a class that corrections have emptied
+        split = Split(split.sides[kept], split.units[kept])
+        if len(self.images.classes) < 2:
+            left = sorted(self.images.classes)
+            raise UserError(f"{corrections.path} must leave images of at least 2 classes. Received: {left}")
+        if empty := [name for rank, name in enumerate(SPLITS) if not (split.sides == rank).any()]:
+            raise UserError(f"{corrections.path} must leave an image in each split. Without one: {', '.join(empty)}")
+        return relabelled, split
 
     def content(self, name: str, split: Split, skipped: int = 0) -> dict[str, Any]:
         """Returns what dataset.json says; `skipped` counts the images that `tfrecord.include` leaves out."""
