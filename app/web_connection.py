@@ -133,6 +133,7 @@ def configuration(app: ASGIApp, connections: int, request_seconds: float) -> uvi
     limits = seconds | {"served": connections, "held": open_files() // 2}
     return uvicorn.Config(
         app,
+        log_config=None,  # its own closes the handlers of other libraries
         log_level="error",
         access_log=False,
         server_header=False,

@@ -4,18 +4,20 @@ import asyncio
 import contextlib
 import socket
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from app import explanation, web_connection, web_upload
+from app import explanation, web_api, web_connection, web_upload
 from app.explanation import Answer, Deadline, TooSlowError
 from app.model_cache import ModelCache
 from app.web_page import Pages
@@ -32,6 +34,8 @@ MESSAGES = {
     405: "This page can't be used that way.",
     500: "Something went wrong; the terminal of the server says what.",
 }
+UNDECODED = "No image that can be used: the server can't decode it now, and its terminal says why."
+UNLOADED = "This model can't be loaded; the terminal of the server says why. Please choose another one."
 DISCARD_SECONDS = 5.0
 SPARE = 2  # images decoded at once beyond those classified
 
@@ -65,6 +69,8 @@ class Server:
         routes = [
             Route("/", self._form, methods=["GET"]),
             Route("/classify", self._classify, methods=["POST"]),
+            Route(f"{web_api.PATH}predict", self._predict, methods=["POST"]),
+            Route(f"{web_api.PATH}openapi.json", self._openapi, methods=["GET"]),
             Route("/leaderboard", self._leaderboard, methods=["GET"]),
             Route("/assets/{name}", self._asset, methods=["GET"]),
         ]
@@ -98,7 +104,17 @@ class Server:
         async with self._drawing:  # Matplotlib is not safe in threads
             return HTMLResponse(await asyncio.to_thread(lambda: self._pages.leaderboard))
 
+    async def _openapi(self, request: Request) -> Response:
+        return JSONResponse(web_api.description(self._pages.models, self._limits.upload_bytes, self._limits.pixels))
+
     async def _classify(self, request: Request) -> Response:
+        return await self._work(request, self._answer)
+
+    async def _predict(self, request: Request) -> Response:
+        return await self._work(request, self._answer_a_program)
+
+    async def _work(self, request: Request, answer: Callable[[Upload, Deadline], Response]) -> Response:
+        """Reads a form and answers it in a thread of its own, both within the limits."""
         if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             raise HTTPException(403)
         if not self._places.acquire(blocking=False):
@@ -114,7 +130,7 @@ class Server:
                 upload = await web_upload.read(request, self._limits.upload_bytes)
                 if upload.file:
                     leaving.enter_context(upload.file)
-                work = self._pool.submit(self._answer, upload, deadline)
+                work = self._pool.submit(answer, upload, deadline)
                 return await asyncio.wrap_future(work)
         except TooLargeError:
             await web_upload.discard(request, min(DISCARD_SECONDS, deadline.left_seconds()))
@@ -129,30 +145,46 @@ class Server:
             work.add_done_callback(lambda _: leaving.close())
 
     def _answer(self, upload: Upload, deadline: Deadline) -> Response:
-        """Returns the page for a form; runs in a thread of its own."""
+        """Returns the page for a form."""
         model = upload.model if upload.model in self._pages.models else self._pages.models[0]
         examples, example = self._pages.examples, None
         if not upload.name and upload.example is not None and upload.example < len(examples):
             example = upload.example
         answer: Answer | None = None
-        error, trouble = "", "No image that can be used: the server can't decode it now, and its terminal says why."
+        error, trouble = "", UNDECODED
         try:
-            if example is not None:
-                image = thumbnails.decode(examples[example].encoded)
-            elif upload.file and upload.name:
-                image = self._decoding.pixels(upload.file.read(), self._limits.pixels)
-            else:
-                raise ImageError("choose, paste or drop one first")
-            trouble = "This model can't be loaded; the terminal of the server says why. Please choose another one."
+            image = thumbnails.decode(examples[example].encoded) if example is not None else self._sent(upload)
+            trouble = UNLOADED
             with deadline.hold(self._classifying):
                 answer = explanation.explain(self._models.get(model, deadline), image, upload.label, deadline)
         except ImageError as reason:
             error = f"No image that can be used: {reason}."
         except UserError as reason:
             error = trouble
-            with contextlib.suppress(OSError):  # nobody reads the terminal
-                say(f"error: {reason}", err=True)  # there alone, for it holds paths
+            _say(reason)
         return HTMLResponse(self._pages.classify(model, answer, error, example, upload.name))
+
+    def _answer_a_program(self, upload: Upload, deadline: Deadline) -> Response:
+        """Returns JSON for a form."""
+        trouble = UNDECODED
+        try:
+            wanted = web_api.wanted(upload.model, upload.top, self._pages.models)
+            image = self._sent(upload)
+            trouble = UNLOADED
+            with deadline.hold(self._classifying):
+                found = web_api.predict(self._models.get(wanted.model, deadline), image, wanted.top, deadline)
+        except (web_api.FieldError, ImageError) as reason:
+            return JSONResponse({"error": str(reason)}, 422)
+        except UserError as reason:
+            _say(reason)
+            return JSONResponse({"error": trouble}, 500)
+        return JSONResponse(found)
+
+    def _sent(self, upload: Upload) -> np.ndarray:
+        """Returns the image of a form, uint8 RGB (height, width, 3), decoded in a process of its own; ImageError."""
+        if not (upload.file and upload.name):
+            raise ImageError("choose, paste or drop one first")
+        return self._decoding.pixels(upload.file.read(), self._limits.pixels)
 
     async def _rejected(self, request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
@@ -160,8 +192,15 @@ class Server:
 
     def _reject(self, request: Request, status: int, text: str, retry_after_seconds: str = "") -> Response:
         headers = {"Retry-After": retry_after_seconds} if retry_after_seconds else {}
+        if request.url.path.startswith(web_api.PATH):
+            return JSONResponse({"error": text}, status, headers | {"Connection": "close"})
         root = "../" * min(request.url.path.count("/") - 1, 9)
         return HTMLResponse(self._pages.message(text, root), status, headers | {"Connection": "close"})
+
+
+def _say(reason: UserError) -> None:
+    with contextlib.suppress(OSError):  # nobody reads the terminal
+        say(f"error: {reason}", err=True)  # there alone, for it holds paths
 
 
 async def _without_slash(request: Request) -> Response:

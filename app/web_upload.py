@@ -26,6 +26,7 @@ class Upload(NamedTuple):
     model: str
     label: int | None  # class id to show a heat map for
     example: int | None  # index of an example image
+    top: str  # of a program: how many classes
     name: str  # of the file, or ""
     file: BinaryIO | None  # on disk where it is larger than a megabyte; the caller closes it
 
@@ -64,7 +65,7 @@ async def read(request: Request, max_file_bytes: int) -> Upload:
     except (KeyError, MultiPartException, UnicodeError) as error:  # no Content-Type; an odd character set
         raise HTTPException(400) from error
     label, example = _number(form.get("label")), _number(form.get("example"))
-    upload = Upload(str(form.get("model", "")), label, example, "", None)
+    upload = Upload(str(form.get("model", "")), label, example, str(form.get("top", "")), "", None)
     for _, value in form.multi_items():
         if isinstance(value, UploadFile):  # one at most
             if (value.size or 0) > max_file_bytes:

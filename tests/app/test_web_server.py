@@ -114,11 +114,11 @@ def test_a_slash_too_many_leads_to_the_address_without_it_wherever_a_proxy_has_p
 
 
 @pytest.mark.parametrize("error", [UserError("/secret/place is damaged"), RuntimeError("/secret/place")])
-def test_errors_show_no_paths_to_strangers(error, capfd):
+def test_errors_show_no_paths_to_strangers(error, capfd, caplog):
     with serving() as (url, models):
         models.error = error
         answer = classify(url)
-        until(lambda: "/secret/place" in capfd.readouterr().err)
+        until(lambda: "/secret/place" in capfd.readouterr().err + caplog.text)  # logs are pytest's, else the terminal's
         models.error = None
         assert classify(url).status_code == 200
     assert answer.status_code == (200 if isinstance(error, UserError) else 500)
