@@ -65,7 +65,9 @@ class Pages:
         )
         self.assets = {
             "page.css": (report_page.CSS + (ASSETS / "page.css").read_text(encoding="utf-8"), "text/css"),
-            "page.js": ((ASSETS / "page.js").read_text(encoding="utf-8"), "text/javascript"),
+        } | {
+            f"{name}.js": ((ASSETS / f"{name}.js").read_text(encoding="utf-8"), "text/javascript")
+            for name in ("page", "several", "camera")
         }
 
     def classify(

@@ -9,6 +9,7 @@ import pytest
 CHROMIUM = Path(os.environ.get("DECANT_CHROMIUM", "/usr/bin/chromium"))
 # Without these, chromium itself looks for its maker's hosts.
 QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]  # with a picture that moves
 WAIT_MS = 120_000
 # axe.min.js of the npm package axe-core, which finds what keeps people from using a page.
 AXE = os.environ.get("DECANT_AXE")
@@ -26,7 +27,9 @@ def launched():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", *QUIET])
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", *QUIET, *CAMERA]
+        )
         yield browser
         browser.close()
 

@@ -1,6 +1,8 @@
 """How the web page looks and is used, by eye and by keyboard, on phones and in users' own colours."""
 
+import contextlib
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,13 +97,70 @@ def test_what_is_not_taken_of_what_is_dropped_is_said(browser, url):
     with watched(browser, url) as page:
         note = page.locator("#note")
         assert not note.is_visible()
-        page.evaluate(DROP, [["a.png", "b.png"], ""])
-        settled(page, "#result [role=alert]")  # neither is an image
-        assert note.inner_text() == "One image at a time: a.png was taken, the first of 2 files."
         page.evaluate(DROP, [[], "https://elsewhere.example/cat.jpg"])
         assert note.inner_text().startswith("No file was dropped. Save an image of another page first")
         page.evaluate(DROP, [["a.png"], ""])
         page.wait_for_selector("#note", state="hidden")
+
+
+def test_several_images_are_a_table_sorted_and_kept_as_csv(browser, url, tmp_path):
+    for name, value in (("=a.png", 255), ("b.png", 51), ("c.png", 204)):
+        (tmp_path / name).write_bytes(serving.png(value))
+    (tmp_path / "d.png").write_text("no image")
+    files = [tmp_path / name for name in ("=a.png", "b.png", "c.png", "d.png")]
+    with watched(browser, url) as page:
+        page.set_input_files("input[name=image]", files[:3])
+        page.get_by_role("button", name="Download CSV").wait_for()
+        rows = page.locator("#result tbody tr")
+        assert rows.all_inner_texts() == [
+            "\t=a.png\t<b>bright\t1.0000", "\tb.png\tdark\t0.8000", "\tc.png\t<b>bright\t0.8000"
+        ]  # fmt: skip
+        heading = page.get_by_role("button", name="class", exact=True)
+        for order, first in (("ascending", "=a.png"), ("descending", "b.png")):
+            heading.press("Enter")
+            assert page.locator("th[aria-sort]").get_attribute("aria-sort") == order
+            assert first in rows.first.inner_text()
+        with page.expect_download() as started:
+            page.get_by_role("button", name="Download CSV").click()
+        lines = Path(started.value.path()).read_text(encoding="utf-8").splitlines()
+        assert lines[:2] == ['"file","class","probability"', '"b.png","dark","0.8"']
+        assert '"\'=a.png","<b>bright","1"' in lines
+        page.select_option("select[name=beside]", index=1)
+        page.get_by_role("button", name="Download CSV").wait_for()
+        assert rows.first.inner_text() == "\t=a.png\t<b>bright\t1.0000\t<b>bright\t1.0000"
+        page.get_by_role("button", name="b.png").click()  # all of one
+        page.wait_for_selector("#result.beside [data-model] + [data-model] h2")
+        assert page.locator("#result h2").all_inner_texts() == ["dark 80.0%"] * 2
+    with contextlib.closing(browser.new_page()) as page:  # whose console has what the server rejected
+        page.goto(url)
+        page.set_input_files("input[name=image]", files[2:])
+        page.get_by_role("button", name="Download CSV").wait_for()
+        assert "not an image" in page.locator("#result tbody tr").last.inner_text()
+
+
+def test_another_models_answer_stands_beside_with_heat_maps_of_its_own(browser, url, image):
+    with watched(browser, url, viewport=DESKTOP) as page:
+        answered(page, image)
+        page.select_option("select[name=beside]", index=1)
+        parts = page.locator("#result.beside > [data-model]")
+        page.wait_for_selector("#result.beside > [data-model] + [data-model]")
+        page.wait_for_selector("#result:not(.waiting)")
+        assert top(page, "[data-model]:nth-child(1)") == top(page, "[data-model]:nth-child(2)")
+        assert page.evaluate("new Set([...document.querySelectorAll('[id]')].map(e => e.id)).size"
+                             " === document.querySelectorAll('[id]').length")  # fmt: skip
+        parts.nth(1).get_by_role("button", name="heat map of dark").click()
+        page.wait_for_selector("[data-model] + [data-model] [alt$='evidence for dark']")
+        assert parts.nth(0).locator("[alt$='evidence for <b>bright']").count() == 1
+        page.select_option("select[name=beside]", "")
+        page.wait_for_selector("#result:not(.beside)")
+
+
+def test_a_photo_of_the_camera_is_classified(browser, url):
+    with watched(browser, url, permissions=["camera"]) as page:
+        page.get_by_role("button", name="Take a photo").click()
+        page.get_by_role("button", name="Take", exact=True).click()
+        assert "photo.png" in settled(page, "#result h2, #result [role=alert]").inner_text()
+        assert not page.evaluate("document.querySelector('#camera').open")
 
 
 def shades(page, selector):
