@@ -83,7 +83,7 @@ def train(everything: bool) -> None:
         stages = [("evaluate", params["backbones"]), ("evaluate-joined", params["joined"])]
         evaluations = [f"{stage}@{name}-{head}" for stage, names in stages for name in names for head in heads]
         audits = params["backbones"] if params["heads"][0] in heads else []
-        dvc("repro", *evaluations, *(f"audit@{name}" for name in audits))
+        dvc("repro", *evaluations, *(f"map@{name}" for name in audits))  # and the audits before
         dvc("repro", "--single-item", "report")
     console.say("", *LEADERBOARD.read_text(encoding="utf-8").splitlines(), "")
     console.say(

@@ -33,6 +33,7 @@ FAMILIES = {
     "combine": {"backbones": ALL_NOTED, "heads": "*"},
     "combine-finetuned": {"backbones": ALL_NOTED, "heads": "*"},
     "audit": {},
+    "map": {},
     "evaluate-finetuned": {"backbones": NOTED},
     "evaluate-scratch": {},
     "report": {},
@@ -141,7 +142,7 @@ def test_params_exist_and_none_of_a_head_is_left_out(default_params):
 
 
 @pytest.mark.parametrize(
-    "stage", ["train-heads", "evaluate", "combine", "audit", "fewshot", "report", "inputs", "fetch", "tfrecord"]
+    "stage", ["train-heads", "evaluate", "combine", "audit", "map", "fewshot", "report", "inputs", "fetch", "tfrecord"]
 )
 def test_stages_that_run_no_network_name_no_tensorflow(stage):
     """TensorFlow may be imported in the functions that run a network, never when a module of theirs is imported."""

@@ -12,7 +12,7 @@ FLOORS = (
     {f"stages/library/{room}" for room in ("sources", "records", "networks", "scoring", "figures")},
     {
         f"stages/library/{room}"
-        for room in ("preparation", "features", "training", "report", "duplicates", "auditing.py")
+        for room in ("preparation", "features", "training", "report", "duplicates", "mapping", "auditing.py")
     },
     {f"stages/library/{room}" for room in ("extraction", "heads")},
     {"stages/library/combination", "stages/library/evaluation", "stages/library/fewshot.py", "stages/plugins"},

@@ -18,6 +18,7 @@ ALL_STAGES = {
     *(f"fewshot@{BACKBONE}-{head}-5" for head in ("logistic", "ridge")),
     "combine@combined-average",
     f"audit@{BACKBONE}",
+    f"map@{BACKBONE}",
     f"finetune@{BACKBONE}",
     f"evaluate-finetuned@{BACKBONE}",
     "train-scratch",
@@ -63,6 +64,7 @@ def test_a_heads_parameter_reruns_that_head_its_evaluation_and_the_report(restor
         f"fewshot@{BACKBONE}-ridge-5",
         "combine@combined-average",
         f"audit@{BACKBONE}",  # by the first head, which ridge is
+        f"map@{BACKBONE}",
         "report",
     }
 
@@ -77,7 +79,9 @@ def test_a_new_head_reruns_itself_the_combination_and_the_report(restored):
 
 
 # For the size of the model, evaluations run the backbone, too.
-OF_BACKBONE = {f"{stage}@{BACKBONE}" for stage in ("bottleneck-extract", "finetune", "evaluate-finetuned", "audit")}
+OF_BACKBONE = {
+    f"{stage}@{BACKBONE}" for stage in ("bottleneck-extract", "finetune", "evaluate-finetuned", "audit", "map")
+}
 OF_BACKBONE |= {"combine@combined-average"}
 OF_BACKBONE |= {f"{stage}@{BACKBONE}-{head}" for stage in ("train-heads", "evaluate") for head in HEADS}
 OF_BACKBONE |= {f"fewshot@{BACKBONE}-{head}-5" for head in ("ridge", "logistic")}

@@ -27,6 +27,7 @@ SECTIONS = {
     "fewshot": "stages.library.fewshot",
     "evaluate": "stages.library.evaluation.evaluation",
     "audit": "stages.library.auditing",
+    "map": "stages.library.mapping.layout",
 }
 
 LISTS = ("backbones", "heads")  # keys that name plug-ins

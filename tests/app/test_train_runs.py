@@ -34,6 +34,11 @@ stages:
     cmd: python stage.py audit
     deps: ["artifacts/evaluation/${heads[0]}"]
     outs: [artifacts/evaluation/audit]
+  map:
+    matrix: {backbone: "${backbones}"}
+    cmd: python stage.py map
+    deps: [artifacts/evaluation/audit]
+    outs: [artifacts/evaluation/map]
   report:
     cmd: python stage.py report
     deps: [artifacts/evaluation]
@@ -131,7 +136,7 @@ def test_the_first_leaderboard_needs_the_quick_heads_alone_and_stays_on_the_bran
         "folder: 24 images in 1 classes. If all is new, the first leaderboard (ridge, logistic, softmax) takes" in shown
     )
     assert shown.index("24 images") < shown.index("Running stage 'evaluate@efficientnet_lite0-ridge'")
-    assert "\nmodels: audit logistic ridge softmax\n" in shown
+    assert "\nmodels: audit logistic map ridge softmax\n" in shown
     assert shown.splitlines()[-1].endswith("make train-all")
     assert (project.git("rev-parse", "HEAD"), project.git("branch", "--show-current")) == (before, "main")
     assert project.changed() == ["dvc.lock", "params.yaml"]
@@ -140,7 +145,7 @@ def test_the_first_leaderboard_needs_the_quick_heads_alone_and_stays_on_the_bran
     shown = project.make("train-all").stdout
     (line,) = re.findall(r"New images make all of it new\. The heads alone: (.+)", shown)
     assert line.endswith("&& dvc repro evaluate")
-    assert "models: audit dnn logistic ridge softmax xgboost" in shown
+    assert "models: audit dnn logistic map ridge softmax xgboost" in shown
     assert "Stage 'evaluate@efficientnet_lite0-ridge' didn't change, skipping" in shown
     assert "Data and pipelines are up to date." in project.make("repro").stdout
 

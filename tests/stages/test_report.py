@@ -142,6 +142,8 @@ def write_audit(root, digest):
     artifacts.write_json(folder / "audit.json", {**numbers, "dataset": {"sha256": digest}})
     for name in ("label_issues", "near_duplicates", "outliers"):
         (folder / f"{name}.png").write_bytes(name.encode())
+    (folder.parent / "map").mkdir()
+    (folder.parent / "map" / "index.html").touch()
 
 
 def test_published_and_few_shot_results_and_what_was_found_in_the_data_have_a_section_each(report, tmp_path, capsys):
@@ -162,6 +164,8 @@ def test_published_and_few_shot_results_and_what_was_found_in_the_data_have_a_se
     links = page.values("href")
     order = ("leaderboard", "mistakes", f"audit-{LITE0}", "costs", "published", "few-shot", "models")
     assert links[:7] == [f"#{name}" for name in order]  # what to look at first comes early
+    (link,) = (link for link in links if link.endswith("map/index.html"))
+    assert (out / link).resolve() == tmp_path / "evaluation" / LITE0 / "map" / "index.html"
     text = " ".join("".join(page.text).split())
     assert "17 likely label errors, 5 pairs of near-duplicates, 3 of them across splits" in text
     assert "among 1,000 of 2,000 images" in text

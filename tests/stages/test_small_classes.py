@@ -86,6 +86,9 @@ def test_a_head_is_trained_evaluated_and_audited_with_balanced_weights(prepared,
     run("audit", "--records", shards, "--bottlenecks", features, *predictions,
         "--out-of-fold", tmp_path / "head" / "out_of_fold.parquet", "--out", tmp_path / "audit")  # fmt: skip
     assert json.loads((tmp_path / "audit" / "audit.json").read_text())["images"] == sum(sizes.values())
+    run("map", "--records", shards, "--bottlenecks", features, *predictions, "--audit", tmp_path / "audit",
+        "--out-of-fold", tmp_path / "head" / "out_of_fold.parquet", "--out", tmp_path / "map")  # fmt: skip
+    assert len(tables.read_csv(tmp_path / "map" / "map.csv")) == sum(sizes.values())
     assert ("the label of a class's only image is not checked: a\n" in capsys.readouterr().out) == ("a" in sizes)
 
 

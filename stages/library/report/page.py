@@ -24,6 +24,7 @@ SHOWN_CLASSES = 20
 AUDITED = {"label_issues": "Likely label errors", "near_duplicates": "Near-duplicates", "outliers": "Outliers"}
 CSS = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
 MISTAKES = "mistakes.csv"  # beside the page
+MAP = "map/index.html"  # in a backbone's folder of evaluations
 
 
 class Section(NamedTuple):
@@ -159,11 +160,19 @@ def _audit(audit: Audit) -> Section:
     body = f"""<p>{console.count(found, "likely label error")}, {console.count(pairs, "pair")} of near-duplicates,
 {numbers["near_duplicate_pairs_across_splits"]:,} of them across splits, among {looked}. Nothing was changed or left
 out. All of them, with their files, stand in artifacts/evaluation/{escape(audit.backbone)}/audit/.</p>
-{shown}"""
+{_map(audit)}{shown}"""
     note = """Label errors by confident learning on probabilities of models that did not see the image; near-duplicates
 agree in nearly all pixels when one is laid over the other, cut or mirrored; outliers lie far from all others in the
 network's features."""
     return Section(f"audit-{audit.backbone}", f"The data, as {audit.backbone} sees them", body, note)
+
+
+def _map(audit: Audit) -> str:
+    folder = audit.figures.parent
+    if not (folder / MAP).is_file():
+        return ""
+    link = escape(f"../{folder.parent.name}/{audit.backbone}/{MAP}")
+    return f'<p><a href="{link}">A map of the images</a>: what these features find alike lies side by side.</p>\n'
 
 
 def _models(results: Sequence[Result]) -> Section:

@@ -44,6 +44,7 @@ OURS = {
     "evaluate": {"images"},
     "combine": {"draws"},
     "audit": {"neighbours", "near_duplicate", "max_images", "images"},
+    "map": {"max_images", "landmarks"},
 }
 
 
