@@ -69,7 +69,7 @@ function frame(headings, rows) {
   const holder = document.createElement("div");
   holder.innerHTML = `<div class="several"><h2>Several images</h2><span role="status"></span>
     <button type="button" hidden>Download CSV</button></div>
-    <div class="scroll several" tabindex="0" role="region" aria-label="Classes of the images"><table>
+    <div class="scroll several plain" tabindex="0" role="region" aria-label="Classes of the images"><table>
     <thead><tr><th><span class="unseen">image</span></th></tr></thead><tbody></tbody></table></div>`;
   const body = holder.querySelector("tbody");
   const save = holder.querySelector("button");
