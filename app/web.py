@@ -6,6 +6,7 @@ example: python -m app.web --port 8000
 """
 
 import argparse
+import ipaddress
 import os
 import socket
 import sys
@@ -59,6 +60,8 @@ def parse_arguments() -> argparse.Namespace:
     about = "address to listen on (default: this machine)"
     parser.add_argument("--host", default="127.0.0.1", metavar="IP", help=about)
     parser.add_argument("--open", action=argparse.BooleanOptionalAction, help="start a browser (in a terminal: yes)")
+    about = "page that changes data/corrections.csv (by default: for this machine alone)"
+    parser.add_argument("--mend", action=argparse.BooleanOptionalAction, help=about)
     parser.add_argument("--project", type=Path, default=Path(), metavar="FOLDER", help="checkout (default: here)")
     for name, default, _, _, unit, text in NUMBERS:
         help_text = f"{text} (default: {default:g})"
@@ -87,7 +90,7 @@ def prepare(arguments: argparse.Namespace) -> "Server":
     UserError where there is no model at all, or what the web page needs is not installed.
     """
     try:
-        from app import explanation
+        from app import explanation, web_mending
         from app.model_cache import ModelCache
         from app.web_page import Pages
         from app.web_server import Limits, Server
@@ -106,7 +109,18 @@ def prepare(arguments: argparse.Namespace) -> "Server":
     if pages.examples:
         explanation.explain(loaded, thumbnails.decode(pages.examples[0].encoded), None, deadline)
     limits = Limits(upload_bytes, max_pixels, arguments.request_seconds, arguments.concurrency, arguments.queue)
-    return Server(pages, models, limits, ["*"] if arguments.host in EVERYWHERE else [*LOCAL, arguments.host])
+    hosts = ["*"] if arguments.host in EVERYWHERE else [*LOCAL, arguments.host]
+    mends = is_loopback(arguments.host) if arguments.mend is None else arguments.mend
+    more = web_mending.routes(project, pages, bool(arguments.mend)) if mends else []
+    return Server(pages, models, limits, hosts, more)
+
+
+def is_loopback(host: str) -> bool:
+    """Tells whether only this machine reaches an address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import base64
 import functools
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
@@ -58,6 +58,7 @@ class Pages:
         self._environment.filters |= {"data_url": data_url, "percent": charts.percent}
         self._environment.globals.update(
             root="",
+            mends=False,
             title=report_page.title(about["name"], project.settings["dataset"].folder) if about else "Decant",
             facts=report_page.facts(about) if about else "",
             limits=f"at most {max_upload_bytes / 1e6:g} MB and {max_pixels / 1e6:g} megapixels",
@@ -67,7 +68,7 @@ class Pages:
             "page.css": (report_page.CSS + (ASSETS / "page.css").read_text(encoding="utf-8"), "text/css"),
         } | {
             f"{name}.js": ((ASSETS / f"{name}.js").read_text(encoding="utf-8"), "text/javascript")
-            for name in ("page", "several", "camera")
+            for name in ("page", "several", "camera", "mend")
         }
 
     def classify(
@@ -100,6 +101,14 @@ class Pages:
             note=leaderboard.NOTE,
             matrices=list(zip(self._results, map(charts.confusion, confused), strict=True)),
         )
+
+    def offer_mending(self) -> None:
+        """Makes every page lead to the one that mends labels."""
+        self._environment.globals["mends"] = True
+
+    def part(self, template: str, **values: Any) -> str:
+        """Returns what a template makes of some values."""
+        return self._environment.get_template(template).render(**values)
 
     def message(self, text: str, root: str) -> str:
         """Returns a page that says what went wrong; `root` leads from its address to the first page's folder."""

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -54,10 +54,11 @@ class Limits:
 class Server:
     """The web application over some pages and models, as `app`; it rejects what is beyond its limits.
 
-    `hosts` are names by which it may be called, lest a page elsewhere points its own name here; ["*"]: any.
+    `hosts` are names by which it may be called, lest a page elsewhere points its own name here; ["*"]: any. `more` are
+    the routes of further pages.
     """
 
-    def __init__(self, pages: Pages, models: ModelCache, limits: Limits, hosts: list[str]):
+    def __init__(self, pages: Pages, models: ModelCache, limits: Limits, hosts: list[str], more: Sequence[Route] = ()):
         self._pages, self._models, self._limits = pages, models, limits
         # Who sends what takes long to decode keeps two others from being decoded, and nobody from being classified.
         self._pool = ThreadPoolExecutor(limits.concurrency + SPARE, "classify")
@@ -73,6 +74,7 @@ class Server:
             Route(f"{web_api.PATH}openapi.json", self._openapi, methods=["GET"]),
             Route("/leaderboard", self._leaderboard, methods=["GET"]),
             Route("/assets/{name}", self._asset, methods=["GET"]),
+            *more,
         ]
         slashed = [Route(f"{route.path}/", _without_slash, methods=route.methods) for route in routes[1:]]
         named = [Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)]

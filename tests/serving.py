@@ -70,10 +70,11 @@ def png(value=255, size_px=(6, 4)):
     return encode(Image.new("RGB", size_px, (value,) * 3), "PNG")
 
 
-def page_of(models, **changes):
-    """The page's server with changed limits."""
+def page_of(models, more_of=lambda pages: (), **changes):
+    """The page's server with changed limits, and with the routes that `more_of` returns."""
     limits = replace(LIMITS, **changes)
-    return Server(Pages(UNTRAINED, limits.upload_bytes, limits.pixels), cast(ModelCache, models), limits, web.LOCAL)
+    pages = Pages(UNTRAINED, limits.upload_bytes, limits.pixels)
+    return Server(pages, cast(ModelCache, models), limits, web.LOCAL, more_of(pages))
 
 
 @contextlib.contextmanager

@@ -147,7 +147,9 @@ def test_an_address_that_can_not_be_had_is_said(site):
             web.listen(host, number)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("page.css", "text/css"), ("page.js", "text/javascript")])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("page.css", "text/css"), ("page.js", "text/javascript"), ("mend.js", "text/javascript")]
+)
 def test_every_asset_is_served_as_it_lies(site, name, kind):
     answer = requests.get(f"{site}/assets/{name}", timeout=9)
     assert answer.headers["Content-Type"].startswith(kind)

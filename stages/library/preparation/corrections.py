@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stages.library.common import console, guarded_files, tables
+from stages.library.common import artifacts, console, guarded_files, tables
 from stages.library.common.console import UserError
 
 COLUMNS: dict[str, type] = dict.fromkeys(("sha256", "action", "label", "when", "note"), str)
@@ -67,8 +67,8 @@ def _is_time(text: str) -> bool:
 
 
 def write(path: Path, rows: Sequence[Correction]) -> None:
-    """Writes all rows; the caller sees to it that the file is whole at any time."""
-    tables.write_csv(path, COLUMNS, rows)
+    """Writes all rows; the file is whole at any time."""
+    artifacts.write_bytes(path, tables.as_csv(COLUMNS, rows).encode())
 
 
 @dataclass(frozen=True)
