@@ -1,9 +1,9 @@
 """A combination ready to use: each network runs once, and each member reads of it what it was trained on."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from stages.library.combination import combined
 from stages.library.combination.combined import Combined
 from stages.library.common.console import UserError
 from stages.library.features.source import Source
+from stages.library.features.unlike import Reference
 from stages.library.heads import trained_head
 from stages.library.scoring.probabilities import softmax
 
@@ -34,6 +35,24 @@ class CombinedModel(Model):
     def of_members(self, outputs: "Sequence[Outputs]") -> "list[list[Outputs]]":
         """Returns for each member what its networks give, of what all give."""
         return [[outputs[place] for place in own] for own in self.places]
+
+    @property
+    def threshold(self) -> float:
+        return self.members[0].threshold
+
+    def farther_out(self, outputs: "Sequence[Outputs]") -> np.ndarray | None:
+        """Returns the least share by any of its networks, times their number (Bonferroni), at most 1.
+
+        So an image that is unlike the training images for one network is so for the combination, and no more images
+        like these are called so than by one network. Heads on the same features give the same answer.
+        """
+        ways = dict(zip(self.places, zip(self.members, self.of_members(outputs), strict=True), strict=True))
+        found = [member.farther_out(own) for member, own in ways.values()]
+        shares = [each for each in found if each is not None]
+        return np.minimum(np.min(shares, axis=0) * len(shares), 1).astype(np.float32) if shares else None
+
+    def compared(self, load: Callable[[str], Reference | None]) -> Self:
+        return replace(self, members=tuple(member.compared(load) for member in self.members))
 
     def read(self, outputs: "Sequence[Outputs]") -> np.ndarray:
         found = [member.read(own) for member, own in zip(self.members, self.of_members(outputs), strict=True)]

@@ -68,6 +68,8 @@ class Answer:
     """All that is shown of one image; images are PNG."""
 
     model: str  # its name
+    farther_out: float | None  # share of known images that lie farther out from the training images; None: unknown
+    unlike: bool  # whether that is so small that the image is called unlike the training images
     likeliest: list[tuple[int, str, float]]  # class id, name and probability, the likeliest first
     label: int  # id of the class that the heat map is for
     shown: str  # and its name
@@ -92,7 +94,7 @@ def explain(explained: Explained, image: np.ndarray, label: int | None, deadline
     model = explained.model
     deadline.check()
     inputs = model.inputs(image)
-    probabilities = model.probabilities([pixels[None] for pixels in inputs])[0]
+    (probabilities,), shares = model.answer([pixels[None] for pixels in inputs])
     order = np.argsort(-probabilities, kind="stable")[:TOP].tolist()
     if label is None or not 0 <= label < len(model.classes):
         label = order[0]
@@ -112,6 +114,8 @@ def explain(explained: Explained, image: np.ndarray, label: int | None, deadline
         found, compared_by = neighbours.find(image, NEIGHBOURS), neighbours.features.source.backbone
     return Answer(
         model=model.name,
+        farther_out=None if shares is None else float(shares[0]),
+        unlike=shares is not None and bool(shares[0] < model.threshold),
         likeliest=[(index, model.classes[index], float(probabilities[index])) for index in order],
         label=label,
         shown=model.classes[label],

@@ -1,6 +1,6 @@
 """The models that can be used: those of the leaderboard, and each backbone with ImageNet's own classes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, cast
@@ -15,8 +15,9 @@ from stages.library.common.model_names import COMBINED, FINETUNED, SCRATCH
 from stages.library.extraction import extraction
 from stages.library.extraction.runtime import tap
 from stages.library.features import cache as features
-from stages.library.features import joined
+from stages.library.features import joined, unlike
 from stages.library.features.source import Joined, Source
+from stages.library.features.unlike import Reference
 from stages.library.heads import trained_head
 from stages.library.heads.trained_head import TrainedHead
 from stages.library.networks import contract as backbones
@@ -51,7 +52,7 @@ class Part:
         return preprocessing.fit(image, self.preprocessing)
 
     def outputs(self, images: "tf.Tensor | np.ndarray") -> "Outputs":
-        """Returns "logits" (n, ...) and, of a backbone, "bottleneck", for inputs (n, side, side, 3)."""
+        """Returns "logits" (n, ...) and "bottleneck", its features, for inputs (n, side, side, 3)."""
         return tap(self.network, images, self.flip)
 
     def compiled(self) -> Self:
@@ -71,6 +72,7 @@ class Model:
     classes: tuple[str, ...]  # in the order of the probabilities
     parts: tuple[Part, ...]
     trained: TrainedHead | None = None  # the head on the parts' features; without one the only part gives the logits
+    reference: Reference | None = None  # what tells images unlike the training images, where there is such a thing
 
     @property
     def heads(self) -> tuple["Model", ...]:
@@ -95,6 +97,29 @@ class Model:
     def probabilities(self, inputs: "Sequence[tf.Tensor | np.ndarray]") -> np.ndarray:
         """Returns float32 (n, classes) for each part's input, float32 pixels (n, side, side, 3) of [0, 255]."""
         return self.read([part.outputs(images) for part, images in zip(self.parts, inputs, strict=True)])
+
+    @property
+    def threshold(self) -> float:
+        """The share of known images farther out below which an image is called unlike the training images."""
+        return self.reference.threshold if self.reference else 0.0
+
+    def farther_out(self, outputs: "Sequence[Outputs]") -> np.ndarray | None:
+        """Returns the share of known images that lie farther out, float32 (n,), for what each part gives for n images.
+
+        None for a model that has no training images to compare with.
+        """
+        if not self.reference:
+            return None
+        return self.reference.farther_out([np.asarray(output["bottleneck"]) for output in outputs])
+
+    def answer(self, inputs: "Sequence[tf.Tensor | np.ndarray]") -> tuple[np.ndarray, np.ndarray | None]:
+        """Returns what `probabilities` and `farther_out` do, in one forward pass of each network."""
+        outputs = [part.outputs(images) for part, images in zip(self.parts, inputs, strict=True)]
+        return self.read(outputs), self.farther_out(outputs)
+
+    def compared(self, load: Callable[[str], Reference | None]) -> Self:
+        """Returns the model with what tells images unlike the training images, by its name or those of its members."""
+        return replace(self, reference=load(self.name))
 
     def inputs(self, image: "tf.Tensor | np.ndarray") -> "list[tf.Tensor]":
         """Returns each part's input, float32 (side, side, 3), for an image, uint8 (height, width, 3)."""
@@ -190,12 +215,14 @@ class Project:
         if name.startswith("imagenet/"):
             return _pretrained(name, extract, size_px)
         if name == SCRATCH or name.endswith(f"/{FINETUNED}"):
-            return trained_on_images(name, self.folder(name))
-        if name.startswith(f"{COMBINED}/"):
+            model = trained_on_images(name, self.folder(name))
+        elif name.startswith(f"{COMBINED}/"):
             from app import combinations
 
-            return combinations.load(name, self.folder, extract.weights)
-        return _head(name, self.folder(name), extract.weights)
+            model = combinations.load(name, self.folder, extract.weights)
+        else:
+            model = _head(name, self.folder(name), extract.weights)
+        return model.compared(lambda each: unlike.load(self.root / "artifacts" / "evaluation" / each))
 
 
 def compiled(network: "keras.Model") -> "keras.Model":
@@ -250,7 +277,4 @@ def trained_on_images(name: str, folder: Path) -> Model:
     from stages.library.training import trained_network
 
     network = trained_network.load(folder)
-    import keras  # which that has started
-
-    named = keras.Model(network.model.input, {"logits": network.model.output})
-    return Model(name, network.classes, (Part(named, network.preprocessing, network.flip, network.backbone),))
+    return Model(name, network.classes, (Part(network.outputs, network.preprocessing, network.flip, network.backbone),))

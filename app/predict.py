@@ -25,6 +25,7 @@ from stages.library.networks import contract as backbones
 from stages.library.preparation.decoding_workers import Workers
 
 BATCH = 16  # images in memory at once
+UNLIKE = "unlike the training images"
 FEW = 96  # images that are done before compiling the network, a second, has paid
 
 
@@ -35,6 +36,8 @@ class Prediction:
     name: str  # of the image
     classes: tuple[tuple[str, float], ...] = ()  # the most probable ones with their probabilities, falling
     error: str = ""  # why the image can't be used, and then there are no classes
+    farther_out: float | None = None  # share of known images that lie farther out from the training images
+    unlike: bool | None = None  # whether that is so small that the image is called unlike them; None: no such model
 
 
 def main() -> None:
@@ -133,12 +136,16 @@ def classify(images: Iterable[Input], load: Callable[[], Model], top: int) -> It
         good = [image.encoded for image in batch if not image.error]
         if good:
             model = model or load()
-            rows = iter(model.predict(good))
+            probabilities, shares = model.answer(model.batches(good))
+            rows = zip(probabilities, [None] * len(good) if shares is None else shares.tolist(), strict=True)
         for image in batch:
             if image.error:
                 yield Prediction(image.name, error=image.error)
             elif model:
-                yield Prediction(image.name, ranking(next(rows), model.classes, top))
+                row, share = next(rows)
+                unlike = None if share is None else share < model.threshold
+                share = None if share is None else round(share, 6)
+                yield Prediction(image.name, ranking(row, model.classes, top), "", share, unlike)
 
 
 def ranking(probabilities: np.ndarray, classes: Sequence[str], top: int) -> tuple[tuple[str, float], ...]:
@@ -161,28 +168,34 @@ def print_text(predictions: Iterable[Prediction]) -> None:
     for prediction in predictions:
         if prediction.classes:
             console.say(prediction.name)
+        if prediction.unlike:
+            console.say(f"  {UNLIKE}: {prediction.farther_out:.1%} of known images lie farther out")
         for name, probability in prediction.classes:
             console.say(f"  {probability:.4f}  {name}")
 
 
 def print_json(predictions: Iterable[Prediction]) -> None:
-    """Prints a list of {"file", "classes": [{"class", "probability"}]} or {"file", "error"}."""
+    """Prints {"file", "unlike", "farther_out", "classes": [{"class", "probability"}]} or {"file", "error"} of each."""
     content = []
     for prediction in predictions:
         classes = [{"class": name, "probability": probability} for name, probability in prediction.classes]
-        said = {"error": prediction.error} if prediction.error else {"classes": classes}
+        known = {"unlike": prediction.unlike, "farther_out": prediction.farther_out}
+        said = {"error": prediction.error} if prediction.error else known | {"classes": classes}
         content.append({"file": prediction.name, **said})
     console.say(*json.dumps(content, indent=2).replace("\x7f", r"\u007f").split("\n"))  # all others JSON escapes itself
 
 
 def print_csv(predictions: Iterable[Prediction]) -> None:
-    """Prints a line for each class of each image: file,rank,class,probability,error; escaped as all our tables."""
-    console.say(tables.line(("file", "rank", "class", "probability", "error")))
+    """Prints a line for each class of each image, escaped as all our tables; what is unknown is empty."""
+    console.say(tables.line(("file", "unlike", "farther_out", "rank", "class", "probability", "error")))
     for prediction in predictions:
         if prediction.error:
-            console.say(tables.line((prediction.name, "", "", "", prediction.error)))
+            console.say(tables.line((prediction.name, "", "", "", "", "", prediction.error)))
+        known = "", ""
+        if prediction.unlike is not None:
+            known = "yes" if prediction.unlike else "no", f"{prediction.farther_out:.6f}"
         for rank, (name, probability) in enumerate(prediction.classes, start=1):
-            console.say(tables.line((prediction.name, rank, name, f"{probability:.6f}", "")))
+            console.say(tables.line((prediction.name, *known, rank, name, f"{probability:.6f}", "")))
 
 
 OUTPUTS: dict[str, Callable[[Iterable[Prediction]], None]] = {"text": print_text, "json": print_json, "csv": print_csv}

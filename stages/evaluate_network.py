@@ -2,8 +2,8 @@
 
 Reads the TFRecord shards and the network. Writes what `evaluate` does of a head and, for combine-finetuned, a folder of
 logits, float32 (n, classes): validation.parquet, where there are such images, and test.parquet. Costs one forward pass
-per test image and validation image; where fine-tuning trained BatchNorm one more per test image, in training mode, as
-the published system was evaluated, by mistake.
+per test image, validation image, and training image of `unlike`; where fine-tuning trained BatchNorm one more per test
+image, in training mode, as the published system was evaluated, by mistake.
 """
 
 from pathlib import Path
@@ -13,8 +13,10 @@ import pyarrow.parquet as pq
 
 from stages.library.common import artifacts, console
 from stages.library.evaluation import evaluation
-from stages.library.evaluation.evaluation import Model
+from stages.library.evaluation.evaluation import Compared, Model
 from stages.library.evaluation.measures import Predictions
+from stages.library.features import unlike
+from stages.library.features.unlike import Reference
 from stages.library.records import manifest as manifests
 from stages.library.records import tfrecord
 from stages.library.settings import load_params
@@ -28,19 +30,24 @@ def main() -> None:
     parser.add_argument("--logits", type=Path, metavar="FOLDER", help="to write the logits into (default: none)")
     arguments = parser.parse_args()
     stopwatch = console.Stopwatch()
-    settings = load_params(arguments.params)["evaluate"]
+    params = load_params(arguments.params)
     network = trained_network.load(arguments.network)
     shards = tfrecord.find_shards(arguments.records, "test")
-    keys, labels, logits = network.predict_shards(shards)
-    validation = None
+    keys, labels, logits, tested = network.predict_and_compare(shards)
+    validation = held_out = None
     if len(manifests.read(arguments.records, ["validation"]).keys):
-        validated = network.predict_shards(tfrecord.find_shards(arguments.records, "validation"))
-        validation = Predictions(*validated, network.classes)
+        found = network.predict_and_compare(tfrecord.find_shards(arguments.records, "validation"))
+        validation, held_out = Predictions(*found[:3], network.classes), [found[3]]
+    training = manifests.read(arguments.records, ["train"])
+    rows = unlike.sample(training.keys.astype(str), params["unlike"])
+    images = (record.encoded for record in training.records(rows))
+    known = network.features(console.progress(images, "compare", "images", len(rows)))
+    compared = Compared(Reference.fit([known], held_out, params["unlike"]), [tested])
     # Last, for it changes the network.
     mistaken = network.predict_shards(shards, training_mode=True)[2] if network.trained_batch_norm else None
     predictions = Predictions(keys, labels, logits, network.classes, mistaken)
     model = Model(network.kind, network.kind, network.backbone, arguments.network)
-    evaluation.finish(stopwatch, model, predictions, validation, settings, arguments)
+    evaluation.finish(stopwatch, model, predictions, validation, params["evaluate"], arguments, compared)
     if arguments.logits:
         with artifacts.new_folder(arguments.logits) as folder:
             write_logits(folder / "test.parquet", predictions)

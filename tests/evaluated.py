@@ -19,9 +19,9 @@ PARAMS = evaluation.Params(selection_metric="top1_accuracy", images=4, seed=0)
 
 
 def write_shards(folder, classes, labels, validation=()):
-    """Writes a test split of noise in two shards, with dataset.json, and a validation split; returns all keys in order.
+    """Writes a test split of noise in two shards, with dataset.json, a validation split and two training images.
 
-    The test split comes first; both are given by their labels.
+    Returns the keys of test and validation images in order; both are given by their labels.
     """
     rng = np.random.default_rng(0)
     found = []
@@ -29,7 +29,9 @@ def write_shards(folder, classes, labels, validation=()):
         pixels = rng.integers(0, 256, (12, 9 + index % 5, 3), np.uint8)
         found.append(sharded.record(pixels, int(label), classes[label], f"{index}.png"))
     half, end = len(labels) // 2, len(labels)
-    sharded.write(folder, {"validation": [found[end:]], "test": [found[:half], found[half:end]]})
+    training = [sharded.record(np.full((9, 9, 3), grey, np.uint8)) for grey in (1, 2)]
+    splits = {"train": [training], "validation": [found[end:]], "test": [found[:half], found[half:end]]}
+    sharded.write(folder, splits)
     content = described.dataset("noise", classes, per_split=0) | {"images": end, "rejected": 3}
     content["counts"]["test"] = {name: list(labels).count(label) for label, name in enumerate(classes)}
     artifacts.write_json(folder / "dataset.json", content)

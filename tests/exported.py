@@ -3,21 +3,21 @@
 from app.exporting.formats import FORMATS
 
 
-def run_in_process(form, built, folder):
-    """Writes a file and returns what runs it: uint8 pixels (n, height, width, 3) to probabilities (n, classes)."""
+def run_in_process(form, built, folder, output="probabilities"):
+    """Writes a file and returns what runs it: uint8 pixels (n, height, width, 3) to an output, (n, classes) or (n,)."""
     path = folder / FORMATS[form].file
     FORMATS[form].write(built, path)
     if form == "saved_model":
         import tensorflow as tf
 
         serve = tf.saved_model.load(str(path)).signatures["serving_default"]
-        return lambda pixels: serve(pixels=tf.constant(pixels))["probabilities"].numpy()
+        return lambda pixels: serve(pixels=tf.constant(pixels))[output].numpy()
     if form == "onnx":
         import onnxruntime
 
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        return lambda pixels: session.run(["probabilities"], {"pixels": pixels})[0]
+        return lambda pixels: session.run([output], {"pixels": pixels})[0]
     from ai_edge_litert.interpreter import Interpreter
 
     runner = Interpreter(model_path=str(path)).get_signature_runner()
-    return lambda pixels: runner(pixels=pixels)["probabilities"]
+    return lambda pixels: runner(pixels=pixels)[output]

@@ -61,9 +61,9 @@ class Models:
 
 
 class Bright(Model):
-    def probabilities(self, inputs):
+    def answer(self, inputs):
         bright = np.asarray(inputs[0], np.float32).mean(axis=(1, 2, 3)) / 255
-        return np.stack([1 - bright, bright], axis=1)
+        return np.stack([1 - bright, bright], axis=1), None
 
 
 def png(value=255, size_px=(6, 4)):

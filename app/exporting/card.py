@@ -33,6 +33,10 @@ Output `probabilities`: float32 (n, {count}).{extra}
 `model.json` says where the model comes from, what it reached on test images, and under which licence its
 pretrained weights are published: {licence}.
 """
+UNLIKE = """
+Output `farther_out`: float32 (n,), the share of known images that lie farther out from the training images than this
+one. Where it is below `unlike_below` of `model.json`, the image is unlike all that the model was trained on, and the
+probabilities mean little."""
 SIGNATURES = """
 The signature `encoded` takes JPEG or PNG files in place of pixels, strings (n,), as they come out of `normalise`."""
 
@@ -59,6 +63,7 @@ def write(folder: Path, project: Project, model: Model, form: Format) -> None:
         "classes": list(model.classes),
         "input": {"name": "pixels", "dtype": "uint8", "shape": shape, "range": [0, 255], "channels": "RGB"},
         "output": {"name": "probabilities", "dtype": "float32", "shape": ["n", len(model.classes)]},
+        "unlike_below": model.threshold or None,
         "networks": networks,
         "combined_of": members,
         "trained_sha256": {name: artifacts.sha256_file(path) for name, path in files.items() if path.is_file()},
@@ -75,7 +80,7 @@ def write(folder: Path, project: Project, model: Model, form: Format) -> None:
         file=form.file,
         count=len(model.classes),
         packages=" ".join(form.runs_with),
-        extra=SIGNATURES if form.name == "saved_model" else "",
+        extra=(UNLIKE if model.threshold else "") + (SIGNATURES if form.name == "saved_model" else ""),
         licence=", ".join(licences) or "none, for it was trained from scratch",
     )
     artifacts.write_bytes(folder / "README.md", text.encode())

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from app.combinations import CombinedModel
-from app.exporting import resizing, trees
+from app.exporting import distances, resizing, trees
 from app.models import Model
 from stages.library.combination.averaging import SMALLEST, Average
 from stages.library.common.console import UserError
@@ -38,24 +38,25 @@ Reader = Callable[[Sequence[Outputs]], tf.Tensor]
 class Graph:
     """A model in TensorFlow."""
 
-    classify: Callable[..., tf.Tensor]  # each network's input, as in `Model.probabilities`, to float32 (n, classes)
+    classify: Callable[..., dict[str, tf.Tensor]]  # inputs, as of `Model.answer`, to what `of_pixels` gives
     preprocessing: tuple[Preprocessing, ...]  # how an image becomes the input of each
 
     def of_pixels(self, portable: bool) -> Any:
         """Returns a tf.function from uint8 "pixels" (n, height, width, 3) to {"probabilities": float32 (n, classes)}.
 
+        Of a model that has training images to compare with, to "farther_out", float32 (n,), as well.
         The resize is made of ops that ONNX and TFLite have where it must be `portable`, else it is TensorFlow's own.
         """
         fit = resizing.fit if portable else preprocessing.fit
 
         def of_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"probabilities": self.classify(*(fit(pixels, each) for each in self.preprocessing))}
+            return self.classify(*(fit(pixels, each) for each in self.preprocessing))
 
         signature = [tf.TensorSpec((None, None, None, 3), tf.uint8, name="pixels")]
         return tf.function(of_pixels, input_signature=signature, autograph=False)
 
     def of_encoded(self) -> Any:
-        """Returns a tf.function from "encoded", JPEG or PNG files (n,), to {"probabilities": float32 (n, classes)}."""
+        """Returns a tf.function from "encoded", JPEG or PNG files (n,), to what `of_pixels` gives."""
         specs = tuple(tf.TensorSpec((each.input_size_px, each.input_size_px, 3)) for each in self.preprocessing)
 
         def inputs_of(encoded: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -63,7 +64,7 @@ class Graph:
             return tuple(preprocessing.fit(image, each) for each in self.preprocessing)
 
         def of_encoded(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"probabilities": self.classify(*tf.map_fn(inputs_of, encoded, fn_output_signature=specs))}
+            return self.classify(*tf.map_fn(inputs_of, encoded, fn_output_signature=specs))
 
         signature = [tf.TensorSpec((None,), tf.string, name="encoded")]
         return tf.function(of_encoded, input_signature=signature, autograph=False)
@@ -73,16 +74,18 @@ def build(model: Model) -> Graph:
     """Builds the graph of a loaded model, its weights as constants."""
     read = _reader(model)
 
-    def probabilities(inputs: Sequence[tf.Tensor]) -> tf.Tensor:
-        return read([part.outputs(images) for part, images in zip(model.parts, inputs, strict=True)])
+    def answer(inputs: Sequence[tf.Tensor]) -> tuple[tf.Tensor, ...]:
+        outputs = [part.outputs(images) for part, images in zip(model.parts, inputs, strict=True)]
+        share = distances.farther_out(model, outputs)
+        return (read(outputs),) if share is None else (read(outputs), share)
 
     sides = [part.preprocessing.input_size_px for part in model.parts]
     signature = [[tf.TensorSpec((None, side, side, 3)) for side in sides]]
-    frozen = runtimes.freeze(tf.function(probabilities, input_signature=signature, autograph=False))
+    frozen = runtimes.freeze(tf.function(answer, input_signature=signature, autograph=False))
 
-    def classify(*inputs: tf.Tensor) -> tf.Tensor:
-        result = frozen(*inputs)
-        return result[0] if isinstance(result, list) else result
+    def classify(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        found = frozen(*inputs)
+        return dict(zip(("probabilities", "farther_out"), found if isinstance(found, list) else [found], strict=False))
 
     return Graph(classify, tuple(part.preprocessing for part in model.parts))
 

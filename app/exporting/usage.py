@@ -1,6 +1,7 @@
 """Names what is in images, as in: python predict.py IMAGE...   README.md says what it needs."""
 
 import functools
+import json
 import sys
 from collections.abc import Callable
 from io import BytesIO
@@ -12,26 +13,28 @@ from PIL import Image
 from stages.library.preparation.normalisation import ImageError, normalise
 
 FOLDER = Path(__file__).parent
+UNLIKE_BELOW = json.loads((FOLDER / "model.json").read_text(encoding="utf-8"))["unlike_below"] or 0.0
 LABELS = (FOLDER / "labels.txt").read_text(encoding="utf-8").split("\n")[:-1]
 
 
 @functools.cache
-def load() -> Callable[[np.ndarray], np.ndarray]:
-    """Returns what runs the file beside this one: uint8 pixels (n, height, width, 3) to float32 (n, classes)."""
+def load() -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """Returns what runs the file beside this one: uint8 pixels (n, height, width, 3) to its outputs by name."""
     if (FOLDER / "model.onnx").exists():
         import onnxruntime
 
         session = onnxruntime.InferenceSession(FOLDER / "model.onnx", providers=["CPUExecutionProvider"])
-        return lambda pixels: session.run(["probabilities"], {"pixels": pixels})[0]
+        names = [output.name for output in session.get_outputs()]
+        return lambda pixels: dict(zip(names, session.run(names, {"pixels": pixels}), strict=True))
     if (FOLDER / "model.tflite").exists():
         from ai_edge_litert.interpreter import Interpreter
 
         runner = Interpreter(model_path=str(FOLDER / "model.tflite")).get_signature_runner()
-        return lambda pixels: runner(pixels=pixels)["probabilities"]
+        return lambda pixels: runner(pixels=pixels)
     import tensorflow as tf
 
     of_pixels = tf.saved_model.load(str(FOLDER / "saved_model")).signatures["serving_default"]
-    return lambda pixels: of_pixels(pixels=tf.constant(pixels))["probabilities"].numpy()
+    return lambda pixels: {name: found.numpy() for name, found in of_pixels(pixels=tf.constant(pixels)).items()}
 
 
 def read(path: str | Path) -> np.ndarray:
@@ -42,8 +45,16 @@ def read(path: str | Path) -> np.ndarray:
 
 def probabilities(path: str | Path) -> np.ndarray:
     """Returns the probabilities of all classes for an image, float32 (classes,); ImageError: it can't be used."""
-    result: np.ndarray = load()(read(path)[np.newaxis])[0]
-    return result
+    return answer(path)[0]
+
+
+def answer(path: str | Path) -> tuple[np.ndarray, float | None]:
+    """Returns the probabilities, and the share of known images that lie farther out, or None for a model without any.
+
+    Below `UNLIKE_BELOW` the image is unlike the training images.
+    """
+    found = load()(read(path)[np.newaxis])
+    return found["probabilities"][0], float(found["farther_out"][0]) if "farther_out" in found else None
 
 
 def printable(text: str) -> str:
@@ -54,8 +65,11 @@ def printable(text: str) -> str:
 if __name__ == "__main__":
     for path in sys.argv[1:]:
         try:
-            found = probabilities(path)
+            found, share = answer(path)
         except ImageError as error:
             sys.exit(f"{printable(path)}: {error}")
         lines = (f"{found[label]:.4f}  {printable(LABELS[label])}" for label in np.argsort(-found)[:5])
-        print(printable(path), *lines, sep="\n  ")
+        said = []
+        if share is not None and share < UNLIKE_BELOW:
+            said = [f"unlike the training images: {share:.1%} of known images lie farther out"]
+        print(printable(path), *said, *lines, sep="\n  ")

@@ -26,6 +26,7 @@ SECTIONS = {
     "scratch": "stages.library.training.scratch",
     "fewshot": "stages.library.fewshot",
     "evaluate": "stages.library.evaluation.evaluation",
+    "unlike": "stages.library.features.unlike",
     "audit": "stages.library.auditing",
     "map": "stages.library.mapping.layout",
 }

@@ -14,8 +14,8 @@ from app.exporting import check, graph, resizing, trees
 from app.exporting.check import Agreement
 from app.models import Model, Part
 from stages.library.common.console import UserError
-from stages.library.features import cache
-from stages.library.features.source import Source
+from stages.library.features import cache, unlike
+from stages.library.features.source import Joined, Source
 from stages.library.heads import contract as heads
 from stages.library.heads.dense import Dense, DenseNetwork
 from stages.library.heads.scaling import RowScaling
@@ -75,7 +75,7 @@ def test_a_head_of_ones_own_is_exported_by_the_function_of_its_module(backbone, 
     monkeypatch.setattr(heads, "lookup", lambda name: module)
     model = assemble(backbone, Nearest(), Preprocessing(SIDE_PX))
     images = random_images(SIDE_PX, SIDE_PX).astype(np.float32)
-    found = graph.build(model).classify(tf.constant(images))
+    found = graph.build(model).classify(tf.constant(images))["probabilities"]
     np.testing.assert_allclose(found, model.probabilities([images]), atol=1e-4)
     del module.tensorflow_logits
     message = r"the head known can't be exported: its module lacks `tensorflow_logits\(head, features\)`.*: Nearest"
@@ -141,6 +141,25 @@ def test_each_kind_of_features_and_preprocessing_in_each_runtime(backbone, tmp_p
         assert np.ptp(expected) > 0.1
         for name, run in runs.items():
             np.testing.assert_allclose(run(pixels), expected, atol=5e-4, err_msg=f"{name} {height} x {width}")
+
+
+@pytest.mark.parametrize("form", ["saved_model", "onnx", "tflite"])
+def test_the_share_of_images_farther_out_in_each_runtime(backbone, tmp_path, form):
+    parts = Part(backbone, Preprocessing(SIDE_PX), flip=True), Part(backbone, Preprocessing(SIDE_PX, 0.5))
+    many = np.random.default_rng(2).integers(0, 256, (40, SIDE_PX, SIDE_PX, 3)).astype(np.uint8)
+    blocks = [part.outputs(part.fit(many))["bottleneck"].numpy() for part in parts]
+    params = unlike.Params(neighbours=3, threshold=0.01, max_images=40, seed=0)
+    reference = unlike.Reference.fit(blocks, None, params)
+    source = Source("none", Preprocessing(SIDE_PX), False, "", "", CLASSES)
+    joint = Joined((source, source), (1.0, 2.0))
+    head = DenseNetwork((Dense(np.ones((2 * DIMS["bottleneck"], 3), "f4"), np.zeros(3, "f4")),))
+    model = Model("none", CLASSES, parts, TrainedHead("known", head, "bottleneck", 32, joint, {}), reference)
+    run = run_in_process(form, graph.build(model), tmp_path, "farther_out")
+    pixels = np.concatenate([many[:20] // np.arange(1, 21, dtype=np.uint8)[:, None, None, None], many[20:]])
+    _, expected = model.answer([part.fit(pixels) for part in parts])
+    assert len(set(expected.tolist())) > 5
+    np.testing.assert_allclose(run(pixels), expected, atol=1 / 40 + 1e-6)  # one may lie on the other side, by rounding
+    assert np.isclose(run(pixels), expected, atol=1e-3).mean() > 0.8
 
 
 @pytest.mark.parametrize("flip", [False, True])

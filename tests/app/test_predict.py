@@ -144,15 +144,19 @@ def test_predictions_stay_in_order_over_batches_and_the_model_is_loaded_once():
 
     def rows(encoded):
         batches.append(len(encoded))
-        return np.array([[image[0], 255 - image[0]] for image in encoded], np.float32) / 255
+        bright = np.array([image[0] for image in encoded], np.float32) / 255
+        return np.stack([bright, 1 - bright], axis=1), bright
 
-    load = mock.Mock(return_value=SimpleNamespace(classes=("high", "low"), predict=rows))
+    known = {"classes": ("high", "low"), "threshold": 0.05, "batches": list}
+    load = mock.Mock(return_value=SimpleNamespace(**known, answer=rows))
     images = [Input(str(n), bytes([n]) if n % 3 else b"", "" if n % 3 else "bad") for n in range(40)]
     found = list(predict.classify(iter(images), load, 2))
     assert [prediction.name for prediction in found] == [str(n) for n in range(40)]
     assert all((bad.classes, bad.error) == ((), "bad") for bad in found[::3])
     high = [dict(prediction.classes).get("high", n / 255) for n, prediction in enumerate(found)]
     np.testing.assert_allclose(high, np.arange(40) / 255, atol=1e-6)
+    assert [prediction.farther_out for prediction in found] == [round(n / 255, 6) if n % 3 else None for n in range(40)]
+    assert [prediction.unlike for prediction in found] == [n / 255 < 0.05 if n % 3 else None for n in range(40)]
     load.assert_called_once()
     assert max(batches) <= predict.BATCH
     assert sum(batches) == 26
@@ -172,7 +176,7 @@ def test_without_an_image_no_network_is_started(run, monkeypatch, junk, tmp_path
     status, out, _ = run(junk, "--json", *BACKBONE)
     assert (status, json.loads(out)) == (1, [{"file": str(junk), "error": "not an image"}])
     status, out, _ = run(junk, "--csv", *BACKBONE)
-    assert (status, out) == (1, f"file,rank,class,probability,error\n{junk},,,,not an image\n")
+    assert (status, out) == (1, f"file,unlike,farther_out,rank,class,probability,error\n{junk},,,,,,not an image\n")
 
 
 def test_the_bar_begins_when_the_network_has_loaded(monkeypatch):
@@ -184,7 +188,8 @@ def test_the_bar_begins_when_the_network_has_loaded(monkeypatch):
 
     def load():
         steps.append("loaded")
-        return SimpleNamespace(classes=("a", "b"), predict=lambda encoded: np.full((len(encoded), 2), 0.5, np.float32))
+        answer = lambda encoded: (np.full((len(encoded), 2), 0.5, np.float32), None)  # noqa: E731
+        return SimpleNamespace(classes=("a", "b"), threshold=0.0, batches=list, answer=answer)
 
     monkeypatch.setattr(console, "progress", progress)
     images = [Input(str(n), b"x") for n in range(40)]

@@ -10,7 +10,7 @@ import pytest
 import trained
 
 from stages.library.common.console import UserError
-from stages.library.features import cache
+from stages.library.features import cache, unlike
 from stages.library.heads import trained_head
 from stages.library.records import manifest as manifests
 from stages.library.scoring import metrics, prediction_files, selection
@@ -84,8 +84,19 @@ def test_a_network_is_evaluated_on_the_shards(tmp_path, write_params, run_stage,
         right = np.eye(3, dtype=np.float32)[found.labels]
         return found.keys.astype(str), found.labels, np.roll(right, 1, axis=1) if training_mode else right
 
+    def predict_and_compare(paths):
+        """Test images lie apart from those of training, and but for the first no farther than validation images."""
+        split, (keys, labels, logits) = paths[0].name.partition("-")[0], predict_shards(paths)
+        angles = np.linspace(0.1, 0.5, len(keys)) if split == "validation" else np.arange(len(keys)) == 0
+        return keys, labels, logits, np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+    def features(encoded):
+        return np.tile([1.0, 0.0], (len(list(encoded)), 1))
+
     about = {"kind": "finetuned", "classes": CLASSES, "trained_batch_norm": batch_norm, "backbone": trained.BACKBONE}
-    perfect = SimpleNamespace(**about, predict_shards=predict_shards)
+    perfect = SimpleNamespace(
+        **about, predict_shards=predict_shards, predict_and_compare=predict_and_compare, features=features
+    )
     monkeypatch.setattr(networks, "load", lambda path: perfect)
     given = "--network", folder, "--logits", tmp_path / "logits"
     run_stage("evaluate_network", *arguments(tmp_path, tmp_path, *given))
@@ -95,6 +106,8 @@ def test_a_network_is_evaluated_on_the_shards(tmp_path, write_params, run_stage,
     assert numbers.get("validation", {}).get("num_examples", 0) == len(validation)
     assert numbers.get("validation", {"top1_accuracy": 1})["top1_accuracy"] == 1
     assert numbers.get("training_mode") == ({"top1_accuracy": 0} if batch_norm else None)
+    assert numbers["unlike"] == {"test_fraction": round(1 / 12, 6)}
+    assert unlike.load(tmp_path / "figures").neighbours == (2 if validation else 1)
     splits = ["test", "validation"] if validation else ["test"]
     assert sorted(path.stem for path in (tmp_path / "logits").iterdir()) == splits
     for split in splits:

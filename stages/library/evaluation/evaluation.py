@@ -20,6 +20,7 @@ from stages.library.common.params import CONFIG, Seed
 from stages.library.evaluation import measures, model_size
 from stages.library.evaluation.measures import Predictions
 from stages.library.features.cache import METADATA_KEY
+from stages.library.features.unlike import Reference
 from stages.library.records import dataset_file, leakage
 from stages.library.records import manifest as manifests
 from stages.library.records.manifest import Manifest
@@ -59,6 +60,19 @@ class Model:
         return f"{self.backbone}/{self.name}" if self.backbone else self.name
 
 
+@dataclass(frozen=True)
+class Compared:
+    """What tells images unlike the training images by the model's own features, and those of the test images."""
+
+    reference: Reference
+    tested: Sequence[np.ndarray]  # (n, dim) of each network
+
+    @property
+    def test_fraction(self) -> float:
+        """The fraction of test images that are called unlike the training images."""
+        return float((self.reference.farther_out(self.tested) < self.reference.threshold).mean())
+
+
 def parser(doc: str | None, module: str, stage: str) -> console.Parser:
     """Returns a command line with the options that the stages have in common."""
     made = console.parser(doc, module, stage)
@@ -73,11 +87,12 @@ def finish(
     validation: Predictions | None,
     params: Params,
     arguments: argparse.Namespace,
+    compared: Compared | None = None,
 ) -> None:
     """Writes what `write_evaluation` does, and the stage's closing line."""
     with console.notice(f"measuring and drawing {model}"):
         outs = arguments.metrics, arguments.figures
-        numbers = write_evaluation(model, predictions, validation, arguments.records, params, *outs)
+        numbers = write_evaluation(model, predictions, validation, arguments.records, params, *outs, compared)
     interval, count = numbers["top1_accuracy_interval"], numbers["num_examples"]
     accuracy = f"top-1 {numbers['top1_accuracy']:.4f} [{interval['low']:.4f}, {interval['high']:.4f}]"
     stopwatch.close(
@@ -93,11 +108,12 @@ def write_evaluation(
     params: Params,
     metrics_path: Path,
     figures: Path,
+    compared: Compared | None = None,
 ) -> dict[str, Any]:
     """Writes the folder of tables and images, then the metrics file; returns the metrics.
 
     `validation` is on the validation split, where there is one, by models that did not see the image; of images that
-    every head saw, a head's logits are NaN, and are not counted.
+    every head saw, a head's logits are NaN, and are not counted. A combination has nothing `compared`: its members do.
 
     UserError where logits are not finite, images or classes are not those of the shards, or some were trained on.
     """
@@ -119,6 +135,8 @@ def write_evaluation(
         numbers["cross_validation"] = measures.rounded(
             result_files.read_cross_validation(model.folder / "cross_validation.json")
         )
+    if compared:
+        numbers["unlike"] = measures.rounded({"test_fraction": compared.test_fraction})
     numbers["size_bytes"] = model_size.in_bytes(
         (each.folder, each.backbone, each.features) for each in (model, *model.members)
     )
@@ -133,6 +151,8 @@ def write_evaluation(
         _write_images(folder, model, predictions, manifest, filenames, params)
         shutil.copyfile(model.folder / "curve.csv", folder / "curve.csv")
         artifacts.write_json(folder / "evaluation.json", about)
+        if compared:
+            compared.reference.save(folder)
     artifacts.write_json(metrics_path, numbers)
     return numbers
 

@@ -7,7 +7,7 @@ head start from random values, all variables train, BatchNorm's too. Its auxilia
 from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pydantic
 
@@ -60,6 +60,11 @@ def build(backbone_model: "keras.Model", num_classes: int, params: Params) -> "k
     # float32 also under mixed precision, for a softmax of float16 logits loses accuracy.
     head = keras.layers.Dense(num_classes, name=CLASSIFIER, dtype="float32")
     return keras.Model(backbone_model.input, head(dropout(backbone_model.output["bottleneck"])), name=FINETUNED)
+
+
+def features(model: "keras.Model") -> Any:
+    """Returns the tensor (n, width) of a network's pooled features."""
+    return model.get_layer(CLASSIFIER).input
 
 
 def restart(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Kernel = Annotated[int, pydantic.Field(ge=1, le=31)]
 PATCH_PX, PATCH_VALUES = 2, 2 * 2 * 3  # of the whitening
 WHITENING = "whitening"
+FEATURE_CELLS = 4  # of a side of the maps that are features, at most
 SMALLEST_VARIANCE = 5e-4  # that whitening divides by, relative to the mean one: less is noise
 
 
@@ -118,6 +119,25 @@ def build(num_classes: int, params: Params) -> "keras.Model":
         x = layers.Dense(units, activation, **start(f"dense_{index}"))(x)
     # float32 also under mixed precision, for a softmax of float16 logits loses accuracy.
     return keras.Model(inputs, layers.Dense(num_classes, dtype="float32", **start("logits"))(x), name="scratch")
+
+
+def features(model: "keras.Model") -> Any:
+    """Returns the tensor (n, width) of a network's features, by which images are compared: its maps, block by block.
+
+    Hidden layers keep what tells the classes apart, and little of all else: photographs come to lie among digits there.
+    Maps are averaged to at most `FEATURE_CELLS` cells a side, and those of each block brought to unit length.
+    """
+    from keras import layers
+
+    blocks = []
+    for layer in model.layers:
+        if layer.name.startswith("activation_") and layer.name != "activation_0":
+            maps, name = layer.output, layer.name
+            side = -(-maps.shape[1] // FEATURE_CELLS)
+            maps = layers.AveragePooling2D(side, padding="same", name=f"{name}_cells")(maps) if side > 1 else maps
+            rows = layers.Flatten(name=f"{name}_row")(maps)
+            blocks.append(layers.UnitNormalization(name=f"{name}_unit_length")(rows))
+    return layers.Concatenate(name="features")(blocks) if len(blocks) > 1 else blocks[0]
 
 
 def whiten(model: "keras.Model", images: "Iterable[np.ndarray]") -> None:

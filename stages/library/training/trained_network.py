@@ -1,6 +1,8 @@
 """Trained networks (fine-tuned, or from scratch) as they lie on disk, and their predictions."""
 
-from collections.abc import Sequence
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NotRequired, cast
@@ -76,6 +78,26 @@ class Network:
         views = [images, images[:, :, ::-1]] if self.flip and not training else [images]
         return sum(self.model(view, training=training) for view in views) / len(views)
 
+    @functools.cached_property
+    def outputs(self) -> "keras.Model":
+        """The network with two outputs, "logits" and "bottleneck", the features (n, width) that compare images."""
+        import keras
+
+        features = finetuning.features if self.kind == FINETUNED else scratch.features
+        return keras.Model(self.model.input, {"logits": self.model.output, "bottleneck": features(self.model)})
+
+    def _both(self, images: "tf.Tensor | np.ndarray") -> "tuple[tf.Tensor, tf.Tensor]":
+        views = [images, images[:, :, ::-1]] if self.flip else [images]
+        found = [self.outputs(view, training=False) for view in views]
+        logits, features = (sum(view[name] for view in found) / len(found) for name in ("logits", "bottleneck"))
+        return logits, features
+
+    def features(self, encoded: Iterable[bytes]) -> np.ndarray:
+        """Returns the features, float32 (n, width), of one or more images that `normalisation.normalise` gave."""
+        pixels = (preprocessing.fit(preprocessing.decode(image), self.preprocessing) for image in encoded)
+        batches = iter(lambda: list(itertools.islice(pixels, PREDICTION_BATCH)), [])
+        return np.concatenate([np.asarray(self._both(np.stack(batch))[1], np.float32) for batch in batches])
+
     def predict_shards(
         self, paths: Sequence[Path], training_mode: bool = False
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -85,20 +107,33 @@ class Network:
         layer normalizes by the batch, so a prediction depends on the 63 images beside it. What was learnt stays.
         """
         import keras
-        import tensorflow as tf
 
         for layer in self.model.layers if training_mode else ():
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = True  # frozen ones always use what they learnt
                 layer.momentum = 1.0  # the moving averages stay
-        predict = tf.function(self._forward, reduce_retracing=True, autograph=False)
+        keys, labels, logits = self._over_shards(paths, lambda images: (self._forward(images, training_mode),))
+        return keys, labels, logits
+
+    def predict_and_compare(self, paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Returns what `predict_shards` does and, of the same pass, the features, float32 (n, width)."""
+        keys, labels, logits, features = self._over_shards(paths, self._both)
+        return keys, labels, logits, features
+
+    def _over_shards(
+        self, paths: Sequence[Path], function: "Callable[[tf.Tensor], tuple[tf.Tensor, ...]]"
+    ) -> tuple[np.ndarray, ...]:
+        import tensorflow as tf
+
+        predict = tf.function(function, reduce_retracing=True, autograph=False)
         batches = preprocessing.dataset(list(paths), self.preprocessing, PREDICTION_BATCH)
         found = [
-            (batch["key"].numpy(), batch["label"].numpy(), predict(batch["image"], training_mode).numpy())
+            (batch["key"].numpy(), batch["label"].numpy(), *(each.numpy() for each in predict(batch["image"])))
             for batch in console.progress(batches, "predict", "batches")
         ]
-        keys, labels, logits = (np.concatenate(part) for part in zip(*found, strict=True))
-        return np.array([key.decode() for key in keys], object), labels.astype(np.int64), logits.astype(np.float32)
+        keys, labels, *outputs = (np.concatenate(part) for part in zip(*found, strict=True))
+        decoded = np.array([key.decode() for key in keys], object)
+        return decoded, labels.astype(np.int64), *(each.astype(np.float32) for each in outputs)
 
 
 def load(folder: Path) -> Network:

@@ -9,6 +9,7 @@ from conftest import ROOT
 PARSERS = {
     "json.loads": {
         "app/experiments.py": "what DVC printed, and what this module made; one line where it is no JSON",
+        "app/exporting/usage.py": "model.json of the export that it is part of",
         "app/exporting/trees.py": "what XGBoost made in this process",
         "app/tuning.py": "what this module wrote as JSON; files of trials are read by the guarded reader",
         "stages/plugins/heads/xgboost/column_subsampling.py": "what XGBoost made in this process",

@@ -40,6 +40,27 @@ def test_weights_and_biases_start_from_the_truncated_normal_as_the_seed_says():
     assert np.abs(white - black).max() > 0.01
 
 
+@pytest.mark.parametrize("changes", [{}, AIRBENCH, {"input_size_px": 64, "channels": [5], "kernels_px": [3]}])
+def test_features_are_the_maps_of_each_block_in_at_most_four_cells_a_side(changes):
+    model = scratch.build(3, section("scratch", **changes))
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, *model.input_shape[1:])).astype(np.float32)
+    names = [layer.name for layer in model.layers if layer.name.startswith("activation_")]
+    names = [name for name in names if name != "activation_0"]  # of the whitening
+    outputs = keras.Model(model.input, [scratch.features(model), *(model.get_layer(name).output for name in names)])
+    found, *maps = outputs.predict(pixels, verbose=0)
+    start = 0
+    for each in maps:
+        cells = min(each.shape[1], 4)
+        side = -(-each.shape[1] // cells)
+        parts = [[each[:, y : y + side, x : x + side].mean(axis=(1, 2)) for x in range(0, each.shape[2], side)]
+                 for y in range(0, each.shape[1], side)]  # fmt: skip
+        rows = np.moveaxis(np.array(parts), 2, 0).reshape(2, -1)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        np.testing.assert_allclose(found[:, start : start + rows.shape[1]], rows, atol=1e-5)
+        start += rows.shape[1]
+    assert found.shape[1] == start
+
+
 def test_without_activation_only_pooling_is_nonlinear():
     pixels = [np.full((1, 32, 32, 3), value, np.float32) for value in (0.0, 100.0, 200.0)]
     bends = {}

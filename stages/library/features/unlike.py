@@ -1,0 +1,126 @@
+"""How unlike the training images an image is, by the distance to the k-th nearest of them (Sun et al. 2022).
+
+Features are brought to unit length; a random part of the training images does nearly as well as all of them
+(arXiv:2204.06507). A distance says little by itself, so it is given as the share of known images that lie farther out:
+of the training images, each without itself, or, for a network that was trained on them, of the validation images, for
+it draws its training images together. An image with a share below a threshold is called unlike the training images; of
+images like these the threshold is the fraction that is called so, too.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pydantic
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from stages.library.common import hashing
+from stages.library.common.console import UserError
+from stages.library.common.model_names import members
+from stages.library.common.params import CONFIG, Seed
+from stages.library.features import cache, nearest
+
+FILE = "unlike.safetensors"
+REMEDY = "Run: dvc repro"
+
+
+@pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIG)
+class Params:
+    """Section `unlike` of params.yaml."""
+
+    neighbours: Annotated[int, pydantic.Field(ge=1, le=1000, description="the training image that counts, by distance")]
+    threshold: Annotated[float, pydantic.Field(ge=0, lt=1, description="share of known images farther out, at least")]
+    max_images: Annotated[int, pydantic.Field(ge=2, le=1_000_000, description="training images kept, at random")]
+    seed: Annotated[Seed, pydantic.Field(description="chooses them where there are more")]
+
+
+def sample(keys: np.ndarray, params: Params) -> np.ndarray:
+    """Returns the rows to keep, int64, rising: all, or `max_images` by a hash of their keys, sha256 hex (n,)."""
+    if len(keys) <= params.max_images:
+        return np.arange(len(keys))
+    numbers = np.array([hashing.uniform(str(key), "unlike", params.seed) for key in keys])
+    return np.sort(np.argsort(numbers, kind="stable")[: params.max_images])
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Training images, by their features, and how far out known images lie."""
+
+    features: np.ndarray  # float16 (m, dim), of unit length
+    distances: np.ndarray  # float32 (c,), rising, of known images to their nearest ones; none: nothing is unlike them
+    neighbours: int  # the k of the k-th nearest, at most m
+    threshold: float
+
+    @classmethod
+    def fit(cls, training: Sequence[np.ndarray], held_out: Sequence[np.ndarray] | None, params: Params) -> "Reference":
+        """Makes it of the features of training images, a block (m, dim) for each network; m is at least 1.
+
+        `held_out`, where there are such images, are those of images that the networks were not trained on.
+        """
+        features = nearest.unit_length(training).astype(np.float16)
+        if held_out is not None and len(held_out[0]):
+            k = min(params.neighbours, len(features))
+            distances = nearest.kth_distances(nearest.unit_length(held_out), features, k)
+        else:
+            k = max(min(params.neighbours, len(features) - 1), 1)
+            alone = len(features) < 2
+            distances = nearest.kth_distances(features[: 0 if alone else None], features, k, leave_one_out=True)
+        return cls(features, np.sort(distances), k, params.threshold)
+
+    def distances_of(self, blocks: Sequence[np.ndarray]) -> np.ndarray:
+        """Returns the distance of each image to the k-th nearest training image, float32 (n,), of its features.
+
+        UserError where they have another width than those of the training images.
+        """
+        rows = nearest.unit_length(blocks)
+        if rows.shape[1] != self.features.shape[1]:
+            known = self.features.shape[1]
+            raise UserError(f"{FILE} is of {known} features an image, and the model gives {rows.shape[1]}. {REMEDY}")
+        return nearest.kth_distances(rows, self.features, self.neighbours)
+
+    def farther_out(self, blocks: Sequence[np.ndarray]) -> np.ndarray:
+        """Returns the share of known images that lie farther out than each image, float32 (n,); as `distances_of`."""
+        count, distances = len(self.distances), self.distances_of(blocks)
+        if not count:
+            return np.ones(len(distances), np.float32)
+        return ((count - np.searchsorted(self.distances, distances, side="right")) / count).astype(np.float32)
+
+    def save(self, folder: Path) -> None:
+        """Writes `FILE` into an existing folder."""
+        about = {"neighbours": np.array([self.neighbours]), "threshold": np.array([self.threshold])}
+        (folder / FILE).write_bytes(save({"features": self.features, "distances": self.distances} | about))
+
+
+def load(folder: Path) -> Reference | None:
+    """Reads what `Reference.save` wrote, or None where there is none; UserError where it is damaged."""
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        content = load_file(path)
+        features, distances = content["features"], content["distances"]
+        (k,), (threshold,) = content["neighbours"].tolist(), content["threshold"].tolist()
+        if (features.dtype, features.ndim, distances.dtype, distances.ndim) != (np.float16, 2, np.float32, 1):
+            raise ValueError("it must hold features, float16 (m, dim), and distances, float32 (n,)")
+        if not (np.isfinite(features).all() and np.isfinite(distances).all() and (np.diff(distances) >= 0).all()):
+            raise ValueError("its numbers must be finite, and `distances` must rise")
+        if not (isinstance(k, int) and 1 <= k <= len(features) and 0 <= threshold < 1):
+            raise ValueError("`neighbours` must be 1 to the number of features, and `threshold` at least 0 and below 1")
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise UserError(f"{path} can't be read ({' '.join(str(error).split())}). {REMEDY}") from error
+    return Reference(features, distances, k, threshold)
+
+
+def of_cache(folder: Path, split: str, params: Params) -> list[np.ndarray]:
+    """Returns cached features, a block (n, dim) for each backbone, of the training images to keep or all of a split.
+
+    `folder` is as `joined.load` takes it. UserError: they can't be read, or are of other images than each other.
+    """
+    blocks = [cache.load(folder.with_name(name), [split], "bottleneck") for name in members(folder.name)]
+    if any(not np.array_equal(block.keys, blocks[0].keys) for block in blocks):
+        raise UserError(f"{folder} has the features of other images for one backbone than for another. {REMEDY}")
+    rows = sample(blocks[0].keys, params) if split == "train" else slice(None)
+    return [block.values[rows] for block in blocks]
