@@ -51,7 +51,7 @@ def rows(model: Model, sets: dict[str, list[bytes]]) -> list[dict[str, str]]:
     passing, known = np.quantile(own, 0.95), model.reference.distances
     found = []
     for name, other in distances.items():
-        share = (len(known) - np.searchsorted(known, other, side="right")) / len(known)
+        share = (len(known) - np.searchsorted(known, other, side="left")) / len(known)
         cells = {"model": model.name, "images": name, "unlike": f"{(share < model.threshold).mean():.3f}"}
         if other is not own:
             labels = np.repeat([0, 1], [len(own), len(other)])

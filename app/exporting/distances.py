@@ -27,7 +27,7 @@ def _share(reference: Reference, outputs: Sequence[Mapping[str, tf.Tensor]]) -> 
     nearest = -tf.math.top_k(2 * tf.matmul(rows, known.T) - squares, reference.neighbours).values[:, -1:]
     if not len(reference.distances):
         return tf.ones_like(nearest[:, 0])
-    farther = reference.distances > tf.sqrt(tf.maximum(nearest, 0.0))
+    farther = reference.distances >= tf.sqrt(tf.maximum(nearest, 0.0))
     return tf.reduce_mean(tf.cast(farther, tf.float32), axis=1)
 
 

@@ -82,11 +82,11 @@ class Reference:
         return nearest.kth_distances(rows, self.features, self.neighbours)
 
     def farther_out(self, blocks: Sequence[np.ndarray]) -> np.ndarray:
-        """Returns the share of known images that lie farther out than each image, float32 (n,); as `distances_of`."""
+        """Returns the share of known images at least as far out as each image, float32 (n,); as `distances_of`."""
         count, distances = len(self.distances), self.distances_of(blocks)
         if not count:
             return np.ones(len(distances), np.float32)
-        return ((count - np.searchsorted(self.distances, distances, side="right")) / count).astype(np.float32)
+        return ((count - np.searchsorted(self.distances, distances, side="left")) / count).astype(np.float32)
 
     def save(self, folder: Path) -> None:
         """Writes `FILE` into an existing folder."""
