@@ -46,9 +46,14 @@ def predict(explained: Explained, image: np.ndarray, top: int, deadline: Deadlin
     """Answers for one normalised image, uint8 RGB (height, width, 3); raises TooSlowError after the deadline."""
     model = explained.model
     deadline.check()
-    probabilities = model.probabilities([pixels[None] for pixels in model.inputs(image)])[0]
+    (probabilities,), shares = model.answer([pixels[None] for pixels in model.inputs(image)])
+    known = (
+        {"unlike": None, "farther_out": None}
+        if shares is None
+        else {"unlike": bool(shares[0] < model.threshold), "farther_out": round(float(shares[0]), 6)}
+    )
     classes = [{"class": name, "probability": share} for name, share in ranking(probabilities, model.classes, top)]
-    return {"model": model.name, "classes": classes}
+    return {"model": model.name, **known, "classes": classes}
 
 
 def description(models: Sequence[str], upload_bytes: int, pixels: int) -> dict[str, Any]:
@@ -67,6 +72,15 @@ def description(models: Sequence[str], upload_bytes: int, pixels: int) -> dict[s
     answer = _object(
         {
             "model": text,
+            "unlike": {
+                "type": ["boolean", "null"],
+                "description": "Whether the image is unlike the training images; null: not known for this model.",
+            },
+            "farther_out": probability
+            | {
+                "type": ["number", "null"],
+                "description": "The share of known images at least as far out from the training images.",
+            },
             "classes": {
                 "type": "array",
                 "description": "The likeliest first.",

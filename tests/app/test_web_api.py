@@ -43,6 +43,8 @@ def test_the_likeliest_classes_of_an_image(described):
     assert status == 200
     assert found == {
         "model": MODEL,
+        "unlike": None,
+        "farther_out": None,
         "classes": [{"class": "<b>bright", "probability": 1.0}, {"class": "dark", "probability": 0.0}],
     }
     assert checked(described, ask(described[0], png(51), model=MODEL, top=1))[1]["classes"] == [

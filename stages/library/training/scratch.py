@@ -124,20 +124,22 @@ def build(num_classes: int, params: Params) -> "keras.Model":
 def features(model: "keras.Model") -> Any:
     """Returns the tensor (n, width) of a network's features, by which images are compared: its maps, block by block.
 
-    Hidden layers keep what tells the classes apart, and little of all else: photographs come to lie among digits there.
-    Maps are averaged to at most `FEATURE_CELLS` cells a side, and those of each block brought to unit length.
+    The image less mid-grey is the first block. Hidden layers keep what tells the classes apart, and little of all else:
+    photographs come to lie among digits there. Maps are averaged to at most `FEATURE_CELLS` cells a side, and those of
+    each block brought to unit length.
     """
     from keras import layers
 
-    blocks = []
-    for layer in model.layers:
-        if layer.name.startswith("activation_") and layer.name != "activation_0":
-            maps, name = layer.output, layer.name
-            side = -(-maps.shape[1] // FEATURE_CELLS)
-            maps = layers.AveragePooling2D(side, padding="same", name=f"{name}_cells")(maps) if side > 1 else maps
-            rows = layers.Flatten(name=f"{name}_row")(maps)
-            blocks.append(layers.UnitNormalization(name=f"{name}_unit_length")(rows))
-    return layers.Concatenate(name="features")(blocks) if len(blocks) > 1 else blocks[0]
+    blocks = {"image": layers.Rescaling(1.0, -0.5, name="image_less_grey")(model.get_layer("scale").output)}
+    names = (layer.name for layer in model.layers if layer.name.startswith("activation_"))
+    blocks |= {name: model.get_layer(name).output for name in names if name != "activation_0"}  # of the whitening
+    rows = []
+    for name, maps in blocks.items():
+        side = -(-maps.shape[1] // FEATURE_CELLS)
+        cells = layers.AveragePooling2D(side, padding="same", name=f"{name}_cells")(maps) if side > 1 else maps
+        row = layers.Flatten(name=f"{name}_row")(cells)
+        rows.append(layers.UnitNormalization(name=f"{name}_unit_length")(row))
+    return layers.Concatenate(name="features")(rows)
 
 
 def whiten(model: "keras.Model", images: "Iterable[np.ndarray]") -> None:

@@ -48,6 +48,7 @@ def test_features_are_the_maps_of_each_block_in_at_most_four_cells_a_side(change
     names = [name for name in names if name != "activation_0"]  # of the whitening
     outputs = keras.Model(model.input, [scratch.features(model), *(model.get_layer(name).output for name in names)])
     found, *maps = outputs.predict(pixels, verbose=0)
+    maps = [pixels / 255 - 0.5, *maps]
     start = 0
     for each in maps:
         cells = min(each.shape[1], 4)
