@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from app.models import NEXT, Model, Part, networks_of, trained_on_images
+from app.models import NEXT, Model, networks_of, trained_on_images
+from app.parts import Part
 from stages.library.combination import combined
 from stages.library.combination.combined import Combined
 from stages.library.common.console import UserError
@@ -17,7 +18,7 @@ from stages.library.heads import trained_head
 from stages.library.scoring.probabilities import softmax
 
 if TYPE_CHECKING:
-    from app.models import Outputs
+    from app.parts import Outputs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from app.combinations import CombinedModel
-from app.models import Model, compiled
+from app.models import Model
+from app.parts import compiled
 from stages.library.features import cache, joined
 from stages.library.networks import block_features
 from stages.library.scoring import probabilities

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from app.models import Part
+from app.parts import Part
 from stages.library.common.console import UserError
 from stages.library.features import joined
 from stages.library.features.cache import Features

@@ -29,9 +29,7 @@ def main() -> None:
     options = parser("unlike", __doc__)
     options.add_argument("folder", type=Path, metavar="FOLDER", help="a checkout that was trained")
     options.add_argument("--against", type=Path, nargs="*", default=[], metavar="FOLDER", help="checkouts with images")
-    options.add_argument(
-        "--images", type=int, default=300, metavar="N", help="of each set, at most (default: 300)"
-    )
+    options.add_argument("--images", type=int, default=300, metavar="N", help="of each set, at most (default: 300)")
     arguments = options.parse_args()
     sets = {"test images": images_of(arguments.folder, arguments.images)}
     for folder in arguments.against:

@@ -17,7 +17,8 @@ from PIL import Image
 from app import web, web_connection
 from app.explanation import Explained
 from app.model_cache import ModelCache
-from app.models import Model, Part, Project
+from app.models import Model, Project
+from app.parts import Part
 from app.web_page import Pages
 from app.web_server import Limits, Server
 from checks.image_builders import encode

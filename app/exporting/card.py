@@ -8,7 +8,8 @@ from typing import Any
 
 from app.combinations import CombinedModel
 from app.exporting.formats import Format
-from app.models import Model, Part, Project
+from app.models import Model, Project
+from app.parts import Part
 from stages.library.common import artifacts, source_code
 from stages.library.common.console import UserError
 from stages.library.networks import contract as backbones

@@ -40,7 +40,7 @@ async function ask(image, name, signal) {
     const answer = await fetch("api/predict", { method: "POST", body: data, signal });
     const found = await answer.json();
     const later = Number(answer.headers.get("Retry-After"));
-    if (answer.ok) return [found.classes[0].class, found.classes[0].probability];
+    if (answer.ok) return [`${found.unlike ? "unlike the training images: " : ""}${found.classes[0].class}`, found.classes[0].probability];
     if (!later) return [found.error, null];
     await new Promise((resolve) => setTimeout(resolve, later * 1000));
     signal.throwIfAborted();

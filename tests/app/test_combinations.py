@@ -10,7 +10,8 @@ import tensorflow as tf
 from app import heat_map
 from app.combinations import CombinedModel
 from app.exporting import graph
-from app.models import Model, Part
+from app.models import Model
+from app.parts import Part
 from stages.library.combination.averaging import Average
 from stages.library.combination.combined import Combined, Member
 from stages.library.combination.stacking import Stacked

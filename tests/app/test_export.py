@@ -19,7 +19,8 @@ from section import section
 
 from app.exporting import card, check, graph, resizing
 from app.exporting.formats import FORMATS
-from app.models import Model, Part, Project
+from app.models import Model, Project
+from app.parts import Part
 from checks.image_builders import POSTSCRIPT, encode, iptc
 from stages.library.common import artifacts
 from stages.library.common.console import UserError

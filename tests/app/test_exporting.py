@@ -12,7 +12,8 @@ from PIL import Image
 
 from app.exporting import check, graph, resizing, trees
 from app.exporting.check import Agreement
-from app.models import Model, Part
+from app.models import Model
+from app.parts import Part
 from stages.library.common.console import UserError
 from stages.library.features import cache, unlike
 from stages.library.features.source import Joined, Source
@@ -157,6 +158,7 @@ def test_the_share_of_images_farther_out_in_each_runtime(backbone, tmp_path, for
     run = run_in_process(form, graph.build(model), tmp_path, "farther_out")
     pixels = np.concatenate([many[:20] // np.arange(1, 21, dtype=np.uint8)[:, None, None, None], many[20:]])
     _, expected = model.answer([part.fit(pixels) for part in parts])
+    assert expected is not None
     assert len(set(expected.tolist())) > 5
     np.testing.assert_allclose(run(pixels), expected, atol=1 / 40 + 1e-6)  # one may lie on the other side, by rounding
     assert np.isclose(run(pixels), expected, atol=1e-3).mean() > 0.8

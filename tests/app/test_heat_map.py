@@ -10,7 +10,8 @@ from PIL import Image
 
 from app import explanation, heat_map
 from app.model_cache import ModelCache
-from app.models import Model, Part, Project
+from app.models import Model, Project
+from app.parts import Part
 from stages.library.features.source import Joined, Source
 from stages.library.figures import thumbnails
 from stages.library.heads.dense import Dense, DenseNetwork

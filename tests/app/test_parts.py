@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 from app.exporting import graph
-from app.models import Model, Part
+from app.models import Model
+from app.parts import Part
 from stages.library.features import cache
 from stages.library.features.source import Joined, Source
 from stages.library.heads.dense import Dense, DenseNetwork

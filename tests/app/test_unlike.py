@@ -5,6 +5,7 @@ import io
 import json
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,17 +46,22 @@ def run(run_app, trained_project):
     return partial(run_app, "predict", "--project", trained_project)
 
 
+def shares_of(model, images):
+    _, shares = model.answer(model.batches(images))
+    assert shares is not None
+    return shares
+
+
 @pytest.mark.parametrize("name", [*MODELS, *COMBINED])
 def test_strangers_are_unlike_the_training_images_and_test_images_are_not(trained_project, strangers, name):
     model = Project.open(trained_project).load(name)
     others = [normalisation.normalise(path.read_bytes()).encoded for path in sorted(strangers.iterdir())]
-    probabilities, shares = model.answer(model.batches(others))
-    assert shares.tolist() == [0, 0, 0]
+    assert shares_of(model, others).tolist() == [0, 0, 0]
     assert model.threshold == 0.01
-    np.testing.assert_allclose(probabilities, model.predict(others), atol=1e-5)
+    np.testing.assert_allclose(model.answer(model.batches(others))[0], model.predict(others), atol=1e-5)
     manifest = manifests.read(trained_project / "data" / "tfrecord", ["test"])
     tested = [record.encoded for record in manifest.records(range(len(manifest.keys)))]
-    _, shares = model.answer(model.batches(tested))
+    shares = shares_of(model, tested)
     assert (shares >= 0.01).mean() > 0.6  # of nine
     if name in MODELS:
         numbers = json.loads((trained_project / "metrics" / f"{name}.json").read_text())
@@ -65,7 +71,7 @@ def test_strangers_are_unlike_the_training_images_and_test_images_are_not(traine
 def test_a_combination_of_several_networks_takes_the_least_share_times_their_number(trained_project):
     project = Project.open(trained_project)
     ridge, xgboost, finetuned = (project.load(f"{BACKBONE}/{name}") for name in ("ridge", "xgboost", "finetuned"))
-    known = {
+    known: Any = {
         "members": (ridge, xgboost, finetuned),
         "places": ((0,), (0,), (1,)),
         "parts": ridge.parts + finetuned.parts,
@@ -73,10 +79,11 @@ def test_a_combination_of_several_networks_takes_the_least_share_times_their_num
     model = replace(project.load("combined/average"), **known)
     manifest = manifests.read(trained_project / "data" / "tfrecord", ["test"])
     images = [record.encoded for record in manifest.records(range(len(manifest.keys)))]
-    alone = [way.answer(way.batches(images))[1] for way in (ridge, finetuned)]
+    least = np.minimum(shares_of(ridge, images), shares_of(finetuned, images))
     outputs = [part.outputs(pixels) for part, pixels in zip(model.parts, model.batches(images), strict=True)]
     shares = model.farther_out(outputs)
-    np.testing.assert_allclose(shares, np.minimum(np.minimum(*alone) * 2, 1), atol=1e-6)
+    assert shares is not None
+    np.testing.assert_allclose(shares, np.minimum(least * 2, 1), atol=1e-6)
 
 
 def test_predict_says_it_before_any_class(run, strangers, trained_project):

@@ -107,7 +107,9 @@ def test_a_network_is_evaluated_on_the_shards(tmp_path, write_params, run_stage,
     assert numbers.get("validation", {"top1_accuracy": 1})["top1_accuracy"] == 1
     assert numbers.get("training_mode") == ({"top1_accuracy": 0} if batch_norm else None)
     assert numbers["unlike"] == {"test_fraction": round(1 / 12, 6)}
-    assert unlike.load(tmp_path / "figures").neighbours == (2 if validation else 1)
+    reference = unlike.load(tmp_path / "figures")
+    assert reference is not None
+    assert reference.neighbours == (2 if validation else 1)
     splits = ["test", "validation"] if validation else ["test"]
     assert sorted(path.stem for path in (tmp_path / "logits").iterdir()) == splits
     for split in splits:

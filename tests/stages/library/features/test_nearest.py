@@ -7,8 +7,7 @@ from stages.library.features import nearest
 
 def test_unit_length_by_hand():
     blocks = [np.array([[3, 4], [0, 0]], np.float16), np.array([[0, 0, 20], [0, 1, 0]], np.float16)]
-    half = np.sqrt(0.5)
-    expected = [[0.6 * half, 0.8 * half, 0, 0, half], [0, 0, 0, half, 0]]
+    expected = np.array([[0.6, 0.8, 0, 0, 1], [0, 0, 0, 1, 0]]) / np.sqrt(2)
     np.testing.assert_allclose(nearest.unit_length(blocks), expected, rtol=1e-6)
     np.testing.assert_allclose(nearest.unit_length(blocks[:1]), [[0.6, 0.8], [0, 0]], rtol=1e-6)
 

@@ -70,6 +70,7 @@ def test_it_is_kept_as_it_is_with_the_same_bytes(tmp_path):
     known.save(tmp_path)
     content = (tmp_path / unlike.FILE).read_bytes()
     read = unlike.load(tmp_path)
+    assert read is not None
     assert (read.neighbours, read.threshold) == (1, 0.01)
     np.testing.assert_array_equal(read.features, known.features)
     np.testing.assert_array_equal(read.distances, known.distances)
