@@ -9,7 +9,7 @@ def test_unit_length_by_hand():
     blocks = [np.array([[3, 4], [0, 0]], np.float16), np.array([[0, 0, 20], [0, 1, 0]], np.float16)]
     expected = np.array([[0.6, 0.8, 0, 0, 1], [0, 0, 0, 1, 0]]) / np.sqrt(2)
     np.testing.assert_allclose(nearest.unit_length(blocks), expected, rtol=1e-6)
-    np.testing.assert_allclose(nearest.unit_length(blocks[:1]), [[0.6, 0.8], [0, 0]], rtol=1e-6)
+    np.testing.assert_allclose(nearest.unit_length(blocks[:1]), np.array([[0.6, 0.8], [0, 0]]), rtol=1e-6)
 
 
 @pytest.mark.parametrize("pairs", [1, 200, 1 << 22])
