@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jinja2
 import numpy as np
 
+from app import web_images
 from app.explanation import Answer, thumbnail
 from app.model_cache import knows_imagenet, weights_are_here
 from app.models import Project
@@ -19,6 +20,7 @@ from stages.library.records import dataset_file
 from stages.library.records import manifest as manifests
 from stages.library.report import leaderboard
 from stages.library.report import page as report_page
+from stages.library.report.leaderboard import Result
 
 ASSETS = Path(__file__).parent / "web_assets"
 EXAMPLES = 12
@@ -52,6 +54,7 @@ class Pages:
         self.models = [*self.trained, *self.pretrained]
         dataset = project.root / "data" / "tfrecord" / "dataset.json"
         about = dataset_file.read(dataset) if dataset.is_file() else None
+        self._classes, self._records = about["classes"] if about else (), dataset.parent
         self._environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(ASSETS), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
         )
@@ -93,13 +96,39 @@ class Pages:
     @functools.cached_property
     def leaderboard(self) -> str:
         """The page with the table of all models and their confusion matrices; made once, in seconds."""
-        confused = [tables.read_csv(result.figures / "confusion.csv", tables.CONFUSION) for result in self._results]
         return self._environment.get_template("leaderboard.html").render(
             page="leaderboard",
             headings=leaderboard.headings(self._selected_by),
             rows=[leaderboard.cells(result, self._selected_by) for result in self._results],
             note=leaderboard.NOTE,
-            matrices=list(zip(self._results, map(charts.confusion, confused), strict=True)),
+            classes=self._classes,
+            matrices=[self._matrix(result) for result in self._results],
+        )
+
+    def _matrix(self, result: Result) -> dict[str, Any]:
+        """What stands of a model's confusions: a table of links where classes are few, else a picture and a list."""
+        path = result.figures / "confusion.csv"
+        cells = web_images.cells(path, self._classes)
+        rows = web_images.matrix(cells, self._classes)
+        picture = b"" if rows else charts.confusion(tables.read_csv(path, tables.CONFUSION))
+        return {"model": result.name, "rows": rows, "picture": picture, "pairs": web_images.most_confused(cells)}
+
+    def images(self, model: str, actual: int | None, predicted: int | None) -> str | None:
+        """Returns the page with test images of a class, or taken for one, or both; None: there is no such page."""
+        wanted = [number for number in (actual, predicted) if number is not None]
+        figures = {result.name: result.figures for result in self._results}.get(model)
+        if figures is None or not wanted or max(wanted) >= len(self._classes):
+            return None
+        found = web_images.find(figures / "predictions.parquet", self._records, self._classes, actual, predicted)
+        of = "" if actual is None else self._classes[actual]
+        taken = "" if predicted is None or predicted == actual else f"taken for {self._classes[predicted]}"
+        right = "classified correctly" if actual == predicted else ""
+        return self._environment.get_template("images.html").render(
+            page="leaderboard",
+            model=model,
+            images=found[0],
+            total=found[1],
+            said=", ".join(filter(None, (of, taken, right))),
         )
 
     def offer_mending(self) -> None:
@@ -115,7 +144,7 @@ class Pages:
         return self._environment.get_template("message.html").render(page="", text=text, root=root)
 
 
-def pretrained(project: Project, result: leaderboard.Result) -> set[str]:
+def pretrained(project: Project, result: Result) -> set[str]:
     """Returns the backbones whose published weights a model needs, a joined one by its whole name."""
     if result.name.startswith(f"{COMBINED}/"):
         names = [member["name"] for member in combined.load(project.folder(result.name)).members]
@@ -123,7 +152,7 @@ def pretrained(project: Project, result: leaderboard.Result) -> set[str]:
     return set() if result.model == FINETUNED or not result.backbone else {result.backbone}
 
 
-def described(result: leaderboard.Result) -> str:
+def described(result: Result) -> str:
     """Returns a model and its accuracy as a line to choose it by."""
     return f"{charts.percent(result.metrics['top1_accuracy'])} {result.name}"
 

@@ -73,6 +73,7 @@ class Server:
             Route(f"{web_api.PATH}predict", self._predict, methods=["POST"]),
             Route(f"{web_api.PATH}openapi.json", self._openapi, methods=["GET"]),
             Route("/leaderboard", self._leaderboard, methods=["GET"]),
+            Route("/images", self._images, methods=["GET"]),
             Route("/assets/{name}", self._asset, methods=["GET"]),
             *more,
         ]
@@ -105,6 +106,19 @@ class Server:
     async def _leaderboard(self, request: Request) -> Response:
         async with self._drawing:  # Matplotlib is not safe in threads
             return HTMLResponse(await asyncio.to_thread(lambda: self._pages.leaderboard))
+
+    async def _images(self, request: Request) -> Response:
+        asked = request.query_params
+        actual, predicted = (web_upload.number(asked.get(side)) for side in ("actual", "predicted"))
+        async with self._drawing:  # one at a time, for nobody is kept waiting for long
+            try:
+                page = await asyncio.to_thread(self._pages.images, asked.get("model", ""), actual, predicted)
+            except UserError as reason:
+                _say(reason)
+                raise HTTPException(500) from reason
+        if page is None:
+            raise HTTPException(404)
+        return HTMLResponse(page)
 
     async def _openapi(self, request: Request) -> Response:
         return JSONResponse(web_api.description(self._pages.models, self._limits.upload_bytes, self._limits.pixels))

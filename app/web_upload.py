@@ -64,7 +64,7 @@ async def read(request: Request, max_file_bytes: int) -> Upload:
         form = await _Parser(request, most_bytes).parse()
     except (KeyError, MultiPartException, UnicodeError) as error:  # no Content-Type; an odd character set
         raise HTTPException(400) from error
-    label, example = _number(form.get("label")), _number(form.get("example"))
+    label, example = number(form.get("label")), number(form.get("example"))
     upload = Upload(str(form.get("model", "")), label, example, str(form.get("top", "")), "", None)
     for _, value in form.multi_items():
         if isinstance(value, UploadFile):  # one at most
@@ -83,7 +83,7 @@ async def discard(request: Request, seconds: float) -> None:
                 pass
 
 
-def _number(text: Any) -> int | None:
+def number(text: Any) -> int | None:
     """Returns a field's number, which is no longer than any of ours."""
     known = isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) <= NUMBER_DIGITS
     return int(text) if known else None

@@ -47,7 +47,7 @@ def watched(browser, url, **options):
         page.on("request", lambda asked: troubles.extend([] if asked.url.startswith(own) else [asked.url]))
         page.goto(url)
         yield page
-    assert troubles == []
+    assert troubles == [], troubles
 
 
 def settled(page, selector="#result h2"):

@@ -157,14 +157,22 @@ def test_a_narrow_phone_needs_no_horizontal_scrolling(browser, url, width_px, tm
 def test_the_leaderboard_has_all_models_and_their_confusions(page):
     page.get_by_role("link", name="Leaderboard").click()
     page.wait_for_selector("table")
-    rows = page.locator("tbody tr").all_inner_texts()
+    rows = page.locator("[aria-label=Leaderboard] tbody tr").all_inner_texts()
     combined = ["combined/average", "combined/finetuned/stacking", "combined/stacking"]
     own = [f"{trained.BACKBONE}/{name}" for name in ("dnn", "finetuned", "ridge", "xgboost")]
     assert sorted(row.split()[0] for row in rows) == [*combined, *own, "scratch"]
     assert page.evaluate("document.querySelector('table').scrollWidth <= document.querySelector('.scroll').clientWidth")
-    images = page.locator("details img")
-    assert images.count() == 8
-    assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 100)")
+    assert page.locator("details table.confusion").count() == 8
+    cell = page.locator("details[open] .confusion td a").first
+    number, said = cell.inner_text(), cell.get_attribute("aria-label")
+    assert said.startswith(f"{number}: ")
+    cell.click()
+    page.wait_for_url("**/images?**")
+    assert page.locator("h2").inner_text() == said.removeprefix(f"{number}: ").replace(
+        "cat, taken for cat", "cat, classified correctly"
+    )
+    assert page.locator(".found img").count() == int(number)
+    assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 10)")
 
 
 def test_without_scripts_the_form_works_by_plain_requests(browser, url, emu):

@@ -18,6 +18,7 @@ NO_PAGES = """
     /assets/../web.py /assets/..%2fweb.py /assets/%2e%2e/%2e%2e/params.yaml /assets/....//params.yaml
     /assets//etc/passwd /assets/page.css/../../../../etc/passwd /assets/classify.html /assets/page.css%00.html
     /file=/etc/passwd /gradio_api/file=/etc/passwd //etc/passwd /%2e%2e%2f%2e%2e%2fetc/passwd
+    /images /images?model=../../etc/passwd&actual=0 /images?model=scratch&actual=-1&predicted=%00
     /data/tfrecord/dataset.json /params.yaml /classify /docs /openapi.json
     // /nothing/ /leaderboard// //evil.example/ /assets/
 """

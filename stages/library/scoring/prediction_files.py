@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,22 @@ def read_mistakes(path: Path, classes: Sequence[str]) -> list[tuple[str, str, st
         if any(not 0 <= label < len(classes) for row in rows for label in row[1:3]):
             raise ValueError(f"its labels must be below {len(classes)}")
         return [(name, classes[label], classes[chosen], confidence) for name, label, chosen, confidence in rows]
+
+
+class Answers(NamedTuple):
+    """What a model chose for each image."""
+
+    keys: list[str]
+    labels: np.ndarray  # int32 (n,)
+    chosen: np.ndarray  # int32 (n,), of the class with the highest probability
+    confidence: np.ndarray  # float32 (n,), that probability
+
+
+def read_answers(path: Path) -> Answers:
+    """Returns the answers in predictions.parquet of an evaluation; UserError: the file is missing or damaged."""
+    with _readable(path):
+        table = pq.read_table(path, columns=["key", "label", "prediction", "confidence"])
+        return Answers(table["key"].to_pylist(), *(column.to_numpy() for column in table.columns[1:]))
 
 
 def read(path: Path, column: str) -> tuple[list[str], np.ndarray]:
