@@ -29,7 +29,7 @@ def main() -> None:
         form.check_packages()
         name = project.choose(arguments.model)
         check_size(name, arguments.size)
-    out = arguments.out or project.root / "artifacts" / "exported" / name / arguments.format
+    out = arguments.hub or arguments.out or project.root / "artifacts" / "exported" / name / arguments.format
     reject_what_is_no_export(out)
     stopwatch = console.Stopwatch()
     with spinner(f"loading {name}"):
@@ -49,7 +49,8 @@ def main() -> None:
     console.say(
         f"export: {out}: {form.file} of {size_bytes / 2**20:.1f} MiB, {stopwatch.seconds():.0f} s; {agreement.images} "
         f"images checked, probabilities differ by {agreement.difference:.1e} at most, same class for "
-        f"{agreement.same_class}. Try: python {out / card.PREDICT} IMAGE"
+        f"{agreement.same_class}. Try: python {out / card.PREDICT} IMAGE",
+        *([f"Next: read {out / 'README.md'}, then hf upload YOU/NAME {out}"] if arguments.hub else []),
     )
 
 
@@ -58,7 +59,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = console.Parser(prog="python -m app.export", description=__doc__)
     parser.add_argument("--model", metavar="NAME", help="of the leaderboard (default: the best), or imagenet/BACKBONE")
     parser.add_argument("--format", required=True, choices=FORMATS, metavar="FORMAT", help=", ".join(FORMATS))
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="(default: artifacts/exported/NAME/FORMAT)")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--out", type=Path, metavar="FOLDER", help="(default: artifacts/exported/NAME/FORMAT)")
+    place.add_argument("--hub", type=Path, metavar="FOLDER", help="the same, to be uploaded to Hugging Face as it is")
     parser.add_argument("--check", type=int, default=100, metavar="N", help="test images compared (default: 100)")
     parser.add_argument("--size", type=int, metavar="PX", help="with imagenet/BACKBONE: side of the network's input")
     parser.add_argument("--params", type=Path, metavar="FILE", help="another params.yaml")
@@ -82,7 +85,7 @@ def check_size(name: str, size_px: int | None) -> None:
 
 
 def reject_what_is_no_export(out: Path) -> None:
-    """Raises UserError where --out, which is replaced, is neither an earlier export nor an empty folder."""
+    """Raises UserError where --out (or --hub), which is replaced, is neither an earlier export nor an empty folder."""
     if out.is_dir() and ((out / card.MODEL).is_file() or not any(out.iterdir())):
         return
     if out.exists() or out.is_symlink():

@@ -1,4 +1,4 @@
-"""What lies beside an exported file: labels.txt, model.json, predict.py with what decodes images, and README.md."""
+"""What lies beside an exported file: labels.txt, model.json, predict.py with what decodes images, and a model card."""
 
 import platform
 from dataclasses import asdict
@@ -7,39 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from app.combinations import CombinedModel
+from app.exporting import model_card
 from app.exporting.formats import Format
+from app.exporting.model_card import Facts
 from app.models import Model, Project
 from app.parts import Part
 from stages.library.common import artifacts, source_code
 from stages.library.common.console import UserError
 from stages.library.networks import contract as backbones
+from stages.library.records import dataset_file
+from stages.library.report import page as report_page
 
+LICENSE = source_code.ROOT / "LICENSE"
+QUOTE = "'"  # in commands of a shell, around versions
 USAGE = Path(__file__).with_name("usage.py")
 PREDICT, LABELS, MODEL = "predict.py", "labels.txt", "model.json"
 TRAINED_WEIGHTS = ("weights.safetensors", "model.ubj", "best.weights.h5")
 MAKERS = ("tensorflow", "keras", "numpy", "xgboost", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert")
-
-README = """\
-# {model}, exported as {format}
-
-`{file}` takes RGB pixels and gives the probabilities of {count} classes, whose names are in `labels.txt`, one a line.
-Cropping, resizing and scaling are inside: give the image as it is, in any size.
-
-    pip install {packages}
-    python predict.py image.jpg
-
-`predict.py` and `stages/`, which makes pixels of any image, are the whole code that is needed.
-Input `pixels`: uint8 (n, height, width, 3), values 0 to 255, upright.
-Output `probabilities`: float32 (n, {count}).{extra}
-`model.json` says where the model comes from, what it reached on test images, and under which licence its
-pretrained weights are published: {licence}.
-"""
-UNLIKE = """
-Output `farther_out`: float32 (n,), the share of known images that lie farther out from the training images than this
-one. Where it is below `unlike_below` of `model.json`, the image is unlike all that the model was trained on, and the
-probabilities mean little."""
-SIGNATURES = """
-The signature `encoded` takes JPEG or PNG files in place of pixels, strings (n,), as they come out of `normalise`."""
 
 
 def write(folder: Path, project: Project, model: Model, form: Format) -> None:
@@ -57,6 +41,7 @@ def write(folder: Path, project: Project, model: Model, form: Format) -> None:
         files |= {f"{each.name}/{name}": project.folder(each.name) / name for name in TRAINED_WEIGHTS}
     members = model.combined.members if isinstance(model, CombinedModel) else None
     versions = {found.name: found.version for found in distributions() if found.name in MAKERS}
+    metrics = next((each.metrics for each in project.results() if each.name == model.name), None)
     about = {
         "model": model.name,
         "format": form.name,
@@ -68,30 +53,36 @@ def write(folder: Path, project: Project, model: Model, form: Format) -> None:
         "networks": networks,
         "combined_of": members,
         "trained_sha256": {name: artifacts.sha256_file(path) for name, path in files.items() if path.is_file()},
-        "test_metrics": next((each.metrics for each in project.results() if each.name == model.name), None),
+        "test_metrics": metrics,
         "versions": {"python": platform.python_version()} | versions,
         "files_sha256": {
             part.relative_to(folder).as_posix(): artifacts.sha256_file(part) for part in parts(folder / form.file)
         },
     }
     artifacts.write_json(folder / MODEL, about)
-    text = README.format(
-        model=model.name,
-        format=form.name,
-        file=form.file,
-        count=len(model.classes),
-        packages=" ".join(form.runs_with),
-        extra=(UNLIKE if model.threshold else "") + (SIGNATURES if form.name == "saved_model" else ""),
-        licence=", ".join(licences) or "none, for it was trained from scratch",
-    )
-    artifacts.write_bytes(folder / "README.md", text.encode())
+    dataset = None
+    if not model.name.startswith("imagenet/"):
+        dataset = dataset_file.read(project.root / "data" / "tfrecord" / "dataset.json")
+    data = "ImageNet"
+    if dataset:
+        data = report_page.title(dataset["name"], project.settings["dataset"].folder).removeprefix("Decant: ")
+    names = list(dict.fromkeys(part.backbone for part in model.parts if part.backbone))
+    facts = Facts(model.name, model.classes, names, list(licences), metrics, dataset, data, model.threshold)
+    size_bytes = sum(part.stat().st_size for part in parts(folder / form.file))
+    artifacts.write_bytes(folder / "README.md", model_card.render(facts, form, size_bytes).encode())
+    needed = "".join(f"{name.strip(QUOTE)}\n" for name in form.runs_with)
+    artifacts.write_bytes(folder / "requirements.txt", needed.encode())
 
 
 def write_code(folder: Path) -> None:
-    """Writes predict.py and the modules of this project that it imports, so that it decodes images as they do."""
+    """Writes predict.py and the modules of this project that it imports, so that it decodes images as they do.
+
+    Their licence asks that a copy of it goes with them.
+    """
     artifacts.write_bytes(folder / PREDICT, USAGE.read_bytes())
     for path in source_code.closure([USAGE]) - {USAGE}:
         artifacts.write_bytes(folder / path.relative_to(source_code.ROOT), path.read_bytes())
+    artifacts.write_bytes(folder / "stages" / LICENSE.name, LICENSE.read_bytes())
 
 
 def parts(path: Path) -> list[Path]:

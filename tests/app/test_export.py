@@ -14,6 +14,7 @@ import pytest
 import skimage.data
 import trained
 from conftest import ROOT
+from huggingface_hub import ModelCard
 from PIL import Image
 from section import section
 
@@ -104,7 +105,8 @@ def test_a_network_that_whitens_gives_its_probabilities_in_each_format(photograp
 def test_the_command_writes_what_is_needed_to_run_the_file_in_every_run_the_same(trained_project, tmp_path, form):
     def exported(seed):
         out = tmp_path / seed / "out"
-        command = "app.export", "--project", trained_project, "--model", "scratch", "--format", form, "--out", out
+        place = "--hub" if form == "onnx" else "--out"
+        command = "app.export", "--project", trained_project, "--model", "scratch", "--format", form, place, out
         result = processes.run(sys.executable, "-m", *command, PYTHONHASHSEED=seed)  # by which sets are ordered
         assert result.stderr == ""
         return out, {path.relative_to(out): path.read_bytes() for path in card.parts(out)}, result.stdout
@@ -114,10 +116,17 @@ def test_the_command_writes_what_is_needed_to_run_the_file_in_every_run_the_same
     count = 9 + len(check.generate())  # of the data set, and generated
     assert f"{count} images checked" in printed
     assert f"same class for {count}" in printed
-    assert printed.endswith(f"Try: python {out / 'predict.py'} IMAGE\n")
+    assert f"Try: python {out / 'predict.py'} IMAGE\n" in printed
+    assert printed.endswith(f"hf upload YOU/NAME {out}\n") == (form == "onnx")
     file = FORMATS[form].file
-    code = {"predict.py", "stages"}
-    assert {path.name for path in out.iterdir()} == {"README.md", "labels.txt", "model.json", file} | code
+    described = {"README.md", "labels.txt", "model.json", "requirements.txt", "stages"}
+    assert {path.name for path in out.iterdir()} == described | {file, "predict.py"}
+    assert not [path for path in out.rglob("*") if path.is_symlink()]
+    assert (out / "stages" / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+    assert (out / "requirements.txt").read_text().splitlines()[1:] == ["pillow>=11.3"]
+    readme = ModelCard.load(out / "README.md")
+    assert (readme.data.license, readme.data.model_name) == ("unknown", "scratch")
+    assert "Classes: cat, dog, emu." in readme.text
     assert (out / "labels.txt").read_text() == "cat\ndog\nemu\n"
     about = json.loads((out / "model.json").read_text())
     assert about["classes"] == ["cat", "dog", "emu"]

@@ -39,6 +39,8 @@ LEFT_OUT = {
     "pip install -r requirements-tune.txt": "needs a package registry",
     "pytest -m 'not slow'": "runs these tests",
     "ruff format --check . && ruff check . && mypy": "the project of these tests has neither tests nor their settings",
+    "python -m app.export --format onnx --hub my-model": "run by test_export.py; needs requirements-export.txt",
+    "hf upload YOU/my-model my-model": "publishes",
     "make pr-report BASE=main": "run by test_pr_report.py",
     f"xdg-open artifacts/evaluation/{LITE0}/map/index.html": "opens a browser, as test_page.py of the map does",
     "dvc exp run -S 'split.group=\"patient_(\\d+)\"'": "needs images of groups: test_tfrecord.py has them",
