@@ -47,6 +47,7 @@ LEFT_OUT = {
     "dvc exp run -S split.group=folder": "needs images of groups: test_tfrecord.py has them",
     "dvc exp run -S split.near_duplicates=together": "run by test_leakage_of_groups.py, on images of groups",
     "python -m app.suggest unlabelled --number 50": "run by test_suggest.py",
+    "python -m app.suggest": "run by test_suggest.py",
     "git merge BRANCH": "run by test_docs.py, on two branches",
     "git add dvc.lock data metrics && git commit --no-edit": "run by test_docs.py, after the merge",
 }
