@@ -1,8 +1,8 @@
 """Which unlabelled images to label next: those that a model is unsure about, and that differ from one another.
 
 Seeds of k-means++ (Arthur and Vassilvitskii 2007) in the features that the model reads, weighted by how unsure it is:
-after Zhdanov 2019 (arXiv:1901.05954), who weights k-means. BADGE (Ash et al. 2020, arXiv:1906.03671) draws in the same
-way among gradients; on Caltech-101 it gained less (docs/performance.md).
+after Zhdanov 2019 (arXiv:1901.05954), who weights k-means. On Caltech-101 margins alone, and BADGE (Ash et al. 2020,
+arXiv:1906.03671), gain about as much (docs/performance.md); margins alone take copies of one image together.
 """
 
 import numpy as np
