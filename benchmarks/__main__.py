@@ -1,4 +1,4 @@
-"""Runs every benchmark but imbalance and combination (they need data): python -m benchmarks [--peers PEERS/bin/python].
+"""Runs all benchmarks but those that need data: python -m benchmarks [--peers PEERS/bin/python].
 
 PEERS is an environment with benchmarks/requirements-peers.txt, for timm, ONNX Runtime and OpenVINO as others use them.
 Costs hours on 2 cores; each module can be run alone, with smaller sizes, and has --help.
