@@ -26,6 +26,8 @@ from stages.library.extraction.feature_store import FeatureStore, Rows
 from stages.library.features import cache
 from stages.library.features.cache import ShardWriter
 from stages.library.features.source import Source
+from stages.library.preparation import corrections
+from stages.library.preparation.corrections import Correction, Corrections
 from stages.library.preparation.normalisation import ImageError
 from stages.library.records import tfrecord
 from stages.library.records.preprocessing import Preprocessing
@@ -193,6 +195,22 @@ def _read_table(content: bytes, folder: Path) -> None:
     assert len(labels.files) + len(labels.wrong) == len(table.rows) + len(table.wrong), "each row is used or listed"
 
 
+def _corrections_seeds(folder: Path) -> Iterator[bytes]:
+    """Rows of each action, one twice."""
+    actions = (("keep", ""), ("relabel", "a\n<b>"), ("drop", ""), ("relabel", "=1"))
+    rows = [
+        Correction(f"{number % 3:064x}", action, label, "2026-01-31T23:59:59Z", "x")
+        for number, (action, label) in enumerate(actions)
+    ]
+    corrections.write(folder / "seed.csv", rows)
+    yield (folder / "seed.csv").read_bytes()
+
+
+def _read_corrections(content: bytes, folder: Path) -> None:
+    found = Corrections.load(written(content, folder, "corrections.csv"))
+    assert len(found.kept([f"{number:064x}" for number in range(3)])) == 3
+
+
 def readers() -> dict[str, Reader]:
     """Returns all readers by name."""
     from checks import fuzz_documents
@@ -210,5 +228,6 @@ def readers() -> dict[str, Reader]:
         "tar": Reader(lambda _: [_tar()], _read_tar),
         "zip": Reader(_zip_seeds, _read_zip),
         "table": Reader(_table_seeds, _read_table),
+        "corrections": Reader(_corrections_seeds, _read_corrections),
         **fuzz_documents.readers(),
     }

@@ -18,6 +18,7 @@ from benchmarks import generated
 from benchmarks.shared import ROOT, write_params
 from checks.faults import runner
 from stages.library.common import artifacts
+from stages.library.preparation import corrections
 
 HEADS = "ridge", "logistic", "softmax", "dnn", "xgboost"  # the first one is evaluated, too
 VALUES = {"item.backbone": "efficientnet_lite0", "heads[0]": HEADS[0], "item.shots": "5"}
@@ -89,6 +90,7 @@ class Project:
     def __init__(self, folder: Path):
         folder.mkdir(parents=True)
         write_params(folder / "params.yaml", CHANGES)
+        corrections.write(folder / "data" / "corrections.csv", [])
         served, starts = _archive(folder / "images"), list[int]()
 
         class Handler(BaseHTTPRequestHandler):
