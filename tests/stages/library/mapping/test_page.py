@@ -150,6 +150,33 @@ def test_an_image_is_shown_by_pointing_by_keys_and_by_a_tap(browser, url):
 
 
 @browsing.needs_browser
+def test_two_fingers_zoom_and_one_moves_the_map(browser, url):
+    with browsing.watched(browser, url, viewport={"width": 375, "height": 667}, is_mobile=True, has_touch=True) as page:
+        session = page.context.new_cdp_session(page)
+
+        def touch(kind, *places):
+            points = [{"x": x, "y": y, "id": index} for index, (x, y) in enumerate(places)]
+            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+        def state():
+            return page.evaluate("[view.scale, view.x, view.y, pinned]")
+
+        scale, *_ = state()
+        touch("touchStart", (150, 300))
+        touch("touchStart", (150, 300), (200, 300))
+        touch("touchMove", (125, 300), (225, 300))
+        touch("touchEnd")
+        closer, x, y, pinned = state()
+        assert (closer, pinned) == (pytest.approx(2 * scale, rel=0.01), -1)
+        touch("touchStart", (150, 300))
+        for step in (10, 20, 40):
+            touch("touchMove", (150 + step, 300 - step))
+        touch("touchEnd")
+        assert state()[:1] + state()[3:] == [closer, -1]
+        assert (state()[1] > x + 20, state()[2] < y - 20) == (True, True)
+
+
+@browsing.needs_browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_points_are_drawn_in_the_colours_of_the_scheme_and_follow_the_wheel(browser, url, scheme):
     with browsing.watched(browser, url, color_scheme=scheme, viewport={"width": 1000, "height": 700}) as page:
