@@ -69,6 +69,7 @@ class Answer:
 
     model: str  # its name
     farther_out: float | None  # share of known images that lie farther out from the training images; None: unknown
+    not_sure: list[str] | None  # the conformal set where the model is not sure enough to answer, the likeliest first
     unlike: bool  # whether that is so small that the image is called unlike the training images
     likeliest: list[tuple[int, str, float]]  # class id, name and probability, the likeliest first
     label: int  # id of the class that the heat map is for
@@ -115,6 +116,7 @@ def explain(explained: Explained, image: np.ndarray, label: int | None, deadline
     return Answer(
         model=model.name,
         farther_out=None if shares is None else float(shares[0]),
+        not_sure=not_sure(model, probabilities),
         unlike=shares is not None and bool(shares[0] < model.threshold),
         likeliest=[(index, model.classes[index], float(probabilities[index])) for index in order],
         label=label,
@@ -130,6 +132,18 @@ def explain(explained: Explained, image: np.ndarray, label: int | None, deadline
         compared_by=compared_by,
         seconds=time.monotonic() - start,
     )
+
+
+def not_sure(model: Model, probabilities: np.ndarray) -> list[str] | None:
+    """Returns the classes that an image may be, the likeliest first, where the model is not sure enough to answer.
+
+    `probabilities` are float32 (classes,). None where it is, or where that is not known.
+    """
+    point = model.operating
+    if point is None or point.is_sure(probabilities[None])[0]:
+        return None
+    inside = point.sets(probabilities[None])[0]
+    return [model.classes[label] for label in np.argsort(-probabilities, kind="stable") if inside[label]]
 
 
 def placement(image: np.ndarray, preparation: Preprocessing) -> Placement:

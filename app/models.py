@@ -23,6 +23,8 @@ from stages.library.heads.trained_head import TrainedHead
 from stages.library.networks import contract as backbones
 from stages.library.records import preprocessing
 from stages.library.report import leaderboard
+from stages.library.scoring import result_files
+from stages.library.scoring.operating import Operating
 from stages.library.scoring.probabilities import softmax
 from stages.library.scoring.selection import SelectionMetric
 from stages.library.settings import Params, load_params
@@ -48,6 +50,7 @@ class Model:
     parts: tuple[Part, ...]
     trained: TrainedHead | None = None  # the head on the parts' features; without one the only part gives the logits
     reference: Reference | None = None  # what tells images unlike the training images, where there is such a thing
+    operating: Operating | None = None  # where it is sure enough to answer, where that is known
 
     @property
     def heads(self) -> tuple["Model", ...]:
@@ -197,7 +200,17 @@ class Project:
             model = combinations.load(name, self.folder, extract.weights)
         else:
             model = _head(name, self.folder(name), extract.weights)
-        return model.compared(lambda each: unlike.load(self.root / "artifacts" / "evaluation" / each))
+        model = model.compared(lambda each: unlike.load(self.root / "artifacts" / "evaluation" / each))
+        return replace(model, operating=self._operating(name))
+
+    def _operating(self, name: str) -> Operating | None:
+        """Returns where a model was found to be sure enough, or None where it was not evaluated."""
+        path = self.root / "metrics" / f"{name}.json"
+        content = result_files.read_metrics(path) if path.is_file() else {}
+        if "operating" not in content:
+            return None
+        answers, sets = (content["operating"][key] for key in ("answers", "sets"))
+        return Operating(answers.get("least_confidence"), sets["least_probability"])
 
 
 def _pretrained(name: str, extract: extraction.Params, size_px: int | None) -> Model:

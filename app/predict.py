@@ -10,7 +10,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -21,10 +21,12 @@ from app.inputs import Input
 from app.models import Model, Project
 from app.spinner import spinner
 from stages.library.common import console, plugins, tables, tensorflow_runtime
+from stages.library.common.console import UserError
 from stages.library.networks import contract as backbones
 from stages.library.preparation.decoding_workers import Workers
 
 BATCH = 16  # images in memory at once
+ANSWERS = {True: "yes", False: "no", None: ""}  # in CSV
 UNLIKE = "unlike the training images"
 FEW = 96  # images that are done before compiling the network, a second, has paid
 
@@ -37,6 +39,8 @@ class Prediction:
     classes: tuple[tuple[str, float], ...] = ()  # the most probable ones with their probabilities, falling
     error: str = ""  # why the image can't be used, and then there are no classes
     farther_out: float | None = None  # share of known images that lie farther out from the training images
+    sure: bool | None = None  # whether the model is sure enough, where it may abstain
+    inside: tuple[str, ...] = ()  # where it may abstain: the classes of the conformal set, the likeliest first
     unlike: bool | None = None  # whether that is so small that the image is called unlike them; None: no such model
 
 
@@ -61,13 +65,15 @@ def predict(arguments: argparse.Namespace, workers: Workers) -> None:
     def load() -> Model:
         with spinner(f"loading {name}"):
             model = project.load(name, arguments.size)
+            if arguments.abstain and model.operating is None:
+                raise UserError(f"--abstain needs a trained model, evaluated with validation images. Received: {name}")
             return model.compiled() if len(images) > FEW else model
 
     counts = [0, 0]
     if isinstance(sys.stdout, io.TextIOWrapper):  # file names need not be text, nor in the terminal's encoding
         sys.stdout.reconfigure(errors="backslashreplace")
     read = (inputs.read(image, workers.normalise) for image in images)
-    predictions = classify(read, load, arguments.top)
+    predictions = classify(read, load, arguments.top, arguments.abstain)
     # Where the results run over the terminal themselves, a bar would only be in their way.
     seen = predictions if sys.stdout.isatty() else progress(predictions, len(images))
     OUTPUTS[arguments.output](counted(seen, counts))
@@ -94,6 +100,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--backbone", metavar="NAME", help="ImageNet's classes by this network instead")
     parser.add_argument("--size", type=int, metavar="PX", help="with --backbone: side of its square input")
     parser.add_argument("--top", type=int, default=5, metavar="K", help="classes an image (default: 5)")
+    parser.add_argument("--abstain", action="store_true", help="say where the model is not sure, and what it may be")
     formats = parser.add_mutually_exclusive_group()
     formats.add_argument("--json", dest="output", action="store_const", const="json", help="print JSON")
     formats.add_argument("--csv", dest="output", action="store_const", const="csv", help="print CSV")
@@ -128,8 +135,13 @@ def chosen(project: Project, arguments: argparse.Namespace) -> str:
     return project.choose(arguments.model)
 
 
-def classify(images: Iterable[Input], load: Callable[[], Model], top: int) -> Iterator[Prediction]:
-    """Yields the `top` most probable classes of each image, in order; loads the model when one can be used."""
+def classify(
+    images: Iterable[Input], load: Callable[[], Model], top: int, abstain: bool = False
+) -> Iterator[Prediction]:
+    """Yields the `top` most probable classes of each image, in order; loads the model when one can be used.
+
+    With `abstain` the model says where it is not sure enough, and the set of classes that it may be.
+    """
     model: Model | None = None
     images = iter(images)
     while batch := list(islice(images, BATCH)):
@@ -145,7 +157,12 @@ def classify(images: Iterable[Input], load: Callable[[], Model], top: int) -> It
                 row, share = next(rows)
                 unlike = None if share is None else share < model.threshold
                 share = None if share is None else round(share, 6)
-                yield Prediction(image.name, ranking(row, model.classes, top), "", share, unlike)
+                found = Prediction(image.name, ranking(row, model.classes, top), "", share, unlike=unlike)
+                if abstain and (point := model.operating):
+                    ((inside,), (sure,)) = point.sets(row[None]), point.is_sure(row[None])
+                    names = ranking(np.where(inside, row, -1), model.classes, int(inside.sum()))
+                    found = replace(found, sure=bool(sure), inside=tuple(name for name, _ in names))
+                yield found
 
 
 def ranking(probabilities: np.ndarray, classes: Sequence[str], top: int) -> tuple[tuple[str, float], ...]:
@@ -170,16 +187,22 @@ def print_text(predictions: Iterable[Prediction]) -> None:
             console.say(prediction.name)
         if prediction.unlike:
             console.say(f"  {UNLIKE}: {prediction.farther_out:.1%} of known images lie farther out")
+        if prediction.sure is False:
+            console.say(f"  not sure: {', '.join(prediction.inside) or 'none of the classes'}")
         for name, probability in prediction.classes:
             console.say(f"  {probability:.4f}  {name}")
 
 
 def print_json(predictions: Iterable[Prediction]) -> None:
-    """Prints {"file", "unlike", "farther_out", "classes": [{"class", "probability"}]} or {"file", "error"} of each."""
+    """Prints {"file", "unlike", "farther_out", "classes": [{"class", "probability"}]} or {"file", "error"} of each.
+
+    Where the model may abstain, "sure" and "set", too.
+    """
     content = []
     for prediction in predictions:
         classes = [{"class": name, "probability": probability} for name, probability in prediction.classes]
-        known = {"unlike": prediction.unlike, "farther_out": prediction.farther_out}
+        known: dict[str, object] = {"unlike": prediction.unlike, "farther_out": prediction.farther_out}
+        known |= {"sure": prediction.sure, "set": prediction.inside} if prediction.sure is not None else {}
         said = {"error": prediction.error} if prediction.error else known | {"classes": classes}
         content.append({"file": prediction.name, **said})
     console.say(*json.dumps(content, indent=2).replace("\x7f", r"\u007f").split("\n"))  # all others JSON escapes itself
@@ -187,15 +210,17 @@ def print_json(predictions: Iterable[Prediction]) -> None:
 
 def print_csv(predictions: Iterable[Prediction]) -> None:
     """Prints a line for each class of each image, escaped as all our tables; what is unknown is empty."""
-    console.say(tables.line(("file", "unlike", "farther_out", "rank", "class", "probability", "error")))
+    console.say(
+        tables.line(("file", "unlike", "farther_out", "sure", "rank", "class", "in_set", "probability", "error"))
+    )
     for prediction in predictions:
         if prediction.error:
-            console.say(tables.line((prediction.name, "", "", "", "", "", prediction.error)))
-        known = "", ""
-        if prediction.unlike is not None:
-            known = "yes" if prediction.unlike else "no", f"{prediction.farther_out:.6f}"
+            console.say(tables.line((prediction.name, *[""] * 7, prediction.error)))
+        share = "" if prediction.farther_out is None else f"{prediction.farther_out:.6f}"
+        known = ANSWERS[prediction.unlike], share, ANSWERS[prediction.sure]
         for rank, (name, probability) in enumerate(prediction.classes, start=1):
-            console.say(tables.line((prediction.name, *known, rank, name, f"{probability:.6f}", "")))
+            inside = ANSWERS[None if prediction.sure is None else name in prediction.inside]
+            console.say(tables.line((prediction.name, *known, rank, name, inside, f"{probability:.6f}", "")))
 
 
 OUTPUTS: dict[str, Callable[[Iterable[Prediction]], None]] = {"text": print_text, "json": print_json, "csv": print_csv}

@@ -84,7 +84,15 @@ def main() -> None:
     validation = Predictions(keys[last], manifest.labels[last], found.validated.logits[last], classes)
     of = f"{COMBINED}/{FINETUNED}" if arguments.finetuned else COMBINED
     model = Model(f"{of}/{arguments.method}", COMBINED, None, arguments.out, members=parts)
-    evaluation.finish(stopwatch, model, predictions, validation, settings["evaluate"], arguments)
+    evaluation.finish(
+        stopwatch,
+        model,
+        predictions,
+        validation,
+        settings["evaluate"],
+        arguments,
+        unseen=(found.validated.logits, manifest.labels),
+    )
 
 
 def folders_of(settings: Params, arguments: argparse.Namespace) -> dict[str, Path]:

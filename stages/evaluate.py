@@ -2,8 +2,8 @@
 
 Reads the TFRecord shards, the head, its out-of-fold logits and its backbone's cached features. Writes a metrics file
 (nested numbers; below `validation` those of the validation split, by heads that did not see the image) and a folder:
-predictions.parquet, confusion.csv, per_class.csv, reliability.csv, curve.csv, predictions.png, mistakes.png,
-evaluation.json and unlike.safetensors, by which an image that is unlike the training images is known.
+predictions.parquet, confusion.csv, per_class.csv, reliability.csv, coverage.csv, curve.csv, predictions.png,
+mistakes.png, evaluation.json and unlike.safetensors, by which an image unlike the training images is known.
 """
 
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.library.common import console
+from stages.library.common.console import UserError
 from stages.library.evaluation import evaluation
 from stages.library.evaluation.evaluation import Compared, Model
 from stages.library.evaluation.measures import Predictions
@@ -36,14 +37,19 @@ def main() -> None:
     head, features, logits = trained_head.predict(arguments.head, arguments.bottlenecks, "test")
     classes = head.source.classes
     predictions = Predictions(features.keys, features.labels, logits, classes, temperature=head.temperature)
-    validated = manifests.read(arguments.records, ["validation"])
+    validated, known = (
+        manifests.read(arguments.records, splits) for splits in (["validation"], ["train", "validation"])
+    )
     keys, scores = prediction_files.read(arguments.head / leakage.OF_HEAD, "logits")
-    last = slice(max(len(keys) - len(validated.keys), 0), None)  # training comes first
+    if keys != known.keys.astype(str).tolist():
+        raise UserError(f"{arguments.head} is of other images than {arguments.records} holds. Run: dvc repro")
+    last = slice(len(keys) - len(validated.keys), None)  # training comes first
     validation = Predictions(np.array(keys[last], object), validated.labels, scores[last], classes)
     model = Model(head.name, "head", head.source.backbone, arguments.head, head.features)
-    known, tested = (unlike.of_cache(arguments.bottlenecks, split, params["unlike"]) for split in ("train", "test"))
-    compared = Compared(Reference.fit(known, None, params["unlike"]), tested)
-    evaluation.finish(stopwatch, model, predictions, validation, params["evaluate"], arguments, compared)
+    rows, tested = (unlike.of_cache(arguments.bottlenecks, split, params["unlike"]) for split in ("train", "test"))
+    compared = Compared(Reference.fit(rows, None, params["unlike"]), tested)
+    more = arguments, compared, (scores, known.labels)
+    evaluation.finish(stopwatch, model, predictions, validation, params["evaluate"], *more)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from stages.library.evaluation.measures import Predictions
 from stages.library.records import leakage
 from stages.library.report import fewshot_results
 
-PARAMS = evaluation.Params(selection_metric="top1_accuracy", images=4, seed=0)
+OPERATING = {"target_accuracy": 0.99, "coverage": 0.99}
+PARAMS = evaluation.Params(selection_metric="top1_accuracy", images=4, seed=0, **OPERATING)
 
 
 def write_shards(folder, classes, labels, validation=()):

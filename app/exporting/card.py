@@ -50,6 +50,7 @@ def write(folder: Path, project: Project, model: Model, form: Format) -> None:
         "input": {"name": "pixels", "dtype": "uint8", "shape": shape, "range": [0, 255], "channels": "RGB"},
         "output": {"name": "probabilities", "dtype": "float32", "shape": ["n", len(model.classes)]},
         "unlike_below": model.threshold or None,
+        "operating": model.operating and model.operating._asdict(),
         "networks": networks,
         "combined_of": members,
         "trained_sha256": {name: artifacts.sha256_file(path) for name, path in files.items() if path.is_file()},

@@ -13,7 +13,8 @@ from PIL import Image
 from stages.library.preparation.normalisation import ImageError, normalise
 
 FOLDER = Path(__file__).parent
-UNLIKE_BELOW = json.loads((FOLDER / "model.json").read_text(encoding="utf-8"))["unlike_below"] or 0.0
+ABOUT = json.loads((FOLDER / "model.json").read_text(encoding="utf-8"))
+UNLIKE_BELOW = ABOUT["unlike_below"] or 0.0
 LABELS = (FOLDER / "labels.txt").read_text(encoding="utf-8").split("\n")[:-1]
 
 
@@ -57,6 +58,14 @@ def answer(path: str | Path) -> tuple[np.ndarray, float | None]:
     return found["probabilities"][0], float(found["farther_out"][0]) if "farther_out" in found else None
 
 
+def not_sure(found: np.ndarray) -> list[str] | None:
+    """Returns the classes that an image may be where the model is not sure enough of its probabilities, or None."""
+    point = ABOUT["operating"]
+    if point is None or (point["confidence"] is not None and found.max() >= np.float32(point["confidence"])):
+        return None
+    return [LABELS[label] for label in np.argsort(-found) if found[label] >= np.float32(point["in_set"])]
+
+
 def printable(text: str) -> str:
     """Returns a text with escapes where it would steer a terminal: names of files and classes are other people's."""
     return text if text.isprintable() else ascii(text)
@@ -72,4 +81,6 @@ if __name__ == "__main__":
         said = []
         if share is not None and share < UNLIKE_BELOW:
             said = [f"unlike the training images: {share:.1%} of known images lie farther out"]
+        if (inside := not_sure(found)) is not None:
+            said.append(f"not sure: {', '.join(map(printable, inside)) or 'none of the classes'}")
         print(printable(path), *said, *lines, sep="\n  ")

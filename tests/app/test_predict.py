@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from types import SimpleNamespace
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -17,6 +18,7 @@ from app.imagenet import imagenet_classes
 from app.inputs import Input
 from app.models import Model, Project
 from stages.library.common import console
+from stages.library.scoring.operating import Operating
 
 BACKBONE = ("--backbone", "efficientnet_lite0")
 
@@ -162,6 +164,32 @@ def test_predictions_stay_in_order_over_batches_and_the_model_is_loaded_once():
     assert sum(batches) == 26
 
 
+def test_where_it_may_abstain_a_model_says_what_an_image_may_be(capsys):
+    rows = np.array([[0.9, 0.06, 0.04], [0.5, 0.3, 0.2], [0.35, 0.33, 0.32]], np.float32)
+    known = {"threshold": 0.0, "batches": list, "operating": Operating(0.9, 0.25)}
+    model: Any = SimpleNamespace(classes=("a", "b", "c"), answer=lambda encoded: (rows, None), **known)
+    images = [Input(str(n), b"x") for n in range(3)]
+    found = list(predict.classify(images, lambda: model, 1, abstain=True))
+    assert [(each.sure, each.inside) for each in found] == [
+        (True, ("a",)), (False, ("a", "b")), (False, ("a", "b", "c"))
+    ]  # fmt: skip
+    predict.print_text(found)
+    assert capsys.readouterr().out == (
+        "0\n  0.9000  a\n1\n  not sure: a, b\n  0.5000  a\n2\n  not sure: a, b, c\n  0.3500  a\n"
+    )
+    predict.print_csv(found[1:2])
+    assert capsys.readouterr().out.splitlines()[1] == "1,,,no,1,a,yes,0.500000,"
+    predict.print_json(found[1:2])
+    (said,) = json.loads(capsys.readouterr().out)
+    assert (said["sure"], said["set"]) == (False, ["a", "b"])
+    assert {each.sure for each in predict.classify(images, lambda: model, 1)} == {None}
+
+
+def test_a_pretrained_network_never_abstains(run, chelsea):
+    status, _, err = run(chelsea, "--abstain", *BACKBONE)
+    assert "--abstain needs a trained model, evaluated with validation images. Received: imagenet/" in f"{status}{err}"
+
+
 def test_without_an_image_no_network_is_started(run, monkeypatch, junk, tmp_path):
     monkeypatch.setattr(Project, "load", None)
     (tmp_path / "empty").mkdir()
@@ -176,7 +204,10 @@ def test_without_an_image_no_network_is_started(run, monkeypatch, junk, tmp_path
     status, out, _ = run(junk, "--json", *BACKBONE)
     assert (status, json.loads(out)) == (1, [{"file": str(junk), "error": "not an image"}])
     status, out, _ = run(junk, "--csv", *BACKBONE)
-    assert (status, out) == (1, f"file,unlike,farther_out,rank,class,probability,error\n{junk},,,,,,not an image\n")
+    assert (status, out) == (
+        1,
+        f"file,unlike,farther_out,sure,rank,class,in_set,probability,error\n{junk},,,,,,,,not an image\n",
+    )
 
 
 def test_the_bar_begins_when_the_network_has_loaded(monkeypatch):

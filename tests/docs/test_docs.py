@@ -177,7 +177,7 @@ def test_the_tutorial_runs_as_it_stands(tmp_path):
     assert done.stdout.index("Next: .venv") < done.stdout.index("fine-tuning and training from scratch, about")
     assert "75 images by" in done.stderr
     table = (project.folder / "predictions.csv").read_text(encoding="utf-8")
-    assert table.startswith("file,unlike,farther_out,rank,class,probability,error\n")
+    assert table.startswith("file,unlike,farther_out,sure,rank,class,in_set,probability,error\n")
     # What was varied is gone again.
     assert project.git("status", "--porcelain", "--untracked-files=no") == ""
     assert project.git("log", "--format=%s", "-1") == "Cats and dogs\n"

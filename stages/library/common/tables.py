@@ -23,6 +23,7 @@ MAX_BYTES = 256 << 20  # confusions of a thousand classes have some 40 MB
 # The columns of tables that several modules write or read, and what their cells hold.
 CONFUSION: dict[str, type] = {"actual": str, "predicted": str, "count": int}
 PER_CLASS: dict[str, type] = {"class": str, "precision": float, "recall": float, "f1": float, "count": int}
+COVERAGE: dict[str, type] = {"coverage": float, "accuracy": float, "low": float, "high": float}
 RELIABILITY: dict[str, type] = {"confidence": float, "accuracy": float, "examples": int}
 CURVE: dict[str, type] = {"step": float, "series": str, "accuracy": float, "loss": float}
 

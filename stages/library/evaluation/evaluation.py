@@ -24,7 +24,9 @@ from stages.library.features.unlike import Reference
 from stages.library.records import dataset_file, leakage
 from stages.library.records import manifest as manifests
 from stages.library.records.manifest import Manifest
-from stages.library.scoring import metrics, result_files, selection
+from stages.library.scoring import metrics, operating, result_files, selection
+from stages.library.scoring.operating import Operating
+from stages.library.scoring.probabilities import softmax
 from stages.library.scoring.selection import SelectionMetric
 
 
@@ -36,6 +38,8 @@ class Params:
         SelectionMetric,
         pydantic.Field(description="chooses penalties in cross-validation; in validation epochs and the best model"),
     ]
+    target_accuracy: Annotated[float, pydantic.Field(gt=0, le=1, description="of answers that are sure enough")]
+    coverage: Annotated[float, pydantic.Field(gt=0, lt=1, description="share of images whose set has the true class")]
     images: Annotated[int, pydantic.Field(ge=1, le=100, description="test images shown in each image")]
     seed: Annotated[Seed, pydantic.Field(description="chooses the test images shown")]
 
@@ -88,11 +92,12 @@ def finish(
     params: Params,
     arguments: argparse.Namespace,
     compared: Compared | None = None,
+    unseen: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> None:
     """Writes what `write_evaluation` does, and the stage's closing line."""
     with console.notice(f"measuring and drawing {model}"):
         outs = arguments.metrics, arguments.figures
-        numbers = write_evaluation(model, predictions, validation, arguments.records, params, *outs, compared)
+        numbers = write_evaluation(model, predictions, validation, arguments.records, params, *outs, compared, unseen)
     interval, count = numbers["top1_accuracy_interval"], numbers["num_examples"]
     accuracy = f"top-1 {numbers['top1_accuracy']:.4f} [{interval['low']:.4f}, {interval['high']:.4f}]"
     stopwatch.close(
@@ -109,11 +114,13 @@ def write_evaluation(
     metrics_path: Path,
     figures: Path,
     compared: Compared | None = None,
+    unseen: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """Writes the folder of tables and images, then the metrics file; returns the metrics.
 
     `validation` is on the validation split, where there is one, by models that did not see the image; of images that
     every head saw, a head's logits are NaN, and are not counted. A combination has nothing `compared`: its members do.
+    `unseen`: logits and labels of images that the model was not fitted to, by default those of `validation`.
 
     UserError where logits are not finite, images or classes are not those of the shards, or some were trained on.
     """
@@ -135,6 +142,11 @@ def write_evaluation(
         numbers["cross_validation"] = measures.rounded(
             result_files.read_cross_validation(model.folder / "cross_validation.json")
         )
+    if unseen is None and validation:
+        unseen = validation.logits, validation.labels
+    if point := operating_point(unseen, params):
+        worth = operating.measure(point, predictions.probabilities, predictions.labels)
+        numbers["operating"] = measures.rounded(worth)
     if compared:
         numbers["unlike"] = measures.rounded({"test_fraction": compared.test_fraction})
     numbers["size_bytes"] = model_size.in_bytes(
@@ -157,6 +169,17 @@ def write_evaluation(
     return numbers
 
 
+def operating_point(unseen: tuple[np.ndarray, np.ndarray] | None, params: Params) -> Operating | None:
+    """Finds it on logits (n, classes) and labels (n,); rows of NaN are not counted. None where there is no other."""
+    if unseen is None:
+        return None
+    logits, labels = unseen
+    rows = np.flatnonzero(np.isfinite(logits).all(axis=1))
+    if not len(rows):
+        return None
+    return operating.find(softmax(logits[rows]), labels[rows], params.target_accuracy, params.coverage)
+
+
 def _check(
     predictions: Predictions,
     manifest: Manifest,
@@ -176,7 +199,7 @@ def _check(
 
 
 def write_tables(folder: Path, predictions: Predictions, filenames: Sequence[str]) -> None:
-    """Writes predictions.parquet, confusion.csv, per_class.csv and reliability.csv."""
+    """Writes predictions.parquet, confusion.csv, per_class.csv, reliability.csv and coverage.csv."""
     classes, chosen, probabilities = predictions.classes, predictions.predicted, predictions.probabilities
     columns = {
         "key": pa.array(predictions.keys, pa.string()),
@@ -200,6 +223,8 @@ def write_tables(folder: Path, predictions: Predictions, filenames: Sequence[str
     bins = zip(found.confidence, found.accuracy, found.count, strict=True)
     filled = ((f"{confidence:.6f}", f"{accuracy:.6f}", count) for confidence, accuracy, count in bins if count)
     tables.write_csv(folder / "reliability.csv", tables.RELIABILITY, filled)
+    points = ([f"{value:.6f}" for value in point] for point in operating.curve(probabilities, predictions.labels))
+    tables.write_csv(folder / "coverage.csv", tables.COVERAGE, points)
 
 
 def _write_images(

@@ -76,8 +76,9 @@ def _interval(right: np.ndarray) -> dict[str, float]:
     return {"low": low, "high": high}
 
 
-def curve(probabilities: np.ndarray, labels: np.ndarray) -> list[tuple[float, float]]:
-    """Returns the accuracy of the most confident images against their share, at most `POINTS` of both, rising."""
+def curve(probabilities: np.ndarray, labels: np.ndarray) -> list[tuple[float, float, float, float]]:
+    """Returns rising shares of the images, the surest first, and their accuracy with its interval: at most `POINTS`."""
     _, right = _by_confidence(probabilities, labels)
     counts = np.unique(np.ceil(np.linspace(0, 1, POINTS + 1)[1:] * len(right)).astype(int))
-    return [(count / len(right), float(right[:count].mean())) for count in counts.tolist()]
+    found = ((count / len(right), right[:count]) for count in counts.tolist())
+    return [(share, float(first.mean()), *_interval(first).values()) for share, first in found]

@@ -31,6 +31,33 @@ class Validation(TypedDict):
     num_examples: Count
 
 
+class Answers(TypedDict):
+    """What the model is sure enough of, see `operating.measure`; no confidence where it never is."""
+
+    answered: Fraction
+    least_confidence: NotRequired[Fraction]
+    accuracy: NotRequired[Fraction]
+    low: NotRequired[Fraction]
+    high: NotRequired[Fraction]
+
+
+class Sets(TypedDict):
+    """What sets of classes are worth that hold the true one with a stated probability."""
+
+    least_probability: Fraction
+    mean_size: Annotated[float, pydantic.Field(ge=0)]
+    coverage: Fraction
+    low: Fraction
+    high: Fraction
+
+
+class OperatingPoint(TypedDict):
+    """Where a model answers, and what that is worth on test images."""
+
+    answers: Answers
+    sets: Sets
+
+
 @pydantic.with_config(extra="allow")  # keys that only people read
 class Metrics(TypedDict):
     """A model's metrics file: nested objects of numbers."""
@@ -42,6 +69,7 @@ class Metrics(TypedDict):
     calibration: NotRequired[dict[str, float]]
     cross_validation: NotRequired[dict[str, dict[str, float]]]
     validation: NotRequired[Validation]
+    operating: NotRequired[OperatingPoint]
 
 
 class On(TypedDict):

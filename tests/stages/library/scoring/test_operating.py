@@ -80,8 +80,10 @@ def test_measures_by_hand():
 
 def test_the_curve_by_hand():
     probabilities, labels = rows([0.9, 0.05, 0.6, 0.7], [0, 1, 1, 0])
-    assert operating.curve(probabilities, labels) == [(0.25, 0), (0.5, 0.5), (0.75, 2 / 3), (1, 0.75)]
+    points = ((0.25, 0, 1), (0.5, 1, 2), (0.75, 2, 3), (1, 3, 4))
+    expected = [(share, right / n, *wilson_interval(right, n)) for share, right, n in points]
+    assert operating.curve(probabilities, labels) == expected
     many = np.tile(probabilities, (300, 1))
     found = operating.curve(many, np.tile(labels, 300))
     assert len(found) == operating.POINTS
-    assert found[-1] == (1, 0.75)
+    assert found[-1][:2] == (1, 0.75)
