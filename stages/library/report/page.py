@@ -14,7 +14,7 @@ from stages.library.common import console, tables
 from stages.library.figures import charts, pareto
 from stages.library.figures.pareto import Point
 from stages.library.records.dataset_file import Dataset, Split
-from stages.library.report import fewshot_results, leaderboard, published
+from stages.library.report import fewshot_results, leaderboard, operating_points, published
 from stages.library.report.fewshot_results import FewShot
 from stages.library.report.leaderboard import Audit, Result
 from stages.library.scoring.selection import SelectionMetric
@@ -51,7 +51,7 @@ def render(
     What to look at first, mistakes and audits, comes early; what is of a single model is folded, at the end.
     """
     sections = [_leaderboard(results, left_out, selected_by), _mistakes(results[0]), *map(_audit, audits)]
-    sections += _costs(results)
+    sections += _operating(results) + _costs(results)
     sections += [_published(comparison)] if comparison else []
     sections += [_fewshot(fewshots, dataset["name"])] if fewshots else []
     sections += [_models(results)]
@@ -107,6 +107,12 @@ def _mistakes(best: Result) -> Section:
     body = f"""{_picture(f"Most confident mistakes of {best.name}, the best model", best.figures / "mistakes.png")}
 <p>All mistakes of all models on the test images, with file names: <a href="{MISTAKES}">{MISTAKES}</a></p>"""
     return Section("mistakes", "Mistakes", body)
+
+
+def _operating(results: Sequence[Result]) -> list[Section]:
+    rows, title = operating_points.rows(results), "When to answer"
+    table = _scroll(_table(operating_points.HEADINGS, rows), title)
+    return [Section("operating", title, table, operating_points.NOTE)] if rows else []
 
 
 def _costs(results: Sequence[Result]) -> list[Section]:
