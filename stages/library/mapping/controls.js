@@ -51,7 +51,8 @@ frame.addEventListener("wheel", (event) => {
 }, { passive: false });
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-const KEYS = { "+": () => zoomBy(1.5), "=": () => zoomBy(1.5), "-": () => zoomBy(1 / 1.5), 0: whole, Escape: () => pin(-1) };
+const closer = () => zoomBy(1.5), wider = () => zoomBy(1 / 1.5);
+const KEYS = { "+": closer, "=": closer, "-": wider, 0: whole, Escape: () => pin(-1) };
 
 frame.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -68,8 +69,8 @@ frame.addEventListener("keydown", (event) => {
 
 function whole() { view = fitted(); redraw(); }
 
-byId("closer").onclick = () => zoomBy(1.5);
-byId("wider").onclick = () => zoomBy(1 / 1.5);
+byId("closer").onclick = closer;
+byId("wider").onclick = wider;
 byId("whole").onclick = whole;
 byId("by").append(...data.colourings.map((each) => new Option(each.name)));
 byId("by").onchange = () => { by = data.colourings[byId("by").selectedIndex]; only = new Set(); legend(); colour(); };

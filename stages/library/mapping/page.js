@@ -4,7 +4,7 @@ const byId = (id) => document.getElementById(id);
 const data = JSON.parse(byId("data").textContent);
 const frame = byId("frame"), canvas = byId("map"), pen = canvas.getContext("2d", { alpha: false });
 const count = data.names.length;
-const xs = Float32Array.from(data.x, (value) => value / data.one), ys = Float32Array.from(data.y, (value) => value / data.one);
+const [xs, ys] = [data.x, data.y].map((values) => Float32Array.from(values, (value) => value / data.one));
 const MARKS = ["●", "■", "▲", "◆", "✖"];
 // Whether a mark covers the pixel (x, y), by its radius r.
 const COVERS = [
@@ -103,13 +103,15 @@ function stamp(mark, radius) {
 function draw() {
   waiting = false;
   pixels.fill(number(ground));
-  const zoom = view.scale / fitted().scale, base = (count > 20000 ? 1.4 : count > 4000 ? 2.2 : 3.2) * Math.min(2.2, zoom ** 0.4);
+  const zoom = view.scale / fitted().scale;
+  const base = (count > 20000 ? 1.4 : count > 4000 ? 2.2 : 3.2) * Math.min(2.2, zoom ** 0.4);
   const radii = [base * 0.75 * ratio, base * ratio].map((radius) => Math.max(1, radius));
   const stamps = radii.map((radius) => COVERS.map((_, mark) => stamp(mark, radius)));
   const reach = Math.ceil(radii[1]), inView = [];
   for (let each = 0; each < count; each++) {
     const index = sequence[each];
-    const x = Math.round((xs[index] * view.scale + view.x) * ratio), y = Math.round((ys[index] * view.scale + view.y) * ratio);
+    const x = Math.round((xs[index] * view.scale + view.x) * ratio);
+    const y = Math.round((ys[index] * view.scale + view.y) * ratio);
     if (x < reach || y < reach || x >= width - reach || y >= height - reach) continue;
     if (inView.length <= FEW) inView.push(index);
     const offsets = stamps[each < loud ? 0 : 1][marks[index]], middle = y * width + x, paint = paints[index];
@@ -183,7 +185,8 @@ function towards(index, dx, dy) {
   const [x, y] = at(index);
   let best = -1, least = Infinity;
   for (let other = 0; other < count; other++) {
-    const [ox, oy] = at(other), along = (ox - x) * dx + (oy - y) * dy, beside = Math.abs((ox - x) * dy) + Math.abs((oy - y) * dx);
+    const [ox, oy] = at(other).map((value, axis) => value - (axis ? y : x));
+    const along = ox * dx + oy * dy, beside = Math.abs(ox * dy) + Math.abs(oy * dx);
     if (along > 0 && beside <= along * 1.5 && along + 2 * beside < least) [best, least] = [other, along + 2 * beside];
   }
   return best;
