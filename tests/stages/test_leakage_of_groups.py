@@ -65,7 +65,7 @@ def test_only_without_groups_labels_that_are_random_are_predicted(
     tested = cache.load(features, ["test"], "bottleneck")
     of_test = metrics.top1_accuracy(trained_head.load(head).logits(tested.values), tested.labels)
     of_folds = json.loads((head / "cross_validation.json").read_text())["top1_accuracy"]["mean"]
-    what = "--backbone", "efficientnet_lite0", "--head", "ridge", "--shots", 160, "--bottlenecks", features
+    what = "--head", "ridge", "--shots", 160, "--bottlenecks", features
     outs = "--records", shards, "--metrics", tmp_path / "few.json", "--out", tmp_path / "few"
     run_stage("fewshot", "--params", params, *what, *outs)
     of_draws = json.loads((tmp_path / "few.json").read_text())["top1_accuracy"]["mean"]

@@ -143,7 +143,7 @@ def test_every_kind_of_model_is_trained_and_reported_with_balanced_weights(tmp_p
 
 def test_few_shot_leaves_small_classes_out_or_says_why_it_can_not(prepared, tmp_path):
     shards, features, run = prepared({"a": 1, "b": 2, "c": 3, "d": 4})
-    options = "--backbone", "efficientnet_lite0", "--head", "ridge", "--bottlenecks", features, "--records", shards
+    options = "--head", "ridge", "--bottlenecks", features, "--records", shards
     outs = "--metrics", tmp_path / "few.json", "--out", tmp_path / "few"
     run("fewshot", *options, *outs, "--shots", 2)
     assert json.loads((tmp_path / "few" / "fewshot.json").read_text())["classes_left_out"] == ["a", "b"]
