@@ -18,6 +18,7 @@ from huggingface_hub import ModelCard
 from PIL import Image
 from section import section
 
+from app.explanation import not_sure
 from app.exporting import card, check, graph, resizing
 from app.exporting.formats import FORMATS
 from app.models import Model, Project
@@ -142,10 +143,14 @@ def test_the_command_writes_what_is_needed_to_run_the_file_in_every_run_the_same
 
     emu = trained_project / "data" / "pictures" / "emu" / "3.png"
     said = processes.run(sys.executable, out / "predict.py", emu, cwd=tmp_path).stdout.splitlines()
-    (expected,) = Project.open(trained_project).load("scratch").predict([emu.read_bytes()])
-    assert said[0] == str(emu)
-    assert [line.split()[1] for line in said[1:]] == [("cat", "dog", "emu")[label] for label in np.argsort(-expected)]
-    assert [float(line.split()[0]) for line in said[1:]] == pytest.approx(sorted(expected, reverse=True), abs=1e-3)
+    model = Project.open(trained_project).load("scratch")
+    (expected,) = model.predict([emu.read_bytes()])
+    inside = not_sure(model, expected)
+    first = [str(emu)] if inside is None else [str(emu), f"  not sure: {', '.join(inside)}"]
+    assert said[: len(first)] == first
+    rows = [line.split() for line in said[len(first) :]]
+    assert [name for _, name in rows] == [("cat", "dog", "emu")[label] for label in np.argsort(-expected)]
+    assert [float(number) for number, _ in rows] == pytest.approx(sorted(expected, reverse=True), abs=1e-3)
 
 
 @pytest.mark.slow
