@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from app.explanation import Deadline, Explained
+from app.explanation import Deadline, Explained, not_sure
 from app.predict import ranking
 from stages.library.common.guarded_files import shortened
 
@@ -53,7 +53,7 @@ def predict(explained: Explained, image: np.ndarray, top: int, deadline: Deadlin
         else {"unlike": bool(shares[0] < model.threshold), "farther_out": round(float(shares[0]), 6)}
     )
     classes = [{"class": name, "probability": share} for name, share in ranking(probabilities, model.classes, top)]
-    return {"model": model.name, **known, "classes": classes}
+    return {"model": model.name, **known, "not_sure": not_sure(model, probabilities), "classes": classes}
 
 
 def description(models: Sequence[str], upload_bytes: int, pixels: int) -> dict[str, Any]:
@@ -80,6 +80,11 @@ def description(models: Sequence[str], upload_bytes: int, pixels: int) -> dict[s
             | {
                 "type": ["number", "null"],
                 "description": "The share of known images at least as far out from the training images.",
+            },
+            "not_sure": {
+                "type": ["array", "null"],
+                "items": text,
+                "description": "The classes that it may be where the model is not sure enough to answer; else null.",
             },
             "classes": {
                 "type": "array",

@@ -1,12 +1,17 @@
 """The page for programs: its answers, its errors, and that both are as its OpenAPI description says."""
 
+from dataclasses import replace
+
 import jsonschema  # type: ignore[import-untyped]
+import numpy as np
 import pytest
 import requests
 
 from app import web_api
+from app.explanation import Deadline, Explained
 from stages.library.common.console import UserError
-from tests.serving import FORM, UNTRAINED, UPLOAD_BYTES, png, serving
+from stages.library.scoring.operating import Operating
+from tests.serving import FORM, UNTRAINED, UPLOAD_BYTES, Models, png, serving
 
 MODEL = "imagenet/efficientnet_lite0"
 
@@ -43,6 +48,7 @@ def test_the_likeliest_classes_of_an_image(described):
     assert status == 200
     assert found == {
         "model": MODEL,
+        "not_sure": None,
         "unlike": None,
         "farther_out": None,
         "classes": [{"class": "<b>bright", "probability": 1.0}, {"class": "dark", "probability": 0.0}],
@@ -99,6 +105,14 @@ def test_its_limits_are_those_of_the_form_and_no_error_shows_a_path(described, c
             "This model can't be loaded; the terminal of the server says why. Please choose another one.",
         )
     assert "/secret/place" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("value", "classes"), [(255, None), (140, ["<b>bright", "dark"]), (215, ["<b>bright"])])
+def test_where_the_model_is_not_sure_enough_the_classes_that_it_may_be_are_told(value, classes):
+    bright = Models().get(MODEL, None).model
+    explained = Explained(replace(bright, operating=Operating(confidence=0.9, in_set=0.3)), "none", None)
+    image = np.full((4, 4, 3), value, np.uint8)
+    assert web_api.predict(explained, image, 1, Deadline(60))["not_sure"] == classes
 
 
 def test_the_description_is_openapi_that_names_every_field_and_limit():
