@@ -18,6 +18,7 @@ from stages.library.evaluation.measures import Predictions
 from stages.library.features import unlike
 from stages.library.features.unlike import Reference
 from stages.library.heads import trained_head
+from stages.library.networks import contract as backbones
 from stages.library.records import leakage
 from stages.library.records import manifest as manifests
 from stages.library.scoring import prediction_files
@@ -46,7 +47,10 @@ def main() -> None:
     last = slice(len(keys) - len(validated.keys), None)  # training comes first
     validation = Predictions(np.array(keys[last], object), validated.labels, scores[last], classes)
     model = Model(head.name, "head", head.source.backbone, arguments.head, head.features)
-    rows, tested = (unlike.of_cache(arguments.bottlenecks, split, params["unlike"]) for split in ("train", "test"))
+    widths = [backbones.last_block_width(each.backbone, each.feature_blocks) for each in head.source.members]
+    rows, tested = (
+        unlike.of_cache(arguments.bottlenecks, split, widths, params["unlike"]) for split in ("train", "test")
+    )
     compared = Compared(Reference.fit(rows, None, params["unlike"]), tested)
     more = arguments, compared, (scores, known.labels)
     evaluation.finish(stopwatch, model, predictions, validation, params["evaluate"], *more)

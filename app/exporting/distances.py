@@ -21,7 +21,8 @@ def farther_out(model: Model, outputs: Sequence[Mapping[str, tf.Tensor]]) -> tf.
 
 
 def _share(reference: Reference, outputs: Sequence[Mapping[str, tf.Tensor]]) -> tf.Tensor:
-    rows = tf.concat([_unit_length(output["bottleneck"]) for output in outputs], axis=1) / np.sqrt(len(outputs))
+    blocks = [output["bottleneck"][:, -width:] for output, width in zip(outputs, reference.widths, strict=True)]
+    rows = tf.concat([_unit_length(block) for block in blocks], axis=1) / np.sqrt(len(blocks))
     known = reference.features.astype(np.float32)
     squares = tf.reduce_sum(tf.square(rows), axis=1, keepdims=True) + np.square(known).sum(axis=1)
     nearest = -tf.math.top_k(2 * tf.matmul(rows, known.T) - squares, reference.neighbours).values[:, -1:]

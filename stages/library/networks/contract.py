@@ -107,6 +107,12 @@ def lookup(name: str, feature_blocks: int = 1) -> BackboneModule:
     return cast("BackboneModule", own(feature_blocks) if own else block_features.widened(found, feature_blocks))
 
 
+def last_block_width(name: str, feature_blocks: int) -> int | None:
+    """Returns how many of a backbone's last features are of its last block alone; None: all, or class tokens."""
+    found = lookup(name)
+    return None if feature_blocks == 1 or hasattr(found, "with_feature_blocks") else found.BACKBONE.feature_width
+
+
 def definition(name: str) -> str:
     """Returns the hex sha256 of what defines a backbone: its row's values, or the syntax of its module."""
     row: Any = members(PLUGINS["backbones"]).get(name)

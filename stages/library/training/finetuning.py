@@ -15,6 +15,7 @@ from stages.library.common import tables
 from stages.library.common.console import UserError
 from stages.library.common.model_names import FINETUNED
 from stages.library.common.params import CONFIG
+from stages.library.networks import block_features
 from stages.library.training import loop as training
 
 if TYPE_CHECKING:
@@ -63,8 +64,9 @@ def build(backbone_model: "keras.Model", num_classes: int, params: Params) -> "k
 
 
 def features(model: "keras.Model") -> Any:
-    """Returns the tensor (n, width) of a network's pooled features."""
-    return model.get_layer(CLASSIFIER).input
+    """Returns the tensor (n, width) of a network's pooled features; of several blocks those of the last one."""
+    joined = next((layer for layer in model.layers if layer.name == block_features.JOINED), None)
+    return joined.input[-1] if joined else model.get_layer(CLASSIFIER).input
 
 
 def restart(

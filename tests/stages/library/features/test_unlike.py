@@ -56,6 +56,19 @@ def test_blocks_count_the_same_and_another_width_is_an_error():
         known.farther_out([wide])
 
 
+def test_the_last_features_of_each_network_count_and_earlier_ones_say_nothing(tmp_path):
+    first, second = circle([0, 40, 90]), circle([0, 50, 200])
+    known = Reference.fit([first, second], None, PARAMS)
+    known.save(tmp_path)
+    early = np.random.default_rng(0).normal(size=(3, 5)) * 100
+    blocks = [np.hstack([early, circle([20, 70, 300])]), circle([30, 90, 10])]
+    for reference in (known, unlike.load(tmp_path)):
+        assert reference is not None
+        assert reference.widths == (2, 2)
+        expected = known.distances_of([blocks[0][:, 5:], blocks[1]])
+        assert reference.distances_of(blocks).tolist() == expected.tolist()
+
+
 def test_few_training_images():
     alone = Reference.fit([circle([0])], None, PARAMS)
     assert alone.farther_out([circle([0, 180])]).tolist() == [1, 1]  # nothing is known of how far others lie
@@ -90,6 +103,9 @@ def test_it_is_kept_as_it_is_with_the_same_bytes(tmp_path):
         {"threshold": np.array([np.nan])},
         {"threshold": np.array([[0.5]])},
         {"threshold": None},
+        {"widths": np.array([1])},
+        {"widths": np.array([3, -1])},
+        {"widths": None},
     ],
 )
 def test_a_damaged_file_is_named(tmp_path, change):

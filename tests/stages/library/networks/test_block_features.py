@@ -5,9 +5,12 @@ import re
 import keras
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from stages.library.common.console import UserError
 from stages.library.networks import block_features, contract, weights
+from stages.library.settings import load_params
+from stages.library.training import finetuning
 
 NAME, SIDE = "efficientnet_lite0", 64
 
@@ -29,10 +32,19 @@ def test_features_are_means_of_the_maps_and_the_pooled_features():
     assert (about.num_parameters, about.num_top_parameters) == (single.num_parameters, single.num_top_parameters)
     assert [tensor.shape[-1] for tensor in block_features.bypasses(network)] == [192, 320]
     assert block_features.bypasses(one) == []
+    # What compares images is the last block's part, in the cache and in a fine-tuned network.
+    width = contract.last_block_width(NAME, 3)
+    assert width == 1280
+    np.testing.assert_allclose(found["bottleneck"][:, -width:], outputs["bottleneck"], atol=1e-5)
+    params = load_params(ROOT / "params.yaml")["finetune"]
+    for given, name in ((network, "several"), (one, "one")):
+        tuned = finetuning.build(keras.models.clone_model(given), 2, params)
+        assert finetuning.features(tuned).shape[-1] == 1280, name
 
 
 def test_one_block_is_the_network_as_it_is():
     assert contract.lookup(NAME, 1) is contract.lookup(NAME)
+    assert contract.last_block_width(NAME, 1) is None
 
 
 def test_a_network_has_so_many_blocks():
