@@ -2,7 +2,6 @@
 
 examples: python -m app.predict cat.jpg holiday/ 'scans/**/*.png' --top 3
           python -m app.predict cat.jpg --model ridge --json
-          python -m app.predict cat.jpg --backbone efficientnet_lite0
 """
 
 import argparse

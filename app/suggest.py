@@ -58,7 +58,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--number", type=int, default=50, metavar="N", help="how many to label (default: 50)")
     parser.add_argument("--model", metavar="NAME", help="a head of the leaderboard, as in ridge (default: the best)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="another one draws others (default: 0)")
-    parser.add_argument("--csv", action="store_true", help=f"print CSV: {','.join(COLUMNS)}")
+    parser.add_argument("--csv", dest="as_csv", action="store_true", help=f"print CSV: {','.join(COLUMNS)}")
     parser.add_argument("--project", type=Path, default=Path(), metavar="FOLDER", help="checkout (default: here)")
     arguments = parser.parse_args()
     for name, least in (("number", 1), ("seed", 0)):
@@ -86,7 +86,7 @@ def suggest(arguments: argparse.Namespace, workers: Workers) -> None:
         raise UserError(f"no image is left to label: {left_out(pool)}")
     probabilities = np.concatenate(pool.probabilities)
     rows = suggestion.choose(np.concatenate(pool.features), probabilities, arguments.number, arguments.seed)
-    show(rows, pool, probabilities, model.classes, arguments.csv)
+    show(rows, pool, probabilities, model.classes, arguments.as_csv)
     chosen_ones = f"{len(rows):,} of {console.count(len(pool.names), 'image')}"
     console.say(f"suggest: {chosen_ones} by {name}; {left_out(pool)}. Put each into the folder of its class", err=True)
     if pool.unreadable:

@@ -209,6 +209,7 @@ def test_an_export_decodes_files_as_the_project_does_with_nothing_but_its_folder
     files.mkdir()
     card.write_code(folder)
     (folder / "labels.txt").write_text("cat\n")
+    (folder / "model.json").write_text('{"unlike_below": null, "operating": null}')
     contents = [*check.generate(), *(kind.content for kind in KINDS), POSTSCRIPT, iptc(POSTSCRIPT)]
     paths = [files / f"{index}.jpg" for index in range(len(contents))]
     for path, content in zip(paths, contents, strict=True):

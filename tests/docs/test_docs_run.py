@@ -174,7 +174,9 @@ def all_are_queued(place, printed):
 def queue_has_run(place, printed):
     # Until the workers have ended by themselves: `dvc queue stop` would also end those of the next queue.
     end = time.monotonic() + 600
-    while "0 active, 0 idle" not in (status := place.project.run("dvc", "queue", "status")) or "Queued" in status:
+    while "0 active, 0 idle" not in (status := place.project.run("dvc", "queue", "status")) or re.search(
+        "Queued|Running", status
+    ):
         assert time.monotonic() < end, status
         time.sleep(2)
     assert status.count("Success") == len(place.experiments)

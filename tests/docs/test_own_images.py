@@ -91,6 +91,8 @@ def project(tmp_path_factory):
     for name in ("Makefile", "params.yaml"):
         shutil.copy(ROOT / name, made.folder)
     shutil.rmtree(made.folder / "data")
+    (made.folder / "data").mkdir()
+    shutil.copy(ROOT / "data" / "corrections.csv", made.folder / "data")
     (folder / "home").mkdir()
     made.commit()
     return made

@@ -64,7 +64,7 @@ def test_all_outputs_of_predict_are_escaped(output, capsys, tmp_path):
         assert [answer["file"] for answer in json.loads(out)] == HOSTILE * 2
     elif output == "csv":
         assert len(out.splitlines()) == 1 + 3 * len(HOSTILE)
-        assert "'=1+1,0.250000," in out
+        assert "'=1+1,,0.250000," in out
         (tmp_path / "predictions.csv").write_text(out, encoding="utf-8")
         rows = tables.read_csv(tmp_path / "predictions.csv")
         assert [(row["file"], row["class"]) for row in rows if row["rank"] == "1"] == [(n, f"={n}") for n in HOSTILE]
