@@ -1,7 +1,9 @@
 """Images of images: samples of each class, predictions with their likeliest classes as bars, and galleries."""
 
+import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,6 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from stages.library.common import artifacts
+from stages.library.common.threads import ahead
 from stages.library.figures import charts
 from stages.library.figures.thumbnails import thumbnail
 
@@ -67,24 +70,38 @@ def write_samples(path: Path, samples: Mapping[str, Iterable[bytes]]) -> None:
     column_px = LABEL_PX + SAMPLES_PER_CLASS * row_px + MARGIN_PX
     footer_px = 24 if len(shown) < len(samples) else 0
     width_px, height_px = MARGIN_PX + columns * column_px, 2 * MARGIN_PX + rows * row_px + footer_px
-    canvas = Image.new("RGB", (width_px, height_px), "white")
     labels = []
-    for index, (name, encoded) in enumerate(shown):
+    for index, name in enumerate(name for name, _ in shown):
         left, top = MARGIN_PX + index // rows * column_px, MARGIN_PX + index % rows * row_px
-        labels.append((left + LABEL_PX - 8, top + thumbnail_px / 2, charts.shorten(name, LABEL_CHARACTERS)))
-        for position, content in enumerate(islice(encoded, SAMPLES_PER_CLASS)):
-            small = Image.fromarray(thumbnail(content, thumbnail_px))
-            x = left + LABEL_PX + position * row_px + (thumbnail_px - small.width) // 2
-            canvas.paste(small, (x, top + (thumbnail_px - small.height) // 2))
-    texts = [text for _, _, text in labels]
+        labels.append((left + LABEL_PX, top, charts.shorten(name, LABEL_CHARACTERS)))
+    texts = [text for *_, text in labels]
     with charts.drawing(width_px / charts.DPI, height_px / charts.DPI, texts, layout=None) as figure:
-        figure.figimage(np.asarray(canvas))
-        for x, y, text in labels:
-            figure.text(x / width_px, 1 - y / height_px, text, ha="right", va="center", fontsize=8)
+        for left, top, text in labels:
+            place = (left - 8) / width_px, 1 - (top + thumbnail_px / 2) / height_px
+            figure.text(*place, text, ha="right", va="center", fontsize=8)
         if footer_px:
             note = f"{len(shown):,} of {len(samples):,} classes"
             figure.text(0.5, MARGIN_PX / height_px, note, ha="center", fontsize=8)
-        artifacts.write_bytes(path, charts.png(figure))
+        canvas = Image.fromarray(charts.pixels(figure))
+
+    def small(item: tuple[int, int, bytes]) -> tuple[int, int, Image.Image]:
+        return *item[:2], Image.fromarray(thumbnail(item[2], thumbnail_px))
+
+    # Pasted into the finished picture: in a figure, matplotlib takes a second and more for so many pixels.
+    for index, position, image in ahead(small, _numbered(encoded for _, encoded in shown), os.cpu_count() or 1):
+        left, top, _ = labels[index]
+        x = left + position * row_px + (thumbnail_px - image.width) // 2
+        canvas.paste(image, (x, top + (thumbnail_px - image.height) // 2))
+    written = io.BytesIO()
+    canvas.save(written, "PNG", compress_level=1)
+    artifacts.write_bytes(path, written.getvalue())
+
+
+def _numbered(rows: Iterable[Iterable[bytes]]) -> Iterator[tuple[int, int, bytes]]:
+    """Yields the images of each row that are shown, each with its row and its place there."""
+    for index, row in enumerate(rows):
+        for position, encoded in enumerate(islice(row, SAMPLES_PER_CLASS)):
+            yield index, position, encoded
 
 
 def write_predictions(path: Path, title: str, cards: Sequence[Card], wrong: str = "taken for") -> None:
