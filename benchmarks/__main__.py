@@ -22,10 +22,7 @@ RUNS = (
     "table --rows 10000000",
     "near_duplicates fashion_mnist generated",
 )
-ON_GPU = (
-    "extraction --backbone inception_v3 --size 299 --images 3000 --batch-size 64 --precision float16 "
-    "--pairs tensorflow/raw-tensorflow tensorflow/decoding tensorflow/keras",
-)
+ON_GPU = ("gpu",)
 
 
 def main() -> None:

@@ -82,6 +82,11 @@ def ours(runtime: str, precision: str | None, from_files: bool, arguments: argpa
 
 def forward(runtime: str, precision: str | None, arguments: argparse.Namespace) -> Timed:
     """The network alone, on random batches in its device's memory, as many calls at once as extraction makes."""
+    return forward_of(arguments.backbone, settings(arguments.work, runtime, precision))(arguments.images)
+
+
+def forward_of(backbone: str, section: Any, kept: int = FORWARD_BATCHES) -> Callable[[int], Timed]:
+    """Builds the network by a section `extract` and warms it up; returns what runs so many images through it."""
     import tensorflow as tf
 
     from stages.library.common.threads import ahead
@@ -90,25 +95,28 @@ def forward(runtime: str, precision: str | None, arguments: argparse.Namespace) 
     from stages.library.extraction.runtime import Plan
     from stages.library.networks.weights import build_with_weights
 
-    section = settings(arguments.work, runtime, precision)
-    module = runtimes.lookup(runtime)
+    module = runtimes.lookup(section.runtime)
     module.prepare(section.precision)
     size_px = section.input_size_px
-    model, _, _ = build_with_weights(arguments.backbone, size_px, section.weights)
+    model, _, _ = build_with_weights(backbone, size_px, section.weights)
     batch_size = extraction.batch_size(section, size_px)
     rng, shape = np.random.default_rng(0), (batch_size, size_px, size_px, 3)
-    batches: list[Any] = [rng.uniform(0, 255, shape).astype(np.float32) for _ in range(FORWARD_BATCHES)]
+    batches: list[Any] = [255 * rng.random(shape, np.float32) for _ in range(kept)]
     plan = Plan(size_px, batch_size, section.flip, section.precision)
     compiled = module.compile(model, plan, (batch[:1] for batch in batches))
-    if runtime == "tensorflow":
+    if section.runtime == "tensorflow":
         with tf.device(compiled.device):
             batches = [tf.constant(batch) for batch in batches]
-    count = -(-arguments.images // batch_size)
-    for calls in (2 * compiled.callers, count):  # the first ones warm it up
+
+    def run(images: int) -> Timed:
+        count = -(-images // batch_size)
         start = time.perf_counter()
-        for _ in ahead(compiled.forward, itertools.islice(itertools.cycle(batches), calls), compiled.callers):
+        for _ in ahead(compiled.forward, itertools.islice(itertools.cycle(batches), count), compiled.callers):
             pass
-    return time.perf_counter() - start, count * batch_size
+        return time.perf_counter() - start, count * batch_size
+
+    run(2 * compiled.callers * batch_size)
+    return run
 
 
 def decoding(arguments: argparse.Namespace) -> Timed:
@@ -133,22 +141,31 @@ def decoding(arguments: argparse.Namespace) -> Timed:
 
 def keras(arguments: argparse.Namespace) -> Timed:
     """Keras' own way, image_dataset_from_directory and predict, with its features saved; batches of 32 by default."""
+    run = keras_of(arguments.backbone, settings(arguments.work, "tensorflow"), jit_compile=False)
+    return run(arguments.work / "images", arguments.scratch / "features.npy")
+
+
+def keras_of(backbone: str, section: Any, jit_compile: bool | str) -> Callable[[Path, Path], Timed]:
+    """Builds the network and warms it up; returns what takes a folder of images to a file of features."""
     import keras
 
     from stages.library.networks.weights import build_with_weights
 
-    section = settings(arguments.work, "tensorflow")
     batch_size, side = section.batch_size or 32, (section.input_size_px, section.input_size_px)
-    network, _, _ = build_with_weights(arguments.backbone, section.input_size_px, section.weights)
+    network, _, _ = build_with_weights(backbone, section.input_size_px, section.weights)
     model = keras.Model(network.inputs, network.outputs[0])
-    model.compile(jit_compile=False)
+    model.compile(jit_compile=jit_compile)
     model.predict(np.zeros((batch_size, *side, 3), np.float32), verbose=0)
-    start = time.perf_counter()
-    options = {"image_size": side, "batch_size": batch_size, "shuffle": False, "verbose": False}
-    dataset = keras.utils.image_dataset_from_directory(str(arguments.work / "images"), labels=None, **options)
-    features = model.predict(dataset, verbose=0)
-    np.save(arguments.scratch / "features.npy", features)
-    return time.perf_counter() - start, len(features)
+
+    def run(folder: Path, out: Path) -> Timed:
+        start = time.perf_counter()
+        options = {"image_size": side, "batch_size": batch_size, "shuffle": False, "verbose": False}
+        dataset = keras.utils.image_dataset_from_directory(str(folder), labels=None, **options)
+        features = model.predict(dataset, verbose=0)
+        np.save(out, features)
+        return time.perf_counter() - start, len(features)
+
+    return run
 
 
 def peer(prepare: Callable[[Any, argparse.Namespace], Features], arguments: argparse.Namespace) -> Timed:

@@ -1,6 +1,11 @@
 """Generated features, as bottleneck-extract writes them, and photographs, for benchmarks without a data set."""
 
-from collections.abc import Mapping
+import io
+import multiprocessing
+import zipfile
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +17,11 @@ from stages.library.features.cache import ShardWriter
 from stages.library.features.source import Source
 from stages.library.records.preprocessing import Preprocessing
 
+SPAWN = multiprocessing.get_context("spawn")
 SHARDS = 4
 BLOCK_ROWS = 1000
+IMAGES_AT_ONCE = 64  # of a process
+SMALL_PX, SMALL_AT_ONCE = 32, 1000
 LATENT = 64
 PHOTO_CLASSES = 10
 SIZES = ((500, 375), (375, 500), (640, 480))  # width, height
@@ -60,3 +68,41 @@ def write_photos(
         path = folder / f"class_{label}" / f"{number:06d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.clip(image + noise, 0, 255).astype(np.uint8)).save(path, quality=90)
+
+
+def in_parallel(write: Callable[..., None], folder: Path, count: int) -> None:
+    """Calls write(folder, count, first=...) for parts of so many images, in a process for each core."""
+    firsts = range(0, count, IMAGES_AT_ONCE)
+    counts = [min(IMAGES_AT_ONCE, count - first) for first in firsts]
+    with ProcessPoolExecutor(mp_context=SPAWN) as pool:
+        list(pool.map(partial(_part, write, folder), counts, firsts))
+
+
+def _part(write: Callable[..., None], folder: Path, count: int, first: int) -> None:
+    write(folder, count, seed=first, first=first)
+
+
+def write_small_archive(path: Path, count: int) -> None:
+    """Writes a zip of `CLASS/NUMBER.jpg`, SMALL_PX a side, some 800 bytes each, all different."""
+    parts = [(first, min(SMALL_AT_ONCE, count - first)) for first in range(0, count, SMALL_AT_ONCE)]
+    with ProcessPoolExecutor(mp_context=SPAWN) as pool, zipfile.ZipFile(path, "w") as archive:
+        for written in pool.map(_small_images, parts):
+            for name, content in written:
+                archive.writestr(name, content)
+
+
+def _small_images(part: tuple[int, int]) -> list[tuple[str, bytes]]:
+    """Smooth colours of a class with noise on them; `part` has the first number and how many."""
+    first, count = part
+    rng = np.random.default_rng(first)
+    labels = np.arange(first, first + count) % PHOTO_CLASSES
+    centres = np.random.default_rng(0).integers(0, 256, (PHOTO_CLASSES, 4, 4, 3))
+    small = centres[labels] + rng.normal(scale=60, size=(count, 4, 4, 3))
+    noise = rng.normal(scale=8, size=(count, SMALL_PX, SMALL_PX, 1))
+    pixels = small.repeat(SMALL_PX // 4, 1).repeat(SMALL_PX // 4, 2) + noise
+    found = []
+    for number, label, image in zip(range(first, first + count), labels, np.clip(pixels, 0, 255), strict=True):
+        content = io.BytesIO()
+        Image.fromarray(image.astype(np.uint8)).save(content, "JPEG", quality=85)
+        found.append((f"class_{label}/{number:07d}.jpg", content.getvalue()))
+    return found

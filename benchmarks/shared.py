@@ -58,9 +58,14 @@ def rounds(ways: Mapping[str, Callable[[], Result]], count: int) -> dict[str, li
     """Runs each way once a round, every other round backwards, so that which goes first alternates."""
     found: dict[str, list[Result]] = {name: [] for name in ways}
     for number in range(count):
-        for name in list(ways) if number % 2 == 0 else reversed(list(ways)):
+        for name in run_order(list(ways), number):
             found[name].append(ways[name]())
     return found
+
+
+def run_order(names: Sequence[str], number: int) -> list[str]:
+    """Returns the names in the order of a round: every other one backwards."""
+    return list(names) if number % 2 == 0 else list(reversed(names))
 
 
 def ratios(ours: Sequence[float], others: Sequence[float]) -> dict[str, str]:
