@@ -21,7 +21,7 @@ from stages.library.records.manifest import Manifest
 from stages.library.records.preprocessing import Preprocessing
 from stages.library.scoring import selection
 from stages.library.scoring.selection import SelectionMetric
-from stages.library.training import batches, checkpoints
+from stages.library.training import batches, checkpoints, quick_layers
 from stages.library.training.checkpoints import Checkpoints, Logs
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ def compile_trainer(model: "keras.Model", steps_per_epoch: int, params: Params) 
     """Returns a compiled network that shares the layers of `model`, whose outputs are logits."""
     import keras
 
+    if not tensorflow_runtime.accelerators():
+        quick_layers.use(model)
     trainer = keras.Model(model.input, model.output, name="trainer")
     warmup = round(params.warmup_epochs * steps_per_epoch)
     learning_rate = keras.optimizers.schedules.CosineDecay(

@@ -4,6 +4,8 @@ Features are standardized; the standardization is folded into the first layer af
 deterministic ops, so that the same arguments give the same bits.
 """
 
+import itertools
+import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args
 
@@ -52,9 +54,8 @@ class Trainer(contract.Trainer):
         if params.device == "gpu" and not tensorflow_runtime.accelerators():
             raise UserError("`dnn.device` must be cpu where TensorFlow sees no GPU. Received: 'gpu'")
         self._strategy = tensorflow_runtime.strategy() if params.device == "gpu" else None
-        # Number of steps, over which the learning rate falls -> network, its variables' first values. Few folds differ
-        # in it, and a network is trained from the same start again: tracing its steps takes Keras seconds.
-        self._networks: dict[int, tuple[Any, list[tuple[Any, np.ndarray]]]] = {}
+        # A network is trained from the same start again in each fold, for tracing its steps takes Keras seconds.
+        self._network_and_start: tuple[Any, list[tuple[Any, np.ndarray]]] | None = None
 
     def path(self, fold: int) -> Iterator[Step]:
         training, held_out = self.examples.split(fold)
@@ -73,6 +74,7 @@ class Trainer(contract.Trainer):
 
     def _train(self, training: np.ndarray, held_out: np.ndarray | None) -> tuple[DenseNetwork, dict[str, list[float]]]:
         """Trains on some rows, int64 ids; scores them by means over an epoch, with dropout, and others after it."""
+        import keras
         import tensorflow as tf
 
         features, labels, size = self.examples.features, self.examples.labels, self.params.batch_size
@@ -80,6 +82,11 @@ class Trainer(contract.Trainer):
         standardize = standardization(features, training, weights)
         rng = np.random.default_rng(self.seed)
         steps_per_epoch = -(-len(training) // size)
+        taken = itertools.count()
+
+        def begin_step(_: int, logs: Any = None) -> None:
+            done = next(taken) / (self.params.epochs * steps_per_epoch)
+            model.optimizer.learning_rate = self.params.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
         def examples(rows: np.ndarray, epochs: int, shuffled: bool) -> "tf.data.Dataset":
             def generate() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -94,13 +101,14 @@ class Trainer(contract.Trainer):
             return dataset.apply(tf.data.experimental.assert_cardinality(epochs * -(-len(rows) // size))).prefetch(2)
 
         with self._strategy.scope() if self._strategy else tf.device("CPU"):
-            model = self._network(self.params.epochs * steps_per_epoch)
+            model = self._network()
             history = model.fit(
                 # One iterator: a new one for each epoch takes a fifth of the time where examples are few.
                 examples(training, self.params.epochs, shuffled=True),
                 epochs=self.params.epochs,
                 steps_per_epoch=steps_per_epoch,
                 shuffle=False,  # the generator does that
+                callbacks=[keras.callbacks.LambdaCallback(on_train_batch_begin=begin_step)],
                 validation_data=None if held_out is None else examples(held_out, 1, shuffled=False),
                 verbose=0,
             ).history
@@ -108,11 +116,11 @@ class Trainer(contract.Trainer):
         layers[0] = Dense(*standardize.fold_into(layers[0].kernel, layers[0].bias))
         return DenseNetwork(tuple(layers)), history
 
-    def _network(self, steps: int) -> Any:
-        """Returns the compiled network for a number of steps, at its start."""
+    def _network(self) -> Any:
+        """Returns the compiled network at its start."""
         import keras
 
-        if steps not in self._networks:
+        if self._network_and_start is None:
             keras.utils.set_random_seed(self.seed % 2**32)
             model = keras.Sequential([keras.Input((self.examples.features.shape[1],))])
             for units in self.params.hidden_units:
@@ -120,15 +128,15 @@ class Trainer(contract.Trainer):
                 model.add(keras.layers.Dropout(self.params.dropout))
             model.add(keras.layers.Dense(self.examples.num_classes))
             model.compile(
-                keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(self.params.learning_rate, steps)),
+                keras.optimizers.Adam(self.params.learning_rate),
                 keras.losses.SparseCategoricalCrossentropy(from_logits=True),
                 weighted_metrics=["accuracy"],
             )
             model.optimizer.build(model.trainable_variables)
             # Of dropout's generators and of the optimizer, too.
             variables = *model.variables, *model.optimizer.variables
-            self._networks[steps] = model, [(variable, variable.numpy()) for variable in variables]
-        model, start = self._networks[steps]
+            self._network_and_start = model, [(variable, variable.numpy()) for variable in variables]
+        model, start = self._network_and_start
         for variable, value in start:
             variable.assign(value)
         return model

@@ -15,9 +15,14 @@ Sums over blocks are float64. Products within a block are float32, at half the c
 many as columns: the Gram matrix's small eigenvalues are then far above its rounding errors, about 1e-7 of the largest.
 With fewer rows they are not, and the errors would exceed small penalties, so all is float64 there.
 
+Where rows are few beside the columns, as in few-shot runs, products of rows take the place of those of columns
+(row_solver.py). That is cheaper up to about twice as many rows as columns: it needs an inverse for each penalty, where
+each fold needs an eigendecomposition. Columns that each fold scales by its own deviation are not the same problem.
+
 Reference: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 3.4.1.
 """
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -32,9 +37,11 @@ from stages.library.heads.contract import BLOCK_ROWS, Examples, Score, Step, bat
 from stages.library.heads.dense import Dense, DenseNetwork
 from stages.library.heads.scaling import ScalingParams, column_scale
 from stages.library.scoring import metrics
+from stages.plugins.heads.ridge import row_solver
 
 LOGITS_PER_SCORE = 2
 FULL_RANK = 4
+MOST_ROWS = 2  # for each column, to solve by rows
 SAMPLE = 4096  # training rows on which the curve's training accuracy is measured
 
 load = DenseNetwork.load
@@ -51,20 +58,19 @@ class Params(ScalingParams):
 
 
 class Trainer(contract.Trainer):
-    """Has the statistics of each fold, from one pass; nothing is random, so the seed isn't used.
-
-    Where rows are fewer than columns they are in coordinates of their own span, which no penalised kernel leaves;
-    `_basis`, float64 (dim, n), is that of these coordinates. Standardized columns are not the same problem there.
-    """
+    """Has the statistics of each fold, from one pass, or the products of the rows; the seed isn't used."""
 
     def __init__(self, examples: Examples, params: Params, seed: int):
         super().__init__(examples, params, seed)
         self.candidates = [{"penalty": penalty} for penalty in params.penalties]
-        self._features, self._basis = params.row_scaling(examples.features), None
+        self._features = params.row_scaling(examples.features)
         n, dim = self._features.shape
-        if n < dim and params.scaling != "standardized":
-            self._basis = np.linalg.qr(self._features.T.astype(np.float64))[0]
-            self._features = (self._features @ self._basis).astype(np.float32)
+        self._rows: row_solver.Rows | None = None
+        if n <= MOST_ROWS * dim and params.scaling != "standardized":
+            self._targets = np.full((n, examples.num_classes), -1.0)
+            self._targets[np.arange(n), examples.labels] = 1
+            self._rows = row_solver.Rows(self._features, self._targets, examples.weights)
+            return
         # Any origin gives the same fit; one near the mean loses no digits in centring.
         self._origin = self._features[:BLOCK_ROWS].mean(axis=0, dtype=np.float64).astype(np.float32)
         self._first = examples.folds.min()  # rows that are never held out are a group of their own, the first
@@ -72,6 +78,9 @@ class Trainer(contract.Trainer):
         self._total = self._statistics.sum(axis=0)
 
     def path(self, fold: int) -> Iterator[Step]:
+        if self._rows:
+            yield from self._by_rows[fold]
+            return
         held_out = self._statistics[fold - self._first]
         training = self._total - held_out
         solved = list(zip(*self._solve(training, self.params.penalties), strict=True))
@@ -87,11 +96,32 @@ class Trainer(contract.Trainer):
             yield Step(float(np.log10(penalty)), fitted, scored, logits[1][index])
 
     def fit(self, best_params: Mapping[str, Any]) -> DenseNetwork:
-        (kernel,), (bias,) = self._solve(self._total, [best_params["penalty"]])
-        layer = self._on_raw_features(kernel, bias)
-        if self._basis is not None:
-            layer = Dense((self._basis @ layer.kernel).astype(np.float32), layer.bias)
+        if self._rows:
+            layer = _layer(*self._rows.fit(best_params["penalty"]))
+        else:
+            (kernel,), (bias,) = self._solve(self._total, [best_params["penalty"]])
+            layer = self._on_raw_features(kernel, bias)
         return DenseNetwork((layer,), self.params.row_scaling)
+
+    @functools.cached_property
+    def _by_rows(self) -> list[list[Step]]:
+        """The steps of each fold, for one inverse gives those of all folds."""
+        assert self._rows
+        folds = range(self.examples.folds.max() + 1)
+        splits = [self.examples.split(fold) for fold in folds]
+        steps: list[list[Step]] = [[] for _ in folds]
+        for penalty in progress(self.params.penalties, "penalties", "penalties", total=len(self.params.penalties)):
+            errors = self._rows.without([held_out for _, held_out in splits], penalty)
+            for found, error, split in zip(steps, errors, splits, strict=True):
+                scores = self._targets - error
+                fitted, scored = (self._score(scores[rows], error[rows], rows) for rows in split)
+                logits = LOGITS_PER_SCORE * scores[split[1]]
+                found.append(Step(float(np.log10(penalty)), fitted, scored, logits.astype(np.float32)))
+        return steps
+
+    def _score(self, scores: np.ndarray, errors: np.ndarray, rows: np.ndarray) -> Score:
+        weights = self.examples.weights[rows]
+        return Score(self._accuracy(scores, rows), float(np.average((errors**2).mean(axis=1), weights=weights)))
 
     def _accuracy(self, logits: np.ndarray, rows: np.ndarray) -> float:
         return metrics.top1_accuracy(logits, self.examples.labels[rows], self.examples.weights[rows])
@@ -134,8 +164,7 @@ class Trainer(contract.Trainer):
         return kernels, means[dim:] - means[:dim] @ kernels
 
     def _on_raw_features(self, kernel: np.ndarray, bias: np.ndarray) -> Dense:
-        kernel, bias = LOGITS_PER_SCORE * kernel, LOGITS_PER_SCORE * (bias - self._origin @ kernel)
-        return Dense(kernel.astype(np.float32), bias.astype(np.float32))
+        return _layer(kernel, bias - self._origin @ kernel)
 
     def _logits(self, layers: Sequence[Dense], rows: np.ndarray) -> np.ndarray:
         """Returns each layer's logits of some rows, float32 (layers, rows, num_classes), by one product for a block."""
@@ -145,6 +174,10 @@ class Trainer(contract.Trainer):
             both = side_by_side(self._features[rows[block]].astype(np.float32))
             logits[:, block] = both.reshape(len(both), len(layers), -1).swapaxes(0, 1)
         return logits
+
+
+def _layer(kernel: np.ndarray, bias: np.ndarray) -> Dense:
+    return Dense((LOGITS_PER_SCORE * kernel).astype(np.float32), (LOGITS_PER_SCORE * bias).astype(np.float32))
 
 
 def _error(statistics: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> float:

@@ -28,12 +28,16 @@ def test_forward_in_numpy_is_keras_forward(hidden_units):
 
 
 def test_weights_are_those_of_keras():
+    import keras
+
     features, labels = problem()
     weights, params = np.random.default_rng(2).uniform(0.1, 5, 300), replace(PARAMS, dropout=0.0, epochs=1)
     one = trainer(dnn, (features, labels), params, weights=weights)
     logits = one.fit({}).logits(features)
-    model, order = one._network(10), np.random.default_rng(0).permutation(300)
+    model, order = one._network(), np.random.default_rng(0).permutation(300)
     x = scaling.standardization(features, np.arange(300), weights)(features)
+    falling = keras.optimizers.schedules.CosineDecay(0.01, 10)
+    model.compile(keras.optimizers.Adam(falling), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(x[order], labels[order], 32, sample_weight=weights[order], shuffle=False, verbose=0)
     np.testing.assert_allclose(logits, model.predict(x, verbose=0), atol=1e-4)
     assert np.abs(logits - fit(dnn, (features, labels), params).logits(features)).max() > 0.01

@@ -37,9 +37,10 @@ def test_class_and_sample_weights_are_those_of_scikit_learn(n, dim, setting):
     np.testing.assert_allclose(scores / ridge.LOGITS_PER_SCORE, expected.decision_function(wide), atol=2e-4)
 
 
+@pytest.mark.parametrize("dim", [20, 200])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_the_curve_is_that_of_scikit_learn_and_the_most_accurate_penalty_is_chosen(weighted):
-    features, labels = problem()
+def test_the_curve_is_that_of_scikit_learn_and_the_most_accurate_penalty_is_chosen(weighted, dim):
+    features, labels = problem(dim=dim)
     folds = np.random.default_rng(1).integers(0, 5, 300)
     weights = np.random.default_rng(2).uniform(0.2, 4, 300) if weighted else np.ones(300)
     result = cross_validate(ridge, (features, labels), PARAMS, folds, weights=weights)
