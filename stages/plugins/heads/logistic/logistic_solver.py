@@ -3,12 +3,13 @@
 Minimised is the sum over rows of -ln softmax(x W + b)[label], each times its row's weight, plus penalty / 2 |W|^2; the
 intercept b isn't penalised. For class k the Hessian is nearly w_k X'X + penalty I, where w_k is the weighted mean of
 p_k (1 - p_k) (Böhning 1992, Multinomial logistic regression algorithm, bounds it by 1/2). It is diagonal in the
-eigenbasis of X'X, so its inverse costs two
-products with that basis, at any penalty and any w_k; L-BFGS (Liu and Nocedal 1989, On the limited memory BFGS method)
-starts from it in every step. Logits are linear in W, so a line search needs no product with the features. A number
-added to all classes changes no probability: rows of W, and b, are kept at mean 0, where the minimum is.
+eigenbasis of X'X, so rows are turned into that basis once, which changes no length and so no penalty; L-BFGS (Liu and
+Nocedal 1989, On the limited memory BFGS method) starts from the inverse in every step. Where rows are fewer than
+columns, their span is all that W needs: there are no more coordinates than rows. Logits are linear in W, so a line
+search needs no product with the features. A number added to all classes changes no probability: rows of W, and b, are
+kept at mean 0, where the minimum is.
 
-Products with the features and the basis are float32, all else float64.
+Products with the features are float32, all else float64.
 """
 
 from collections import deque
@@ -17,37 +18,60 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stages.library.features import disk_arrays
+from stages.library.heads.contract import BLOCK_ROWS, batches
 from stages.library.scoring.probabilities import softmax
 
 MEMORY = 10  # pairs of steps and gradient changes
 SPECTRUM_ROWS = 16_384  # for `spectrum`: a preconditioner needs no more
 CURVATURE = 0.25  # a line search ends where the slope has fallen to this fraction
 MIN_WEIGHT = 1e-6
+SMALLEST_EIGENVALUE = 1e-12  # of the largest: less is rounding
 Pairs = deque[tuple[np.ndarray, np.ndarray, float]]  # step, change of the gradient, their inner product
 
 
 class Spectrum(NamedTuple):
     """Eigendecomposition of X'X / n, nearly that of any large subset of the rows."""
 
-    eigenvalues: np.ndarray  # float64 (dim,), not negative
-    basis: np.ndarray  # float32 (dim, dim), an eigenvector in each column
+    eigenvalues: np.ndarray  # float64 (coordinates,), not negative
+    basis: np.ndarray  # float32 (dim, coordinates), an eigenvector in each column; without those of no row
+
+    def coordinates(self, x: np.ndarray) -> np.ndarray:
+        """Returns rows, float32 (n, dim), in the basis, float32 (n, coordinates), on disk where they are many."""
+        out = disk_arrays.empty((len(x), self.basis.shape[1]), np.float32)
+        for rows in batches(len(x), BLOCK_ROWS):
+            out[rows] = x[rows] @ self.basis
+        return out
 
 
 def spectrum(x: np.ndarray) -> Spectrum:
     """Decomposes the Gram matrix of x, float32 (n, dim) with columns of mean 0."""
-    eigenvalues, basis = np.linalg.eigh(x.T @ x / np.float32(len(x)))
-    return Spectrum(np.maximum(eigenvalues, 0).astype(np.float64), basis)
+    n, dim = x.shape
+    if n > dim:
+        eigenvalues, basis = np.linalg.eigh(x.T @ x / np.float32(n))
+        return Spectrum(np.maximum(eigenvalues, 0).astype(np.float64), basis)
+    products = np.zeros((n, n))
+    for columns in batches(dim, BLOCK_ROWS):
+        block = x[:, columns].astype(np.float64)
+        products += block @ block.T
+    eigenvalues, shares = np.linalg.eigh(products)
+    some = eigenvalues > SMALLEST_EIGENVALUE * eigenvalues[-1]
+    shares = shares[:, some] / np.sqrt(eigenvalues[some])
+    basis = np.empty((dim, shares.shape[1]), np.float32)
+    for columns in batches(dim, BLOCK_ROWS):
+        basis[columns] = x[:, columns].T.astype(np.float64) @ shares
+    return Spectrum(eigenvalues[some] / n, basis)
 
 
 @dataclass
 class Search:
     """A search for each penalty starts from what the one before found: from strong to weak is fastest."""
 
-    x: np.ndarray  # float32 (n, dim), columns of mean 0
+    x: np.ndarray  # float32 (n, dim), columns of mean 0, in the coordinates of a spectrum
     labels: np.ndarray  # int64 (n,); the intercept of a class without examples only ends falling by the tolerance
     weights: np.ndarray  # float64 (n,), > 0
     num_classes: int
-    spectrum: Spectrum  # of x or of a similar set of rows
+    eigenvalues: np.ndarray  # float64 (dim,), of that spectrum
     tolerance: float  # a search ends where the mean loss is about this far above its minimum, in nats
     max_iterations: int  # at which a search ends
     iterations: int = 0  # that the last penalty took
@@ -102,10 +126,8 @@ class Search:
         for step, change, bend in reversed(pairs):
             shares.append(float(np.vdot(step, q)) / bend)
             q -= shares[-1] * change
-        eigenvalues, basis = self.spectrum
-        rotated = basis.T @ q[:-1].astype(np.float32)
-        rotated = (rotated / (eigenvalues[:, None] * weights + penalty)).astype(np.float32)
-        q = np.vstack([basis @ rotated, q[-1] / weights]).astype(np.float64)
+        q[:-1] /= self.eigenvalues[:, None] * weights + penalty
+        q[-1] /= weights
         q -= q.mean(axis=1, keepdims=True)
         for (step, change, bend), share in zip(pairs, reversed(shares), strict=True):
             q += (share - float(np.vdot(change, q)) / bend) * step

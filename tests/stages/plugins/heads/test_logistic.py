@@ -83,10 +83,41 @@ def test_iterations_are_few_where_columns_differ_in_scale():
     x = (x - x.mean(axis=0)).astype(np.float32) @ np.linalg.qr(rng.normal(size=(30, 30)))[0].astype(np.float32)
     plain = logistic_solver.Spectrum(np.full(30, x.var()), np.eye(30, dtype=np.float32))
     bases = logistic_solver.spectrum(x), plain
-    searches = [logistic_solver.Search(x, labels, np.ones(2000), 4, basis, 1e-8, 5000) for basis in bases]
+    problems = [(basis.coordinates(x), labels, np.ones(2000), 4, basis.eigenvalues) for basis in bases]
+    searches = [logistic_solver.Search(*given, 1e-8, 5000) for given in problems]
     for search in searches:
         search.minimise(1.0)
     assert searches[0].iterations * 2 < searches[1].iterations
+
+
+@pytest.mark.parametrize(("n", "dim"), [(40, 90), (90, 40)])
+def test_the_basis_is_orthonormal_and_holds_the_rows(n, dim):
+    x = np.random.default_rng(0).normal(size=(n, dim)).astype(np.float32)
+    x -= x.mean(axis=0)
+    found = logistic_solver.spectrum(x)
+    count = min(n - 1, dim)
+    assert found.basis.shape == (dim, count)
+    np.testing.assert_allclose(found.basis.T @ found.basis, np.eye(count), atol=1e-4)
+    coordinates = found.coordinates(x)
+    np.testing.assert_allclose(coordinates @ found.basis.T, x, atol=1e-4)
+    np.testing.assert_allclose(coordinates.T @ coordinates / n, np.diag(found.eigenvalues), atol=1e-4)
+
+
+@pytest.mark.parametrize("scaling", ["none", "standardized"])
+def test_folds_with_fewer_rows_than_columns_are_those_of_scikit_learn(scaling):
+    features, labels = problem(n=60, dim=90)
+    folds = np.arange(60) % 2
+    changed = replace(PARAMS, scaling=scaling, penalties=(10.0, 1.0))
+    result = cross_validate(logistic, (features, labels), changed, folds)
+    for fold in (0, 1):
+        seen = folds != fold
+        wide = features.astype(np.float64)
+        if scaling == "standardized":
+            variance = wide[seen].var(axis=0)
+            wide /= np.sqrt(variance + 0.01 * variance.mean())
+        model = LogisticRegression(C=1 / result.best_params["penalty"], tol=1e-10, max_iter=10_000)
+        expected = model.fit(wide[seen], labels[seen]).predict_proba(wide[~seen])
+        np.testing.assert_allclose(softmax(result.logits[~seen]), expected, atol=2e-3)
 
 
 def test_separable_rows():
