@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from stages.library.common.console import progress
 from stages.library.features import disk_arrays
@@ -50,7 +51,9 @@ def cross_validate(trainer: Trainer, selected_by: SelectionMetric) -> CrossValid
             steps.append(step._replace(logits=None))
         return steps
 
-    with ThreadPoolExecutor(trainer.workers) as pool:
+    # Side by side the folds fill the cores; threads of one product would wait for each other beside them.
+    alone = threadpool_limits(1 if trainer.workers > 1 else None, "blas")
+    with alone, ThreadPoolExecutor(trainer.workers) as pool:
         runs = pool.map(run, range(count)) if trainer.workers > 1 else map(run, range(count))
         paths = list(progress(runs, "cross-validation", "folds", total=count))
     steps = paths[0]

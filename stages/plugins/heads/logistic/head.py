@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 import pydantic
 
+from stages.library.common import tensorflow_runtime
 from stages.library.common.params import CONFIG
 from stages.library.heads import contract
 from stages.library.heads.contract import Examples, Score, Step
@@ -44,6 +45,7 @@ class Trainer(contract.Trainer):
     def __init__(self, examples: Examples, params: Params, seed: int):
         super().__init__(examples, params, seed)
         self.candidates = [{"penalty": penalty} for penalty in sorted(set(params.penalties), reverse=True)]
+        self.workers = min(int(examples.folds.max()) + 1, tensorflow_runtime.cores())
         self._features = params.row_scaling(examples.features)
         n, dim = self._features.shape
         self._spectrum: logistic_solver.Spectrum | None = None

@@ -8,15 +8,17 @@ cross-validated accuracy rose from 0.9395 to 0.9411 there, and from 0.947 to 0.9
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, get_args
 
 import numpy as np
 import pydantic
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from stages.library.common import tensorflow_runtime
 from stages.library.common.params import CONFIG, Decay, Rate
 from stages.library.heads import contract
-from stages.library.heads.contract import Features, Score, Step, batches, logits_of_rows
+from stages.library.heads.contract import Examples, Features, Score, Step, batches, logits_of_rows
 from stages.library.heads.dense import Dense, DenseNetwork
 from stages.library.heads.scaling import standardization
 from stages.library.heads.search_space import Choice, Range
@@ -49,13 +51,16 @@ class Params:
 class Trainer(contract.Trainer):
     """Has a step for each epoch; the seed is that of the order of the examples and of dropout."""
 
+    def __init__(self, examples: Examples, params: Params, seed: int):
+        super().__init__(examples, params, seed)
+        self.workers = min(int(examples.folds.max()) + 1, tensorflow_runtime.cores())
+
     def path(self, fold: int) -> Iterator[Step]:
         training, held_out = self.examples.split(fold)
-        with threadpool_limits(BLAS_THREADS):
-            for epoch, (layer, score) in enumerate(self._epochs(training), 1):
-                logits = logits_of_rows(DenseNetwork((layer,)), self.examples.features, held_out)
-                of_held_out = Score.of(logits, self.examples.labels[held_out], self.examples.weights[held_out])
-                yield Step(epoch, score, of_held_out, logits)
+        for epoch, (layer, score) in enumerate(self._epochs(training), 1):
+            logits = logits_of_rows(DenseNetwork((layer,)), self.examples.features, held_out)
+            of_held_out = Score.of(logits, self.examples.labels[held_out], self.examples.weights[held_out])
+            yield Step(epoch, score, of_held_out, logits)
 
     @np.errstate(over="ignore", invalid="ignore")  # who asked for the head says once that it diverged
     def fit(self, best_params: Mapping[str, Any]) -> DenseNetwork:
@@ -68,19 +73,22 @@ class Trainer(contract.Trainer):
         """Yields the layer, on raw features, after each epoch over the rows, and the training mean over that epoch."""
         examples, params, rng = self.examples, self.params, np.random.default_rng(self.seed)
         standardize = standardization(examples.features, rows, examples.weights, DEVIATION)
+        # What is kept makes up for what is dropped.
+        features = replace(standardize, scale=standardize.scale * (1 - params.dropout)).of_rows(examples.features, rows)
+        all_labels, all_weights = examples.labels[rows], examples.weights[rows]
         shape = examples.features.shape[1], examples.num_classes
         layer = Dense(np.zeros(shape, np.float32), np.zeros(examples.num_classes, np.float32))
         kernel_velocity, bias_velocity = np.zeros_like(layer.kernel), np.zeros_like(layer.bias)
         steps = params.epochs * -(-len(rows) // params.batch_size)
         step = 0
         for _ in range(params.epochs):
-            order = rng.permutation(rows)
+            order = rng.permutation(len(rows))
             correct = loss = 0.0
             for batch in batches(len(order), params.batch_size):
-                x, targets = standardize(examples.features[order[batch]]), examples.labels[order[batch]]
-                weights = examples.weights[order[batch]]
+                some = order[batch]
+                x, targets, weights = features[some], all_labels[some], all_weights[some]
                 if params.dropout:
-                    x *= (rng.random(x.shape, np.float32) >= params.dropout) / np.float32(1 - params.dropout)
+                    x *= _kept(rng, x.shape, params.dropout)
                 probabilities = softmax(layer(x))
                 correct += weights.sum() * metrics.top1_accuracy(probabilities, targets, weights)
                 loss += weights.sum() * metrics.log_loss(probabilities, targets, weights)
@@ -92,5 +100,12 @@ class Trainer(contract.Trainer):
                 bias_velocity = params.momentum * bias_velocity - learning_rate * probabilities.mean(axis=0)
                 layer = Dense(layer.kernel + kernel_velocity, layer.bias + bias_velocity)
                 step += 1
-            score = Score(correct / examples.weights[rows].sum(), loss / examples.weights[rows].sum())
+            score = Score(correct / all_weights.sum(), loss / all_weights.sum())
             yield Dense(*standardize.fold_into(layer.kernel, layer.bias)), score
+
+
+def _kept(rng: np.random.Generator, shape: tuple[int, int], dropout: float) -> np.ndarray:
+    """Draws which features are kept, bool: by 16 random bits each, which takes a quarter of the time of floats."""
+    count = shape[0] * shape[1]
+    bits = rng.bit_generator.random_raw(-(-count // 4)).view(np.uint16)[:count]
+    return np.asarray(bits >= np.uint16(min(round(dropout * 2**16), 2**16 - 1))).reshape(shape)

@@ -55,3 +55,11 @@ def test_dropout_leaves_every_feature_its_mean_and_shares_weight_between_copies_
     kernels = [np.abs(train((features, labels), 2, dropout=d, epochs=30).kernel) for d in dropouts]
     shares = [kernel[2:].sum() / kernel[:2].sum() for kernel in kernels]
     assert shares[1] < 0.9 * shares[0]
+
+
+@pytest.mark.parametrize("dropout", [0.1, 0.5, 0.9])
+def test_each_feature_is_dropped_as_often_as_it_is_said_and_independently(dropout):
+    kept = softmax._kept(np.random.default_rng(0), (501, 203), dropout).astype(float)
+    assert kept.mean() == pytest.approx(1 - dropout, abs=5 * np.sqrt(dropout * (1 - dropout) / kept.size))
+    for other in (kept[1:] * kept[:-1], kept[:, 1:] * kept[:, :-1]):
+        assert other.mean() == pytest.approx((1 - dropout) ** 2, abs=0.01)
