@@ -20,6 +20,7 @@ RUNS = (
     "memory",
     "heads",
     "table --rows 10000000",
+    "scale --images 10000 100000",
     "near_duplicates fashion_mnist generated",
 )
 ON_GPU = ("gpu",)

@@ -104,7 +104,7 @@ def load(
     images = pd.DataFrame(columns, dtype=object)  # a name need not be UTF-8
     classes = pd.Index(parts[0].source.classes, dtype=object)
     images["label"] = pd.Categorical.from_codes(np.concatenate([part.labels for part in parts]), classes)
-    return images.iloc[rows], probabilities[rows], np.concatenate([part.values for part in parts])[rows]
+    return images.iloc[rows], probabilities[rows], auditing.rows_of([part.values for part in parts], rows)
 
 
 def write_images(

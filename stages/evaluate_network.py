@@ -8,6 +8,7 @@ image, in training mode, as the published system was evaluated, by mistake.
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -15,10 +16,9 @@ from stages.library.common import artifacts, console
 from stages.library.evaluation import evaluation
 from stages.library.evaluation.evaluation import Compared, Model
 from stages.library.evaluation.measures import Predictions
-from stages.library.features import unlike
+from stages.library.features import disk_arrays, unlike
 from stages.library.features.unlike import Reference
 from stages.library.records import manifest as manifests
-from stages.library.records import tfrecord
 from stages.library.settings import load_params
 from stages.library.training import trained_network
 
@@ -32,19 +32,22 @@ def main() -> None:
     stopwatch = console.Stopwatch()
     params = load_params(arguments.params)
     network = trained_network.load(arguments.network)
-    shards = tfrecord.find_shards(arguments.records, "test")
-    keys, labels, logits, tested = network.predict_and_compare(shards)
-    validation = held_out = None
-    if len(manifests.read(arguments.records, ["validation"]).keys):
-        found = network.predict_and_compare(tfrecord.find_shards(arguments.records, "validation"))
-        validation, held_out = Predictions(*found[:3], network.classes), [found[3]]
+    tested, validated = (manifests.read(arguments.records, [split]) for split in ("test", "validation"))
+    features, held_out = (
+        disk_arrays.empty((len(images.keys), network.width), np.float32) for images in (tested, validated)
+    )
+    keys, labels, logits = network.predict_and_compare(tested.paths, features)
+    validation = None
+    if len(validated.keys):
+        validation = Predictions(*network.predict_and_compare(validated.paths, held_out), network.classes)
     training = manifests.read(arguments.records, ["train"])
     rows = unlike.sample(training.keys.astype(str), params["unlike"])
     images = (record.encoded for record in training.records(rows))
     known = network.features(console.progress(images, "compare", "images", len(rows)))
-    compared = Compared(Reference.fit([known], held_out, params["unlike"]), [tested])
+    reference = Reference.fit([known], [held_out] if validation else None, params["unlike"])
+    compared = Compared(reference, [features])
     # Last, for it changes the network.
-    mistaken = network.predict_shards(shards, training_mode=True)[2] if network.trained_batch_norm else None
+    mistaken = network.predict_shards(tested.paths, training_mode=True)[2] if network.trained_batch_norm else None
     predictions = Predictions(keys, labels, logits, network.classes, mistaken)
     model = Model(network.kind, network.kind, network.backbone, arguments.network)
     evaluation.finish(stopwatch, model, predictions, validation, params["evaluate"], arguments, compared)

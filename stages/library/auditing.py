@@ -6,6 +6,7 @@ cleanlab's.
 """
 
 import warnings
+from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
@@ -31,6 +32,13 @@ def sample(keys: np.ndarray, params: Params) -> np.ndarray:
         return np.arange(len(keys))
     numbers = np.array([hashing.uniform(key, "audit", params.seed) for key in keys])
     return np.sort(np.argsort(numbers, kind="stable")[: params.max_images])
+
+
+def rows_of(blocks: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:
+    """Returns rows, int64 and rising, of blocks (n of each, dim) that follow each other; all may not fit in memory."""
+    ends = np.cumsum([len(block) for block in blocks])
+    own = np.split(rows, np.searchsorted(rows, ends[:-1]))
+    return np.concatenate([block[each - end + len(block)] for block, each, end in zip(blocks, own, ends, strict=True)])
 
 
 def label_issues(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:

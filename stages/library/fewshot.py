@@ -86,8 +86,9 @@ class Images:
 
 def distinct(keys: np.ndarray, labels: np.ndarray, units: np.ndarray, classes: Sequence[str]) -> Images:
     """Returns each image once, in the order of the keys; of copies in several classes the first class counts."""
-    order = np.lexsort((labels, keys.astype(str)))
-    rows = order[np.unique(keys[order].astype(str), return_index=True)[1]]
+    in_bytes = keys.astype(bytes)  # a fourth of text's memory, in the same order
+    order = np.lexsort((labels, in_bytes))
+    rows = order[np.unique(in_bytes[order], return_index=True)[1]]
     return Images(rows, keys[rows], labels[rows], units[rows], tuple(classes))
 
 
@@ -119,7 +120,7 @@ def variants(images: Images, background: Sequence[str]) -> dict[str, Images]:
 
 def ranks(keys: np.ndarray, labels: np.ndarray, units: np.ndarray, repeat: int, seed: int) -> np.ndarray:
     """Returns the place of each image within its class, int64 (n,), from 0: units in a random order, one by one."""
-    order = np.lexsort((keys.astype(str), shuffled(units, f"fewshot {repeat}", seed), labels))
+    order = np.lexsort((keys.astype(bytes), shuffled(units, f"fewshot {repeat}", seed), labels))
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order)) - np.searchsorted(labels[order], labels[order])
     return place

@@ -84,19 +84,19 @@ def test_a_network_is_evaluated_on_the_shards(tmp_path, write_params, run_stage,
         right = np.eye(3, dtype=np.float32)[found.labels]
         return found.keys.astype(str), found.labels, np.roll(right, 1, axis=1) if training_mode else right
 
-    def predict_and_compare(paths):
+    def predict_and_compare(paths, features):
         """Test images lie apart from those of training, and but for the first no farther than validation images."""
         split, (keys, labels, logits) = paths[0].name.partition("-")[0], predict_shards(paths)
         angles = np.linspace(0.1, 0.5, len(keys)) if split == "validation" else np.arange(len(keys)) == 0
-        return keys, labels, logits, np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        features[:] = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        return keys, labels, logits
 
     def features(encoded):
         return np.tile([1.0, 0.0], (len(list(encoded)), 1))
 
     about = {"kind": "finetuned", "classes": CLASSES, "trained_batch_norm": batch_norm, "backbone": trained.BACKBONE}
-    perfect = SimpleNamespace(
-        **about, predict_shards=predict_shards, predict_and_compare=predict_and_compare, features=features
-    )
+    does = {"predict_shards": predict_shards, "predict_and_compare": predict_and_compare, "features": features}
+    perfect = SimpleNamespace(**about, **does, width=2)
     monkeypatch.setattr(networks, "load", lambda path: perfect)
     given = "--network", folder, "--logits", tmp_path / "logits"
     run_stage("evaluate_network", *arguments(tmp_path, tmp_path, *given))

@@ -4,14 +4,15 @@
     ROOT/FINGERPRINT/SHA256.parquet   a part: key, bottleneck and maybe logits of some images, each a number of bytes
 
 A part is named by the hash of its bytes, appears whole or not at all and never changes. So writers need no lock: two
-that compute the same image at once write equal rows. A kill loses the images since the last part. A part that does
-not hash to its name is removed, and its images are computed again; the whole folder can be removed at any time.
+that compute the same image at once write equal rows. A kill loses the images of two parts at most. A part that does not
+hash to its name is removed, and its images are computed again; the whole folder can be removed at any time.
 """
 
 import io
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,19 +75,24 @@ class FeatureStore:
     def add(self, batches: Iterable[Rows], dataset: str) -> Iterator[int]:
         """Puts batches into the store, part by part, and yields the number of images of each batch that came.
 
-        A part has ROWS_PER_PART images or, of a slow network, those of SECONDS_PER_PART: a kill loses no more.
+        A part has ROWS_PER_PART images or, of a slow network, those of SECONDS_PER_PART. It is written while the next
+        batches come, for a GPU would wait meanwhile; so a kill loses two parts at most.
         """
         waiting: list[Rows] = []
-        started = time.monotonic()
-        for rows in batches:
-            waiting.append(rows)
-            full = sum(len(each.keys) for each in waiting) >= ROWS_PER_PART
-            if full or time.monotonic() - started >= SECONDS_PER_PART:
+        started, written = time.monotonic(), Future[None]()
+        written.set_result(None)
+        with ThreadPoolExecutor(1) as writer:
+            for rows in batches:
+                waiting.append(rows)
+                full = sum(len(each.keys) for each in waiting) >= ROWS_PER_PART
+                if full or time.monotonic() - started >= SECONDS_PER_PART:
+                    written.result()  # which raises what went wrong
+                    written = writer.submit(self.put, _joined(waiting), dataset)
+                    waiting, started = [], time.monotonic()
+                yield len(rows.keys)
+            written.result()
+            if waiting:
                 self.put(_joined(waiting), dataset)
-                waiting, started = [], time.monotonic()
-            yield len(rows.keys)
-        if waiting:
-            self.put(_joined(waiting), dataset)
 
     def parts(self) -> list[Path]:
         """Returns the paths of all parts, sorted."""

@@ -66,7 +66,7 @@ class Reference:
         features = nearest.unit_length(training).astype(np.float16)
         if held_out is not None and len(held_out[0]):
             k = min(params.neighbours, len(features))
-            distances = nearest.kth_distances(nearest.unit_length(held_out), features, k)
+            distances = nearest.kth_distances_of(held_out, features, k)
         else:
             k = max(min(params.neighbours, len(features) - 1), 1)
             alone = len(features) < 2
@@ -78,11 +78,11 @@ class Reference:
 
         UserError where they are fewer than those of the training images.
         """
-        rows = nearest.unit_length([block[:, -width:] for block, width in zip(blocks, self.widths, strict=False)])
-        if rows.shape[1] != self.features.shape[1]:
-            known = self.features.shape[1]
-            raise UserError(f"{FILE} is of {known} features an image, and the model gives {rows.shape[1]}. {REMEDY}")
-        return nearest.kth_distances(rows, self.features, self.neighbours)
+        rows = [block[:, -width:] for block, width in zip(blocks, self.widths, strict=False)]
+        known, given = self.features.shape[1], sum(block.shape[1] for block in rows)
+        if given != known:
+            raise UserError(f"{FILE} is of {known} features an image, and the model gives {given}. {REMEDY}")
+        return nearest.kth_distances_of(rows, self.features, self.neighbours)
 
     def farther_out(self, blocks: Sequence[np.ndarray]) -> np.ndarray:
         """Returns the share of known images at least as far out as each image, float32 (n,); as `distances_of`."""

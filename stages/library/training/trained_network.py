@@ -115,25 +115,40 @@ class Network:
         keys, labels, logits = self._over_shards(paths, lambda images: (self._forward(images, training_mode),))
         return keys, labels, logits
 
-    def predict_and_compare(self, paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Returns what `predict_shards` does and, of the same pass, the features, float32 (n, width)."""
-        keys, labels, logits, features = self._over_shards(paths, self._both)
-        return keys, labels, logits, features
+    def predict_and_compare(
+        self, paths: Sequence[Path], features: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns what `predict_shards` does, and of the same pass fills the features, float32 (n, `width`)."""
+        keys, labels, logits = self._over_shards(paths, self._both, [features])
+        return keys, labels, logits
+
+    @property
+    def width(self) -> int:
+        """The number of features of an image."""
+        return int(self.outputs.output["bottleneck"].shape[-1])
 
     def _over_shards(
-        self, paths: Sequence[Path], function: "Callable[[tf.Tensor], tuple[tf.Tensor, ...]]"
-    ) -> tuple[np.ndarray, ...]:
+        self,
+        paths: Sequence[Path],
+        function: "Callable[[tf.Tensor], tuple[tf.Tensor, ...]]",
+        filled: Sequence[np.ndarray] = (),
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns keys, labels and the function's first result; its others, which may be large, go into `filled`."""
         import tensorflow as tf
 
         predict = tf.function(function, reduce_retracing=True, autograph=False)
         batches = preprocessing.dataset(list(paths), self.preprocessing, PREDICTION_BATCH)
-        found = [
-            (batch["key"].numpy(), batch["label"].numpy(), *(each.numpy() for each in predict(batch["image"])))
-            for batch in console.progress(batches, "predict", "batches")
-        ]
-        keys, labels, *outputs = (np.concatenate(part) for part in zip(*found, strict=True))
+        found, start = [], 0
+        for batch in console.progress(batches, "predict", "batches"):
+            logits, *others = (each.numpy() for each in predict(batch["image"]))
+            end = start + len(logits)
+            for array, values in zip(filled, others, strict=True):
+                array[start:end] = values
+            found.append((batch["key"].numpy(), batch["label"].numpy(), logits))
+            start = end
+        keys, labels, outputs = (np.concatenate(part) for part in zip(*found, strict=True))
         decoded = np.array([key.decode() for key in keys], object)
-        return decoded, labels.astype(np.int64), *(each.astype(np.float32) for each in outputs)
+        return decoded, labels.astype(np.int64), outputs.astype(np.float32)
 
 
 def load(folder: Path) -> Network:

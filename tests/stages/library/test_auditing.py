@@ -1,6 +1,7 @@
 """What may be wrong with a data set, on data where it is known."""
 
 import numpy as np
+import pytest
 from section import section
 
 from stages.library import auditing
@@ -48,3 +49,10 @@ def test_a_sample_does_not_depend_on_the_order():
     assert set(keys[::-1][auditing.sample(keys[::-1], params)]) == set(keys[rows])
     assert auditing.sample(keys[:100], params).tolist() == list(range(100))
     assert set(auditing.sample(keys, section("audit", max_images=100, seed=1))) != set(rows)
+
+
+@pytest.mark.parametrize("rows", [[], [0], [2, 3, 7], [5, 6], range(8)])
+def test_rows_of_blocks_are_those_of_all_blocks_joined(rows):
+    every = np.arange(16.0).reshape(8, 2)
+    blocks, rows = [every[:3], every[3:3], every[3:7], every[7:]], np.array(rows, np.int64)
+    np.testing.assert_array_equal(auditing.rows_of(blocks, rows), every[rows])

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from dataclasses import replace
 
@@ -72,13 +73,50 @@ def test_a_part_is_named_by_its_hash_says_what_made_it_and_is_compressed_without
 
 def test_batches_are_joined_to_parts_of_a_number_of_images_or_of_seconds(store, monkeypatch):
     monkeypatch.setattr(feature_store, "ROWS_PER_PART", 4)
-    seen = [(count, len(store.parts())) for count in store.add([rows(1, 2), rows(3, 4), rows(5), rows(6)], "digits")]
-    assert seen == [(2, 0), (2, 1), (1, 1), (1, 1)]
+    assert list(store.add([rows(1, 2), rows(3, 4), rows(5), rows(6)], "digits")) == [2, 2, 1, 1]
     assert sorted(len(store.keys([part])) for part in store.parts()) == [2, 4]
     assert numbers(store) == {1, 2, 3, 4, 5, 6}
     assert {pq.read_metadata(part).metadata[feature_store.DATASET] for part in store.parts()} == {b"digits"}
     monkeypatch.setattr(feature_store, "SECONDS_PER_PART", 0)
-    assert [(count, len(store.parts())) for count in store.add([rows(7), rows(8)], "digits")] == [(1, 3), (1, 4)]
+    assert list(store.add([rows(7), rows(8)], "digits")) == [1, 1]
+    assert sorted(len(store.keys([part])) for part in store.parts()) == [1, 1, 2, 4]
+
+
+def test_batches_come_while_a_part_is_written(store, monkeypatch):
+    monkeypatch.setattr(feature_store, "ROWS_PER_PART", 2)
+    put, third, waited = store.put, threading.Event(), []
+
+    def slow(some, dataset):
+        waited.append(third.wait(10))
+        put(some, dataset)
+
+    def batches():
+        yield rows(1, 2)
+        yield rows(3)
+        third.set()
+        yield rows(4)
+
+    monkeypatch.setattr(store, "put", slow)
+    assert list(store.add(batches(), "digits")) == [2, 1, 1]
+    assert waited == [True, True]
+    assert numbers(store) == {1, 2, 3, 4}
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3])
+def test_what_stops_a_part_from_being_written_stops_the_work(store, monkeypatch, failing):
+    monkeypatch.setattr(feature_store, "ROWS_PER_PART", 1)
+    put, tried = store.put, []
+
+    def full(some, dataset):
+        tried.append(some)
+        if len(tried) == failing:
+            raise OSError(28, "No space left on device")
+        put(some, dataset)
+
+    monkeypatch.setattr(store, "put", full)
+    with pytest.raises(OSError, match="No space left"):
+        list(store.add([rows(1), rows(2), rows(3)], "digits"))
+    assert len(store.parts()) == failing - 1
 
 
 def with_keys(whole, text):

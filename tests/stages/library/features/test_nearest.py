@@ -27,3 +27,28 @@ def test_distances_are_scikit_learns_whatever_the_blocks(monkeypatch, pairs, k):
 
 def test_no_rows_have_no_distances():
     assert nearest.kth_distances(np.empty((0, 3)), np.eye(3), 1).shape == (0,)
+
+
+@pytest.mark.parametrize(("pairs", "rows"), [(1, 1), (200, 7), (200, 100), (1 << 22, 1 << 14)])
+def test_blocks_of_any_size_give_the_same_bits_as_all_rows_at_once(monkeypatch, pairs, rows):
+    rng = np.random.default_rng(0)
+    bank = nearest.unit_length([rng.normal(size=(41, 8)), rng.normal(size=(41, 4))]).astype(np.float16)
+    blocks = [rng.normal(size=(50, 8)).astype(np.float16), rng.normal(size=(50, 4)).astype(np.float16)]
+    monkeypatch.setattr(nearest, "PAIRS_PER_BLOCK", pairs)
+    monkeypatch.setattr(nearest, "UNIT_ROWS", rows)
+    together = nearest.kth_distances(nearest.unit_length(blocks), bank, 3)
+    assert nearest.kth_distances_of(blocks, bank, 3).tobytes() == together.tobytes()
+
+
+def test_rows_are_brought_to_unit_length_some_at_a_time(monkeypatch):
+    seen, unit_length = [], nearest.unit_length
+
+    def noted(blocks):
+        seen.append(len(blocks[0]))
+        return unit_length(blocks)
+
+    monkeypatch.setattr(nearest, "UNIT_ROWS", 16)
+    monkeypatch.setattr(nearest, "unit_length", noted)
+    monkeypatch.setattr(nearest, "PAIRS_PER_BLOCK", 40)
+    nearest.kth_distances_of([np.ones((50, 3))], np.eye(3), 1)
+    assert seen == [13, 13, 13, 11]
