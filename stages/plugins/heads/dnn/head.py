@@ -2,6 +2,10 @@
 
 Features are standardized; the standardization is folded into the first layer afterwards. Training runs on the CPU with
 deterministic ops, so that the same arguments give the same bits.
+
+One hidden layer of 512 is the default, for the published 2048, 512 and 64 cost more and gave less: cross-validated
+0.9534 and 0.9506 on digits; 0.846 (log loss 0.563, three seeds) and 0.840 (0.697, one) on 6,000 images of Caltech-101
+after 2,500 others.
 """
 
 import itertools
