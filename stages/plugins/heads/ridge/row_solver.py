@@ -34,11 +34,17 @@ class Rows:
             self._gram += x @ x.T
 
     def without(self, groups: Sequence[np.ndarray], penalty: float) -> Iterator[np.ndarray]:
-        """Yields, for each group of rows (int64 ids), all rows' targets less what a fit without the group predicts."""
+        """Yields, for each group of rows (int64 ids), all rows' targets less what a fit without the group predicts.
+
+        They are NaN where the penalty is so small beside the products that float64 has no such fit.
+        """
         complement = penalty * self._inverse(penalty) - self._along @ self._along.T
         errors = complement @ self._targets
         for rows in groups:
-            of_group = np.linalg.solve(complement[np.ix_(rows, rows)], errors[rows])
+            try:
+                of_group = np.linalg.solve(complement[np.ix_(rows, rows)], errors[rows])
+            except np.linalg.LinAlgError:  # nothing is left of a penalty that small
+                of_group = np.full_like(errors[rows], np.nan)
             found = errors - complement[:, rows] @ of_group
             found[rows] = of_group
             yield found / self._root
