@@ -17,7 +17,7 @@ from scipy.linalg import lapack
 
 from stages.library.heads.contract import batches
 
-BLOCK_COLUMNS = 1024
+BLOCK = 1024  # rows or columns at a time
 
 
 class Rows:
@@ -29,7 +29,7 @@ class Rows:
         self._along = self._root / np.linalg.norm(self._root)
         self._targets = self._root * targets
         self._gram = np.zeros((len(features), len(features)))
-        for columns in batches(features.shape[1], BLOCK_COLUMNS):
+        for columns in batches(features.shape[1], BLOCK):
             x = self._centred(columns)
             self._gram += x @ x.T
 
@@ -38,7 +38,10 @@ class Rows:
 
         They are NaN where the penalty is so small beside the products that float64 has no such fit.
         """
-        complement = penalty * self._inverse(penalty) - self._along @ self._along.T
+        complement: np.ndarray = self._inverse(penalty)
+        for block in batches(len(complement), BLOCK):
+            complement[block] *= penalty
+            complement[block] -= self._along[block] @ self._along.T
         errors = complement @ self._targets
         for rows in groups:
             try:
@@ -55,7 +58,7 @@ class Rows:
         shares = self._inverse(penalty) @ centred
         kernel = np.empty((self._features.shape[1], shares.shape[1]))
         means = np.empty(len(kernel))
-        for columns in batches(len(kernel), BLOCK_COLUMNS):
+        for columns in batches(len(kernel), BLOCK):
             kernel[columns] = self._centred(columns).T @ shares
             means[columns] = (self._along**2).T @ self._features[:, columns].astype(np.float64)
         return kernel, (self._along * self._targets / np.linalg.norm(self._root)).sum(axis=0) - means @ kernel
@@ -74,7 +77,9 @@ class Rows:
             inverse, failed = lapack.dpotri(factor, lower=1, overwrite_c=1)
         if failed:  # a penalty below the rounding errors of the products
             return np.asarray(np.linalg.pinv(self._gram + penalty * np.eye(len(factor)), hermitian=True))
-        lower: np.ndarray = np.tril(inverse, -1)
-        lower += lower.T
-        lower.flat[:: len(lower) + 1] = inverse.diagonal()
-        return lower
+        for rows in batches(len(inverse), BLOCK):  # LAPACK fills the lower half; in place, for all may be gigabytes
+            inverse[rows, rows.stop :] = inverse[rows.stop :, rows].T
+            square = np.tril(inverse[rows, rows])
+            inverse[rows, rows] = square + np.tril(square, -1).T
+        found: np.ndarray = inverse
+        return found

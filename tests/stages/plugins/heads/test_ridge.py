@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge, RidgeClassifier
@@ -5,6 +7,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from stages.library.common import class_weights
 from stages.plugins.heads.ridge import head as ridge
+from stages.plugins.heads.ridge import row_solver
 from tests.stages.plugins.heads.training import cross_validate, fit, problem
 
 PARAMS = ridge.Params(features="bottleneck", scaling="none", power=1.0, penalties=(0.01, 1.0, 100.0, 1e4))
@@ -62,3 +65,16 @@ def test_the_curve_is_that_of_scikit_learn_and_the_most_accurate_penalty_is_chos
             assert points[np.log10(penalty), series] == pytest.approx(np.mean(found, axis=0), rel=1e-5)
         accuracies[penalty] = correct / 300
     assert accuracies[result.best_params["penalty"]] == max(accuracies.values())
+
+
+def test_solving_by_rows_holds_the_products_and_as_much_again(monkeypatch):
+    monkeypatch.setattr(row_solver, "BLOCK", 64)
+    n, rng = 1000, np.random.default_rng(0)
+    rows = row_solver.Rows(rng.normal(size=(n, 600)).astype(np.float32), rng.normal(size=(n, 3)), np.ones(n))
+    groups = np.split(np.arange(n), 10)
+    tracemalloc.start()
+    errors = [error[group] for error, group in zip(rows.without(groups, 1.0), groups, strict=True)]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.isfinite(errors).all()
+    assert peak < 1.5 * 8 * n * n, "beside the products, which were there before"
