@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 LOCKS := .ci/locks
 INSTALL := pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: repro train train-all test test-all test-pages lint coverage mutation fuzz ci-repro pr-report lock audit sbom \
+.PHONY: repro train train-all test test-all test-rare lint coverage mutation fuzz ci-repro pr-report lock audit sbom \
 	licences clean FORCE
 
 # make train PICTURES=folder [LABELS=table.csv] [SET='-S key=value']: a first leaderboard on one's own images, by the heads
@@ -27,17 +27,17 @@ train-all: $(BIN)/.installed
 repro: train-all
 
 # A file's tests stay in one process, which shares what they build. test-all has the slow proofs, too: processes killed at
-# any moment, whole pipelines, fuzzing, a browser, what the pages tell the reader to type. test-pages is the sections of
-# pages that take many experiments, for which DVC starts hundreds of processes.
+# any moment, whole pipelines, fuzzing, a browser, what the pages tell the reader to type. test-rare is minutes for what
+# seldom changes: sections of pages with many experiments, networks that differ from others by a row of a table alone.
 PYTEST := pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 test: $(BIN)/.installed-dev
 	$(PYTEST) -m "not slow"
 
 test-all: $(BIN)/.installed-dev
-	$(PYTEST) -m "not pages"
+	$(PYTEST) -m "not rare"
 
-test-pages: $(BIN)/.installed-dev
-	$(PYTEST) -m pages
+test-rare: $(BIN)/.installed-dev
+	$(PYTEST) -m rare
 
 lint: $(BIN)/.installed-dev
 	ruff format --check .
@@ -47,7 +47,7 @@ lint: $(BIN)/.installed-dev
 # Lines and branches of app/ and stages/ that the tests run, those in processes of their own too: at least 95%.
 coverage: $(BIN)/.installed-dev
 	coverage erase
-	coverage run -m $(PYTEST) -m "not pages"
+	coverage run -m $(PYTEST) -m "not rare"
 	coverage combine --quiet
 	coverage report
 

@@ -9,8 +9,12 @@ from contextlib import nullcontext
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before the first import of TensorFlow, or it is too late
-# Processes share the cores: XGBoost's threads that wait would take a fifth of the CPU time from the others.
+# Processes share the cores. XGBoost's threads that wait would take a fifth of the CPU time from the others; where each
+# core has a process, second threads cost more than they bring: a fifth as well.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(pool, "1")
 
 import numpy as np
 import pytest

@@ -14,30 +14,33 @@ import pytest
 from stages.library.common.plugins import PLUGINS, plugin_names
 from stages.library.networks import contract
 
-# The smallest of each family, but for those that take long to build.
-QUICK = {"convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_b0", "inception_v3", "mobilenet"}
-QUICK |= {"mobilenet_v2", "mobilenet_v3_small", "resnet50", "resnet50_v2", "xception"}
 KERAS = [name for name in plugin_names(PLUGINS["backbones"]) if "keras" in contract.lookup(name).BACKBONE.weights]
-QUICK |= set(plugin_names(PLUGINS["backbones"])) - set(KERAS)
-# Others differ from these by a row of the table alone, which test_a_backbone_is_what_it_says looks at.
-EACH_FAMILY = [
-    name
-    for name in KERAS
-    if name in QUICK | {"efficientnet_v2_s", "inception_resnet_v2", "mobilenet_v3_large", "nasnet_mobile", "vgg16"}
-]
+# Building one takes seconds, so the quick tests have one of two kinds: with a top of layers, and of one layer.
+QUICK = {"mobilenet_v2", "mobilenet_v3_small"} | set(plugin_names(PLUGINS["backbones"])) - set(KERAS)
+# The smallest of each family. Others differ from these by a row of the table alone.
+SMALLEST = {"convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_b0", "efficientnet_v2_s"}
+SMALLEST |= {"inception_resnet_v2", "inception_v3", "mobilenet", "mobilenet_v2", "mobilenet_v3_large"}
+SMALLEST |= {"mobilenet_v3_small", "nasnet_mobile", "resnet50", "resnet50_v2", "vgg16", "xception"}
+EACH_FAMILY = [name for name in KERAS if name in SMALLEST]
 RNG = np.random.default_rng(0)
 
 
-def freed():
-    """Frees the networks of a test after it: gigabytes, in circles of which Python does not know how large they are."""
-    yield
+def free():
+    """Frees networks: gigabytes, in circles of which Python does not know how large they are."""
     keras.backend.clear_session()
     gc.collect()
 
 
+def freed():
+    """Frees the networks of a test after it."""
+    yield
+    free()
+
+
 def marked(names):
-    """Returns the names as parameters of a test, slow but for the quick ones."""
-    return [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in names]
+    """Returns the names as parameters: slow but for the quick ones, and those that differ by a row alone are rare."""
+    slow, rare = [pytest.mark.slow], [pytest.mark.slow, pytest.mark.rare]
+    return [pytest.param(name, marks=[] if name in QUICK else slow if name in SMALLEST else rare) for name in names]
 
 
 def constructor_of(name):
@@ -51,8 +54,12 @@ def smallest(name):
     return 224 if name.startswith("vgg") else contract.lookup(name).BACKBONE.min_input_px
 
 
-def original(name, path=None, **options):
-    """The network of keras.applications itself; with a path, as Keras loads the published file, if that were it."""
+def original(name, path=None, like=None, **options):
+    """The network of keras.applications itself.
+
+    Its values are random; with `like` those of a network with its top; with a path as Keras loads the published file,
+    if that were it.
+    """
     constructor = getattr(keras.applications, constructor_of(name))
     side = smallest(name)
     options |= {"input_tensor": keras.Input((side, side, 3))}
@@ -60,6 +67,10 @@ def original(name, path=None, **options):
         options["classifier_activation"] = None
     if path is None:
         network = single_input(constructor(weights=None, **options))
+        if like is not None:
+            for ours, theirs in zip(without_seeds(network.variables), without_seeds(like.variables), strict=False):
+                ours.assign(theirs)
+            return network
         for variable in without_seeds(network.variables):
             variable.assign(random_values(variable))
         return calibrated(network, preprocessed(name, pixels_of(name)))

@@ -126,6 +126,7 @@ def project(tmp_path):
     return Project(tmp_path / "project")
 
 
+@pytest.mark.slow
 def test_the_first_leaderboard_needs_the_quick_heads_alone_and_stays_on_the_branch(project, tmp_path):
     (tmp_path / "home" / "images" / "cat").mkdir(parents=True)
     (tmp_path / "home" / "images" / "cat" / "0.png").touch()

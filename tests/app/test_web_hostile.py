@@ -70,6 +70,7 @@ def mutated(dice):
     return bytes(content)
 
 
+@pytest.mark.slow
 def test_torn_and_twisted_requests_are_rejected_and_nothing_breaks(site, capfd):
     seen = set()
     for seed in range(400):

@@ -93,6 +93,7 @@ def test_a_window_that_is_behind_shows_what_another_one_did_and_a_wrong_class_is
     assert corner.rows() == [(cat, "drop", ""), (cat, "keep", "")]
 
 
+@pytest.mark.slow
 def test_without_scripts_and_by_touch(browser, url, corner):
     with watched(browser, url, java_script_enabled=False) as page:
         page.get_by_role("link", name="Mend labels").click()

@@ -32,6 +32,7 @@ def image(tmp_path):
     return tmp_path / "cat.png"
 
 
+@pytest.mark.slow
 def test_imagenets_classes_are_not_had_without_a_top(run_app, write_params, notop, image, monkeypatch):
     params = write_params(backbones=[BACKBONE], extract__weights={BACKBONE: str(notop)})
     error, out, _ = run_app("predict", "--params", params, image, "--backbone", BACKBONE, "--size", 64)

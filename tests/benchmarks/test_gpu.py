@@ -11,6 +11,7 @@ from benchmarks import gpu
 from tests import photos, processes
 
 
+@pytest.mark.slow
 def test_sets_are_parts_of_each_other_with_their_records(tmp_path):
     folder = tmp_path / "given" / "anything"
     folder.mkdir(parents=True)

@@ -53,6 +53,7 @@ def test_a_file_is_the_sum_of_its_parts_and_a_third_of_the_changed_ones_get_past
     assert sum(map(recognised, changed)) >= 50
 
 
+@pytest.mark.slow
 def test_the_checksums_of_a_changed_png_are_right():
     seen = 0
     for seed in range(60):

@@ -51,14 +51,16 @@ LEFT_OUT = {
     "git merge BRANCH": "run by test_docs.py, on two branches",
     "git add dvc.lock data metrics && git commit --no-edit": "run by test_docs.py, after the merge",
 }
-MANY_EXPERIMENTS = {  # minutes each, so they are left out of what CI runs: `make test-pages`
+MANY_EXPERIMENTS = {  # minutes each, so they are left out of what CI runs: `make test-rare`
     "Change a setting for one run",
     "Choose what the best model is best at, and weigh rare classes",
     "See how much a result depends on the seed",
+    "Try many settings",
+    "Use several backbones at once",
     "What it does",
 }
 SECTIONS = [
-    pytest.param(lines, id=f"{stem}: {heading}", marks=[pytest.mark.pages] * (heading in MANY_EXPERIMENTS))
+    pytest.param(lines, id=f"{stem}: {heading}", marks=[pytest.mark.rare] * (heading in MANY_EXPERIMENTS))
     for stem, page in PAGES.items()
     for heading, lines in page.items()
     if not LEFT_OUT.keys() >= set(lines)

@@ -107,7 +107,13 @@ def test_the_page_has_the_examples():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("line", LINES, ids=list(EXAMPLES))
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(line, id=name, marks=[] if name in ("train", "~/rare") else pytest.mark.rare)
+        for line, name in zip(LINES, EXAMPLES, strict=True)
+    ],
+)
 def test_one_line_leads_from_raw_files_to_a_leaderboard(project, tmp_path, line):
     home, pictures = project.folder.parent / "home", pictures_of(line)
     counts, said = EXAMPLES[pictures](project.folder / pictures.replace("~", str(home)), tmp_path / "made")

@@ -112,6 +112,7 @@ def test_a_second_clone_pulls_and_runs_no_stage(clone, endpoint):
     assert clone.git("status", "--porcelain") == ""
 
 
+@pytest.mark.slow
 def test_what_somebody_else_has_run_is_pulled_while_reproducing(clone, endpoint):
     """Only what has metrics in Git runs again; without --pull, all would."""
     change(clone)
@@ -121,6 +122,7 @@ def test_what_somebody_else_has_run_is_pulled_while_reproducing(clone, endpoint)
     assert (clone.path / "artifacts" / "features.txt").read_text() == "better features"
 
 
+@pytest.mark.slow
 def test_data_that_nobody_pushed_is_computed(clone, endpoint, pushed, tmp_path):
     clone.write("params.yaml", PARAMS.replace("0.8", "0.5"))
     clone.dvc("repro", "--quiet")
@@ -133,6 +135,7 @@ def test_data_that_nobody_pushed_is_computed(clone, endpoint, pushed, tmp_path):
     assert third.runs() == ["tiny softmax"]
 
 
+@pytest.mark.slow
 def test_ci_takes_the_remote_from_the_environment(clone, endpoint):
     clone.dvc("remote", "remove", "storage")
     (script,) = blocks("In CI")
@@ -143,6 +146,7 @@ def test_ci_takes_the_remote_from_the_environment(clone, endpoint):
     assert "ci" not in (clone.path / ".dvc" / "config").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remote", ["none", "unreadable"])
 def test_ci_computes_everything_without_a_remote(clone, endpoint, remote):
     clone.dvc("remote", "remove", "storage")
@@ -152,6 +156,7 @@ def test_ci_computes_everything_without_a_remote(clone, endpoint, remote):
     assert ("::warning::the remote 'ci' can't be read" in done.stdout) == (remote == "unreadable")
 
 
+@pytest.mark.slow
 def test_plots_of_the_base_are_read_from_the_remote(clone, endpoint):
     clone.write("params.yaml", PARAMS.replace("0.8", "0.5"))
     clone.dvc("repro", "--quiet")
@@ -172,6 +177,7 @@ store.put(Rows(keys, np.ones((3, 4), np.float16), np.ones((3, 2), np.float16)), 
 """
 
 
+@pytest.mark.slow
 def test_the_feature_store_is_shared_by_a_bucket(pushed, clone, endpoint):
     (script,) = blocks("Share the feature store")
     pushed.run(sys.executable, "-c", FILL, DECANT_STORE="s3://bucket/features", **aws(endpoint))

@@ -51,7 +51,16 @@ def recipe_of(line):
 
 
 IN_SECTIONS = [line for heading, lines in SYSTEMS.items() for line in lines if heading]
-IN_TABLES = [pytest.param(line, id=recipe_of(line)) for line in IN_SECTIONS if recipe_of(line)]
+OFTEN = {
+    "2-finetune-better",
+    "3-stacked-published",
+    "4-fewshot-caltech101",
+}  # one of each stage; and 1-scratch-published
+IN_TABLES = [
+    pytest.param(line, id=recipe_of(line), marks=[] if recipe_of(line) in OFTEN else pytest.mark.rare)
+    for line in IN_SECTIONS
+    if recipe_of(line)
+]
 
 
 @pytest.fixture(scope="module")

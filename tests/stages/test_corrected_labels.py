@@ -95,6 +95,7 @@ def test_a_class_that_loses_all_images_is_gone_and_an_empty_split_is_an_error(ru
         run(items, [(key(items[0]), "relabel", "d")])
 
 
+@pytest.mark.slow
 def test_no_network_runs_again_for_a_corrected_image(trained_project, tmp_path, run_stage, monkeypatch, capsys):
     """The feature store has the features by content, whatever the label."""
     shutil.copytree(trained_project / "cache", tmp_path / "cache")

@@ -95,6 +95,7 @@ def test_features_are_those_of_the_model_in_the_order_of_the_shards_and_say_what
     assert cached.source == Source(*about, sha256, identity, insects.CLASSES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["tensorflow", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_weights_without_a_top_give_features_alone(shards, tmp_path, runtime):
     path, name = tmp_path / "notop.h5", "mobilenet_v3_small"

@@ -49,6 +49,7 @@ def test_the_outputs_are_those_of_the_model_or_means_over_both_views(lite0, comp
         assert np.abs(output - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_parts_of_a_tensor_are_batches_too(compiled, name):
     import tensorflow as tf

@@ -224,6 +224,7 @@ def load(path):
     return cache.load(path.parent, ["train"], "joined")
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_of_the_feature_cache_is_rejected_or_changes_no_feature(path):
     source = load(path).source
 

@@ -67,6 +67,7 @@ def test_all_blocks_of_every_kind_of_network(name):
     assert len(block_features.bypasses(network)) == most - 1
 
 
+@pytest.mark.slow
 def test_files_with_and_without_a_top(tmp_path):
     """Of Keras, whose variables are taken in the order of the layers."""
     plain = contract.lookup("mobilenet_v2")

@@ -164,6 +164,7 @@ def test_a_config_of_another_network(tmp_path):
     assert np.isfinite(features(preset, path, 56)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*MEMBERS])
 def test_a_backbone_is_what_it_says(name):
     """As test_backbones.py has it for those that need no other package."""
@@ -217,6 +218,7 @@ def test_positions_are_interpolated_by_weights_that_add_up(antialias):
     np.testing.assert_array_equal(larger[0, 0], places[0])  # of the class token
 
 
+@pytest.mark.slow
 def test_openvino_says_what_it_lacks():
     pytest.importorskip("openvino", reason="requirements-openvino.txt is not installed")
     runtime, plan = runtimes.lookup("openvino"), runtimes.Plan(56, 1, False, "float32")

@@ -99,6 +99,7 @@ def timm_state():
         del variables[name]
 
 
+@pytest.mark.slow
 def test_timms_file_gives_the_same_network_with_its_scales(timm_state, tmp_path):
     trained = [value.size for name, value in timm_state.items() if not name.endswith(("_var", "_mean", "_tracked"))]
     assert sum(trained) == 42_679_816  # as timm counts them
