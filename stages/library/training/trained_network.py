@@ -92,11 +92,32 @@ class Network:
         logits, features = (sum(view[name] for view in found) / len(found) for name in ("logits", "bottleneck"))
         return logits, features
 
+    @functools.cached_property
+    def _predict(self) -> "Callable[[tf.Tensor], tuple[tf.Tensor, ...]]":
+        """`_both` as a graph, which is made once for batches of any size: that takes seconds."""
+        import tensorflow as tf
+
+        side = self.preprocessing.input_size_px
+        images = tf.TensorSpec((None, side, side, 3), tf.float32)
+        predict: Callable[[tf.Tensor], tuple[tf.Tensor, ...]] = tf.function(self._both, [images], autograph=False)
+        return predict
+
     def features(self, encoded: Iterable[bytes]) -> np.ndarray:
         """Returns the features, float32 (n, width), of one or more images that `normalisation.normalise` gave."""
-        pixels = (preprocessing.fit(preprocessing.decode(image), self.preprocessing) for image in encoded)
-        batches = iter(lambda: list(itertools.islice(pixels, PREDICTION_BATCH)), [])
-        return np.concatenate([np.asarray(self._both(np.stack(batch))[1], np.float32) for batch in batches])
+        import tensorflow as tf
+
+        side = self.preprocessing.input_size_px
+        image = tf.TensorSpec((side, side, 3), tf.float32)
+
+        def fit(encoded: "tf.Tensor") -> "tf.Tensor":
+            return preprocessing.fit(preprocessing.decode(encoded), self.preprocessing)
+
+        def of_batch(encoded: "tf.Tensor") -> "tf.Tensor":
+            return self._predict(tf.map_fn(fit, encoded, fn_output_signature=image))[1]
+
+        predict, rest = tf.function(of_batch, [tf.TensorSpec((None,), tf.string)], autograph=False), iter(encoded)
+        batches = iter(lambda: list(itertools.islice(rest, PREDICTION_BATCH)), [])
+        return np.concatenate([np.asarray(predict(tf.constant(batch)), np.float32) for batch in batches])
 
     def predict_shards(
         self, paths: Sequence[Path], training_mode: bool = False
@@ -107,20 +128,22 @@ class Network:
         layer normalizes by the batch, so a prediction depends on the 63 images beside it. What was learnt stays.
         """
         import keras
+        import tensorflow as tf
 
         for layer in self.model.layers if training_mode else ():
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = True  # frozen ones always use what they learnt
                 layer.momentum = 1.0  # the moving averages stay
-        keys, labels, logits = self._over_shards(paths, lambda images: (self._forward(images, training_mode),))
-        return keys, labels, logits
+        predict = tf.function(
+            lambda images: (self._forward(images, training_mode),), reduce_retracing=True, autograph=False
+        )
+        return self._over_shards(paths, predict)
 
     def predict_and_compare(
         self, paths: Sequence[Path], features: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Returns what `predict_shards` does, and of the same pass fills the features, float32 (n, `width`)."""
-        keys, labels, logits = self._over_shards(paths, self._both, [features])
-        return keys, labels, logits
+        return self._over_shards(paths, self._predict, [features])
 
     @property
     def width(self) -> int:
@@ -130,13 +153,10 @@ class Network:
     def _over_shards(
         self,
         paths: Sequence[Path],
-        function: "Callable[[tf.Tensor], tuple[tf.Tensor, ...]]",
+        predict: "Callable[[tf.Tensor], tuple[tf.Tensor, ...]]",
         filled: Sequence[np.ndarray] = (),
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Returns keys, labels and the function's first result; its others, which may be large, go into `filled`."""
-        import tensorflow as tf
-
-        predict = tf.function(function, reduce_retracing=True, autograph=False)
         batches = preprocessing.dataset(list(paths), self.preprocessing, PREDICTION_BATCH)
         found, start = [], 0
         for batch in console.progress(batches, "predict", "batches"):

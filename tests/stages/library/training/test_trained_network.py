@@ -7,6 +7,7 @@ import sharded
 
 from stages.library.records.preprocessing import Preprocessing
 from stages.library.training import trained_network
+from stages.library.training.finetuning import CLASSIFIER
 from stages.library.training.trained_network import Network
 
 SIDE_PX, BATCH = 4, 8
@@ -80,3 +81,12 @@ def test_flipped_predictions_are_means_over_both_views(shard):
     np.testing.assert_allclose(flipping.logits(PIXELS.astype(np.float32)), (one + other) / 2, rtol=1e-4)
     # As in the published evaluation, training mode sees each image once and unmirrored.
     np.testing.assert_allclose(flipping.predict_shards([shard], training_mode=True)[2], one, rtol=1e-4)
+
+
+def test_features_are_the_same_of_shards_and_of_encoded_images(shard):
+    tested = after_pooling(keras.layers.Dense(3, name=CLASSIFIER))
+    of_shards = np.empty((len(PIXELS), tested.width), np.float32)
+    tested.predict_and_compare([shard], of_shards)
+    np.testing.assert_allclose(of_shards, PIXELS.mean(axis=(1, 2)), rtol=1e-4)
+    encoded = (sharded.record(image).encoded for image in PIXELS)
+    np.testing.assert_allclose(tested.features(encoded), of_shards, rtol=1e-5)
