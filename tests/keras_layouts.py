@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 
 from stages.library.common.plugins import PLUGINS, plugin_names
-from stages.library.networks import contract
+from stages.library.networks import contract, keras_applications
 
 KERAS = [name for name in plugin_names(PLUGINS["backbones"]) if "keras" in contract.lookup(name).BACKBONE.weights]
 # Building one takes seconds, so the quick tests have one of two kinds: with a top of layers, and of one layer.
 QUICK = {"mobilenet_v2", "mobilenet_v3_small"} | set(plugin_names(PLUGINS["backbones"])) - set(KERAS)
 # The smallest of each family. Others differ from these by a row of the table alone.
-SMALLEST = {"convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_b0", "efficientnet_v2_s"}
-SMALLEST |= {"inception_resnet_v2", "inception_v3", "mobilenet", "mobilenet_v2", "mobilenet_v3_large"}
-SMALLEST |= {"mobilenet_v3_small", "nasnet_mobile", "resnet50", "resnet50_v2", "vgg16", "xception"}
-EACH_FAMILY = [name for name in KERAS if name in SMALLEST]
+SMALLEST = {"convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_b0", "inception_v3", "mobilenet"}
+SMALLEST |= {"mobilenet_v2", "mobilenet_v3_small", "resnet50", "resnet50_v2", "vgg16", "xception"}
+LONG_TO_BUILD = {"efficientnet_v2_s", "inception_resnet_v2", "mobilenet_v3_large", "nasnet_mobile"}
+EACH_FAMILY = [name for name in KERAS if name in SMALLEST | LONG_TO_BUILD]
 RNG = np.random.default_rng(0)
 
 
@@ -41,6 +41,37 @@ def marked(names):
     """Returns the names as parameters: slow but for the quick ones, and those that differ by a row alone are rare."""
     slow, rare = [pytest.mark.slow], [pytest.mark.slow, pytest.mark.rare]
     return [pytest.param(name, marks=[] if name in QUICK else slow if name in SMALLEST else rare) for name in names]
+
+
+def is_what_it_says(name, model):
+    """Compares a network, built at its smallest size, with what the backbone of that name says of itself."""
+    backbone = contract.lookup(name).BACKBONE
+    assert backbone.name == name
+    assert {name: tuple(output.shape) for name, output in model.output.items()} == {
+        "bottleneck": (None, backbone.feature_width),
+        "logits": (None, backbone.num_logits),
+    }
+    assert sum(int(np.prod(variable.shape)) for variable in model.trainable_variables) == backbone.num_parameters
+    pooled = keras.Model(model.input, model.output["bottleneck"])  # without what model_size.py leaves out
+    assert model.count_params() - pooled.count_params() == backbone.num_top_parameters
+    order = [layer.name for layer in model.layers]
+    positions = [order.index(layer) for layer in backbone.blocks.values()]
+    assert positions == sorted(positions)
+    assert len(set(order)) == len(order)
+
+
+def bars_scale_to_zero(name, model):
+    """The colour of bars is what the network's own scaling takes to zero."""
+    scaled = [layer for layer in model.layers if isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization)]
+    for layer in scaled:
+        if isinstance(layer, keras.layers.Normalization) and layer.input_mean is None:  # a published file has them
+            layer.adapt_mean.assign(keras_applications.MEAN)
+            layer.adapt_variance.assign(np.square(keras_applications.DEVIATION))
+            layer.finalize_state()
+    shape = 1, *model.input_shape[1:]
+    images = np.broadcast_to(np.array(contract.lookup(name).BACKBONE.mean_rgb, np.float32), shape)
+    found = keras.Model(model.input, scaled[-1].output)(images)
+    np.testing.assert_allclose(found, np.zeros(found.shape), atol=1e-3)
 
 
 def constructor_of(name):

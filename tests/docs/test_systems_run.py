@@ -51,11 +51,7 @@ def recipe_of(line):
 
 
 IN_SECTIONS = [line for heading, lines in SYSTEMS.items() for line in lines if heading]
-OFTEN = {
-    "2-finetune-better",
-    "3-stacked-published",
-    "4-fewshot-caltech101",
-}  # one of each stage; and 1-scratch-published
+OFTEN = {"2-finetune-better", "4-fewshot-caltech101"}  # others of their stages are run below, or by how-to.md
 IN_TABLES = [
     pytest.param(line, id=recipe_of(line), marks=[] if recipe_of(line) in OFTEN else pytest.mark.rare)
     for line in IN_SECTIONS

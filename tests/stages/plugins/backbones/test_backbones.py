@@ -18,31 +18,22 @@ from stages.library.common.console import UserError
 from stages.library.common.plugins import PLUGINS, members, plugin_names
 from stages.library.extraction import extraction
 from stages.library.networks import contract as backbones
-from stages.library.networks import keras_applications, torch_weights, weights
+from stages.library.networks import torch_weights, weights
 from stages.library.records.preprocessing import Preprocessing
 
-freed = pytest.fixture(autouse=True)(keras_layouts.freed)
-# The others are in test_hub_networks.py.
+freed = pytest.fixture(keras_layouts.freed)
+# Those of other packages are in test_hub_networks.py, one of each family of Keras in test_keras_backbones.py.
 OWN = [name for name in plugin_names(PLUGINS["backbones"]) if not backbones.lookup(name).BACKBONE.packages]
+OTHERS = [name for name in OWN if name not in EACH_FAMILY]
 
 
-@pytest.mark.parametrize("name", marked(OWN))
+@pytest.mark.usefixtures("freed")
+@pytest.mark.parametrize("name", marked(OTHERS))
 def test_a_backbone_is_what_it_says(name):
-    module = backbones.lookup(name)
-    backbone, model = module.BACKBONE, module.build(module.BACKBONE.min_input_px)
-    assert backbone.name == name
-    assert model.input_shape == (None, backbone.min_input_px, backbone.min_input_px, 3)
-    assert {name: tuple(output.shape) for name, output in model.output.items()} == {
-        "bottleneck": (None, backbone.feature_width),
-        "logits": (None, backbone.num_logits),
-    }
-    assert sum(int(np.prod(variable.shape)) for variable in model.trainable_variables) == backbone.num_parameters
-    pooled = keras.Model(model.input, model.output["bottleneck"])  # without what model_size.py leaves out
-    assert model.count_params() - pooled.count_params() == backbone.num_top_parameters
-    order = [layer.name for layer in model.layers]
-    positions = [order.index(layer) for layer in backbone.blocks.values()]
-    assert positions == sorted(positions)
-    assert len(set(order)) == len(order)
+    model = backbones.lookup(name).build(backbones.lookup(name).BACKBONE.min_input_px)
+    keras_layouts.is_what_it_says(name, model)
+    if name not in KERAS:
+        keras_layouts.bars_scale_to_zero(name, model)
 
 
 def test_what_defines_a_backbone_is_its_row_or_its_file(monkeypatch):
@@ -73,21 +64,6 @@ def test_no_name_stands_for_a_file_and_a_row():
 
 def members_of(path):
     return importlib.import_module(f"stages.plugins.backbones.families.{path.stem}").MEMBERS
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in OWN if name in EACH_FAMILY or name not in KERAS])
-def test_the_colour_of_bars_is_what_its_own_scaling_takes_to_zero(name):
-    backbone, model = backbones.lookup(name).BACKBONE, backbones.lookup(name).build(96)
-    scaled = [layer for layer in model.layers if isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization)]
-    for layer in scaled:
-        if isinstance(layer, keras.layers.Normalization) and layer.input_mean is None:  # a published file has them
-            layer.adapt_mean.assign(keras_applications.MEAN)
-            layer.adapt_variance.assign(np.square(keras_applications.DEVIATION))
-            layer.finalize_state()
-    images = np.broadcast_to(np.array(backbone.mean_rgb, np.float32), (1, 96, 96, 3))
-    found = keras.Model(model.input, scaled[-1].output)(images)
-    np.testing.assert_allclose(found, np.zeros(found.shape), atol=1e-3)
 
 
 def test_params_say_how_images_are_prepared_and_null_is_the_published_way():

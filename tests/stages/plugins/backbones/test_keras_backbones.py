@@ -120,6 +120,13 @@ def test_all_networks_of_keras_are_there():
     assert set(PARAMETERS) < set(KERAS)
 
 
+def test_a_backbone_is_what_it_says(pair):
+    name, _, model = pair
+    side = smallest(name)
+    assert model.input_shape == (None, side, side, 3)
+    keras_layouts.is_what_it_says(name, model)
+
+
 def test_files_of_each_layout_give_what_keras_network_gives(pair, tmp_path, capsys):
     name, network, model = pair
     total = sum(int(np.prod(variable.shape)) for variable in without_seeds(network.variables))
@@ -180,6 +187,11 @@ def test_fine_tuning_trains_the_last_blocks(pair):
     assert trained[1] == {"classifier"} | TRAINED_IN_LAST_BLOCK.get(name, trained[1])
     assert all(fewer < more for fewer, more in pairwise(trained))
     assert trained[-1] == every
+
+
+def test_the_colour_of_bars_is_what_its_own_scaling_takes_to_zero(pair):
+    name, _, model = pair
+    keras_layouts.bars_scale_to_zero(name, model)
 
 
 @pytest.mark.parametrize("pair", ["mobilenet_v2"], indirect=True)
