@@ -95,7 +95,7 @@ def test_every_recipe_and_every_other_line_is_run():
     assert {recipe_of(line) for line in SYSTEMS[""]} == {"", "1-scratch-published"}
     names = sorted(str(parameter.id) for parameter in IN_TABLES)
     assert names == sorted(path.stem for path in (ROOT / "docs" / "recipes").iterdir())
-    assert {line for line in IN_SECTIONS if not recipe_of(line)} == {PREDICT, PREDICT_ALL}
+    assert {line for line in IN_SECTIONS if not recipe_of(line)} == {PREDICT, PREDICT_ALL, COMBINATION}
 
 
 def follow(place, archives, line):
@@ -152,6 +152,9 @@ def test_a_recipe_its_archive_and_the_report_one_after_the_other(place, archives
 
 PREDICT = "python -m app.predict IMAGE... --backbone efficientnet_lite0 --top 5"
 PREDICT_ALL = "python -m app.predict FOLDER --backbone efficientnet_lite2 --csv"
+COMBINATION = (
+    "python -m benchmarks.combination FOLDER..."  # not run: it needs data sets on which all heads were trained
+)
 
 
 @pytest.mark.slow
