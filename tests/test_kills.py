@@ -87,7 +87,6 @@ def test_extraction_is_killed(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.rare  # test_training.py kills it at chosen moments
 def test_finetuning_is_killed(tmp_path):
     project = Project(tmp_path, per_class=60)
     features = tmp_path / "features"

@@ -173,7 +173,7 @@ def test_a_failed_stage_leaves_params_yaml_as_it_was(project):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "ignored"),
-    [(signal.SIGTERM, False), pytest.param(signal.SIGHUP, False, marks=pytest.mark.rare), (signal.SIGINT, True)],
+    [(signal.SIGTERM, False), (signal.SIGHUP, False), (signal.SIGINT, True)],
 )
 def test_a_stopped_run_ends_its_stage_first_and_leaves_params_yaml_as_it_was(project, number, ignored):
     """SIGTERM and SIGHUP as a supervisor and a terminal send them, to make; and Ctrl+C of what runs in a background."""

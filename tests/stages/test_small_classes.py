@@ -120,7 +120,7 @@ def test_a_fraction_that_holds_out_none_of_five_images_is_an_error_with_the_reme
     ("sizes", "said"),
     [
         ({"a": 1, "b": 2, "c": 3, "d": 30}, f"{FOLLOWS['validation']}: a (1 image), b (2 images)"),
-        pytest.param({"a": 2, "b": 3}, f"{FOLLOWS['validation']}: a (2 images)", marks=pytest.mark.rare),
+        ({"a": 2, "b": 3}, f"{FOLLOWS['validation']}: a (2 images)"),
         (
             {"train/a": 8, "train/b": 1, "val/a": 2, "test/a": 2, "test/c": 2},
             f"{FOLLOWS['train']}: c (2 images)",

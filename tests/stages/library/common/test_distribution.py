@@ -76,7 +76,6 @@ for device in ("cpu", "gpu"):
 
 
 @pytest.mark.slow
-@pytest.mark.rare
 def test_the_dnn_learns_on_two_devices_what_it_learns_on_one(tmp_path):
     processes.run(sys.executable, "-c", TWO_DEVICES + DNN, tmp_path)
     one, two = (np.load(tmp_path / f"{device}.npy") for device in ("cpu", "gpu"))

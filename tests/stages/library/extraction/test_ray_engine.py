@@ -59,7 +59,7 @@ def alone(shards, tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the actors by their command lines")
-@pytest.mark.parametrize(("rows_per_part", "kills"), [pytest.param(8, 0, marks=pytest.mark.rare), (4, 1)])
+@pytest.mark.parametrize(("rows_per_part", "kills"), [(8, 0), (4, 1)])
 def test_ray_gives_the_bytes_of_one_process_even_if_an_actor_is_killed(
     shards, alone, cluster, tmp_path, monkeypatch, rows_per_part, kills
 ):
