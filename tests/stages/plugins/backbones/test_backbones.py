@@ -30,7 +30,9 @@ OTHERS = [name for name in OWN if name not in EACH_FAMILY]
 @pytest.mark.usefixtures("freed")
 @pytest.mark.parametrize("name", marked(OTHERS))
 def test_a_backbone_is_what_it_says(name):
-    model = backbones.lookup(name).build(backbones.lookup(name).BACKBONE.min_input_px)
+    side = backbones.lookup(name).BACKBONE.min_input_px
+    model = backbones.lookup(name).build(side)
+    assert model.input_shape == (None, side, side, 3)
     keras_layouts.is_what_it_says(name, model)
     if name not in KERAS:
         keras_layouts.bars_scale_to_zero(name, model)
