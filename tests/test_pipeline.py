@@ -104,7 +104,9 @@ def test_editing_a_row_of_backbones_reruns_what_runs_that_backbone(restored):
     path.write_text(text.replace("0.767", "0.5") + "\n# edited\n")  # another network's
     assert restored.repro() == set()
     path.write_text(text.replace("0.751", "0.5"))
-    assert restored.repro() == OF_BACKBONE
+    extraction = f"bottleneck-extract@{BACKBONE}"
+    assert restored.repro("repro", extraction) == {extraction}
+    assert restored.changed() == OF_BACKBONE - {extraction}
 
 
 def test_a_new_image_is_seen(restored):

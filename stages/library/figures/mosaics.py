@@ -24,6 +24,7 @@ THUMBNAIL_SIZES_PX = (72, 64, 56, 48, 40, 32, 24)
 GAP_PX, LABEL_PX, LABEL_CHARACTERS, MARGIN_PX = 3, 136, 18, 12
 MAX_SIDE_PX = 2000
 CARD_COLUMNS, CARD_PX, LIKELIEST = 3, 160, 3
+CARD_WIDTH, CARD_HEIGHT, CARD_IMAGE = 3.5, 1.85, 1.48  # inches, the last one of its image's longer side
 CARD_CHARACTERS, FILE_CHARACTERS = 24, 30
 TILE_COLUMNS, LINE_CHARACTERS = 6, 22
 
@@ -111,14 +112,15 @@ def write_predictions(path: Path, title: str, cards: Sequence[Card], wrong: str 
     """
     rows = math.ceil(len(cards) / CARD_COLUMNS)
     names = [name for card in cards for name in (card.actual, card.filename, *(name for name, _ in card.likeliest))]
-    with charts.drawing(3.5 * CARD_COLUMNS, 0.5 + 1.8 * rows, [title, *names]) as figure:
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-        if cards:
-            grid = figure.subplots(rows, 2 * CARD_COLUMNS, squeeze=False, width_ratios=[1, 1.25] * CARD_COLUMNS)
-            for axes in grid.flat:
-                axes.axis("off")
-            for card, (image, bars) in zip(cards, grid.reshape(-1, 2), strict=False):
-                _draw_card(card, image, bars, wrong)
+    width, height = CARD_COLUMNS * CARD_WIDTH, 0.4 + rows * CARD_HEIGHT
+    with charts.drawing(width, height, [title, *names], layout=None) as figure:
+        # Inches, right and down, for all cards together: with axes for each, matplotlib takes almost twice as long.
+        axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0), autoscale_on=False)
+        axes.axis("off")
+        axes.text(0.1, 0.14, title, fontsize=11, va="center")
+        for number, card in enumerate(cards):
+            row, column = divmod(number, CARD_COLUMNS)
+            _draw_card(axes, card, column * CARD_WIDTH, 0.3 + row * CARD_HEIGHT, wrong)
         artifacts.write_bytes(path, charts.png(figure))
 
 
@@ -143,32 +145,38 @@ def write_gallery(path: Path, title: str, groups: Sequence[Sequence[Tile]]) -> N
         artifacts.write_bytes(path, charts.png(figure))
 
 
-def _draw_card(card: Card, image: Axes, bars: Axes, wrong: str) -> None:
+def _draw_card(axes: Axes, card: Card, left: float, top: float, wrong: str) -> None:
+    """Draws a card in axes whose unit is an inch, from its upper left corner."""
+    centre_x, centre_y = left + 0.05 + CARD_IMAGE / 2, top + CARD_HEIGHT / 2
+    height, width = (size * CARD_IMAGE / max(card.pixels.shape[:2]) / 2 for size in card.pixels.shape[:2])
+    extent = centre_x - width, centre_x + width, centre_y + height, centre_y - height
+    axes.imshow(card.pixels, extent=extent, aspect="auto")
+    start, end = left + 0.15 + CARD_IMAGE, left + CARD_WIDTH - 0.05
     likeliest_name = card.likeliest[0][0]
-    image.imshow(card.pixels)
-    bars.set(xlim=(0, 1), ylim=(len(card.likeliest) + 0.2, -1.55))
+    right = likeliest_name == card.actual
     actual = charts.shorten(card.actual, CARD_CHARACTERS)
-    look: dict[str, Any] = {"color": charts.BLUE if likeliest_name == card.actual else charts.VERMILION, "fontsize": 9}
-    if likeliest_name == card.actual:
-        bars.text(0, -0.7, f"✓ {actual}", weight="bold", va="center", **look)
+    look: dict[str, Any] = {"color": charts.BLUE if right else charts.VERMILION, "fontsize": 9, "va": "center"}
+    if right:
+        axes.text(start, top + 0.32, f"✓ {actual}", weight="bold", **look)
     else:
         taken = f"{wrong} {charts.shorten(likeliest_name, CARD_CHARACTERS - len(wrong))}"
         fits = len(actual) + len(taken) < CARD_CHARACTERS
-        first = bars.text(0, -0.7 if fits else -1.15, actual, weight="bold", va="center", **look)
+        first = axes.text(start, top + (0.32 if fits else 0.15), actual, weight="bold", **look)
         if fits:  # beside it, for only the true class is bold
-            bars.annotate(f", {taken}", (1, 0), xycoords=first, va="bottom", **look)
+            axes.annotate(f", {taken}", (1, 0), xycoords=first, **look | {"va": "bottom"})
         else:
-            bars.text(0, -0.6, taken, va="center", **look)
+            axes.text(start, top + 0.36, taken, **look)
     for position, (name, probability) in enumerate(card.likeliest):
+        text_y = top + 0.54 + 0.375 * position
         likeliest = charts.GREY if position else charts.VERMILION
         color = charts.BLUE if name == card.actual else likeliest
-        bars.barh(position + 0.22, 1, height=0.26, color="#EEF0F2")
-        bars.barh(position + 0.22, probability, height=0.26, color=color)
+        ends = [end, start + probability * (end - start)]
+        axes.hlines([text_y + 0.12] * 2, start, ends, colors=["#EEF0F2", color], linewidths=7)
         weight = "bold" if name == card.actual else "normal"
-        bars.text(0, position - 0.1, charts.shorten(name, 20), fontsize=7.5, va="center", weight=weight)
-        bars.text(1, position - 0.1, charts.percent(probability), fontsize=7.5, va="center", ha="right")
-    filename = charts.shorten(card.filename, FILE_CHARACTERS)
-    bars.text(0, len(card.likeliest) - 0.1, filename, fontsize=7, va="center", color=charts.DARK_GREY)
+        axes.text(start, text_y, charts.shorten(name, 20), fontsize=7.5, va="center", weight=weight)
+        axes.text(end, text_y, charts.percent(probability), fontsize=7.5, va="center", ha="right")
+    filename, below = charts.shorten(card.filename, FILE_CHARACTERS), top + 0.54 + 0.375 * len(card.likeliest)
+    axes.text(start, below, filename, fontsize=7, va="center", color=charts.DARK_GREY)
 
 
 def _draw_tile(figure: Figure, tile: Tile, left: float, bottom: float, width: float, height: float) -> None:

@@ -91,10 +91,10 @@ def test_right_and_wrong_differ_in_colour(tmp_path):
 
 def texts_of(card, wrong="taken for"):
     """What stands in a card, and how heavy."""
-    with charts.drawing(4, 2) as figure:
-        image, bars = figure.subplots(1, 2)
-        mosaics._draw_card(card, image, bars, wrong)
-        found = {text.get_text(): text.get_weight() for text in bars.texts}
+    with charts.drawing(4, 2, layout=None) as figure:
+        axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 4), ylim=(2, 0))
+        mosaics._draw_card(axes, card, 0, 0, wrong)
+        found = {text.get_text(): text.get_weight() for text in axes.texts}
         charts.png(figure)
         return found
 
