@@ -1,5 +1,6 @@
 import math
 import re
+import sys
 
 import pytest
 from conftest import ROOT, change
@@ -10,6 +11,7 @@ from stages.library.common import params
 from stages.library.common.guarded_yaml import read_yaml
 from stages.library.common.params import ParamsError
 from stages.library.settings import Params
+from tests import processes
 
 LITE0 = "efficientnet_lite0"
 
@@ -163,3 +165,11 @@ def test_hostile_sections_never_give_anything_but_a_params_error(content, sectio
     assume((section, content) != ("joined", []))  # the only one that is right
     with pytest.raises(ParamsError):
         Params(read_yaml(ROOT / "params.yaml") | {section: content})
+
+
+def test_reading_all_parameters_imports_nothing_that_takes_long():
+    code = "import sys; from pathlib import Path; from stages.library.settings import load_params\n"
+    code += "load_params(Path('params.yaml')); print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = set(processes.run(sys.executable, "-c", code).stdout.split())
+    assert "pydantic" in loaded
+    assert not loaded & {"tensorflow", "keras", "sklearn", "scipy", "xgboost", "pandas", "matplotlib"}

@@ -13,7 +13,6 @@ Reference: Cawley and Talbot 2003, Efficient leave-one-out cross-validation of k
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from scipy.linalg import lapack
 
 from stages.library.heads.contract import batches
 
@@ -70,6 +69,8 @@ class Rows:
         return x
 
     def _inverse(self, penalty: float) -> np.ndarray:
+        from scipy.linalg import lapack  # an eighth of the start of every stage, for each reads the parameters of all
+
         factor = self._gram.copy(order="F")
         factor.flat[:: len(factor) + 1] += penalty
         factor, failed = lapack.dpotrf(factor, lower=1, overwrite_a=1)
