@@ -8,7 +8,8 @@ from app import heat_map
 from app.explanation import Deadline, Explained
 from app.models import Project, networks_of
 from app.neighbours import Neighbours
-from stages.library.common import console, downloads
+from stages.library.common import console
+from stages.library.common.cache_folders import cache_folder
 from stages.library.common.console import UserError
 from stages.library.common.model_names import members
 from stages.library.common.named_files import is_there
@@ -79,4 +80,4 @@ def _is_here(project: Project, backbone: str) -> bool:
     if choice is not None and choice not in published:
         return is_there(Path(choice))
     file = published[choice] if choice else next(iter(published.values()))
-    return file.package is not None or (downloads.cache_folder() / "downloads" / file.filename).is_file()
+    return file.package is not None or (cache_folder() / "downloads" / file.filename).is_file()

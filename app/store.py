@@ -27,7 +27,8 @@ import pyarrow.parquet as pq
 import pydantic
 from typing_extensions import TypedDict
 
-from stages.library.common import artifacts, console, downloads, store_location
+from stages.library.common import artifacts, console, store_location
+from stages.library.common.cache_folders import cache_folder
 from stages.library.common.console import UserError
 from stages.library.common.guarded_files import read_json
 from stages.library.extraction import feature_store
@@ -126,7 +127,7 @@ def read(path: Path) -> Folder:
 def trainings() -> list[Training]:
     """Returns what lies in the cache folder, that of trainings which run now included."""
     found = []
-    for folder in sorted((downloads.cache_folder() / "checkpoints").glob("*/")):
+    for folder in sorted((cache_folder() / "checkpoints").glob("*/")):
         used, size_bytes = 0.0, 0
         with contextlib.suppress(FileNotFoundError):  # a run replaces its files, and ends by removing the folder
             for path in folder.iterdir():

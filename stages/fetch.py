@@ -5,7 +5,8 @@ the network. Writes `data/raw`: archives as published (never unpacked), arrays, 
 Costs the download once for all checkouts; afterwards a checksum.
 """
 
-from stages.library.common import artifacts, console, downloads, path_options
+from stages.library.common import artifacts, console, path_options
+from stages.library.common.cache_folders import cache_folder
 from stages.library.settings import load_params
 from stages.library.sources import contract as datasets
 
@@ -18,7 +19,7 @@ def main() -> None:
     stopwatch = console.Stopwatch()
     dataset = load_params(arguments.params)["dataset"]
     with artifacts.new_folder(arguments.out) as raw:
-        what = datasets.lookup(dataset.name).fetch(dataset, raw, downloads.cache_folder() / "downloads")
+        what = datasets.lookup(dataset.name).fetch(dataset, raw, cache_folder() / "downloads")
     stopwatch.close("fetch", f"{dataset.name}: {what}", following="tfrecord")
 
 

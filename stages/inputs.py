@@ -10,7 +10,8 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from stages.library.common import artifacts, console, downloads, guarded_files, path_options
+from stages.library.common import artifacts, console, guarded_files, path_options
+from stages.library.common.cache_folders import cache_folder
 from stages.library.common.named_files import is_there, named
 from stages.library.networks import contract
 from stages.library.settings import load_params
@@ -55,7 +56,7 @@ def note(section: str, files: Mapping[str, str], out: Path, known: Mapping[str, 
             if not is_there(path):
                 raise FileNotFoundError(path)
             place = hashlib.sha256(str(path.absolute()).encode("utf-8", "replace")).hexdigest()
-            found[key] = fingerprints.of(path, downloads.cache_folder() / "inputs" / place)
+            found[key] = fingerprints.of(path, cache_folder() / "inputs" / place)
         except (OSError, ValueError, RuntimeError):
             if key in before:
                 found[key] = before[key]

@@ -7,7 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from stages.library.common import artifacts, downloads, store_location
+from stages.library.common import artifacts, store_location
+from stages.library.common.cache_folders import cache_folder
 from stages.library.extraction.feature_store import FeatureStore, Rows
 
 
@@ -106,7 +107,7 @@ def test_a_source_that_cannot_be_read_is_shown_as_unknown(filled, run):
 @pytest.fixture
 def killed():
     """Two trainings that were killed, one 40 days ago, one 2; beside each the lock file that a kill leaves."""
-    folders = {downloads.cache_folder() / "checkpoints" / (name * 64): days for name, days in (("a", 40), ("b", 2))}
+    folders = {cache_folder() / "checkpoints" / (name * 64): days for name, days in (("a", 40), ("b", 2))}
     for folder, days in folders.items():
         folder.mkdir(parents=True)
         folder.with_name(f"{folder.name}.lock").touch()

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import os
 import shutil
 import threading
 import time
@@ -12,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import platformdirs
 import requests
 import urllib3
 from filelock import FileLock
@@ -56,12 +54,6 @@ class RemoteFile:
 
 class _AttemptError(Exception):
     """Why an attempt failed, and whether another one at the same mirror may succeed."""
-
-
-def cache_folder() -> Path:
-    """Returns the folder for what all checkouts share: $DECANT_CACHE, or `decant` in the user's cache folder."""
-    chosen = os.environ.get("DECANT_CACHE")
-    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("decant")
 
 
 def obtain(file: RemoteFile, cache: Path, alternative: str = "") -> Path:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stages.library.common import artifacts
+from stages.library.common.cache_folders import cache_folder
 from stages.library.common.console import UserError
-from stages.library.common.downloads import cache_folder
 
 VARIABLE = "DECANT_STORE"
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stages.library.common.downloads import cache_folder
+from stages.library.common.cache_folders import cache_folder
 
 BYTES_IN_MEMORY = 1 << 26
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stages.library.common import artifacts, console
+from stages.library.common.cache_folders import cache_folder
 from stages.library.common.console import UserError
-from stages.library.common.downloads import cache_folder
 from stages.library.networks import hdf5, named_weights
 
 if TYPE_CHECKING:

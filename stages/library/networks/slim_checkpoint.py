@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stages.library.common import artifacts
+from stages.library.common.cache_folders import cache_folder
 from stages.library.common.console import UserError
-from stages.library.common.downloads import cache_folder
 from stages.library.networks import named_weights
 from stages.library.networks.contract import Weights
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.library.common import artifacts, downloads, tensorflow_runtime
+from stages.library.common import artifacts, tensorflow_runtime
+from stages.library.common.cache_folders import cache_folder
 from stages.library.common.console import UserError
-from stages.library.common.downloads import RemoteFile
 from stages.library.common.named_files import named
 from stages.library.networks import contract as backbones
 from stages.library.networks.contract import Backbone, Weights
@@ -93,9 +93,13 @@ def locate(backbone: Backbone, choice: str | None) -> Path:
         return path
     if weights.package is not None:
         return _in_package(weights, weights.package)
-    remote = RemoteFile(weights.filename, weights.urls, sha256=weights.sha256, md5=weights.md5)
+    from stages.library.common import (
+        downloads,
+    )  # takes long to import, and every stage reads the parameters of this one
+
+    remote = downloads.RemoteFile(weights.filename, weights.urls, sha256=weights.sha256, md5=weights.md5)
     alternative = f"or give its path as `extract.weights`: {{{backbone.name}: PATH}}"
-    return downloads.obtain(remote, downloads.cache_folder() / "downloads", alternative)
+    return downloads.obtain(remote, cache_folder() / "downloads", alternative)
 
 
 def _file(path: Path) -> Path:

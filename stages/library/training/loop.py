@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import numpy as np
 import pydantic
 
-from stages.library.common import artifacts, class_weights, downloads, tables, tensorflow_runtime
+from stages.library.common import artifacts, class_weights, tables, tensorflow_runtime
+from stages.library.common.cache_folders import cache_folder
 from stages.library.common.console import UserError, say
 from stages.library.common.params import CONFIG, Decay, Flip, Rate, Seed
 from stages.library.records import leakage
@@ -157,7 +158,7 @@ def run(
     images = training.labels, training.weights, config["classes"]
     training = replace(training, weights=class_weights.of_images(weights_of_classes, *images))
     weighted = artifacts.sha256_bytes(training.weights.tobytes())
-    kept = downloads.cache_folder() / "checkpoints" / checkpoints.fingerprint(config, *causes, weighted, selected_by)
+    kept = cache_folder() / "checkpoints" / checkpoints.fingerprint(config, *causes, weighted, selected_by)
     waiting = "another run is at this very training: waiting for it"
     with artifacts.locked(kept.with_name(f"{kept.name}.lock"), waiting):
         with prepare(params.seed), artifacts.new_folder(arguments.out) as folder:

@@ -172,4 +172,4 @@ def test_reading_all_parameters_imports_nothing_that_takes_long():
     code += "load_params(Path('params.yaml')); print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = set(processes.run(sys.executable, "-c", code).stdout.split())
     assert "pydantic" in loaded
-    assert not loaded & {"tensorflow", "keras", "sklearn", "scipy", "xgboost", "pandas", "matplotlib"}
+    assert not loaded & {"tensorflow", "keras", "sklearn", "scipy", "xgboost", "pandas", "matplotlib", "requests"}

@@ -20,7 +20,7 @@ import pydantic
 from typing_extensions import TypedDict
 
 from stages.library.common import artifacts
-from stages.library.common.downloads import cache_folder
+from stages.library.common.cache_folders import cache_folder
 from stages.library.common.guarded_files import read_json
 from stages.library.common.params import CONFIG
 from stages.library.heads import contract

@@ -94,7 +94,7 @@ def texts_of(card, wrong="taken for"):
     with charts.drawing(4, 2, layout=None) as figure:
         axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 4), ylim=(2, 0))
         mosaics._draw_card(axes, card, 0, 0, wrong)
-        found = {text.get_text(): text.get_weight() for text in axes.texts}
+        found = {text.get_text(): text.get_fontweight() for text in axes.texts}
         charts.png(figure)
         return found
 

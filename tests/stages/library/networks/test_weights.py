@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from stages.library.common import artifacts, downloads
+from stages.library.common.cache_folders import cache_folder
 from stages.library.common.console import UserError
 from stages.library.networks import contract, weights
 from stages.library.networks.contract import Weights
@@ -66,7 +67,7 @@ def test_all_else_is_downloaded_with_the_published_hash(monkeypatch, tmp_path):
         assert (remote.urls, remote.md5, remote.sha256) == (published.urls, "9a0d58056eeedaa3f26cb7ebd46da564", None)
         assert remote.urls[0].startswith("https://")
         alternative = "or give its path as `extract.weights`: {inception_v3: PATH}"
-        assert others == [downloads.cache_folder() / "downloads", alternative]
+        assert others == [cache_folder() / "downloads", alternative]
     weights.locate(replace(inception_v3.BACKBONE, weights={"keras": replace(published, sha256="c" * 64)}), None)
     assert asked[-1][0].sha256 == "c" * 64
 
