@@ -82,7 +82,10 @@ TRAINED_IN_LAST_BLOCK = {
 def pair(request):
     """A name, the network of keras.applications with random values, and ours: built once for all that they prove."""
     name = request.param
-    yield name, original(name), backbones.lookup(name).build(smallest(name))
+    network = original(name)
+    with keras_layouts.unfilled():
+        ours = backbones.lookup(name).build(smallest(name))
+    yield name, network, ours
     keras_layouts.free()
 
 
