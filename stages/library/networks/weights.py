@@ -93,9 +93,8 @@ def locate(backbone: Backbone, choice: str | None) -> Path:
         return path
     if weights.package is not None:
         return _in_package(weights, weights.package)
-    from stages.library.common import (
-        downloads,
-    )  # takes long to import, and every stage reads the parameters of this one
+    # Not above: it takes long to import, and every stage reads the parameters of what this module belongs to.
+    from stages.library.common import downloads
 
     remote = downloads.RemoteFile(weights.filename, weights.urls, sha256=weights.sha256, md5=weights.md5)
     alternative = f"or give its path as `extract.weights`: {{{backbone.name}: PATH}}"

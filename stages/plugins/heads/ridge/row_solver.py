@@ -69,7 +69,7 @@ class Rows:
         return x
 
     def _inverse(self, penalty: float) -> np.ndarray:
-        from scipy.linalg import lapack  # an eighth of the start of every stage, for each reads the parameters of all
+        from scipy.linalg import lapack  # a fifth of the start of every stage, for each reads all parameters
 
         factor = self._gram.copy(order="F")
         factor.flat[:: len(factor) + 1] += penalty
