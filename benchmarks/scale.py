@@ -142,19 +142,20 @@ def run(folder: Path, stage: dict[str, Any]) -> Cost:
 
 
 def memory_mib(pid: int) -> float:
-    """Returns what a process and those that it has started hold for themselves, which are no pages of files."""
+    """Returns what a process and those that it has started hold for themselves, which are no pages of files.
+
+    A page that some of them share is counted once: just after a fork they share nearly all.
+    """
     import psutil  # type: ignore[import-untyped]
 
-    found = set()  # of pages, for a process that is just being started shares all of its parent's
+    found = 0
     try:
         for process in (top := psutil.Process(pid), *top.children(recursive=True)):
-            with Path(f"/proc/{process.pid}/statm").open() as file:
-                _, resident, shared, *_ = map(int, file.read().split())
-            found.add((resident, shared))
-    except (psutil.Error, OSError, ValueError):  # one has just ended
+            lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
+            found += sum(int(line.split()[1]) for line in lines if line.startswith("Pss_Anon:"))  # kB
+    except (psutil.Error, OSError):  # one has just ended
         pass
-    pages = sum(resident - shared for resident, shared in found)
-    return pages * resource.getpagesize() / 2**20
+    return found / 2**10
 
 
 def size_bytes(path: Path) -> int:

@@ -87,6 +87,7 @@ def _connected() -> Any:
         raise UserError("Ray is missing. Run: pip install -r requirements-ray.txt") from error
 
     if not ray.is_initialized():
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else it reports to its makers unless told not to
         passed_on = {"DECANT_CACHE", store_location.VARIABLE, "TF_CPP_MIN_LOG_LEVEL"} & set(os.environ)
         variables = {"PYTHONPATH": str(PROJECT), **{name: os.environ[name] for name in passed_on}}
         ray.init(

@@ -37,6 +37,8 @@ def packages(precision: str) -> tuple[str, ...]:
 
 def prepare(precision: str) -> None:
     """Starts TensorFlow; UserError where OpenVINO or, for int8, NNCF is missing."""
+    # Both would report each conversion to their makers, unasked, from forks of this process and its memory.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         import openvino  # noqa: F401
 

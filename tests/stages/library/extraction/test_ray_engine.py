@@ -97,6 +97,20 @@ def test_a_cluster_without_room_says_what_is_missing():
         ray_engine.room({"CPU": 7.0}, 2, 0.5)
 
 
+@pytest.mark.parametrize(("chosen", "expected"), [(None, False), ("0", False), ("1", True)])
+def test_ray_reports_to_its_makers_only_where_the_user_says_so(monkeypatch, chosen, expected):
+    import ray
+    from ray._common.usage import usage_lib
+
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", chosen or "set back afterwards")
+    if chosen is None:
+        monkeypatch.delenv("RAY_USAGE_STATS_ENABLED")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **_: None)
+    ray_engine._connected()
+    assert usage_lib.usage_stats_enabled() == expected
+
+
 def test_without_ray_the_remedy_is_named(shards, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"pip install -r requirements-ray\.txt"):

@@ -1,11 +1,14 @@
 """Runtimes, against the model called directly; they run on the cores of one process."""
 
 import dataclasses
+import os
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from stages.library.common.console import UserError
 from stages.library.extraction import runtime as runtimes
@@ -117,3 +120,26 @@ def test_a_missing_requirement_is_named(monkeypatch, precision, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError, match=rf"{package}.*pip install -r requirements-openvino.txt"):
         runtimes.lookup("openvino").prepare(precision)
+
+
+@pytest.mark.slow
+def test_openvino_and_nncf_report_to_nobody_and_fork_nothing(tmp_path):
+    code = """
+import os, sys
+from stages.library.extraction.runtimes import openvino as runtime
+runtime.prepare("int8")
+import keras, numpy
+from stages.library.extraction.runtime import Plan
+image = keras.Input((32, 32, 3))
+features = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3)(keras.layers.Conv2D(8, 3)(image)))
+model = keras.Model(image, dict(bottleneck=features))
+unasked = "os.fork", "socket.connect"
+sys.addaudithook(lambda event, _: event in unasked and os.write(2, event.encode()) and os._exit(3))
+runtime.compile(model, Plan(32, 1, False, "int8"), [numpy.zeros((1, 32, 32, 3), numpy.float32)])
+print("compiled")
+"""
+    kept = {name: value for name, value in os.environ.items() if name not in ("CI", "TF_BUILD", "JENKINS_URL")}
+    environment = kept | {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["compiled"]), done.stderr
+    assert not list(tmp_path.rglob("*telemetry*"))
