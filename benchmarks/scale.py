@@ -131,7 +131,7 @@ def run(folder: Path, stage: dict[str, Any]) -> Cost:
         subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log) as process,
     ):
         while process.poll() is None:
-            peak = max(peak, memory_mib(process.pid))
+            peak = max(peak, memory_mib(process.pid, peak))
             time.sleep(SAMPLE_SECONDS)
     seconds, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     if process.returncode:
@@ -141,21 +141,27 @@ def run(folder: Path, stage: dict[str, Any]) -> Cost:
     return Cost(seconds, cpu, peak, sum(size_bytes(folder / out) for out in stage["outs"]) / 2**20)
 
 
-def memory_mib(pid: int) -> float:
+def memory_mib(pid: int, above_mib: float) -> float:
     """Returns what a process and those that it has started hold for themselves, which are no pages of files.
 
-    A page that some of them share is counted once: just after a fork they share nearly all.
+    A page that some of them share is counted once, for just after a fork they share nearly all. That count takes long,
+    so it is made only where the sum of all is above `above_mib`; else 0 is returned.
     """
     import psutil  # type: ignore[import-untyped]
 
-    found = 0
+    pages, shares_kb = 0, 0
     try:
-        for process in (top := psutil.Process(pid), *top.children(recursive=True)):
-            lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
-            found += sum(int(line.split()[1]) for line in lines if line.startswith("Pss_Anon:"))  # kB
-    except (psutil.Error, OSError):  # one has just ended
+        processes = [top := psutil.Process(pid), *top.children(recursive=True)]
+        for process in processes:
+            _, resident, shared, *_ = map(int, Path(f"/proc/{process.pid}/statm").read_text(encoding="utf-8").split())
+            pages += resident - shared
+        if pages * resource.getpagesize() > above_mib * 2**20:
+            for process in processes:
+                lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
+                shares_kb += sum(int(line.split()[1]) for line in lines if line.startswith("Pss_Anon:"))
+    except (psutil.Error, OSError, ValueError):  # one has just ended
         pass
-    return found / 2**10
+    return shares_kb / 2**10
 
 
 def size_bytes(path: Path) -> int:
