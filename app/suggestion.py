@@ -2,12 +2,12 @@
 
 Seeds of k-means++ (Arthur and Vassilvitskii 2007) in the features that the model reads, weighted by how unsure it is:
 after Zhdanov 2019 (arXiv:1901.05954), who weights k-means. On Caltech-101 margins alone, and BADGE (Ash et al. 2020,
-arXiv:1906.03671), gain about as much (docs/performance.md); margins alone take copies of one image together.
+arXiv:1906.03671), gain about as much (docs/design.md); margins alone take copies of one image together.
 """
 
 import numpy as np
 
-POWER = 4  # of the uncertainty; chosen on other draws of Caltech-101 than those that docs/performance.md reports
+POWER = 4  # of the uncertainty; chosen on other draws of Caltech-101 than those that docs/design.md reports
 
 
 def choose(features: np.ndarray, probabilities: np.ndarray, count: int, seed: int) -> np.ndarray:

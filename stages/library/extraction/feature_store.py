@@ -60,7 +60,7 @@ class FeatureStore:
         """Adds a part of at least one row; `dataset` is the name of the data set that it was computed for."""
         matrices = rows.keys.astype(KEY), rows.bottleneck, rows.logits
         columns = [
-            pa.array([row.tobytes() for row in matrix], field.type)
+            pa.FixedSizeBinaryArray.from_buffers(field.type, len(matrix), [None, pa.py_buffer(matrix.tobytes())])
             for matrix, field in zip(matrices, self._schema, strict=False)  # there may be no logits
         ]
         table = pa.Table.from_arrays(columns, schema=self._schema.with_metadata({DATASET: dataset}))

@@ -37,13 +37,15 @@ class FeatureTable:
     def fill(self, part: Rows) -> None:
         """Takes from a part what stands in the table; other images are passed over."""
         first, last = (np.searchsorted(self._sorted, part.keys, side) for side in ("left", "right"))
-        values = np.hstack([part.bottleneck, part.logits])
-        for source in np.flatnonzero(last > first):
-            content = values[source].tobytes()
-            for row in self._order[first[source] : last[source]]:
-                if os.pwrite(self._file, content, int(row) * self._row_bytes) < len(content):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
-                self._filled[row] = True
+        sources = np.repeat(np.arange(len(part.keys)), last - first)  # copies of an image have one source
+        rows = np.concatenate([self._order[:0], *(self._order[slice(*ends)] for ends in zip(first, last, strict=True))])
+        by_row = np.argsort(rows)
+        rows, values = rows[by_row], np.hstack([part.bottleneck, part.logits])[sources[by_row]]
+        for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) != 1) + 1):
+            content = values[run].tobytes()
+            if content and os.pwrite(self._file, content, int(rows[run[0]]) * self._row_bytes) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+            self._filled[rows[run]] = True
 
     @property
     def complete(self) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 
 from stages.library.common import console, tensorflow_runtime
 from stages.library.common.threads import ahead
-from stages.library.extraction import pixels
+from stages.library.extraction import batch_slots, pixels
 from stages.library.extraction import runtime as runtimes
 from stages.library.extraction.feature_store import Rows
 from stages.library.extraction.runtime import Plan
@@ -74,13 +74,19 @@ class Worker:
                 console.say(f"{size}; for this GPU set it to 64 or more")
         else:
             self._pixels = pixels.on_cpu(job.preparation)
+        import tensorflow as tf
+
+        with tf.device(self._compiled.device):
+            self._any_slot = batch_slots.are_alike(self._compiled.forward, job.plan.batch_size, job.plan.size_px)
 
     def features(self, batches: np.ndarray) -> Iterator[Rows]:
-        """Yields the features of each batch or of some that follow each other, in order.
+        """Yields the features of each batch or of some that follow each other; in order, or in that of the rows.
 
         Args:
           batches: rows of the manifest, int64 (batches, batch_size), -1 where a slot stays empty.
         """
+        if self._any_slot:
+            batches = batch_slots.packed(batches)
         if self._on_gpu:
             yield from self._through_gpu(batches)
             return

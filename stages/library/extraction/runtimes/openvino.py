@@ -79,8 +79,11 @@ def compile(model: "keras.Model", plan: Plan, calibration: Iterable["tf.Tensor"]
     def forward(images: "tf.Tensor") -> tuple[np.ndarray, ...]:
         if not hasattr(own, "request"):
             own.request = compiled.create_infer_request()
-        outputs = own.request.infer([np.asarray(memoryview(images))], share_inputs=True)
-        return tuple(outputs[number] for number in range(len(compiled.outputs)))
+        # Copies and two calls cost a third of what `infer` does with its arguments and results.
+        np.copyto(own.request.get_input_tensor().data, memoryview(images))
+        own.request.start_async()
+        own.request.wait()
+        return tuple(own.request.get_output_tensor(number).data.copy() for number in range(len(compiled.outputs)))
 
     return Compiled(forward, cores + 1)
 

@@ -32,6 +32,29 @@ def test_every_image_once_and_in_its_slot_whatever_the_others_are(names, batch_s
         assert row < 0 or place[some[row]] == slot
 
 
+@given(st.lists(st.integers(0, 500), unique=True), st.integers(1, 9))
+def test_packed_batches_hold_each_row_once_in_order_and_are_full_but_the_last(rows, batch_size):
+    batches = batch_slots.schedule(keys(*rows), batch_size) if rows else np.empty((0, batch_size), np.int64)
+    given_rows = np.where(batches >= 0, np.array([*rows, -1])[batches], -1)
+    packed = batch_slots.packed(given_rows)
+    assert packed.shape == (-(-len(rows) // batch_size), batch_size)
+    assert packed.ravel().tolist() == sorted(rows) + [-1] * (packed.size - len(rows))
+
+
+@pytest.mark.parametrize(
+    ("shift", "alike"), [(0.0, True), (np.float32(1e-6), False), (np.float32(np.nan), False)], ids=str
+)
+def test_slots_are_alike_where_each_gives_the_same_bits(shift, alike):
+    def forward(images):
+        means = np.mean(images, axis=(1, 2))
+        return np.ones((len(means), 2), np.float32), np.where(
+            np.arange(len(means))[:, None] == 2, means * (1 + shift), means
+        )
+
+    assert batch_slots.are_alike(forward, 3, 8) == alike
+    assert batch_slots.are_alike(forward, 2, 8)  # without the third slot
+
+
 @pytest.mark.parametrize(("count", "waste"), [(1_000, 0.12), (10_000, 0.06), (100_000, 0.015)])
 def test_few_slots_stay_empty(count, waste):
     batches = batch_slots.schedule(keys(*range(count)), 8)

@@ -97,7 +97,7 @@ import tensorflow as tf
 
 (cpu,) = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from stages.library.extraction import pixels
+from stages.library.extraction import batch_slots, pixels
 from stages.library.records import manifest as manifests
 from stages.library.extraction.worker import Job, Worker
 from stages.library.records.preprocessing import Preprocessing
@@ -122,7 +122,9 @@ def on_another(*arguments):
     return replace(compiled, forward=forward, callers=2, device="CPU:1")
 
 runtime.compile = on_another
+packed, batch_slots.packed = batch_slots.packed, lambda batches: batches
 worker = Worker(job)
+seen.clear()  # what the slots are compared by
 rows = list(worker.features(schedule))
 assert seen == [("CPU:1", 20)] * 2, seen
 assert [len(part.keys) for part in rows] == [4, 2]
@@ -136,6 +138,14 @@ fewer = np.where(schedule == 3, -1, schedule)
 (again,) = list(worker.features(fewer[:1]))
 assert (again.bottleneck == rows[0].bottleneck[:3]).all()
 assert list(worker.features(schedule[:0])) == []
+batch_slots.packed = packed
+seen.clear()
+(full,) = worker.features(schedule)
+assert (len(seen), len(full.keys)) == (1, 6)
+for name in ("bottleneck", "logits"):
+    assert (getattr(full, name) == np.concatenate([getattr(part, name) for part in rows])).all()
+worker._any_slot = False
+assert [len(part.keys) for part in worker.features(schedule)] == [4, 2]
 print("batches of 8:")
 Worker(replace(job, plan=replace(job.plan, batch_size=8)))
 """
