@@ -5,6 +5,7 @@ Visualizing data using t-SNE, 2008; Barnes-Hut, van der Maaten, 2014) to two. Th
 beyond `map.landmarks` of them, the others are placed between their nearest landmarks, which takes seconds.
 """
 
+import importlib
 from typing import Annotated
 
 import numpy as np
@@ -45,6 +46,8 @@ def lay_out(features: np.ndarray, keys: np.ndarray, params: Params) -> np.ndarra
 
     The same on one machine in each run: of several threads, the order of sums would depend on which one is first.
     """
+    for name in ("decomposition", "manifold", "neighbors"):  # a limit reaches only libraries that are loaded
+        importlib.import_module(f"sklearn.{name}")
     chosen = sample(keys, params.landmarks, "landmark", params.seed)
     with threadpool_limits(1):
         mean, axes = _principal(_unit(features[chosen]))

@@ -1,12 +1,28 @@
 """Where images lie on the map: alike side by side, the same in each run, however few or many there are."""
 
+import sys
+
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from stages.library.mapping import layout
 from stages.library.mapping.layout import Params
+from tests import processes
 
+THREADS = """
+import numpy
+from threadpoolctl import threadpool_info
+from stages.library.mapping import layout
+
+def embed(rows, seed):
+    print({pool["num_threads"] for pool in threadpool_info()}, {pool["user_api"] for pool in threadpool_info()})
+    return rows[:, :2]
+
+layout._embed = embed
+params = layout.Params(max_images=100, landmarks=100, seed=0)
+layout.lay_out(numpy.random.default_rng(0).normal(size=(60, 60)), numpy.arange(60).astype(str), params)
+"""
 KEYS = np.array([f"{number:064x}" for number in range(1000)], object)
 
 
@@ -78,3 +94,12 @@ def test_a_sample_depends_on_keys_not_on_their_order():
     assert set(KEYS[::-1][layout.sample(KEYS[::-1], 100, "map", 0)]) == set(KEYS[rows])
     assert set(layout.sample(KEYS, 100, "landmark", 0)) != set(rows)
     assert layout.sample(KEYS, 1000, "map", 0).tolist() == list(range(1000))
+
+
+def test_a_new_process_lays_out_on_one_thread_of_each_library():
+    """OpenMP, too, which scikit-learn loads: many threads wait for each other where other work has the cores."""
+    done = processes.run(sys.executable, "-c", THREADS, OMP_NUM_THREADS=2, OPENBLAS_NUM_THREADS=2)
+    numbers, libraries = done.stdout.strip().split("} {")
+    assert numbers == "{1"
+    assert "openmp" in libraries
+    assert "blas" in libraries
