@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stages.library.common import artifacts
-from stages.library.common.cache_folders import cache_folder
+from stages.library.common.cache_folders import cache_folder, named_folder
 from stages.library.common.console import UserError
 
 VARIABLE = "DECANT_STORE"
@@ -18,7 +18,7 @@ def root() -> Path:
     if not chosen:
         return cache_folder() / "features"
     if "://" not in chosen:
-        return Path(chosen).expanduser()
+        return named_folder(VARIABLE, chosen)
     from upath import UPath
 
     try:

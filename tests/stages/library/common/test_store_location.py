@@ -91,3 +91,18 @@ def test_touching_is_allowed_to_fail(root):
     store_location.write(path, b"{}")
     store_location.touch(path)
     assert path.read_bytes() == b"{}"
+
+
+@pytest.mark.parametrize("variable", ["DECANT_STORE", "DECANT_CACHE"])
+@pytest.mark.parametrize("place", ["file", "file/below", "link"])
+def test_what_is_no_folder_names_the_variable_and_the_place(monkeypatch, tmp_path, variable, place):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    monkeypatch.delenv("DECANT_STORE", raising=False)
+    monkeypatch.setenv(variable, str(tmp_path / place))
+    with pytest.raises(
+        UserError, match=rf"`{variable}` must be a folder, and '.*/(file|link)' is none\. Received: '.*{place}'"
+    ):
+        store_location.root()
+    monkeypatch.setenv(variable, str(tmp_path / "new" / "folder"))
+    assert store_location.root().parts[-2:] in (("new", "folder"), ("folder", "features"))
