@@ -110,7 +110,10 @@ def problems(error: pydantic.ValidationError, section: str = "", former: Mapping
         rule = f": {rule[0].lower() + rule[1:]}"
         if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
             rule = f" {(former or {}).get(key, 'is unknown')}"
-        outcome = " is missing" if item["type"] == "missing" else f"{rule}. Received: {shortened(item['input'])}"
+        received = item["input"]
+        if isinstance(received, Mapping):  # a rule across keys: those that it names
+            received = {name: value for name, value in received.items() if f"`{name}`" in rule} or received
+        outcome = " is missing" if item["type"] == "missing" else f"{rule}. Received: {shortened(received)}"
         explained.append(f"`{key}`{outcome}" if key else f"it{outcome}")
     return explained
 

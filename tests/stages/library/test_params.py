@@ -78,7 +78,7 @@ def test_the_default_file_is_valid_and_frozen(default_params):
         ("finetune.flip", 1, "must be true, false or alternating"),
         ("scratch.convolutions", 0, "greater than or equal to 1"),
         ("scratch.pooling", None, "'none', 'max' or 'average'"),
-        ("finetune.warmup_epochs", 6.0, "must be < `epochs`"),
+        ("finetune.warmup_epochs", 6.0, r"must be < `epochs`\. Received: {'epochs': \d+, 'warmup_epochs': 6\.0}$"),
         ("finetune.unfrozen_blocks", -1, "greater than or equal to 0"),
         ("finetune.reinitialized_blocks", 6, "`reinitialized_blocks` must be <= `unfrozen_blocks`"),
         ("finetune.reinitialized_blocks", 1, "`head_epochs` must be 0 where"),
