@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from app.parts import Outputs
 
 NEXT = "Run: dvc repro"
+BATCH = 16  # images in memory at once
+PIXELS_AT_ONCE = BATCH * 128**2
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,11 @@ class Model:
         """Returns what `probabilities` and `farther_out` do, in one forward pass of each network."""
         outputs = [part.outputs(images) for part, images in zip(self.parts, inputs, strict=True)]
         return self.read(outputs), self.farther_out(outputs)
+
+    @property
+    def images_at_once(self) -> int:
+        """How many images go through the networks in one call: uncompiled, a network keeps all that its layers give."""
+        return int(np.clip(PIXELS_AT_ONCE // max(part.preprocessing.input_size_px**2 for part in self.parts), 1, BATCH))
 
     def compared(self, load: Callable[[str], Reference | None]) -> Self:
         """Returns the model with what tells images unlike the training images, by its name or those of its members."""

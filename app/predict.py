@@ -17,14 +17,13 @@ import numpy as np
 
 from app import inputs
 from app.inputs import Input
-from app.models import Model, Project
+from app.models import BATCH, Model, Project
 from app.spinner import spinner
 from stages.library.common import console, plugins, tables, tensorflow_runtime
 from stages.library.common.console import UserError
 from stages.library.networks import contract as backbones
 from stages.library.preparation.decoding_workers import Workers
 
-BATCH = 16  # images in memory at once
 ANSWERS = {True: "yes", False: "no", None: ""}  # in CSV
 UNLIKE = "unlike the training images"
 FEW = 96  # images that are done before compiling the network, a second, has paid
@@ -147,8 +146,7 @@ def classify(
         good = [image.encoded for image in batch if not image.error]
         if good:
             model = model or load()
-            probabilities, shares = model.answer(model.batches(good))
-            rows = zip(probabilities, [None] * len(good) if shares is None else shares.tolist(), strict=True)
+            rows = iter(answers(model, good))
         for image in batch:
             if image.error:
                 yield Prediction(image.name, error=image.error)
@@ -162,6 +160,14 @@ def classify(
                     names = ranking(np.where(inside, row, -1), model.classes, int(inside.sum()))
                     found = replace(found, sure=bool(sure), inside=tuple(name for name, _ in names))
                 yield found
+
+
+def answers(model: Model, encoded: Sequence[bytes]) -> Iterator[tuple[np.ndarray, float | None]]:
+    """Yields each image's probabilities, (classes,), and the share of known images that lie farther out."""
+    for start in range(0, len(encoded), model.images_at_once):
+        some = encoded[start : start + model.images_at_once]
+        probabilities, shares = model.answer(model.batches(some))
+        yield from zip(probabilities, [None] * len(some) if shares is None else shares.tolist(), strict=True)
 
 
 def ranking(probabilities: np.ndarray, classes: Sequence[str], top: int) -> tuple[tuple[str, float], ...]:

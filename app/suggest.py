@@ -20,7 +20,7 @@ import numpy as np
 from app import inputs, suggestion
 from app.inputs import Input
 from app.models import Model, Project
-from app.predict import BATCH, FEW
+from app.predict import FEW
 from app.spinner import spinner
 from stages.library.common import console, tables, tensorflow_runtime
 from stages.library.common.console import UserError
@@ -131,7 +131,7 @@ def look(model: Model, images: Iterator[Input], pool: Pool) -> None:
     trained = model.trained
     if trained is None:
         raise ValueError("the model must be a head")
-    while batch := list(islice(images, BATCH)):
+    while batch := list(islice(images, model.images_at_once)):
         stacked = model.batches([image.encoded for image in batch])
         outputs = [part.outputs(inputs) for part, inputs in zip(model.parts, stacked, strict=True)]
         blocks = [cache.quantize(np.asarray(output["bottleneck"])) for output in outputs]

@@ -17,7 +17,9 @@ from app import predict
 from app.imagenet import imagenet_classes
 from app.inputs import Input
 from app.models import Model, Project
+from app.parts import Part
 from stages.library.common import console
+from stages.library.records.preprocessing import Preprocessing
 from stages.library.scoring.operating import Operating
 
 BACKBONE = ("--backbone", "efficientnet_lite0")
@@ -149,7 +151,7 @@ def test_predictions_stay_in_order_over_batches_and_the_model_is_loaded_once():
         bright = np.array([image[0] for image in encoded], np.float32) / 255
         return np.stack([bright, 1 - bright], axis=1), bright
 
-    known = {"classes": ("high", "low"), "threshold": 0.05, "batches": list}
+    known = {"classes": ("high", "low"), "threshold": 0.05, "batches": list, "images_at_once": 5}
     load = mock.Mock(return_value=SimpleNamespace(**known, answer=rows))
     images = [Input(str(n), bytes([n]) if n % 3 else b"", "" if n % 3 else "bad") for n in range(40)]
     found = list(predict.classify(iter(images), load, 2))
@@ -160,13 +162,19 @@ def test_predictions_stay_in_order_over_batches_and_the_model_is_loaded_once():
     assert [prediction.farther_out for prediction in found] == [round(n / 255, 6) if n % 3 else None for n in range(40)]
     assert [prediction.unlike for prediction in found] == [n / 255 < 0.05 if n % 3 else None for n in range(40)]
     load.assert_called_once()
-    assert max(batches) <= predict.BATCH
+    assert max(batches) == 5
     assert sum(batches) == 26
+
+
+@pytest.mark.parametrize(("sides", "at_once"), [((96,), 16), ((128,), 16), ((96, 224), 5), ((448,), 1), ((1024,), 1)])
+def test_large_inputs_go_through_the_networks_few_at_a_time(sides, at_once):
+    parts = tuple(Part(None, Preprocessing(side)) for side in sides)
+    assert Model("tiny", ("a", "b"), parts).images_at_once == at_once
 
 
 def test_where_it_may_abstain_a_model_says_what_an_image_may_be(capsys):
     rows = np.array([[0.9, 0.06, 0.04], [0.5, 0.3, 0.2], [0.35, 0.33, 0.32]], np.float32)
-    known = {"threshold": 0.0, "batches": list, "operating": Operating(0.9, 0.25)}
+    known = {"threshold": 0.0, "batches": list, "images_at_once": 16, "operating": Operating(0.9, 0.25)}
     model: Any = SimpleNamespace(classes=("a", "b", "c"), answer=lambda encoded: (rows, None), **known)
     images = [Input(str(n), b"x") for n in range(3)]
     found = list(predict.classify(images, lambda: model, 1, abstain=True))
@@ -220,7 +228,7 @@ def test_the_bar_begins_when_the_network_has_loaded(monkeypatch):
     def load():
         steps.append("loaded")
         answer = lambda encoded: (np.full((len(encoded), 2), 0.5, np.float32), None)  # noqa: E731
-        return SimpleNamespace(classes=("a", "b"), threshold=0.0, batches=list, answer=answer)
+        return SimpleNamespace(classes=("a", "b"), threshold=0.0, batches=list, answer=answer, images_at_once=16)
 
     monkeypatch.setattr(console, "progress", progress)
     images = [Input(str(n), b"x") for n in range(40)]
