@@ -19,6 +19,8 @@ from stages.library.common import artifacts, console
 from stages.library.common.console import UserError
 from stages.library.networks import contract as backbones
 
+SHOWN = 5  # names in an error
+
 
 def main() -> None:
     """Runs the program; exit status 1 where the file would not do the same, 2 where the command line is wrong."""
@@ -85,10 +87,18 @@ def check_size(name: str, size_px: int | None) -> None:
 
 
 def reject_what_is_no_export(out: Path) -> None:
-    """Raises UserError where --out (or --hub), which is replaced, is neither an earlier export nor an empty folder."""
-    if out.is_dir() and ((out / card.MODEL).is_file() or not any(out.iterdir())):
+    """Raises UserError where --out (or --hub), which is replaced, is neither empty nor an export as it was written."""
+    if out.is_dir() and not any(out.iterdir()):
         return
-    if out.exists() or out.is_symlink():
+    if (out / card.MODEL).is_file():
+        if names := card.changed(out):
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            raise UserError(
+                f"--out must be an earlier export as it was written, for it is replaced. Changed or added since then: "
+                f"{', '.join(map(repr, names[:SHOWN]))}{more}. Choose another folder, or move them. "
+                f"Received: {str(out)!r}"
+            )
+    elif out.exists() or out.is_symlink():
         raise UserError(f"--out must be a new folder or an earlier export, which is replaced. Received: {str(out)!r}")
 
 

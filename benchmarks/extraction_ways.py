@@ -206,6 +206,7 @@ def exported(model: Any, arguments: argparse.Namespace) -> Path:
 
 def with_onnxruntime(model: Any, arguments: argparse.Namespace) -> Features:
     """ONNX Runtime on the CPU, its defaults."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it reports its use to its makers
     import onnxruntime
 
     session = onnxruntime.InferenceSession(exported(model, arguments), providers=["CPUExecutionProvider"])

@@ -1,5 +1,7 @@
 """Runs what was exported, in the runtime of each format."""
 
+import os
+
 from app.exporting.formats import FORMATS
 
 
@@ -13,6 +15,7 @@ def run_in_process(form, built, folder, output="probabilities"):
         serve = tf.saved_model.load(str(path)).signatures["serving_default"]
         return lambda pixels: serve(pixels=tf.constant(pixels))[output].numpy()
     if form == "onnx":
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

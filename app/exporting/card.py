@@ -6,13 +6,16 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+import pydantic
+from typing_extensions import TypedDict
+
 from app.combinations import CombinedModel
 from app.exporting import model_card
 from app.exporting.formats import Format
 from app.exporting.model_card import Facts
 from app.models import Model, Project
 from app.parts import Part
-from stages.library.common import artifacts, source_code
+from stages.library.common import artifacts, guarded_files, source_code
 from stages.library.common.console import UserError
 from stages.library.networks import contract as backbones
 from stages.library.records import dataset_file
@@ -23,6 +26,15 @@ QUOTE = "'"  # in commands of a shell, around versions
 USAGE = Path(__file__).with_name("usage.py")
 PREDICT, LABELS, MODEL = "predict.py", "labels.txt", "model.json"
 TRAINED_WEIGHTS = ("weights.safetensors", "model.ubj", "best.weights.h5")
+
+
+@pydantic.with_config(extra="allow")
+class Written(TypedDict):
+    """What of model.json tells whether a file is as it was exported."""
+
+    files_sha256: dict[str, str]
+
+
 MAKERS = ("tensorflow", "keras", "numpy", "xgboost", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert")
 
 
@@ -56,11 +68,7 @@ def write(folder: Path, project: Project, model: Model, form: Format) -> None:
         "trained_sha256": {name: artifacts.sha256_file(path) for name, path in files.items() if path.is_file()},
         "test_metrics": metrics,
         "versions": {"python": platform.python_version()} | versions,
-        "files_sha256": {
-            part.relative_to(folder).as_posix(): artifacts.sha256_file(part) for part in parts(folder / form.file)
-        },
     }
-    artifacts.write_json(folder / MODEL, about)
     dataset = None
     if not model.name.startswith("imagenet/"):
         dataset = dataset_file.read(project.root / "data" / "tfrecord" / "dataset.json")
@@ -73,6 +81,23 @@ def write(folder: Path, project: Project, model: Model, form: Format) -> None:
     artifacts.write_bytes(folder / "README.md", model_card.render(facts, form, size_bytes).encode())
     needed = "".join(f"{name.strip(QUOTE)}\n" for name in form.runs_with)
     artifacts.write_bytes(folder / "requirements.txt", needed.encode())
+    about["files_sha256"] = {name: artifacts.sha256_file(path) for name, path in _named(folder).items()}
+    artifacts.write_json(folder / MODEL, about)
+
+
+def changed(folder: Path) -> list[str]:
+    """Returns which files of an export are others than it wrote, or were added; UserError: model.json is no such file.
+
+    What Python leaves beside code that has run does not count.
+    """
+    remedy = "Remove the folder, or choose another one"
+    written = guarded_files.read_json(folder / MODEL, Written, remedy)["files_sha256"]
+    found = {name: path for name, path in _named(folder).items() if name != MODEL and "__pycache__" not in path.parts}
+    return [name for name, path in found.items() if written.get(name) != artifacts.sha256_file(path)]
+
+
+def _named(folder: Path) -> dict[str, Path]:
+    return {path.relative_to(folder).as_posix(): path for path in parts(folder)}
 
 
 def write_code(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import sys
 from collections.abc import Callable
 from io import BytesIO
@@ -22,6 +23,7 @@ LABELS = (FOLDER / "labels.txt").read_text(encoding="utf-8").split("\n")[:-1]
 def load() -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     """Returns what runs the file beside this one: uint8 pixels (n, height, width, 3) to its outputs by name."""
     if (FOLDER / "model.onnx").exists():
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it reports its use to its makers, unasked
         import onnxruntime
 
         session = onnxruntime.InferenceSession(FOLDER / "model.onnx", providers=["CPUExecutionProvider"])
@@ -72,11 +74,16 @@ def printable(text: str) -> str:
 
 
 if __name__ == "__main__":
+    if not sys.argv[1:]:
+        sys.exit("usage: python predict.py IMAGE...")
+    status = 0
     for path in sys.argv[1:]:
         try:
             found, share = answer(path)
-        except ImageError as error:
-            sys.exit(f"{printable(path)}: {error}")
+        except (ImageError, OSError) as error:
+            status = 1
+            print(f"{printable(path)}: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
+            continue
         lines = (f"{found[label]:.4f}  {printable(LABELS[label])}" for label in np.argsort(-found)[:5])
         said = []
         if share is not None and share < UNLIKE_BELOW:
@@ -84,3 +91,4 @@ if __name__ == "__main__":
         if (inside := not_sure(found)) is not None:
             said.append(f"not sure: {', '.join(map(printable, inside)) or 'none of the classes'}")
         print(printable(path), *said, *lines, sep="\n  ")
+    sys.exit(status)

@@ -18,6 +18,7 @@ from huggingface_hub import ModelCard
 from PIL import Image
 from section import section
 
+from app import export
 from app.explanation import not_sure
 from app.exporting import card, check, graph, resizing
 from app.exporting.formats import FORMATS
@@ -137,12 +138,22 @@ def test_the_command_writes_what_is_needed_to_run_the_file_in_every_run_the_same
     trained_sha256 = artifacts.sha256_file(trained_project / "artifacts" / "scratch" / "best.weights.h5")
     assert about["trained_sha256"] == {"best.weights.h5": trained_sha256}
     assert about["test_metrics"]["num_examples"] == 9
-    assert {out / name for name in about["files_sha256"]} == set(card.parts(out / file))
+    assert {out / name for name in about["files_sha256"]} == set(card.parts(out)) - {out / "model.json"}
+    assert card.changed(out) == []
     for content in contents.values():
         assert not [place for place in (ROOT, trained_project, tmp_path, sys.prefix) if str(place).encode() in content]
 
     emu = trained_project / "data" / "pictures" / "emu" / "3.png"
-    said = processes.run(sys.executable, out / "predict.py", emu, cwd=tmp_path).stdout.splitlines()
+    wrong = tmp_path / "gone.png", tmp_path, out / "labels.txt"
+    home = tmp_path / "home"
+    home.mkdir()
+    done = processes.run(sys.executable, out / "predict.py", *wrong, emu, cwd=tmp_path, check=False, HOME=home)
+    assert done.returncode == 1
+    errors = ["No such file or directory", "Is a directory", "not an image"]
+    said = [line for line in done.stderr.splitlines() if line.startswith(str(tmp_path))]  # without what TensorFlow logs
+    assert said == [f"{path}: {error}" for path, error in zip(wrong, errors, strict=True)]
+    assert form != "onnx" or list(home.iterdir()) == []  # where ONNX Runtime would note what to report
+    said = done.stdout.splitlines()
     model = Project.open(trained_project).load("scratch")
     (expected,) = model.predict([emu.read_bytes()])
     inside = not_sure(model, expected)
@@ -157,7 +168,7 @@ def test_the_command_writes_what_is_needed_to_run_the_file_in_every_run_the_same
 def test_a_file_that_differs_or_does_not_run_is_not_kept_and_an_earlier_one_is(run, monkeypatch, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    (out / "model.json").write_text("{}")
+    (out / "model.json").write_text('{"files_sha256": {}}')
     triangle = resizing._triangle
     monkeypatch.setattr(resizing, "_triangle", lambda x: triangle(x - 0.1))  # a tenth of a pixel aside
     status, printed, _ = run("--model", "ridge", "--format", "tflite", "--out", out)
@@ -185,6 +196,23 @@ def test_wrong_words_are_errors(run, trained_project, tmp_path):
         message = f"error: --out must be a new folder or an earlier export, which is replaced. Received: '{out}'"
         assert run("--model", "scratch", "--format", "onnx", "--out", out)[0] == message
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_what_was_changed_in_an_earlier_export_is_not_replaced(tmp_path):
+    kept, added = tmp_path / "labels.txt", tmp_path / ".git" / "config"
+    kept.write_text("cat\n")
+    (tmp_path / "model.json").write_text(json.dumps({"files_sha256": {"labels.txt": artifacts.sha256_file(kept)}}))
+    (tmp_path / "stages" / "__pycache__").mkdir(parents=True)
+    (tmp_path / "stages" / "__pycache__" / "a.pyc").write_bytes(b"")
+    export.reject_what_is_no_export(tmp_path)
+    kept.write_text("dog\n")
+    added.parent.mkdir()
+    added.write_text("")
+    with pytest.raises(UserError, match=r"Changed or added since then: '\.git/config', 'labels\.txt'\. Choose another"):
+        export.reject_what_is_no_export(tmp_path)
+    (tmp_path / "model.json").write_text("[]")
+    with pytest.raises(UserError, match=r"model\.json.*Remove the folder, or choose another one"):
+        export.reject_what_is_no_export(tmp_path)
 
 
 READ_ALL = """
