@@ -185,6 +185,8 @@ class Server:
         trouble = UNDECODED
         try:
             wanted = web_api.wanted(upload.model, upload.top, self._pages.models)
+            if not (upload.file and upload.name):
+                raise web_api.FieldError("`image` must be a file with a name. Received: none")
             image = self._sent(upload)
             trouble = UNLOADED
             with deadline.hold(self._classifying):

@@ -61,7 +61,7 @@ def test_the_likeliest_classes_of_an_image(described):
 @pytest.mark.parametrize(
     ("request_of", "status", "words"),
     [
-        ({"content": b""}, 422, "one first"),
+        ({"content": b""}, 422, "`image` must be a file with a name. Received: none"),
         ({"content": b"GIF89a"}, 422, "image"),
         ({"content": png(size_px=(200, 200))}, 422, "more than 0.01 megapixels: 200 x 200 px"),
         ({"content": bytes(UPLOAD_BYTES + 1)}, 413, "At most 0.2 MB"),
