@@ -98,10 +98,11 @@ def chosen(project: Project, wanted: str | None) -> str:
     heads = [result.name for result in project.results() if (project.folder(result.name) / "head.json").is_file()]
     if not heads:
         raise UserError("there is no trained head yet. Run: dvc repro")
-    name = project.choose(wanted) if wanted else heads[0]
-    if name not in heads:
-        raise UserError(f"--model must be a head, as {', '.join(heads)}. Received: {name!r}")
-    return name
+    matching = [head for head in heads if wanted in (head, head.rsplit("/", 1)[-1])] if wanted else heads[:1]
+    if len(matching) != 1:
+        rule = f"is ambiguous between {', '.join(matching)}" if matching else f"must be a head, as {', '.join(heads)}"
+        raise UserError(f"--model {rule}. Received: {wanted!r}")
+    return matching[0]
 
 
 def fresh(images: Sequence[Input], workers: Workers, labelled: set[str], pool: Pool) -> Iterator[Input]:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import shutil
 
 import numpy as np
@@ -83,8 +84,10 @@ def test_suggestions_of_a_trained_project(trained_project, run_app, tmp_path, mo
     assert (status, out.count("before the next class")) == (0, 19)
     status, *_ = run_app("suggest", pool / "labelled", "--project", trained_project)
     assert status == "error: no image is left to label: 16 labelled before or copies, 0 could not be read"
-    for model in ("scratch", "finetuned", "nothing"):
-        assert "--model must be " in run_app("suggest", pool, "--project", trained_project, "--model", model)[0]
+    for model in ("scratch", "finetuned", "nothing", "imagenet/efficientnet_lite0"):
+        error = run_app("suggest", pool, "--project", trained_project, "--model", model)[0]
+        assert re.fullmatch(rf"error: --model must be a head, as [^.]*/ridge[^.]*\. Received: '{model}'", error), error
+        assert "imagenet" not in error.partition("Received")[0]
 
 
 @pytest.mark.parametrize(("option", "value"), [("--number", 0), ("--seed", -1)])
