@@ -26,6 +26,7 @@ QUOTE = "'"  # in commands of a shell, around versions
 USAGE = Path(__file__).with_name("usage.py")
 PREDICT, LABELS, MODEL = "predict.py", "labels.txt", "model.json"
 TRAINED_WEIGHTS = ("weights.safetensors", "model.ubj", "best.weights.h5")
+MAKERS = ("tensorflow", "keras", "numpy", "xgboost", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert")
 
 
 @pydantic.with_config(extra="allow")
@@ -33,9 +34,6 @@ class Written(TypedDict):
     """What of model.json tells whether a file is as it was exported."""
 
     files_sha256: dict[str, str]
-
-
-MAKERS = ("tensorflow", "keras", "numpy", "xgboost", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert")
 
 
 def write(folder: Path, project: Project, model: Model, form: Format) -> None:
