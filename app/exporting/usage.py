@@ -82,7 +82,7 @@ if __name__ == "__main__":
             found, share = answer(path)
         except (ImageError, OSError) as error:
             status = 1
-            print(f"{printable(path)}: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
+            print(printable(path), printable(str(getattr(error, "strerror", None) or error)), sep=": ", file=sys.stderr)
             continue
         lines = (f"{found[label]:.4f}  {printable(LABELS[label])}" for label in np.argsort(-found)[:5])
         said = []
