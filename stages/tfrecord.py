@@ -87,7 +87,7 @@ def main() -> None:
                 file = item.place.file if item.place else None
                 summary.add(record, outcome.values, *known, file, is_dropped=corrections.drops(record.key))
         name_filter.check()
-        summary.check(tfrecord.max_rejected)
+        summary.check(tfrecord.max_rejected, tfrecord.shards)
         classes = summary.classes()
         together = split_params.near_duplicates == "together"
         pairs = near_duplicates(spool, summary.images.keys) if together else None

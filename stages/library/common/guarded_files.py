@@ -27,6 +27,9 @@ PLUGIN_NAME = r"^[a-z][a-z0-9_]*$"  # of a backbone, a head, a section
 CONFIG = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
 INTEGERS = range(-(1 << 63), 1 << 64)
 DIGITS = 20  # of the longest of them
+# pydantic's names of types, which are those of JSON and Python -> what people write in YAML.
+TYPES = {"bool": "true or false", "float": "a number", "int": "an integer", "string": "a text"}
+TYPES |= dict.fromkeys(["list", "tuple"], "a list") | dict.fromkeys(["dataclass", "dict"], "a mapping")
 CONFLICT = re.compile(r"^(?:<{7}|\|{7}|>{7})(?: .*)?$", re.MULTILINE)
 
 _SHORT = reprlib.Repr()
@@ -106,8 +109,8 @@ def problems(error: pydantic.ValidationError, section: str = "", former: Mapping
     inner = {item["loc"][:-1] for item in found if len(item["loc"]) > 1}
     for item in (item for item in found if item["loc"] not in inner):
         key = ".".join([*([section] if section else []), *(str(part)[:80] for part in item["loc"])])
-        rule = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-        rule = f": {rule[0].lower() + rule[1:]}"
+        rule = _rule(item)
+        rule = f" {rule}" if rule.startswith("must ") else f": {rule}"
         if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
             rule = f" {(former or {}).get(key, 'is unknown')}"
         received = item["input"]
@@ -116,6 +119,19 @@ def problems(error: pydantic.ValidationError, section: str = "", former: Mapping
         outcome = " is missing" if item["type"] == "missing" else f"{rule}. Received: {shortened(received)}"
         explained.append(f"`{key}`{outcome}" if key else f"it{outcome}")
     return explained
+
+
+def _rule(item: Any) -> str:
+    """Returns the rule that a value broke, of an error of pydantic's."""
+    kind = item["type"].removesuffix("_type")
+    if kind in TYPES:
+        return f"must be {TYPES[kind]}"
+    for field, most in (("min_length", "least"), ("max_length", "most")):
+        if kind in ("too_short", "too_long") and field in item["ctx"]:
+            limit = item["ctx"][field]
+            return f"must have at {most} {limit} item{'s' if limit != 1 else ''}"
+    rule: str = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    return (rule[0].lower() + rule[1:]).replace("input should be ", "must be ", 1)
 
 
 def shortened(value: object) -> str:

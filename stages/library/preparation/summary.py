@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -73,19 +73,17 @@ class Summary:
 
     def left_out(self) -> str:
         """Returns how many entries were left out, by reason, the most frequent ones first."""
-        reasons = Counter(PARTICULARS.sub(r"\1", reason) for _, _, reason in self.rejected)
-        ordered = sorted(reasons.items(), key=lambda found: (-found[1], found[0]))
-        counted = [f"{count:,} {reason}" for reason, count in ordered[:MOST_REASONS]]
-        if others := sum(count for _, count in ordered[MOST_REASONS:]):
-            counted.append(f"{others:,} for other reasons")
-        return f"{reasons.total():,} left out" + (f" ({'; '.join(counted)})" if counted else "")
+        return f"{len(self.rejected):,} left out" + (f" ({_by_reason(self.rejected)})" if self.rejected else "")
 
     def classes(self) -> list[str]:
         """Returns the sorted names of all classes, those without a readable image included."""
         return sorted(self.images.classes | set(self._unreadable))
 
-    def check(self, max_rejected: float) -> None:
-        """Raises UserError where the data set can't be trained and tested on; `max_rejected` is a fraction."""
+    def check(self, max_rejected: float, shards: int = 1) -> None:
+        """Raises UserError where the data set can't be trained and tested on, or has too few images for the shards.
+
+        `max_rejected` is a fraction.
+        """
         classes, unreadable = self.classes(), len(self._lost)
         expected = len(self.images) + unreadable
         if len(classes) < 2:
@@ -93,12 +91,16 @@ class Summary:
         if unreadable > max_rejected * expected:
             name, row, reason = min(self._lost, key=lambda lost: (lost[1] or 0, lost[0]))
             raise UserError(
-                f"{unreadable} of {expected} images can't be read, more than `tfrecord.max_rejected` = {max_rejected} "
-                f"allows; the first is {name!r}{f' in row {row}' if row else ''}: {reason}. Mend or remove them, or "
-                "raise the limit"
+                f"{unreadable} of {expected} images can't be read ({_by_reason(self._lost)}), more than "
+                f"`tfrecord.max_rejected` = {max_rejected} allows; the first is {name!r}"
+                f"{f' in row {row}' if row else ''}: {reason}. Mend or remove them, or raise the limit"
             )
         if empty := [text for text in classes if text not in self.images.classes]:
             raise UserError(f"no image of these classes can be read: {', '.join(empty)}. Mend or remove their folders")
+        if shards > len(self.images):
+            raise UserError(
+                f"`tfrecord.shards` must be at most the number of images, {len(self.images)}. Received: {shards}"
+            )
 
     def correct(self, corrections: Corrections, split: Split, kept: np.ndarray) -> tuple[dict[str, str], Split]:
         """Makes the images those that corrections leave, bool (n,); returns key -> new class, and the split of these.
@@ -179,6 +181,16 @@ class Summary:
         once = np.bincount(of_units, minlength=len(classes)) == 1
         if once.any():
             yield f"one image or group to train on, so cross-validation never recognises it: {named(once)}"
+
+
+def _by_reason(entries: Iterable[tuple[str, int | None, str]]) -> str:
+    """Returns how many entries there are for each reason, the most frequent ones first."""
+    reasons = Counter(PARTICULARS.sub(r"\1", reason) for _, _, reason in entries)
+    ordered = sorted(reasons.items(), key=lambda found: (-found[1], found[0]))
+    counted = [f"{count:,} {reason}" for reason, count in ordered[:MOST_REASONS]]
+    if others := sum(count for _, count in ordered[MOST_REASONS:]):
+        counted.append(f"{others:,} for other reasons")
+    return "; ".join(counted)
 
 
 def _present(ids: np.ndarray, sides: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.library.common.console import UserError
+from stages.library.common.guarded_files import shortened
 from stages.library.sources.class_folders import SPLIT_NAMES, class_name, split_named
 from stages.library.sources.contract import Stray
 from stages.library.sources.label_tables import Table
@@ -34,6 +35,7 @@ NO_NAME, NO_FILE, SEVERAL, NO_LABEL, NO_CLASS, NO_SPLIT, NO_WEIGHT, CONFLICT, AG
     "another row gives this file another label, split, group or weight",
     "another row says the same of this file",
 )
+SHOWN = {NO_CLASS: "label", NO_SPLIT: "split", NO_WEIGHT: "weight"}  # reason -> the column whose value it is about
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ def _strays(
     texts = table.columns["filename"].take(pa.array(wrong)).to_pylist()
     for place, text in zip(wrong.tolist(), texts, strict=True):
         reason = REASONS[reasons[place] - 1] if reasons[place] else refused[int(files[place])]
+        if reason in SHOWN:
+            reason += f": {shortened(table.columns[SHOWN[reason]][place].as_py())}"
         yield Stray(text or "", reason, int(table.rows[place]), is_expected=reason != AGAIN)
 
 

@@ -8,6 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from stages.library.common import params
+from stages.library.common.guarded_files import shortened
 from stages.library.common.guarded_yaml import read_yaml
 from stages.library.common.params import ParamsError
 from stages.library.settings import Params
@@ -36,22 +37,22 @@ def test_the_default_file_is_valid_and_frozen(default_params):
         ("split.test", 1.0, "less than 1"),
         ("split.validation", 0.9, "`validation` [+] `test` must be < 1"),
         ("split.seed", -1, "greater than or equal to 0"),
-        ("split.seed", 1.5, "valid integer"),
-        ("split.seed", True, "valid integer"),
+        ("split.seed", 1.5, "must be an integer"),
+        ("split.seed", True, "must be an integer"),
         ("tfrecord.shards", 0, "greater than or equal to 1"),
-        ("tfrecord.max_rejected", math.nan, "finite number|valid number"),
+        ("tfrecord.max_rejected", math.nan, "must be a (finite )?number"),
         ("extract.input_size_px", 31, "greater than or equal to 32"),
         ("extract.input_size_px", 1025, "less than or equal to 1024"),
-        ("extract.input_size_px", 96.5, "valid integer"),
+        ("extract.input_size_px", 96.5, "must be an integer"),
         ("extract.central_crop", 0, "greater than or equal to 0.01"),
         ("extract.central_crop", 1.1, "less than or equal to 1"),
         ("extract.resize", "area", "bilinear_tf1"),
         ("extract.geometry", "stretch", "'crop', 'squash' or 'pad'"),
         ("scratch.geometry", None, "'crop', 'squash' or 'pad'"),
-        ("extract.flip", "yes", "valid boolean"),
+        ("extract.flip", "yes", "must be true or false"),
         ("extract.batch_size", 0, "greater than or equal to 1"),
         ("extract.batch_size", 4097, "less than or equal to 4096"),
-        ("extract.batch_size", "64", "valid integer"),
+        ("extract.batch_size", "64", "must be an integer"),
         ("extract.weights", {"vgg": "x"}, "keys must be .*efficientnet_lite0, .*inception_v3.*vgg"),
         ("extract.weights", {"inception_v3": 3}, "`extract.weights.inception_v3`"),
         ("extract.runtime", "torch", "'tensorflow'"),
@@ -60,11 +61,11 @@ def test_the_default_file_is_valid_and_frozen(default_params):
         ("extract.calibration_images", 0, "greater than or equal to 1"),
         ("extract.seed", -1, "greater than or equal to 0"),
         ("extract.engine", "spark", "'local'"),
-        ("class_weights", "auto", r"^params.yaml: `class_weights`: input should be 'none' or 'balanced'"),
+        ("class_weights", "auto", r"^params.yaml: `class_weights` must be 'none' or 'balanced'"),
         ("class_weights", ["cat"], "'none' or 'balanced'"),
-        ("class_weights", {"cat": 1, "dog": 0}, r"^params.yaml: `class_weights.dog`: input should be greater than 0"),
-        ("class_weights", {"cat": math.inf}, "`class_weights.cat`: input should be a (finite|valid) number"),
-        ("class_weights", {"cat": True}, "`class_weights.cat`: input should be a valid number"),
+        ("class_weights", {"cat": 1, "dog": 0}, r"^params.yaml: `class_weights.dog` must be greater than 0"),
+        ("class_weights", {"cat": math.inf}, "`class_weights.cat` must be a (finite )?number"),
+        ("class_weights", {"cat": True}, "`class_weights.cat` must be a number"),
         ("cross_validation.folds", 1, "greater than or equal to 2"),
         ("ridge.features", "pixels", "'bottleneck', 'logits', 'probabilities' or 'joined'"),
         ("ridge.penalties", [1.0, -1.0], "greater than 0"),
@@ -74,7 +75,7 @@ def test_the_default_file_is_valid_and_frozen(default_params):
         ("dnn.dropout", 1.0, "less than 1"),
         ("xgboost.colsample_byround", 0.7, "must be 1 or at most 0.5"),
         ("xgboost.max_depth", 0, "greater than or equal to 1"),
-        ("finetune.flip", "yes", "`finetune.flip`: must be true, false or alternating. Received: 'yes'"),
+        ("finetune.flip", "yes", "`finetune.flip` must be true, false or alternating. Received: 'yes'"),
         ("finetune.flip", 1, "must be true, false or alternating"),
         ("scratch.convolutions", 0, "greater than or equal to 1"),
         ("scratch.pooling", None, "'none', 'max' or 'average'"),
@@ -96,7 +97,7 @@ def test_the_default_file_is_valid_and_frozen(default_params):
         ("fewshot.shots", [15, 15], "twice"),
         ("fewshot.repeats", 1, "greater than or equal to 2"),
         ("fewshot.folds", 1, "greater than or equal to 2"),
-        ("fewshot.background", "clutter", "valid array"),
+        ("fewshot.background", "clutter", "must be a list"),
         ("evaluate.images", 0, "greater than or equal to"),
         ("evaluate.selection_metric", "accuracy", "'top1_accuracy', 'balanced_accuracy', 'macro_f1' or 'log_loss'"),
         ("backbones", [], "at least one"),
@@ -143,7 +144,7 @@ def test_a_key_of_an_earlier_release_says_what_to_do(default_params, key):
 def test_bad_items_unknown_and_missing_keys_are_named_once_each_and_all(default_params):
     with pytest.raises(ParamsError) as caught:
         Params(change(default_params, {"ridge.penalties": [-1]}))
-    assert str(caught.value) == "params.yaml: `ridge.penalties.0`: input should be greater than 0. Received: -1"
+    assert str(caught.value) == "params.yaml: `ridge.penalties.0` must be greater than 0. Received: -1"
     del default_params["ridge"]["penalties"]
     default_params["ridge"]["penalty"] = 1.0
     default_params["sofmax"] = default_params.pop("softmax")
@@ -151,6 +152,26 @@ def test_bad_items_unknown_and_missing_keys_are_named_once_each_and_all(default_
         Params(default_params)
     for part in ("`ridge.penalties` is missing", "`ridge.penalty` is unknown. Received: 1.0", "`sofmax` is unknown"):
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "rule"),
+    [
+        ("tfrecord.include", [], "must have at least 1 item"),
+        ("tfrecord.include", "*.jpg", "must be a list"),
+        ("dnn.hidden_units", [1] * 101, "must have at most 100 items"),
+        ("dataset.name", 5, "must be a text"),
+        ("extract.flip", "yes", "must be true or false"),
+        ("extract.weights", ["a"], "must be a mapping"),
+        ("dnn", 3, "must be a mapping"),
+        ("dnn.dropout", "much", "must be a number"),
+        ("dnn.epochs", "ten", "must be an integer"),
+    ],
+)
+def test_rules_are_told_in_the_words_of_the_file(default_params, key, value, rule):
+    with pytest.raises(ParamsError) as caught:
+        Params(change(default_params, {key: value}))
+    assert str(caught.value) == f"params.yaml: `{key}` {rule}. Received: {shortened(value)}"
 
 
 @given(

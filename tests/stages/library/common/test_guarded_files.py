@@ -157,7 +157,7 @@ def test_a_conflict_is_named_with_its_line(tmp_path):
 def test_the_key_the_rule_and_the_value_are_named(tmp_path):
     path = tmp_path / "dataset.json"
     artifacts.write_json(path, described.dataset() | {"images": -1, "classes": ["a", 5]})
-    rules = "`images`: .* equal to 0. Received: -1; `classes.1`: input should be a valid string. Received: 5"
+    rules = "`images` must .* equal to 0. Received: -1; `classes.1` must be a text. Received: 5"
     with pytest.raises(UserError, match=f"^{path}: {rules}. Run: dvc repro -f tfrecord$"):
         dataset_file.read(path)
 

@@ -63,12 +63,22 @@ def test_dataset_json_says_what_was_counted(summary):
 
 def test_too_many_unreadable_images_of_those_that_should_be_images_and_too_few_classes_are_errors(summary):
     message = (
-        r"^1 of 10 images .* `tfrecord\.max_rejected` = 0\.09 allows; the first is 'emu/broken\.jpg': damaged: trunc"
+        r"^1 of 10 images can't be read \(1 damaged\), more than `tfrecord\.max_rejected` = 0\.09 allows; "
+        r"the first is 'emu/broken\.jpg': damaged: trunc"
     )
     with pytest.raises(UserError, match=message):
         summary.check(max_rejected=0.09)
     with pytest.raises(UserError, match=r"at least 2 classes\. Received: \[\]"):
         Summary().check(max_rejected=0.5)
+
+
+def test_there_are_no_more_shards_than_images():
+    summary = Summary()
+    for text in "ab":
+        summary.add(record(1, text), Values(3, 250, 1000, 108), "train")
+    summary.check(max_rejected=0.5, shards=2)
+    with pytest.raises(UserError, match=r"^`tfrecord\.shards` must be at most the number of images, 2\. Received: 3$"):
+        summary.check(max_rejected=0.5, shards=3)
 
 
 def test_what_was_left_out_is_counted_by_reason(summary):

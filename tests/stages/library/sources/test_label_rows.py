@@ -56,9 +56,12 @@ def test_each_wrong_row_has_its_number_and_reason_in_order(labelled):
         ("notes.txt,cat,,", "not an image"),
         ("b/4,cat,,", label_rows.SEVERAL),
         ("a/1.jpg, ,,", label_rows.NO_LABEL),
-        ('a/1.jpg,"a\tb",,', label_rows.NO_CLASS),
-        ("a/1.jpg,cat,holdout,", label_rows.NO_SPLIT),
-        *((f"a/1.jpg,cat,,{weight}", label_rows.NO_WEIGHT) for weight in ("0", "-1", "nan", "inf", "x", "1e999")),
+        ('a/1.jpg,"a\tb",,', f"{label_rows.NO_CLASS}: 'a\\tb'"),
+        ("a/1.jpg,cat,holdout,", f"{label_rows.NO_SPLIT}: 'holdout'"),
+        *(
+            (f"a/1.jpg,cat,,{weight}", f"{label_rows.NO_WEIGHT}: {weight!r}")
+            for weight in ("0", "-1", "nan", "inf", "x", "1e999")
+        ),
         ("a/1.jpg", "another number of cells than the header: 1 in place of 4"),
         ("b/3.JPG,cat,,", label_rows.CONFLICT),
         ("b/3.JPG,dog,,", label_rows.CONFLICT),
@@ -166,7 +169,8 @@ def test_infinite_and_huge_weights_are_wrong_rows_in_parquet_too(labelled):
     frame = pd.DataFrame({"filename": labels.FILES[:3], "label": ["a", "b", "c"], "weight": [float("inf"), 1e300, 2.0]})
     images, strays = labelled(frame.to_parquet(), ".parquet")
     assert {name: each.weight for name, each in images.items()} == {"b/3.JPG": 2.0}
-    assert [stray[0] for stray in strays if stray[2] == label_rows.NO_WEIGHT] == [1, 2]
+    reasons = [reason for _, _, reason in strays if reason.startswith(label_rows.NO_WEIGHT)]
+    assert reasons == [f"{label_rows.NO_WEIGHT}: '{shown}'" for shown in ("inf", "1e+300")]
 
 
 def test_fetch_counts_rows_and_needs_two_classes(tmp_path, labelled):
