@@ -7,9 +7,11 @@ import numpy as np
 
 from app.explanation import Deadline, Explained, not_sure
 from app.predict import ranking
+from app.web_upload import Upload
 from stages.library.common.guarded_files import shortened
 
 PATH = "/api/"
+FIELDS = "image", "model", "top"
 TOP, MOST_CLASSES = 5, 1000
 ERRORS = {
     400: "the request is no form",
@@ -32,8 +34,11 @@ class Wanted(NamedTuple):
     top: int
 
 
-def wanted(model: str, top: str, models: Sequence[str]) -> Wanted:
+def wanted(upload: Upload, models: Sequence[str]) -> Wanted:
     """Checks the fields of a request, the first model and TOP where they are empty; FieldError: one breaks its rule."""
+    if unknown := [name for name in upload.fields if name not in FIELDS]:
+        raise FieldError(f"{shortened(unknown[0])} is no field; the fields are {', '.join(FIELDS)}")
+    model, top = upload.model, upload.top
     if model and model not in models:
         raise FieldError(f"`model` must be one of {', '.join(models)}. Received: {shortened(model)}")
     is_number = top.isascii() and top.isdecimal() and len(top) <= len(str(MOST_CLASSES))

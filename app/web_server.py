@@ -184,7 +184,7 @@ class Server:
         """Returns JSON for a form."""
         trouble = UNDECODED
         try:
-            wanted = web_api.wanted(upload.model, upload.top, self._pages.models)
+            wanted = web_api.wanted(upload, self._pages.models)
             if not (upload.file and upload.name):
                 raise web_api.FieldError("`image` must be a file with a name. Received: none")
             image = self._sent(upload)

@@ -29,6 +29,7 @@ class Upload(NamedTuple):
     top: str  # of a program: how many classes
     name: str  # of the file, or ""
     file: BinaryIO | None  # on disk where it is larger than a megabyte; the caller closes it
+    fields: tuple[str, ...] = ()  # names of all, as they came
 
 
 class _Parser(MultiPartParser):
@@ -65,7 +66,7 @@ async def read(request: Request, max_file_bytes: int) -> Upload:
     except (KeyError, MultiPartException, UnicodeError) as error:  # no Content-Type; an odd character set
         raise HTTPException(400) from error
     label, example = number(form.get("label")), number(form.get("example"))
-    upload = Upload(str(form.get("model", "")), label, example, str(form.get("top", "")), "", None)
+    upload = Upload(str(form.get("model", "")), label, example, str(form.get("top", "")), "", None, tuple(form))
     for _, value in form.multi_items():
         if isinstance(value, UploadFile):  # one at most
             if (value.size or 0) > max_file_bytes:

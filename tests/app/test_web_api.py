@@ -31,7 +31,7 @@ def described(site):
 
 
 def ask(url, content=None, headers=None, **fields):
-    files = [("image", ("a.png", png() if content is None else content))] if content != b"" else [("none", (None, ""))]
+    files = [("image", ("a.png", png() if content is None else content))] if content != b"" else [("image", (None, ""))]
     return requests.post(url, files=files, data=fields, headers=headers, timeout=60)
 
 
@@ -70,6 +70,7 @@ def test_the_likeliest_classes_of_an_image(described):
             ({"top": top}, 422, "`top` must be a whole number from 1 to 1000. Received: ")
             for top in ("0", "1001", "-1", "1e3", "²", "9" * 4000)
         ),
+        ({"tpo": 3}, 422, "'tpo' is no field; the fields are image, model, top"),
         ({"headers": {"Sec-Fetch-Site": "cross-site"}}, 403, "own form only"),
     ],
 )

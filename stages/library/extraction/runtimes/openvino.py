@@ -79,7 +79,7 @@ def compile(model: "keras.Model", plan: Plan, calibration: Iterable["tf.Tensor"]
     def forward(images: "tf.Tensor") -> tuple[np.ndarray, ...]:
         if not hasattr(own, "request"):
             own.request = compiled.create_infer_request()
-        # Copies and two calls cost a third of what `infer` does with its arguments and results.
+        # Tensors of its own, for `infer` wraps its arguments and results anew in each call.
         np.copyto(own.request.get_input_tensor().data, memoryview(images))
         own.request.start_async()
         own.request.wait()
