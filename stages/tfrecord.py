@@ -2,7 +2,7 @@
 
 Reads `data/raw` (and, for the data sets `folder` and `table`, `dataset.folder`). Writes a folder of
 `SPLIT-00000-of-00004.tfrecord`, `manifest.parquet` (where each record stands), `labels.txt`, `dataset.json` (counts,
-sizes, pixel statistics, duplicates, groups) and `rejected.csv` (what was left out, and why), and an image of ten random
+sizes, pixel statistics, duplicates, groups) and `rejected.csv` (what was left out, and why), and a picture of random
 images of each class. `data/corrections.csv` gives single images other labels, or drops them. Costs one decoding of
 every image, and for a while twice the shards' space on disk.
 """

@@ -1,7 +1,21 @@
 """Shards with their manifest, as the tfrecord stage writes them."""
 
+from hypothesis import strategies as st
+
 from stages.library.preparation import normalisation
 from stages.library.records import manifest, tfrecord
+
+RECORDS = st.builds(
+    tfrecord.Record,
+    key=st.text("0123456789abcdef", min_size=64, max_size=64),
+    encoded=st.binary(max_size=200),
+    format=st.sampled_from(["jpeg", "png"]),
+    height=st.integers(1, 2**31),
+    width=st.integers(1, 2**31),
+    label=st.integers(0, 2**31),
+    text=st.text(max_size=20),
+    filename=st.text(max_size=40).map(lambda text: text + "\udce9"),
+)
 
 
 def record(image, label=0, text="x", name="x.png"):

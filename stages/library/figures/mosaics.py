@@ -19,7 +19,8 @@ from stages.library.common.threads import ahead
 from stages.library.figures import charts
 from stages.library.figures.thumbnails import thumbnail
 
-SAMPLES_PER_CLASS = 10
+SAMPLES_PER_CLASS, FEWEST_SAMPLES = 10, 4
+ENOUGH_SAMPLES = 400  # of all classes: more make a picture slow to draw and its images small
 THUMBNAIL_SIZES_PX = (72, 64, 56, 48, 40, 32, 24)
 GAP_PX, LABEL_PX, LABEL_CHARACTERS, MARGIN_PX = 3, 136, 18, 12
 MAX_SIDE_PX = 2000
@@ -61,14 +62,16 @@ def card(
 
 
 def write_samples(path: Path, samples: Mapping[str, Iterable[bytes]]) -> None:
-    """Writes a PNG of at most 2,000 px a side, a row per class with up to ten images; the first classes that fit.
+    """Writes a PNG of at most 2,000 px a side, a row per class with some images; the first classes that fit.
 
-    `samples` are images as `normalisation.normalise` gives them, by class name; a generator is taken one at a time.
+    There are ten of each class, or of many classes four to nine. `samples` are images as `normalisation.normalise`
+    gives them, by class name; a generator is taken one at a time.
     """
+    most = _most_samples(len(samples))
     thumbnail_px, columns, rows = _layout(len(samples))
     shown = list(samples.items())[: columns * rows]
     row_px = thumbnail_px + GAP_PX
-    column_px = LABEL_PX + SAMPLES_PER_CLASS * row_px + MARGIN_PX
+    column_px = LABEL_PX + most * row_px + MARGIN_PX
     footer_px = 24 if len(shown) < len(samples) else 0
     width_px, height_px = MARGIN_PX + columns * column_px, 2 * MARGIN_PX + rows * row_px + footer_px
     labels = []
@@ -89,7 +92,7 @@ def write_samples(path: Path, samples: Mapping[str, Iterable[bytes]]) -> None:
         return *item[:2], Image.fromarray(thumbnail(item[2], thumbnail_px))
 
     # Pasted into the finished picture: in a figure, matplotlib takes a second and more for so many pixels.
-    for index, position, image in ahead(small, _numbered(encoded for _, encoded in shown), os.cpu_count() or 1):
+    for index, position, image in ahead(small, _numbered((encoded for _, encoded in shown), most), os.cpu_count() or 1):
         left, top, _ = labels[index]
         x = left + position * row_px + (thumbnail_px - image.width) // 2
         canvas.paste(image, (x, top + (thumbnail_px - image.height) // 2))
@@ -98,10 +101,10 @@ def write_samples(path: Path, samples: Mapping[str, Iterable[bytes]]) -> None:
     artifacts.write_bytes(path, written.getvalue())
 
 
-def _numbered(rows: Iterable[Iterable[bytes]]) -> Iterator[tuple[int, int, bytes]]:
-    """Yields the images of each row that are shown, each with its row and its place there."""
+def _numbered(rows: Iterable[Iterable[bytes]], most: int) -> Iterator[tuple[int, int, bytes]]:
+    """Yields the first images of each row, each with its row and its place there."""
     for index, row in enumerate(rows):
-        for position, encoded in enumerate(islice(row, SAMPLES_PER_CLASS)):
+        for position, encoded in enumerate(islice(row, most)):
             yield index, position, encoded
 
 
@@ -189,11 +192,16 @@ def _draw_tile(figure: Figure, tile: Tile, left: float, bottom: float, width: fl
         figure.text(left + width / 2, y, text, ha="center", va="center", fontsize=8, weight=weight)
 
 
+def _most_samples(classes: int) -> int:
+    """Returns how many images of each class are drawn."""
+    return min(max(ENOUGH_SAMPLES // classes, FEWEST_SAMPLES), SAMPLES_PER_CLASS)
+
+
 def _layout(classes: int) -> tuple[int, int, int]:
     """Returns the largest thumbnail side in pixels at which all classes fit, with columns and rows of the layout."""
     for thumbnail_px in THUMBNAIL_SIZES_PX:
         row_px = thumbnail_px + GAP_PX
-        columns_fit = (MAX_SIDE_PX - MARGIN_PX) // (LABEL_PX + SAMPLES_PER_CLASS * row_px + MARGIN_PX)
+        columns_fit = (MAX_SIDE_PX - MARGIN_PX) // (LABEL_PX + _most_samples(classes) * row_px + MARGIN_PX)
         rows_fit = (MAX_SIDE_PX - 2 * MARGIN_PX - 24) // row_px
         columns = math.ceil(classes / rows_fit)
         if columns <= columns_fit:

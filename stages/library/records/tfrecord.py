@@ -94,10 +94,10 @@ def find_shards(folder: Path, split: str) -> list[Path]:
     return found
 
 
-def write_shard(path: Path, records: Iterable[Record], append: bool = False) -> list[int]:
-    """Writes records to a TFRecord file, a new one or after what it holds, and returns the length of each example."""
+def write_shard(path: Path, records: Iterable[Record]) -> list[int]:
+    """Writes records to a new TFRecord file, and returns the length of each example."""
     lengths = []
-    with path.open("ab" if append else "wb") as file:
+    with path.open("wb") as file:
         for content in map(_serialize, records):
             file.write(framed(content))
             lengths.append(len(content))

@@ -1,8 +1,8 @@
 """What a file is, by its suffix and its first bytes, before anything decodes it."""
 
 import importlib.util
+import posixpath
 import re
-from pathlib import PurePosixPath
 
 HEAD_BYTES = 512
 SUFFIXES = {".apng", ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".hif", ".ico", ".j2c", ".j2k", ".jfif", ".jp2",
@@ -31,7 +31,7 @@ OTHERS = (
 
 def has_suffix(name: str) -> bool:
     """Tells whether a file is named as an image, in any case."""
-    return PurePosixPath(name).suffix.lower() in SUFFIXES
+    return posixpath.splitext(name.rstrip("/"))[1].lower() in SUFFIXES
 
 
 def should_be_image(name: str, start: bytes) -> bool:

@@ -123,7 +123,10 @@ def _read(path: str, name: str, contents: bool) -> Member:
         with Path(path).open("rb") as file:
             start = b"" if known else file.read(image_files.HEAD_BYTES)
             member = _looked_at(Member(name, start))
-            return member if member.rejected or not contents else Member(name, start + file.read(MAX_FILE_BYTES))
+            if member.rejected or not contents:
+                return member
+            # Not MAX_FILE_BYTES: to make room for so many takes longer than to read a small image.
+            return Member(name, start + file.read(min(os.fstat(file.fileno()).st_size, MAX_FILE_BYTES)))
     except OSError as error:
         return Member(name, None, f"can't be read: {error.strerror}", is_lost=known)
 

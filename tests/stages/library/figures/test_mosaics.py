@@ -39,6 +39,13 @@ def test_each_class_has_its_row_of_ten_at_most(tmp_path):
     assert red[:, 1].min() == green[:, 1].min()  # columns of images begin at the same place in every row
 
 
+def test_of_many_classes_fewer_images_are_drawn_and_taken(tmp_path):
+    for classes, most in ((40, 10), (41, 9), (50, 8), (102, 4)):
+        images = [iter([encoded("red", 8, 8)] * 11) for _ in range(classes)]
+        mosaics.write_samples(tmp_path / "m.png", {f"{index}": row for index, row in enumerate(images)})
+        assert [len(list(row)) for row in images] == [11 - most] * classes
+
+
 @pytest.mark.parametrize(("width", "height"), [(640, 480), (37, 1000), (90, 60)])
 def test_thumbnails_of_jpeg_files_are_those_of_the_whole_image(width, height):
     rows, columns = np.mgrid[:height, :width]
