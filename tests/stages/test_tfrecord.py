@@ -190,7 +190,7 @@ def test_an_image_is_taken_if_any_pattern_matches_its_whole_name(patterns, taken
         assert name_filter.skipped == len(NAMES) - len(taken)
         with pytest.raises(UserError, match=rf"as in 'cat/deep/x\[1\]\.jpg'\. Received: {re.escape(pattern)}$"):
             name_filter.check()
-    with pytest.raises(ParamsError, match=r"^`tfrecord\.include`: .*at least 1 item.*Received: \[\]"):
+    with pytest.raises(ParamsError, match=r"^`tfrecord\.include` must have at least 1 item.*Received: \[\]"):
         parse("tfrecord", {"shards": 1, "max_rejected": 0, "include": []}, records.Params)
 
 

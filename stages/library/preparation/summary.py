@@ -20,6 +20,7 @@ from stages.library.sources.contract import Stray
 # What a reason adds to its kind, after a colon; not what it says in brackets, a remedy.
 PARTICULARS = re.compile(r"^([^:(]*):.*", re.DOTALL)
 MOST_REASONS = 4
+FEW_SHARDS = 16  # however few images there are
 
 # What a class without images of a split misses.
 FOLLOWS = {
@@ -97,9 +98,9 @@ class Summary:
             )
         if empty := [text for text in classes if text not in self.images.classes]:
             raise UserError(f"no image of these classes can be read: {', '.join(empty)}. Mend or remove their folders")
-        if shards > len(self.images):
+        if shards > (most := max(len(self.images), FEW_SHARDS)):
             raise UserError(
-                f"`tfrecord.shards` must be at most the number of images, {len(self.images)}. Received: {shards}"
+                f"`tfrecord.shards` must be at most {most} for {len(self.images)} images. Received: {shards}"
             )
 
     def correct(self, corrections: Corrections, split: Split, kept: np.ndarray) -> tuple[dict[str, str], Split]:

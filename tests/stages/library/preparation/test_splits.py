@@ -197,7 +197,7 @@ def test_a_folder_that_is_called_as_a_label_of_a_table_is_a_group():
 )
 def test_an_expression_that_finds_no_group_is_an_error(rule, problem):
     content = {"method": "hash", "group": rule, "validation": 0.2, "test": 0.2, "seed": 0}
-    with pytest.raises(ParamsError, match=rf"`split\.group`: .*{re.escape(problem)}.*Received: "):
+    with pytest.raises(ParamsError, match=rf"`split\.group`.*{re.escape(problem)}.*Received: "):
         parse("split", content, splits.Params)
     with pytest.raises(UserError, match=r"`split\.group` must find a group in .* as in '0\.png'\. Received: q\(\.\)"):
         draw([(number, "ab"[number % 2], None, None) for number in range(40)], params(group="q(.)"))

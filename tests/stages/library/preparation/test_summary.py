@@ -72,13 +72,16 @@ def test_too_many_unreadable_images_of_those_that_should_be_images_and_too_few_c
         Summary().check(max_rejected=0.5)
 
 
-def test_there_are_no_more_shards_than_images():
+def test_there_are_no_more_shards_than_images_but_some_of_few():
     summary = Summary()
     for text in "ab":
         summary.add(record(1, text), Values(3, 250, 1000, 108), "train")
-    summary.check(max_rejected=0.5, shards=2)
-    with pytest.raises(UserError, match=r"^`tfrecord\.shards` must be at most the number of images, 2\. Received: 3$"):
-        summary.check(max_rejected=0.5, shards=3)
+    summary.check(max_rejected=0.5, shards=16)
+    with pytest.raises(UserError, match=r"^`tfrecord\.shards` must be at most 16 for 2 images\. Received: 17$"):
+        summary.check(max_rejected=0.5, shards=17)
+    for _ in range(15):
+        summary.add(record(1, "a"), Values(3, 250, 1000, 108), "train")
+    summary.check(max_rejected=0.5, shards=17)
 
 
 def test_what_was_left_out_is_counted_by_reason(summary):

@@ -14,7 +14,6 @@ from stages.library.common.console import UserError
 from stages.library.records import dataset_file, manifest, tfrecord
 from stages.library.records.tfrecord import Record
 from tests import flips
-from tests.stages.library.records.test_records import record_strategy
 
 SPLITS = "train", "validation", "test"
 
@@ -38,7 +37,7 @@ def test_groups_and_weights_are_kept_and_by_default_each_record_is_alone(written
     assert (found.groups.tolist(), found.weights.tolist()) == (groups, weights)
 
 
-SHARDS = st.lists(st.lists(record_strategy, max_size=3), min_size=1, max_size=3)
+SHARDS = st.lists(st.lists(sharded.RECORDS, max_size=3), min_size=1, max_size=3)
 
 
 @settings(max_examples=30)
