@@ -5,12 +5,12 @@ its images. Records are spooled to disk while they come, for their split is know
 shard is sorted by itself, so that memory holds the records of one. While shards are written the spool lies beside them.
 """
 
-import json
 import struct
 from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,8 @@ from stages.library.records import manifest, tfrecord
 from stages.library.records.tfrecord import SPLITS, Record
 
 SPOOL_BYTES = 64 << 20
-LENGTH = struct.Struct("<I")  # of what JSON tells of an image in the spool; then comes the image
+# Of an image in the spool: height, width, label, and how many bytes its texts have; these follow, and then the image.
+SPOOLED = struct.Struct("<QQQ4I")
 
 
 class Spool:
@@ -104,11 +105,15 @@ class Spool:
 
 
 def _packed(record: Record) -> bytes:
-    """Returns a record for the spool, in a tenth of the time that a tf.train.Example takes."""
-    about = json.dumps(vars(record) | {"encoded": None}).encode()
-    return LENGTH.pack(len(about)) + about + record.encoded
+    """Returns a record for the spool, in a fraction of the time that a tf.train.Example takes."""
+    texts = [text.encode(errors="surrogatepass") for text in (record.key, record.format, record.text, record.filename)]
+    head = SPOOLED.pack(record.height, record.width, record.label, *map(len, texts))
+    return b"".join([head, *texts, record.encoded])
 
 
 def _unpacked(content: bytes) -> Record:
-    end = LENGTH.size + LENGTH.unpack_from(content)[0]
-    return Record(**json.loads(content[LENGTH.size : end]) | {"encoded": content[end:]})
+    height, width, label, *lengths = SPOOLED.unpack_from(content)
+    ends = list(accumulate(lengths, initial=SPOOLED.size))
+    texts = (content[slice(*both)].decode(errors="surrogatepass") for both in pairwise(ends))
+    key, kind, text, filename = texts
+    return Record(key, content[ends[-1] :], kind, height, width, label, text, filename)
