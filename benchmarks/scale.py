@@ -123,7 +123,8 @@ print(json.dumps([{"name": s.addressing, "cmd": s.cmd, "outs": [out.def_path for
 def run(folder: Path, stage: dict[str, Any]) -> Cost:
     """Runs a stage, without DVC, which adds the hashing of its outs."""
     command = [sys.executable, *shlex.split(stage["cmd"])[1:]]
-    environment = os.environ | {"DECANT_CACHE": str(folder / "cache")}
+    # Unbuffered, or what it printed would come after its error.
+    environment = os.environ | {"DECANT_CACHE": str(folder / "cache"), "PYTHONUNBUFFERED": "1"}
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     peak = 0.0
     with (
