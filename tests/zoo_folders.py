@@ -160,7 +160,8 @@ FOLDERS = [
     Folder("with a class without a readable image", (*some("cat", "dog", count=30), b"emu/1!"),
            r"no image of these classes can be read: emu. Mend or remove their folders", "tfrecord"),
     Folder("with too many unreadable images", (*some("cat", "dog"), *(b"cat/%d!" % index for index in range(9))),
-           r"9 of 33 images can't be read \(9 not an image\), more than `tfrecord.max_rejected` = 0.05 .*'cat/0!'",
+           r"9 of 33 images can't be read \(9 not an image\), more than `tfrecord.max_rejected` = 0.05 "
+           r".*'cat/0!': not an image",
            "tfrecord"),
     Folder("with train and an empty test", (*some("train/cat", "train/dog"), b"test/"), "both train and test must"),
     Folder("with splits and another folder", some("train/cat", "test/cat", "more/cat"), "or of splits .* and no other"),
